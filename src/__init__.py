@@ -1,0 +1,1 @@
+"""The project's own code: core contracts, the training pipeline and the services."""

@@ -1,0 +1,1 @@
+"""What two sides must agree on, and nothing else."""

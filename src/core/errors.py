@@ -1,0 +1,66 @@
+"""The project's errors: each message says what is wrong and what to do; none knows HTTP."""
+
+
+class LoopError(Exception):
+    """Base of every error this project raises on purpose.
+
+    ``permanent`` tells a retrying caller whether trying again unchanged can help.
+    """
+
+    permanent = False
+
+
+class ConfigError(LoopError):
+    """A setting or ``config/pipeline.yaml`` is wrong; only an edit mends it."""
+
+    permanent = True
+
+
+class DataError(LoopError):
+    """The data set is missing, unreadable or fails validation; only other data mend it."""
+
+    permanent = True
+
+
+class ConnectionFailedError(LoopError):
+    """A server this process needs cannot be reached or refuses us."""
+
+
+class RegistryError(LoopError):
+    """MLflow answered, but not with what the registry contract promises."""
+
+
+class InvalidModelError(LoopError):
+    """A model directory fails its manifest, its golden rows or the model contract."""
+
+
+class TrainerBusyError(LoopError):
+    """Another training holds the trainer lock."""
+
+
+class SpoolFullError(LoopError):
+    """The shared volume has no space for one more signal; nothing was accepted."""
+
+
+class SpoolBusyError(LoopError):
+    """So many signals wait already that one more would change nothing."""
+
+
+class ModelNotLoadedError(LoopError):
+    """No model can answer yet."""
+
+
+class InvalidInputError(LoopError):
+    """A prediction request fails the model's schema.
+
+    Attributes:
+        field: the schema's column at fault, or None where the whole body is.
+        kind: a stable machine-readable slug, such as ``missing`` or ``not_finite``.
+    """
+
+    permanent = True
+
+    def __init__(self, message: str, *, kind: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.field = field

@@ -1,0 +1,112 @@
+"""The MLflow contract between training and serving: names, aliases, tags, and the files inside a model."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from src.core.errors import InvalidModelError
+
+# Aliases of the registered model.
+CHAMPION = "champion"  # is served
+CHALLENGER = "challenger"  # the newest candidate
+PREVIOUS = "previous"  # where rollback goes
+
+# Tags on the MLflow run and on the model version.
+TAG_VERDICT = "gate.verdict"  # promoted | rejected
+TAG_REASON = "gate.reason"
+TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
+TAG_DATA_SHA256 = "data.sha256"
+TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
+
+# Files in the model's directory, beside MLflow's own.
+MLMODEL_FILE = "MLmodel"
+MANIFEST_FILE = "manifest.json"
+ONNX_FILE = "model.onnx"
+GOLDEN_FILE = "golden_rows.json"
+DRIFT_FILE = "drift_reference.json"
+# Key in the MLmodel's metadata: class names in the order of the probabilities.
+METADATA_CLASSES = "classes"
+
+
+class GoldenRows(BaseModel):
+    """Rows with the answers the model gave at training time; a loaded copy must give them again.
+
+    ``rows`` is (n, features) in the signature's column order; ``probabilities`` is (n, classes).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: list[list[float]]
+    labels: list[str]
+    probabilities: list[list[float]]
+
+
+class DriftReference(BaseModel):
+    """What the training rows looked like, for comparing live traffic with them.
+
+    ``edges`` are inner bin edges per feature from training quantiles (a value equal to an edge belongs to the
+    bin on its left); ``shares`` are the bins' shares of the training rows, one more than edges;
+    ``minimum``/``maximum`` bound the training values; ``class_shares`` are the classes' shares.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: int
+    edges: dict[str, list[float]]
+    shares: dict[str, list[float]]
+    minimum: dict[str, float]
+    maximum: dict[str, float]
+    class_shares: dict[str, float]
+
+
+def sha256_file(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path) -> str:
+    """List every file below the model's directory with its SHA-256; return the manifest's own SHA-256."""
+    files = {
+        path.relative_to(directory).as_posix(): sha256_file(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path != directory / MANIFEST_FILE
+    }
+    manifest = directory / MANIFEST_FILE
+    manifest.write_text(json.dumps({"sha256": files}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return sha256_file(manifest)
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: dict[str, str]
+
+
+def verify_manifest(directory: Path, manifest_sha256: str, needed: tuple[str, ...]) -> None:
+    """Check the manifest against its registered digest, then every file that is here against the manifest.
+
+    Args:
+        directory: a model's directory, whole or with only the files a reader downloaded.
+        manifest_sha256: the ``manifest.sha256`` tag of the model version.
+        needed: files, relative to the directory, that must be present.
+
+    Raises:
+        InvalidModelError: naming the first file that is missing, unlisted or changed.
+    """
+    manifest = directory / MANIFEST_FILE
+    if not manifest.is_file() or sha256_file(manifest) != manifest_sha256:
+        raise InvalidModelError(f"{MANIFEST_FILE} is missing or not the one that was registered")
+    try:
+        listed = _Manifest.model_validate_json(manifest.read_bytes()).sha256
+    except ValidationError as error:
+        raise InvalidModelError(f"{MANIFEST_FILE} is not a manifest") from error
+    for name in needed:
+        if name not in listed or not (directory / name).is_file():
+            raise InvalidModelError(f"{name} is missing")
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_file() and name != MANIFEST_FILE and listed.get(name) != sha256_file(path):
+            raise InvalidModelError(f"{name} differs from the manifest")

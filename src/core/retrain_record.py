@@ -1,0 +1,103 @@
+"""One retrain request as it lies in the spool, from submission to outcome."""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+import uuid_utils
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+MAX_TEXT = 300
+ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+Source = Literal["api", "alert", "bootstrap"]
+
+
+def new_id() -> str:
+    """A UUIDv7: ids sort by the time they were made."""
+    return str(uuid_utils.uuid7())
+
+
+def born_at(request_id: str) -> float:
+    """Seconds since the epoch at which an id was made."""
+    return uuid_utils.UUID(request_id).timestamp / 1000
+
+
+class Outcome(StrEnum):
+    """How a retrain request ended."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class State(StrEnum):
+    """Where a retrain request stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+def _clip(text: object) -> object:
+    """Fold white space, drop what does not print, and cut to ``MAX_TEXT`` so that any record fits its limit."""
+    if not isinstance(text, str):
+        return text
+    printable = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    return printable if len(printable) <= MAX_TEXT else printable[: MAX_TEXT - 1] + "…"
+
+
+Text = Annotated[str, BeforeValidator(_clip)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scores(_Frozen):
+    """A model's scores on the holdout: accuracy and macro F1 in [0, 1], log loss in nats."""
+
+    accuracy: float
+    f1_macro: float
+    log_loss: float
+
+
+class RetrainResult(_Frozen):
+    """What came of a retrain request; the names are MLflow's."""
+
+    outcome: Outcome
+    reason: Text
+    model_version: str | None = None
+    mlflow_run_id: str | None = None
+    challenger: Scores | None = None
+    champion: Scores | None = None
+    finished_at: AwareDatetime
+
+
+class RetrainRecord(_Frozen):
+    """One retrain request, as it lies in the spool."""
+
+    id: Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$")]
+    source: Source
+    submitted_at: AwareDatetime
+    attempts: Annotated[int, Field(ge=0)] = 0
+    started_at: AwareDatetime | None = None
+    last_error: Text | None = None
+    result: RetrainResult | None = None
+
+    @classmethod
+    def unreadable(cls, request_id: str) -> Self:
+        """What is told of an accepted request whose file somebody else has spoilt."""
+        born = datetime.fromtimestamp(born_at(request_id), UTC)
+        result = RetrainResult(outcome=Outcome.FAILED, reason="its signal file became unreadable", finished_at=born)
+        return cls(id=request_id, source="api", submitted_at=born, result=result)
+
+    @property
+    def state(self) -> State:
+        """The request's state, as ``GET /retrain/{id}`` tells it."""
+        if self.result is not None:
+            return State(self.result.outcome)
+        return State.RUNNING if self.attempts else State.QUEUED

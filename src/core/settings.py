@@ -1,0 +1,131 @@
+"""Environment settings, one frozen class per process: where things are and who we are.
+
+What is learned (data set, model, gate) stands in ``config/pipeline.yaml`` instead. Every field can be set
+by an environment variable of its name in capitals, or in ``.env``; ``.env.example`` lists them all.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from src.core.errors import ConfigError
+from src.core.log import LogFormat
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class CommonSettings(BaseSettings):
+    """What every process needs to know."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True
+    )
+
+    log_format: LogFormat = Field("console", description="console for people, json for log collectors")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+    data_dir: Path = Field(Path("data-file"), description="the shared volume: data set and retrain signals")
+    mlflow_tracking_uri: AnyHttpUrl = Field(
+        AnyHttpUrl("http://127.0.0.1:5000"), description="MLflow server: runs, artifacts and model registry"
+    )
+    model_name: str = Field(
+        "iris",
+        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
+        description="the registered model's name, the same in every process",
+    )
+
+    @property
+    def mlflow_url(self) -> str:
+        """MLflow's base URL without a trailing slash."""
+        return str(self.mlflow_tracking_uri).rstrip("/")
+
+    @property
+    def retrain_dir(self) -> Path:
+        """The retrain spool, on the shared volume."""
+        return self.data_dir / "retrain"
+
+    @property
+    def local_dir(self) -> Path:
+        """State that containers keep in volumes of their own, when all processes share one machine."""
+        return self.data_dir / "local"
+
+
+class TrainSettings(CommonSettings):
+    """The training process (``run_pipeline.py``) and the preprocess entry point."""
+
+    pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
+    mlflow_experiment: str = Field("iris-training", min_length=1, description="MLflow experiment for training runs")
+    zenml_store_url: AnyHttpUrl | None = Field(None, description="ZenML server; unset: the local SQLite store")
+    zenml_store_api_key: SecretStr | None = Field(None, description="ZenML service-account key for that server")
+    zenml_config_path: Path | None = Field(
+        None, description="ZenML client state and local store; unset: DATA_DIR/local/zenml"
+    )
+
+    @model_validator(mode="after")
+    def _server_needs_key(self) -> Self:
+        if (self.zenml_store_url is None) != (self.zenml_store_api_key is None):
+            raise ValueError("set both ZENML_STORE_URL and ZENML_STORE_API_KEY, or neither")
+        return self
+
+    @property
+    def zenml_dir(self) -> Path:
+        """Where ZenML keeps its client state and its local store."""
+        return self.zenml_config_path or self.local_dir / "zenml"
+
+
+class InferenceSettings(CommonSettings):
+    """The inference service."""
+
+    inference_host: str = Field("127.0.0.1", description="address the service listens on")
+    inference_port: Port = Field(8000, description="port the service listens on")
+    model_cache_dir: Path | None = Field(
+        None, description="downloaded model versions; unset: DATA_DIR/local/model-cache"
+    )
+    model_poll_seconds: Seconds = Field(1.0, description="how often the champion alias is looked up")
+    model_retry_max_seconds: Seconds = Field(30.0, description="longest pause after failed look-ups or bad models")
+    mlflow_timeout_seconds: Seconds = Field(5.0, description="time-out of one call to MLflow")
+    max_body_bytes: Annotated[int, Field(ge=1)] = Field(1_000_000, description="largest accepted request body")
+    retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where downloaded model versions are kept."""
+        return self.model_cache_dir or self.local_dir / "model-cache"
+
+
+class MonitorSettings(CommonSettings):
+    """The monitor."""
+
+    monitor_host: str = Field("127.0.0.1", description="address of the monitor's metrics")
+    monitor_port: Port = Field(8001, description="port of the monitor's metrics")
+    monitor_poll_seconds: Seconds = Field(1.0, description="how often the spool is re-read without a file event")
+    retrain_max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="training attempts per request")
+    retrain_backoff_seconds: Seconds = Field(2.0, description="pause before a second attempt; doubles from there")
+    retrain_backoff_max_seconds: Seconds = Field(300.0, description="longest pause between attempts")
+
+
+class LocalSettings(InferenceSettings, MonitorSettings):
+    """The whole loop as processes on one machine (``make local``)."""
+
+    mlflow_port: Port = Field(5000, description="port of the MLflow server that make local starts")
+
+
+Settings = TypeVar("Settings", bound=CommonSettings)
+
+
+def load_settings(settings_class: type[Settings]) -> Settings:
+    """Read a process's settings from its environment.
+
+    Raises:
+        ConfigError: naming each variable that is wrong and why, never its value.
+    """
+    try:
+        return settings_class()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None

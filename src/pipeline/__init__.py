@@ -1,0 +1,1 @@
+"""Training: plain functions, the thin ZenML steps over them, and their wiring."""

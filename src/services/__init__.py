@@ -1,0 +1,1 @@
+"""The long-running processes: inference, monitor, and the loop on one machine."""

@@ -1,0 +1,1 @@
+"""The inference service: follow the champion, answer predictions, take retrain requests."""

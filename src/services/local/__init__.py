@@ -1,0 +1,1 @@
+"""The whole loop as processes on one machine, without Docker."""

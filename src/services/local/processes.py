@@ -1,0 +1,60 @@
+"""The loop's processes on one machine: their names, commands and environments."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.core.settings import LocalSettings
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True)
+class LocalProcess:
+    """One process of the loop, started from the repository's root.
+
+    ``environment`` is added to the parent's.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def mlflow_process(*, host: str, port: int, state_dir: Path) -> LocalProcess:
+    """A real MLflow server: SQLite for runs and registry, artifacts proxied from a folder beside it.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        state_dir: an existing folder, absolute, for everything the server keeps.
+    """
+    return LocalProcess(
+        "mlflow",
+        (
+            *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{state_dir / 'mlflow.db'}"),
+            *("--artifacts-destination", str(state_dir / "artifacts")),
+        ),
+        {
+            "GIT_PYTHON_REFRESH": "quiet",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "PYTHONWARNINGS": "ignore",
+        },
+    )
+
+
+def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
+    """MLflow, inference and monitor; the monitor starts each training run itself."""
+    shared = {
+        "DATA_DIR": str(settings.data_dir.resolve()),
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
+        "MODEL_NAME": settings.model_name,
+    }
+    mlflow_dir = settings.local_dir.resolve() / "mlflow"
+    return [
+        mlflow_process(host="127.0.0.1", port=settings.mlflow_port, state_dir=mlflow_dir),
+        LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"), shared),
+        LocalProcess("monitor", (sys.executable, "-m", "src.services.monitor.run_monitor"), shared),
+    ]

@@ -1,0 +1,1 @@
+"""The monitor: turns waiting retrain signals into training runs."""

@@ -1,0 +1,36 @@
+"""Fixtures that every test may use: a clean environment, and one real MLflow server for the session."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from src.services.local.processes import mlflow_process
+from tests.support.running import free_port, running, wait_until
+
+# Read by libraries when they are imported, so set before any test imports them.
+os.environ.update(
+    GIT_PYTHON_REFRESH="quiet", MLFLOW_DISABLE_TELEMETRY="true", MPLBACKEND="Agg", ZENML_ANALYTICS_OPT_IN="false"
+)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of this URL is answered with success."""
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real MLflow server on SQLite with proxied artifacts, shared by the session's tests."""
+    folder: Path = tmp_path_factory.mktemp("mlflow")
+    port = free_port()
+    with running(mlflow_process(host="127.0.0.1", port=port, state_dir=folder), folder / "server.log"):
+        url = f"http://127.0.0.1:{port}"
+        api = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
+        wait_until("the MLflow server answers", lambda: answers(api), seconds=120)
+        yield url

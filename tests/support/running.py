@@ -1,0 +1,65 @@
+"""Start a real process, wait until it answers, and end it."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from src.services.local.processes import REPOSITORY, LocalProcess
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A port that nothing listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: str, probe: Callable[[], T | None], *, seconds: float = 60, interval: float = 0.05) -> T:
+    """The first truthy answer of ``probe``; fails naming ``what`` after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while True:
+        answer = probe()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain: {what}")
+        pause.wait(interval)
+
+
+@contextlib.contextmanager
+def running(process: LocalProcess, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process of the loop, its output in ``log``; ended with SIGTERM, then SIGKILL."""
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            process.command,
+            cwd=REPOSITORY,
+            env={**os.environ, **process.environment, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield child
+    finally:
+        end(child)
+
+
+def end(child: subprocess.Popen[bytes], *, seconds: float = 15) -> int:
+    """End a process and its group; return its exit code."""
+    if child.poll() is None:
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    return child.wait()
