@@ -42,6 +42,11 @@ class CommonSettings(BaseSettings):
         return str(self.mlflow_tracking_uri).rstrip("/")
 
     @property
+    def dataset_file(self) -> Path:
+        """The validated data set, on the shared volume."""
+        return self.data_dir / f"{self.model_name}_preprocessed.csv"
+
+    @property
     def retrain_dir(self) -> Path:
         """The retrain spool, on the shared volume."""
         return self.data_dir / "retrain"

@@ -45,16 +45,24 @@ def mlflow_process(*, host: str, port: int, state_dir: Path) -> LocalProcess:
     )
 
 
+def preprocess_process(settings: LocalSettings) -> LocalProcess:
+    """The one-shot that writes the validated data set."""
+    return LocalProcess("preprocess", (sys.executable, "-m", "src.pipeline.data_preprocess"), _shared(settings))
+
+
 def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
     """MLflow, inference and monitor; the monitor starts each training run itself."""
-    shared = {
-        "DATA_DIR": str(settings.data_dir.resolve()),
-        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
-        "MODEL_NAME": settings.model_name,
-    }
+    shared = _shared(settings)
     mlflow_dir = settings.local_dir.resolve() / "mlflow"
     return [
         mlflow_process(host="127.0.0.1", port=settings.mlflow_port, state_dir=mlflow_dir),
         LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"), shared),
         LocalProcess("monitor", (sys.executable, "-m", "src.services.monitor.run_monitor"), shared),
     ]
+
+
+def _shared(settings: LocalSettings) -> dict[str, str]:
+    return {
+        "DATA_DIR": str(settings.data_dir.resolve()),
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
+    }

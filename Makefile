@@ -1,0 +1,39 @@
+# The task vocabulary, used alike by people, hooks and CI. `make` alone lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup local train test check format clean-state
+
+help: ## list the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml uv.lock src/services/local/bootstrap.py
+	@$(PYTHON) src/services/local/bootstrap.py
+	@touch $@
+
+setup: $(READY) ## make .venv from the lock file
+
+local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
+	@$(BIN)/python -m src.services.local.run_local
+
+train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
+	@$(BIN)/python run_pipeline.py
+
+test: check ## run every check and test that this machine can run
+	$(BIN)/pytest
+
+check: $(READY) ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## mend lint and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean-state: ## delete everything the loop has written under data-file/ (stop the loop first)
+	find data-file -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

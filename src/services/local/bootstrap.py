@@ -1,0 +1,83 @@
+"""Make the virtual environment from nothing but a Python: uv from PyPI, then the locked packages.
+
+Runs on the standard library alone, and any Python 3.6 or newer can read it: the annotations are quoted so that an old
+one gets as far as saying that it is too old.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+OLDEST = (3, 11)
+NEWEST = (3, 14)
+UV_VERSION = "0.13.9"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+
+
+class SetupError(Exception):
+    """Something about this machine that the user has to mend; the message says what."""
+
+
+def check_python(version: "tuple[int, int]", executable: str) -> None:
+    """Refuse a Python outside the range that the lock file covers."""
+    if not OLDEST <= version <= NEWEST:
+        wanted = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
+        raise SetupError(
+            f"this needs Python {wanted}, and {executable} is {version[0]}.{version[1]}; "
+            "name another one, such as: make PYTHON=python3.13 local"
+        )
+
+
+def check_writable(folder: pathlib.Path) -> None:
+    """Refuse a folder in which nothing can be made."""
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        advice = "make it writable or clone the repository elsewhere"
+        raise SetupError(f"cannot write to {folder} ({error.strerror}); {advice}") from error
+
+
+def run(what: str, command: "list[str]", advice: str) -> None:
+    """Run one step of the set-up, announced, its own progress on the terminal."""
+    print(f"==> {what}", flush=True)  # noqa: T201 - the set-up's own output
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_PROJECT_ENVIRONMENT": str(REPOSITORY / ".venv")}
+    environment.pop("VIRTUAL_ENV", None)
+    # The commands are this file's own.
+    if subprocess.call(command, cwd=str(REPOSITORY), env=environment) != 0:  # noqa: S603
+        raise SetupError(f"{what} failed; {advice}")
+
+
+def install_uv() -> str:
+    """Put the pinned uv into a small environment of its own and return its path."""
+    folder = REPOSITORY / ".uv"
+    stamp = folder / UV_VERSION
+    if not stamp.exists():
+        python = str(folder / "bin" / "python")
+        venv = [sys.executable, "-m", "venv", "--clear", str(folder)]
+        run("making .uv for the installer", venv, "on Debian and Ubuntu, install the package python3-venv")
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"uv=={UV_VERSION}"]
+        run(f"installing uv {UV_VERSION}", pip, "can this machine reach PyPI?")
+        stamp.touch()
+    return str(folder / "bin" / "uv")
+
+
+def main() -> int:
+    """Set up ``.venv``; return the exit code."""
+    try:
+        check_python(sys.version_info[:2], sys.executable)
+        check_writable(REPOSITORY)
+        sync = [install_uv(), "sync", "--locked", "--compile-bytecode", "--python", sys.executable]
+        run("installing the locked packages into .venv (once, about 1 GB)", sync, "the lines above say why")
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the set-up's own output
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
