@@ -1,0 +1,122 @@
+"""A loaded model: its input schema and its graph, proven on its golden rows, ready to answer."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+
+from src.core.errors import InvalidModelError
+from src.core.feature_schema import FeatureSchema
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    METADATA_CLASSES,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    GoldenRows,
+    verify_manifest,
+)
+from src.core.onnx_classifier import OnnxClassifier, labels_from
+from src.services.inference.model_version import ModelVersion
+from src.services.inference.schemas import RecordDecoder
+
+# The files of a registered model that serving reads; the manifest comes first, as what vouches for the others.
+SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
+WARM_UP_ROUNDS = 20
+# Graphs compute in float32: more places would be noise.
+SHOWN_DECIMALS = 6
+
+Source = Literal["registry", "cache"]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that can answer. Safe to share between tasks: it never changes.
+
+    Attributes:
+        example: one golden row by column.
+        source: where its files came from.
+    """
+
+    version: ModelVersion
+    schema: FeatureSchema
+    classifier: OnnxClassifier
+    decoder: RecordDecoder
+    example: dict[str, float]
+    source: Source
+    loaded_at: datetime
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the probabilities."""
+        return self.classifier.classes
+
+    def predict(self, values: tuple[float, ...]) -> tuple[str, dict[str, float]]:
+        """The class's name and each class's probability for one row, in the schema's column order."""
+        probabilities = self.classifier.probabilities(np.array((values,), dtype=np.float64))
+        label = self.classes[int(labels_from(probabilities)[0])]
+        shown = (round(value, SHOWN_DECIMALS) for value in probabilities[0].tolist())
+        return label, dict(zip(self.classes, shown, strict=True))
+
+
+def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
+    """Verify, load, prove and warm a model. Blocking: call it in a thread.
+
+    Args:
+        directory: holds ``SERVED_FILES``.
+        version: whose manifest digest the files must match.
+        source: where the files came from.
+
+    Raises:
+        InvalidModelError: saying which part of the model's contract is broken.
+        OSError: the files cannot be read.
+    """
+    verify_manifest(directory, version.manifest_sha256, tuple(name for name in SERVED_FILES if name != MANIFEST_FILE))
+    schema, classes = _read_mlmodel(directory / MLMODEL_FILE)
+    try:
+        golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
+    except ValidationError as error:
+        raise InvalidModelError(f"{GOLDEN_FILE} does not hold golden rows") from error
+    classifier = OnnxClassifier(directory / ONNX_FILE, classes)
+    classifier.verify(golden)
+    predictor = Predictor(
+        version=version,
+        schema=schema,
+        classifier=classifier,
+        decoder=RecordDecoder(schema),
+        example=dict(zip(schema.columns, golden.rows[0], strict=False)),
+        source=source,
+        loaded_at=datetime.now(UTC),
+    )
+    _warm(predictor, golden)
+    return predictor
+
+
+def _warm(predictor: Predictor, golden: GoldenRows) -> None:
+    """Make the first request as fast as the others, and see that single rows pass as the golden batch did."""
+    try:
+        for index in range(WARM_UP_ROUNDS):
+            predictor.predict(tuple(golden.rows[index % len(golden.rows)]))
+    except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
+        raise InvalidModelError("the model cannot answer a single row") from error
+    if len(predictor.example) != len(golden.rows[0]):
+        raise InvalidModelError("the model's golden rows and its signature differ in their columns")
+
+
+def _read_mlmodel(path: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
+    """The input schema and the class names, as MLflow's own description of the model states them."""
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be a list of names")
+    if not classes or len(set(classes)) != len(classes):
+        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
+    return FeatureSchema.from_signature(inputs), tuple(classes)
