@@ -1,0 +1,255 @@
+"""Follow the champion alias: fetch, verify, swap, remember; keep serving whatever goes wrong."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
+from src.services.inference.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
+from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_version import ModelVersion
+from src.services.inference.predictor import Predictor, load_predictor
+
+NO_CHAMPION = "no version is champion yet; request a training run with POST /retrain"
+
+logger = logging.getLogger(__name__)
+
+Wait = Callable[[asyncio.Event, float], Awaitable[None]]
+
+
+class Registry(Protocol):
+    """Where models come from. Both methods raise LoopError."""
+
+    async def champion(self) -> ModelVersion | None:
+        """The version to serve, if there is one."""
+
+    async def download(self, version: ModelVersion, directory: Path) -> None:
+        """Put the version's files into an existing, empty directory."""
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the store looks, in seconds, and how it waits.
+
+    Attributes:
+        poll: between two looks when all is well.
+        retry_max: the longest pause that repeated failures lead to.
+        wait: pauses; ends early when the event is set.
+        clock: monotonic seconds.
+    """
+
+    poll: float
+    retry_max: float
+    wait: Wait = wait_for_event
+    clock: Callable[[], float] = time.monotonic
+
+    def after(self, failures: int) -> float:
+        """The pause after so many failures in a row: it doubles from ``poll`` up to ``retry_max``."""
+        return max(self.poll, min(self.poll * 2.0 ** min(failures, 30), self.retry_max))
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """How the last look at MLflow went; ``reachable`` is None before the first."""
+
+    reachable: bool | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A version that could not be served, and when it is worth another try (monotonic seconds)."""
+
+    version: ModelVersion
+    reason: str
+    count: int
+    retry_at: float
+
+
+class ModelStore:
+    """Holds the model that answers. Use from one event loop.
+
+    Args:
+        registry: names the champion and gives its files.
+        cache: keeps the files.
+        metrics: told of every change.
+        pace: how often to look.
+    """
+
+    def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, pace: Pace) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._metrics = metrics
+        self._pace = pace
+        self._wake = asyncio.Event()
+        self._look_ended = asyncio.Event()
+        self._current: Predictor | None = None
+        self._failed: _Failure | None = None
+        self._failed_looks = 0
+        self.last_look = LastLook()
+        self.last_error: str | None = None
+
+    # -- asked by the routes ---------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Predictor | None:
+        """The model that answers now, if any."""
+        return self._current
+
+    def require(self) -> Predictor:
+        """The model that answers now. Raises ModelNotLoadedError."""
+        if self._current is None:
+            raise ModelNotLoadedError("no model is loaded yet; GET /health says why")
+        return self._current
+
+    def poke(self) -> None:
+        """Look at the alias now. A version that failed still keeps its backoff."""
+        self._wake.set()
+
+    async def catch_up(self, *, seconds: float) -> None:
+        """Poke, and wait until that look has ended, at most so long."""
+        ended = self._look_ended
+        self.poke()
+        await wait_for_event(ended, seconds)
+
+    # -- following the alias ---------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Serve the last good version from the cache, if there is one. Never raises for a bad cache."""
+        try:
+            version = await asyncio.to_thread(self._cache.read_current)
+            if version is not None:
+                predictor = await self._from_cache(version)
+                if predictor is not None:
+                    self._swap(predictor)
+        except OSError as error:
+            logger.error("cannot read the model cache (%s); the model comes from MLflow", error)  # noqa: TRY400 - one line
+
+    async def follow(self) -> None:
+        """Look at the alias again and again, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                pause = await self.look()
+            except Exception:  # the outermost loop: whatever happened, the next look may go well
+                logger.exception("following the champion failed")
+                self._metrics.reload(ERROR)
+                self.last_error = "unexpected failure while following the champion; the log has the details"
+                self._failed_looks += 1
+                pause = self._pace.after(self._failed_looks)
+            ended, self._look_ended = self._look_ended, asyncio.Event()
+            ended.set()
+            await self._pace.wait(self._wake, pause)
+
+    async def look(self) -> float:
+        """Look at the alias once and follow it; return the seconds until the next look."""
+        try:
+            champion = await self._registry.champion()
+        except LoopError as error:
+            self._saw_mlflow(reachable=False)
+            self._report(str(error))
+            self._failed_looks += 1
+            return self._pace.after(self._failed_looks)
+        self._saw_mlflow(reachable=True)
+        if champion is None:
+            self._report(NO_CHAMPION)
+        elif self._current is not None and _same_content(self._current.version, champion):
+            self._failed = None
+            self._report(None)
+        elif (
+            self._failed is not None and self._failed.version == champion and self._pace.clock() < self._failed.retry_at
+        ):
+            self._report(self._failed.reason)
+        else:
+            await self._serve(champion)
+        self._failed_looks = 0
+        return self._pace.poll
+
+    async def _serve(self, version: ModelVersion) -> None:
+        """Make this version the one that answers, or note why it cannot be and keep the old one."""
+        try:
+            predictor = await self._from_cache(version) or await self._from_registry(version)
+        except InvalidModelError as error:
+            self._note_failure(version, INVALID, str(error))
+        except (LoopError, OSError) as error:
+            self._note_failure(version, DOWNLOAD_FAILED, str(error))
+        else:
+            self._swap(predictor)
+            self._failed = None
+            self._report(None)
+            self._metrics.reload(SUCCESS)
+            try:
+                await asyncio.to_thread(self._cache.write_current, version)
+            except OSError as error:
+                logger.warning("cannot note the served version in the model cache: %s", error)
+
+    async def _from_cache(self, version: ModelVersion) -> Predictor | None:
+        entry = await asyncio.to_thread(self._cache.find, version)
+        if entry is None:
+            return None
+        try:
+            return await asyncio.to_thread(load_predictor, entry, version, "cache")
+        except InvalidModelError as error:
+            logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
+            await asyncio.to_thread(self._cache.drop, entry)
+            return None
+
+    async def _from_registry(self, version: ModelVersion) -> Predictor:
+        folder = await asyncio.to_thread(self._cache.stage)
+        try:
+            await self._registry.download(version, folder)
+            # Proven before it becomes an entry: the cache holds only what once answered its golden rows.
+            predictor = await asyncio.to_thread(load_predictor, folder, version, "registry")
+            await asyncio.to_thread(self._cache.adopt, folder, version)
+        except BaseException:  # cancellation too must leave no half download behind
+            await asyncio.shield(asyncio.to_thread(self._cache.drop, folder))
+            raise
+        return predictor
+
+    def _swap(self, predictor: Predictor) -> None:
+        self._metrics.model_loaded(predictor)
+        self._current = predictor
+        # Collections then skip all that stays for good; the model before is thawed first, so that it can go.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        version = predictor.version
+        logger.info("serving %s version %s, from the %s", version.name, version.version, predictor.source)
+
+    def _note_failure(self, version: ModelVersion, outcome: str, reason: str) -> None:
+        count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
+        told = f"version {version.version} cannot be served: {reason}"
+        self._failed = _Failure(version, told, count, self._pace.clock() + self._pace.after(count))
+        self._metrics.reload(outcome)
+        self._report(told)
+
+    def _saw_mlflow(self, *, reachable: bool) -> None:
+        self.last_look = LastLook(reachable, datetime.now(UTC))
+        self._metrics.mlflow_reachable(reachable=reachable)
+
+    def _report(self, problem: str | None) -> None:
+        """Keep the last error for /health, and log it when it changes: looks are frequent."""
+        if problem == self.last_error:
+            return
+        self.last_error = problem
+        if problem is not None:
+            serving = f"still serving version {self._current.version.version}" if self._current else "serving nothing"
+            logger.warning("%s (%s)", problem, serving)
+
+
+def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:
+    return (served.name, served.key, served.manifest_sha256) == (champion.name, champion.key, champion.manifest_sha256)
