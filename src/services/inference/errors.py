@@ -1,0 +1,102 @@
+"""The one place where the project's errors become HTTP answers; none of them repeats the request."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from src.core.errors import (
+    InvalidInputError,
+    LoopError,
+    ModelNotLoadedError,
+    SpoolBusyError,
+    SpoolFullError,
+)
+from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from src.services.inference.schemas import InvalidRecordError
+
+
+class BodyTooLargeError(InvalidInputError):
+    """The request's body is larger than this service takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes", kind=TOO_LARGE)
+
+
+class UnsupportedMediaTypeError(InvalidInputError):
+    """The request's body is not declared as JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("send JSON with Content-Type: application/json", kind=UNSUPPORTED_MEDIA_TYPE)
+
+
+class UnknownRequestError(LoopError):
+    """No retrain request has this id."""
+
+
+# Error class -> status and extra headers; the most special class of an error counts.
+STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
+    LoopError: (500, {}),
+    InvalidInputError: (422, {}),
+    BodyTooLargeError: (413, {}),
+    UnsupportedMediaTypeError: (415, {}),
+    UnknownRequestError: (404, {}),
+    ModelNotLoadedError: (503, {"Retry-After": "1"}),
+    SpoolBusyError: (429, {"Retry-After": "5"}),
+    SpoolFullError: (507, {}),
+}
+# What Starlette itself refuses.
+TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this page does not take this method"}
+INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that the outermost middleware gave this request."""
+    return str(scope["state"]["request_id"])
+
+
+def error_response(
+    request_id: str, status: int, detail: str | list[dict[str, Any]], headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error in the service's one shape."""
+    body = msgspec.json.encode({"detail": detail, "request_id": request_id})
+    return Response(body, status, headers, media_type="application/json")
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every refused request in the one shape."""
+    app.add_exception_handler(LoopError, _loop_error)
+    app.add_exception_handler(RequestValidationError, _wrong_parameters)
+    app.add_exception_handler(HTTPException, _http_exception)
+
+
+async def _loop_error(request: Request, error: Exception) -> Response:
+    known = next(base for base in type(error).__mro__ if base in STATUS)
+    status, headers = STATUS[known]
+    detail: str | list[dict[str, Any]] = str(error)
+    if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
+        problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
+        detail = [
+            {"loc": ["body", *([item.field] if item.field is not None else [])], "msg": str(item), "type": item.kind}
+            for item in problems
+        ]
+    return error_response(request_id_of(request.scope), status, detail, headers)
+
+
+async def _wrong_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
+    # FastAPI's own answer would repeat the input.
+    detail = [{key: item[key] for key in ("loc", "msg", "type")} for item in error.errors()]
+    return error_response(request_id_of(request.scope), 422, detail)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+    detail = TEXTS.get(error.status_code, error.detail)
+    return error_response(request_id_of(request.scope), error.status_code, detail, error.headers)

@@ -1,0 +1,117 @@
+"""The inference service: ``create_app(settings)`` wires objects, middleware and routes."""
+
+import asyncio
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterator
+
+import httpx
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+
+from src.core.errors import ConfigError
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import InferenceSettings
+from src.services.inference.errors import install_error_handlers
+from src.services.inference.metrics import RouteInfo, ServingMetrics
+from src.services.inference.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_store import ModelStore, Pace
+from src.services.inference.openapi import document
+from src.services.inference.registry_client import RegistryClient
+from src.services.inference.routes import health, metrics, page, predict, retrain
+from src.services.inference.service_state import LifespanState, ServiceState
+
+DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
+VERSION = "0.1.0"
+# FastAPI serves these pages itself.
+DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
+
+
+def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+    """The service as an ASGI application; nothing runs and nothing is written before its lifespan starts.
+
+    Args:
+        settings: where MLflow, the cache and the shared volume are, and the limits.
+        mlflow_transport: replaces the network to MLflow.
+    """
+    # The busiest first: routes are tried in this order.
+    routers = (predict.router, health.router, retrain.router, metrics.router, page.router)
+    service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers))
+    registry = RegistryClient(
+        settings.mlflow_url,
+        settings.model_name,
+        timeout=settings.mlflow_timeout_seconds,
+        transport=mlflow_transport,
+    )
+    store = ModelStore(
+        registry,
+        ModelCache(settings.cache_dir, settings.model_name),
+        service_metrics,
+        Pace(settings.model_poll_seconds, settings.model_retry_max_seconds),
+    )
+    spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
+    state = ServiceState(store, spool, service_metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
+        await asyncio.to_thread(prepare_folders, settings)
+        await store.restore()
+        following = asyncio.create_task(store.follow(), name="follow-champion")
+        try:
+            yield {"service": state}
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            await registry.aclose()
+
+    app = FastAPI(
+        title=f"{settings.model_name} inference",
+        description=DESCRIPTION,
+        version=VERSION,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    # The one added last is the outermost.
+    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION)
+    install_error_handlers(app)
+    for router in routers:
+        app.include_router(router)
+    app.openapi = document(app, lambda: store.current)  # type: ignore[method-assign] # FastAPI's documented way
+    return app
+
+
+def prepare_folders(settings: InferenceSettings) -> None:
+    """Make the model cache and the retrain spool where they are missing.
+
+    Raises:
+        ConfigError: naming the folder that cannot be written.
+    """
+    try:
+        ModelCache(settings.cache_dir, settings.model_name).create()
+        RetrainSpool(settings.retrain_dir).create()
+        for folder in (settings.cache_dir, settings.retrain_dir):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {error.filename} ({error.strerror}); "
+            "make it writable or set DATA_DIR or MODEL_CACHE_DIR to another folder"
+        ) from error
+
+
+def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:
+    """Each route with the statuses that it documents, and a failure's."""
+    documentation = [RouteInfo(path, "GET", (200,)) for path in sorted(DOCUMENTATION)]
+    return documentation + [
+        RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), 500))
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    ]

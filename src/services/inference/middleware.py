@@ -1,0 +1,119 @@
+"""Around every request: its id, its metrics, its body's limit, and an answer when the service itself fails."""
+
+import logging
+import re
+import time
+
+import uuid_utils
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.services.inference.errors import INTERNAL_TEXT, BodyTooLargeError, error_response
+from src.services.inference.metrics import UNMATCHED, ServingMetrics
+
+REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# The client went away before its answer; nobody sees this status but the metrics.
+CLIENT_CLOSED = 499
+
+logger = logging.getLogger(__name__)
+
+
+class RequestContextMiddleware:
+    """Gives each request an id, measures it, and answers 500 where all else failed.
+
+    It must be the outermost one: what it does not see has no id and no metric.
+
+    Args:
+        app: what is inside.
+        metrics: told of every request.
+        pages: fixed paths of routes that do not show in the scope.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: ServingMetrics, pages: frozenset[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        header = (b"x-request-id", request_id.encode())
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            logger.debug("request %s: the client went away", request_id)
+        except Exception:  # the outermost frame of a request: the client gets an answer, the log the traceback
+            logger.exception("request %s failed", request_id)
+            if status:
+                raise
+            await error_response(request_id, 500, INTERNAL_TEXT)(scope, receive, send_with_id)
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            self._metrics.observe_request(self._route(scope), scope["method"], status or CLIENT_CLOSED, seconds)
+
+    def _route(self, scope: Scope) -> str:
+        """The route's template: a raw path may hold anything."""
+        route = scope.get("route")
+        if route is None and scope["path"] in self._pages:
+            return str(scope["path"])
+        return getattr(route, "path", UNMATCHED)
+
+
+class BodyLimitMiddleware:
+    """Refuses a body over the limit, by its announced length or while it comes in, before anything parses it."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on with a counted body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = _content_length(scope)
+        taken = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal taken
+            # Raised to the route that reads the body, so that the mapping of errors answers it.
+            if announced > self._limit:
+                raise BodyTooLargeError(self._limit)
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise BodyTooLargeError(self._limit)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
+            return str(value.decode())
+    return str(uuid_utils.uuid7())
+
+
+def _content_length(scope: Scope) -> int:
+    """The announced length in bytes; 0 where there is none (a server has refused nonsense already)."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

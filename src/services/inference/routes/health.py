@@ -1,0 +1,75 @@
+"""Health for people and for orchestrators. Nothing here asks MLflow: the store's last look is told."""
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from src.services.inference.service_state import Service, ServiceState
+
+router = APIRouter(tags=["health"])
+NOT_READY = {503: {"description": "No model is loaded yet; the body is the same"}}
+
+
+class ServedModel(BaseModel):
+    """The model that answers."""
+
+    name: str
+    version: str
+    loaded_at: datetime
+    source: Literal["registry", "cache"]
+
+
+class MlflowHealth(BaseModel):
+    """The last look at MLflow; null before the first."""
+
+    reachable: bool | None
+    checked_at: datetime | None
+
+
+class Health(BaseModel):
+    """The whole answer of ``GET /health``."""
+
+    live: Literal[True] = True
+    ready: bool
+    model: ServedModel | None
+    mlflow: MlflowHealth
+    last_error: str | None
+
+
+@router.get("/health", summary="Liveness, readiness and what is served", responses={503: NOT_READY[503]})
+async def health(service: Service, response: Response) -> Health:
+    """200 if a model can answer, else 503 with the same body."""
+    response.status_code = _ready_status(service)
+    store = service.store
+    current = store.current
+    return Health(
+        ready=current is not None,
+        model=current
+        and ServedModel(
+            name=current.version.name,
+            version=current.version.version,
+            loaded_at=current.loaded_at,
+            source=current.source,
+        ),
+        mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
+        last_error=store.last_error,
+    )
+
+
+@router.get("/v2/health/live", summary="Liveness by the Open Inference Protocol")
+async def live() -> dict[str, bool]:
+    """200 as long as the process answers."""
+    return {"live": True}
+
+
+@router.get("/v2/health/ready", summary="Readiness by the Open Inference Protocol", responses={503: NOT_READY[503]})
+async def ready(service: Service, response: Response) -> dict[str, bool]:
+    """200 if a model can answer, else 503."""
+    response.status_code = _ready_status(service)
+    return {"ready": service.store.current is not None}
+
+
+def _ready_status(service: ServiceState) -> int:
+    return 200 if service.store.current is not None else 503

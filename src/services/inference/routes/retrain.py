@@ -1,0 +1,135 @@
+"""``/retrain``: hand a request to the spool, and tell what became of it."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State
+from src.services.inference.errors import UnknownRequestError
+from src.services.inference.model_store import ModelStore
+from src.services.inference.service_state import Service
+
+# How long an answer waits for a model that was promoted a moment ago.
+CATCH_UP_SECONDS = 2.0
+
+router = APIRouter(tags=["retraining"])
+
+
+class RetrainAccepted(BaseModel):
+    """A request that will survive a power cut."""
+
+    id: str
+    state: State
+    submitted_at: datetime
+
+
+class BothScores(BaseModel):
+    """Scores on the same holdout; null where a model was not scored."""
+
+    challenger: Scores | None
+    champion: Scores | None
+
+
+class RetrainStatus(BaseModel):
+    """A retrain request: where it stands and, when it has ended, how; absent fields do not apply yet."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    state: State
+    source: str
+    submitted_at: datetime
+    started_at: datetime | None
+    attempts: int
+    last_error: str | None
+    outcome: Outcome | None = None
+    reason: str | None = None
+    scores: BothScores | None = None
+    mlflow_run_id: str | None = None
+    model_version: str | None = None
+    finished_at: datetime | None = None
+    served: bool | None = None
+
+
+class RetrainList(BaseModel):
+    """The newest requests, newest first."""
+
+    requests: list[RetrainStatus]
+
+
+@router.post(
+    "/retrain",
+    status_code=202,
+    summary="Request a training run",
+    responses={
+        413: {"description": "The body is too large; none is needed"},
+        429: {"description": "Enough requests wait already"},
+        507: {"description": "The shared volume is full; nothing was accepted"},
+    },
+)
+async def submit(request: Request, response: Response, service: Service) -> RetrainAccepted:
+    """Accept a request durably; ``Location`` tells where to follow it. A body is read only for its limit."""
+    async for _ in request.stream():
+        pass
+    record = await asyncio.to_thread(service.spool.submit, "api")
+    response.headers["Location"] = f"/retrain/{record.id}"
+    return RetrainAccepted(id=record.id, state=record.state, submitted_at=record.submitted_at)
+
+
+@router.get("/retrain", summary="The newest retrain requests", response_model_exclude_unset=True)
+async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
+    """Requests in any state, newest first."""
+    records = await asyncio.to_thread(service.spool.recent, limit)
+    return RetrainList(requests=[_status(record, service.store) for record in records])
+
+
+@router.get(
+    "/retrain/{request_id}",
+    summary="Follow a retrain request",
+    responses={404: {"description": "No request has this id"}},
+    response_model_exclude_unset=True,
+)
+async def follow(request_id: str, service: Service) -> RetrainStatus:
+    """One request; a promotion that is not served yet is fetched first, so that ``served`` is news."""
+    record = await asyncio.to_thread(service.spool.get, request_id)
+    if record is None:
+        raise UnknownRequestError("no retrain request has this id; GET /retrain lists the newest")
+    if _is_ahead(record.result, service.store):
+        await service.store.catch_up(seconds=CATCH_UP_SECONDS)
+    return _status(record, service.store)
+
+
+def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
+    """Whether this outcome promoted a version newer than the served one."""
+    if result is None or result.outcome is not Outcome.PROMOTED or not (result.model_version or "").isdecimal():
+        return False
+    return store.current is None or int(result.model_version or 0) > int(store.current.version.version)
+
+
+def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
+    status = RetrainStatus(
+        id=record.id,
+        state=record.state,
+        source=record.source,
+        submitted_at=record.submitted_at,
+        started_at=record.started_at,
+        attempts=record.attempts,
+        last_error=record.last_error,
+    )
+    result = record.result
+    if result is None:
+        return status
+    ended = {
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "scores": BothScores(challenger=result.challenger, champion=result.champion),
+        "mlflow_run_id": result.mlflow_run_id,
+        "model_version": result.model_version,
+        "finished_at": result.finished_at,
+    }
+    if result.outcome is Outcome.PROMOTED:
+        ended["served"] = store.current is not None and store.current.version.version == result.model_version
+    return status.model_copy(update=ended)

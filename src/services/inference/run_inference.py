@@ -1,0 +1,77 @@
+"""Entry point: the inference service on one port, until SIGTERM."""
+
+import logging
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from src.core.errors import ConfigError, LoopError
+from src.core.log import configure_logging
+from src.core.settings import InferenceSettings, load_settings
+from src.services.inference.inference_service import create_app, prepare_folders
+
+GRACE_SECONDS = 3
+BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Serve until a signal; return 0 after SIGTERM or Ctrl-C, 1 when the service could not start."""
+    # uvicorn raises the signal once more after its graceful stop: it must then mean success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        settings = load_settings(InferenceSettings)
+        configure_logging("inference", log_format=settings.log_format, level=settings.log_level)
+        prepare_folders(settings)
+        with listen(settings.inference_host, settings.inference_port) as listener:
+            return serve(settings, listener)
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the port is taken or the address is not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there, "
+            "or set INFERENCE_PORT or INFERENCE_HOST"
+        ) from error
+
+
+def serve(settings: InferenceSettings, listener: socket.socket) -> int:
+    """Answer on the socket until a signal; return the exit code."""
+    # uvicorn's own lines at INFO repeat ours.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
+    config = uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    logger.info("listening on http://%s:%d", settings.inference_host, settings.inference_port)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

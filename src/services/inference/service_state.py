@@ -1,0 +1,34 @@
+"""What lives as long as the service runs, and how a route gets at it."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypedDict, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from src.core.retrain_signal import RetrainSpool
+from src.services.inference.metrics import ServingMetrics
+from src.services.inference.model_store import ModelStore
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """The objects that decide; routes only translate for them."""
+
+    store: ModelStore
+    spool: RetrainSpool
+    metrics: ServingMetrics
+
+
+class LifespanState(TypedDict):
+    """What the lifespan hands to every request."""
+
+    service: ServiceState
+
+
+def service_of(connection: HTTPConnection) -> ServiceState:
+    """The running service's objects."""
+    return cast(ServiceState, connection.scope["state"]["service"])
+
+
+Service = Annotated[ServiceState, Depends(service_of)]
