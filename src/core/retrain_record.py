@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 import uuid_utils
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 MAX_TEXT = 300
+# A forged id may name a time that no date reaches, in seconds since the epoch.
+LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 Source = Literal["api", "alert", "bootstrap"]
@@ -60,9 +62,10 @@ class _Frozen(BaseModel):
 class Scores(_Frozen):
     """A model's scores on the holdout: accuracy and macro F1 in [0, 1], log loss in nats."""
 
-    accuracy: float
-    f1_macro: float
-    log_loss: float
+    # Finite, because a NaN is written to JSON as null and would make the record unreadable.
+    accuracy: FiniteFloat
+    f1_macro: FiniteFloat
+    log_loss: FiniteFloat
 
 
 class RetrainResult(_Frozen):
@@ -91,7 +94,7 @@ class RetrainRecord(_Frozen):
     @classmethod
     def unreadable(cls, request_id: str) -> Self:
         """What is told of an accepted request whose file somebody else has spoilt."""
-        born = datetime.fromtimestamp(born_at(request_id), UTC)
+        born = datetime.fromtimestamp(min(born_at(request_id), LAST_DATE), UTC)
         result = RetrainResult(outcome=Outcome.FAILED, reason="its signal file became unreadable", finished_at=born)
         return cls(id=request_id, source="api", submitted_at=born, result=result)
 

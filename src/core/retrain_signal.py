@@ -44,11 +44,15 @@ class RetrainSpool:
     def __init__(self, root: Path, *, max_pending: int = 1000) -> None:
         self.root = root
         self._max_pending = max_pending
+        self._stuck: set[Path] = set()
 
     def create(self) -> Self:
         """Make the folders that are missing and return self. Raises OSError where the volume is not writable."""
         for name in ("tmp", *_LIVE_FOLDERS, "bad"):
-            (self.root / name).mkdir(mode=0o770, parents=True, exist_ok=True)
+            folder = self.root / name
+            folder.mkdir(mode=0o770, parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
         return self
 
     # -- submitting (inference) ------------------------------------------------------------------------
@@ -124,9 +128,10 @@ class RetrainSpool:
     def claim(self) -> list[RetrainRecord]:
         """Move all that waits to ``cur/`` and return what is now claimed, oldest first, poison set aside."""
         for name in self._names("new"):
-            # ENOENT: another monitor was faster.
-            with contextlib.suppress(FileNotFoundError):
-                (self.root / "new" / name).rename(self.root / "cur" / name)
+            if any(os.path.lexists(self.root / folder / name) for folder in ("cur", "done")):
+                self._set_aside("new", name, "its id was claimed before")  # only a forged one: ids are never reused
+            else:
+                self._move("new", name, self.root / "cur" / name)
         self._sync("new", "cur")
         return self.claimed()
 
@@ -169,13 +174,18 @@ class RetrainSpool:
             if not ID_PATTERN.fullmatch(name.removesuffix(".json")):
                 continue
             if now.timestamp() - born_at(name.removesuffix(".json")) > STALE_TMP_SECONDS:
-                (self.root / "tmp" / name).unlink(missing_ok=True)
-                swept += 1
+                with contextlib.suppress(OSError):  # not ours to delete, such as a folder: in nobody's way
+                    (self.root / "tmp" / name).unlink()
+                    swept += 1
         return swept
 
     def poisoned(self) -> int:
         """How many unreadable signals lie in ``bad/``."""
         return sum(not name.endswith(".reason") for name in self._names("bad"))
+
+    def depths(self) -> dict[str, int]:
+        """How many signals lie in ``new``, ``cur`` and ``bad``, readable or not."""
+        return {"new": len(self._names("new")), "cur": len(self._names("cur")), "bad": self.poisoned()}
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -223,6 +233,8 @@ class RetrainSpool:
             self._sync(folder)
         except OSError as error:
             temporary.unlink(missing_ok=True)
+            if folder == "new":
+                (self.root / folder / name).unlink(missing_ok=True)  # renamed, but not known to be durable: refused
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise SpoolFullError("the shared volume is full; free some space and try again") from error
             raise
@@ -235,12 +247,27 @@ class RetrainSpool:
     def _set_aside(self, folder: str, name: str, reason: str) -> None:
         """Move poison to ``bad/`` under its own name, or a free one, with the reason beside it."""
         target = self.root / "bad" / name
-        if target.exists() or target.is_symlink():
-            target = target.with_name(f"{new_id()}-{name}"[-255:])
-        (self.root / folder / name).rename(target)
+        if os.path.lexists(target):
+            target = target.with_name(f"{new_id()}.json")
+        if not self._move(folder, name, target):
+            return
+        logger.error("set aside an unreadable retrain signal as %a: %s", str(target), reason)
         with contextlib.suppress(OSError):  # a full disk must not stop the others; the log has the reason too
-            target.with_name(f"{target.name}.reason"[-255:]).write_text(reason + "\n")
-        logger.error("set aside an unreadable retrain signal as %s: %s", target, reason)
+            target.with_name(f"{target.name}.reason").write_text(reason + "\n", encoding="utf-8")
+
+    def _move(self, folder: str, name: str, target: Path) -> bool:
+        """Rename; False where the entry is gone or cannot be moved, which must not keep the others waiting."""
+        source = self.root / folder / name
+        try:
+            source.rename(target)
+        except FileNotFoundError:  # another monitor was faster
+            return False
+        except OSError as error:
+            if source not in self._stuck:  # tried at every look, told once
+                self._stuck.add(source)
+                logger.error("cannot move %a (%s); delete it by hand", str(source), error.strerror)  # noqa: TRY400 - the line says it all
+            return False
+        return True
 
     def _sync(self, *folders: str) -> None:
         for folder in folders:
