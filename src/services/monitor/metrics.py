@@ -1,0 +1,137 @@
+"""The monitor's Prometheus metrics, each label value at 0 from the start."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from src.core.errors import ConnectionFailedError
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, Source
+from src.services.monitor.trainer import StartOutcome
+
+CLAIMED = "claimed"
+POISON = "poison"
+UNKNOWN_SOURCE = "unknown"
+
+
+class MonitorState(StrEnum):
+    """What the monitor waits for."""
+
+    IDLE = "idle"
+    TRAINING = "training"
+    BACKOFF = "backoff"
+
+
+class MonitorMetrics:
+    """Counters and gauges of one monitor process.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._signals = Counter(
+            "monitor_signals", "Retrain signals, by what became of them", ["source", "outcome"], registry=registry
+        )
+        self._runs = Counter("monitor_runs", "Training runs that ended, by outcome", ["outcome"], registry=registry)
+        self._attempts = Counter("monitor_attempts", "Training attempts, counted per request", registry=registry)
+        self._starts = Counter(
+            "monitor_trainer_starts", "Attempts to start a training run", ["outcome"], registry=registry
+        )
+        self._state = Gauge("monitor_state", "1 for the state that the monitor is in", ["state"], registry=registry)
+        self._heartbeat = Gauge(
+            "monitor_heartbeat_timestamp_seconds", "When the monitor's loop last ran", registry=registry
+        )
+        self._queue = Gauge("monitor_queue", "Signals in each folder of the spool", ["folder"], registry=registry)
+        self._duration = Gauge(
+            "monitor_last_run_duration_seconds", "Duration of the last training run", registry=registry
+        )
+        self._score = Gauge(
+            "monitor_last_run_score", "Scores on the holdout of the last run", ["model", "metric"], registry=registry
+        )
+        for source in get_args(Source):
+            for outcome in (CLAIMED, *Outcome):
+                self._signals.labels(source, outcome)
+        self._signals.labels(UNKNOWN_SOURCE, POISON)
+        for outcome in Outcome:
+            self._runs.labels(outcome)
+        for start in StartOutcome:
+            self._starts.labels(start)
+        for folder in ("new", "cur", "bad"):
+            self._queue.labels(folder)
+        for model in ("challenger", "champion"):
+            for metric in Scores.model_fields:
+                self._score.labels(model, metric)
+        self.show_state(MonitorState.IDLE)
+
+    def beat(self, timestamp: float) -> None:
+        """Note that the loop is alive; ``timestamp`` in seconds since the epoch."""
+        self._heartbeat.set(timestamp)
+
+    def show_state(self, state: MonitorState) -> None:
+        """Set this state to 1 and the others to 0."""
+        for other in MonitorState:
+            self._state.labels(other).set(other is state)
+
+    def show_queue(self, depths: dict[str, int]) -> None:
+        """Set the number of signals per folder."""
+        for folder, depth in depths.items():
+            self._queue.labels(folder).set(depth)
+
+    def count_claimed(self, record: RetrainRecord) -> None:
+        """A waiting signal was claimed."""
+        self._signals.labels(record.source, CLAIMED).inc()
+
+    def count_poison(self, number: int) -> None:
+        """So many unreadable signals were set aside."""
+        self._signals.labels(UNKNOWN_SOURCE, POISON).inc(number)
+
+    def count_attempts(self, number: int) -> None:
+        """So many requests were given one more training attempt."""
+        self._attempts.inc(number)
+
+    def count_start(self, outcome: StartOutcome) -> None:
+        """A training run was asked for."""
+        self._starts.labels(outcome).inc()
+
+    def count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
+        """A request ended."""
+        self._signals.labels(record.source, result.outcome).inc()
+
+    def count_run(self, ended: list[RetrainRecord]) -> None:
+        """A training run ended, with what it acknowledged; a run that acknowledged nothing failed."""
+        if not ended or ended[0].result is None:
+            self._runs.labels(Outcome.FAILED).inc()
+            return
+        record, result = ended[0], ended[0].result
+        self._runs.labels(result.outcome).inc()
+        if record.started_at is not None:
+            self._duration.set(max(0.0, (result.finished_at - record.started_at).total_seconds()))
+        for model, scores in (("challenger", result.challenger), ("champion", result.champion)):
+            for metric in Scores.model_fields:
+                # A run without a champion to compare with has no such score.
+                self._score.labels(model, metric).set(getattr(scores, metric) if scores else math.nan)
+
+
+@contextlib.contextmanager
+def serving_metrics(registry: CollectorRegistry, *, host: str, port: int) -> Iterator[None]:
+    """Answer ``GET /metrics`` until the block ends.
+
+    Raises:
+        ConnectionFailedError: the address is taken or not ours.
+    """
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise ConnectionFailedError(
+            f"cannot serve metrics on {host}:{port} ({error.strerror}); stop what listens there or set MONITOR_PORT"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=2)

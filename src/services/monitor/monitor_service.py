@@ -1,0 +1,228 @@
+"""The retrain policy: which signals a training run serves, when it starts, and when to give up."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from src.core.errors import LoopError, TrainerBusyError
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State
+from src.core.retrain_signal import RetrainSpool
+from src.services.monitor.metrics import MonitorMetrics, MonitorState
+from src.services.monitor.retrain_policy import RetrainPolicy
+from src.services.monitor.trainer import StartOutcome, Trainer
+from src.services.monitor.watch import Wakeups
+
+SWEEP_SECONDS = 3600.0
+_NOT_STARTED = {
+    StartOutcome.MISSING: "the training program was not found; the monitor's log names it",
+    StartOutcome.FAILED: "the training could not be started; the monitor's log says why",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class MonitorService:
+    """Serves all waiting signals by one training run at a time.
+
+    What must survive a crash lies in the spool; what is kept here serves the metrics, or gives back attempts.
+
+    Args:
+        spool: the retrain spool, whose folders exist.
+        trainer: starts a training run.
+        metrics: where the service counts.
+        policy: attempts and pauses.
+        clock: the time of day, with its zone.
+    """
+
+    def __init__(
+        self,
+        spool: RetrainSpool,
+        trainer: Trainer,
+        metrics: MonitorMetrics,
+        policy: RetrainPolicy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._spool = spool
+        self._trainer = trainer
+        self._metrics = metrics
+        self._policy = policy
+        self._clock = clock
+        self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first look
+        self._run: set[str] = set()  # ids that the run in progress was started for
+        self._uncharged: dict[str, RetrainRecord] = {}  # as they were before an attempt that did not take place
+        self._swept_at: datetime | None = None
+        self._trouble = ""
+
+    def run(self, wakeups: Wakeups) -> None:
+        """Look at the spool at every wake-up, and at least once per poll interval, until stopped."""
+        while not wakeups.is_set():
+            wakeups.wait(min(self.step_safely(), self._policy.poll_seconds))
+
+    def step_safely(self) -> float:
+        """One step whose errors are logged, each once until it changes or ends; seconds until the next is due."""
+        try:
+            delay = self.step()
+        except (LoopError, OSError) as error:
+            what_to_do = "" if isinstance(error, LoopError) else " (is DATA_DIR there, writable, and not full?)"
+            trouble = f"{error}{what_to_do}; what waits is kept, and tried again"
+            if trouble != self._trouble:
+                logger.error("%s", trouble)  # noqa: TRY400 - the line says what to do; a traceback would not
+        except Exception as error:  # the outermost loop: a monitor that dies serves nobody
+            trouble = repr(error)
+            if trouble != self._trouble:
+                logger.exception("the monitor's step failed; it is tried again")
+        else:
+            if self._trouble:
+                logger.info("working again")
+            self._trouble = ""
+            return delay
+        self._trouble = trouble
+        return self._policy.poll_seconds
+
+    def step(self) -> float:
+        """Look once and act on it.
+
+        Returns:
+            Seconds after which to look again, if nothing wakes the loop before.
+
+        Raises:
+            LoopError, OSError: the spool or the trainer did not let it; nothing is lost.
+        """
+        now = self._clock()
+        self._metrics.beat(now.timestamp())
+        state, delay = self._act(now)
+        self._metrics.show_state(state)
+        self._metrics.show_queue(self._spool.depths())
+        return delay
+
+    def _act(self, now: datetime) -> tuple[MonitorState, float]:
+        if self._trainer.is_running():
+            return self._stand_by()
+        batch: list[RetrainRecord] = []
+        try:
+            with self._spool.lock():
+                delay, ready = self._settle(now)
+                if delay == 0:
+                    batch = self._charge(ready, now)
+        except TrainerBusyError:
+            return self._stand_by()
+        if delay > 0:
+            return MonitorState.BACKOFF, delay
+        return self._start(batch) if batch else (MonitorState.IDLE, self._policy.poll_seconds)
+
+    def _stand_by(self) -> tuple[MonitorState, float]:
+        """A training runs: what waits keeps waiting, for one more run."""
+        if self._open is None:  # for counting, take up the run that a monitor before this one has started
+            self._open = {record.id for record in self._spool.recent(1000) if record.state is State.RUNNING}
+            self._run = set(self._open)
+        return MonitorState.TRAINING, self._policy.poll_seconds
+
+    # -- under the trainer lock ------------------------------------------------------------------------
+
+    def _settle(self, now: datetime) -> tuple[float, list[RetrainRecord]]:
+        """Tidy what the last run left; return the seconds to wait, and at 0 the requests to serve."""
+        self._sweep(now)
+        poisoned = self._spool.poisoned()
+        try:
+            records = self._give_back(self._spool.claimed())
+            self._count_ends({record.id for record in records})
+            left = [record for record in records if not self._is_given_up(record, now)]
+            delay = max((self._policy.pause_left(record, now) for record in left), default=0.0)
+            if delay == 0 and self._spool.has_waiting():
+                known = {record.id for record in left}
+                left = self._spool.claim()
+                for record in left:
+                    if record.id not in known:
+                        self._metrics.count_claimed(record)
+            self._open = {record.id for record in left}
+        finally:
+            self._metrics.count_poison(max(0, self._spool.poisoned() - poisoned))
+        return delay, left
+
+    def _sweep(self, now: datetime) -> None:
+        if self._swept_at is None or abs((now - self._swept_at).total_seconds()) >= SWEEP_SECONDS:
+            self._spool.sweep(now)
+            self._swept_at = now
+
+    def _give_back(self, records: list[RetrainRecord]) -> list[RetrainRecord]:
+        """Take back attempts that were recorded but did not take place."""
+        settled = []
+        for record in records:
+            before = self._uncharged.get(record.id)
+            if before is not None and record.attempts > before.attempts:
+                uncharged = record.model_copy(update={"attempts": before.attempts, "started_at": before.started_at})
+                self._spool.update(uncharged)
+                settled.append(uncharged)
+            else:
+                settled.append(record)
+        self._uncharged = {}
+        return settled
+
+    def _is_given_up(self, record: RetrainRecord, now: datetime) -> bool:
+        """End a request that has used up its attempts."""
+        if record.attempts < self._policy.max_attempts:
+            return False
+        why = record.last_error or "no training run told an outcome; the training log says why"
+        times = "1 attempt" if record.attempts == 1 else f"{record.attempts} attempts"
+        result = RetrainResult(outcome=Outcome.FAILED, reason=f"gave up after {times}: {why}", finished_at=now)
+        self._spool.finish(record, result)
+        self._count_end(record, result)
+        logger.error("retrain request %s failed: %s", record.id, result.reason)
+        return True
+
+    def _charge(self, records: list[RetrainRecord], now: datetime) -> list[RetrainRecord]:
+        """Record one more attempt for each, before it takes place; return them as they are now."""
+        self._uncharged = {record.id: record for record in records}
+        charged = []
+        for record in records:
+            attempt = record.model_copy(update={"attempts": record.attempts + 1, "started_at": now})
+            self._spool.update(attempt)
+            charged.append(attempt)
+        return charged
+
+    # -- without the lock, which the training run takes ------------------------------------------------
+
+    def _start(self, batch: list[RetrainRecord]) -> tuple[MonitorState, float]:
+        outcome = self._trainer.start()
+        self._metrics.count_start(outcome)
+        if outcome is StartOutcome.ALREADY_RUNNING:
+            # Its requests may or may not be among ours: the attempt is taken back once that run has ended.
+            return MonitorState.TRAINING, self._policy.poll_seconds
+        self._uncharged = {}
+        self._metrics.count_attempts(len(batch))
+        if outcome is StartOutcome.STARTED:
+            self._run = {record.id for record in batch}
+            logger.info("training for %d retrain request(s): %s", len(batch), ", ".join(sorted(self._run)[:5]))
+            return MonitorState.TRAINING, self._policy.poll_seconds
+        self._note(batch, _NOT_STARTED[outcome])
+        return MonitorState.BACKOFF, max(self._policy.backoff(record.attempts) for record in batch)
+
+    def _note(self, batch: list[RetrainRecord], error: str) -> None:
+        """Write the error into the records, unless a training has taken them over meanwhile."""
+        ids = {record.id for record in batch}
+        with contextlib.suppress(TrainerBusyError), self._spool.lock():
+            for record in self._spool.claimed():
+                if record.id in ids:
+                    self._spool.update(record.model_copy(update={"last_error": error}))
+
+    # -- counting --------------------------------------------------------------------------------------
+
+    def _count_ends(self, claimed: set[str]) -> None:
+        """Count each request that has ended since the last look, and the run, once."""
+        run, self._run = self._run, set()
+        ended_in_run = []
+        for request_id in sorted((self._open or set()) - claimed):
+            record = self._spool.get(request_id)
+            if record is not None and record.result is not None:
+                self._count_end(record, record.result)
+                if request_id in run:
+                    ended_in_run.append(record)
+        self._open = claimed
+        if run:
+            self._metrics.count_run(ended_in_run)
+
+    def _count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
+        self._metrics.count_end(record, result)
+        if self._open is not None:
+            self._open.discard(record.id)

@@ -1,0 +1,80 @@
+"""Entry point: the monitor, until SIGTERM or Ctrl-C."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from src.core.errors import ConfigError, LoopError
+from src.core.log import configure_logging
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import MonitorSettings, load_settings
+from src.services.monitor.metrics import MonitorMetrics, serving_metrics
+from src.services.monitor.monitor_service import MonitorService
+from src.services.monitor.retrain_policy import RetrainPolicy
+from src.services.monitor.trainer import ProcessTrainer
+from src.services.monitor.watch import Wakeups, watching
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TRAINING_COMMAND = (sys.executable, "run_pipeline.py")
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the monitor; return 0 after a stop signal, 1 when it could not start."""
+    try:
+        settings = load_settings(MonitorSettings)
+        configure_logging("monitor", log_format=settings.log_format, level=settings.log_level)
+        serve(settings, TRAINING_COMMAND)
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+    return 0
+
+
+def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
+    """Watch the spool and start ``command`` from the repository's root, until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the data folder is not writable.
+        ConnectionFailedError: the metrics port is taken.
+    """
+    wakeups = Wakeups()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: wakeups.stop())
+    spool = _create_spool(settings)
+    registry = CollectorRegistry()
+    trainer = ProcessTrainer(command, cwd=REPOSITORY, environment=os.environ, on_exit=wakeups.wake)
+    metrics = MonitorMetrics(registry)
+    service = MonitorService(
+        spool, trainer, metrics, RetrainPolicy.from_settings(settings), clock=lambda: datetime.now(UTC)
+    )
+    with (
+        serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port),
+        contextlib.closing(trainer),
+        watching(spool.root / "new", wakeups),
+    ):
+        logger.info("watching %s for retrain signals", spool.root)
+        service.run(wakeups)
+    logger.info("stopped")
+
+
+def _create_spool(settings: MonitorSettings) -> RetrainSpool:
+    spool = RetrainSpool(settings.retrain_dir)
+    try:
+        return spool.create()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {error.filename} ({error.strerror}); make it writable or set DATA_DIR to another folder"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

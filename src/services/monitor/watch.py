@@ -1,0 +1,82 @@
+"""What the monitor's loop sleeps on: file events as the accelerator, the poll interval as the guarantee."""
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import watchfiles
+
+# Two steps without a new change end one wake-up: an event is told within twice this time.
+STEP_MS = 20
+MAX_WAIT_SECONDS = 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+class Wakeups:
+    """Wakes one waiting loop; safe to call from other threads and from signal handlers.
+
+    A ``SimpleQueue`` and not a ``threading.Event``: only its ``put`` is documented as safe in a signal handler
+    that interrupts a ``get`` of the same thread.
+    """
+
+    def __init__(self) -> None:
+        self._mail: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = False
+
+    def wake(self) -> None:
+        """End the current wait, or the next one if nobody waits."""
+        self._mail.put(None)
+
+    def stop(self) -> None:
+        """End the loop: ``is_set`` is true from now on."""
+        self._stopped = True
+        self._mail.put(None)
+
+    def is_set(self) -> bool:
+        """Whether the loop must end (the name that ``watchfiles`` asks a stop event for)."""
+        return self._stopped
+
+    def wait(self, seconds: float) -> None:
+        """Return after a wake-up, or after ``seconds`` by the monotonic clock; wake-ups so far count as one."""
+        with contextlib.suppress(queue.Empty):
+            self._mail.get(timeout=min(max(seconds, 0.0), MAX_WAIT_SECONDS))
+            while True:
+                self._mail.get_nowait()
+
+
+@contextlib.contextmanager
+def watching(folder: Path, wakeups: Wakeups) -> Iterator[None]:
+    """Wake on every file event in ``folder`` until the block ends or ``wakeups`` are stopped.
+
+    A folder that cannot be watched is logged once; the loop's own interval then has to do. The thread apart keeps
+    that interval on the monotonic clock, which the watcher's own time-out is not.
+    """
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(folder, wakeups, ended), name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=2)
+
+
+def _watch(folder: Path, wakeups: Wakeups, ended: threading.Event) -> None:
+    try:
+        for _ in watchfiles.watch(
+            folder,
+            watch_filter=None,
+            debounce=STEP_MS,
+            step=STEP_MS,
+            rust_timeout=0,
+            stop_event=ended,
+            recursive=False,
+            raise_interrupt=False,
+        ):
+            wakeups.wake()
+    except Exception as error:  # noqa: BLE001 - whatever the watcher fails on, re-reading the folder does not need it
+        logger.warning("no file events from %s (%s); it is re-read at every poll interval instead", folder, error)

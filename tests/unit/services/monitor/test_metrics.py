@@ -1,0 +1,100 @@
+"""The monitor's metrics, by value."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from src.core.errors import ConnectionFailedError
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, new_id
+from src.services.monitor.metrics import MonitorMetrics, MonitorState, serving_metrics
+from tests.support.running import free_port
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def values(registry: CollectorRegistry) -> dict[str, float]:
+    """Every sample but the creation times, as Prometheus writes it."""
+    return {
+        sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def test_every_value_exists_at_0_from_the_start() -> None:
+    registry = CollectorRegistry()
+    MonitorMetrics(registry)
+    signals = [
+        f"monitor_signals_total {source} {outcome}"
+        for source in ("api", "alert", "bootstrap")
+        for outcome in ("claimed", "promoted", "rejected", "failed")
+    ]
+    zeros = {
+        *signals,
+        "monitor_signals_total unknown poison",
+        *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "rejected", "failed")),
+        "monitor_attempts_total",
+        *(f"monitor_trainer_starts_total {x}" for x in ("started", "already_running", "missing", "failed")),
+        "monitor_state training",
+        "monitor_state backoff",
+        "monitor_heartbeat_timestamp_seconds",
+        *(f"monitor_queue {folder}" for folder in ("new", "cur", "bad")),
+        "monitor_last_run_duration_seconds",
+        *(
+            f"monitor_last_run_score {model} {metric}"
+            for model in ("challenger", "champion")
+            for metric in ("accuracy", "f1_macro", "log_loss")
+        ),
+    }
+    assert values(registry) == {**dict.fromkeys(zeros, 0.0), "monitor_state idle": 1.0}
+
+
+def test_state_is_one_hot() -> None:
+    registry = CollectorRegistry()
+    metrics = MonitorMetrics(registry)
+    for state in MonitorState:
+        metrics.show_state(state)
+        assert {s: registry.get_sample_value("monitor_state", {"state": s}) for s in MonitorState} == {
+            other: float(other is state) for other in MonitorState
+        }
+
+
+def test_first_run_shows_no_champions_score() -> None:
+    registry = CollectorRegistry()
+    result = RetrainResult(
+        outcome=Outcome.PROMOTED,
+        reason="first",
+        challenger=Scores(accuracy=1, f1_macro=0.9, log_loss=0.1),
+        finished_at=NOW + timedelta(seconds=3),
+    )
+    record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=1, started_at=NOW, result=result)
+    MonitorMetrics(registry).count_run([record])
+    seen = values(registry)
+    assert seen["monitor_last_run_score challenger f1_macro"] == 0.9
+    assert math.isnan(seen["monitor_last_run_score champion f1_macro"])
+    assert seen["monitor_last_run_duration_seconds"] == 3
+    assert seen["monitor_runs_total promoted"] == 1
+
+
+def test_metrics_are_served_until_the_block_ends() -> None:
+    registry, port = CollectorRegistry(), free_port()
+    MonitorMetrics(registry).count_attempts(2)
+    url = f"http://127.0.0.1:{port}/metrics"
+    with serving_metrics(registry, host="127.0.0.1", port=port):
+        assert "monitor_attempts_total 2.0" in httpx.get(url).text
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_taken_port_is_told_with_what_to_do() -> None:
+    port = free_port()
+    with (
+        serving_metrics(CollectorRegistry(), host="127.0.0.1", port=port),
+        pytest.raises(ConnectionFailedError, match=rf"127\.0\.0\.1:{port} \(Address already in use\).*MONITOR_PORT"),
+        serving_metrics(CollectorRegistry(), host="127.0.0.1", port=port),
+    ):
+        raise AssertionError("two servers on one port")

@@ -1,0 +1,435 @@
+"""The retrain policy, line by line, without threads, processes or waiting."""
+
+import errno
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import SpoolFullError
+from src.core.retrain_record import Outcome, RetrainRecord, State, new_id
+from src.core.retrain_signal import RetrainSpool
+from src.services.monitor.trainer import StartOutcome
+from src.services.monitor.watch import Wakeups
+from tests.unit.services.monitor.conftest import POLICY, Bench
+
+
+def test_step_without_signals_starts_nothing(bench: Bench) -> None:
+    assert bench.service.step() == POLICY.poll_seconds
+    assert bench.trainer.asked == 0
+    assert bench.state() == "idle"
+
+
+def test_step_starts_one_run_for_all_that_waits_and_charges_it_before_the_start(bench: Bench) -> None:
+    ids = bench.submit(3)
+    seen: list[RetrainRecord] = []
+    bench.trainer.before_start = lambda: seen.extend(map(bench.get, ids))
+    bench.service.step()
+    assert bench.trainer.batches == [ids]
+    assert [(record.attempts, record.started_at) for record in seen] == [(1, bench.clock.now)] * 3
+    assert bench.state() == "training"
+    assert {bench.get(i).state for i in ids} == {State.RUNNING}
+
+
+def test_step_during_a_run_leaves_new_signals_waiting(bench: Bench) -> None:
+    bench.submit()
+    bench.service.step()
+    late = bench.submit()[0]
+    bench.service.step()
+    assert bench.trainer.asked == 1
+    assert bench.get(late).state is State.QUEUED
+    assert bench.value("monitor_queue", folder="new") == 1
+
+
+def test_step_while_another_process_holds_the_lock_leaves_everything(bench: Bench) -> None:
+    waiting = bench.submit()[0]
+    with RetrainSpool(bench.spool.root).lock():
+        assert bench.service.step() == POLICY.poll_seconds
+    assert bench.trainer.asked == 0
+    assert bench.get(waiting).state is State.QUEUED
+    assert bench.state() == "training"
+
+
+def test_burst_of_signals_costs_at_most_two_runs(bench: Bench) -> None:
+    ids = bench.submit()
+    for _ in range(99):
+        bench.service.step()
+        ids += bench.submit()
+    bench.trainer.succeed()
+    bench.service.step()
+    bench.trainer.succeed()
+    for _ in range(3):
+        bench.service.step()
+    assert bench.trainer.asked == 2
+    assert [bench.get(i).state for i in ids] == [State.PROMOTED] * 100
+
+
+def test_dead_run_is_tried_again_after_the_backoff_counted_from_its_start(bench: Bench) -> None:
+    ids = bench.submit()
+    bench.service.step()
+    bench.trainer.die()
+    bench.clock.advance(0.5)
+    assert bench.service.step() == 1.5
+    assert bench.state() == "backoff"
+    bench.clock.advance(1.49)
+    assert bench.service.step() == pytest.approx(0.01)
+    assert bench.trainer.asked == 1
+    bench.clock.advance(0.01)
+    bench.service.step()
+    assert bench.trainer.batches == [ids, ids]
+    assert bench.get(ids[0]).attempts == 2
+
+
+def test_run_longer_than_the_backoff_is_tried_again_at_once(bench: Bench) -> None:
+    bench.submit()
+    bench.service.step()
+    bench.clock.advance(60)
+    bench.trainer.die()
+    bench.service.step()
+    assert bench.trainer.asked == 2
+
+
+def test_backoff_survives_a_restart_of_the_monitor(bench: Bench) -> None:
+    bench.submit()
+    bench.service.step()
+    bench.trainer.die()
+    bench.restart()
+    bench.clock.advance(1)
+    assert bench.service.step() == 1
+    bench.clock.advance(1)
+    bench.service.step()
+    assert bench.trainer.asked == 2
+
+
+@pytest.mark.parametrize("jump", [-1, -3600, -(10**8), 3600, 10**8])
+def test_clock_jump_delays_a_retry_by_no_more_than_the_longest_backoff(bench: Bench, jump: float) -> None:
+    bench.submit()
+    bench.service.step()
+    bench.trainer.die()
+    bench.clock.advance(jump)
+    assert bench.service.step() <= POLICY.backoff_max_seconds
+    bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step()
+    assert bench.trainer.asked == 2
+
+
+def test_last_attempt_ends_as_failed_with_attempts_and_last_error(bench: Bench) -> None:
+    request_id = bench.submit()[0]
+    for _ in range(POLICY.max_attempts):
+        bench.service.step()
+        bench.spool.update(bench.get(request_id).model_copy(update={"last_error": "MLflow is down"}))
+        bench.trainer.die()
+        bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step()
+    assert bench.trainer.asked == 3
+    record = bench.get(request_id)
+    assert record.result is not None
+    assert (record.state, record.result.reason) == (State.FAILED, "gave up after 3 attempts: MLflow is down")
+    assert record.result.finished_at == bench.clock.now
+    assert bench.value("monitor_signals_total", source="api", outcome="failed") == 1
+    assert bench.value("monitor_runs_total", outcome="failed") == 3
+    bench.service.step()
+    assert bench.value("monitor_signals_total", source="api", outcome="failed") == 1
+
+
+def test_retry_takes_along_what_waits_and_each_request_keeps_its_own_attempts(bench: Bench) -> None:
+    first = bench.submit()[0]
+    bench.service.step()
+    bench.trainer.die()
+    second = bench.submit()[0]
+    bench.service.step()
+    assert bench.get(second).state is State.QUEUED
+    bench.clock.advance(2)
+    bench.service.step()
+    assert bench.trainer.batches[-1] == [first, second]
+    assert [bench.get(i).attempts for i in (first, second)] == [2, 1]
+    bench.trainer.die()
+    bench.clock.advance(5)
+    bench.service.step()
+    bench.trainer.die()
+    bench.clock.advance(5)
+    bench.service.step()
+    assert bench.get(first).state is State.FAILED
+    assert bench.trainer.batches[-1] == [second]
+
+
+def test_run_that_acknowledges_only_some_is_tried_again_for_the_others(bench: Bench) -> None:
+    ids = bench.submit(2)
+    bench.service.step()
+    bench.trainer.succeed(ids=ids[:1])
+    bench.clock.advance(2)
+    bench.service.step()
+    assert bench.trainer.batches[-1] == ids[1:]
+    assert bench.get(ids[0]).state is State.PROMOTED
+
+
+def test_already_running_takes_the_attempt_back(bench: Bench) -> None:
+    request_id = bench.submit()[0]
+    bench.trainer.answer = StartOutcome.ALREADY_RUNNING
+    for _ in range(2 * POLICY.max_attempts):
+        bench.service.step()
+        assert bench.get(request_id).attempts <= 1
+    bench.trainer.answer = StartOutcome.STARTED
+    bench.service.step()
+    assert bench.get(request_id).attempts == 1
+    assert bench.trainer.batches == [[request_id]]
+    assert bench.value("monitor_attempts_total") == 1
+    assert bench.value("monitor_trainer_starts_total", outcome="already_running") == 6
+
+
+def test_already_running_run_may_acknowledge_the_request(bench: Bench) -> None:
+    request_id = bench.submit()[0]
+    bench.trainer.answer = StartOutcome.ALREADY_RUNNING
+    bench.service.step()
+    bench.trainer.succeed(ids=[request_id])
+    bench.service.step()
+    assert bench.get(request_id).state is State.PROMOTED
+    assert bench.trainer.asked == 1
+    assert bench.value("monitor_signals_total", source="api", outcome="promoted") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(StartOutcome.MISSING, "was not found"), (StartOutcome.FAILED, "could not be started")]
+)
+def test_failed_start_counts_as_an_attempt_with_backoff_and_an_error(
+    bench: Bench, answer: StartOutcome, reason: str
+) -> None:
+    request_id = bench.submit()[0]
+    bench.trainer.answer = answer
+    assert bench.service.step() == 2
+    assert bench.state() == "backoff"
+    assert bench.service.step() == 2
+    assert bench.trainer.asked == 1
+    assert reason in str(bench.get(request_id).last_error)
+    for _ in range(2):
+        bench.clock.advance(POLICY.backoff_max_seconds)
+        bench.service.step()
+    bench.service.step()
+    result = bench.get(request_id).result
+    assert result is not None
+    assert result.outcome is Outcome.FAILED
+    assert reason in result.reason
+    assert bench.value("monitor_trainer_starts_total", outcome=answer) == 3
+    assert bench.value("monitor_attempts_total") == 3
+
+
+def test_poison_goes_to_bad_and_blocks_nobody(bench: Bench) -> None:
+    (bench.spool.root / "new" / "0.json").write_text("{")
+    (bench.spool.root / "cur" / "1.json").mkdir()
+    request_id = bench.submit()[0]
+    bench.service.step()
+    assert bench.trainer.batches == [[request_id]]
+    assert bench.value("monitor_signals_total", source="unknown", outcome="poison") == 2
+    assert bench.value("monitor_queue", folder="bad") == 2
+
+
+def test_poison_alone_starts_nothing(bench: Bench) -> None:
+    (bench.spool.root / "new" / "x").write_text("{")
+    bench.service.step()
+    assert bench.trainer.asked == 0
+
+
+# -- the monitor's own death ---------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The monitor dies here."""
+
+
+CALLS = ["lock", "claimed", "has_waiting", "claim", "update", "depths"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("call", [*CALLS, "start"])
+def test_monitor_killed_around_any_call_loses_nothing_and_starts_nothing_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str, when: str
+) -> None:
+    ids = bench.submit(2)
+    target = bench.trainer if call == "start" else bench.spool
+    original = getattr(target, call)
+
+    def die(*arguments: object) -> object:
+        if when == "after":
+            original(*arguments)
+        raise Killed
+
+    monkeypatch.setattr(target, call, die)
+    with pytest.raises(Killed):
+        bench.service.step()
+    monkeypatch.undo()
+    bench.restart()
+    for _ in range(4):
+        bench.service.step()
+        bench.clock.advance(POLICY.backoff_max_seconds)
+    assert len(bench.trainer.batches) == 1, "started twice at once, or never"
+    assert bench.trainer.batches[0] == ids
+    bench.trainer.succeed()
+    bench.service.step()
+    assert [bench.get(i).state for i in ids] == [State.PROMOTED] * 2
+    assert all(bench.get(i).attempts <= 2 for i in ids)
+    assert bench.value("monitor_runs_total", outcome="promoted") == 1
+
+
+def test_restarted_monitor_counts_the_run_it_found_once(bench: Bench) -> None:
+    bench.submit(2)
+    bench.service.step()
+    bench.restart()
+    bench.service.step()
+    assert bench.state() == "training"
+    bench.clock.advance(12)
+    bench.trainer.succeed(Outcome.REJECTED)
+    for _ in range(3):
+        bench.service.step()
+    assert bench.trainer.asked == 1
+    assert bench.value("monitor_runs_total", outcome="rejected") == 1
+    assert bench.value("monitor_signals_total", source="api", outcome="rejected") == 2
+    assert bench.value("monitor_last_run_duration_seconds") == 12
+
+
+def test_two_monitors_start_one_run(bench: Bench) -> None:
+    ids = bench.submit(2)
+    first = bench.service
+    bench.restart()
+    first.step()
+    bench.service.step()
+    assert bench.trainer.batches == [ids]
+
+
+def test_first_step_sweeps_half_written_files_and_every_hour_again(bench: Bench) -> None:
+    def leave_behind() -> Path:
+        path = bench.spool.root / "tmp" / f"{new_id()}.json"
+        path.write_text("{")
+        return path
+
+    stale = leave_behind()
+    bench.clock.now = datetime.now(UTC) + timedelta(hours=2)
+    bench.service.step()
+    assert not stale.exists()
+    later = leave_behind()
+    bench.clock.advance(1800)
+    bench.service.step()
+    assert later.exists()
+    bench.clock.advance(1800)
+    bench.service.step()
+    assert not later.exists()
+
+
+# -- what the run left behind in the metrics -----------------------------------------------------------
+
+
+def test_run_is_counted_with_duration_and_scores(bench: Bench) -> None:
+    bench.submit(3)
+    bench.service.step()
+    bench.clock.advance(7)
+    bench.trainer.succeed()
+    bench.service.step()
+    assert bench.value("monitor_runs_total", outcome="promoted") == 1
+    assert bench.value("monitor_runs_total", outcome="failed") == 0
+    assert bench.value("monitor_signals_total", source="api", outcome="claimed") == 3
+    assert bench.value("monitor_signals_total", source="api", outcome="promoted") == 3
+    assert bench.value("monitor_attempts_total") == 3
+    assert bench.value("monitor_trainer_starts_total", outcome="started") == 1
+    assert bench.value("monitor_last_run_duration_seconds") == 7
+    assert bench.value("monitor_last_run_score", model="challenger", metric="f1_macro") == 0.8
+    assert bench.value("monitor_last_run_score", model="champion", metric="log_loss") == 0.5
+    assert bench.value("monitor_heartbeat_timestamp_seconds") == bench.clock.now.timestamp()
+    assert bench.state() == "idle"
+
+
+# -- a disk that is full or gone -----------------------------------------------------------------------
+
+
+def test_full_disk_starts_nothing_charges_nobody_and_is_logged_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = bench.submit(3)
+    writes = 0
+
+    def full(_: int) -> None:
+        nonlocal writes
+        writes += 1
+        if writes % 5 == 0:  # in the middle of the batch
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SpoolFullError):
+        bench.service.step()
+    monkeypatch.setattr(os, "fsync", _always_full)
+    with caplog.at_level(logging.ERROR):
+        for _ in range(10):
+            assert bench.service.step_safely() == POLICY.poll_seconds
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == ["the shared volume is full"]
+    assert bench.trainer.asked == 0
+    monkeypatch.undo()
+    bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step_safely()
+    assert bench.trainer.batches == [ids]
+    assert [bench.get(i).attempts for i in ids] == [1, 1, 1]
+
+
+def _always_full(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_full_disk_while_giving_up_is_counted_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = bench.submit(2)
+    for _ in range(POLICY.max_attempts):
+        bench.service.step()
+        bench.trainer.die()
+        bench.clock.advance(POLICY.backoff_max_seconds)
+    finish, finished = bench.spool.finish, []
+
+    def second_fails(*arguments: object) -> object:
+        finished.append(arguments)
+        if len(finished) == 2:
+            raise SpoolFullError("full")
+        return finish(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.spool, "finish", second_fails)
+    bench.service.step_safely()
+    bench.service.step_safely()
+    assert [bench.get(i).state for i in ids] == [State.FAILED] * 2
+    assert bench.value("monitor_signals_total", source="api", outcome="failed") == 2
+
+
+def test_missing_spool_is_logged_once_and_again_after_it_came_back(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = bench.spool.root / "new"
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            new.rename(new.with_name("away"))
+            bench.service.step_safely()
+            bench.service.step_safely()
+            new.with_name("away").rename(new)
+            bench.service.step_safely()
+    texts = [record.getMessage() for record in caplog.records]
+    assert [("DATA_DIR" in text, text == "working again") for text in texts] == [(True, False), (False, True)] * 2
+
+
+def test_unforeseen_error_is_logged_with_its_traceback_and_the_loop_lives(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(bench.trainer, "is_running", lambda: 1 / 0)
+    with caplog.at_level(logging.ERROR):
+        assert bench.service.step_safely() == POLICY.poll_seconds
+        bench.service.step_safely()
+    assert len(caplog.records) == 1
+    assert caplog.records[0].exc_info is not None
+
+
+def test_run_looks_again_after_no_more_than_the_poll_interval(bench: Bench) -> None:
+    waits: list[float] = []
+
+    class Counted(Wakeups):
+        def wait(self, seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                self.stop()
+
+    bench.submit()
+    bench.trainer.answer = StartOutcome.MISSING
+    bench.service.run(Counted())
+    assert waits == [POLICY.poll_seconds] * 3
