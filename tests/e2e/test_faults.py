@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from src.core.errors import TrainerBusyError
@@ -44,7 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     make_state_folders(settings)
     stack = Stack(loop, folder, {process.name: process for process in loop_processes(settings)})
     with stack.process("mlflow"), stack.process("inference"):
-        wait_until("inference answers", lambda: _answers_at_all(f"{loop.url}/health"))
+        wait_until("inference answers", lambda: loop.is_answering(f"{loop.url}/health"))
         mlflow = f"http://127.0.0.1:{loop.mlflow_port}/api/2.0/mlflow/experiments/search?max_results=1"
         wait_until("MLflow answers", lambda: answers(mlflow))
         first = loop.request_retrain()
@@ -54,12 +53,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
     for process in loop.processes():
         process.kill()
-
-
-def _answers_at_all(url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        return httpx.get(url).status_code > 0
-    return False
 
 
 def test_request_ends_when_its_trainer_is_killed(stack: Stack) -> None:

@@ -42,11 +42,17 @@ class Loop:
             retrain_backoff_seconds=0.1,
         )
 
+    def is_answering(self, url: str) -> bool:
+        """Whether anything at all is answered there."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(url, timeout=5).status_code > 0
+        return False
+
     def is_ready(self) -> bool:
-        try:
+        """Whether a model is served."""
+        with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"{self.url}/health", timeout=5).is_success
-        except httpx.TransportError:
-            return False
+        return False
 
     def predict(self) -> dict[str, Any]:
         answer = httpx.post(f"{self.url}/predict", json=FLOWER, timeout=5)
