@@ -11,6 +11,7 @@ import watchfiles
 
 # Two steps without a new change end one wake-up: an event is told within twice this time.
 STEP_MS = 20
+IDLE_MS = 100
 MAX_WAIT_SECONDS = 3600.0
 
 logger = logging.getLogger(__name__)
@@ -66,17 +67,22 @@ def watching(folder: Path, wakeups: Wakeups) -> Iterator[None]:
 
 
 def _watch(folder: Path, wakeups: Wakeups, ended: threading.Event) -> None:
+    first = True
     try:
-        for _ in watchfiles.watch(
+        for changes in watchfiles.watch(
             folder,
             watch_filter=None,
             debounce=STEP_MS,
             step=STEP_MS,
-            rust_timeout=0,
+            rust_timeout=IDLE_MS,
+            yield_on_timeout=True,
             stop_event=ended,
             recursive=False,
             raise_interrupt=False,
         ):
-            wakeups.wake()
+            # The first idle time-out tells that the watch stands: what came before it is to be looked for once.
+            if changes or first:
+                wakeups.wake()
+            first = False
     except Exception as error:  # noqa: BLE001 - whatever the watcher fails on, re-reading the folder does not need it
         logger.warning("no file events from %s (%s); it is re-read at every poll interval instead", folder, error)

@@ -89,6 +89,13 @@ def test_submit_wakes_the_watch(spool: RetrainSpool, watched: Wakeups) -> None:
     assert spool.has_waiting()
 
 
+def test_watching_wakes_once_for_what_came_before_the_watch_stood(spool: RetrainSpool) -> None:
+    wakeups = Wakeups()
+    with watching(spool.root / "new", wakeups):
+        assert seconds_of(lambda: wakeups.wait(LONG)) < 5
+        assert seconds_of(lambda: wakeups.wait(0.5)) >= 0.5
+
+
 def test_watching_costs_next_to_nothing(watched: Wakeups) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
     watched.wait(1)
