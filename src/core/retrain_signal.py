@@ -28,6 +28,8 @@ from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, So
 
 MAX_RECORD_BYTES = 4096
 STALE_TMP_SECONDS = 3600
+# What opening a symlink, a foreigner's file, a socket or a device fails with.
+POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 _LIVE_FOLDERS = ("new", "cur", "done")
 
 logger = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ class RetrainSpool:
     def __init__(self, root: Path, *, max_pending: int = 1000) -> None:
         self.root = root
         self._max_pending = max_pending
-        self._stuck: set[Path] = set()
+        self._told: set[tuple[Path, str]] = set()
 
     def create(self) -> Self:
         """Make the folders that are missing and return self. Raises OSError where the volume is not writable."""
@@ -128,7 +130,7 @@ class RetrainSpool:
     def claim(self) -> list[RetrainRecord]:
         """Move all that waits to ``cur/`` and return what is now claimed, oldest first, poison set aside."""
         for name in self._names("new"):
-            if any(os.path.lexists(self.root / folder / name) for folder in ("cur", "done")):
+            if _is_there(self.root / "cur" / name) or _is_there(self.root / "done" / name):
                 self._set_aside("new", name, "its id was claimed before")  # only a forged one: ids are never reused
             else:
                 self._move("new", name, self.root / "cur" / name)
@@ -147,7 +149,13 @@ class RetrainSpool:
                 record = self._read("cur", name)
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                if error.errno in POISON_ERRNOS:
+                    self._set_aside("cur", name, str(error))
+                else:  # the disk's or the process's trouble and not the signal's: it stays for the next look
+                    self._tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
+                continue
+            except ValueError as error:
                 self._set_aside("cur", name, str(error))
                 continue
             if record.result is not None:
@@ -247,7 +255,7 @@ class RetrainSpool:
     def _set_aside(self, folder: str, name: str, reason: str) -> None:
         """Move poison to ``bad/`` under its own name, or a free one, with the reason beside it."""
         target = self.root / "bad" / name
-        if os.path.lexists(target):
+        if _is_there(target):
             target = target.with_name(f"{new_id()}.json")
         if not self._move(folder, name, target):
             return
@@ -263,11 +271,15 @@ class RetrainSpool:
         except FileNotFoundError:  # another monitor was faster
             return False
         except OSError as error:
-            if source not in self._stuck:  # tried at every look, told once
-                self._stuck.add(source)
-                logger.error("cannot move %a (%s); delete it by hand", str(source), error.strerror)  # noqa: TRY400 - the line says it all
+            self._tell_once(source, f"cannot move it ({error.strerror}); if this stays so, delete it by hand")
             return False
         return True
+
+    def _tell_once(self, path: Path, trouble: str) -> None:
+        """Log what is tried again at every look."""
+        if (path, trouble) not in self._told:
+            self._told.add((path, trouble))
+            logger.error("retrain signal %a: %s", str(path), trouble)
 
     def _sync(self, *folders: str) -> None:
         for folder in folders:
@@ -276,3 +288,12 @@ class RetrainSpool:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a name is taken, by a dangling link too. Raises OSError where that cannot be told."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
