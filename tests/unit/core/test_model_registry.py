@@ -1,0 +1,103 @@
+"""The manifest: a model directory is what was registered, or it is not loaded."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from src.core.errors import InvalidModelError
+from src.core.model_registry import (
+    MANIFEST_FILE,
+    DriftReference,
+    GoldenRows,
+    sha256_file,
+    verify_manifest,
+    write_manifest,
+)
+
+NEEDED = ("MLmodel", "sub/model.onnx")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    (tmp_path / "sub" / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "extra.txt").write_text("x")
+    return tmp_path
+
+
+def test_sha256_file_is_the_files_digest(model: Path) -> None:
+    assert sha256_file(model / "sub" / "model.onnx") == hashlib.sha256(b"graph").hexdigest()
+
+
+def test_untouched_directory_passes(model: Path) -> None:
+    verify_manifest(model, write_manifest(model), NEEDED)
+
+
+def test_manifest_written_twice_is_the_same(model: Path) -> None:
+    assert write_manifest(model) == write_manifest(model)
+
+
+def test_directory_with_only_the_needed_files_passes(model: Path) -> None:
+    digest = write_manifest(model)
+    (model / "extra.txt").unlink()
+    verify_manifest(model, digest, NEEDED)
+
+
+@pytest.mark.parametrize("name", ["MLmodel", "sub/model.onnx", "extra.txt"])
+def test_changed_file_is_named(model: Path, name: str) -> None:
+    digest = write_manifest(model)
+    (model / name).write_bytes(b"changed")
+    with pytest.raises(InvalidModelError, match=f"{name} differs from the manifest"):
+        verify_manifest(model, digest, NEEDED)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_missing_file_is_named(model: Path, name: str) -> None:
+    digest = write_manifest(model)
+    (model / name).unlink()
+    with pytest.raises(InvalidModelError, match=f"{name} is missing"):
+        verify_manifest(model, digest, NEEDED)
+
+
+def test_needed_file_that_is_not_listed_is_named(model: Path) -> None:
+    digest = write_manifest(model)
+    (model / "late.json").write_text("{}")
+    with pytest.raises(InvalidModelError, match=r"late\.json is missing"):
+        verify_manifest(model, digest, (*NEEDED, "late.json"))
+
+
+@pytest.mark.parametrize("name", ["evil.py", "sub/manifest.json"])
+def test_file_that_is_not_listed_is_named(model: Path, name: str) -> None:
+    digest = write_manifest(model)
+    (model / name).write_text("x")
+    with pytest.raises(InvalidModelError, match=f"{name} differs from the manifest"):
+        verify_manifest(model, digest, NEEDED)
+
+
+def test_manifest_rewritten_to_fit_a_changed_file_is_refused(model: Path) -> None:
+    digest = write_manifest(model)
+    (model / "sub" / "model.onnx").write_bytes(b"changed")
+    write_manifest(model)
+    with pytest.raises(InvalidModelError, match=f"{MANIFEST_FILE} is missing or not the one that was registered"):
+        verify_manifest(model, digest, NEEDED)
+
+
+def test_missing_manifest_is_refused(model: Path) -> None:
+    with pytest.raises(InvalidModelError, match="is missing or not the one"):
+        verify_manifest(model, "0" * 64, NEEDED)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"sha256": 1}', '{"sha256": {}, "more": 1}'])
+def test_manifest_of_another_shape_is_refused(model: Path, content: str) -> None:
+    (model / MANIFEST_FILE).write_text(content)
+    with pytest.raises(InvalidModelError, match="is not a manifest"):
+        verify_manifest(model, sha256_file(model / MANIFEST_FILE), NEEDED)
+
+
+@pytest.mark.parametrize("schema", [GoldenRows, DriftReference])
+def test_files_beside_the_model_take_no_unknown_keys(schema: type[GoldenRows] | type[DriftReference]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        schema.model_validate({"unknown": 1})

@@ -1,0 +1,109 @@
+"""config/pipeline.yaml: every mistake is told by file, key and what was meant."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from src.core.errors import ConfigError
+from src.core.pipeline_config import load_pipeline_config
+from src.services.local.processes import REPOSITORY
+
+SHIPPED = REPOSITORY / "config" / "pipeline.yaml"
+Edit = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Edit:
+    """The shipped file with one text replaced."""
+
+    def edit(old: str, new: str) -> Path:
+        text = SHIPPED.read_text(encoding="utf-8")
+        assert old in text
+        path = tmp_path / "pipeline.yaml"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        return path
+
+    return edit
+
+
+def problem_of(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_pipeline_config(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def test_shipped_file_is_valid_and_frozen() -> None:
+    config = load_pipeline_config(SHIPPED)
+    assert list(config.dataset.features) == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    assert config.model.max_depth is None
+    with pytest.raises(ValidationError, match="frozen"):
+        config.gate.floor = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("n_estimators:", "n_estimator:", "unknown key 'model.n_estimator'; did you mean 'n_estimators'?"),
+        ("gate:", "gates:", "unknown key 'gates'; did you mean 'gate'?"),
+        ("minimum: 0.1", "minimun: 0.1", "'dataset.features.sepal_length.minimun'; did you mean 'minimum'?"),
+        ("seed:", "zzz:", "unknown key 'split.zzz'; split takes holdout_fraction, seed"),
+        ("model:", "zzz: 1\nmodel:", "unknown key 'zzz'; the top level takes dataset, split, model, gate"),
+    ],
+)
+def test_misspelt_key_is_told_first_with_what_was_meant(edited: Edit, old: str, new: str, problem: str) -> None:
+    assert problem in problem_of(edited(old, new)).split("; missing")[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("  floor: 0.85\n", "", "missing key 'gate.floor'"),
+        ("n_estimators: 100", "n_estimators: '100'", "model.n_estimators: "),
+        ("n_estimators: 100", "n_estimators: true", "model.n_estimators: "),
+        ("n_estimators: 100", "n_estimators: 0", "model.n_estimators: "),
+        ("max_depth: null", "max_depth: 2.5", "model.max_depth"),
+        ("floor: 0.85", "floor: 1.5", "gate.floor: "),
+        ("floor: 0.85", "floor: .nan", "gate.floor: "),
+        ("metric: f1_macro", "metric: recall", "gate.metric: "),
+        ("holdout_fraction: 0.3", "holdout_fraction: 1", "split.holdout_fraction: "),
+        ("minimum: 0.1, maximum: 20.0", "minimum: 20, maximum: 20", "minimum must be less than maximum"),
+        ("target: species", "target: petal_width", "the target 'petal_width' is also a feature"),
+        ("[setosa, versicolor, virginica]", "[setosa, setosa]", "classes must differ"),
+        ("[setosa, versicolor, virginica]", "[setosa]", "dataset.classes: "),
+        ("duplicates: drop", "duplicates: maybe", "dataset.duplicates: "),
+    ],
+)
+def test_wrong_value_is_told_by_its_key(edited: Edit, old: str, new: str, problem: str) -> None:
+    assert problem in problem_of(edited(old, new))
+
+
+def test_every_problem_is_told_at_once(edited: Edit) -> None:
+    problem = problem_of(edited("floor: 0.85\n  tolerance: 0.01", "floor: 2\n  tolerence: 0.01"))
+    assert problem.startswith("unknown key 'gate.tolerence'; did you mean 'tolerance'?; ")
+    assert "missing key 'gate.tolerance'" in problem
+    assert "gate.floor: " in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "expected a mapping with the keys dataset, split, model, gate, got NoneType"),
+        (b"- 1", "got list"),
+        (b"a: [1", "not YAML: "),
+        (b"\xff\xfe\xfa", "not YAML: "),
+        (b"a: !!python/object/apply:os.system ['true']", "not YAML: "),
+    ],
+)
+def test_file_that_is_no_mapping_is_told(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_bytes(content)
+    assert problem in problem_of(path)
+
+
+def test_missing_file_is_told(tmp_path: Path) -> None:
+    assert problem_of(tmp_path / "absent.yaml") == "cannot be read: No such file or directory"

@@ -1,0 +1,65 @@
+"""One retrain request: its id, its state, and that it stays readable."""
+
+import math
+import time
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from src.core.retrain_record import (
+    ID_PATTERN,
+    MAX_TEXT,
+    Outcome,
+    RetrainRecord,
+    RetrainResult,
+    Scores,
+    State,
+    born_at,
+    new_id,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def test_new_ids_sort_by_time_and_tell_when_they_were_made() -> None:
+    before = time.time()
+    ids = [new_id() for _ in range(100)]
+    assert ids == sorted(set(ids))
+    assert all(ID_PATTERN.fullmatch(request_id) for request_id in ids)
+    assert before - 0.002 <= born_at(ids[0]) <= time.time()
+
+
+def test_state_follows_attempts_and_outcome() -> None:
+    record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW)
+    assert record.state is State.QUEUED
+    record = record.model_copy(update={"attempts": 1})
+    assert record.state is State.RUNNING
+    for outcome in Outcome:
+        result = RetrainResult(outcome=outcome, reason="", finished_at=NOW)
+        assert record.model_copy(update={"result": result}).state.value == outcome.value
+
+
+def test_reason_is_folded_to_one_printable_line_and_clipped() -> None:
+    text = "a\n\n b\x1b[31m\x00" + "c" * 1000
+    reason = RetrainResult(outcome=Outcome.FAILED, reason=text, finished_at=NOW).reason
+    assert reason.startswith("a b[31mccc")
+    assert len(reason) == MAX_TEXT
+    assert reason.endswith("…")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_scores_must_be_finite_or_the_record_could_not_be_read_again(value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Scores(accuracy=1, f1_macro=1, log_loss=value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": "1"}, {"source": "mail"}, {"submitted_at": "2030-01-01T00:00:00"}, {"attempts": -1}, {"image": "x"}],
+)
+def test_record_refuses_what_is_not_its_schema(change: dict[str, object]) -> None:
+    good = {"id": new_id(), "source": "api", "submitted_at": "2030-01-01T00:00:00Z"}
+    assert RetrainRecord.model_validate(good)
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        RetrainRecord.model_validate({**good, **change})

@@ -1,0 +1,156 @@
+"""Settings: from the environment, frozen, and never shown in an error."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from src.core.errors import ConfigError
+from src.core.settings import (
+    CommonSettings,
+    InferenceSettings,
+    LocalSettings,
+    MonitorSettings,
+    TrainSettings,
+    load_settings,
+)
+from src.services.local.processes import REPOSITORY
+
+CLASSES = [CommonSettings, TrainSettings, InferenceSettings, MonitorSettings, LocalSettings]
+FIELDS = {name.upper() for settings_class in CLASSES for name in settings_class.model_fields}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the developer's variables nor her .env reach these tests."""
+    monkeypatch.chdir(tmp_path)
+    for name in set(os.environ):
+        if name.upper() in FIELDS:
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("settings_class", CLASSES)
+def test_defaults_suffice_and_every_field_is_described(settings_class: type[CommonSettings]) -> None:
+    load_settings(settings_class)
+    assert [name for name, field in settings_class.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("settings_class", CLASSES)
+def test_settings_are_frozen(settings_class: type[CommonSettings]) -> None:
+    settings = load_settings(settings_class)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.model_name = "other"  # type: ignore[misc]
+
+
+def test_environment_sets_fields_and_trims_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DIR", "/data")
+    monkeypatch.setenv("MONITOR_PORT", "9001")
+    monkeypatch.setenv("MODEL_NAME", "  wine  ")
+    settings = load_settings(MonitorSettings)
+    assert settings.monitor_port == 9001
+    assert settings.dataset_file == Path("/data/wine_preprocessed.csv")
+    assert settings.retrain_dir == Path("/data/retrain")
+    assert settings.local_dir == Path("/data/local")
+
+
+def test_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZENML_STORE_URL", "")
+    monkeypatch.setenv("MONITOR_PORT", "")
+    assert load_settings(TrainSettings).zenml_store_url is None
+    assert load_settings(MonitorSettings).monitor_port == 8001
+
+
+def test_env_file_of_the_working_folder_is_read_after_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("MONITOR_PORT=9001\nINFERENCE_PORT=9002\nSOMETHING_ELSE=1\n")
+    monkeypatch.setenv("INFERENCE_PORT", "9003")
+    settings = load_settings(LocalSettings)
+    assert (settings.monitor_port, settings.inference_port) == (9001, 9003)
+
+
+def test_folders_have_a_place_of_their_own_or_below_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(InferenceSettings).cache_dir == Path("data-file/local/model-cache")
+    assert load_settings(TrainSettings).zenml_dir == Path("data-file/local/zenml")
+    monkeypatch.setenv("MODEL_CACHE_DIR", "/cache")
+    monkeypatch.setenv("ZENML_CONFIG_PATH", "/zenml")
+    assert load_settings(InferenceSettings).cache_dir == Path("/cache")
+    assert load_settings(TrainSettings).zenml_dir == Path("/zenml")
+
+
+def test_mlflow_url_has_no_trailing_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000/")
+    assert load_settings(CommonSettings).mlflow_url == "http://mlflow:5000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOG_FORMAT", "s3cret"),
+        ("LOG_LEVEL", "s3cret"),
+        ("MLFLOW_TRACKING_URI", "s3cret"),
+        ("MLFLOW_TRACKING_URI", "ftp://user:s3cret@host"),
+        ("MODEL_NAME", "s3cret/../x"),
+        ("INFERENCE_PORT", "s3cret"),
+        ("INFERENCE_PORT", "0"),
+        ("INFERENCE_PORT", "65536"),
+        ("MODEL_POLL_SECONDS", "0"),
+        ("MODEL_POLL_SECONDS", "nan"),
+        ("MODEL_POLL_SECONDS", "inf"),
+        ("MAX_BODY_BYTES", "1.5"),
+        ("MONITOR_POLL_SECONDS", "-1"),
+        ("RETRAIN_MAX_ATTEMPTS", "0"),
+    ],
+)
+def test_wrong_value_is_told_by_variable_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(LocalSettings)
+    message = str(caught.value)
+    assert message.startswith(f"wrong environment: {name}: ")
+    assert "s3cret" not in message
+    assert ".env.example" in message
+    assert "\n" not in message
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_every_wrong_variable_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONITOR_PORT", "x")
+    monkeypatch.setenv("LOG_LEVEL", "x")
+    with pytest.raises(ConfigError, match=r"LOG_LEVEL: .*; MONITOR_PORT: "):
+        load_settings(MonitorSettings)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ZENML_STORE_URL", "http://zenml"), ("ZENML_STORE_API_KEY", "s3cret")])
+def test_zenml_server_and_key_need_each_other(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="set both ZENML_STORE_URL and ZENML_STORE_API_KEY, or neither") as caught:
+        load_settings(TrainSettings)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_secret_is_not_in_the_settings_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZENML_STORE_URL", "http://zenml")
+    monkeypatch.setenv("ZENML_STORE_API_KEY", "s3cret")
+    settings = load_settings(TrainSettings)
+    assert "s3cret" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+
+
+def test_env_example_documents_exactly_every_variable() -> None:
+    text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    documented = re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", text, flags=re.MULTILINE)
+    assert sorted(documented) == sorted(FIELDS)
+
+
+def test_env_example_states_the_defaults() -> None:
+    text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    defaults = load_settings(LocalSettings)
+    for name, value in re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", text, flags=re.MULTILINE):
+        default = getattr(defaults, name.lower(), None)
+        if isinstance(default, int | float):
+            assert float(value) == default, name
