@@ -1,0 +1,27 @@
+"""Trains once: exit code 0 promoted or rejected, 1 failed, 2 configuration or data wrong, 75 already training."""
+
+import sys
+
+from src.core.errors import LoopError
+from src.core.log import configure_logging
+from src.core.settings import TrainSettings, load_settings
+from src.pipeline.termination import exit_on_signals
+from src.pipeline.train_once import train_once
+from src.pipeline.training_run import SERVICE, ExitCode, TrainingRun, logger
+
+
+def main() -> int:
+    """Read the settings, train once, return the exit code."""
+    configure_logging(SERVICE, log_format="console", level="INFO")
+    try:
+        settings = load_settings(TrainSettings)
+    except LoopError as error:
+        logger.error("%s", error)
+        return ExitCode.PERMANENT
+    configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
+    return TrainingRun(settings, train_once).run()
+
+
+if __name__ == "__main__":
+    exit_on_signals()
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Asks MLflow and the ZenML server, before anything heavy is loaded, whether they answer us."""
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+
+from src.core.errors import ConnectionFailedError
+
+TIMEOUT_SECONDS = 5.0
+MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
+ZENML_PATH = "/api/v1/login"
+
+
+def shown(url: str) -> str:
+    """The URL without the user name and password that it may carry, for messages."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
+def probe_mlflow(url: str) -> None:
+    """Require an MLflow API that talks to us; who we are is checked later, by MLflow's own client.
+
+    Raises:
+        ConnectionFailedError: nothing answers, or something else than MLflow's API.
+    """
+    name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
+    status, body = _ask(url, MLFLOW_PATH, None, name, variable)
+    if status == 403:  # noqa: PLR2004 - HTTP's own number
+        raise ConnectionFailedError(f"{name} refuses us (403); check that its --allowed-hosts names this host")
+    if status not in {200, 401} or (status == 200 and not isinstance(_json(body), dict)):  # noqa: PLR2004 - as above
+        raise ConnectionFailedError(f"{name} answers {status}, not as MLflow does; check {variable}")
+
+
+def probe_zenml(url: str, key: str) -> None:
+    """Require a ZenML server that accepts the service account's key.
+
+    Raises:
+        ConnectionFailedError: nothing answers, something else than ZenML does, or the key is refused.
+    """
+    name, variable = f"ZenML server at {shown(url)}", "ZENML_STORE_URL"
+    form = urlencode({"grant_type": "zenml-api-key", "password": key}).encode()
+    status, body = _ask(url, ZENML_PATH, form, name, variable)
+    if status in {401, 403}:
+        raise ConnectionFailedError(f"{name} refuses the key ({status}); set ZENML_STORE_API_KEY to a valid one")
+    answer = _json(body)
+    if status != 200 or not isinstance(answer, dict) or "access_token" not in answer:  # noqa: PLR2004 - HTTP's own number
+        raise ConnectionFailedError(f"{name} answers {status}, not as ZenML does; check {variable}")
+
+
+def _ask(url: str, path: str, form: bytes | None, name: str, variable: str) -> tuple[int, bytes]:
+    """Status and body of one request."""
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    # The settings admit http and https only.
+    request = urllib.request.Request(bare + path, data=form)  # noqa: S310
+    if parts.username:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            return answer.status, answer.read(1 << 20)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(1 << 20)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        raise ConnectionFailedError(
+            f"{name} cannot be reached ({why}); check that it runs and that {variable} is right"
+        ) from error
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

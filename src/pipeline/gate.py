@@ -1,0 +1,70 @@
+"""The gate's rule and its verdict: whether a challenger may serve, and why."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from src.core.pipeline_config import GateConfig
+from src.core.retrain_record import Outcome, RetrainResult, Scores
+
+# Scores that differ by rounding only are equal.
+ROUNDING = 1e-9
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Candidate(_Frozen):
+    """A newly registered version that nobody serves yet."""
+
+    model_version: str
+    mlflow_run_id: str
+    manifest_sha256: str
+    data_sha256: str
+
+
+class Comparison(_Frozen):
+    """Challenger and champion, scored on the same holdout.
+
+    ``champion`` is None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored.
+    """
+
+    challenger: Scores
+    champion: Scores | None = None
+    champion_version: str | None = None
+    champion_problem: str | None = None
+
+
+class Verdict(_Frozen):
+    """What the gate decided about one candidate, and on which scores."""
+
+    outcome: Literal[Outcome.PROMOTED, Outcome.REJECTED]
+    reason: str
+    model_version: str
+    mlflow_run_id: str
+    challenger: Scores
+    champion: Scores | None = None
+
+    def to_result(self, finished_at: datetime) -> RetrainResult:
+        """The outcome of the retrain requests that this run served."""
+        return RetrainResult(**self.model_dump(), finished_at=finished_at)
+
+
+def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
+    """Whether the challenger may serve, and why."""
+    metric = gate.metric
+    challenger = float(getattr(comparison.challenger, metric))
+    if challenger < gate.floor - ROUNDING:
+        return False, f"{metric} {challenger:.4f} is below the floor {gate.floor:.4f}"
+    above = f"{metric} {challenger:.4f} reaches the floor {gate.floor:.4f}"
+    if comparison.champion is None:
+        if comparison.champion_problem:
+            return True, f"{above}; the champion could not be scored: {comparison.champion_problem}"
+        return True, f"{above}; there is no champion yet"
+    champion = float(getattr(comparison.champion, metric))
+    against = f"the champion's {champion:.4f} (version {comparison.champion_version}) less {gate.tolerance:.4f}"
+    if challenger < champion - gate.tolerance - ROUNDING:
+        return False, f"{metric} {challenger:.4f} is below {against}"
+    return True, f"{metric} {challenger:.4f} is not below {against}"

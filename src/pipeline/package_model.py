@@ -1,0 +1,170 @@
+"""Puts together everything a registered model consists of and registers it as one version with two flavours."""
+
+import importlib.metadata
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.sklearn
+import numpy as np
+import onnx
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from sklearn.pipeline import Pipeline
+
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    METADATA_CLASSES,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    DriftReference,
+    GoldenRows,
+    write_manifest,
+)
+from src.core.onnx_classifier import OnnxClassifier
+from src.core.pipeline_config import DatasetConfig
+from src.pipeline.export_onnx import check_parity, classes_of, export_onnx, probe_rows
+
+# What skops may build when it loads our models, beyond its own safe list.
+SKOPS_TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
+BINS = 5
+GOLDEN_PER_CLASS = 5
+GOLDEN_CLOSE_CALLS = 8
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A fitted model with all that is registered beside it, proven to answer alike in both flavours.
+
+    ``example`` is (n, features).
+    """
+
+    model: Pipeline
+    graph: bytes
+    classes: tuple[str, ...]
+    golden: GoldenRows
+    drift: DriftReference
+    example: pd.DataFrame
+
+
+def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig) -> ModelPackage:
+    """Convert the model, prove the conversion on the holdout and on thousands of made-up rows, and derive the rest.
+
+    Args:
+        model: fitted on ``train``.
+        train: feature columns and the target; the drift reference describes these rows.
+        holdout: rows of the same columns that the model has not seen.
+        dataset: names the target and the columns' ranges.
+
+    Raises:
+        InvalidModelError: the model cannot be converted or its ONNX graph answers otherwise.
+    """
+    classes = classes_of(model)
+    known = train.drop(columns=dataset.target)
+    unseen = holdout.drop(columns=dataset.target)
+    made_up = probe_rows(known, dataset.features, model)
+    graph = export_onnx(model, known.shape[1])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_FILE
+        path.write_bytes(graph)
+        classifier = OnnxClassifier(path, classes)
+    check_parity(model, classifier, pd.concat([unseen, known, made_up], ignore_index=True))
+    return ModelPackage(
+        model=model,
+        graph=graph,
+        classes=classes,
+        golden=golden_rows(classifier, train, dataset.target, made_up),
+        drift=drift_reference(train, dataset.target),
+        example=known.head(2),
+    )
+
+
+def golden_rows(classifier: OnnxClassifier, train: pd.DataFrame, target: str, made_up: pd.DataFrame) -> GoldenRows:
+    """Some rows of each class and the made-up rows that were the closest calls, with the model's answers."""
+    typical = train.groupby(target, sort=True).head(GOLDEN_PER_CLASS).drop(columns=target)
+    ranked = np.sort(classifier.probabilities(made_up.to_numpy()), axis=1)
+    closest = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:GOLDEN_CLOSE_CALLS]
+    rows = np.concatenate([typical.to_numpy(), made_up.to_numpy()[closest]])
+    labels, probabilities = classifier.predict(rows)
+    return GoldenRows(rows=rows.tolist(), labels=labels, probabilities=probabilities.tolist())
+
+
+def drift_reference(train: pd.DataFrame, target: str) -> DriftReference:
+    """The training rows' distribution: at most ``BINS`` quantile bins per feature (fewer where values repeat)."""
+    features = train.drop(columns=target)
+    edges, shares = {}, {}
+    for name in features.columns:
+        values = features[name].to_numpy()
+        inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+        inner = inner[inner < values.max()]  # an edge at the maximum would leave the last bin empty
+        counts = np.bincount(np.searchsorted(inner, values, side="left"), minlength=len(inner) + 1)
+        edges[name], shares[name] = inner.tolist(), (counts / len(values)).tolist()
+    class_shares = train[target].value_counts(normalize=True).sort_index()
+    return DriftReference(
+        rows=len(train),
+        edges=edges,
+        shares=shares,
+        minimum=features.min().to_dict(),
+        maximum=features.max().to_dict(),
+        class_shares={str(name): float(share) for name, share in class_shares.items()},
+    )
+
+
+class TwoFlavours:
+    """What ``Model.log`` calls a flavour: writes sklearn, python_function and onnx into one model directory."""
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._package = package
+        self.manifest_sha256 = ""
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        """Write the model's directory; the manifest comes last and covers all of it."""
+        package, directory = self._package, Path(path)
+        mlflow.sklearn.save_model(
+            package.model,
+            path,
+            mlflow_model=mlflow_model,
+            serialization_format="skops",
+            skops_trusted_types=list(SKOPS_TRUSTED_TYPES),
+            signature=signature_of(package),
+            input_example=package.example,
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
+            metadata={METADATA_CLASSES: list(package.classes)},
+        )
+        (directory / ONNX_FILE).write_bytes(package.graph)
+        mlflow_model.add_flavor(
+            "onnx", onnx_version=onnx.__version__, data=ONNX_FILE, providers=["CPUExecutionProvider"]
+        )
+        mlflow_model.save(str(directory / MLMODEL_FILE))
+        (directory / GOLDEN_FILE).write_text(package.golden.model_dump_json() + "\n", encoding="utf-8")
+        (directory / DRIFT_FILE).write_text(package.drift.model_dump_json() + "\n", encoding="utf-8")
+        self.manifest_sha256 = write_manifest(directory)
+
+
+def signature_of(package: ModelPackage) -> ModelSignature:
+    """Named double columns in, the class's name out."""
+    inputs = Schema([ColSpec(DataType.double, name) for name in package.example.columns])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.string)]))
+
+
+def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
+    """Upload the package to the active MLflow run and register it as a new version.
+
+    Returns:
+        The version's number and its manifest's SHA-256; no alias points to it yet.
+    """
+    flavours = TwoFlavours(package)
+    info = Model.log(
+        artifact_path=None,
+        name=model_name,
+        flavor=flavours,
+        flavor_name="sklearn",
+        registered_model_name=model_name,
+        # MLflow would rewrite MLmodel after the manifest has been written.
+        validate_serving_input=False,
+    )
+    return str(info.registered_model_version), flavours.manifest_sha256

@@ -1,0 +1,27 @@
+"""The training pipeline's wiring."""
+
+from zenml import pipeline
+
+from src.core.pipeline_config import PipelineConfig
+from src.pipeline.steps import evaluate_on_holdout, preprocess, promote, split, train
+
+PIPELINE = "training"
+
+
+# Cached, a retrain on unchanged data would do nothing at all.
+@pipeline(name=PIPELINE, enable_cache=False)
+def training_pipeline(config: PipelineConfig, dataset_file: str, model_name: str, request_ids: list[str]) -> None:
+    """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
+    target = config.dataset.target
+    frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file)
+    train_rows, holdout = split(frame=frame, target=target, config=config.split)
+    candidate = train(
+        train_rows=train_rows,
+        holdout=holdout,
+        data_sha256=data_sha256,
+        config=config,
+        model_name=model_name,
+        request_ids=request_ids,
+    )
+    comparison = evaluate_on_holdout(candidate=candidate, holdout=holdout, target=target, model_name=model_name)
+    promote(candidate=candidate, comparison=comparison, gate=config.gate, model_name=model_name)

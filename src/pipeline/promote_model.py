@@ -1,0 +1,33 @@
+"""Applies the gate: tags the candidate with the verdict and moves the aliases when it may serve."""
+
+from src.core.model_registry import CHAMPION, PREVIOUS, TAG_REASON, TAG_VERDICT
+from src.core.pipeline_config import GateConfig
+from src.core.retrain_record import Outcome
+from src.pipeline.gate import Candidate, Comparison, Verdict, decide
+from src.pipeline.registry import ModelRegistry
+
+
+def promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, comparison: Comparison) -> Verdict:
+    """Decide, tag the version with the verdict and, if it may serve, make it champion."""
+    promoted, reason = decide(gate, comparison)
+    verdict = Verdict(
+        outcome=Outcome.PROMOTED if promoted else Outcome.REJECTED,
+        reason=reason,
+        model_version=candidate.model_version,
+        mlflow_run_id=candidate.mlflow_run_id,
+        challenger=comparison.challenger,
+        champion=comparison.champion,
+    )
+    # Tags before the alias: a version that is served always says why.
+    registry.tag(candidate.model_version, verdict_tags(verdict))
+    if promoted:
+        champion = registry.version_of(CHAMPION)
+        if champion is not None and str(champion.version) != candidate.model_version:
+            registry.set_alias(PREVIOUS, str(champion.version))
+        registry.set_alias(CHAMPION, candidate.model_version)
+    return verdict
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """The verdict as tags of the MLflow run and the model version."""
+    return {TAG_VERDICT: verdict.outcome.value, TAG_REASON: verdict.reason}

@@ -1,0 +1,105 @@
+"""The model registry as training uses it: look up, fetch and verify a version, tag it, move aliases."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import yaml
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from src.core.errors import InvalidModelError
+from src.core.feature_schema import FeatureSchema
+from src.core.model_registry import (
+    MANIFEST_FILE,
+    METADATA_CLASSES,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    TAG_MANIFEST_SHA256,
+    verify_manifest,
+)
+from src.core.onnx_classifier import OnnxClassifier
+
+SCORED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE)
+
+
+@dataclass(frozen=True)
+class FetchedModel:
+    """A registered version, verified and loaded as serving loads it."""
+
+    version: str
+    schema: FeatureSchema
+    classifier: OnnxClassifier
+
+
+class ModelRegistry:
+    """One registered model.
+
+    Args:
+        client: talks to the MLflow server.
+        name: the registered model's name.
+    """
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def version_of(self, alias: str) -> ModelVersion | None:
+        """The version an alias points to, or None where model or alias do not exist."""
+        try:
+            return self._client.get_model_version_by_alias(self._name, alias)
+        except MlflowException as error:
+            # MLflow has two ways of saying so: the model is missing, or the alias.
+            no_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias:
+                return None
+            raise
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Point an alias to a version."""
+        self._client.set_registered_model_alias(self._name, alias, version)
+
+    def tag(self, version: str, tags: dict[str, str]) -> None:
+        """Set tags on a version."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self._name, version, key, value)
+
+    def fetch(self, version: str) -> FetchedModel:
+        """Download a version, check its manifest against its tag and load its graph; nothing is unpickled.
+
+        Raises:
+            InvalidModelError: its tag or files are missing, changed or not a model of ours.
+            MlflowException, requests.RequestException: the server does not answer.
+        """
+        digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
+        if not digest:
+            raise InvalidModelError(f"version {version} has no {TAG_MANIFEST_SHA256} tag")
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder)
+            self._download(version, directory)
+            verify_manifest(directory, digest, (MLMODEL_FILE, ONNX_FILE))
+            schema, classes = _read_mlmodel(directory / MLMODEL_FILE)
+            return FetchedModel(version, schema, OnnxClassifier(directory / ONNX_FILE, classes))
+
+    def _download(self, version: str, directory: Path) -> None:
+        uri = self._client.get_model_version_download_uri(self._name, version)
+        # Listed first, so that a missing file is told from a server that fails.
+        listed = {Path(item.path).name for item in mlflow.artifacts.list_artifacts(artifact_uri=uri)}
+        for name in SCORED_FILES:
+            if name not in listed:
+                raise InvalidModelError(f"version {version} lacks {name}")
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/{name}", dst_path=str(directory))
+
+
+def _read_mlmodel(path: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
+    """The input schema and the class names, as MLflow's own description of the model states them."""
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
+        names = tuple(str(name) for name in classes)
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
+    return FeatureSchema.from_signature(inputs), names

@@ -1,0 +1,115 @@
+"""One training run on real servers: connect, run the pipeline, return the gate's verdict."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from src.core.errors import LoopError, RegistryError
+from src.core.log import configure_logging
+from src.core.pipeline_config import PipelineConfig
+from src.core.settings import TrainSettings
+from src.pipeline.connections import probe_mlflow, probe_zenml
+from src.pipeline.gate import Verdict
+from src.pipeline.training_run import SERVICE
+from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_loggers
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse
+
+logger = logging.getLogger(__name__)
+
+
+def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Verdict:
+    """Run the training pipeline once; when this returns, the registry has the verdict.
+
+    Args:
+        settings: the servers and the shared volume.
+        config: what is learned.
+        request_ids: the retrain requests that this run serves.
+
+    Raises:
+        ConnectionFailedError: a server does not answer or refuses us; told within seconds.
+        RegistryError: MLflow does not do what it is asked.
+        DataError, InvalidModelError: as the steps raise them.
+    """
+    seconds: dict[str, float] = {}
+    started = time.monotonic()
+    logger.info("MLflow: %s; ZenML store: %s", settings.mlflow_url, describe_store(settings))
+    probe(settings)
+    prepare_environment(settings, os.environ)
+    with _timed(seconds, "imports"):
+        logger.info("loading ZenML, MLflow and scikit-learn …")
+        from src.pipeline.pipeline import training_pipeline  # noqa: PLC0415 - heavy, and reads the environment
+
+    # ZenML has put handlers of its own on the root logger.
+    configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
+    quiet_loggers(settings.log_level)
+    with _library_errors_in_one_line():
+        with _timed(seconds, "connect"):
+            activate_stack(settings)
+        with _timed(seconds, "pipeline"):
+            run = training_pipeline(
+                config=config,
+                dataset_file=str(settings.dataset_file.resolve()),
+                model_name=settings.model_name,
+                request_ids=list(request_ids),
+            )
+        verdict = _verdict_of(run)
+        seconds |= _step_seconds(run)
+    seconds["total"] = time.monotonic() - started
+    logger.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
+    return verdict
+
+
+def probe(settings: TrainSettings) -> None:
+    """Require both servers to answer, before minutes go into a run that they would fail."""
+    probe_mlflow(settings.mlflow_url)
+    if settings.zenml_store_url is not None and settings.zenml_store_api_key is not None:
+        probe_zenml(str(settings.zenml_store_url), settings.zenml_store_api_key.get_secret_value())
+
+
+def _verdict_of(run: "PipelineRunResponse | None") -> Verdict:
+    if run is None:
+        raise RegistryError("ZenML returned no pipeline run")
+    verdict = run.steps["promote"].outputs["verdict"][0].load()
+    if not isinstance(verdict, Verdict):
+        raise RegistryError(f"ZenML returned {type(verdict).__name__} in place of the verdict")
+    return verdict
+
+
+def _step_seconds(run: "PipelineRunResponse | None") -> dict[str, float]:
+    """Each step's duration, as ZenML has recorded it, and the training step's parts."""
+    found: dict[str, float] = {}
+    for name, step in run.steps.items() if run is not None else ():
+        if step.start_time is not None and step.end_time is not None:
+            found[name] = (step.end_time - step.start_time).total_seconds()
+        parts = step.run_metadata.get("seconds")
+        found |= {f"{name}.{part}": value for part, value in parts.items()} if isinstance(parts, dict) else {}
+    return found
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    seconds[phase] = time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _library_errors_in_one_line() -> Iterator[None]:
+    """Turn what MLflow, ZenML and the network raise on their own into errors of ours."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - heavy, and reads the environment
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RegistryError(f"MLflow failed: {_first_line(error)}; see the MLflow server's log") from error
+    except OSError as error:  # files, and every network error of the clients
+        raise LoopError(f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
