@@ -55,6 +55,8 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
 TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this page does not take this method"}
 INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
 
+STOPPING_TEXT = "the service is stopping; send the request again"
+
 
 def request_id_of(scope: Scope) -> str:
     """The id that the outermost middleware gave this request."""

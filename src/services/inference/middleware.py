@@ -1,5 +1,6 @@
 """Around every request: its id, its metrics, its body's limit, and an answer when the service itself fails."""
 
+import asyncio
 import logging
 import re
 import time
@@ -8,7 +9,7 @@ import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.services.inference.errors import INTERNAL_TEXT, BodyTooLargeError, error_response
+from src.services.inference.errors import INTERNAL_TEXT, STOPPING_TEXT, BodyTooLargeError, error_response
 from src.services.inference.metrics import UNMATCHED, ServingMetrics
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -57,6 +58,11 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             logger.debug("request %s: the client went away", request_id)
+        except asyncio.CancelledError:  # the server's grace on stopping is over: the client shall know, once
+            if status:
+                raise
+            logger.warning("request %s was still coming in when the service stopped", request_id)
+            await error_response(request_id, 503, STOPPING_TEXT, {"Retry-After": "1"})(scope, receive, send_with_id)
         except Exception:  # the outermost frame of a request: the client gets an answer, the log the traceback
             logger.exception("request %s failed", request_id)
             if status:

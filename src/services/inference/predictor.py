@@ -82,6 +82,8 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
     except ValidationError as error:
         raise InvalidModelError(f"{GOLDEN_FILE} does not hold golden rows") from error
+    if not all(len(row) == len(schema.columns) for row in golden.rows):
+        raise InvalidModelError("the model's golden rows and its signature differ in their columns")
     classifier = OnnxClassifier(directory / ONNX_FILE, classes)
     classifier.verify(golden)
     predictor = Predictor(
@@ -89,7 +91,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         schema=schema,
         classifier=classifier,
         decoder=RecordDecoder(schema),
-        example=dict(zip(schema.columns, golden.rows[0], strict=False)),
+        example=dict(zip(schema.columns, golden.rows[0], strict=True)),
         source=source,
         loaded_at=datetime.now(UTC),
     )
@@ -104,8 +106,6 @@ def _warm(predictor: Predictor, golden: GoldenRows) -> None:
             predictor.predict(tuple(golden.rows[index % len(golden.rows)]))
     except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
         raise InvalidModelError("the model cannot answer a single row") from error
-    if len(predictor.example) != len(golden.rows[0]):
-        raise InvalidModelError("the model's golden rows and its signature differ in their columns")
 
 
 def _read_mlmodel(path: Path) -> tuple[FeatureSchema, tuple[str, ...]]:

@@ -54,11 +54,8 @@ class RecordDecoder:
     def __init__(self, schema: FeatureSchema) -> None:
         self._columns = schema.columns
         self._expected = ", ".join(schema.columns)
-        # Struct fields must be identifiers; columns may have any name.
-        fields = [(f"column_{index}", float) for index in range(len(schema.columns))]
-        names = {field: column for (field, _), column in zip(fields, schema.columns, strict=True)}
-        record = msgspec.defstruct("Record", fields, rename=names, forbid_unknown_fields=True, gc=False)
-        self._decoder = msgspec.json.Decoder(record)
+        # Not a msgspec struct: its fields refuse names with quotes or control characters, which columns may have.
+        self._decoder = msgspec.json.Decoder(dict[str, float])
         self._loose_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
     def decode(self, body: bytes) -> tuple[float, ...]:
@@ -68,19 +65,14 @@ class RecordDecoder:
             InvalidRecordError: the body is not such a record.
         """
         try:
-            values: tuple[float, ...] = msgspec.structs.astuple(self._decoder.decode(body))
+            found = self._decoder.decode(body)
+            values = tuple([found[column] for column in self._columns])
         # UnicodeDecodeError is a ValueError; deep nesting is a RecursionError.
-        except (ValueError, RecursionError):
+        except (ValueError, KeyError, RecursionError):
             raise InvalidRecordError(self._explain(body)) from None
-        if all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in values):
+        if len(found) == len(values) and all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in values):
             return values
-        raise InvalidRecordError(
-            [
-                _not_finite(column)
-                for column, value in zip(self._columns, values, strict=True)
-                if not -FLOAT32_MAX <= value <= FLOAT32_MAX
-            ]
-        )
+        raise InvalidRecordError(self._explain(body))
 
     def _explain(self, body: bytes) -> list[InvalidInputError]:
         """Every problem of a refused body, in the order of the columns."""
