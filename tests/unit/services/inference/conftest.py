@@ -1,0 +1,118 @@
+"""A served app without a network: the real application on a hand-written MLflow."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from src.core.settings import InferenceSettings
+from src.services.inference.inference_service import create_app
+from src.services.inference.service_state import ServiceState
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.models import build_model
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
+    """Two good models and one whose golden rows lie, by name: directory and manifest digest. Read only."""
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "first": (root / "first", build_model(root / "first", seed=1)),
+        "second": (root / "second", build_model(root / "second", seed=2)),
+        "liar": (root / "liar", build_model(root / "liar", spoil_golden=True)),
+    }
+
+
+@pytest.fixture
+def mlflow(models: dict[str, tuple[Path, str]]) -> FakeMlflow:
+    """Versions 1 and 2 are good, 3 is not; 1 is champion."""
+    fake = FakeMlflow()
+    for version, name in (("1", "first"), ("2", "second"), ("3", "liar")):
+        fake.add(version, *models[name])
+    fake.promote("1")
+    return fake
+
+
+@dataclass
+class Served:
+    """A running application, a client of it, and its insides."""
+
+    app: FastAPI
+    asgi: ASGIApp
+    client: httpx.AsyncClient
+    service: ServiceState
+    mlflow: FakeMlflow
+
+    async def look(self) -> None:
+        """Let the store look at MLflow now."""
+        await self.service.store.catch_up(seconds=20)
+
+    async def metric(self, name: str, /, **labels: str) -> float:
+        """One sample as Prometheus would scrape it; fails when there is none."""
+        text = (await self.client.get("/metrics")).text
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ]
+        assert found, f"no sample {name} {labels}"
+        return found[0]
+
+
+Serving = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@contextlib.asynccontextmanager
+async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **settings: Any) -> AsyncIterator[Served]:
+    # Looks happen when a test asks for one.
+    chosen = {"data_dir": folder / "data", "model_poll_seconds": 600, "model_retry_max_seconds": 600, **settings}
+    app = create_app(InferenceSettings(_env_file=None, **chosen), mlflow_transport=mlflow.transport)
+    async with app.router.lifespan_context(app) as state:
+
+        async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+            scope["state"] = dict(state)  # as uvicorn does
+            await app(scope, receive, send)
+
+        transport = httpx.ASGITransport(asgi)
+        async with httpx.AsyncClient(transport=transport, base_url="http://inference") as client:
+            served = Served(app, asgi, client, state["service"], mlflow)
+            if ready:
+                await served.look()
+                assert served.service.store.current is not None
+            yield served
+
+
+@pytest.fixture(scope="session")
+def serving() -> Serving:
+    """Start an application on a folder and a FakeMlflow; further keywords are settings."""
+    return _serving
+
+
+@pytest.fixture
+async def served(tmp_path: Path, mlflow: FakeMlflow) -> AsyncIterator[Served]:
+    """Version 1 is served."""
+    async with _serving(tmp_path, mlflow) as running:
+        yield running
+
+
+@pytest.fixture
+async def unready(tmp_path: Path, mlflow: FakeMlflow) -> AsyncIterator[Served]:
+    """Nothing is served: no version is champion."""
+    mlflow.aliases.clear()
+    async with _serving(tmp_path, mlflow, ready=False) as running:
+        await running.look()
+        yield running

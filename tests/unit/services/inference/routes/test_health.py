@@ -1,0 +1,61 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_health_tells_what_is_served(served: Any) -> None:
+    answer = await served.client.get("/health")
+    told = answer.json()
+    assert answer.status_code == 200
+    assert (told["live"], told["ready"], told["last_error"]) == (True, True, None)
+    assert {key: told["model"][key] for key in ("name", "version", "source")} == {
+        "name": "iris",
+        "version": "1",
+        "source": "registry",
+    }
+    assert told["mlflow"]["reachable"] is True
+    for moment in (told["model"]["loaded_at"], told["mlflow"]["checked_at"]):
+        assert datetime.now(UTC) - datetime.fromisoformat(moment) < timedelta(minutes=1)
+
+
+async def test_health_is_503_with_a_reason_until_a_model_is_loaded(unready: Any) -> None:
+    answer = await unready.client.get("/health")
+    told = answer.json()
+    assert answer.status_code == 503
+    assert (told["live"], told["ready"], told["model"]) == (True, False, None)
+    assert told["mlflow"]["reachable"] is True
+    assert "POST /retrain" in told["last_error"]
+    unready.mlflow.promote("1")
+    await unready.look()
+    assert (await unready.client.get("/health")).status_code == 200
+
+
+async def test_health_tells_that_mlflow_is_down_and_stays_ready(served: Any) -> None:
+    served.mlflow.down = True
+    await served.look()
+    answer = await served.client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json()["mlflow"]["reachable"] is False
+    assert "cannot be reached" in answer.json()["last_error"]
+
+
+async def test_health_asks_nothing_of_mlflow(served: Any) -> None:
+    asked = len(served.mlflow.paths)
+    for path in ("/health", "/v2/health/live", "/v2/health/ready", "/metrics", "/"):
+        await served.client.get(path)
+    assert len(served.mlflow.paths) == asked
+
+
+async def test_open_inference_health(served: Any) -> None:
+    live, ready = [await served.client.get(f"/v2/health/{name}") for name in ("live", "ready")]
+    assert (live.status_code, live.json()) == (200, {"live": True})
+    assert (ready.status_code, ready.json()) == (200, {"ready": True})
+
+
+async def test_open_inference_health_without_a_model(unready: Any) -> None:
+    live, ready = [await unready.client.get(f"/v2/health/{name}") for name in ("live", "ready")]
+    assert live.status_code == 200
+    assert (ready.status_code, ready.json()) == (503, {"ready": False})

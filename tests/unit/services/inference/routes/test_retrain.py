@@ -1,0 +1,176 @@
+import asyncio
+import errno
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores
+from src.core.retrain_signal import RetrainSpool
+from tests.support.models import SETOSA
+
+pytestmark = pytest.mark.anyio
+
+SCORES = Scores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
+
+
+def finish(spool: RetrainSpool, outcome: Outcome, version: str | None) -> RetrainRecord:
+    """Do as a trainer does with all that waits."""
+    with spool.lock():
+        (record,) = spool.claim()
+        record = record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)})
+        spool.update(record)
+        result = RetrainResult(
+            outcome=outcome,
+            reason="because",
+            model_version=version,
+            mlflow_run_id="run2",
+            challenger=SCORES,
+            finished_at=datetime.now(UTC),
+        )
+        return spool.finish(record, result)
+
+
+async def test_retrain_is_accepted_durably_with_a_place_to_follow_it(served: Any) -> None:
+    answer = await served.client.post("/retrain")
+    told = answer.json()
+    assert answer.status_code == 202
+    assert set(told) == {"id", "state", "submitted_at"}
+    assert told["state"] == "queued"
+    assert answer.headers["Location"] == f"/retrain/{told['id']}"
+    assert (served.service.spool.root / "new" / f"{told['id']}.json").is_file()
+    followed = await served.client.get(answer.headers["Location"])
+    assert followed.json() == {
+        **told,
+        "source": "api",
+        "started_at": None,
+        "attempts": 0,
+        "last_error": None,
+    }
+
+
+async def test_retrain_works_without_a_model_and_ignores_a_body(unready: Any) -> None:
+    assert (await unready.client.post("/retrain", content=b"\xff not JSON")).status_code == 202
+
+
+async def test_retrain_refuses_a_body_over_the_limit(served: Any) -> None:
+    async def chunks() -> Any:
+        for _ in range(3):
+            yield b"x" * 500_000
+
+    assert (await served.client.post("/retrain", content=b"x" * 1_000_001)).status_code == 413
+    assert (await served.client.post("/retrain", content=chunks())).status_code == 413
+    assert not served.service.spool.has_waiting()
+
+
+async def test_retrain_refuses_when_enough_wait(serving: Any, mlflow: Any, tmp_path: Path) -> None:
+    async with serving(tmp_path, mlflow, retrain_max_pending=1) as served:
+        assert (await served.client.post("/retrain")).status_code == 202
+        answer = await served.client.post("/retrain")
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "wait already" in answer.json()["detail"]
+
+
+async def test_retrain_on_a_full_disk_is_507_and_accepts_nothing(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    answer = await served.client.post("/retrain")
+    assert answer.status_code == 507
+    assert "full" in answer.json()["detail"]
+    assert not served.service.spool.has_waiting()
+
+
+async def test_retrain_tells_running_and_its_attempts(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    spool = served.service.spool
+    with spool.lock():
+        (record,) = spool.claim()
+        spool.update(
+            record.model_copy(update={"attempts": 2, "started_at": datetime.now(UTC), "last_error": "it died"})
+        )
+    told = (await served.client.get(location)).json()
+    assert (told["state"], told["attempts"], told["last_error"]) == ("running", 2, "it died")
+    assert told["started_at"] is not None
+    assert "outcome" not in told
+
+
+async def test_retrain_tells_a_rejection_with_its_scores(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    finish(served.service.spool, Outcome.REJECTED, "2")
+    asked = len(served.mlflow.paths)
+    told = (await served.client.get(location)).json()
+    assert told["state"] == told["outcome"] == "rejected"
+    assert told["reason"] == "because"
+    assert told["scores"] == {"challenger": SCORES.model_dump(), "champion": None}
+    assert (told["mlflow_run_id"], told["model_version"]) == ("run2", "2")
+    assert told["finished_at"] is not None
+    assert "served" not in told
+    assert len(served.mlflow.paths) == asked, "nothing to catch up with"
+
+
+async def test_retrain_told_as_promoted_is_served_by_the_next_prediction(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    served.mlflow.promote("2")
+    finish(served.service.spool, Outcome.PROMOTED, "2")
+    assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "1"
+    told = (await served.client.get(location)).json()
+    assert (told["state"], told["served"]) == ("promoted", True)
+    assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "2"
+
+
+async def test_retrain_promoted_and_rolled_back_since_is_not_served(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    finish(served.service.spool, Outcome.PROMOTED, "2")
+    told = (await served.client.get(location)).json()
+    assert (told["state"], told["served"]) == ("promoted", False)
+
+
+async def test_retrain_promoted_before_the_served_version_asks_nothing(served: Any) -> None:
+    served.mlflow.promote("2")
+    await served.look()
+    location = (await served.client.post("/retrain")).headers["Location"]
+    finish(served.service.spool, Outcome.PROMOTED, "1")
+    asked = len(served.mlflow.paths)
+    assert (await served.client.get(location)).json()["served"] is False
+    assert len(served.mlflow.paths) == asked
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nonsense", "01a20ade-b342-720e-8dcd-41c7943d764b", "..%2f..%2fetc%2fpasswd", "%00", "a" * 5000, "%ff", "x%0Ay"],
+)
+async def test_retrain_with_an_unknown_id_is_404_without_echo(served: Any, path: str) -> None:
+    answer = await served.client.get(f"/retrain/{path}")
+    assert answer.status_code == 404
+    assert set(answer.json()) == {"detail", "request_id"}
+    assert path not in answer.text
+
+
+async def test_retrain_list_is_newest_first_and_bounded(served: Any) -> None:
+    ids = [(await served.client.post("/retrain")).json()["id"] for _ in range(3)]
+    told = (await served.client.get("/retrain")).json()["requests"]
+    assert [item["id"] for item in told] == ids[::-1]
+    bounded = (await served.client.get("/retrain", params={"limit": 2})).json()["requests"]
+    assert [item["id"] for item in bounded] == ids[:0:-1]
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "zq7marker", "1.5", "", "1e3"])
+async def test_retrain_list_refuses_a_wrong_limit_without_echo(served: Any, limit: str) -> None:
+    answer = await served.client.get("/retrain", params={"limit": limit})
+    told = answer.json()
+    assert answer.status_code == 422
+    assert told["detail"][0]["loc"] == ["query", "limit"]
+    assert set(told["detail"][0]) == {"loc", "msg", "type"}
+    assert "zq7marker" not in answer.text
+    assert told["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def test_retrain_takes_many_at_once(served: Any) -> None:
+    answers = await asyncio.gather(*(served.client.post("/retrain") for _ in range(30)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["id"] for answer in answers}) == 30

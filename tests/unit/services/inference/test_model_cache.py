@@ -1,0 +1,90 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_version import ModelVersion
+
+
+def version(number: int, name: str = "iris") -> ModelVersion:
+    return ModelVersion(name=name, version=str(number), manifest_sha256=f"{number:064x}")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ModelCache:
+    cache = ModelCache(tmp_path / "cache", "iris")
+    cache.create()
+    return cache
+
+
+def adopt(cache: ModelCache, number: int) -> Path:
+    staged = cache.stage()
+    (staged / "model.onnx").write_text(str(number))
+    return cache.adopt(staged, version(number))
+
+
+def test_cache_finds_what_it_adopted(cache: ModelCache) -> None:
+    assert cache.find(version(1)) is None
+    entry = adopt(cache, 1)
+    assert cache.find(version(1)) == entry
+    assert entry.name == "1-000000000000"
+
+
+def test_cache_replaces_an_entry_as_a_whole(cache: ModelCache) -> None:
+    (adopt(cache, 1) / "old").touch()
+    assert [path.name for path in adopt(cache, 1).iterdir()] == ["model.onnx"]
+
+
+def test_cache_remembers_the_current_version(cache: ModelCache, tmp_path: Path) -> None:
+    assert cache.read_current() is None
+    adopt(cache, 1)
+    cache.write_current(version(1))
+    assert cache.read_current() == version(1)
+    assert ModelCache(tmp_path / "cache", "iris").read_current() == version(1)
+
+
+def test_cache_of_another_model_is_not_ours(cache: ModelCache, tmp_path: Path) -> None:
+    cache.write_current(version(1))
+    assert ModelCache(tmp_path / "cache", "wine").read_current() is None
+
+
+def test_cache_clears_unfinished_downloads_away(cache: ModelCache, tmp_path: Path) -> None:
+    (cache.stage() / "part").touch()
+    (tmp_path / "cache" / "tmp-file").touch()
+    entry = adopt(cache, 1)
+    cache.create()
+    assert list((tmp_path / "cache").iterdir()) == [entry]
+
+
+def test_cache_keeps_what_was_served_last_and_the_current_one(cache: ModelCache) -> None:
+    entries = [adopt(cache, number) for number in range(1, 6)]
+    for age, entry in enumerate(entries):
+        os.utime(entry, ns=(age, age))
+    cache.write_current(version(1))
+    assert [entry.exists() for entry in entries] == [True, False, False, True, True]
+
+
+def test_cache_leaves_the_old_note_when_the_new_one_cannot_be_written(
+    cache: ModelCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.write_current(version(1))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        cache.write_current(version(2))
+    assert cache.read_current() == version(1)
+    assert not list((tmp_path / "cache").glob("tmp-*"))
+
+
+def test_drop_of_what_is_gone_is_no_failure(cache: ModelCache, tmp_path: Path) -> None:
+    cache.drop(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("number", ["../1", "1/2", "", "1a", "-1", "\uff11"])
+def test_version_that_could_leave_the_cache_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="version"):
+        ModelVersion(name="iris", version=number, manifest_sha256="0" * 64)
