@@ -57,12 +57,29 @@ def test_cache_clears_unfinished_downloads_away(cache: ModelCache, tmp_path: Pat
     assert list((tmp_path / "cache").iterdir()) == [entry]
 
 
-def test_cache_keeps_what_was_served_last_and_the_current_one(cache: ModelCache) -> None:
+def aged_entries(cache: ModelCache) -> list[Path]:
+    """Entries of versions 1 to 5, the oldest first."""
     entries = [adopt(cache, number) for number in range(1, 6)]
     for age, entry in enumerate(entries):
         os.utime(entry, ns=(age, age))
+    return entries
+
+
+def test_cache_keeps_what_was_served_last(cache: ModelCache) -> None:
+    entries = aged_entries(cache)
     cache.write_current(version(1))
     assert [entry.exists() for entry in entries] == [True, False, False, True, True]
+    adopt(cache, 6)
+    cache.write_current(version(6))
+    assert [entry.exists() for entry in entries] == [True, False, False, False, True]
+
+
+def test_cache_keeps_the_current_version_though_the_clock_was_set_back(cache: ModelCache) -> None:
+    entries = aged_entries(cache)
+    for entry in entries[1:]:
+        os.utime(entry, (4e9, 4e9))
+    cache.write_current(version(1))
+    assert entries[0].exists()
 
 
 def test_cache_leaves_the_old_note_when_the_new_one_cannot_be_written(
