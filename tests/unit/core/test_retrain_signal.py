@@ -284,6 +284,14 @@ def test_update_overwrites_what_a_dead_holder_left_half_written(spool: RetrainSp
     assert names(spool, "tmp") == []
 
 
+def test_update_replaces_the_file_under_a_reader_in_one_step(spool: RetrainSpool) -> None:
+    spool.submit("api")
+    [record] = spool.claim()
+    with (spool.root / "cur" / f"{record.id}.json").open() as reader:
+        spool.update(record.model_copy(update={"attempts": 1}))
+        assert RetrainRecord.model_validate_json(reader.read()) == record
+
+
 def test_sweep_deletes_only_what_is_stale_and_ours(spool: RetrainSpool) -> None:
     stale, folder = f"{new_id()}.json", f"{new_id()}.json"
     (spool.root / "tmp" / stale).touch()

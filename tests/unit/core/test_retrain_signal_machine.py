@@ -162,6 +162,7 @@ class SpoolMachine(RuleBasedStateMachine):
             assert len(readable) == 1, f"{request_id} is in {readable}"
             record = self.spool.get(request_id)
             assert record is not None
+            assert record.result is not None or readable != ["done"], f"{request_id} is done without an outcome"
             if outcome is not None:
                 assert record.state == State(outcome), "went back from its outcome"
             else:

@@ -76,6 +76,7 @@ def test_dead_run_is_tried_again_after_the_backoff_counted_from_its_start(bench:
     bench.clock.advance(1.49)
     assert bench.service.step() == pytest.approx(0.01)
     assert bench.trainer.asked == 1
+    assert bench.get(ids[0]).attempts == 1
     bench.clock.advance(0.01)
     bench.service.step()
     assert bench.trainer.batches == [ids, ids]
@@ -141,6 +142,7 @@ def test_retry_takes_along_what_waits_and_each_request_keeps_its_own_attempts(be
     second = bench.submit()[0]
     bench.service.step()
     assert bench.get(second).state is State.QUEUED
+    assert bench.value("monitor_queue", folder="new") == 1
     bench.clock.advance(2)
     bench.service.step()
     assert bench.trainer.batches[-1] == [first, second]
@@ -284,6 +286,7 @@ def test_restarted_monitor_counts_the_run_it_found_once(bench: Bench) -> None:
         bench.service.step()
     assert bench.trainer.asked == 1
     assert bench.value("monitor_runs_total", outcome="rejected") == 1
+    assert bench.value("monitor_runs_total", outcome="failed") == 0
     assert bench.value("monitor_signals_total", source="api", outcome="rejected") == 2
     assert bench.value("monitor_last_run_duration_seconds") == 12
 
