@@ -34,10 +34,11 @@ def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[st
 
 def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig, data_sha256: str) -> None:
     """Record both parts of the data set as the active run's inputs; their digest is the start of the file's."""
-    target, source = config.dataset.target, config.dataset.source
     for frame, context in ((train, "training"), (holdout, "holdout")):
-        part = from_pandas(frame, targets=target, name=source, digest=data_sha256[:DIGEST_LENGTH])
-        mlflow.log_input(part, context=context)
+        # MLflow tells inputs apart by name and digest.
+        name = f"{config.dataset.source} {context}"
+        digest = data_sha256[:DIGEST_LENGTH]
+        mlflow.log_input(from_pandas(frame, targets=config.dataset.target, name=name, digest=digest), context=context)
 
 
 def log_evaluation(evaluation: Evaluation, champion: Scores | None) -> None:

@@ -12,6 +12,7 @@ import onnx
 import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.logging_utils import disable_logging
 from sklearn.pipeline import Pipeline
 
 from src.core.model_registry import (
@@ -99,8 +100,9 @@ def drift_reference(train: pd.DataFrame, target: str) -> DriftReference:
     edges, shares = {}, {}
     for name in features.columns:
         values = features[name].to_numpy()
-        inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
-        inner = inner[inner < values.max()]  # an edge at the maximum would leave the last bin empty
+        # Edges that are values of the data, none of them the maximum: no bin is empty.
+        inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+        inner = inner[inner < values.max()]
         counts = np.bincount(np.searchsorted(inner, values, side="left"), minlength=len(inner) + 1)
         edges[name], shares[name] = inner.tolist(), (counts / len(values)).tolist()
     class_shares = train[target].value_counts(normalize=True).sort_index()
@@ -158,6 +160,8 @@ def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
         The version's number and its manifest's SHA-256; no alias points to it yet.
     """
     flavours = TwoFlavours(package)
+    # MLflow would print, past its loggers, what we log ourselves.
+    disable_logging()  # type: ignore[no-untyped-call]
     info = Model.log(
         artifact_path=None,
         name=model_name,

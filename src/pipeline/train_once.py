@@ -14,7 +14,7 @@ from src.core.settings import TrainSettings
 from src.pipeline.connections import probe_mlflow, probe_zenml
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import SERVICE
-from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_loggers
+from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse
@@ -46,7 +46,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
 
     # ZenML has put handlers of its own on the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
-    quiet_loggers(settings.log_level)
+    quiet_libraries(settings.log_level)
     with _library_errors_in_one_line():
         with _timed(seconds, "connect"):
             activate_stack(settings)

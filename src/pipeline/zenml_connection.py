@@ -17,8 +17,18 @@ STACK = "mlops-loop"
 # ZenML's tracker insists on credentials for any http URL. This is sent to servers that ask for none; a user name
 # and password from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD win over it in MLflow's own client.
 NO_TOKEN = "none"  # noqa: S105 - it opens nothing
-# These log the exception that they raise as well, with its traceback: it is told once, by whoever handles it.
-_TELL_TWICE = ("zenml.orchestrators.local.local_orchestrator", "zenml.orchestrators.step_launcher")
+# What these say below their level is either told by us as well or no news: ZenML logs each exception that it raises
+# with its traceback, and both look for a pip that our environment does not have.
+_LEVELS = {
+    "zenml": logging.ERROR,
+    "zenml.orchestrators.local.local_orchestrator": logging.CRITICAL,
+    "zenml.orchestrators.step_launcher": logging.CRITICAL,
+    "mlflow": logging.WARNING,
+    "mlflow.utils.environment": logging.ERROR,
+    "alembic": logging.WARNING,
+    "matplotlib": logging.WARNING,
+    "skl2onnx": logging.WARNING,
+}
 
 
 def prepare_environment(settings: TrainSettings, environment: MutableMapping[str, str]) -> None:
@@ -41,6 +51,7 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
         ZENML_DISABLE_PIPELINE_LOGS_STORAGE="true",
         ZENML_DISABLE_STEP_LOGS_STORAGE="true",
         MLFLOW_TRACKING_URI=settings.mlflow_url,
+        MLFLOW_CONFIGURE_LOGGING="false",
         MLFLOW_DISABLE_TELEMETRY="true",
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
@@ -61,14 +72,11 @@ def describe_store(settings: TrainSettings) -> str:
     return f"local SQLite in {settings.zenml_dir.resolve()}"
 
 
-def quiet_loggers(level: str) -> None:
-    """Keep ZenML, MLflow and their database set-up to warnings, unless the log level asks for everything."""
-    if level == "DEBUG":
-        return
-    for name in ("zenml", "mlflow", "alembic", "matplotlib", "skl2onnx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in _TELL_TWICE:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+def quiet_libraries(level: str) -> None:
+    """Leave the log to us, unless its level asks for everything; call it once ZenML and MLflow are imported."""
+    if level != "DEBUG":
+        for name, least in _LEVELS.items():
+            logging.getLogger(name).setLevel(least)
 
 
 def activate_stack(settings: TrainSettings) -> None:

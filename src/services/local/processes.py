@@ -33,6 +33,7 @@ def mlflow_process(*, host: str, port: int, state_dir: Path) -> LocalProcess:
         "mlflow",
         (
             *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
+            "--uvicorn-opts=--log-level=warning",  # inference asks every second: a line each would drown the others
             *("--backend-store-uri", f"sqlite:///{state_dir / 'mlflow.db'}"),
             *("--artifacts-destination", str(state_dir / "artifacts")),
         ),

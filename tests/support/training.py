@@ -1,0 +1,72 @@
+"""What tests of training share: the repository's configuration, small models, and a training process."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from src.core.pipeline_config import PipelineConfig, load_pipeline_config
+from src.core.retrain_record import Scores
+from src.pipeline import data_preprocess, train_model
+from src.pipeline.package_model import ModelPackage, build_package
+from src.services.local.processes import REPOSITORY
+
+CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
+PERFECT = Scores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)
+
+
+def config(**sections: dict[str, Any]) -> PipelineConfig:
+    """The repository's configuration with some values replaced, section by section."""
+    raw = load_pipeline_config(CONFIG_FILE).model_dump()
+    return PipelineConfig.model_validate({name: value | sections.get(name, {}) for name, value in raw.items()})
+
+
+def write_config(file: Path, **sections: dict[str, Any]) -> Path:
+    """The same as a file."""
+    file.write_text(yaml.safe_dump(config(**sections).model_dump()), encoding="utf-8")
+    return file
+
+
+@cache
+def iris_parts() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Iris's training rows and holdout."""
+    settings = config()
+    return train_model.split(data_preprocess.preprocess(settings.dataset), settings.dataset.target, settings.split)
+
+
+@cache
+def iris_package() -> ModelPackage:
+    """A small model of Iris, packaged."""
+    settings = config(model={"n_estimators": 10})
+    train, holdout = iris_parts()
+    model = train_model.fit(train, settings.dataset.target, settings.model)
+    return build_package(model, train, holdout, settings.dataset)
+
+
+def run_training(folder: Path, mlflow_url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``run_pipeline.py`` to its end, its state under ``folder``; its log is in ``stderr``."""
+    return subprocess.run(
+        [sys.executable, "run_pipeline.py"],
+        cwd=REPOSITORY,
+        env=training_environment(folder, mlflow_url) | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+def training_environment(folder: Path, mlflow_url: str) -> dict[str, str]:
+    """The environment of a training process."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ZENML_", "MLFLOW_"))}
+    inherited.pop("PYTHONDONTWRITEBYTECODE", None)  # would make each start three times slower
+    return inherited | {"DATA_DIR": str(folder), "MLFLOW_TRACKING_URI": mlflow_url}
+
+
+def last_line(process: subprocess.CompletedProcess[str]) -> str:
+    return process.stderr.splitlines()[-1]

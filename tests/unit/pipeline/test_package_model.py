@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import mlflow.pyfunc
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from mlflow.models import Model
+
+from src.core.errors import InvalidModelError
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    DriftReference,
+    GoldenRows,
+    verify_manifest,
+)
+from src.core.onnx_classifier import OnnxClassifier
+from src.pipeline.package_model import SKOPS_TRUSTED_TYPES, TwoFlavours, drift_reference
+from tests.support.training import iris_package, iris_parts
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("package") / "model"
+    flavours = TwoFlavours(iris_package())
+    flavours.save_model(str(directory), mlflow_model=Model())
+    return directory, flavours.manifest_sha256
+
+
+def test_saved_model_matches_its_manifest_until_any_byte_changes(saved: tuple[Path, str]) -> None:
+    directory, digest = saved
+    files = [path.name for path in directory.iterdir() if path.name != MANIFEST_FILE]
+    assert {MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE, "model.skops", "requirements.txt"} <= set(files)
+    verify_manifest(directory, digest, tuple(files))
+    for name in files:
+        content = (directory / name).read_bytes()
+        (directory / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(InvalidModelError, match=f"{name} differs"):
+            verify_manifest(directory, digest, ())
+        (directory / name).write_bytes(content)
+
+
+def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, str]) -> None:
+    model = Model.load(str(saved[0]))
+    assert set(model.flavors) == {"python_function", "sklearn", "onnx"}
+    assert model.metadata == {"classes": ["setosa", "versicolor", "virginica"]}
+    assert [(column.name, column.type.name) for column in model.signature.inputs] == [
+        (name, "double") for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    ]
+
+
+def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(saved: tuple[Path, str]) -> None:
+    golden = GoldenRows.model_validate_json((saved[0] / GOLDEN_FILE).read_bytes())
+    classes = tuple(Model.load(str(saved[0])).metadata["classes"])
+    OnnxClassifier(saved[0] / ONNX_FILE, classes).verify(golden)
+    holdout = iris_parts()[1]
+    labels = mlflow.pyfunc.load_model(str(saved[0])).predict(holdout.drop(columns="species"))
+    assert (pd.Series(labels) == holdout["species"]).mean() > 0.85
+
+
+def test_golden_rows_have_every_class_and_close_calls() -> None:
+    golden = iris_package().golden
+    assert set(golden.labels[:15]) == {"setosa", "versicolor", "virginica"}
+    top = np.sort(np.array(golden.probabilities[15:]), axis=1)
+    assert len(top) == 8
+    assert (top[:, -1] - top[:, -2]).max() < 0.01
+
+
+def test_saved_skops_file_needs_nothing_beyond_our_trusted_types(saved: tuple[Path, str]) -> None:
+    assert set(skops.io.get_untrusted_types(file=saved[0] / "model.skops")) == set(SKOPS_TRUSTED_TYPES)
+
+
+def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:
+    lines = (saved[0] / "requirements.txt").read_text().splitlines()
+    assert all("==" in line for line in lines)
+    assert {"mlflow", "scikit-learn", "skops", "onnxruntime"} <= {line.split("==")[0] for line in lines}
+
+
+def test_drift_reference_describes_the_training_rows() -> None:
+    values = pd.DataFrame({"x": np.arange(100.0), "y": [0.0] * 60 + [1.0] * 40, "label": ["a"] * 25 + ["b"] * 75})
+    reference = drift_reference(values, "label")
+    assert reference.rows == 100
+    assert reference.edges["x"] == [19.0, 39.0, 59.0, 79.0]
+    assert reference.shares["x"] == pytest.approx([0.2] * 5)
+    # Repeated values make fewer bins, none of them empty: zeros on the left of the edge 0, ones on its right.
+    assert (reference.edges["y"], reference.shares["y"]) == ([0.0], pytest.approx([0.6, 0.4]))
+    assert (reference.minimum["x"], reference.maximum["x"]) == (0.0, 99.0)
+    assert reference.class_shares == {"a": 0.25, "b": 0.75}
+    assert DriftReference.model_validate_json(reference.model_dump_json()) == reference
