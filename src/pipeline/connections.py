@@ -2,15 +2,22 @@
 
 import base64
 import json
+import logging
+import threading
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from src.core.errors import ConnectionFailedError
 
 TIMEOUT_SECONDS = 5.0
+PAUSE_SECONDS = 0.5
 MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
 ZENML_PATH = "/api/v1/login"
+
+logger = logging.getLogger(__name__)
 
 
 def shown(url: str) -> str:
@@ -31,6 +38,33 @@ def probe_mlflow(url: str) -> None:
         raise ConnectionFailedError(f"{name} refuses us (403); check that its --allowed-hosts names this host")
     if status not in {200, 401} or (status == 200 and not isinstance(_json(body), dict)):  # noqa: PLR2004 - as above
         raise ConnectionFailedError(f"{name} answers {status}, not as MLflow does; check {variable}")
+
+
+def wait_for_mlflow(
+    url: str,
+    *,
+    seconds: float,
+    pause: Callable[[float], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """``probe_mlflow``, again and again for so many seconds: a server that starts beside us takes a while.
+
+    Raises:
+        ConnectionFailedError: what the last try said.
+    """
+    deadline = clock() + seconds
+    wait = pause or threading.Event().wait
+    told = False
+    while True:
+        try:
+            return probe_mlflow(url)
+        except ConnectionFailedError as error:
+            if clock() >= deadline:
+                raise
+            if not told:
+                logger.info("%s; waiting for it up to %g s", error, seconds)
+                told = True
+        wait(PAUSE_SECONDS)
 
 
 def probe_zenml(url: str, key: str) -> None:

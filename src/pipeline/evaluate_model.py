@@ -1,5 +1,6 @@
 """Scores models on the holdout, through the same code that serves them, and draws what a person looks at."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score, log_loss
 
 from src.core.errors import InvalidModelError
+from src.core.model_registry import CHAMPION
 from src.core.onnx_classifier import labels_from
 from src.core.retrain_record import Scores
-from src.pipeline.registry import FetchedModel
+from src.pipeline.gate import Comparison
+from src.pipeline.registry import FetchedModel, ModelRegistry
 
 SHUFFLES = 20
 SEED = 0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,38 @@ def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluat
         ),
         confusion=confusion_matrix(truth, labels, labels=indices),
         importance=_importance(model, holdout, truth, float(accuracy_score(truth, labels))),
+    )
+
+
+def compare(
+    registry: ModelRegistry, challenger: str, holdout: pd.DataFrame, target: str
+) -> tuple[Evaluation, Comparison]:
+    """Score a new version and the champion on the same holdout, both as serving would load them from the registry.
+
+    Args:
+        registry: holds both.
+        challenger: the new version.
+        holdout: feature columns and the target.
+        target: the target's name.
+
+    Raises:
+        InvalidModelError: the challenger cannot be scored; a champion that cannot does not stand in its way.
+    """
+    evaluation = evaluate(registry.fetch(challenger), holdout, target)
+    champion = registry.version_of(CHAMPION)
+    if champion is None:
+        return evaluation, Comparison(challenger=evaluation.scores)
+    scores, problem = None, None
+    try:
+        scores = score(registry.fetch(str(champion.version)), holdout, target)
+    except InvalidModelError as error:
+        problem = str(error)
+        logger.warning("the champion cannot be scored: %s", problem)
+    return evaluation, Comparison(
+        challenger=evaluation.scores,
+        champion=scores,
+        champion_version=str(champion.version),
+        champion_problem=problem,
     )
 
 

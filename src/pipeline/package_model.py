@@ -1,6 +1,8 @@
 """Puts together everything a registered model consists of and registers it as one version with two flavours."""
 
+import contextlib
 import importlib.metadata
+import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ import onnx
 import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
-from mlflow.utils.logging_utils import disable_logging
 from sklearn.pipeline import Pipeline
 
 from src.core.model_registry import (
@@ -160,15 +161,15 @@ def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
         The version's number and its manifest's SHA-256; no alias points to it yet.
     """
     flavours = TwoFlavours(package)
-    # MLflow would print, past its loggers, what we log ourselves.
-    disable_logging()  # type: ignore[no-untyped-call]
-    info = Model.log(
-        artifact_path=None,
-        name=model_name,
-        flavor=flavours,
-        flavor_name="sklearn",
-        registered_model_name=model_name,
-        # MLflow would rewrite MLmodel after the manifest has been written.
-        validate_serving_input=False,
-    )
+    # MLflow prints, past its loggers, what we log ourselves.
+    with contextlib.redirect_stderr(io.StringIO()):
+        info = Model.log(
+            artifact_path=None,
+            name=model_name,
+            flavor=flavours,
+            flavor_name="sklearn",
+            registered_model_name=model_name,
+            # MLflow would rewrite MLmodel after the manifest has been written.
+            validate_serving_input=False,
+        )
     return str(info.registered_model_version), flavours.manifest_sha256

@@ -1,6 +1,7 @@
 """The training pipeline's wiring."""
 
 from zenml import pipeline
+from zenml.enums import ExecutionMode
 
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline.steps import evaluate_on_holdout, preprocess, promote, split, train
@@ -8,8 +9,8 @@ from src.pipeline.steps import evaluate_on_holdout, preprocess, promote, split, 
 PIPELINE = "training"
 
 
-# Cached, a retrain on unchanged data would do nothing at all.
-@pipeline(name=PIPELINE, enable_cache=False)
+# Cached, a retrain on unchanged data would do nothing at all. Failing fast lets a step's own error reach the caller.
+@pipeline(name=PIPELINE, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST)
 def training_pipeline(config: PipelineConfig, dataset_file: str, model_name: str, request_ids: list[str]) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target

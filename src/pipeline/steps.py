@@ -12,11 +12,11 @@ import pandas as pd
 from mlflow.tracking import MlflowClient
 from zenml import get_step_context, log_metadata, step
 
-from src.core.errors import InvalidModelError, RegistryError
-from src.core.model_registry import CHALLENGER, CHAMPION, TAG_MANIFEST_SHA256
+from src.core.errors import RegistryError
+from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256
 from src.core.pipeline_config import DatasetConfig, GateConfig, PipelineConfig, SplitConfig
 from src.pipeline import data_preprocess, promote_model, train_model
-from src.pipeline.evaluate_model import evaluate, score
+from src.pipeline.evaluate_model import compare
 from src.pipeline.gate import Candidate, Comparison, Verdict
 from src.pipeline.mlflow_run import cause_tags, log_cause, log_data, log_evaluation
 from src.pipeline.package_model import build_package, log_package
@@ -83,20 +83,10 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
 def evaluate_on_holdout(
     candidate: Candidate, holdout: pd.DataFrame, target: str, model_name: str
 ) -> Annotated[Comparison, "comparison"]:
-    """Score challenger and champion on the same holdout, both as serving would load them from the registry."""
+    """Score challenger and champion on the same holdout and record it in MLflow."""
     with _told("evaluate"):
         registry = ModelRegistry(MlflowClient(), model_name)
-        evaluation = evaluate(registry.fetch(candidate.model_version), holdout, target)
-        champion = registry.version_of(CHAMPION)
-        comparison = Comparison(challenger=evaluation.scores)
-        if champion is not None:
-            known = {"challenger": evaluation.scores, "champion_version": str(champion.version)}
-            try:
-                scores = score(registry.fetch(str(champion.version)), holdout, target)
-                comparison = Comparison(**known, champion=scores)
-            except InvalidModelError as error:
-                logger.warning("evaluate: the champion cannot be scored: %s", error)
-                comparison = Comparison(**known, champion_problem=str(error))
+        evaluation, comparison = compare(registry, candidate.model_version, holdout, target)
         log_evaluation(evaluation, comparison.champion)
         return comparison
 

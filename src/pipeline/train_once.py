@@ -11,7 +11,7 @@ from src.core.errors import LoopError, RegistryError
 from src.core.log import configure_logging
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import TrainSettings
-from src.pipeline.connections import probe_mlflow, probe_zenml
+from src.pipeline.connections import probe_mlflow, probe_zenml, wait_for_mlflow
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import SERVICE
 from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
@@ -31,13 +31,16 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
         request_ids: the retrain requests that this run serves.
 
     Raises:
-        ConnectionFailedError: a server does not answer or refuses us; told within seconds.
+        ConnectionFailedError: a server does not answer or refuses us; told within seconds, or after a minute's
+            patience with MLflow where the run serves requests.
         RegistryError: MLflow does not do what it is asked.
         DataError, InvalidModelError: as the steps raise them.
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
     logger.info("MLflow: %s; ZenML store: %s", settings.mlflow_url, describe_store(settings))
+    if request_ids:  # nobody waits at a terminal, and a server that is being restarted must not cost an attempt
+        wait_for_mlflow(settings.mlflow_url, seconds=settings.mlflow_patience_seconds)
     probe(settings)
     prepare_environment(settings, os.environ)
     with _timed(seconds, "imports"):

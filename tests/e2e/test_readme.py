@@ -64,7 +64,7 @@ def test_readme_command_works_as_written(loop: Loop, script: str) -> None:
         check=False,
     )
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.strip(), f"printed nothing: {here}"
+    assert (answer.stdout + answer.stderr).strip(), f"printed nothing: {here}"
 
 
 def test_readme_first_screen_gives_the_two_commands() -> None:

@@ -1,0 +1,261 @@
+"""Whole training runs: run_pipeline.py against a real MLflow server and a real ZenML store, one after the other."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import mlflow.artifacts
+import mlflow.pyfunc
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from src.core.errors import InvalidModelError
+from src.core.model_registry import verify_manifest
+from src.core.retrain_record import RetrainRecord
+from src.core.retrain_signal import RetrainSpool
+from src.pipeline.evaluate_model import compare
+from src.pipeline.registry import ModelRegistry
+from src.services.local.processes import LocalProcess
+from tests.conftest import answers
+from tests.support.loop import FLOWER
+from tests.support.running import free_port, running, wait_until
+from tests.support.training import iris_parts, last_line, run_training, training_environment, write_config
+
+pytestmark = pytest.mark.integration
+
+# The MLflow server is shared with other tests.
+NAME = "iris-training-test"
+PROCESS_LINE = re.compile(r"\d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) train-model: ")
+
+
+@dataclass
+class Outcome:
+    """One run of run_pipeline.py, and the retrain request it served."""
+
+    process: subprocess.CompletedProcess[str]
+    record: RetrainRecord
+
+
+class World:
+    """One data folder, one ZenML store and one registered model, in which trainings follow one another."""
+
+    def __init__(self, folder: Path, mlflow_url: str) -> None:
+        self.folder, self.mlflow_url = folder, mlflow_url
+        self.environment = {"MODEL_NAME": NAME, "MLFLOW_EXPERIMENT": NAME}
+        self.spool = RetrainSpool(folder / "retrain").create()
+        self.client = MlflowClient(mlflow_url)
+        self.registry = ModelRegistry(self.client, NAME)
+
+    def train(self, **environment: str) -> Outcome:
+        request_id = self.spool.submit("api").id
+        self.spool.claim()
+        process = run_training(self.folder, self.mlflow_url, **self.environment, **environment)
+        record = self.spool.get(request_id)
+        assert record is not None
+        return Outcome(process, record)
+
+    def aliases(self) -> dict[str, str]:
+        aliases = self.client.get_registered_model(NAME).aliases
+        return {name: str(version) for name, version in aliases.items()}
+
+    def tags(self, version: str) -> dict[str, str]:
+        return dict(self.client.get_model_version(NAME, version).tags)
+
+    def run_of(self, version: str) -> Run:
+        return self.client.get_run(self.client.get_model_version(NAME, version).run_id)
+
+    def store(self, query: str) -> list[tuple[str, ...]]:
+        """Ask ZenML's store."""
+        with sqlite3.connect(self.folder / "local/zenml/local_stores/default_zen_store/zenml.db") as database:
+            return database.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> World:
+    mlflow.set_tracking_uri(mlflow_url)
+    return World(tmp_path_factory.mktemp("training"), mlflow_url)
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> Outcome:
+    outcome = world.train()
+    assert outcome.process.returncode == 0, outcome.process.stderr
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def second(world: World, first: Outcome) -> Outcome:
+    assert first.process.returncode == 0
+    outcome = world.train()
+    assert outcome.process.returncode == 0, outcome.process.stderr
+    return outcome
+
+
+def test_first_run_is_promoted_and_says_so_in_its_own_lines_only(world: World, first: Outcome) -> None:
+    assert world.aliases() == {"challenger": "1", "champion": "1"}
+    lines = first.process.stderr.splitlines()
+    assert [line for line in lines if not PROCESS_LINE.match(line)] == []
+    assert [line for line in lines if "WARNING" in line] == []
+    assert f"ZenML store: local SQLite in {world.folder}/local/zenml" in lines[0]
+    assert "promoted: version 1; f1_macro" in lines[-1]
+    assert all(phase in lines[-2] for phase in ("imports", "connect", "preprocess", "train.register", "promote"))
+    assert first.process.stdout == ""
+
+
+def test_first_run_ends_its_request_with_the_outcome(world: World, first: Outcome) -> None:
+    assert (world.folder / "retrain/done" / f"{first.record.id}.json").exists()
+    result = first.record.result
+    assert result is not None
+    assert (result.outcome, result.model_version, result.champion) == ("promoted", "1", None)
+    run = world.run_of("1")
+    assert result.mlflow_run_id == run.info.run_id
+    assert result.challenger is not None
+    assert result.challenger.model_dump() == run.data.metrics
+
+
+def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, first: Outcome) -> None:
+    run = world.run_of("1")
+    assert run.info.status == "FINISHED"
+    digest = (world.folder / f"{NAME}_preprocessed.csv.sha256").read_text().split()[0]
+    expected = {"gate.verdict": "promoted", "retrain.request_ids": first.record.id, "data.sha256": digest}
+    assert run.data.tags | expected == run.data.tags
+    assert world.tags("1") | expected == world.tags("1")
+    assert run.data.params["model.n_estimators"] == "100"
+    files = {file.path for file in world.client.list_artifacts(run.info.run_id)}
+    assert {"confusion_matrix.png", "feature_importance.png", "classification_report.json"} <= files
+    assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"iris training", "iris holdout"}
+
+
+def test_first_run_links_zenml_and_mlflow(world: World, first: Outcome) -> None:
+    assert first.process.returncode == 0
+    run = world.run_of("1")
+    identifier = UUID(run.data.tags["zenml.run_id"]).hex
+    assert world.store(f"select status from pipeline_run where id = '{identifier}'") == [("completed",)]  # noqa: S608 - ours
+    linked = world.store("select distinct value from run_metadata where key = 'mlflow_run_id'")
+    assert (f'"{run.info.run_id}"',) in linked
+
+
+def test_registered_model_answers_through_mlflow_and_fails_on_a_changed_byte(
+    world: World, first: Outcome, tmp_path: Path
+) -> None:
+    assert first.process.returncode == 0
+    directory = Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}@champion", dst_path=str(tmp_path)))
+    holdout = iris_parts()[1]
+    labels = mlflow.pyfunc.load_model(str(directory)).predict(holdout.drop(columns="species"))
+    assert (labels == holdout["species"].to_numpy()).mean() > 0.85
+    # MLflow's own client writes this one beside what it downloads.
+    (directory / "registered_model_meta").unlink(missing_ok=True)
+    digest = world.tags("1")["manifest.sha256"]
+    verify_manifest(directory, digest, ("MLmodel", "model.onnx", "golden_rows.json", "drift_reference.json"))
+    with (directory / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(InvalidModelError, match=r"model\.onnx differs"):
+        verify_manifest(directory, digest, ())
+
+
+def test_registered_model_is_served_by_mlflow(world: World, first: Outcome, tmp_path: Path) -> None:
+    assert first.process.returncode == 0
+    port, body = free_port(), {"dataframe_records": [FLOWER]}
+    server = LocalProcess(
+        "serve",
+        (
+            *(sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", f"models:/{NAME}@champion"),
+            *("--env-manager", "local", "--port", str(port), "--host", "127.0.0.1"),
+        ),
+        {"PYTHONWARNINGS": "ignore"},
+    )
+    environment = training_environment(world.folder, world.mlflow_url)
+    # MLflow starts uvicorn by its name, as it finds it in an activated environment.
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    with running(server, tmp_path / "serve.log", **environment):
+        url = f"http://127.0.0.1:{port}"
+        wait_until("mlflow models serve answers", lambda: answers(f"{url}/ping"), seconds=120)
+        answer = httpx.post(f"{url}/invocations", json=body, timeout=30)
+    assert answer.json() == {"predictions": ["setosa"]}
+
+
+def test_second_run_on_unchanged_data_trains_again_and_is_promoted(
+    world: World, first: Outcome, second: Outcome
+) -> None:
+    assert world.aliases() == {"challenger": "2", "champion": "2", "previous": "1"}
+    assert "is not below the champion's" in world.tags("2")["gate.reason"]
+    assert world.tags("2")["data.sha256"] == world.tags("1")["data.sha256"]
+    assert world.run_of("2").info.run_id != world.run_of("1").info.run_id
+    assert world.run_of("2").data.metrics["champion_f1_macro"] == world.run_of("1").data.metrics["f1_macro"]
+    assert second.record.result is not None
+    assert first.record.result is not None
+    assert second.record.result.champion == first.record.result.challenger
+
+
+def test_run_below_the_floor_is_rejected_and_changes_nothing_served(
+    world: World, first: Outcome, tmp_path: Path
+) -> None:
+    assert first.process.returncode == 0
+    before = world.aliases()
+    rejected = world.train(PIPELINE_CONFIG=str(write_config(tmp_path / "p.yaml", gate={"floor": 0.99})))
+    assert rejected.process.returncode == 0, rejected.process.stderr
+    assert "is below the floor 0.9900" in last_line(rejected.process)
+    newest = world.aliases()["challenger"]
+    assert world.aliases() == before | {"challenger": newest}
+    assert newest != before["challenger"]
+    assert world.tags(newest)["gate.verdict"] == "rejected"
+    assert rejected.record.result is not None
+    assert rejected.record.result.outcome == "rejected"
+
+
+def test_champion_that_is_not_what_was_registered_is_told_and_does_not_block(world: World, second: Outcome) -> None:
+    assert second.process.returncode == 0
+    champion = world.aliases()["champion"]
+    digest = world.tags(champion)["manifest.sha256"]
+    world.client.set_model_version_tag(NAME, champion, "manifest.sha256", "0" * 64)
+    try:
+        challenger = next(version for version in ("1", "2") if version != champion)
+        comparison = compare(world.registry, challenger, iris_parts()[1], "species")[1]
+    finally:
+        world.client.set_model_version_tag(NAME, champion, "manifest.sha256", digest)
+    assert (comparison.champion, comparison.champion_version) == (None, champion)
+    assert "manifest.json is missing or not the one that was registered" in (comparison.champion_problem or "")
+
+
+def test_bad_data_end_the_request_with_one_clear_line(world: World, tmp_path: Path) -> None:
+    data = tmp_path / "bad.csv"
+    iris_parts()[0].assign(sepal_width=-1).to_csv(data, index=False)
+    config = write_config(tmp_path / "p.yaml", dataset={"source": str(data)})
+    failed = world.train(PIPELINE_CONFIG=str(config))
+    assert failed.process.returncode == 2
+    assert [line for line in failed.process.stderr.splitlines() if not PROCESS_LINE.match(line)] == []
+    assert "sepal_width: outside 0.1 to 20: 104 rows" in last_line(failed.process)
+    assert failed.record.result is not None
+    assert failed.record.result.outcome == "failed"
+
+
+def test_wrong_zenml_server_is_one_clear_line(world: World) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    failed = world.train(ZENML_STORE_URL=nobody, ZENML_STORE_API_KEY="ZENKEY_secret")
+    assert failed.process.returncode == 1
+    assert len(failed.process.stderr.splitlines()) == 2
+    assert f"ZenML server at {nobody} cannot be reached" in last_line(failed.process)
+    assert "ZENKEY_secret" not in failed.process.stderr
+
+
+def test_sigterm_ends_a_run_at_once_and_keeps_its_request_claimed(world: World, tmp_path: Path) -> None:
+    request_id = world.spool.submit("api").id
+    world.spool.claim()
+    log = tmp_path / "train.log"
+    training = LocalProcess("train", (sys.executable, "run_pipeline.py"), world.environment)
+    environment = training_environment(world.folder, world.mlflow_url)
+    with running(training, log, **environment) as child:
+        wait_until("the training step runs", lambda: "train-model: train …" in log.read_text(), seconds=120)
+        child.terminate()
+        assert child.wait(timeout=3) == 143
+    assert "stopped by SIGTERM" in log.read_text().splitlines()[-1]
+    record = world.spool.get(request_id)
+    assert record is not None
+    assert record.result is None
+    assert (world.folder / "retrain/cur" / f"{request_id}.json").exists()

@@ -1,0 +1,103 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.core.errors import InvalidModelError
+from src.core.feature_schema import FeatureSchema
+from src.core.onnx_classifier import OnnxClassifier
+from src.pipeline.evaluate_model import draw_confusion_matrix, draw_importance, evaluate, score
+from src.pipeline.registry import FetchedModel
+from tests.support.training import iris_package, iris_parts
+
+COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+HOLDOUT = iris_parts()[1]
+
+
+class FakeClassifier(OnnxClassifier):
+    """Answers with prepared probabilities, cycling through them."""
+
+    def __init__(self, answers: list[list[float]], classes: tuple[str, ...]) -> None:
+        self._answers = np.array(answers, dtype=np.float32)
+        self.classes = classes
+
+    def probabilities(self, rows: np.ndarray) -> np.ndarray:
+        return np.resize(self._answers, (len(rows), self._answers.shape[1]))
+
+
+def fake(answers: list[list[float]], classes: tuple[str, ...] = ("a", "b")) -> FetchedModel:
+    return FetchedModel("7", FeatureSchema(("x",)), FakeClassifier(answers, classes))
+
+
+ROWS = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "label": ["a", "a", "a", "b"]})
+ANSWERS = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> FetchedModel:
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    path.write_bytes(iris_package().graph)
+    return FetchedModel("1", FeatureSchema(COLUMNS), OnnxClassifier(path, iris_package().classes))
+
+
+def test_score_is_what_the_formulas_say() -> None:
+    found = score(fake(ANSWERS), ROWS, "label")
+    assert found.accuracy == pytest.approx(3 / 4)
+    assert found.f1_macro == pytest.approx((4 / 5 + 2 / 3) / 2)
+    assert found.log_loss == pytest.approx(-np.log([0.9, 0.6, 0.2, 0.7]).mean())
+
+
+def test_score_is_finite_for_a_certain_and_wrong_model() -> None:
+    assert np.isfinite(score(fake([[0.0, 1.0]]), ROWS, "label").log_loss)
+
+
+def test_score_feeds_the_columns_in_the_model_s_order(model: FetchedModel) -> None:
+    turned = HOLDOUT[list(reversed(HOLDOUT.columns))]
+    assert score(model, turned, "species") == score(model, HOLDOUT, "species")
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (FetchedModel("7", FeatureSchema(("y",)), FakeClassifier(ANSWERS, ("a", "b"))), "takes other columns: y"),
+        (fake(ANSWERS, ("a", "c")), "knows other classes: a, c"),
+        (fake([[0.2, 0.3, 0.5]], ("a", "b")), "answers the holdout with no probabilities"),
+        (fake([[float("nan"), 1.0]]), "answers the holdout with no probabilities"),
+    ],
+)
+def test_score_refuses_a_model_that_does_not_fit_the_holdout(broken: FetchedModel, told: str) -> None:
+    with pytest.raises(InvalidModelError, match=told):
+        score(broken, ROWS, "label")
+
+
+def test_score_refuses_a_graph_that_takes_another_width(model: FetchedModel) -> None:
+    narrow = FetchedModel("1", FeatureSchema(("sepal_length",)), model.classifier)
+    with pytest.raises(InvalidModelError, match="cannot answer the holdout"):
+        score(narrow, HOLDOUT[["sepal_length", "species"]], "species")
+
+
+def test_evaluate_counts_by_true_class_and_reports_each_class() -> None:
+    found = evaluate(fake(ANSWERS), ROWS, "label")
+    assert found.confusion.tolist() == [[2, 1], [0, 1]]
+    assert found.report["a"]["recall"] == pytest.approx(2 / 3)
+    assert found.report["b"]["precision"] == pytest.approx(1 / 2)
+    assert found.scores == score(fake(ANSWERS), ROWS, "label")
+
+
+def test_evaluate_finds_the_columns_that_matter(model: FetchedModel) -> None:
+    found = evaluate(model, HOLDOUT, "species")
+    ranked = sorted(found.importance, key=lambda name: found.importance[name])
+    assert set(ranked[-2:]) == {"petal_length", "petal_width"}
+    assert found.importance == evaluate(model, HOLDOUT, "species").importance
+
+
+def test_pictures_are_drawn_without_pyplot(model: FetchedModel, tmp_path: Path) -> None:
+    evaluation = evaluate(model, HOLDOUT, "species")
+    figure, bars = draw_confusion_matrix(evaluation), draw_importance(evaluation)
+    counts = [int(text.get_text()) for text in figure.axes[0].texts]
+    assert counts == evaluation.confusion.ravel().tolist()
+    assert [text.get_text() for text in bars.axes[0].get_yticklabels()][-1].startswith("petal")
+    for name, drawn in {"a.png": figure, "b.png": bars}.items():
+        drawn.savefig(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,144 @@
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
+from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, State
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import TrainSettings
+from src.pipeline.gate import Verdict
+from src.pipeline.training_run import ExitCode, TrainingRun
+from tests.support.training import CONFIG_FILE, PERFECT
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+VERDICT = Verdict(outcome=Outcome.PROMOTED, reason="good", model_version="4", mlflow_run_id="run", challenger=PERFECT)
+
+
+class FakeTrain:
+    """Answers with a prepared verdict or error, having looked at the spool."""
+
+    def __init__(self, answer: Verdict | Exception, spool: RetrainSpool) -> None:
+        self._answer = answer
+        self._spool = spool
+        self.calls: list[list[str]] = []
+        self.states: list[State] = []
+
+    def __call__(self, _: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Verdict:
+        assert config.dataset.source == "iris"
+        self.calls.append(list(request_ids))
+        self.states = [record.state for record in self._spool.claimed()]
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+class Case:
+    """A spool with two claimed requests and one that waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = TrainSettings(_env_file=None, data_dir=folder, pipeline_config=CONFIG_FILE)
+        self.spool = RetrainSpool(self.settings.retrain_dir).create()
+        self.ids = [self.spool.submit("api").id for _ in range(2)]
+        for record in self.spool.claim():
+            self.spool.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+        self.waiting = self.spool.submit("api").id
+
+    def run(self, answer: Verdict | Exception, settings: TrainSettings | None = None) -> tuple[ExitCode, FakeTrain]:
+        train = FakeTrain(answer, self.spool)
+        return TrainingRun(settings or self.settings, train, clock=lambda: NOW, patience=0.05).run(), train
+
+    def records(self) -> list[RetrainRecord]:
+        found = [self.spool.get(request_id) for request_id in self.ids]
+        return [record for record in found if record is not None]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PROMOTED, Outcome.REJECTED])
+def test_run_ends_every_claimed_request_with_the_verdict_and_no_other(
+    case: Case, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    verdict = VERDICT.model_copy(update={"outcome": outcome})
+    code, train = case.run(verdict)
+    assert code == 0
+    assert train.calls == [case.ids]
+    assert train.states == [State.RUNNING, State.RUNNING]  # nothing was acknowledged before the verdict
+    assert [record.result for record in case.records()] == [verdict.to_result(NOW)] * 2
+    assert case.spool.has_waiting()
+    assert caplog.messages[-1] == f"{outcome}: version 4; good"
+
+
+def test_run_without_requests_trains_all_the_same(tmp_path: Path) -> None:
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
+    assert TrainingRun(settings, train).run() == 0
+    assert train.calls == [[]]
+
+
+@pytest.mark.parametrize("error", [DataError("bad rows"), ConfigError("bad key")])
+def test_run_ends_the_requests_as_failed_where_a_retry_cannot_help(case: Case, error: Exception) -> None:
+    assert case.run(error)[0] == 2
+    assert [(record.state, record.result and record.result.reason) for record in case.records()] == [
+        (State.FAILED, str(error))
+    ] * 2
+
+
+def test_run_ends_the_requests_on_a_misspelt_configuration_without_training(case: Case, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(CONFIG_FILE.read_text().replace("n_estimators", "n_estimatros"))
+    code, train = case.run(VERDICT, case.settings.model_copy(update={"pipeline_config": wrong}))
+    assert (code, train.calls) == (2, [])
+    (reason,) = {record.result.reason for record in case.records() if record.result}
+    assert "did you mean 'n_estimators'?" in reason
+
+
+@pytest.mark.parametrize("error", [ConnectionFailedError("MLflow is down"), InvalidModelError("differs")])
+def test_run_leaves_the_requests_claimed_with_the_reason_where_a_retry_may_help(
+    case: Case, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert case.run(error)[0] == 1
+    assert [(record.state, record.last_error) for record in case.records()] == [(State.RUNNING, str(error))] * 2
+    assert (caplog.messages, caplog.records[0].exc_info) == ([str(error)], None)
+
+
+def test_run_logs_the_traceback_of_an_unexpected_error_and_keeps_the_requests(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert case.run(ZeroDivisionError("x" * 9000))[0] == 1
+    assert caplog.records[0].exc_info is not None
+    for record in case.records():
+        assert (record.state, len(record.last_error or "")) == (State.RUNNING, MAX_TEXT)
+        assert (record.last_error or "").startswith("ZeroDivisionError: xxx")
+
+
+def test_run_gives_up_when_another_training_holds_the_lock(case: Case) -> None:
+    with case.spool.lock():
+        code, train = case.run(VERDICT)
+    assert (code, train.calls) == (75, [])
+    assert [record.state for record in case.records()] == [State.RUNNING] * 2
+
+
+def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
+    codes: list[int] = []
+
+    def train(*_: object) -> Verdict:
+        codes.append(case.run(VERDICT)[0])
+        return VERDICT
+
+    assert TrainingRun(case.settings, train).run() == 0
+    assert codes == [75]
+
+
+def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "file", pipeline_config=CONFIG_FILE)
+    assert TrainingRun(settings, lambda *_: VERDICT).run() == 1
+    assert "make it writable or set DATA_DIR" in caplog.messages[0]

@@ -1,0 +1,41 @@
+from pathlib import Path
+
+from pydantic import AnyHttpUrl, SecretStr
+
+from src.core.settings import TrainSettings
+from src.pipeline.zenml_connection import describe_store, prepare_environment
+
+
+def local(folder: Path) -> TrainSettings:
+    return TrainSettings(_env_file=None, data_dir=folder)
+
+
+def remote(folder: Path) -> TrainSettings:
+    return local(folder).model_copy(
+        update={
+            "zenml_store_url": AnyHttpUrl("http://user:word@zenml:8080"),
+            "zenml_store_api_key": SecretStr("ZENKEY_secret"),
+        }
+    )
+
+
+def test_environment_of_the_local_store_has_no_server_and_an_absolute_folder(tmp_path: Path) -> None:
+    environment = {"ZENML_STORE_URL": "", "ZENML_STORE_API_KEY": "", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9"}
+    prepare_environment(local(tmp_path), environment)
+    assert "ZENML_STORE_URL" not in environment
+    assert "ZENML_STORE_API_KEY" not in environment
+    assert environment["ZENML_CONFIG_PATH"] == str(tmp_path / "local/zenml")
+    assert environment["ZENML_ANALYTICS_OPT_IN"] == "false"
+    assert environment["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "9"
+
+
+def test_environment_of_a_server_has_its_url_without_a_slash_and_its_key(tmp_path: Path) -> None:
+    environment: dict[str, str] = {}
+    prepare_environment(remote(tmp_path), environment)
+    assert environment["ZENML_STORE_URL"] == "http://user:word@zenml:8080"
+    assert environment["ZENML_STORE_API_KEY"] == "ZENKEY_secret"
+
+
+def test_description_names_the_store_and_no_secret(tmp_path: Path) -> None:
+    assert describe_store(local(tmp_path)) == f"local SQLite in {tmp_path}/local/zenml"
+    assert describe_store(remote(tmp_path)) == "server http://zenml:8080"

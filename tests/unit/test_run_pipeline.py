@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from src.core.retrain_record import State
+from src.core.retrain_signal import RetrainSpool
+from tests.support.running import free_port
+from tests.support.training import CONFIG_FILE, last_line, run_training
+
+
+@pytest.fixture
+def nobody() -> str:
+    """A URL at which nothing listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def claim_one(folder: Path) -> tuple[RetrainSpool, str]:
+    spool = RetrainSpool(folder / "retrain").create()
+    request_id = spool.submit("api").id
+    spool.claim()
+    return spool, request_id
+
+
+def test_unreachable_mlflow_is_one_clear_line_and_keeps_the_request(tmp_path: Path, nobody: str) -> None:
+    spool, request_id = claim_one(tmp_path)
+    ended = run_training(tmp_path, nobody, MLFLOW_PATIENCE_SECONDS="0")
+    assert ended.returncode == 1
+    assert f"MLflow at {nobody} cannot be reached" in last_line(ended)
+    assert len(ended.stderr.splitlines()) == 2  # the other one says which servers are used
+    record = spool.get(request_id)
+    assert record is not None
+    assert (record.result, (record.last_error or "").startswith("MLflow at")) == (None, True)
+
+
+def test_misspelt_key_ends_with_2_before_any_server_is_asked(tmp_path: Path, nobody: str) -> None:
+    spool, request_id = claim_one(tmp_path)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(CONFIG_FILE.read_text().replace("holdout_fraction", "holdout_fractoin"))
+    ended = run_training(tmp_path, nobody, PIPELINE_CONFIG=str(wrong))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "wrong.yaml: unknown key 'split.holdout_fractoin'; did you mean 'holdout_fraction'?" in line
+    record = spool.get(request_id)
+    assert record is not None
+    assert record.state is State.FAILED
+
+
+def test_wrong_environment_ends_with_2_and_names_the_variable_not_its_value(tmp_path: Path, nobody: str) -> None:
+    ended = run_training(tmp_path, nobody, ZENML_STORE_API_KEY="ZENKEY_secret")
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert "set both ZENML_STORE_URL and ZENML_STORE_API_KEY, or neither" in line
+    assert "ZENKEY_secret" not in line
+
+
+def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:
+    with RetrainSpool(tmp_path / "retrain").create().lock():
+        ended = run_training(tmp_path, nobody, MLFLOW_PATIENCE_SECONDS="0")
+    assert ended.returncode == 75
+    assert "another training is running" in last_line(ended)
