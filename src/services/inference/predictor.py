@@ -21,15 +21,13 @@ from src.core.model_registry import (
     GoldenRows,
     verify_manifest,
 )
-from src.core.onnx_classifier import OnnxClassifier, labels_from
+from src.core.onnx_classifier import DECIMALS, OnnxClassifier, labels_from
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.schemas import RecordDecoder
 
 # The files of a registered model that serving reads; the manifest comes first, as what vouches for the others.
 SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
 WARM_UP_ROUNDS = 20
-# Graphs compute in float32: more places would be noise.
-SHOWN_DECIMALS = 6
 
 Source = Literal["registry", "cache"]
 
@@ -60,7 +58,8 @@ class Predictor:
         """The class's name and each class's probability for one row, in the schema's column order."""
         probabilities = self.classifier.probabilities(np.array((values,), dtype=np.float64))
         label = self.classes[int(labels_from(probabilities)[0])]
-        shown = (round(value, SHOWN_DECIMALS) for value in probabilities[0].tolist())
+        # To the places that decide the label: a float32 graph's further ones are noise, such as 0.999999 for 1.
+        shown = (round(value, DECIMALS) for value in probabilities[0].tolist())
         return label, dict(zip(self.classes, shown, strict=True))
 
 
