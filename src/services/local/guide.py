@@ -82,7 +82,8 @@ class Guide:
             answer = client.get(self._alias, params=self._champion)
         except httpx.TransportError:
             return None
-        if answer.status_code != httpx.codes.NOT_FOUND:
+        # MLflow answers 404 for a model that does not exist and 400 for one without this alias.
+        if answer.status_code not in {httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST}:
             return None
         unfinished = [record for record in self._spool.recent(10) if record.result is None]
         return unfinished[-1] if unfinished else self._spool.submit("bootstrap")

@@ -68,10 +68,13 @@ def test_guide_prints_what_to_try_once_a_model_is_served(spool: RetrainSpool) ->
     assert spool.recent(10) == []
 
 
-def test_guide_requests_the_first_training_once_when_there_is_no_champion(spool: RetrainSpool) -> None:
+@pytest.mark.parametrize("no_champion", [404, 400])
+def test_guide_requests_the_first_training_once_when_there_is_no_champion(
+    spool: RetrainSpool, no_champion: int
+) -> None:
     with (
         answering(503) as inference,
-        answering(404) as mlflow,
+        answering(no_champion) as mlflow,
         guided(spool, inference_port=inference, mlflow_port=mlflow) as said,
     ):
         wait_until("the request", lambda: any("first training run is requested" in line for line in said))
