@@ -114,9 +114,9 @@ def test_run_logs_the_traceback_of_an_unexpected_error_and_keeps_the_requests(
 ) -> None:
     assert case.run(ZeroDivisionError("x" * 9000))[0] == 1
     assert caplog.records[0].exc_info is not None
-    for record in case.records():
-        assert (record.state, len(record.last_error or "")) == (State.RUNNING, MAX_TEXT)
-        assert (record.last_error or "").startswith("ZeroDivisionError: xxx")
+    # Clipped, or the records would be too large to be read again.
+    noted = [(record.state, (record.last_error or "")[:20], len(record.last_error or "")) for record in case.records()]
+    assert noted == [(State.RUNNING, "ZeroDivisionError: x", MAX_TEXT)] * 2
 
 
 def test_run_gives_up_when_another_training_holds_the_lock(case: Case) -> None:
