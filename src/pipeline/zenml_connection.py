@@ -38,10 +38,10 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
         settings: which store and which MLflow server.
         environment: the process's environment, changed in place.
     """
-    for name in ("ZENML_STORE_URL", "ZENML_STORE_API_KEY"):
-        environment.pop(name, None)
     environment.update(
         ZENML_CONFIG_PATH=str(settings.zenml_dir.resolve()),
+        # The key comes from the environment each time; ZenML would write it to a file that everybody may read.
+        DISABLE_CREDENTIALS_DISK_CACHING="true",
         ZENML_ANALYTICS_OPT_IN="false",
         ZENML_LOGGING_VERBOSITY="WARNING",
         ZENML_LOGGING_COLORS_DISABLED="true",
@@ -60,9 +60,9 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
     # MLflow's client would retry for minutes; a failed run is tried again as a whole.
     environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     environment.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    if settings.zenml_store_url is not None and settings.zenml_store_api_key is not None:
-        environment["ZENML_STORE_URL"] = str(settings.zenml_store_url).rstrip("/")
-        environment["ZENML_STORE_API_KEY"] = settings.zenml_store_api_key.get_secret_value()
+    environment.update(_store_environment(settings))
+    if settings.zenml_store_url is None:
+        environment.pop("ZENML_STORE_API_KEY", None)
 
 
 def describe_store(settings: TrainSettings) -> str:
@@ -70,6 +70,18 @@ def describe_store(settings: TrainSettings) -> str:
     if settings.zenml_store_url is not None:
         return f"server {shown(str(settings.zenml_store_url))}"
     return f"local SQLite in {settings.zenml_dir.resolve()}"
+
+
+def _store_environment(settings: TrainSettings) -> dict[str, str]:
+    if settings.zenml_store_url is not None and settings.zenml_store_api_key is not None:
+        return {
+            "ZENML_STORE_TYPE": "rest",
+            "ZENML_STORE_URL": str(settings.zenml_store_url).rstrip("/"),
+            "ZENML_STORE_API_KEY": settings.zenml_store_api_key.get_secret_value(),
+        }
+    # Named outright: left unset, ZenML would go to the server that a former run has used.
+    database = settings.zenml_dir.resolve() / "local_stores" / "default_zen_store" / "zenml.db"
+    return {"ZENML_STORE_TYPE": "sql", "ZENML_STORE_URL": f"sqlite:///{database}"}
 
 
 def quiet_libraries(level: str) -> None:

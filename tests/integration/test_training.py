@@ -84,6 +84,10 @@ def world(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> World:
 
 @pytest.fixture(scope="module")
 def first(world: World) -> Outcome:
+    # What a run against a ZenML server leaves behind must not lead a local one there.
+    state = world.folder / "local/zenml/config.yaml"
+    state.parent.mkdir(parents=True)
+    state.write_text(f"version: 0.98.0\nstore:\n  type: rest\n  url: http://127.0.0.1:{free_port()}\n")
     outcome = world.train()
     assert outcome.process.returncode == 0, outcome.process.stderr
     return outcome

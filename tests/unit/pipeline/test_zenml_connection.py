@@ -22,7 +22,7 @@ def remote(folder: Path) -> TrainSettings:
 def test_environment_of_the_local_store_has_no_server_and_an_absolute_folder(tmp_path: Path) -> None:
     environment = {"ZENML_STORE_URL": "", "ZENML_STORE_API_KEY": "", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9"}
     prepare_environment(local(tmp_path), environment)
-    assert "ZENML_STORE_URL" not in environment
+    assert environment["ZENML_STORE_URL"] == f"sqlite:///{tmp_path}/local/zenml/local_stores/default_zen_store/zenml.db"
     assert "ZENML_STORE_API_KEY" not in environment
     assert environment["ZENML_CONFIG_PATH"] == str(tmp_path / "local/zenml")
     assert environment["ZENML_ANALYTICS_OPT_IN"] == "false"
@@ -34,6 +34,7 @@ def test_environment_of_a_server_has_its_url_without_a_slash_and_its_key(tmp_pat
     prepare_environment(remote(tmp_path), environment)
     assert environment["ZENML_STORE_URL"] == "http://user:word@zenml:8080"
     assert environment["ZENML_STORE_API_KEY"] == "ZENKEY_secret"
+    assert environment["DISABLE_CREDENTIALS_DISK_CACHING"] == "true"
 
 
 def test_description_names_the_store_and_no_secret(tmp_path: Path) -> None:
