@@ -24,6 +24,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from src.core.errors import SpoolBusyError, SpoolFullError, TrainerBusyError
+from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, born_at, new_id
 
 MAX_RECORD_BYTES = 4096
@@ -51,10 +52,7 @@ class RetrainSpool:
     def create(self) -> Self:
         """Make the folders that are missing and return self. Raises OSError where the volume is not writable."""
         for name in ("tmp", *_LIVE_FOLDERS, "bad"):
-            folder = self.root / name
-            folder.mkdir(mode=0o770, parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            make_folder(self.root / name, mode=0o770)
         return self
 
     # -- submitting (inference) ------------------------------------------------------------------------

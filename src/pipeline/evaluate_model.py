@@ -49,14 +49,7 @@ def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
     Raises:
         InvalidModelError: the model takes other columns or knows other classes than the holdout has.
     """
-    truth, probabilities = _answers(model, holdout, target)
-    labels = labels_from(probabilities)
-    indices = np.arange(len(model.classifier.classes))
-    return Scores(
-        accuracy=float(accuracy_score(truth, labels)),
-        f1_macro=float(f1_score(truth, labels, average="macro", labels=indices, zero_division=0.0)),
-        log_loss=float(log_loss(truth, probabilities, labels=indices)),
-    )
+    return _scores(*_answers(model, holdout, target))
 
 
 def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluation:
@@ -64,14 +57,15 @@ def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluat
     truth, probabilities = _answers(model, holdout, target)
     labels, classes = labels_from(probabilities), model.classifier.classes
     indices = np.arange(len(classes))
+    scores = _scores(truth, probabilities)
     return Evaluation(
-        scores=score(model, holdout, target),
+        scores=scores,
         classes=classes,
         report=classification_report(
             truth, labels, labels=indices, target_names=list(classes), output_dict=True, zero_division=0.0
         ),
         confusion=confusion_matrix(truth, labels, labels=indices),
-        importance=_importance(model, holdout, truth, float(accuracy_score(truth, labels))),
+        importance=_importance(model, holdout, truth, scores.accuracy),
     )
 
 
@@ -131,6 +125,17 @@ def draw_importance(evaluation: Evaluation) -> Figure:
     axes.barh([name for name, _ in ranked], [loss for _, loss in ranked], color="#4878a8")
     axes.set(xlabel="accuracy lost when the column is shuffled", title="Feature importance on the holdout")
     return figure
+
+
+def _scores(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Scores:
+    """Scores of what ``_answers`` returns."""
+    labels = labels_from(probabilities)
+    indices = np.arange(probabilities.shape[1])
+    return Scores(
+        accuracy=float(accuracy_score(truth, labels)),
+        f1_macro=float(f1_score(truth, labels, average="macro", labels=indices, zero_division=0.0)),
+        log_loss=float(log_loss(truth, probabilities, labels=indices)),
+    )
 
 
 def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

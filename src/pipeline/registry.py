@@ -3,19 +3,17 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow.artifacts
-import yaml
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
+from src.core.mlmodel import read_mlmodel
 from src.core.model_registry import (
     MANIFEST_FILE,
-    METADATA_CLASSES,
     MLMODEL_FILE,
     ONNX_FILE,
     TAG_MANIFEST_SHA256,
@@ -81,7 +79,7 @@ class ModelRegistry:
             directory = Path(folder)
             self._download(version, directory)
             verify_manifest(directory, digest, (MLMODEL_FILE, ONNX_FILE))
-            schema, classes = _read_mlmodel(directory / MLMODEL_FILE)
+            schema, classes = read_mlmodel(directory)
             return FetchedModel(version, schema, OnnxClassifier(directory / ONNX_FILE, classes))
 
     def _download(self, version: str, directory: Path) -> None:
@@ -92,14 +90,3 @@ class ModelRegistry:
             if name not in listed:
                 raise InvalidModelError(f"version {version} lacks {name}")
             mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/{name}", dst_path=str(directory))
-
-
-def _read_mlmodel(path: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
-    """The input schema and the class names, as MLflow's own description of the model states them."""
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
-        names = tuple(str(name) for name in classes)
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
-    return FeatureSchema.from_signature(inputs), names

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
-import os
 from collections.abc import AsyncIterator
 
 import httpx
@@ -11,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 
-from src.core.errors import ConfigError
+from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.errors import install_error_handlers
@@ -92,17 +90,10 @@ def prepare_folders(settings: InferenceSettings) -> None:
     Raises:
         ConfigError: naming the folder that cannot be written.
     """
-    try:
+    with explaining_unwritable("DATA_DIR or MODEL_CACHE_DIR"):
+        make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()
         RetrainSpool(settings.retrain_dir).create()
-        for folder in (settings.cache_dir, settings.retrain_dir):
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {error.filename} ({error.strerror}); "
-            "make it writable or set DATA_DIR or MODEL_CACHE_DIR to another folder"
-        ) from error
 
 
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:

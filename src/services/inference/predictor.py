@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import yaml
 from pydantic import ValidationError
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
+from src.core.mlmodel import read_mlmodel
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
     MANIFEST_FILE,
-    METADATA_CLASSES,
     MLMODEL_FILE,
     ONNX_FILE,
     GoldenRows,
@@ -76,7 +75,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         OSError: the files cannot be read.
     """
     verify_manifest(directory, version.manifest_sha256, tuple(name for name in SERVED_FILES if name != MANIFEST_FILE))
-    schema, classes = _read_mlmodel(directory / MLMODEL_FILE)
+    schema, classes = read_mlmodel(directory)
     try:
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
     except ValidationError as error:
@@ -105,17 +104,3 @@ def _warm(predictor: Predictor, golden: GoldenRows) -> None:
             predictor.predict(tuple(golden.rows[index % len(golden.rows)]))
     except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
         raise InvalidModelError("the model cannot answer a single row") from error
-
-
-def _read_mlmodel(path: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
-    """The input schema and the class names, as MLflow's own description of the model states them."""
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be a list of names")
-    if not classes or len(set(classes)) != len(classes):
-        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
-    return FeatureSchema.from_signature(inputs), tuple(classes)

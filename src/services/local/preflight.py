@@ -1,10 +1,9 @@
 """What must hold before the loop starts: its ports are free and its state can be written."""
 
-import errno
-import os
 import socket
 
 from src.core.errors import ConfigError
+from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
 
@@ -48,13 +47,7 @@ def make_state_folders(settings: LocalSettings) -> RetrainSpool:
     Raises:
         ConfigError: the data folder is not writable.
     """
-    try:
+    with explaining_unwritable():
         for folder in (settings.data_dir, settings.local_dir / "mlflow" / "artifacts", settings.cache_dir):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+            make_folder(folder)
         return RetrainSpool(settings.retrain_dir).create()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {error.filename} ({error.strerror}); make it writable or set DATA_DIR to another folder"
-        ) from error

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from src.core.errors import ConfigError, LoopError
+from src.core.errors import LoopError
+from src.core.folders import explaining_unwritable
 from src.core.log import configure_logging
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import MonitorSettings, load_settings
@@ -49,7 +50,8 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())
-    spool = _create_spool(settings)
+    with explaining_unwritable():
+        spool = RetrainSpool(settings.retrain_dir).create()
     registry = CollectorRegistry()
     trainer = ProcessTrainer(command, cwd=REPOSITORY, environment=os.environ, on_exit=wakeups.wake)
     metrics = MonitorMetrics(registry)
@@ -64,16 +66,6 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
         logger.info("watching %s for retrain signals", spool.root)
         service.run(wakeups)
     logger.info("stopped")
-
-
-def _create_spool(settings: MonitorSettings) -> RetrainSpool:
-    spool = RetrainSpool(settings.retrain_dir)
-    try:
-        return spool.create()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {error.filename} ({error.strerror}); make it writable or set DATA_DIR to another folder"
-        ) from error
 
 
 if __name__ == "__main__":
