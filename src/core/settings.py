@@ -61,6 +61,9 @@ class TrainSettings(CommonSettings):
     """The training process (``run_pipeline.py``) and the preprocess entry point."""
 
     pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
+    mlflow_public_url: AnyHttpUrl | None = Field(
+        None, description="MLflow as a browser reaches it, for links; unset: MLFLOW_TRACKING_URI"
+    )
     mlflow_experiment: str = Field("iris-training", min_length=1, description="MLflow experiment for training runs")
     mlflow_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         60.0, description="how long a run that serves retrain requests waits for MLflow to answer"
@@ -73,8 +76,9 @@ class TrainSettings(CommonSettings):
 
     @model_validator(mode="after")
     def _server_needs_key(self) -> Self:
-        if (self.zenml_store_url is None) != (self.zenml_store_api_key is None):
-            raise ValueError("set both ZENML_STORE_URL and ZENML_STORE_API_KEY, or neither")
+        # A key alone lies in .env for the Compose stack and means nothing to a run beside it.
+        if self.zenml_store_url is not None and self.zenml_store_api_key is None:
+            raise ValueError("ZENML_STORE_URL needs ZENML_STORE_API_KEY; set both, or neither")
         return self
 
     @property
@@ -108,6 +112,12 @@ class MonitorSettings(CommonSettings):
 
     monitor_host: str = Field("127.0.0.1", description="address of the monitor's metrics")
     monitor_port: Port = Field(8001, description="port of the monitor's metrics")
+    train_container: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$",
+        description="container that trains, started through DOCKER_HOST; unset: a child process",
+    )
+    docker_host: str = Field("tcp://docker-proxy:2375", description="the Docker proxy that may start that container")
     monitor_poll_seconds: Seconds = Field(1.0, description="how often the spool is re-read without a file event")
     retrain_max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="training attempts per request")
     retrain_backoff_seconds: Seconds = Field(2.0, description="pause before a second attempt; doubles from there")

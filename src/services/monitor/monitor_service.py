@@ -15,7 +15,7 @@ from src.services.monitor.watch import Wakeups
 
 SWEEP_SECONDS = 3600.0
 _NOT_STARTED = {
-    StartOutcome.MISSING: "the training program was not found; the monitor's log names it",
+    StartOutcome.MISSING: "the training program or container was not found; the monitor's log names it",
     StartOutcome.FAILED: "the training could not be started; the monitor's log says why",
 }
 
@@ -51,6 +51,8 @@ class MonitorService:
         self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first look
         self._run: set[str] = set()  # ids that the run in progress was started for
         self._uncharged: dict[str, RetrainRecord] = {}  # as they were before an attempt that did not take place
+        self._failed_starts = 0  # in a row
+        self._failed_start_at: datetime | None = None
         self._swept_at: datetime | None = None
         self._trouble = ""
 
@@ -99,6 +101,9 @@ class MonitorService:
     def _act(self, now: datetime) -> tuple[MonitorState, float]:
         if self._trainer.is_running():
             return self._stand_by()
+        left = self._policy.start_pause_left(self._failed_starts, self._failed_start_at, now)
+        if left > 0:
+            return MonitorState.BACKOFF, left
         batch: list[RetrainRecord] = []
         try:
             with self._spool.lock():
@@ -109,7 +114,7 @@ class MonitorService:
             return self._stand_by()
         if delay > 0:
             return MonitorState.BACKOFF, delay
-        return self._start(batch) if batch else (MonitorState.IDLE, self._policy.poll_seconds)
+        return self._start(batch, now) if batch else (MonitorState.IDLE, self._policy.poll_seconds)
 
     def _stand_by(self) -> tuple[MonitorState, float]:
         """A training runs: what waits keeps waiting, for one more run."""
@@ -145,13 +150,19 @@ class MonitorService:
             self._spool.sweep(now)
             self._swept_at = now
 
-    def _give_back(self, records: list[RetrainRecord]) -> list[RetrainRecord]:
-        """Take back attempts that were recorded but did not take place."""
+    def _give_back(self, records: list[RetrainRecord], error: str | None = None) -> list[RetrainRecord]:
+        """Take back attempts that were recorded but did not take place; note why, where that is known."""
         settled = []
         for record in records:
             before = self._uncharged.get(record.id)
             if before is not None and record.attempts > before.attempts:
-                uncharged = record.model_copy(update={"attempts": before.attempts, "started_at": before.started_at})
+                uncharged = record.model_copy(
+                    update={
+                        "attempts": before.attempts,
+                        "started_at": before.started_at,
+                        "last_error": error or record.last_error,
+                    }
+                )
                 self._spool.update(uncharged)
                 settled.append(uncharged)
             else:
@@ -183,28 +194,24 @@ class MonitorService:
 
     # -- without the lock, which the training run takes ------------------------------------------------
 
-    def _start(self, batch: list[RetrainRecord]) -> tuple[MonitorState, float]:
+    def _start(self, batch: list[RetrainRecord], now: datetime) -> tuple[MonitorState, float]:
         outcome = self._trainer.start()
         self._metrics.count_start(outcome)
         if outcome is StartOutcome.ALREADY_RUNNING:
             # Its requests may or may not be among ours: the attempt is taken back once that run has ended.
             return MonitorState.TRAINING, self._policy.poll_seconds
-        self._uncharged = {}
-        self._metrics.count_attempts(len(batch))
         if outcome is StartOutcome.STARTED:
+            self._uncharged, self._failed_starts = {}, 0
+            self._metrics.count_attempts(len(batch))
             self._run = {record.id for record in batch}
             logger.info("training for %d retrain request(s): %s", len(batch), ", ".join(sorted(self._run)[:5]))
             return MonitorState.TRAINING, self._policy.poll_seconds
-        self._note(batch, _NOT_STARTED[outcome])
-        return MonitorState.BACKOFF, max(self._policy.backoff(record.attempts) for record in batch)
-
-    def _note(self, batch: list[RetrainRecord], error: str) -> None:
-        """Write the error into the records, unless a training has taken them over meanwhile."""
-        ids = {record.id for record in batch}
+        # No training took place, so no attempt did: the requests wait for as long as nothing can be started.
+        self._failed_starts += 1
+        self._failed_start_at = now
         with contextlib.suppress(TrainerBusyError), self._spool.lock():
-            for record in self._spool.claimed():
-                if record.id in ids:
-                    self._spool.update(record.model_copy(update={"last_error": error}))
+            self._give_back(self._spool.claimed(), _NOT_STARTED[outcome])
+        return MonitorState.BACKOFF, self._policy.start_pause_left(self._failed_starts, now, now)
 
     # -- counting --------------------------------------------------------------------------------------
 

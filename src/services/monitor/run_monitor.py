@@ -19,7 +19,7 @@ from src.core.settings import MonitorSettings, load_settings
 from src.services.monitor.metrics import MonitorMetrics, serving_metrics
 from src.services.monitor.monitor_service import MonitorService
 from src.services.monitor.retrain_policy import RetrainPolicy
-from src.services.monitor.trainer import ProcessTrainer
+from src.services.monitor.trainer import DockerTrainer, ProcessTrainer, Trainer
 from src.services.monitor.watch import Wakeups, watching
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -41,11 +41,15 @@ def main() -> int:
 
 
 def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
-    """Watch the spool and start ``command`` from the repository's root, until SIGTERM or SIGINT.
+    """Watch the spool and start trainings, until SIGTERM or SIGINT.
+
+    Args:
+        settings: among them the container that trains, if one does.
+        command: trains otherwise, from the repository's root.
 
     Raises:
         ConfigError: the data folder is not writable.
-        ConnectionFailedError: the metrics port is taken.
+        ConnectionFailedError: the metrics port is taken, or DOCKER_HOST is not an address.
     """
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,7 +57,17 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     with explaining_unwritable():
         spool = RetrainSpool(settings.retrain_dir).create()
     registry = CollectorRegistry()
-    trainer = ProcessTrainer(command, cwd=REPOSITORY, environment=os.environ, on_exit=wakeups.wake)
+    trainer: Trainer = (
+        DockerTrainer(settings.docker_host, settings.train_container)
+        if settings.train_container is not None
+        else ProcessTrainer(
+            command,
+            cwd=REPOSITORY,
+            environment=os.environ,
+            lock_file=settings.retrain_dir / "process.lock",
+            on_exit=wakeups.wake,
+        )
+    )
     metrics = MonitorMetrics(registry)
     service = MonitorService(
         spool, trainer, metrics, RetrainPolicy.from_settings(settings), clock=lambda: datetime.now(UTC)

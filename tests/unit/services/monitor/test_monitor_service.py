@@ -195,26 +195,42 @@ def test_already_running_run_may_acknowledge_the_request(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"), [(StartOutcome.MISSING, "was not found"), (StartOutcome.FAILED, "could not be started")]
 )
-def test_failed_start_counts_as_an_attempt_with_backoff_and_an_error(
+def test_start_that_does_not_come_about_costs_no_attempt_however_often(
     bench: Bench, answer: StartOutcome, reason: str
 ) -> None:
     request_id = bench.submit()[0]
     bench.trainer.answer = answer
-    assert bench.service.step() == 2
-    assert bench.state() == "backoff"
-    assert bench.service.step() == 2
-    assert bench.trainer.asked == 1
-    assert reason in str(bench.get(request_id).last_error)
-    for _ in range(2):
+    for _ in range(3 * POLICY.max_attempts):
         bench.clock.advance(POLICY.backoff_max_seconds)
         bench.service.step()
+        record = bench.get(request_id)
+        assert (record.state, record.attempts, record.started_at) == (State.QUEUED, 0, None)
+        assert reason in str(record.last_error)
+        assert bench.state() == "backoff"
+    assert bench.value("monitor_trainer_starts_total", outcome=answer) == 3 * POLICY.max_attempts
+    assert bench.value("monitor_attempts_total") == 0
+    bench.trainer.answer = StartOutcome.STARTED
+    bench.clock.advance(POLICY.backoff_max_seconds)
     bench.service.step()
-    result = bench.get(request_id).result
-    assert result is not None
-    assert result.outcome is Outcome.FAILED
-    assert reason in result.reason
-    assert bench.value("monitor_trainer_starts_total", outcome=answer) == 3
-    assert bench.value("monitor_attempts_total") == 3
+    assert bench.trainer.batches == [[request_id]]
+    assert bench.get(request_id).attempts == 1
+
+
+def test_start_that_does_not_come_about_is_repeated_after_growing_pauses(bench: Bench) -> None:
+    bench.submit()
+    bench.trainer.answer = StartOutcome.MISSING
+    assert bench.service.step() == 2
+    bench.clock.advance(1.5)
+    assert bench.service.step() == 0.5
+    assert bench.trainer.asked == 1
+    bench.clock.advance(0.5)
+    assert bench.service.step() == 4
+    assert bench.trainer.asked == 2
+    bench.clock.advance(4)
+    bench.trainer.answer = StartOutcome.STARTED
+    bench.service.step()
+    bench.trainer.die()
+    assert bench.service.step() == 2  # a run that died counts anew, by its attempts
 
 
 def test_poison_goes_to_bad_and_blocks_nobody(bench: Bench) -> None:

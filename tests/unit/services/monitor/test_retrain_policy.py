@@ -49,6 +49,19 @@ def test_pause_left_counts_from_the_attempts_start(attempts: int, ago: float, le
     assert POLICY.pause_left(record, NOW) == left
 
 
+@pytest.mark.parametrize(
+    ("failures", "ago", "left"), [(0, 0, 0), (1, 0, 2), (1, 1.5, 0.5), (2, 4, 0), (9, 1, 4), (1, -5, 0)]
+)
+def test_start_pause_left_grows_with_the_failures_up_to_the_cap(failures: int, ago: float, left: float) -> None:
+    assert POLICY.start_pause_left(failures, NOW - timedelta(seconds=ago), NOW) == left
+
+
+def test_start_pause_left_stays_short_where_attempts_wait_long() -> None:
+    policy = RetrainPolicy(max_attempts=3, backoff_seconds=2, backoff_max_seconds=300, poll_seconds=1)
+    assert policy.start_pause_left(20, NOW, NOW) == 15
+    assert policy.start_pause_left(0, None, NOW) == 0
+
+
 def test_pause_left_is_nothing_without_a_start() -> None:
     record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=2)
     assert POLICY.pause_left(record, NOW) == 0

@@ -27,12 +27,17 @@ def trainer_of(script: str, folder: Path, **environment: str) -> Iterator[tuple[
         (sys.executable, "-c", script),
         cwd=folder,
         environment={**os.environ, **environment},
+        lock_file=folder / "process.lock",
         on_exit=lambda: exits.put(None),
     )
     try:
         yield trainer, exits
     finally:
         trainer.close()
+
+
+def bare_trainer(command: str, folder: Path, cwd: Path) -> ProcessTrainer:
+    return ProcessTrainer((command,), cwd=cwd, environment={}, lock_file=folder / "process.lock", on_exit=lambda: None)
 
 
 def test_start_runs_the_command_in_its_folder_and_environment(
@@ -76,11 +81,27 @@ def test_second_start_while_running_starts_nothing(tmp_path: Path, capfd: pytest
         assert trainer.start() is StartOutcome.STARTED
 
 
+def test_later_monitor_knows_of_a_child_whose_monitor_is_gone_until_it_ends(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with trainer_of(SLEEPER, tmp_path) as (trainer, exits):
+        trainer.start()
+        later = bare_trainer(sys.executable, tmp_path, tmp_path)  # from the child's first instruction on
+        assert later.is_running()
+        assert later.start() is StartOutcome.ALREADY_RUNNING
+        wait_until("the child is up", lambda: "up" in capfd.readouterr().out)
+        later.close()
+        assert trainer.is_running()  # it is not the later one's to stop
+        trainer.close()
+        exits.get(timeout=5)
+        assert not later.is_running()
+
+
 @pytest.mark.parametrize(("command", "cwd"), [("no-such-program", "."), (sys.executable, "no-such-folder")])
 def test_start_of_something_missing_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, command: str, cwd: str
 ) -> None:
-    trainer = ProcessTrainer((command,), cwd=tmp_path / cwd, environment={}, on_exit=lambda: None)
+    trainer = bare_trainer(command, tmp_path, tmp_path / cwd)
     assert trainer.start() is StartOutcome.MISSING
     assert not trainer.is_running()
     assert "cannot start the training process" in caplog.text
@@ -89,8 +110,9 @@ def test_start_of_something_missing_says_so(
 
 def test_start_of_something_that_cannot_run_fails(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no program")
-    trainer = ProcessTrainer((str(tmp_path / "data"),), cwd=tmp_path, environment={}, on_exit=lambda: None)
+    trainer = bare_trainer(str(tmp_path / "data"), tmp_path, tmp_path)
     assert trainer.start() is StartOutcome.FAILED
+    assert not trainer.is_running()
 
 
 def test_close_ends_a_child_that_heeds_sigterm_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -122,5 +144,5 @@ def test_close_kills_a_child_that_ignores_sigterm(
 
 def test_close_without_a_child_does_nothing(tmp_path: Path) -> None:
     before = threading.active_count()
-    ProcessTrainer(("x",), cwd=tmp_path, environment={}, on_exit=lambda: None).close()
+    bare_trainer("x", tmp_path, tmp_path).close()
     assert threading.active_count() == before
