@@ -1,17 +1,25 @@
 """Trains once: exit code 0 promoted or rejected, 1 failed, 2 configuration or data wrong, 75 already training."""
 
+import argparse
 import sys
 
 from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.settings import TrainSettings, load_settings
 from src.pipeline.termination import exit_on_signals
-from src.pipeline.train_once import train_once
+from src.pipeline.train_once import has_champion, train_once
 from src.pipeline.training_run import SERVICE, ExitCode, TrainingRun, logger
 
 
 def main() -> int:
-    """Read the settings, train once, return the exit code."""
+    """Read the arguments and the settings, train once, return the exit code."""
+    parser = argparse.ArgumentParser(prog="run_pipeline.py", description=__doc__)
+    parser.add_argument(
+        "--if-needed",
+        action="store_true",
+        help="train only for claimed retrain requests, or where no model is champion yet",
+    )
+    if_needed: bool = parser.parse_args().if_needed
     configure_logging(SERVICE, log_format="console", level="INFO")
     try:
         settings = load_settings(TrainSettings)
@@ -19,7 +27,7 @@ def main() -> int:
         logger.error("%s", error)
         return ExitCode.PERMANENT
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
-    return TrainingRun(settings, train_once).run()
+    return TrainingRun(settings, train_once, is_needed=lambda: not (if_needed and has_champion(settings))).run()
 
 
 if __name__ == "__main__":

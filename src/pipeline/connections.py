@@ -15,6 +15,7 @@ from src.core.errors import ConnectionFailedError
 TIMEOUT_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
+ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias?"
 ZENML_PATH = "/api/v1/login"
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,21 @@ def probe_mlflow(url: str) -> None:
         raise ConnectionFailedError(f"{name} refuses us (403); check that its --allowed-hosts names this host")
     if status not in {200, 401} or (status == 200 and not isinstance(_json(body), dict)):  # noqa: PLR2004 - as above
         raise ConnectionFailedError(f"{name} answers {status}, not as MLflow does; check {variable}")
+
+
+def has_alias(url: str, model_name: str, alias: str) -> bool:
+    """Whether a registered model has this alias.
+
+    Raises:
+        ConnectionFailedError: MLflow does not say.
+    """
+    name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
+    query = urlencode({"name": model_name, "alias": alias})
+    status, _ = _ask(url, ALIAS_PATH + query, None, name, variable)
+    # 404 where the model is missing, 400 where the alias is.
+    if status not in {200, 400, 404}:
+        raise ConnectionFailedError(f"{name} answers {status} when asked for the {alias} of {model_name}")
+    return status == 200  # noqa: PLR2004 - HTTP's own number
 
 
 def wait_for_mlflow(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from src.core.errors import LoopError, RegistryError
 from src.core.log import configure_logging
+from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import TrainSettings
-from src.pipeline.connections import probe_mlflow, probe_zenml, wait_for_mlflow
+from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, wait_for_mlflow
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import SERVICE
 from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
@@ -65,6 +66,16 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
     seconds["total"] = time.monotonic() - started
     logger.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
     return verdict
+
+
+def has_champion(settings: TrainSettings) -> bool:
+    """Whether a version is served; waits for MLflow as a run for requests does.
+
+    Raises:
+        ConnectionFailedError: MLflow does not say.
+    """
+    wait_for_mlflow(settings.mlflow_url, seconds=settings.mlflow_patience_seconds)
+    return has_alias(settings.mlflow_url, settings.model_name, CHAMPION)
 
 
 def probe(settings: TrainSettings) -> None:

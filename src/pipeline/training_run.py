@@ -35,6 +35,7 @@ class TrainingRun:
     Args:
         settings: the servers and the shared volume.
         train: does the training; its verdict is in the registry when it returns.
+        is_needed: asked where no request is claimed; a run that is not needed ends well at once. Raises LoopError.
         clock: the time of day, with its zone.
         patience: seconds to wait for the trainer lock.
     """
@@ -44,11 +45,13 @@ class TrainingRun:
         settings: TrainSettings,
         train: Train,
         *,
+        is_needed: Callable[[], bool] = lambda: True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         patience: float = LOCK_PATIENCE_SECONDS,
     ) -> None:
         self._settings = settings
         self._train = train
+        self._is_needed = is_needed
         self._clock = clock
         self._patience = patience
         self._spool = RetrainSpool(settings.retrain_dir)
@@ -71,6 +74,9 @@ class TrainingRun:
     def _run_locked(self) -> ExitCode:
         records = self._spool.claimed()
         try:
+            if not records and not self._is_needed():
+                logger.info("nothing to do: %s has a champion, and no retrain request waits", self._settings.model_name)
+                return ExitCode.OK
             config = load_pipeline_config(self._settings.pipeline_config)
             verdict = self._train(self._settings, config, [record.id for record in records])
         except LoopError as error:

@@ -46,11 +46,12 @@ def test_misspelt_key_ends_with_2_before_any_server_is_asked(tmp_path: Path, nob
 
 
 def test_wrong_environment_ends_with_2_and_names_the_variable_not_its_value(tmp_path: Path, nobody: str) -> None:
-    ended = run_training(tmp_path, nobody, ZENML_STORE_API_KEY="ZENKEY_secret")
+    ended = run_training(tmp_path, nobody, ZENML_STORE_URL="ftp://me:s3cret@zenml", ZENML_STORE_API_KEY="ZENKEY_x")
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
-    assert "set both ZENML_STORE_URL and ZENML_STORE_API_KEY, or neither" in line
-    assert "ZENKEY_secret" not in line
+    assert "ZENML_STORE_URL: URL scheme should be 'http' or 'https'" in line
+    assert "s3cret" not in line
+    assert "ZENKEY_x" not in line
 
 
 def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:

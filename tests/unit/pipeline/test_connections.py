@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from src.core.errors import ConnectionFailedError
-from src.pipeline.connections import probe_mlflow, probe_zenml, shown
+from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown
 from tests.support.running import free_port
 
 KEY = "ZENKEY_secret"
@@ -76,6 +76,20 @@ def test_probe_mlflow_says_what_is_wrong(server: FakeServer, status: int, body: 
     server.status, server.body = status, body
     with pytest.raises(ConnectionFailedError, match=told):
         probe_mlflow(server.url)
+
+
+@pytest.mark.parametrize(("status", "has"), [(200, True), (404, False), (400, False)])
+def test_has_alias_asks_the_registry(server: FakeServer, status: int, *, has: bool) -> None:
+    server.status = status
+    assert has_alias(server.url, "my model", "champion") is has
+    assert server.path == "/api/2.0/mlflow/registered-models/alias?name=my+model&alias=champion"
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_has_alias_is_left_open_by_any_other_answer(server: FakeServer, status: int) -> None:
+    server.status = status
+    with pytest.raises(ConnectionFailedError, match=f"answers {status} when asked for the champion of iris"):
+        has_alias(server.url, "iris", "champion")
 
 
 def test_probe_zenml_logs_in_with_the_key(server: FakeServer) -> None:

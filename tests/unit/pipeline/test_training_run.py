@@ -83,6 +83,30 @@ def test_run_without_requests_trains_all_the_same(tmp_path: Path) -> None:
     assert train.calls == [[]]
 
 
+def test_run_that_is_not_needed_trains_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
+    assert TrainingRun(settings, train, is_needed=lambda: False).run() == 0
+    assert train.calls == []
+    assert caplog.messages == ["nothing to do: iris has a champion, and no retrain request waits"]
+
+
+def test_run_for_claimed_requests_is_always_needed(case: Case) -> None:
+    train = FakeTrain(VERDICT, case.spool)
+    assert TrainingRun(case.settings, train, is_needed=lambda: False).run() == 0
+    assert train.calls == [case.ids]
+
+
+def test_run_fails_where_it_cannot_tell_whether_it_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def is_needed() -> bool:
+        raise ConnectionFailedError("MLflow is down")
+
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    assert TrainingRun(settings, lambda *_: VERDICT, is_needed=is_needed).run() == 1
+    assert caplog.messages == ["MLflow is down"]
+
+
 @pytest.mark.parametrize("error", [DataError("bad rows"), ConfigError("bad key")])
 def test_run_ends_the_requests_as_failed_where_a_retry_cannot_help(case: Case, error: Exception) -> None:
     assert case.run(error)[0] == 2
