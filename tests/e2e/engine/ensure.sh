@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Make sure that a Docker Engine with Compose and Buildx answers; install and start one where there is none.
+#
+# A machine that has Docker is left as it is. Without one, and as root on Debian, the engine comes from Debian
+# packages: runc and iptables from the release that the machine runs, the rest from a newer release, unpacked into a
+# folder of its own, because an older engine refuses what docker-compose.yml asks for. No package of the machine
+# is replaced. stop.sh ends what this script started.
+set -euo pipefail
+
+CACHE=${MLOPS_LOOP_CACHE:-$HOME/.cache/mlops-loop}
+ENGINE=$CACHE/engine
+SUITES=${MLOPS_ENGINE_SUITES:-sid trixie}
+COMPOSE_AT_LEAST=2.24
+
+say() { printf 'engine: %s\n' "$*"; }
+fail() { printf 'engine: %s\n' "$*" >&2; exit 1; }
+
+engine_answers() { timeout 20 docker info >/dev/null 2>&1; }
+
+plugins_fit() {
+  local compose
+  compose=$(docker compose version --short 2>/dev/null) || return 1
+  docker buildx version >/dev/null 2>&1 || return 1
+  at_least "${compose#v}" "$COMPOSE_AT_LEAST"
+}
+
+at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# apt with lists and archives of its own, so that the machine's package sources stay as they are. apt checks the
+# archive's signature and each package's hash.
+apt_of_suite() {
+  apt-get -qq -o Dir::Etc::SourceList="$APT/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State::Lists="$APT/lists" -o Dir::Cache="$APT" -o APT::Sandbox::User=root \
+    -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+}
+
+debian_mirror() {
+  local mirror=${MLOPS_DEBIAN_MIRROR:-}
+  # shellcheck disable=SC2016 # the dollar sign is apt's
+  [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+    'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
+  [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources: install Docker, or set MLOPS_DEBIAN_MIRROR"
+  printf '%s\n' "$mirror"
+}
+
+# Unpack an engine, its client and the two plugins of one Debian release; false if they do not run here.
+unpack_suite() {
+  local suite=$1 fresh=$ENGINE/root.new package
+  APT=$CACHE/apt-$suite
+  mkdir -p "$APT/lists/partial" "$APT/archives/partial" "$APT/debs"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+    "$(debian_mirror)" "$suite" >"$APT/sources.list"
+  say "downloading Docker Engine, Compose and Buildx from Debian $suite"
+  apt_of_suite update || return 1
+  rm -rf "$APT/debs" "$fresh"
+  mkdir -p "$APT/debs" "$fresh"
+  (cd "$APT/debs" && apt_of_suite download docker.io containerd docker-cli docker-compose docker-buildx tini-static) \
+    || return 1
+  for package in "$APT"/debs/*.deb; do
+    dpkg-deb -x "$package" "$fresh"
+  done
+  rm -rf "$APT/debs"
+  "$fresh/usr/sbin/dockerd" --version >/dev/null || return 1
+  "$fresh/usr/bin/containerd" --version >/dev/null || return 1
+  rm -rf "$ENGINE/root"
+  mv "$fresh" "$ENGINE/root"
+}
+
+install_engine() {
+  local suite
+  if ! command -v runc >/dev/null || ! command -v iptables >/dev/null \
+      || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+    say "installing runc and iptables"
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+      runc iptables ca-certificates debian-archive-keyring; } >"$ENGINE/apt.log" 2>&1 \
+      || fail "apt-get could not install runc and iptables: see $ENGINE/apt.log"
+  fi
+  "$ENGINE/root/usr/sbin/dockerd" --version >/dev/null 2>&1 && return
+  for suite in $SUITES; do
+    unpack_suite "$suite" && return
+    say "the packages of Debian $suite do not run here"
+  done
+  fail "no Docker Engine could be had from Debian ($SUITES): install Docker"
+}
+
+# The machine's own client and plugins, where they are new enough, come first.
+install_client() {
+  local plugin
+  command -v docker >/dev/null || ln -sf "$ENGINE/root/usr/bin/docker" /usr/local/bin/docker
+  plugins_fit && return
+  say "adding Compose and Buildx to the docker client"
+  mkdir -p /usr/local/lib/docker/cli-plugins
+  for plugin in compose buildx; do
+    ln -sf "$ENGINE/root/usr/libexec/docker/cli-plugins/docker-$plugin" /usr/local/lib/docker/cli-plugins/
+  done
+  plugins_fit || fail "docker compose is older than $COMPOSE_AT_LEAST or buildx is missing: $(docker compose version 2>&1)"
+}
+
+# A killed engine leaves pid files; when the number has gone to another process, the next engine refuses to start.
+remove_stale_pid_files() {
+  local file name pid
+  for file in "$ENGINE/dockerd.pid" /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
+    [ -f "$file" ] || continue
+    name=$(basename "$file" .pid)
+    pid=$(cat "$file")
+    case "$(cat "/proc/$pid/comm" 2>/dev/null || true)" in
+      "${name/#docker/dockerd}" | "$name") ;;
+      *) rm -f "$file" ;;
+    esac
+  done
+}
+
+start_engine() {
+  remove_stale_pid_files
+  say "starting dockerd, log in $ENGINE/dockerd.log"
+  # Without the lock's descriptor: the engine outlives this script.
+  PATH=$ENGINE/root/usr/bin:$ENGINE/root/usr/sbin:$PATH setsid nohup "$ENGINE/root/usr/sbin/dockerd" \
+    --pidfile "$ENGINE/dockerd.pid" >>"$ENGINE/dockerd.log" 2>&1 </dev/null 9>&- &
+  local dockerd=$! waited
+  for waited in $(seq 60); do
+    if engine_answers; then
+      say "answers after $waited s"
+      return
+    fi
+    kill -0 "$dockerd" 2>/dev/null || break
+    sleep 1
+  done
+  fail "dockerd does not answer: $(tail -n 1 "$ENGINE/dockerd.log")"
+}
+
+if engine_answers && plugins_fit; then exit 0; fi
+
+can_install() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
+
+[ -z "${DOCKER_HOST:-}" ] || engine_answers || fail "no engine answers at DOCKER_HOST=$DOCKER_HOST"
+can_install || fail "no Docker Engine with Compose >= $COMPOSE_AT_LEAST and Buildx: install Docker (only as root on Debian is one set up here)"
+[ ! -d /run/systemd/system ] || ! command -v dockerd >/dev/null || engine_answers \
+  || fail "Docker is installed but does not run: systemctl start docker"
+
+mkdir -p "$ENGINE"
+exec 9>"$ENGINE/lock"
+flock 9
+install_engine
+install_client
+engine_answers || start_engine
+say "$(docker version --format 'Engine {{.Server.Version}}'), Compose $(docker compose version --short)," \
+  "Buildx $(docker buildx version | cut -d ' ' -f 2)"

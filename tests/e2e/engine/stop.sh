@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Stop the Docker Engine that ensure.sh started, and no other. Images, volumes and containers stay on the disk.
+set -euo pipefail
+
+PID_FILE=${MLOPS_LOOP_CACHE:-$HOME/.cache/mlops-loop}/engine/dockerd.pid
+
+say() { printf 'engine: %s\n' "$*"; }
+
+pid=$(cat "$PID_FILE" 2>/dev/null || true)
+if [ -z "$pid" ] || [ "$(cat "/proc/$pid/comm" 2>/dev/null || true)" != dockerd ]; then
+  say "not running"
+  exit 0
+fi
+kill "$pid"
+for waited in $(seq 60); do
+  if [ ! -e "/proc/$pid" ]; then
+    say "stopped after $waited s"
+    exit 0
+  fi
+  sleep 1
+done
+say "dockerd ($pid) still runs 60 s after SIGTERM" >&2
+exit 1
