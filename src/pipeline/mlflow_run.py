@@ -61,3 +61,8 @@ def request_ids_tag(request_ids: Sequence[str]) -> str:
     """The ids, comma-separated; as many whole ones as fit a tag (the run's artifact has them all)."""
     joined = ",".join(request_ids)
     return joined if len(joined) <= MAX_TAG else joined[: MAX_TAG + 1].rpartition(",")[0]
+
+
+def run_link(base_url: str, experiment_id: str, run_id: str) -> str:
+    """A run's page in MLflow's UI, as a browser reaches it."""
+    return f"{base_url}/#/experiments/{experiment_id}/runs/{run_id}"

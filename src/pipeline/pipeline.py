@@ -11,7 +11,9 @@ PIPELINE = "training"
 
 # Cached, a retrain on unchanged data would do nothing at all. Failing fast lets a step's own error reach the caller.
 @pipeline(name=PIPELINE, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST)
-def training_pipeline(config: PipelineConfig, dataset_file: str, model_name: str, request_ids: list[str]) -> None:
+def training_pipeline(
+    config: PipelineConfig, dataset_file: str, model_name: str, mlflow_url: str, request_ids: list[str]
+) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target
     frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file)
@@ -22,6 +24,7 @@ def training_pipeline(config: PipelineConfig, dataset_file: str, model_name: str
         data_sha256=data_sha256,
         config=config,
         model_name=model_name,
+        mlflow_url=mlflow_url,
         request_ids=request_ids,
     )
     comparison = evaluate_on_holdout(candidate=candidate, holdout=holdout, target=target, model_name=model_name)

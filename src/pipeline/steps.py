@@ -11,6 +11,7 @@ import mlflow
 import pandas as pd
 from mlflow.tracking import MlflowClient
 from zenml import get_step_context, log_metadata, step
+from zenml.metadata.metadata_types import Uri
 
 from src.core.errors import RegistryError
 from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256
@@ -18,7 +19,7 @@ from src.core.pipeline_config import DatasetConfig, GateConfig, PipelineConfig, 
 from src.pipeline import data_preprocess, promote_model, train_model
 from src.pipeline.evaluate_model import compare
 from src.pipeline.gate import Candidate, Comparison, Verdict
-from src.pipeline.mlflow_run import cause_tags, log_cause, log_data, log_evaluation
+from src.pipeline.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
 from src.pipeline.package_model import build_package, log_package
 from src.pipeline.registry import ModelRegistry
 
@@ -55,11 +56,14 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
     data_sha256: str,
     config: PipelineConfig,
     model_name: str,
+    mlflow_url: str,
     request_ids: list[str],
 ) -> Annotated[Candidate, "candidate"]:
     """Fit the model and register it; it leaves this step only as a registered version, never pickled."""
     with _told("train"):
-        run_id, client = _active_run_id(), MlflowClient()
+        run, client = _active_run(), MlflowClient()
+        # First, so that a run that fails leads there too.
+        log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
         log_cause(config, data_sha256, request_ids, _zenml_tags())
         log_data(train_rows, holdout, config, data_sha256)
         started = time.monotonic()
@@ -72,10 +76,13 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         registry.tag(version, tags)
         registry.set_alias(CHALLENGER, version)
         seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}
-        log_metadata({"mlflow_run_id": run_id, "model_version": version, "seconds": seconds})
+        log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds})
         logger.info("train: registered %s version %s", model_name, version)
         return Candidate(
-            model_version=version, mlflow_run_id=run_id, manifest_sha256=manifest_sha256, data_sha256=data_sha256
+            model_version=version,
+            mlflow_run_id=run.info.run_id,
+            manifest_sha256=manifest_sha256,
+            data_sha256=data_sha256,
         )
 
 
@@ -104,11 +111,11 @@ def promote(
         return verdict
 
 
-def _active_run_id() -> str:
+def _active_run() -> mlflow.ActiveRun:
     run = mlflow.active_run()
     if run is None:
         raise RegistryError("ZenML's experiment tracker started no MLflow run; is the stack's tracker registered?")
-    return str(run.info.run_id)
+    return run
 
 
 def _zenml_tags() -> dict[str, str]:

@@ -12,7 +12,7 @@ from src.core.log import configure_logging
 from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import TrainSettings
-from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, wait_for_mlflow
+from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_for_mlflow
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import SERVICE
 from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
@@ -39,7 +39,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
-    logger.info("MLflow: %s; ZenML store: %s", settings.mlflow_url, describe_store(settings))
+    logger.info("MLflow: %s; ZenML store: %s", shown(settings.mlflow_url), describe_store(settings))
     if request_ids:  # nobody waits at a terminal, and a server that is being restarted must not cost an attempt
         wait_for_mlflow(settings.mlflow_url, seconds=settings.mlflow_patience_seconds)
     probe(settings)
@@ -59,6 +59,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
                 config=config,
                 dataset_file=str(settings.dataset_file.resolve()),
                 model_name=settings.model_name,
+                mlflow_url=shown(str(settings.mlflow_public_url or settings.mlflow_tracking_uri)),
                 request_ids=list(request_ids),
             )
         verdict = _verdict_of(run)
