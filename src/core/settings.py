@@ -65,8 +65,8 @@ class TrainSettings(CommonSettings):
         None, description="MLflow as a browser reaches it, for links; unset: MLFLOW_TRACKING_URI"
     )
     mlflow_experiment: str = Field("iris-training", min_length=1, description="MLflow experiment for training runs")
-    mlflow_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        60.0, description="how long a run that serves retrain requests waits for MLflow to answer"
+    server_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        60.0, description="how long a run that serves retrain requests waits for MLflow and ZenML to answer"
     )
     zenml_store_url: AnyHttpUrl | None = Field(None, description="ZenML server; unset: the local SQLite store")
     zenml_store_api_key: SecretStr | None = Field(None, description="ZenML service-account key for that server")

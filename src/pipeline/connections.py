@@ -56,30 +56,30 @@ def has_alias(url: str, model_name: str, alias: str) -> bool:
     return status == 200  # noqa: PLR2004 - HTTP's own number
 
 
-def wait_for_mlflow(
-    url: str,
+def wait_until_answering(
+    probe: Callable[[], None],
     *,
     seconds: float,
     pause: Callable[[float], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """``probe_mlflow``, again and again for so many seconds: a server that starts beside us takes a while.
+    """Call a probe again and again for so many seconds: a server that starts beside us takes a while.
 
     Raises:
         ConnectionFailedError: what the last try said.
     """
     deadline = clock() + seconds
     wait = pause or threading.Event().wait
-    told = False
+    told = ""
     while True:
         try:
-            return probe_mlflow(url)
+            return probe()
         except ConnectionFailedError as error:
             if clock() >= deadline:
                 raise
-            if not told:
-                logger.info("%s; waiting for it up to %g s", error, seconds)
-                told = True
+            if str(error) != told:
+                told = str(error)
+                logger.info("%s; waiting for it up to %g s", told, seconds)
         wait(PAUSE_SECONDS)
 
 

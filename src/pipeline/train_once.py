@@ -12,7 +12,7 @@ from src.core.log import configure_logging
 from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import TrainSettings
-from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_for_mlflow
+from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_until_answering
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import SERVICE
 from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
@@ -32,17 +32,17 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
         request_ids: the retrain requests that this run serves.
 
     Raises:
-        ConnectionFailedError: a server does not answer or refuses us; told within seconds, or after a minute's
-            patience with MLflow where the run serves requests.
+        ConnectionFailedError: a server does not answer or refuses us; told within seconds, or after
+            some patience where the run serves requests.
         RegistryError: MLflow does not do what it is asked.
         DataError, InvalidModelError: as the steps raise them.
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
     logger.info("MLflow: %s; ZenML store: %s", shown(settings.mlflow_url), describe_store(settings))
-    if request_ids:  # nobody waits at a terminal, and a server that is being restarted must not cost an attempt
-        wait_for_mlflow(settings.mlflow_url, seconds=settings.mlflow_patience_seconds)
-    probe(settings)
+    # Nobody waits at a terminal for a run that serves requests, and a server's restart must not cost an attempt.
+    patience = settings.server_patience_seconds if request_ids else 0.0
+    wait_until_answering(lambda: probe(settings), seconds=patience)
     prepare_environment(settings, os.environ)
     with _timed(seconds, "imports"):
         logger.info("loading ZenML, MLflow and scikit-learn …")
@@ -75,7 +75,7 @@ def has_champion(settings: TrainSettings) -> bool:
     Raises:
         ConnectionFailedError: MLflow does not say.
     """
-    wait_for_mlflow(settings.mlflow_url, seconds=settings.mlflow_patience_seconds)
+    wait_until_answering(lambda: probe_mlflow(settings.mlflow_url), seconds=settings.server_patience_seconds)
     return has_alias(settings.mlflow_url, settings.model_name, CHAMPION)
 
 

@@ -23,7 +23,7 @@ def claim_one(folder: Path) -> tuple[RetrainSpool, str]:
 
 def test_unreachable_mlflow_is_one_clear_line_and_keeps_the_request(tmp_path: Path, nobody: str) -> None:
     spool, request_id = claim_one(tmp_path)
-    ended = run_training(tmp_path, nobody, MLFLOW_PATIENCE_SECONDS="0")
+    ended = run_training(tmp_path, nobody, SERVER_PATIENCE_SECONDS="0")
     assert ended.returncode == 1
     assert f"MLflow at {nobody} cannot be reached" in last_line(ended)
     assert len(ended.stderr.splitlines()) == 2  # the other one says which servers are used
@@ -56,6 +56,6 @@ def test_wrong_environment_ends_with_2_and_names_the_variable_not_its_value(tmp_
 
 def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:
     with RetrainSpool(tmp_path / "retrain").create().lock():
-        ended = run_training(tmp_path, nobody, MLFLOW_PATIENCE_SECONDS="0")
+        ended = run_training(tmp_path, nobody, SERVER_PATIENCE_SECONDS="0")
     assert ended.returncode == 75
     assert "another training is running" in last_line(ended)
