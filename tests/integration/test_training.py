@@ -23,7 +23,7 @@ from src.pipeline.evaluate_model import compare
 from src.pipeline.registry import ModelRegistry
 from src.services.local.processes import LocalProcess
 from tests.conftest import answers
-from tests.support.loop import FLOWER
+from tests.support.inference_client import FLOWER
 from tests.support.running import free_port, running, wait_until
 from tests.support.training import iris_parts, last_line, run_training, training_environment, write_config
 

@@ -1,29 +1,22 @@
-"""A running loop, as a test sees it: its ports, its HTTP answers and a constant load on it."""
+"""The loop as processes on this machine: its ports, its processes and its inference service."""
 
 import contextlib
-import threading
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psutil
 
 from src.core.settings import LocalSettings
+from tests.support.inference_client import InferenceClient
 from tests.support.running import free_port, wait_until
 
-FLOWER = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-UNFINISHED = {"queued", "running"}
 
-
-class Loop:
+class Loop(InferenceClient):
     """The addresses of one loop whose state lies under ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mlflow_port, self.inference_port, self.monitor_port = free_port(), free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.inference_port}"
+        super().__init__(f"http://127.0.0.1:{self.inference_port}")
         self.environment = {
             "DATA_DIR": str(folder / "data"),
             "MLFLOW_PORT": str(self.mlflow_port),
@@ -41,43 +34,6 @@ class Loop:
             monitor_poll_seconds=0.2,
             retrain_backoff_seconds=0.1,
         )
-
-    def is_answering(self, url: str) -> bool:
-        """Whether anything at all is answered there."""
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(url, timeout=5).status_code > 0
-        return False
-
-    def is_ready(self) -> bool:
-        """Whether a model is served."""
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health", timeout=5).is_success
-        return False
-
-    def predict(self) -> dict[str, Any]:
-        answer = httpx.post(f"{self.url}/predict", json=FLOWER, timeout=5)
-        assert answer.status_code == 200, answer.text
-        return answer.json()  # type: ignore[no-any-return]
-
-    def request_retrain(self) -> str:
-        answer = httpx.post(f"{self.url}/retrain", timeout=5)
-        assert answer.status_code == 202, answer.text
-        assert answer.headers["Location"] == f"/retrain/{answer.json()['id']}"
-        return str(answer.json()["id"])
-
-    def retrain(self, request_id: str) -> dict[str, Any]:
-        return httpx.get(f"{self.url}/retrain/{request_id}", timeout=5).raise_for_status().json()  # type: ignore[no-any-return]
-
-    def wait_for_end(self, request_id: str, *, seconds: float = 120) -> dict[str, Any]:
-        def ended() -> dict[str, Any] | None:
-            answer = self.retrain(request_id)
-            return None if answer["state"] in UNFINISHED else answer
-
-        return wait_until(f"retrain {request_id} ends", ended, seconds=seconds)
-
-    def wait_for_version(self, version: str) -> None:
-        """Wait until predictions come from this model version."""
-        wait_until(f"version {version} is served", lambda: self.predict()["model"]["version"] == version, seconds=15)
 
     def processes(self) -> list[psutil.Process]:
         """Every process on the machine that was started for this loop."""
@@ -100,27 +56,3 @@ class Loop:
 
     def wait_for_trainer(self) -> psutil.Process:
         return wait_until("a training process runs", self.trainers)[0]
-
-    @contextlib.contextmanager
-    def constant_load(self) -> Iterator[Counter[str]]:
-        """Predict without pause on one connection; counts answers by ``<status> v<version>`` or error name."""
-        answers: Counter[str] = Counter()
-        stop = threading.Event()
-
-        def load() -> None:
-            with httpx.Client(timeout=10) as client:
-                while not stop.is_set():
-                    try:
-                        answer = client.post(f"{self.url}/predict", json=FLOWER)
-                        version = answer.json()["model"]["version"] if answer.is_success else "-"
-                        answers[f"{answer.status_code} v{version}"] += 1
-                    except httpx.HTTPError as error:
-                        answers[type(error).__name__] += 1
-
-        thread = threading.Thread(target=load)
-        thread.start()
-        try:
-            yield answers
-        finally:
-            stop.set()
-            thread.join()
