@@ -27,11 +27,11 @@ plugins_fit() {
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
 # apt with lists and archives of its own, so that the machine's package sources stay as they are. apt checks the
-# archive's signature and each package's hash.
+# archive's signature and each package's hash; a mirror that lags behind is good enough.
 apt_of_suite() {
   apt-get -qq -o Dir::Etc::SourceList="$APT/sources.list" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::State::Lists="$APT/lists" -o Dir::Cache="$APT" -o APT::Sandbox::User=root \
-    -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
+    -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false "$@"
 }
 
 debian_mirror() {
@@ -113,6 +113,8 @@ remove_stale_pid_files() {
 start_engine() {
   remove_stale_pid_files
   say "starting dockerd, log in $ENGINE/dockerd.log"
+  # Containers inherit the engine's limit, and servers ask for more open files than a shell has.
+  ulimit -n 1048576 2>/dev/null || true
   # Without the lock's descriptor: the engine outlives this script.
   PATH=$ENGINE/root/usr/bin:$ENGINE/root/usr/sbin:$PATH setsid nohup "$ENGINE/root/usr/sbin/dockerd" \
     --pidfile "$ENGINE/dockerd.pid" >>"$ENGINE/dockerd.log" 2>&1 </dev/null 9>&- &
