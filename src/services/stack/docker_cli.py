@@ -1,0 +1,154 @@
+"""The docker command line, run in the stack's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.services.stack.compose_config import Stack
+from src.services.stack.errors import StackError
+
+_TIMEOUT_SECONDS = 60.0
+_SECONDS_BETWEEN_LOOKS = 3.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a docker command ended and what it said, with every secret blotted out of the errors."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def last_error(self) -> str:
+        """The last line that says something."""
+        lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit code {self.code}"
+
+
+class Docker:
+    """The docker CLI, run in ``folder`` with ``environment``; secrets reach it through these and ``.env`` alone."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], secrets: Iterable[str] = ()) -> None:
+        self._folder = folder
+        self._environment = dict(environment)
+        self._secrets = tuple(secrets)
+
+    def run(self, *arguments: str) -> Answer:
+        """Run ``docker`` to its end and keep what it says.
+
+        Raises:
+            StackError: there is no such program, or it hangs.
+        """
+        try:
+            ended = subprocess.run(  # noqa: S603 - the arguments are this package's own
+                ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except OSError as error:
+            raise self._no_program(error) from error
+        except subprocess.TimeoutExpired as error:
+            raise StackError(
+                f"docker {arguments[0]} has not answered for {_TIMEOUT_SECONDS:.0f} s; restart Docker"
+            ) from error
+        return Answer(ended.returncode, ended.stdout, self._blotted(ended.stderr))
+
+    def follow(self, *arguments: str, echo: Callable[[str], None], hopeless: Callable[[], bool]) -> Answer:
+        """Run ``docker`` to its end, passing on each line as it comes; output and errors are one.
+
+        Every few seconds it asks ``hopeless``, and ends the command once that is true.
+        """
+        try:
+            child = subprocess.Popen(  # noqa: S603 - the arguments are this package's own
+                ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            raise self._no_program(error) from error
+        lines = []
+        with child, _ended_once(hopeless, child):
+            for line in child.stdout or ():
+                lines.append(self._blotted(line.rstrip()))
+                echo(lines[-1])
+        return Answer(child.returncode, "", "\n".join(lines))
+
+    def stack(self) -> Stack:
+        """What docker compose makes of the compose file, ``.env`` and the environment.
+
+        Raises:
+            StackError: it refuses one of them.
+        """
+        answer = self.run("compose", "config", "--format", "json")
+        if answer.code == 0:
+            return Stack(json.loads(answer.output))
+        if "no configuration file" in answer.errors:
+            raise StackError(f"there is no docker-compose.yml in {self._folder}; run this script of a whole checkout")
+        wrong_line = re.search(r"\.env: line (\d+)", answer.errors)
+        if wrong_line is not None:
+            # Without the rest, which quotes the line: it may be a secret.
+            where = f".env, line {wrong_line.group(1)}"
+            raise StackError(f"docker compose cannot read {where}: write NAME=value, and close every quote")
+        raise StackError(f"docker compose refuses docker-compose.yml or .env: {answer.last_error}")
+
+    def running_services(self) -> set[str]:
+        """The stack's services that have a container that runs, or that Docker keeps restarting."""
+        answer = self.run("compose", "ps", "--format", "json")
+        if answer.code != 0:
+            raise StackError(f"docker compose ps failed: {answer.last_error}")
+        # One object a line, from Compose 2.21 on.
+        return {str(json.loads(line)["Service"]) for line in answer.output.splitlines() if line.strip()}
+
+    def _blotted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def _no_program(self, error: OSError) -> StackError:
+        if isinstance(error, FileNotFoundError):
+            return StackError(
+                "there is no docker program on the PATH; install Docker: https://docs.docker.com/get-docker/"
+            )
+        return StackError(f"cannot run docker ({error.strerror}); mend or reinstall it")
+
+
+@contextlib.contextmanager
+def _ended_once(hopeless: Callable[[], bool], child: subprocess.Popen[str]) -> Iterator[None]:
+    """End the child as soon as it is hopeless, and at the latest when the block is left."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_SECONDS_BETWEEN_LOOKS):
+            if hopeless():
+                child.terminate()
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except BaseException:
+        child.terminate()
+        raise
+    finally:
+        over.set()
+        watcher.join()

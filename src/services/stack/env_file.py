@@ -1,0 +1,78 @@
+"""The ``.env`` file on disk: read, changed in one step, readable by its owner alone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from src.services.stack import dotenv_text
+from src.services.stack.errors import StackError
+
+_HEADER = "# Made by setup_zenml_api_key.py for docker compose; .env.example says what else may stand here.\n"
+
+
+class EnvFile:
+    """One ``.env`` file, which need not exist yet; behind a symbolic link the file that it names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> str | None:
+        """The file's text with its own line ends, or None where there is no file.
+
+        Raises:
+            StackError: it is a directory, not UTF-8, or may not be read.
+        """
+        try:
+            return self._path.read_bytes().decode("utf-8")
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError as error:
+            # Docker makes one where a container mounts a file that is not there.
+            raise StackError(f"{self._path} is a directory and has to be a file; remove it: rmdir .env") from error
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise StackError(f"{self._path} is not UTF-8 (line {line}); save it as UTF-8") from error
+        except OSError as error:
+            raise StackError(f"cannot read {self._path} ({error.strerror}); make it yours and readable") from error
+
+    def update(self, values: Mapping[str, str]) -> None:
+        """Set these variables and write the file anew with mode 0600; whatever else it holds by now stays.
+
+        With no values this tells whether the file can be written.
+
+        Raises:
+            StackError: it cannot be read or written; then it is as it was.
+        """
+        text = self.read()
+        new = dotenv_text.with_values(_HEADER if text is None else text, values)
+        try:
+            self._replace(new.encode("utf-8"))
+        except OSError as error:
+            raise StackError(
+                f"cannot write {self._path} ({error.strerror}); make it and its folder writable for this user"
+            ) from error
+
+    def _replace(self, content: bytes) -> None:
+        target = self._path.resolve()
+        exists = target.exists()
+        owner = (target if exists else target.parent).stat()
+        if exists and not owner.st_mode & stat.S_IWUSR:
+            raise PermissionError(errno.EPERM, "it is read-only")
+        descriptor, scratch = tempfile.mkstemp(prefix=".env.", suffix=".tmp", dir=target.parent)  # with mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if hasattr(os, "geteuid") and os.geteuid() == 0:
+                # Run with sudo, the file stays its owner's, who runs docker compose next.
+                os.chown(scratch, owner.st_uid, owner.st_gid)
+            Path(scratch).replace(target)
+        except BaseException:
+            Path(scratch).unlink()
+            raise

@@ -1,0 +1,166 @@
+"""Sets up the Compose stack's secrets and ZenML's service account, step by step; one line for each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from src.services.stack import dotenv_text, variables
+from src.services.stack.compose_config import Stack
+from src.services.stack.docker_checks import check_docker
+from src.services.stack.docker_cli import Docker
+from src.services.stack.env_file import EnvFile
+from src.services.stack.errors import NoAnswerError, StackError
+from src.services.stack.ports import check_ports
+from src.services.stack.start_zenml import differing_passwords, start_zenml
+from src.services.stack.zenml_api import RETAIN_MINUTES, ZenmlApi
+
+ADMIN = "admin"
+SERVICE_ACCOUNT = "training-service"
+KEY_NAME = "training"
+REPOSITORY = Path(__file__).resolve().parents[3]
+_INTERRUPTED = 130
+# A healthy container's port may be a moment late, above all on Docker Desktop.
+_ANSWER_ATTEMPTS = 60
+_SECONDS_BETWEEN = 1.0
+
+
+def run_setup(arguments: list[str]) -> int:
+    """The script ``setup_zenml_api_key.py``; returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="setup_zenml_api_key.py",
+        description="Prepare the Compose stack: write a random value for every missing secret into .env, start the "
+        f"ZenML server, and give training its API key ({variables.API_KEY}). Run again, it replaces the key.",
+        epilog="Whatever else .env holds stays as it is; variables of the real environment win over it. "
+        "Next: docker compose up -d --wait",
+    )
+    parser.parse_args(arguments)
+    try:
+        Setup(REPOSITORY, os.environ, _say, threading.Event().wait).run()
+    except StackError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; run this again to go on", _INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a fault of our own is told, without its values
+        # No traceback: the message of an error that nobody has thought of may quote a secret.
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return _fail(f"{type(error).__name__} in {where}: a fault of this script; please report it", 1)
+    return 0
+
+
+def _say(line: str) -> None:
+    # Any terminal can show it: a container may have been given any name.
+    print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # noqa: T201 - the script's own output
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the script's own output
+    return code
+
+
+class Setup:
+    """The steps, in ``folder``, with the real ``environment``; ``pause`` waits between two looks at the server."""
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        say: Callable[[str], None],
+        pause: Callable[[float], object],
+    ) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._env_file = EnvFile(folder / ".env")
+        self._say = say
+        self._pause = pause
+
+    def run(self) -> None:
+        """Take every step.
+
+        Raises:
+            StackError: one of them did not work; a next run goes on from there.
+        """
+        variables.check(self._file_values(), self._environment)
+        self._say(f"==> found {check_docker(self._docker(), self._environment)}")
+        self._make_secrets()
+        stack = self._start()
+        self._give_key(stack)
+        self._say("next: docker compose up -d --wait")
+
+    def _file_values(self) -> dict[str, str]:
+        return dotenv_text.values(self._env_file.read() or "")
+
+    def _docker(self) -> Docker:
+        """Docker with ``.env`` as it is now."""
+        file = self._file_values()
+        hidden = variables.secret_values(file, self._environment)
+        return Docker(self._folder, variables.child_environment(file, self._environment), hidden)
+
+    def _make_secrets(self) -> None:
+        file = self._file_values()
+        fresh = variables.new_values(file, self._environment)
+        # Also with nothing to refuse this has docker compose read .env before it is changed.
+        self._refuse_lost_passwords([name for name in variables.KEPT_IN_DATABASE if name in fresh])
+        self._env_file.update(fresh)
+        added = f"added {', '.join(fresh)}" if fresh else "has every secret already"
+        self._say(f"==> .env (for your eyes only: mode 0600): {added}")
+        elsewhere = [name for name in variables.REQUIRED if self._environment.get(name)]
+        if elsewhere:
+            self._say(f"==> set in the environment, which wins over .env: {', '.join(elsewhere)}")
+
+    def _refuse_lost_passwords(self, lost: list[str]) -> None:
+        docker = self._docker()
+        stack = docker.stack()
+        known = set(docker.run("volume", "ls", "--quiet").output.split())
+        if lost and known.intersection(stack.volumes("mysql")):
+            why = f"and .env lacks what it was made with ({', '.join(lost)}); if this is a second checkout, set a "
+            raise StackError(differing_passwords(stack, f"{why}COMPOSE_PROJECT_NAME of its own in .env, else"))
+
+    def _start(self) -> Stack:
+        docker = self._docker()
+        stack = docker.stack()
+        check_ports(docker, stack.ports(), self._environment)
+        self._say("==> starting ZenML and its MySQL (a first start fetches their images and takes minutes)")
+        start_zenml(docker, stack, self._say)
+        return stack
+
+    def _give_key(self, stack: Stack) -> None:
+        api = ZenmlApi(_zenml_url(stack))
+        self._say(f"==> ZenML {self._wait_for(api)} answers at {api.url}")
+        api.log_in(ADMIN, stack.variable("zenml", "ZENML_DEFAULT_USER_PASSWORD"))
+        self._say(f"==> logged in as {ADMIN}")
+        account, created = api.service_account(SERVICE_ACCOUNT)
+        self._say(f"==> service account {SERVICE_ACCOUNT}: {'created' if created else 'found'}")
+        key, created = api.api_key(account, KEY_NAME)
+        replaced = f"replaced; the former one stays good for {RETAIN_MINUTES} minutes"
+        self._say(f"==> its API key {KEY_NAME}: {'created' if created else replaced}")
+        if not api.accepts_key(key):
+            raise StackError(
+                f"ZenML refuses the key that it has just made; is {SERVICE_ACCOUNT} being changed? Run again"
+            )
+        self._env_file.update({variables.API_KEY: key})
+        self._say(f"==> the key works; .env has it as {variables.API_KEY}")
+        if self._environment.get(variables.API_KEY):
+            self._say(f"==> but {variables.API_KEY} is set in the environment and wins over .env: unset it first")
+
+    def _wait_for(self, api: ZenmlApi) -> str:
+        for _ in range(_ANSWER_ATTEMPTS - 1):
+            try:
+                return api.version()
+            except NoAnswerError:
+                self._pause(_SECONDS_BETWEEN)
+        return api.version()
+
+
+def _zenml_url(stack: Stack) -> str:
+    for port in stack.ports():
+        if port.service == "zenml":
+            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(port.host, port.host)  # noqa: S104
+            return f"http://[{host}]:{port.number}" if ":" in host else f"http://{host}:{port.number}"
+    raise StackError("docker-compose.yml publishes no port of zenml; this script needs one to talk to it")

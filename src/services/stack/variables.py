@@ -1,0 +1,82 @@
+"""The variables that docker-compose.yml insists on: which are missing, random values for them, where they come from."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from src.services.stack.errors import StackError
+
+ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+API_KEY = "ZENML_STORE_API_KEY"
+PROFILES = {"COMPOSE_PROFILES": "monitoring"}
+
+# Random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Two are short since people type
+# them in. ZenML hashes its encryption key, so any length will do (its documentation proposes 32 bytes).
+_RANDOM_BYTES = {
+    "MYSQL_ROOT_PASSWORD": 32,
+    "ZENML_DB_PASSWORD": 32,
+    "MLFLOW_DB_PASSWORD": 32,
+    ADMIN_PASSWORD: 16,
+    "ZENML_JWT_SECRET_KEY": 32,
+    "ZENML_SECRETS_ENCRYPTION_KEY": 32,
+    "GRAFANA_ADMIN_PASSWORD": 16,
+}
+REQUIRED = (*_RANDOM_BYTES, API_KEY)
+# What the database of a former start was made with: a new value for one of these does not fit it.
+KEPT_IN_DATABASE = (
+    "MYSQL_ROOT_PASSWORD",
+    "ZENML_DB_PASSWORD",
+    "MLFLOW_DB_PASSWORD",
+    ADMIN_PASSWORD,
+    "ZENML_SECRETS_ENCRYPTION_KEY",
+)
+_IN_A_URL = ("ZENML_DB_PASSWORD", "MLFLOW_DB_PASSWORD")
+
+
+def missing(file: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+    """The required variables that neither the file nor the real environment gives a value."""
+    return [name for name in REQUIRED if not file.get(name) and not environment.get(name)]
+
+
+def new_values(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """What is to be added to the file: a random value for every missing secret, and the profiles unless named."""
+    absent = missing(file, environment)
+    fresh = {name: secrets.token_hex(size) for name, size in _RANDOM_BYTES.items() if name in absent}
+    fresh.update({name: value for name, value in PROFILES.items() if name not in file})
+    return fresh
+
+
+def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    """Refuse what docker compose would read otherwise than this script, or could not use.
+
+    Raises:
+        StackError: naming the variable and what to do.
+    """
+    for name in ("COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE"):
+        if environment.get(name):
+            raise StackError(f"{name} is set, so docker compose would not read .env; unset {name}")
+    for name in REQUIRED:
+        if environment.get(name) == "":
+            raise StackError(f"{name} is set but empty in the environment, which wins over .env; unset {name}")
+    for name in _IN_A_URL:
+        value = environment.get(name) or file.get(name, "")
+        if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # with $, docker compose makes the value
+            raise StackError(f"{name} goes into a URL and may hold letters, digits and - . _ ~ only; change it in .env")
+
+
+def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for docker compose, with stand-ins for what .env does not give yet: it refuses to go without.
+
+    No container that this script starts gets to see one: when ZenML starts, only training's API key is missing.
+    """
+    stand_ins = dict.fromkeys(missing(file, environment), "not-set-yet")
+    profiles = {name: value for name, value in PROFILES.items() if name not in file}
+    return {**profiles, **stand_ins, **environment}
+
+
+def secret_values(*sources: Mapping[str, str]) -> list[str]:
+    """Every value that must not be shown, the longest first."""
+    found = {source[name] for source in sources for name in REQUIRED if source.get(name)}
+    return sorted(found, key=len, reverse=True)
