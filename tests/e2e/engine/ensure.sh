@@ -24,6 +24,8 @@ plugins_fit() {
   at_least "${compose#v}" "$COMPOSE_AT_LEAST"
 }
 
+can_install() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
+
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
 
 # apt with lists and archives of its own, so that the machine's package sources stay as they are. apt checks the
@@ -54,8 +56,12 @@ unpack_suite() {
   apt_of_suite update || return 1
   rm -rf "$APT/debs" "$fresh"
   mkdir -p "$APT/debs" "$fresh"
-  (cd "$APT/debs" && apt_of_suite download docker.io containerd docker-cli docker-compose docker-buildx tini-static) \
-    || return 1
+  (
+    cd "$APT/debs" || exit 1
+    apt_of_suite download docker.io containerd docker-cli docker-compose docker-buildx || exit 1
+    # What `init: true` runs; an older release has it in another package.
+    apt_of_suite download tini-static 2>/dev/null || apt_of_suite download tini
+  ) || return 1
   for package in "$APT"/debs/*.deb; do
     dpkg-deb -x "$package" "$fresh"
   done
@@ -78,7 +84,7 @@ install_engine() {
   "$ENGINE/root/usr/sbin/dockerd" --version >/dev/null 2>&1 && return
   for suite in $SUITES; do
     unpack_suite "$suite" && return
-    say "the packages of Debian $suite do not run here"
+    say "no engine from Debian $suite: its packages cannot be had or do not run here"
   done
   fail "no Docker Engine could be had from Debian ($SUITES): install Docker"
 }
@@ -96,32 +102,36 @@ install_client() {
   plugins_fit || fail "docker compose is older than $COMPOSE_AT_LEAST or buildx is missing: $(docker compose version 2>&1)"
 }
 
-# A killed engine leaves pid files; when the number has gone to another process, the next engine refuses to start.
-remove_stale_pid_files() {
-  local file name pid
-  for file in "$ENGINE/dockerd.pid" /var/run/docker.pid /var/run/docker/containerd/containerd.pid; do
-    [ -f "$file" ] || continue
-    name=$(basename "$file" .pid)
-    pid=$(cat "$file")
-    case "$(cat "/proc/$pid/comm" 2>/dev/null || true)" in
-      "${name/#docker/dockerd}" | "$name") ;;
-      *) rm -f "$file" ;;
-    esac
+# True when the pid file's process is the program that the file is named after.
+is_alive() { [ "$(cat "/proc/$(cat "$1" 2>/dev/null)/comm" 2>/dev/null)" = "$(basename "$1" .pid)" ]; }
+
+# An engine that is on its way up or down comes first. A killed one leaves pid files; when the number has gone to another
+# process, the next engine refuses to start.
+clear_the_way() {
+  local file started=$SECONDS
+  while is_alive "$ENGINE/dockerd.pid"; do
+    ! engine_answers || return 0
+    [ $((SECONDS - started)) -lt 60 ] || fail "dockerd ($(cat "$ENGINE/dockerd.pid")) runs but does not answer: see $ENGINE/dockerd.log"
+    sleep 1
+  done
+  for file in "$ENGINE/dockerd.pid" /var/run/docker/containerd/containerd.pid; do
+    is_alive "$file" || rm -f "$file"
   done
 }
 
 start_engine() {
-  remove_stale_pid_files
+  clear_the_way
+  ! engine_answers || return 0
   say "starting dockerd, log in $ENGINE/dockerd.log"
   # Containers inherit the engine's limit, and servers ask for more open files than a shell has.
   ulimit -n 1048576 2>/dev/null || true
   # Without the lock's descriptor: the engine outlives this script.
   PATH=$ENGINE/root/usr/bin:$ENGINE/root/usr/sbin:$PATH setsid nohup "$ENGINE/root/usr/sbin/dockerd" \
     --pidfile "$ENGINE/dockerd.pid" >>"$ENGINE/dockerd.log" 2>&1 </dev/null 9>&- &
-  local dockerd=$! waited
-  for waited in $(seq 60); do
+  local dockerd=$! started=$SECONDS
+  while [ $((SECONDS - started)) -lt 60 ]; do
     if engine_answers; then
-      say "answers after $waited s"
+      say "answers after $((SECONDS - started)) s"
       return
     fi
     kill -0 "$dockerd" 2>/dev/null || break
@@ -131,8 +141,6 @@ start_engine() {
 }
 
 if engine_answers && plugins_fit; then exit 0; fi
-
-can_install() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
 
 [ -z "${DOCKER_HOST:-}" ] || engine_answers || fail "no engine answers at DOCKER_HOST=$DOCKER_HOST"
 can_install || fail "no Docker Engine with Compose >= $COMPOSE_AT_LEAST and Buildx: install Docker (only as root on Debian is one set up here)"

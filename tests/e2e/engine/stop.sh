@@ -12,9 +12,9 @@ if [ -z "$pid" ] || [ "$(cat "/proc/$pid/comm" 2>/dev/null || true)" != dockerd 
   exit 0
 fi
 kill "$pid"
-for waited in $(seq 60); do
+while [ "$SECONDS" -lt 60 ]; do
   if [ ! -e "/proc/$pid" ]; then
-    say "stopped after $waited s"
+    say "stopped after $SECONDS s"
     exit 0
   fi
   sleep 1

@@ -13,7 +13,6 @@ CA_BUNDLE=${MLOPS_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 PROBE_SECONDS=15
 PULL_SECONDS=900
 
-# The Python image first: others are built on it.
 declare -A FOLDER=(
   [python:3.13-slim-trixie]=python
   [haproxy:3.0]=haproxy
@@ -23,9 +22,10 @@ declare -A FOLDER=(
   [prom/prometheus:v3.5.3]=prometheus
   [prom/alertmanager:v0.33.1]=alertmanager
 )
+# The Python image first, since others are built on it; then the slowest.
 ORDER=(
-  python:3.13-slim-trixie haproxy:3.0 mysql:9.7.4 zenmldocker/zenml-server:0.98.0
-  ghcr.io/mlflow/mlflow:v3.17.2-full prom/prometheus:v3.5.3 prom/alertmanager:v0.33.1
+  python:3.13-slim-trixie ghcr.io/mlflow/mlflow:v3.17.2-full haproxy:3.0 mysql:9.7.4
+  zenmldocker/zenml-server:0.98.0 prom/prometheus:v3.5.3 prom/alertmanager:v0.33.1
 )
 PYTHON_IMAGE=${ORDER[0]}
 
