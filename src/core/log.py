@@ -23,6 +23,7 @@ def configure_logging(service: str, *, log_format: LogFormat, level: str) -> Non
             JsonFormatter(
                 "{asctime}{levelname}{name}{message}",
                 style="{",
+                json_ensure_ascii=False,
                 rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
                 static_fields={"service": service},
             )

@@ -37,8 +37,11 @@ class InferenceClient:
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
+    def post_retrain(self) -> httpx.Response:
+        return httpx.post(f"{self.url}/retrain", timeout=5)
+
     def request_retrain(self) -> str:
-        answer = httpx.post(f"{self.url}/retrain", timeout=5)
+        answer = self.post_retrain()
         assert answer.status_code == 202, answer.text
         assert answer.headers["Location"] == f"/retrain/{answer.json()['id']}"
         return str(answer.json()["id"])

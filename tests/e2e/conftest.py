@@ -1,0 +1,20 @@
+"""The one Compose stack that the tests marked `docker` share: from nothing to serving, and removed at the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.stack import Stack, copy_checkout
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Set up by the two commands of the README, in a checkout without state."""
+    stack = Stack(copy_checkout(tmp_path_factory.mktemp("checkout")))
+    stack.remove()  # what a killed run has left
+    try:
+        stack.run("python3", "setup_zenml_api_key.py")
+        stack.up()
+        yield stack
+    finally:
+        stack.remove()

@@ -1,0 +1,155 @@
+"""What goes wrong in production, done to the real stack: it works again by itself, and no request is lost."""
+
+import os
+import time
+from collections.abc import Iterator
+
+import docker
+import pytest
+
+from src.services.local.processes import REPOSITORY
+from tests.support.running import wait_until
+from tests.support.stack import PROJECT, STEPS, Stack
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="killing a container's process from the host needs root")
+ENGINE = REPOSITORY / "tests/e2e/engine"
+
+
+@pytest.fixture(autouse=True)
+def healthy_before_and_after(stack: Stack) -> Iterator[None]:
+    stack.wait_until_healthy()
+    yield
+    stack.wait_until_healthy()
+    assert stack.predict()["prediction"] == "setosa"
+
+
+# -- killed processes ------------------------------------------------------------------------------------
+
+
+@needs_root
+@pytest.mark.parametrize("steps", [STEPS[:2], STEPS[2:4], STEPS[4:]])
+def test_training_killed_at_any_step_is_repeated(stack: Stack, steps: tuple[str, ...]) -> None:
+    with stack.constant_load() as answers:
+        ended = stack.retrain_and(*((step, "train-model") for step in steps))
+        stack.wait_for_version(ended["model_version"])
+    assert (ended["state"], ended["attempts"]) == ("promoted", 1 + len(steps))
+    assert all(answer.startswith("200 ") for answer in answers), answers
+
+
+@needs_root
+def test_monitor_killed_at_every_step_of_a_retrain_costs_no_attempt(stack: Stack) -> None:
+    with stack.constant_load() as answers:
+        ended = stack.retrain_and(*((step, "monitor") for step in STEPS))
+    assert (ended["state"], ended["attempts"]) == ("promoted", 1)
+    assert all(answer.startswith("200 ") for answer in answers), answers
+
+
+@needs_root
+def test_monitor_killed_before_it_has_seen_the_signal(stack: Stack) -> None:
+    stack.kill("monitor")
+    ended = stack.wait_for_end(stack.request_retrain())
+    assert (ended["state"], ended["attempts"]) == ("promoted", 1)
+
+
+@needs_root
+def test_inference_killed_at_every_step_of_a_retrain_serves_again_and_ends_at_the_new_version(stack: Stack) -> None:
+    ended = stack.retrain_and(*((step, "inference") for step in STEPS))
+    assert (ended["state"], ended["attempts"]) == ("promoted", 1)
+    stack.wait_for_version(ended["model_version"])
+
+
+# -- restarted servers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", ["mlflow", "mysql", "zenml"])
+def test_server_restarted_in_the_middle_of_a_training(stack: Stack, service: str) -> None:
+    with stack.constant_load() as answers:
+        since = time.time()
+        request_id = stack.request_retrain()
+        stack.wait_for_log("train-model", "split …", since=since)
+        stack.container(service).restart()
+        ended = stack.wait_for_end(request_id, seconds=240)
+        stack.wait_for_version(ended["model_version"])
+    assert ended["state"] == "promoted"
+    assert all(answer.startswith("200 ") for answer in answers), answers
+
+
+def test_inference_restarted_while_mlflow_is_stopped_serves_from_its_cache(stack: Stack) -> None:
+    version = stack.predict()["model"]["version"]
+    stack.compose("stop", "mlflow")
+    try:
+        stack.container("inference").restart()
+        wait_until("inference serves again", stack.is_ready, seconds=30)
+        assert stack.predict()["model"]["version"] == version
+        request_id = stack.request_retrain()  # waits for MLflow, as its training does
+    finally:
+        stack.compose("start", "mlflow")
+    assert stack.wait_for_end(request_id, seconds=180)["state"] == "promoted"
+
+
+# -- Docker itself ---------------------------------------------------------------------------------------
+
+
+def test_removed_training_container_leaves_requests_waiting_until_it_is_back(stack: Stack) -> None:
+    stack.container("train-model").remove()
+    request_id = stack.request_retrain()
+    wait_until("the request says why it waits", lambda: stack.retrain(request_id)["last_error"], seconds=30)
+    waiting = stack.retrain(request_id)
+    assert (waiting["state"], waiting["attempts"]) == ("queued", 0)
+    assert "not found" in waiting["last_error"]
+    stack.compose("up", "-d")
+    assert stack.wait_for_end(request_id)["state"] == "promoted"
+
+
+@pytest.mark.skipif(
+    not os.environ.get("MLOPS_LOOP_RESTART_ENGINE"), reason="restarts the machine's Docker Engine: only where told to"
+)
+def test_engine_restarted_in_the_middle_of_a_training(stack: Stack) -> None:
+    since = time.time()
+    request_id = stack.request_retrain()
+    stack.wait_for_log("train-model", "split …", since=since)
+    stack.run("bash", str(ENGINE / "stop.sh"))
+    stack.run("bash", str(ENGINE / "ensure.sh"))
+    stack.docker = docker.from_env()
+    wait_until("the last good version is served again", stack.is_ready, seconds=60)
+    ended = stack.wait_for_end(request_id, seconds=240)
+    assert ended["state"] == "promoted"
+    stack.wait_for_version(ended["model_version"])
+
+
+# -- a full disk: the last, as it replaces the shared volume ----------------------------------------------
+
+
+def test_full_shared_volume_refuses_new_requests_and_loses_none(stack: Stack) -> None:
+    version = stack.predict()["model"]["version"]
+    stack.compose("down")
+    volume = f"{PROJECT}_data"
+    stack.docker.volumes.get(volume).remove()
+    stack.docker.volumes.create(
+        volume,
+        driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=512k,uid=10001,gid=10001,mode=0770"},
+        labels={"com.docker.compose.project": PROJECT, "com.docker.compose.volume": "data"},
+    )
+    stack.up()
+    accepted = stack.request_retrain()
+    wait_until("the request runs", lambda: stack.retrain(accepted)["state"] == "running")
+    _on_volume(stack, "(p / 'fill').write_bytes(b'x' * 1_000_000)")
+    refused = stack.post_retrain()
+    assert refused.status_code == 507
+    assert stack.predict()["model"]["version"] == version
+    wait_until("the training cannot tell its outcome", lambda: _state(stack, "train-model") == "exited", seconds=60)
+    assert stack.retrain(accepted)["state"] == "running"
+    _on_volume(stack, "(p / 'fill').unlink()")
+    assert stack.wait_for_end(accepted)["state"] == "promoted"
+    assert stack.wait_for_end(stack.request_retrain())["state"] == "promoted"
+
+
+def _on_volume(stack: Stack, statement: str) -> None:
+    code = f"import contextlib, pathlib; p = pathlib.Path('data-file')\nwith contextlib.suppress(OSError): {statement}"
+    stack.compose("exec", "-T", "inference", "python", "-c", code)
+
+
+def _state(stack: Stack, service: str) -> str:
+    return str(stack.container(service).attrs["State"]["Status"])

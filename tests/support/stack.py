@@ -1,0 +1,183 @@
+"""The Compose stack of a fresh checkout, on a real Docker Engine, as its users and their accidents see it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docker
+import httpx
+from docker.errors import NotFound
+from docker.models.containers import Container
+
+from src.services.local.processes import REPOSITORY
+from tests.support.inference_client import InferenceClient
+from tests.support.running import free_port, wait_until
+
+PROJECT = "mlops-loop-e2e"
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+GRAFANA_IMAGE = "grafana/grafana:12.2.1"
+PORTS = {
+    "INFERENCE_PORT": "inference",
+    "MLFLOW_PORT": "mlflow",
+    "ZENML_PORT": "zenml",
+    "PROMETHEUS_PORT": "prometheus",
+    "ALERTMANAGER_PORT": "alertmanager",
+    "GRAFANA_PORT": "grafana",
+}
+# What each step of a training run logs when it begins.
+STEPS = ("loading ZenML", "preprocess …", "train …", "evaluate …", "promote …")
+
+
+def copy_checkout(target: Path) -> Path:
+    """What git would clone, and what is about to be committed: nothing that one machine has written."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listing, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target / name)
+    return target
+
+
+class Stack(InferenceClient):
+    """One project of docker-compose.yml, unmodified, on ports of its own."""
+
+    def __init__(self, checkout: Path) -> None:
+        self.checkout = checkout
+        self.ports = {variable: free_port() for variable in PORTS}
+        super().__init__(f"http://127.0.0.1:{self.ports['INFERENCE_PORT']}")
+        self.docker = docker.from_env()
+        self.has_grafana = self._can_have(GRAFANA_IMAGE)
+        own = {"COMPOSE_PROJECT_NAME": PROJECT, **{name: str(port) for name, port in self.ports.items()}}
+        if not self.has_grafana:
+            own["COMPOSE_PROFILES"] = "metrics"
+        # A machine whose own certificates are needed to reach PyPI; elsewhere they change nothing.
+        if CA_BUNDLE.exists():
+            own["BUILD_CA_CERTIFICATE"] = str(CA_BUNDLE)
+        self.environment = {**os.environ, **own}
+
+    def _can_have(self, image: str) -> bool:
+        here = ["docker", "image", "inspect", image]
+        pull = ["docker", "pull", "--quiet", image]
+        return any(
+            subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in (here, pull)
+        )
+
+    # -- commands --------------------------------------------------------------------------------------
+
+    def run(self, *command: str, check: bool = True, seconds: float = 900) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout."""
+        ended = subprocess.run(
+            command,
+            cwd=self.checkout,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+        assert not check or ended.returncode == 0, f"{' '.join(command)}:\n{ended.stdout}\n{ended.stderr}"
+        return ended
+
+    def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("docker", "compose", *arguments, check=check)
+
+    def up(self) -> None:
+        """The command that the README gives."""
+        self.compose("up", "-d", "--wait")
+
+    def remove(self) -> None:
+        """Everything of this project, its volumes too."""
+        # Also where .env is missing or was never finished.
+        environment = dict.fromkeys(self.required_variables(), "x") | self.environment
+        command = ["docker", "compose", "--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5"]
+        subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, check=True)
+
+    def required_variables(self) -> set[str]:
+        """The variables without which docker-compose.yml cannot be used."""
+        text = (self.checkout / "docker-compose.yml").read_text()
+        return {part.partition(":?")[0] for part in text.split("${")[1:] if ":?" in part.partition("}")[0]}
+
+    def secrets(self) -> dict[str, str]:
+        """The variables of .env that hold secrets."""
+        lines = (self.checkout / ".env").read_text().splitlines()
+        pairs = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        return {name: pairs[name] for name in self.required_variables()}
+
+    # -- containers ------------------------------------------------------------------------------------
+
+    def containers(self) -> dict[str, Container]:
+        """The project's containers by service, running or not."""
+        found = self.docker.containers.list(all=True, filters={"label": f"com.docker.compose.project={PROJECT}"})
+        return {container.labels["com.docker.compose.service"]: container for container in found}
+
+    def container(self, service: str) -> Container:
+        return self.containers()[service]
+
+    def kill(self, service: str) -> None:
+        """SIGKILL from the host, as the kernel's out-of-memory killer sends it: Docker's restart policy applies."""
+        os.kill(self.container(service).attrs["State"]["Pid"], signal.SIGKILL)
+
+    def wait_for_log(self, service: str, text: str, *, since: float, seconds: float = 90) -> None:
+        """Wait until a service logs this after ``since``, in seconds of the epoch."""
+
+        def seen() -> bool:
+            try:
+                return text.encode() in self.container(service).logs(since=since)
+            except (NotFound, KeyError):
+                return False
+
+        wait_until(f"{service} logs {text!r}", seen, seconds=seconds)
+
+    def unhealthy(self) -> dict[str, str]:
+        """Each service that is not as it should be, and what it is instead."""
+        listed = self.compose("ps", "--all", "--format", "json").stdout.splitlines()
+        states = {row["Service"]: row for row in map(json.loads, listed)}
+        wrong = {name: "absent" for name in self.services() if name not in states}
+        for name, row in states.items():
+            done = row["State"] == "exited" and row["ExitCode"] == 0
+            good = done if name in {"preprocess", "train-model"} else row["Health"] == "healthy"
+            if not good:
+                wrong[name] = row["Status"]
+        return wrong
+
+    def services(self) -> Sequence[str]:
+        return self.compose("config", "--services").stdout.split()
+
+    def wait_until_healthy(self, *, seconds: float = 180) -> None:
+        """Wait until every service is healthy, or ended well where it is a one-shot."""
+        wait_until("all services are healthy", lambda: not self.unhealthy(), seconds=seconds, interval=0.5)
+
+    # -- the other servers -------------------------------------------------------------------------------
+
+    def prometheus(self, query: str) -> list[dict[str, Any]]:
+        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query"
+        return httpx.get(url, params={"query": query}, timeout=10).raise_for_status().json()["data"]["result"]  # type: ignore[no-any-return]
+
+    def zenml(self, path: str) -> Any:
+        """An answer of ZenML's API to its administrator, as the dashboard gets it."""
+        url = f"http://127.0.0.1:{self.ports['ZENML_PORT']}/api/v1"
+        login = {"username": "admin", "password": self.secrets()["ZENML_ADMIN_PASSWORD"]}
+        token = httpx.post(f"{url}/login", data=login, timeout=30).raise_for_status().json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{url}{path}", headers=headers, timeout=30).raise_for_status().json()
+
+    # -- retraining --------------------------------------------------------------------------------------
+
+    def retrain_and(self, *accidents: tuple[str, str]) -> dict[str, Any]:
+        """Request a retrain; at each (step, service) kill that service once the step begins; how it ended."""
+        request_id = self.request_retrain()
+        since = time.time()
+        for step, service in accidents:
+            self.wait_for_log("train-model", step, since=since)
+            since = time.time()
+            self.kill(service)
+            if service == "inference":
+                wait_until("inference serves again", self.is_ready, seconds=30)
+        return self.wait_for_end(request_id, seconds=180)
