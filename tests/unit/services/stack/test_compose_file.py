@@ -1,0 +1,28 @@
+"""What the set-up and docker-compose.yml must agree on."""
+
+import re
+
+from src.services.local.processes import REPOSITORY
+from src.services.stack import variables
+from src.services.stack.compose_config import Port
+
+TEXT = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def test_compose_file_insists_on_the_variables_that_the_script_writes() -> None:
+    asked = dict(re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT))
+    assert set(asked) == set(variables.REQUIRED)
+    assert all("python3 setup_zenml_api_key.py" in advice for advice in asked.values())
+
+
+def test_compose_file_publishes_each_service_by_the_variable_that_the_script_names() -> None:
+    published = re.findall(r'"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{(\w+):-\d+\}:\d+"', TEXT)
+    services = ["zenml", "mlflow", "inference", "prometheus", "alertmanager", "grafana"]
+    assert published == [Port(service, "", 1).variable for service in services]
+    assert len(re.findall(r"(?m)^ +ports:", TEXT)) == len(published)
+
+
+def test_env_example_describes_every_variable_that_the_script_writes() -> None:
+    stack = (REPOSITORY / ".env.example").read_text(encoding="utf-8").partition("--- the Compose stack ---")[2]
+    described = re.findall(r"(?m)^#   ([A-Z_]+)", stack)
+    assert described == [*variables.REQUIRED, *variables.PROFILES]
