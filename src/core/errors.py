@@ -34,6 +34,12 @@ class InvalidModelError(LoopError):
     """A model directory fails its manifest, its golden rows or the model contract."""
 
 
+class ModelParityError(InvalidModelError):
+    """A freshly trained model has no ONNX graph that answers as it does; training it again makes the same one."""
+
+    permanent = True
+
+
 class TrainerBusyError(LoopError):
     """Another training holds the trainer lock."""
 

@@ -9,7 +9,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
-from src.core.errors import InvalidModelError
+from src.core.errors import ModelParityError
 from src.core.onnx_classifier import INPUT_NAME, PROBABILITIES_OUTPUT, TOLERANCE, OnnxClassifier, labels_from
 from src.core.pipeline_config import FeatureConfig
 
@@ -21,17 +21,17 @@ def export_onnx(model: Pipeline, columns: int) -> bytes:
     """The graph of a fitted classifier: ``features`` (n, columns) float32 to ``probabilities`` (n, classes).
 
     Raises:
-        InvalidModelError: the model has no such graph.
+        ModelParityError: the model has no such graph.
     """
     try:
         graph = to_onnx(
             model, initial_types=[(INPUT_NAME, FloatTensorType([None, columns]))], options={"zipmap": False}
         )
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
-        raise InvalidModelError(f"the model cannot be converted to ONNX: {error}") from error
+        raise ModelParityError(f"the model cannot be converted to ONNX: {error}") from error
     outputs = [output.name for output in graph.graph.output]
     if PROBABILITIES_OUTPUT not in outputs:
-        raise InvalidModelError(f"the model's graph has the outputs {outputs}, not {PROBABILITIES_OUTPUT!r}")
+        raise ModelParityError(f"the model's graph has the outputs {outputs}, not {PROBABILITIES_OUTPUT!r}")
     return bytes(graph.SerializeToString())
 
 
@@ -65,17 +65,17 @@ def check_parity(model: Pipeline, classifier: OnnxClassifier, rows: pd.DataFrame
     """Require the same label and, within ``TOLERANCE``, the same probabilities for every row.
 
     Raises:
-        InvalidModelError: saying for how many rows they differ, and by how much.
+        ModelParityError: saying for how many rows they differ, and by how much.
     """
     expected = model.predict_proba(rows)
     found = classifier.probabilities(rows.to_numpy())
     if found.shape != expected.shape:
-        raise InvalidModelError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
+        raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
     # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
     wrong_labels = int((labels_from(expected) != labels_from(found)).sum())
     worst = float(np.abs(expected - found).max())
     if wrong_labels or worst > TOLERANCE:
-        raise InvalidModelError(
+        raise ModelParityError(
             f"ONNX and scikit-learn disagree on {wrong_labels} of {len(rows)} labels and by up to {worst:.2g} in "
             "probability; a model must be served as it was trained, so this one is not registered"
         )

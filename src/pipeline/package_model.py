@@ -63,7 +63,7 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
         dataset: names the target and the columns' ranges.
 
     Raises:
-        InvalidModelError: the model cannot be converted or its ONNX graph answers otherwise.
+        ModelParityError: the model cannot be converted or its ONNX graph answers otherwise.
     """
     classes = classes_of(model)
     known = train.drop(columns=dataset.target)
