@@ -1,6 +1,7 @@
 """Asks MLflow and the ZenML server, before anything heavy is loaded, whether they answer us."""
 
 import base64
+import http.client
 import json
 import logging
 import threading
@@ -25,6 +26,12 @@ def shown(url: str) -> str:
     """The URL without the user name and password that it may carry, for messages."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
+def login_of(url: str) -> tuple[str, str] | None:
+    """The user name and password that a URL carries."""
+    parts = urlsplit(url)
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def probe_mlflow(url: str) -> None:
@@ -101,20 +108,17 @@ def probe_zenml(url: str, key: str) -> None:
 
 def _ask(url: str, path: str, form: bytes | None, name: str, variable: str) -> tuple[int, bytes]:
     """Status and body of one request."""
-    parts = urlsplit(url)
-    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
     # The settings admit http and https only.
-    request = urllib.request.Request(bare + path, data=form)  # noqa: S310
-    if parts.username:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    request = urllib.request.Request(shown(url) + path, data=form)  # noqa: S310
+    if login := login_of(url):
+        request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             return answer.status, answer.read(1 << 20)
     except urllib.error.HTTPError as error:
         return error.code, error.read(1 << 20)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", None) or str(error) or type(error).__name__
         raise ConnectionFailedError(
             f"{name} cannot be reached ({why}); check that it runs and that {variable} is right"
         ) from error

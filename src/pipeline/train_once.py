@@ -46,7 +46,9 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
     prepare_environment(settings, os.environ)
     with _timed(seconds, "imports"):
         logger.info("loading ZenML, MLflow and scikit-learn …")
-        from src.pipeline.pipeline import training_pipeline  # noqa: PLC0415 - heavy, and reads the environment
+        # Heavy, and reading the environment.
+        from src.pipeline.abandoned_runs import end_abandoned_runs  # noqa: PLC0415
+        from src.pipeline.pipeline import training_pipeline  # noqa: PLC0415
 
     # ZenML has put handlers of its own on the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
@@ -54,6 +56,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
     with _library_errors_in_one_line():
         with _timed(seconds, "connect"):
             activate_stack(settings)
+            end_abandoned_runs(settings)
         with _timed(seconds, "pipeline"):
             run = training_pipeline(
                 config=config,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.core.settings import TrainSettings
-from src.pipeline.connections import shown
+from src.pipeline.connections import login_of, shown
 
 if TYPE_CHECKING:  # importing ZenML reads the environment: only once that is prepared
     from zenml.client import Client
@@ -50,13 +50,16 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
         # Our own log has it all; the local artifact store would not show it in a server's dashboard anyway.
         ZENML_DISABLE_PIPELINE_LOGS_STORAGE="true",
         ZENML_DISABLE_STEP_LOGS_STORAGE="true",
-        MLFLOW_TRACKING_URI=settings.mlflow_url,
+        MLFLOW_TRACKING_URI=shown(settings.mlflow_url),
         MLFLOW_CONFIGURE_LOGGING="false",
         MLFLOW_DISABLE_TELEMETRY="true",
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
         GIT_PYTHON_REFRESH="quiet",
     )
+    # Not left in the URL, which MLflow's errors and ZenML's store would repeat.
+    if login := login_of(settings.mlflow_url):
+        environment["MLFLOW_TRACKING_USERNAME"], environment["MLFLOW_TRACKING_PASSWORD"] = login
     # MLflow's client would retry for minutes; a failed run is tried again as a whole.
     environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     environment.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -102,7 +105,7 @@ def activate_stack(settings: TrainSettings) -> None:
     artifacts = settings.zenml_dir.resolve() / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     tracker = {
-        "tracking_uri": settings.mlflow_url,
+        "tracking_uri": shown(settings.mlflow_url),
         "experiment_name": settings.mlflow_experiment,
         "tracking_token": NO_TOKEN,
     }

@@ -241,7 +241,7 @@ def test_bad_data_end_the_request_with_one_clear_line(world: World, tmp_path: Pa
 
 def test_wrong_zenml_server_is_one_clear_line(world: World) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    failed = world.train(ZENML_STORE_URL=nobody, ZENML_STORE_API_KEY="ZENKEY_secret")
+    failed = world.train(ZENML_STORE_URL=nobody, ZENML_STORE_API_KEY="ZENKEY_secret", SERVER_PATIENCE_SECONDS="0")
     assert failed.process.returncode == 1
     assert len(failed.process.stderr.splitlines()) == 2
     assert f"ZenML server at {nobody} cannot be reached" in last_line(failed.process)
@@ -263,3 +263,36 @@ def test_sigterm_ends_a_run_at_once_and_keeps_its_request_claimed(world: World, 
     assert record is not None
     assert record.result is None
     assert (world.folder / "retrain/cur" / f"{request_id}.json").exists()
+
+
+def test_next_run_ends_what_a_killed_one_left_running(world: World, tmp_path: Path) -> None:
+    experiment = world.client.get_experiment_by_name(NAME)
+    assert experiment is not None
+
+    def statuses() -> list[str]:
+        return [run.info.status for run in world.client.search_runs([experiment.experiment_id])]
+
+    log = tmp_path / "train.log"
+    training = LocalProcess("train", (sys.executable, "run_pipeline.py"), world.environment)
+    with running(training, log, **training_environment(world.folder, world.mlflow_url)) as child:
+        wait_until("the training step runs", lambda: "train-model: train …" in log.read_text(), seconds=120)
+        wait_until("MLflow knows of the run", lambda: "RUNNING" in statuses())
+        child.kill()
+    somebody_elses = world.client.create_run(experiment.experiment_id).info.run_id
+    outcome = world.train()
+    assert outcome.process.returncode == 0, outcome.process.stderr
+    running_still = world.client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
+    assert [run.info.run_id for run in running_still] == [somebody_elses]
+    assert "KILLED" in statuses()
+    for table in ("pipeline_run", "step_run"):
+        assert world.store(f"SELECT name FROM {table} WHERE status = 'running'") == []  # noqa: S608 - two constants
+    assert "left running by a training that was killed: ended" in outcome.process.stderr
+
+
+def test_login_in_the_mlflow_url_is_in_no_log_record_or_component(world: World) -> None:
+    # MLflow here asks for no login, so that it takes any.
+    url = world.mlflow_url.replace("http://", "http://me:s3cret@")
+    process = run_training(world.folder, url, **world.environment)
+    assert process.returncode == 0, process.stderr
+    assert "s3cret" not in process.stderr
+    assert "s3cret" not in str(world.store("SELECT configuration FROM stack_component"))

@@ -1,5 +1,6 @@
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -123,3 +124,17 @@ def test_probe_says_when_nothing_listens() -> None:
 def test_shown_hides_credentials_only() -> None:
     assert shown("https://me:secret@host:8080/zenml/") == "https://host:8080/zenml"
     assert shown("http://host/") == "http://host"
+
+
+def test_probe_says_when_something_else_than_http_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(ConnectionFailedError, match=r"cannot be reached \(SSH-2.0"):
+            probe_mlflow(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        thread.join()

@@ -6,7 +6,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from src.core.errors import InvalidModelError
+from src.core.errors import ModelParityError
 from src.core.onnx_classifier import OnnxClassifier
 from src.pipeline.export_onnx import check_parity, classes_of, export_onnx, probe_rows
 from src.pipeline.train_model import fit
@@ -43,7 +43,7 @@ def test_probe_rows_lie_in_the_data_in_the_range_and_on_thresholds() -> None:
 
 def test_check_parity_refuses_a_graph_of_another_model(tmp_path: Path) -> None:
     other = fit(TRAIN, "species", config(model={"n_estimators": 10, "random_state": 1}).model)
-    with pytest.raises(InvalidModelError, match=r"disagree on \d+ of \d+ labels.*not registered"):
+    with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels.*not registered"):
         check_parity(MODEL, loaded(other, tmp_path), probe_rows(FEATURES, LIMITS, MODEL))
 
 
@@ -52,7 +52,7 @@ def test_check_parity_refuses_a_scaler_that_float32_cannot_follow(tmp_path: Path
     model.fit(FEATURES, TRAIN["species"].to_numpy(dtype=object))
     # One decimal, as the data have it: such rows lie where the trees decide.
     rows = probe_rows(FEATURES, LIMITS, model).round(1)
-    with pytest.raises(InvalidModelError, match="disagree"):
+    with pytest.raises(ModelParityError, match="disagree"):
         check_parity(model, loaded(model, tmp_path), rows)
 
 
@@ -64,5 +64,5 @@ def test_export_refuses_a_model_without_a_graph() -> None:
         pass
 
     model.steps[0] = ("boosting", Unknown())
-    with pytest.raises(InvalidModelError, match="cannot be converted to ONNX"):
+    with pytest.raises(ModelParityError, match="cannot be converted to ONNX"):
         export_onnx(model, 4)

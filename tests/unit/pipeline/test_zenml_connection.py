@@ -37,6 +37,16 @@ def test_environment_of_a_server_has_its_url_without_a_slash_and_its_key(tmp_pat
     assert environment["DISABLE_CREDENTIALS_DISK_CACHING"] == "true"
 
 
+def test_login_of_the_mlflow_url_goes_to_mlflow_s_own_variables_and_nowhere_else(tmp_path: Path) -> None:
+    url = AnyHttpUrl("http://me:p%40ss@mlflow:5000/")
+    environment: dict[str, str] = {}
+    prepare_environment(local(tmp_path).model_copy(update={"mlflow_tracking_uri": url}), environment)
+    login = environment.pop("MLFLOW_TRACKING_USERNAME"), environment.pop("MLFLOW_TRACKING_PASSWORD")
+    assert login == ("me", "p@ss")
+    assert environment["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert [value for value in environment.values() if "p@ss" in value or "p%40ss" in value] == []
+
+
 def test_description_names_the_store_and_no_secret(tmp_path: Path) -> None:
     assert describe_store(local(tmp_path)) == f"local SQLite in {tmp_path}/local/zenml"
     assert describe_store(remote(tmp_path)) == "server http://zenml:8080"
