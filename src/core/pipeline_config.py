@@ -1,6 +1,7 @@
 """``config/pipeline.yaml``, read strictly: what is learned, from which columns, and when it may serve."""
 
 import difflib
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from src.core.errors import ConfigError
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
+# Trees compare in single precision: no served value can lie beyond it.
+LARGEST = 3.4028234e38
+Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -20,8 +24,8 @@ class _Strict(BaseModel):
 class FeatureConfig(_Strict):
     """One numeric input column and the range a believable value lies in (inclusive)."""
 
-    minimum: float = Field(allow_inf_nan=False)
-    maximum: float = Field(allow_inf_nan=False)
+    minimum: Limit
+    maximum: Limit
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -85,6 +89,20 @@ class PipelineConfig(_Strict):
     gate: GateConfig
 
 
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping that has a key twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's
+        """The mapping. Raises yaml.constructor.ConstructorError for a key that stands there twice."""
+        keys = [key.value for key, _ in node.value]
+        for (key, _), name in zip(node.value, keys, strict=False):
+            if keys.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name!r} stands there twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load_pipeline_config(path: Path) -> PipelineConfig:
     """Read and check the pipeline's configuration.
 
@@ -92,10 +110,11 @@ def load_pipeline_config(path: Path) -> PipelineConfig:
         ConfigError: naming the file, the key, what is wrong and, for a misspelt key, what was meant.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # The loader is a safe one that is stricter still.
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is not UTF-8, or a date that is none
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         return PipelineConfig.model_validate(raw)

@@ -4,6 +4,7 @@ What is learned (data set, model, gate) stands in ``config/pipeline.yaml`` inste
 by an environment variable of its name in capitals, or in ``.env``; ``.env.example`` lists them all.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -20,9 +21,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class CommonSettings(BaseSettings):
     """What every process needs to know."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True
-    )
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True)
 
     log_format: LogFormat = Field("console", description="console for people, json for log collectors")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
@@ -134,13 +133,16 @@ Settings = TypeVar("Settings", bound=CommonSettings)
 
 
 def load_settings(settings_class: type[Settings]) -> Settings:
-    """Read a process's settings from its environment.
+    """Read a process's settings from its environment, and from the file ENV_FILE, ``.env`` if that is not set.
 
     Raises:
         ConfigError: naming each variable that is wrong and why, never its value.
     """
+    env_file = os.environ.get("ENV_FILE", ".env")
     try:
-        return settings_class()
+        return settings_class(_env_file=env_file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{env_file} cannot be read ({error}); mend it or name another one in ENV_FILE") from error
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"

@@ -76,6 +76,9 @@ def test_misspelt_key_is_told_first_with_what_was_meant(edited: Edit, old: str, 
         ("[setosa, versicolor, virginica]", "[setosa, setosa]", "classes must differ"),
         ("[setosa, versicolor, virginica]", "[setosa]", "dataset.classes: "),
         ("duplicates: drop", "duplicates: maybe", "dataset.duplicates: "),
+        ("maximum: 20.0", "maximum: 1.0e+39", "maximum: Input should be less than or equal to 34"),
+        ("seed: 42", "seed: 42\n  seed: 43", "the key 'seed' stands there twice"),
+        ("gate: #", "gate: {metric: accuracy, floor: 0, tolerance: 1}\ngate: #", "the key 'gate' stands there twice"),
     ],
 )
 def test_wrong_value_is_told_by_its_key(edited: Edit, old: str, new: str, problem: str) -> None:
@@ -96,6 +99,7 @@ def test_every_problem_is_told_at_once(edited: Edit) -> None:
         (b"- 1", "got list"),
         (b"a: [1", "not YAML: "),
         (b"\xff\xfe\xfa", "not YAML: "),
+        (b"a: 2024-13-45", "not YAML: month must be in 1..12"),
         (b"a: !!python/object/apply:os.system ['true']", "not YAML: "),
     ],
 )

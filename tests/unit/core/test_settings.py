@@ -29,6 +29,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in set(os.environ):
         if name.upper() in FIELDS:
             monkeypatch.delenv(name)
+    monkeypatch.delenv("ENV_FILE")
 
 
 @pytest.mark.parametrize("settings_class", CLASSES)
@@ -69,6 +70,29 @@ def test_env_file_of_the_working_folder_is_read_after_the_environment(
     monkeypatch.setenv("INFERENCE_PORT", "9003")
     settings = load_settings(LocalSettings)
     assert (settings.monitor_port, settings.inference_port) == (9001, 9003)
+
+
+def test_env_file_can_be_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MONITOR_PORT=9001\n")
+    (tmp_path / "other").write_text("MONITOR_PORT=9002\n")
+    monkeypatch.setenv("ENV_FILE", "other")
+    assert load_settings(MonitorSettings).monitor_port == 9002
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+    assert load_settings(MonitorSettings).monitor_port == 8001
+
+
+def test_env_file_that_is_not_text_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe=\xfa")
+    with pytest.raises(ConfigError, match=r"\.env cannot be read .*mend it or name another one in ENV_FILE"):
+        load_settings(MonitorSettings)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_env_file_of_somebody_else_is_told_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("MONITOR_PORT=9001\n")
+    (tmp_path / ".env").chmod(0)
+    with pytest.raises(ConfigError, match=r"\.env cannot be read"):
+        load_settings(MonitorSettings)
 
 
 def test_folders_have_a_place_of_their_own_or_below_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
