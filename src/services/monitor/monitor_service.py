@@ -14,6 +14,7 @@ from src.services.monitor.trainer import StartOutcome, Trainer
 from src.services.monitor.watch import Wakeups
 
 SWEEP_SECONDS = 3600.0
+LOCK_PATIENCE_SECONDS = 1.0
 _NOT_STARTED = {
     StartOutcome.MISSING: "the training program or container was not found; the monitor's log names it",
     StartOutcome.FAILED: "the training could not be started; the monitor's log says why",
@@ -51,6 +52,7 @@ class MonitorService:
         self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first look
         self._run: set[str] = set()  # ids that the run in progress was started for
         self._uncharged: dict[str, RetrainRecord] = {}  # as they were before an attempt that did not take place
+        self._before_run: dict[str, RetrainRecord] = {}  # as they were before the run in progress
         self._failed_starts = 0  # in a row
         self._failed_start_at: datetime | None = None
         self._swept_at: datetime | None = None
@@ -60,6 +62,17 @@ class MonitorService:
         """Look at the spool at every wake-up, and at least once per poll interval, until stopped."""
         while not wakeups.is_set():
             wakeups.wait(min(self.step_safely(), self._policy.poll_seconds))
+
+    def stop(self) -> None:
+        """End a training that must end with the monitor; what was stopped on purpose has cost no attempt."""
+        if not self._trainer.close():
+            return
+        self._uncharged = self._before_run
+        try:
+            with self._spool.lock(patience=LOCK_PATIENCE_SECONDS):
+                self._give_back(self._spool.claimed())
+        except (LoopError, OSError) as error:
+            logger.warning("the stopped training has cost its requests an attempt: %s", error)
 
     def step_safely(self) -> float:
         """One step whose errors are logged, each once until it changes or ends; seconds until the next is due."""
@@ -201,7 +214,7 @@ class MonitorService:
             # Its requests may or may not be among ours: the attempt is taken back once that run has ended.
             return MonitorState.TRAINING, self._policy.poll_seconds
         if outcome is StartOutcome.STARTED:
-            self._uncharged, self._failed_starts = {}, 0
+            self._before_run, self._uncharged, self._failed_starts = self._uncharged, {}, 0
             self._metrics.count_attempts(len(batch))
             self._run = {record.id for record in batch}
             logger.info("training for %d retrain request(s): %s", len(batch), ", ".join(sorted(self._run)[:5]))

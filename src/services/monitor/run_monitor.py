@@ -79,6 +79,7 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     ):
         logger.info("watching %s for retrain signals", spool.root)
         service.run(wakeups)
+        service.stop()
     logger.info("stopped")
 
 

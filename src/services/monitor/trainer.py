@@ -45,8 +45,8 @@ class Trainer(Protocol):
     def is_running(self) -> bool:
         """Whether a run that this trainer knows of has not ended. Raises LoopError where that cannot be told."""
 
-    def close(self) -> None:
-        """Release what must not outlive the monitor."""
+    def close(self) -> bool:
+        """Release what must not outlive the monitor; whether that has ended a running training."""
 
 
 class ProcessTrainer:
@@ -82,6 +82,7 @@ class ProcessTrainer:
 
     def start(self) -> StartOutcome:
         """Start the child unless the last one still runs."""
+        self._forget_ended_child()
         mark = self._take_mark()
         if mark is None:
             return StartOutcome.ALREADY_RUNNING
@@ -105,24 +106,31 @@ class ProcessTrainer:
 
     def is_running(self) -> bool:
         """Whether a child of this monitor, or of one before it, has not ended."""
+        self._forget_ended_child()
         mark = self._take_mark()
         if mark is None:
             return True
         os.close(mark)
         return False
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """End the child with its owner: SIGTERM, and SIGKILL after three seconds."""
-        if self._child is None or self._reaper is None:
-            return
-        if self._child.poll() is None:
-            logger.info("stopping the training process; its requests are resumed at the next start")
-            self._child.terminate()
-            self._reaper.join(TERMINATE_SECONDS)
+        if self._child is None or self._reaper is None or self._child.poll() is not None:
+            return False
+        logger.info("stopping the training process; its requests are resumed at the next start")
+        self._child.terminate()
+        self._reaper.join(TERMINATE_SECONDS)
         if self._child.poll() is None:
             logger.warning("the training process ignores SIGTERM: killing it")
             self._child.kill()
         self._reaper.join(TERMINATE_SECONDS)
+        return True
+
+    def _forget_ended_child(self) -> None:
+        """A process that our ended child has left behind may hold the mark for ever: the next one gets a new file."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+            self._lock_file.unlink(missing_ok=True)
 
     def _take_mark(self) -> int | None:
         """A descriptor of the locked file, or None while a child holds it."""
@@ -165,6 +173,7 @@ class DockerTrainer:
             self._client = APIClient(docker_host, version=DOCKER_API, timeout=DOCKER_TIMEOUT_SECONDS)
         except (DockerException, ValueError) as error:
             raise ConnectionFailedError(f"DOCKER_HOST {docker_host!r} is not usable: {error}") from error
+        self._client.trust_env = False  # the proxies of the environment lead elsewhere
 
     def start(self) -> StartOutcome:
         """Ask the engine to start the container."""
@@ -202,9 +211,10 @@ class DockerTrainer:
         # Docker's filter matches parts of names too.
         return any(f"/{self._container}" in container["Names"] for container in running)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Close the connections to the proxy."""
         self._client.close()
+        return False
 
     def _tell(self, trouble: str) -> None:
         logger.error("cannot start the training container %s: %s", self._container, trouble)

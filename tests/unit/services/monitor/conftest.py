@@ -52,8 +52,9 @@ class FakeTrainer:
     def is_running(self) -> bool:
         return self.running
 
-    def close(self) -> None:
-        self.running = False
+    def close(self) -> bool:
+        was_running, self.running = self.running, False
+        return was_running
 
     def succeed(self, outcome: Outcome = Outcome.PROMOTED, ids: list[str] | None = None) -> None:
         """End the run as ``run_pipeline.py`` does: acknowledge what it read at its start."""

@@ -83,6 +83,14 @@ def test_start_sends_the_one_request_that_the_proxy_allows(engine: FakeEngine) -
     assert engine.requests == [("POST", f"/v1.44/containers/{NAME}/start", b"")]
 
 
+def test_proxies_of_the_environment_are_not_used(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with trainer_at(engine.host) as trainer:
+        assert not trainer.is_running()
+
+
 def test_start_of_a_running_container_says_so(engine: FakeEngine) -> None:
     engine.running = True
     with trainer_at(engine.host) as trainer:

@@ -233,6 +233,39 @@ def test_start_that_does_not_come_about_is_repeated_after_growing_pauses(bench: 
     assert bench.service.step() == 2  # a run that died counts anew, by its attempts
 
 
+def test_orderly_stop_during_a_run_costs_no_attempt_however_often(bench: Bench) -> None:
+    request_id = bench.submit()[0]
+    for _ in range(2 * POLICY.max_attempts):
+        bench.service.step()
+        assert bench.get(request_id).attempts == 1
+        bench.service.stop()
+        assert (bench.get(request_id).state, bench.get(request_id).attempts) == (State.QUEUED, 0)
+        bench.restart()
+    assert bench.trainer.batches == [[request_id]] * 2 * POLICY.max_attempts
+
+
+def test_orderly_stop_keeps_an_outcome_and_earlier_attempts(bench: Bench) -> None:
+    first, second = bench.submit(2)
+    bench.service.step()
+    bench.trainer.die()
+    bench.clock.advance(2)
+    bench.service.step()
+    bench.trainer.succeed(ids=[first])
+    bench.trainer.running = True  # it still has the second to tell
+    bench.service.stop()
+    assert bench.get(first).state is State.PROMOTED
+    assert (bench.get(second).state, bench.get(second).attempts) == (State.RUNNING, 1)
+
+
+def test_stop_without_a_run_changes_nothing(bench: Bench) -> None:
+    request_id = bench.submit()[0]
+    bench.service.step()
+    bench.trainer.die()
+    before = bench.get(request_id)
+    bench.service.stop()
+    assert bench.get(request_id) == before
+
+
 def test_poison_goes_to_bad_and_blocks_nobody(bench: Bench) -> None:
     (bench.spool.root / "new" / "0.json").write_text("{")
     (bench.spool.root / "cur" / "1.json").mkdir()

@@ -97,6 +97,25 @@ def test_later_monitor_knows_of_a_child_whose_monitor_is_gone_until_it_ends(
         assert not later.is_running()
 
 
+def test_what_an_ended_child_leaves_behind_holds_up_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def printed() -> str:
+        return capfd.readouterr().out.strip()
+
+    left_behind = "import os, signal; os.fork() or (print(os.getpid(), flush=True), signal.pause())"
+    with trainer_of(left_behind, tmp_path) as (trainer, exits):
+        trainer.start()
+        exits.get(timeout=30)
+        grandchild = int(wait_until("the grandchild tells its pid", printed))
+        try:
+            assert not trainer.is_running()
+            assert trainer.start() is StartOutcome.STARTED
+            exits.get(timeout=30)
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
+        other = int(wait_until("the second one too", printed))
+        os.kill(other, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(("command", "cwd"), [("no-such-program", "."), (sys.executable, "no-such-folder")])
 def test_start_of_something_missing_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, command: str, cwd: str
@@ -120,7 +139,7 @@ def test_close_ends_a_child_that_heeds_sigterm_at_once(tmp_path: Path, capfd: py
         trainer.start()
         wait_until("the child is up", lambda: "up" in capfd.readouterr().out)
         before = time.monotonic()
-        trainer.close()
+        assert trainer.close()
         assert time.monotonic() - before < module.TERMINATE_SECONDS
         assert not trainer.is_running()
         exits.get(timeout=5)
