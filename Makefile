@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local train test check format clean-state
+.PHONY: help setup local up down train test e2e check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +19,24 @@ setup: $(READY) ## make .venv from the lock file
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
 
+up: .env ## run the whole loop as containers: http://localhost:8000/docs when it returns
+	docker compose up -d --wait
+
+.env:
+	@$(PYTHON) setup_zenml_api_key.py
+
+down: ## stop the containers; their volumes stay
+	docker compose down
+
 train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 	@$(BIN)/python run_pipeline.py
 
-test: check ## run every check and test that this machine can run
+test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest
+
+e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
+	@tests/e2e/images/build.sh
+	$(BIN)/pytest -m docker
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check .
