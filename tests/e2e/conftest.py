@@ -9,12 +9,11 @@ from tests.support.stack import Stack, copy_checkout
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Set up by the two commands of the README, in a checkout without state."""
+    """Set up by `make up`, which is the README's two commands, in a checkout without state."""
     stack = Stack(copy_checkout(tmp_path_factory.mktemp("checkout")))
     stack.remove()  # what a killed run has left
     try:
-        stack.run("python3", "setup_zenml_api_key.py")
-        stack.up()
+        stack.run("make", "up")
         yield stack
     finally:
         stack.remove()

@@ -1,4 +1,4 @@
-"""Every command in the README is run: the make targets by name, all else as written against a running loop."""
+"""Every command in the README that needs no Docker is run, as written, against a running loop."""
 
 import os
 import re
@@ -10,22 +10,10 @@ import pytest
 from src.services.local.preflight import make_state_folders
 from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
 from tests.support.loop import Loop
+from tests.support.readme import BLOCKS, LOOP_SCRIPTS, TEXT, on_ports, title
 from tests.support.running import running, wait_until
 
 pytestmark = pytest.mark.e2e
-
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", (REPOSITORY / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
-# Not run here: each is run by a test of its own, or runs this very suite.
-RUN_ELSEWHERE = {
-    "make local": "tests/e2e/test_make_local.py",
-    "make test": ".ci/run",
-}
-
-
-def scripts() -> list[str]:
-    """The README's code blocks, less the lines that are run elsewhere."""
-    kept = ("\n".join(line for line in block.splitlines() if line not in RUN_ELSEWHERE) for block in BLOCKS)
-    return [block for block in kept if block.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +37,10 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         yield loop
 
 
-@pytest.mark.parametrize("script", scripts(), ids=lambda script: script.splitlines()[0][:60])
+@pytest.mark.parametrize("script", LOOP_SCRIPTS, ids=title)
 def test_readme_command_works_as_written(loop: Loop, script: str) -> None:
     ports = {"8000": loop.inference_port, "5000": loop.mlflow_port, "8001": loop.monitor_port}
-    here = re.sub(r"(?<=localhost:)(8000|5000|8001)\b", lambda match: str(ports[match[1]]), script)
-    here = re.sub(r"\bcurl ", "curl --fail --silent --show-error ", here).replace("data-file/", f"{loop.folder}/data/")
+    here = on_ports(script, ports).replace("data-file/", f"{loop.folder}/data/")
     environment = {**os.environ, **loop.environment, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{loop.mlflow_port}"}
     answer = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", here],
@@ -67,12 +54,11 @@ def test_readme_command_works_as_written(loop: Loop, script: str) -> None:
     assert (answer.stdout + answer.stderr).strip(), f"printed nothing: {here}"
 
 
-def test_readme_first_screen_gives_the_two_commands() -> None:
-    assert BLOCKS[:2] == ["make local\n", "make test\n"]
+def test_readme_first_screen_gives_the_commands_that_run_and_test_it() -> None:
+    assert BLOCKS[:3] == ["make up\n", "make local\n", "make test\nmake e2e\n"]
 
 
 def test_readme_names_only_files_that_exist() -> None:
-    text = (REPOSITORY / "README.md").read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in link]
     assert links
     assert [link for link in links if not (REPOSITORY / link).exists()] == []

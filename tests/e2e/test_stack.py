@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.readme import STACK_SCRIPTS, on_ports, title
 from tests.support.running import wait_until
 from tests.support.stack import Stack, copy_checkout
 
@@ -96,6 +97,12 @@ def test_grafana_has_its_data_sources(stack: Stack) -> None:
     login = ("admin", stack.secrets()["GRAFANA_ADMIN_PASSWORD"])
     url = f"http://127.0.0.1:{stack.ports['GRAFANA_PORT']}/api/datasources/uid/prometheus/health"
     assert httpx.get(url, auth=login, timeout=10).json()["status"] == "OK"
+
+
+@pytest.mark.parametrize("script", STACK_SCRIPTS, ids=title)
+def test_readme_command_works_as_written(stack: Stack, script: str) -> None:
+    ended = stack.run("bash", "-euo", "pipefail", "-c", on_ports(script, {"8000": stack.ports["INFERENCE_PORT"]}))
+    assert (ended.stdout + ended.stderr).strip(), f"printed nothing: {script}"
 
 
 @pytest.mark.parametrize("service", OWN)
