@@ -62,6 +62,7 @@ def test_child_environment_stands_in_for_what_is_missing_alone() -> None:
     assert child["ZENML_STORE_API_KEY"] == "not-set-yet"
     assert child["COMPOSE_PROFILES"] == "monitoring"
     assert "COMPOSE_PROFILES" not in variables.child_environment({"COMPOSE_PROFILES": ""}, {})
+    assert variables.child_environment({}, {"COMPOSE_PROFILES": ""})["COMPOSE_PROFILES"] == ""
 
 
 def test_secret_values_come_longest_first_so_that_none_shows_in_part() -> None:
