@@ -26,3 +26,15 @@ def test_env_example_describes_every_variable_that_the_script_writes() -> None:
     stack = (REPOSITORY / ".env.example").read_text(encoding="utf-8").partition("--- the Compose stack ---")[2]
     described = re.findall(r"(?m)^#   ([A-Z_]+)", stack)
     assert described == [*variables.REQUIRED, *variables.PROFILES]
+
+
+def test_env_example_states_every_other_variable_of_the_compose_file_with_its_default() -> None:
+    settings, _, stack = (
+        (REPOSITORY / ".env.example").read_text(encoding="utf-8").partition("--- the Compose stack ---")
+    )
+    documented = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)$", stack))
+    elsewhere = set(re.findall(r"(?m)^# ([A-Z_]+)=", settings)) | {"COMPOSE_PROJECT_NAME"}
+    defaults = {name: value for name, value in re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT) if name not in elsewhere}
+    assert documented == defaults
+    passed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", TEXT))
+    assert passed_on <= elsewhere
