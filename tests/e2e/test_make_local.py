@@ -1,9 +1,11 @@
 """``make local`` as a person runs it: start, use, Ctrl-C, start again."""
 
 import os
+import pty
 import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -118,6 +120,104 @@ def test_make_local_ends_as_a_whole_when_one_process_dies(loop: Loop, tmp_path: 
         assert loop.processes() == []
     finally:
         end(local.process)
+
+
+def test_make_local_ends_when_the_monitor_is_killed_during_a_training(loop: Loop, tmp_path: Path) -> None:
+    local = MakeLocal(loop, tmp_path / "local.log")
+    try:
+        wait_until("the first training runs", loop.trainers, seconds=120)
+        _by_module(loop, "run_monitor")[0].kill()
+        assert local.process.wait(10) != 0
+        assert loop.processes() == []
+    finally:
+        end(local.process)
+
+
+class Starting:
+    """The entry point alone, with any start method of multiprocessing, in a process group of its own."""
+
+    def __init__(self, loop: Loop, log: Path, method: str) -> None:
+        self.loop, self.log = loop, log
+        code = (
+            f"import multiprocessing, runpy; multiprocessing.set_start_method({method!r});"
+            "runpy.run_module('src.services.local.run_local', run_name='__main__', alter_sys=True)"
+        )
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                cwd=REPOSITORY,
+                env={**os.environ, **loop.environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._self = psutil.Process(self.process.pid)
+
+    def children(self) -> int:
+        return len(self._self.children(recursive=True))
+
+    def has_folders(self) -> bool:
+        return (self.loop.folder / "data/retrain/new").exists()
+
+    def says(self, text: str) -> bool:
+        return text in self.log.read_text()
+
+
+# From the last thing that preflight does to a loop that runs.
+MOMENTS: dict[str, Callable[[Starting], bool]] = {
+    "folders made": Starting.has_folders,
+    "first child": lambda starting: starting.children() >= 1,
+    "third child": lambda starting: starting.children() >= 3,
+    "first start told": lambda starting: starting.says("started"),
+    "all told": lambda starting: starting.says("monitor started"),
+    "monitor up": lambda starting: starting.says("watching"),
+}
+
+
+CASES = [
+    *(("fork", number, moment, "data") for number in ("SIGINT", "SIGTERM", "SIGHUP") for moment in MOMENTS),
+    *((method, "SIGINT", moment, "data") for method in ("spawn", "forkserver") for moment in list(MOMENTS)[:4]),
+    # Here the first child is preprocess.
+    *(("fork", number, "first child", "no data") for number in ("SIGINT", "SIGTERM", "SIGHUP")),
+    *((method, "SIGINT", "first start told", "no data") for method in ("fork", "spawn", "forkserver")),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=", ".join)
+def test_stop_signal_ends_everything_at_any_moment_of_the_start(
+    loop: Loop, tmp_path: Path, case: tuple[str, str, str, str]
+) -> None:
+    method, number, moment, data = case
+    if data == "data":
+        (loop.folder / "data").mkdir()
+        loop.settings().dataset_file.touch()
+    starting = Starting(loop, tmp_path / "local.log", method)
+    try:
+        wait_until(moment, lambda: MOMENTS[moment](starting), interval=0)
+        # A terminal signals the whole group, kill the one process.
+        send = os.kill if number == "SIGTERM" else os.killpg
+        send(starting.process.pid, signal.Signals[number])
+        assert starting.process.wait(10) == 0
+        # Multiprocessing's own helper, where its method needs one, ends an instant after its parent.
+        wait_until("nothing is left", lambda: not loop.processes(), seconds=1)
+    finally:
+        end(starting.process)
+    assert "Traceback" not in starting.log.read_text()
+    assert "Error" not in starting.log.read_text()
+
+
+def test_make_local_ends_with_its_terminal(loop: Loop) -> None:
+    """SIGHUP, and from then on every line it prints fails."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(REPOSITORY)
+        os.execvpe("make", ["make", "local"], {**os.environ, **loop.environment})  # noqa: S606 - what follows a fork
+    try:
+        wait_until("the monitor runs", lambda: _by_module(loop, "run_monitor"))
+    finally:
+        os.close(terminal)
+    wait_until("everything has ended", lambda: not loop.processes(), seconds=10)
+    os.waitpid(pid, 0)
 
 
 def _by_module(loop: Loop, module: str) -> list[psutil.Process]:

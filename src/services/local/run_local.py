@@ -2,73 +2,74 @@
 
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from datetime import datetime
 
-from honcho.manager import Manager
-from honcho.printer import Message, Printer
+from honcho.printer import Message
 
 from src.core.errors import LoopError
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings, load_settings
 from src.services.local.guide import Guide
+from src.services.local.manager import LocalManager, StopSignal
 from src.services.local.preflight import check_ports, make_state_folders
 from src.services.local.processes import REPOSITORY, LocalProcess, loop_processes, preprocess_process
 
-INTERRUPTED = 130
-
 
 def main() -> int:
-    """Run the loop; return 0 after Ctrl-C, 1 when it could not start or one of its processes ended by itself."""
+    """Run the loop; return 0 after a stop signal, 1 when it could not start or one of its processes ended by itself."""
+    stop = StopSignal()
+    stop.install()
     try:
         settings = load_settings(LocalSettings)
         check_ports(settings)
         spool = make_state_folders(settings)
         if not settings.dataset_file.exists():
-            prepare(preprocess_process(settings))
-        return run_loop(settings, spool)
+            prepare(preprocess_process(settings), stop)
+        if stop.number is None:
+            run_loop(settings, spool, stop)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return 1 if stop.number is None else 0
 
 
-def prepare(process: LocalProcess) -> None:
+def prepare(process: LocalProcess, stop: StopSignal) -> None:
     """Run a one-shot to its end; it explains its own failure.
 
     Raises:
         LoopError: it failed.
     """
-    environment = {**os.environ, **process.environment}
-    # The command is the table's own.
-    if subprocess.call(process.command, cwd=REPOSITORY, env=environment) != 0:  # noqa: S603
-        raise LoopError(f"{process.name} failed; the line above says why")
+    manager = managing([process], stop)
+    manager.loop()
+    if manager.returncode != 0 and stop.number is None:
+        raise LoopError(f"{process.name} failed; the lines above say why")
 
 
-def run_loop(settings: LocalSettings, spool: RetrainSpool) -> int:
-    """Start the processes, relay their lines marked by name, and stop them all on Ctrl-C."""
-    manager = Manager(Printer(sys.stdout, time_format=""))
-    for process in loop_processes(settings):
-        environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
-        manager.add_process(process.name, f"exec {shlex.join(process.command)}", env=environment, cwd=str(REPOSITORY))
-    stop = threading.Event()
+def run_loop(settings: LocalSettings, spool: RetrainSpool, stop: StopSignal) -> None:
+    """Start the processes, relay their lines marked by name, and end them all once one ends or ``stop`` comes."""
+    manager = managing(loop_processes(settings), stop)
 
     def say(line: str) -> None:
         manager.events.put(Message("line", line + "\n", datetime.now(), "local", None))  # noqa: DTZ005 - never shown
 
-    guide = Guide(settings, spool, say)
-    watcher = threading.Thread(target=guide.run, args=(stop,), name="guide", daemon=True)
-    # A closed terminal is a Ctrl-C, or the processes would outlive it.
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    ended = threading.Event()
+    watcher = threading.Thread(target=Guide(settings, spool, say).run, args=(ended,), name="guide", daemon=True)
     watcher.start()
     manager.loop()
-    stop.set()
+    ended.set()
     watcher.join()
-    return 0 if manager.returncode in {INTERRUPTED, 128 + signal.SIGTERM} else 1
+
+
+def managing(processes: Iterable[LocalProcess], stop: StopSignal) -> LocalManager:
+    """A manager that will run these processes from the repository's root."""
+    manager = LocalManager(stop, sys.stdout)
+    for process in processes:
+        environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
+        manager.add_process(process.name, f"exec {shlex.join(process.command)}", env=environment, cwd=str(REPOSITORY))
+    return manager
 
 
 if __name__ == "__main__":
