@@ -1,5 +1,8 @@
 """Tells the person at the terminal how far the loop is, and asks for the first training run."""
 
+import ipaddress
+import json
+import shlex
 import threading
 from collections.abc import Callable
 
@@ -12,7 +15,22 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
 
 POLL_SECONDS = 0.2
-FLOWER = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+
+
+def base_url(host: str, port: int) -> str:
+    """Where to reach what listens on ``host``; an address that means every interface is reached on loopback."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.version == 4:  # noqa: PLR2004 - the protocol's version
+        return f"http://{'127.0.0.1' if address.is_unspecified else address}:{port}"
+    return f"http://[{'::1' if address.is_unspecified else address}]:{port}"
+
+
+def shown(url: str) -> str:
+    """The URL as a person would type it."""
+    return url.replace("//127.0.0.1:", "//localhost:")
 
 
 class Guide:
@@ -27,23 +45,11 @@ class Guide:
     def __init__(self, settings: LocalSettings, spool: RetrainSpool, say: Callable[[str], None]) -> None:
         self._spool = spool
         self._say = say
-        host = f"http://localhost:{settings.inference_port}"
-        self._health = f"{host}/health"
+        self._settings = settings
+        self._inference = base_url(settings.inference_host, settings.inference_port)
         self._mlflow = f"http://127.0.0.1:{settings.mlflow_port}"
         self._alias = f"{self._mlflow}/api/2.0/mlflow/registered-models/alias"
         self._champion = {"name": settings.model_name, "alias": CHAMPION}
-        self._banner = (
-            "",
-            f"ready: {settings.model_name} is served; Ctrl-C stops everything",
-            f"  inference  {host}/docs",
-            f"  MLflow     http://localhost:{settings.mlflow_port}",
-            f"  monitor    http://localhost:{settings.monitor_port}/metrics",
-            "try:",
-            f"  curl -X POST -H 'Content-Type: application/json' -d '{FLOWER}' {host}/predict",
-            f"  curl {host}/health",
-            f"  curl -X POST {host}/retrain",
-            "",
-        )
 
     def run(self, stop: threading.Event) -> None:
         """Report until a model is served (then print what to try) or ``stop`` is set."""
@@ -53,13 +59,13 @@ class Guide:
             self._say(f"cannot ask for the first training run: {error}")
 
     def _follow(self, stop: threading.Event) -> None:
-        with httpx.Client(timeout=5) as client:
+        with httpx.Client(timeout=5, trust_env=False) as client:
             self._say("starting MLflow, inference and monitor")
             first_training: RetrainRecord | None = None
             told: State | None = None
             while not stop.wait(POLL_SECONDS):
                 if self._is_ready(client):
-                    for line in self._banner:
+                    for line in self._banner(self._example(client)):
                         self._say(line)
                     return
                 if first_training is None:
@@ -72,9 +78,36 @@ class Guide:
 
     def _is_ready(self, client: httpx.Client) -> bool:
         try:
-            return client.get(self._health).is_success
+            return client.get(f"{self._inference}/health").is_success
         except httpx.TransportError:
             return False
+
+    def _example(self, client: httpx.Client) -> str | None:
+        """One record that the served model takes, as JSON, if its OpenAPI document has one."""
+        try:
+            document = client.get(f"{self._inference}/openapi.json").raise_for_status().json()
+            return json.dumps(document["components"]["schemas"]["PredictRequest"]["example"])
+        except (httpx.HTTPError, ValueError, LookupError, TypeError):
+            return None
+
+    def _banner(self, example: str | None) -> list[str]:
+        settings, host = self._settings, shown(self._inference)
+        lines = [
+            "",
+            f"ready: {settings.model_name} is served; Ctrl-C stops everything",
+            f"  inference  {host}/docs",
+            f"  MLflow     {shown(self._mlflow)}",
+            f"  monitor    {shown(base_url(settings.monitor_host, settings.monitor_port))}/metrics",
+            "try:",
+        ]
+        if example is not None:
+            header = "-H 'Content-Type: application/json'"
+            lines.append(f"  curl -X POST {header} -d {shlex.quote(example)} {host}/predict")
+        lines += [f"  curl {host}/health", f"  curl -X POST {host}/retrain"]
+        if settings.mlflow_tracking_uri.port != settings.mlflow_port:
+            # Nobody has told a training by hand which port MLflow has.
+            lines.append(f"  MLFLOW_TRACKING_URI={self._mlflow} .venv/bin/python run_pipeline.py")
+        return [*lines, ""]
 
     def _ask_for_training(self, client: httpx.Client) -> RetrainRecord | None:
         """Once MLflow answers that there is no champion, request a training run, or find the one under way."""
@@ -96,4 +129,4 @@ class Guide:
         elif record.result is not None:
             self._say(f"the first training run ended: {record.state} ({record.result.reason})")
             if record.state is not State.PROMOTED:
-                self._say(f"mend the cause, then: curl -X POST {self._health.removesuffix('/health')}/retrain")
+                self._say(f"mend the cause, then: curl -X POST {shown(self._inference)}/retrain")

@@ -1,6 +1,9 @@
 """The guide against small HTTP servers that answer as MLflow and inference would."""
 
 import contextlib
+import json
+import shlex
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,13 +15,20 @@ import pytest
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
-from src.services.local.guide import Guide
+from src.services.local.guide import Guide, base_url
 from tests.support.running import free_port, wait_until
+
+IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
 
 
 @contextlib.contextmanager
-def answering(status: int, hits: list[str] | None = None) -> Iterator[int]:
-    """A server that answers every GET with this status and notes its path in ``hits``; yields its port."""
+def answering(
+    status: int, hits: list[str] | None = None, *, host: str = "127.0.0.1", document: object = None
+) -> Iterator[int]:
+    """A server that answers every GET with this status and notes its path in ``hits``; yields its port.
+
+    ``document`` is its OpenAPI document.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -26,11 +36,16 @@ def answering(status: int, hits: list[str] | None = None) -> Iterator[int]:
                 hits.append(self.path)
             self.send_response(status)
             self.end_headers()
+            if self.path == "/openapi.json":
+                self.wfile.write(json.dumps(document).encode())
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    server = Server((host, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -47,11 +62,11 @@ def spool(tmp_path: Path) -> RetrainSpool:
 
 
 @contextlib.contextmanager
-def guided(spool: RetrainSpool, *, inference_port: int, mlflow_port: int) -> Iterator[list[str]]:
+def guided(spool: RetrainSpool, *, inference_port: int, mlflow_port: int, **changes: object) -> Iterator[list[str]]:
     """A guide at work in a thread; yields the lines it has said."""
     said: list[str] = []
     stop = threading.Event()
-    settings = LocalSettings(_env_file=None, inference_port=inference_port, mlflow_port=mlflow_port)
+    settings = LocalSettings(_env_file=None, inference_port=inference_port, mlflow_port=mlflow_port, **changes)
     guide = threading.Thread(target=Guide(settings, spool, said.append).run, args=(stop,))
     guide.start()
     try:
@@ -61,11 +76,76 @@ def guided(spool: RetrainSpool, *, inference_port: int, mlflow_port: int) -> Ite
         guide.join()
 
 
+def banner(said: list[str]) -> list[str]:
+    """What to try, once it is there."""
+    wait_until("the banner", lambda: "" in said[2:])
+    return [line.strip() for line in said[said.index("try:") + 1 : -1]]
+
+
 def test_guide_prints_what_to_try_once_a_model_is_served(spool: RetrainSpool) -> None:
-    with answering(200) as inference, guided(spool, inference_port=inference, mlflow_port=free_port()) as said:
-        wait_until("the banner", lambda: any(line.startswith("ready:") for line in said))
-    assert sum(line.startswith("  curl ") for line in said) == 3
+    example = {"it's": 1.5, "b": -2.0}
+    document = {"components": {"schemas": {"PredictRequest": {"example": example}}}}
+    with (
+        answering(200, document=document) as inference,
+        guided(spool, inference_port=inference, mlflow_port=5000) as said,
+    ):
+        predict, *others = banner(said)
+    words = shlex.split(predict)
+    assert json.loads(words[words.index("-d") + 1]) == example
+    assert words[-1] == f"http://localhost:{inference}/predict"
+    assert others == [f"curl http://localhost:{inference}/health", f"curl -X POST http://localhost:{inference}/retrain"]
     assert spool.recent(10) == []
+
+
+@pytest.mark.parametrize(
+    "document", [None, [], {}, {"components": {"schemas": {"PredictRequest": {"type": "object"}}}}]
+)
+def test_guide_prints_no_example_where_the_model_has_none(spool: RetrainSpool, document: object) -> None:
+    with (
+        answering(200, document=document) as inference,
+        guided(spool, inference_port=inference, mlflow_port=5000) as said,
+    ):
+        commands = banner(said)
+    assert [command.rpartition("/")[2] for command in commands] == ["health", "retrain"]
+
+
+def test_guide_names_the_port_that_a_training_by_hand_would_miss(spool: RetrainSpool) -> None:
+    with answering(200) as inference, guided(spool, inference_port=inference, mlflow_port=5123) as said:
+        commands = banner(said)
+    assert commands[-1] == "MLFLOW_TRACKING_URI=http://127.0.0.1:5123 .venv/bin/python run_pipeline.py"
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("127.0.0.2", "http://127.0.0.2:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104 - what is tested
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("box.lan", "http://box.lan:8000"),
+    ],
+)
+def test_base_url_reaches_what_listens_on_a_host(host: str, reached: str) -> None:
+    assert base_url(host, 8000) == reached
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0", *IPV6_HOSTS])  # noqa: S104 - what is tested
+def test_guide_finds_inference_on_its_host(spool: RetrainSpool, host: str) -> None:
+    with (
+        answering(200, host=host) as inference,
+        guided(spool, inference_port=inference, mlflow_port=5000, inference_host=host) as said,
+    ):
+        banner(said)
+
+
+def test_guide_asks_no_proxy(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with answering(200) as inference, guided(spool, inference_port=inference, mlflow_port=5000) as said:
+        banner(said)
 
 
 @pytest.mark.parametrize("no_champion", [404, 400])
