@@ -1,5 +1,6 @@
 """What must hold before the loop starts: its ports are free and its state can be written."""
 
+import errno
 import socket
 
 from src.core.errors import ConfigError
@@ -7,38 +8,62 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
 
+LAST_PORT = 65535
+
 
 def check_ports(settings: LocalSettings) -> None:
-    """Refuse to start beside something that listens on one of our ports.
+    """Refuse to start beside something that listens on one of our ports, or where nothing can listen.
 
     Raises:
-        ConfigError: naming every taken port and the variable that chooses another.
+        ConfigError: naming every port that cannot be had, why, and the variable that chooses another.
     """
-    ports = {
-        "MLFLOW_PORT": ("127.0.0.1", settings.mlflow_port),
-        "INFERENCE_PORT": (settings.inference_host, settings.inference_port),
-        "MONITOR_PORT": (settings.monitor_host, settings.monitor_port),
+    addresses = {
+        "MLFLOW": ("127.0.0.1", settings.mlflow_port),
+        "INFERENCE": (settings.inference_host, settings.inference_port),
+        "MONITOR": (settings.monitor_host, settings.monitor_port),
     }
-    taken_names = [name for name, address in ports.items() if not _is_free(address)]
-    if taken_names:
-        taken = ", ".join(f"{ports[name][1]} ({name})" for name in taken_names)
-        raise ConfigError(
-            f"port {taken} is taken; stop what listens there or choose another, "
-            f"such as {taken_names[0]}={ports[taken_names[0]][1] + 1} make local"
-        )
-    if len({address[1] for address in ports.values()}) < len(ports):
-        raise ConfigError(f"{', '.join(ports)} must differ")
+    troubles = []
+    for name, (host, port) in addresses.items():
+        try:
+            try_to_listen(host, port)
+        except OSError as error:
+            troubles.append(explain(error, name, host, port))
+    if troubles:
+        raise ConfigError("; ".join(troubles))
+    if len({port for _, port in addresses.values()}) < len(addresses):
+        raise ConfigError(f"{', '.join(f'{name}_PORT' for name in addresses)} must differ")
 
 
-def _is_free(address: tuple[str, int]) -> bool:
-    with socket.socket() as probe:
+def try_to_listen(host: str, port: int) -> None:
+    """Bind as the services do, and let go again. Raises OSError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
+    with socket.socket(family) as probe:
         # As servers do: a connection that lingers after a stop does not count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError:
-            return False
-    return True
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind(address)
+
+
+def explain(error: OSError, name: str, host: str, port: int) -> str:
+    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do."""
+    if isinstance(error, socket.gaierror):
+        return f"{name}_HOST {host!r} cannot be resolved ({error.strerror}); set it to an address of this machine"
+    match error.errno:
+        case errno.EADDRINUSE:
+            other = port + 1 if port < LAST_PORT else port - 1
+            return (
+                f"port {port} ({name}_PORT) is taken; stop what listens there or choose another, "
+                f"such as {name}_PORT={other} make local"
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"{name}_HOST {host!r} is not an address of this machine; set it to one, such as 127.0.0.1"
+        case errno.EACCES:
+            return f"port {port} ({name}_PORT) is kept for root on this machine; choose one from 1024"
+    return f"cannot listen on {host!r} port {port} ({error.strerror}); set {name}_HOST and {name}_PORT"
 
 
 def make_state_folders(settings: LocalSettings) -> RetrainSpool:

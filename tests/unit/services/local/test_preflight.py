@@ -1,3 +1,4 @@
+import errno
 import re
 import socket
 from pathlib import Path
@@ -6,8 +7,10 @@ import pytest
 
 from src.core.errors import ConfigError
 from src.core.settings import LocalSettings
-from src.services.local.preflight import check_ports, make_state_folders
+from src.services.local.preflight import check_ports, explain, make_state_folders
 from tests.support.running import free_port
+
+IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
 
 
 def settings(**changes: object) -> LocalSettings:
@@ -25,6 +28,52 @@ def test_check_ports_names_the_taken_port_and_its_variable() -> None:
         wanted = f"port {port} (INFERENCE_PORT) is taken; stop what listens there or choose another, such as"
         with pytest.raises(ConfigError, match=re.escape(f"{wanted} INFERENCE_PORT={port + 1} make local")):
             check_ports(settings(inference_port=port))
+
+
+def test_check_ports_names_every_taken_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        taken = settings(mlflow_port=one.getsockname()[1], monitor_port=other.getsockname()[1])
+        with pytest.raises(ConfigError, match=r"\(MLFLOW_PORT\) is taken.*; port .*\(MONITOR_PORT\) is taken"):
+            check_ports(taken)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0", "localhost", *IPV6_HOSTS])  # noqa: S104 - what is tested
+def test_check_ports_passes_every_address_of_this_machine(host: str) -> None:
+    check_ports(settings(inference_host=host, monitor_host=host))
+
+
+@pytest.mark.skipif(not IPV6_HOSTS, reason="this machine has no IPv6")
+def test_check_ports_tells_a_taken_port_on_ipv6() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        check_ports(settings(inference_port=port))
+        with pytest.raises(ConfigError, match=rf"port {port} \(INFERENCE_PORT\) is taken"):
+            check_ports(settings(inference_host="::1", inference_port=port))
+
+
+@pytest.mark.parametrize(
+    ("host", "trouble"),
+    [
+        ("192.0.2.1", "MONITOR_HOST '192.0.2.1' is not an address of this machine"),
+        ("nowhere.invalid", "MONITOR_HOST 'nowhere.invalid' cannot be resolved"),
+        ("a..b", "MONITOR_HOST 'a..b' cannot be resolved"),
+    ],
+)
+def test_check_ports_says_what_is_wrong_with_a_host(host: str, trouble: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(trouble)) as caught:
+        check_ports(settings(monitor_host=host))
+    assert "taken" not in str(caught.value)
+
+
+def test_explain_tells_a_privileged_port_and_what_else_there_is() -> None:
+    denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80)
+    assert denied == "port 80 (INFERENCE_PORT) is kept for root on this machine; choose one from 1024"
+    other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000)
+    assert other == "cannot listen on '::1' port 8000 (No such family); set INFERENCE_HOST and INFERENCE_PORT"
+
+
+def test_explain_proposes_a_port_that_exists() -> None:
+    assert "INFERENCE_PORT=65534 make" in explain(OSError(errno.EADDRINUSE, ""), "INFERENCE", "127.0.0.1", 65535)
 
 
 def test_check_ports_refuses_one_port_for_two() -> None:
