@@ -1,12 +1,15 @@
 """The loop's processes on one machine: their names, commands and environments."""
 
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from src.core.settings import LocalSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+NO_PROXY = ("NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -66,4 +69,17 @@ def _shared(settings: LocalSettings) -> dict[str, str]:
     return {
         "DATA_DIR": str(settings.data_dir.resolve()),
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{settings.mlflow_port}",
+        **without_proxy(os.environ),
     }
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that keep what runs on this machine from being asked for through a proxy of ``environment``.
+
+    Both spellings get what stands in either, as programs differ in which they read.
+    """
+    kept = ",".join(environment.get(name, "") for name in NO_PROXY)
+    hosts = [host.strip() for host in kept.split(",") if host.strip()]
+    # An asterisk excepts every host, and for some programs only where it stands alone.
+    wanted = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    return dict.fromkeys(NO_PROXY, wanted)
