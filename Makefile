@@ -10,6 +10,14 @@ READY := .venv/.ready
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A Python that is asked for and is not the one of .venv makes it anew.
+WHICH := import sys; print(sys.version_info[:2], sys.base_prefix)
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) -c '$(WHICH)' 2>&1),$(shell $(BIN)/python -c '$(WHICH)' 2>&1))
+.PHONY: $(READY)
+endif
+endif
+
 $(READY): pyproject.toml uv.lock src/services/local/bootstrap.py
 	@$(PYTHON) src/services/local/bootstrap.py
 	@touch $@
@@ -48,5 +56,5 @@ format: $(READY) ## mend lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean-state: ## delete everything the loop has written under data-file/ (stop the loop first)
-	find data-file -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+clean-state: $(READY) ## delete everything the loop has written under DATA_DIR (stop the loop first)
+	@$(BIN)/python -m src.services.local.clean_state

@@ -1,0 +1,63 @@
+"""Entry point of `make clean-state`: deletes everything the loop has written under DATA_DIR."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from src.core.errors import ConfigError, LoopError
+from src.core.folders import explaining_unwritable
+from src.core.settings import CommonSettings, load_settings
+from src.services.local.processes import REPOSITORY
+
+KEPT = "README.md"
+MARK = "retrain"
+
+
+def main() -> int:
+    """Empty the data folder; return the exit code."""
+    try:
+        folder = load_settings(CommonSettings).data_dir
+        with explaining_unwritable():
+            check_disposable(folder, home=Path.home(), repository=REPOSITORY)
+            empty(folder)
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+    print(f"{folder} holds no state any more")  # noqa: T201 - the command's own output
+    return 0
+
+
+def check_disposable(folder: Path, *, home: Path, repository: Path) -> None:
+    """Refuse to empty a folder that holds more than the loop's state.
+
+    Raises:
+        ConfigError: it is the root, home or the repository, lies above one of them, or nothing says that it is ours.
+    """
+    there = folder.resolve()
+    for kept in (home.resolve(), repository.resolve()):
+        if there == kept or there in kept.parents:
+            raise ConfigError(f"DATA_DIR {folder} holds {kept}: nothing was deleted; set DATA_DIR to the data folder")
+    ours = there == (repository / "data-file").resolve() or (there / MARK).is_dir()
+    if not ours and there.exists() and any(path.name != KEPT for path in there.iterdir()):
+        raise ConfigError(
+            f"DATA_DIR {folder} has no {MARK} folder, so it is not the loop's: nothing was deleted; "
+            "set DATA_DIR to the data folder"
+        )
+
+
+def empty(folder: Path) -> None:
+    """Delete what lies in the folder, links but not what they lead to, and keep its README. Raises OSError."""
+    if not folder.exists():
+        return
+    # What tells the folder as ours goes last: after a failure, it can be emptied once more.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
+        if path.name == KEPT:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

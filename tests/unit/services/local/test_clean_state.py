@@ -1,0 +1,83 @@
+"""`make clean-state` in folders of its own; what it must refuse is never where something would be lost."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import ConfigError
+from src.services.local.clean_state import check_disposable
+from src.services.local.processes import REPOSITORY
+
+
+def make_clean_state(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
+    """The target alone, with the environment that is there, and ``folder`` as home."""
+    environment = {**os.environ, "HOME": str(folder), "ENV_FILE": os.devnull, **changes}
+    environment.pop("MAKEFLAGS", None)
+    return subprocess.run(
+        ["make", "--old-file=.venv/.ready", "clean-state"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A data folder as the loop leaves it, and a folder that a link in it leads to."""
+    data = tmp_path / "data"
+    (data / "retrain" / "new").mkdir(parents=True)
+    (data / "retrain" / "new" / "request.json").touch()
+    (data / "iris_preprocessed.csv").touch()
+    (data / ".hidden").touch()
+    (data / "README.md").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").touch()
+    (data / "link").symlink_to(tmp_path / "elsewhere")
+    return data
+
+
+def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp_path: Path) -> None:
+    answer = make_clean_state(tmp_path, DATA_DIR=str(state))
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == f"{state} holds no state any more\n"
+    assert [path.name for path in state.iterdir()] == ["README.md"]
+    assert (tmp_path / "elsewhere" / "file").exists()
+    assert make_clean_state(tmp_path, DATA_DIR=str(state)).returncode == 0, "once more is no error"
+
+
+def test_clean_state_empties_the_data_folder_of_the_env_file(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "env").write_text(f"DATA_DIR={state}\n")
+    answer = make_clean_state(tmp_path, DATA_DIR="", ENV_FILE=str(tmp_path / "env"))
+    assert answer.returncode == 0, answer.stderr
+    assert [path.name for path in state.iterdir()] == ["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [(".", "nothing was deleted"), ("elsewhere", "has no retrain folder"), ("data/.hidden", "Not a directory")],
+)
+def test_clean_state_refuses_what_is_not_a_data_folder(state: Path, tmp_path: Path, folder: str, reason: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    answer = make_clean_state(tmp_path, DATA_DIR=str(tmp_path / folder))
+    assert answer.returncode != 0
+    assert reason in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    assert state in before
+
+
+@pytest.mark.parametrize("folder", ["/", "/home", "/home/me", "/home/me/code", "/home/me/code/repo", "/home/me/x/.."])
+def test_check_disposable_refuses_root_home_repository_and_what_holds_them(folder: str) -> None:
+    with pytest.raises(ConfigError, match="nothing was deleted; set DATA_DIR"):
+        check_disposable(Path(folder), home=Path("/home/me"), repository=Path("/home/me/code/repo"))
+
+
+def test_check_disposable_passes_the_default_folder_and_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "data-file").mkdir()
+    (tmp_path / "data-file" / "README.md").touch()
+    for name in ("data-file", "missing"):
+        check_disposable(tmp_path / name, home=tmp_path, repository=tmp_path)

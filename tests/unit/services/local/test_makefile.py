@@ -1,0 +1,46 @@
+"""The Makefile's rule for a Python that is asked for, as a dry run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.services.local.processes import REPOSITORY
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A Python that is another one than that of `.venv`."""
+    path = tmp_path / "python"
+    path.write_text("#!/bin/sh\necho another\n")
+    path.chmod(0o755)
+    return path
+
+
+def steps(*arguments: str, **changes: str) -> str:
+    """What `make local` would run, were `.venv` as new as the lock file."""
+    environment = {**os.environ, **changes}
+    environment.pop("MAKEFLAGS", None)
+    command = ["make", "--dry-run", *(f"--old-file={name}" for name in ("pyproject.toml", "uv.lock")), *arguments]
+    script = "src/services/local/bootstrap.py"
+    answer = subprocess.run(
+        [*command, f"--old-file={script}", "local"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout
+
+
+def test_make_sets_up_anew_for_another_python(other: Path) -> None:
+    assert f"{other} src/services/local/bootstrap.py" in steps(f"PYTHON={other}")
+    assert f"{other} src/services/local/bootstrap.py" in steps(PYTHON=str(other))
+
+
+def test_make_keeps_what_the_same_python_has_set_up() -> None:
+    assert "bootstrap" not in steps(f"PYTHON={sys.executable}")
+    assert "bootstrap" not in steps()
