@@ -27,8 +27,8 @@ setup: $(READY) ## make .venv from the lock file
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
 
-up: .env ## run the whole loop as containers: http://localhost:8000/docs when it returns
-	docker compose up -d --wait
+up: .env ## build what has changed and run the whole loop as containers; returns when it serves
+	docker compose up -d --build --wait
 
 .env:
 	@$(PYTHON) setup_zenml_api_key.py

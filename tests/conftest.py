@@ -13,7 +13,10 @@ from tests.support.running import free_port, running, wait_until
 # Read by libraries when they are imported, so set before any test imports them; and no developer's .env gets in here.
 os.environ.update(
     ENV_FILE=os.devnull,
-    GIT_PYTHON_REFRESH="quiet", MLFLOW_DISABLE_TELEMETRY="true", MPLBACKEND="Agg", ZENML_ANALYTICS_OPT_IN="false"
+    GIT_PYTHON_REFRESH="quiet",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    MPLBACKEND="Agg",
+    ZENML_ANALYTICS_OPT_IN="false",
 )
 
 
