@@ -48,6 +48,10 @@ class SpoolFullError(LoopError):
     """The shared volume has no space for one more signal; nothing was accepted."""
 
 
+class SpoolUnavailableError(LoopError):
+    """The spool's folder is gone or its disk fails: nothing can be said of any request."""
+
+
 class SpoolBusyError(LoopError):
     """So many signals wait already that one more would change nothing."""
 

@@ -30,6 +30,16 @@ DRIFT_FILE = "drift_reference.json"
 METADATA_CLASSES = "classes"
 
 
+def says_missing(error_code: object, message: object) -> bool:
+    """Whether an MLflow error means that a registered model, or an alias of it, does not exist.
+
+    The server has a way of its own for each: 404 RESOURCE_DOES_NOT_EXIST, and 400 INVALID_PARAMETER_VALUE.
+    """
+    text = str(message)
+    no_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in text and text.endswith("not found.")
+    return error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias
+
+
 class GoldenRows(BaseModel):
     """Rows with the answers the model gave at training time; a loaded copy must give them again.
 

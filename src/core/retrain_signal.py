@@ -9,11 +9,8 @@ Only the holder of the trainer lock may change ``cur/``.
 """
 
 import contextlib
-import errno
 import fcntl
-import logging
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -21,19 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
-
-from src.core.errors import SpoolBusyError, SpoolFullError, TrainerBusyError
+from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, born_at, new_id
+from src.core.spool_files import POISON_ERRNOS, SpoolFiles, is_there
 
-MAX_RECORD_BYTES = 4096
 STALE_TMP_SECONDS = 3600
-# What opening a symlink, a foreigner's file, a socket or a device fails with.
-POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 _LIVE_FOLDERS = ("new", "cur", "done")
-
-logger = logging.getLogger(__name__)
 
 
 class RetrainSpool:
@@ -46,8 +37,8 @@ class RetrainSpool:
 
     def __init__(self, root: Path, *, max_pending: int = 1000) -> None:
         self.root = root
+        self._files = SpoolFiles(root)
         self._max_pending = max_pending
-        self._told: set[tuple[Path, str]] = set()
 
     def create(self) -> Self:
         """Make the folders that are missing and return self. Raises OSError where the volume is not writable."""
@@ -63,37 +54,52 @@ class RetrainSpool:
         Raises:
             SpoolBusyError: ``max_pending`` requests wait already.
             SpoolFullError: the volume is full; nothing was accepted.
+            SpoolUnavailableError: the folder cannot be used; nothing was accepted.
         """
-        waiting = len(self._names("new"))
-        if waiting >= self._max_pending:
-            raise SpoolBusyError(f"{waiting} retrain requests wait already; one training run will serve them all")
-        record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC))
-        self._write("new", record)
-        return record
+        with _explaining():
+            waiting = len(self._files.names("new"))
+            if waiting >= self._max_pending:
+                raise SpoolBusyError(f"{waiting} retrain requests wait already; one training run will serve them all")
+            record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC))
+            self._files.write("new", record)
+            return record
 
     # -- reading (anyone) ------------------------------------------------------------------------------
 
     def get(self, request_id: str) -> RetrainRecord | None:
-        """The request with this id, or None. Any string is a safe argument."""
+        """The request with this id, or None. Any string is a safe argument.
+
+        Raises:
+            SpoolUnavailableError: the folder cannot be read, which says nothing about the request.
+        """
         if not ID_PATTERN.fullmatch(request_id):
             return None
-        # In the order in which files move, so that one on its way cannot be missed.
-        for folder in _LIVE_FOLDERS:
-            with contextlib.suppress(OSError, ValueError):
-                return self._read(folder, f"{request_id}.json")
-        if (self.root / "bad" / f"{request_id}.json").exists():
-            return RetrainRecord.unreadable(request_id)
+        with _explaining():
+            # In the order in which files move, so that one on its way cannot be missed.
+            for folder in _LIVE_FOLDERS:
+                try:
+                    return self._files.read(folder, f"{request_id}.json")
+                except (FileNotFoundError, ValueError):
+                    continue
+                except OSError as error:
+                    if error.errno not in POISON_ERRNOS:
+                        raise
+            if is_there(self.root / "bad" / f"{request_id}.json"):
+                return RetrainRecord.unreadable(request_id)
+            (self.root / "new").stat()  # a folder that is gone holds no answer
         return None
 
     def recent(self, limit: int) -> list[RetrainRecord]:
-        """The newest requests in any state, newest first, at most ``limit``."""
-        ids = {name.removesuffix(".json") for folder in (*_LIVE_FOLDERS, "bad") for name in self._names(folder)}
+        """The newest requests in any state, newest first, at most ``limit``. Raises SpoolUnavailableError."""
+        folders = (*_LIVE_FOLDERS, "bad")
+        with _explaining():
+            ids = {name.removesuffix(".json") for folder in folders for name in self._files.names(folder)}
         newest = sorted((i for i in ids if ID_PATTERN.fullmatch(i)), reverse=True)[:limit]
         return [record for record in map(self.get, newest) if record is not None]
 
     def has_waiting(self) -> bool:
         """Whether anything lies in ``new/``, readable or not."""
-        return bool(self._names("new"))
+        return bool(self._files.names("new"))
 
     # -- the trainer lock ------------------------------------------------------------------------------
 
@@ -127,12 +133,14 @@ class RetrainSpool:
 
     def claim(self) -> list[RetrainRecord]:
         """Move all that waits to ``cur/`` and return what is now claimed, oldest first, poison set aside."""
-        for name in self._names("new"):
-            if _is_there(self.root / "cur" / name) or _is_there(self.root / "done" / name):
-                self._set_aside("new", name, "its id was claimed before")  # only a forged one: ids are never reused
+        for name in self._files.names("new"):
+            if is_there(self.root / "cur" / name) or is_there(self.root / "done" / name):
+                self._files.set_aside(
+                    "new", name, "its id was claimed before"
+                )  # only a forged one: ids are never reused
             else:
-                self._move("new", name, self.root / "cur" / name)
-        self._sync("new", "cur")
+                self._files.move("new", name, self.root / "cur" / name)
+        self._files.sync("new", "cur")
         return self.claimed()
 
     def claimed(self) -> list[RetrainRecord]:
@@ -142,41 +150,41 @@ class RetrainSpool:
         read moves to ``bad/``.
         """
         records = []
-        for name in self._names("cur"):
+        for name in self._files.names("cur"):
             try:
-                record = self._read("cur", name)
+                record = self._files.read("cur", name)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 if error.errno in POISON_ERRNOS:
-                    self._set_aside("cur", name, str(error))
+                    self._files.set_aside("cur", name, str(error))
                 else:  # the disk's or the process's trouble and not the signal's: it stays for the next look
-                    self._tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
+                    self._files.tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
                 continue
             except ValueError as error:
-                self._set_aside("cur", name, str(error))
+                self._files.set_aside("cur", name, str(error))
                 continue
             if record.result is not None:
-                self._move_to_done(record)
+                self._files.move_to_done(record)
             else:
                 records.append(record)
         return records
 
     def update(self, record: RetrainRecord) -> None:
         """Replace a claimed record's file in one step."""
-        self._write("cur", record)
+        self._files.write("cur", record)
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
         """Write a claimed record's outcome, then move it to ``done/``."""
         ended = record.model_copy(update={"result": result})
-        self._write("cur", ended)
-        self._move_to_done(ended)
+        self._files.write("cur", ended)
+        self._files.move_to_done(ended)
         return ended
 
     def sweep(self, now: datetime) -> int:
         """Delete half-written files of submitters that died over an hour ago; return how many."""
         swept = 0
-        for name in self._names("tmp"):
+        for name in self._files.names("tmp"):
             if not ID_PATTERN.fullmatch(name.removesuffix(".json")):
                 continue
             if now.timestamp() - born_at(name.removesuffix(".json")) > STALE_TMP_SECONDS:
@@ -187,111 +195,19 @@ class RetrainSpool:
 
     def poisoned(self) -> int:
         """How many unreadable signals lie in ``bad/``."""
-        return sum(not name.endswith(".reason") for name in self._names("bad"))
+        return sum(not name.endswith(".reason") for name in self._files.names("bad"))
 
     def depths(self) -> dict[str, int]:
         """How many signals lie in ``new``, ``cur`` and ``bad``, readable or not."""
-        return {"new": len(self._names("new")), "cur": len(self._names("cur")), "bad": self.poisoned()}
-
-    # -- files -----------------------------------------------------------------------------------------
-
-    def _names(self, folder: str) -> list[str]:
-        return sorted(path.name for path in (self.root / folder).iterdir())
-
-    def _read(self, folder: str, name: str) -> RetrainRecord:
-        """Read one record. Raises OSError (a symlink among them) or ValueError (too large, wrong, misnamed)."""
-        descriptor = os.open(self.root / folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("not a regular file")
-            raw = os.read(descriptor, MAX_RECORD_BYTES + 1)
-        finally:
-            os.close(descriptor)
-        if len(raw) > MAX_RECORD_BYTES:
-            raise ValueError(f"larger than {MAX_RECORD_BYTES} bytes")
-        try:
-            record = RetrainRecord.model_validate_json(raw)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"not a retrain record: {where} {first['msg']}".replace("  ", " ")) from None
-        if name != f"{record.id}.json":
-            raise ValueError("its name is not its id")
-        return record
-
-    def _write(self, folder: str, record: RetrainRecord) -> None:
-        """Put a record into a folder in one step, durably.
-
-        Raises:
-            SpoolFullError: the volume is full; the folder is unchanged.
-        """
-        name = f"{record.id}.json"
-        temporary = self.root / "tmp" / name
-        if folder == "cur":
-            temporary.unlink(missing_ok=True)  # a dead lock holder's; only the holder writes to cur/
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o660), "wb") as file:
-                file.write(record.model_dump_json(exclude_none=True).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self.root / folder / name)
-            self._sync(folder)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if folder == "new":
-                (self.root / folder / name).unlink(missing_ok=True)  # renamed, but not known to be durable: refused
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise SpoolFullError("the shared volume is full; free some space and try again") from error
-            raise
-
-    def _move_to_done(self, record: RetrainRecord) -> None:
-        name = f"{record.id}.json"
-        (self.root / "cur" / name).rename(self.root / "done" / name)
-        self._sync("cur", "done")
-
-    def _set_aside(self, folder: str, name: str, reason: str) -> None:
-        """Move poison to ``bad/`` under its own name, or a free one, with the reason beside it."""
-        target = self.root / "bad" / name
-        if _is_there(target):
-            target = target.with_name(f"{new_id()}.json")
-        if not self._move(folder, name, target):
-            return
-        logger.error("set aside an unreadable retrain signal as %a: %s", str(target), reason)
-        with contextlib.suppress(OSError):  # a full disk must not stop the others; the log has the reason too
-            target.with_name(f"{target.name}.reason").write_text(reason + "\n", encoding="utf-8")
-
-    def _move(self, folder: str, name: str, target: Path) -> bool:
-        """Rename; False where the entry is gone or cannot be moved, which must not keep the others waiting."""
-        source = self.root / folder / name
-        try:
-            source.rename(target)
-        except FileNotFoundError:  # another monitor was faster
-            return False
-        except OSError as error:
-            self._tell_once(source, f"cannot move it ({error.strerror}); if this stays so, delete it by hand")
-            return False
-        return True
-
-    def _tell_once(self, path: Path, trouble: str) -> None:
-        """Log what is tried again at every look."""
-        if (path, trouble) not in self._told:
-            self._told.add((path, trouble))
-            logger.error("retrain signal %a: %s", str(path), trouble)
-
-    def _sync(self, *folders: str) -> None:
-        for folder in folders:
-            descriptor = os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        return {"new": len(self._files.names("new")), "cur": len(self._files.names("cur")), "bad": self.poisoned()}
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a name is taken, by a dangling link too. Raises OSError where that cannot be told."""
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    """Tell trouble with the disk or the process apart from an answer about a request."""
     try:
-        path.lstat()
-    except FileNotFoundError:
-        return False
-    return True
+        yield
+    except OSError as error:
+        raise SpoolUnavailableError(
+            f"the retrain spool cannot be used ({error.strerror}); check that DATA_DIR is there, writable and sound"
+        ) from error

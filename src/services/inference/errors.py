@@ -17,6 +17,7 @@ from src.core.errors import (
     ModelNotLoadedError,
     SpoolBusyError,
     SpoolFullError,
+    SpoolUnavailableError,
 )
 from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.schemas import InvalidRecordError
@@ -50,6 +51,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),
+    SpoolUnavailableError: (503, {"Retry-After": "5"}),
 }
 # What Starlette itself refuses.
 TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this page does not take this method"}

@@ -4,14 +4,16 @@ import errno
 import logging
 import os
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from src.core.errors import SpoolBusyError, SpoolFullError, TrainerBusyError
+from src.core.errors import SpoolBusyError, SpoolFullError, SpoolUnavailableError, TrainerBusyError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State, new_id
-from src.core.retrain_signal import MAX_RECORD_BYTES, STALE_TMP_SECONDS, RetrainSpool
+from src.core.retrain_signal import STALE_TMP_SECONDS, RetrainSpool
+from src.core.spool_files import MAX_RECORD_BYTES
 from tests.support.faults import bad_disk, full_disk
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -87,7 +89,7 @@ def test_submit_on_a_bad_disk_leaves_nothing_and_says_what_failed(spool: Retrain
             spool.submit("api")
         assert not fault.struck, "a step that is not tested"
         return
-    with fault.injected(), pytest.raises(OSError, match="Input/output error"):
+    with fault.injected(), pytest.raises(SpoolUnavailableError, match="Input/output error"):
         spool.submit("api")
     assert (names(spool, "new"), names(spool, "tmp")) == ([], [])
 
@@ -223,6 +225,52 @@ def test_forged_copy_of_a_claimed_request_changes_nothing(spool: RetrainSpool, c
     spool.claim()
     assert spool.get(record.id) == record
     assert (names(spool, "new"), spool.poisoned()) == ([], 1)
+
+
+@pytest.mark.parametrize("ask", [lambda s, i: s.get(i), lambda s, _: s.recent(5)])
+def test_disk_that_cannot_be_read_for_now_is_no_answer(
+    spool: RetrainSpool, ask: Callable[[RetrainSpool, str], object]
+) -> None:
+    request_id = spool.submit("api").id
+    with bad_disk(0).injected(), pytest.raises(SpoolUnavailableError, match="Input/output error"):
+        ask(spool, request_id)
+    assert ask(spool, request_id)
+
+
+def test_folder_that_is_gone_is_no_answer(spool: RetrainSpool) -> None:
+    request_id = spool.submit("api").id
+    spool.root.rename(spool.root.with_name("away"))
+    for ask in (lambda: spool.get(request_id), lambda: spool.recent(5), lambda: spool.submit("api")):
+        with pytest.raises(SpoolUnavailableError, match="No such file or directory"):
+            ask()
+
+
+def test_get_finds_a_request_that_moves_on_between_two_looks(
+    spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = spool.submit("api").id
+    (record,) = spool.claim()
+    real = os.open
+
+    def moving_on(path: object, *arguments: int) -> int:
+        try:
+            return real(path, *arguments)  # type: ignore[arg-type]
+        except FileNotFoundError:  # the first look: the request moves before the second
+            monkeypatch.undo()
+            spool.finish(record, PROMOTED)
+            raise
+
+    monkeypatch.setattr(os, "open", moving_on)
+    found = spool.get(request_id)
+    assert found is not None
+    assert found.state is State.PROMOTED
+
+
+def test_lock_follows_no_link(spool: RetrainSpool, tmp_path: Path) -> None:
+    (spool.root / "trainer.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"), spool.lock():
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_disk_that_cannot_be_read_for_now_makes_no_poison(

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from src.core.errors import SpoolFullError
+from src.core.errors import LoopError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State, new_id
-from src.core.retrain_signal import MAX_RECORD_BYTES, RetrainSpool
+from src.core.retrain_signal import RetrainSpool
+from src.core.spool_files import MAX_RECORD_BYTES
 from tests.support.faults import Fault, Killed, bad_disk, full_disk
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -70,7 +71,7 @@ class SpoolMachine(RuleBasedStateMachine):
         try:
             with fault.injected() if fault else contextlib.nullcontext():
                 operation()
-        except (Killed, OSError, SpoolFullError):
+        except (Killed, OSError, LoopError):
             assert fault is not None, "fails by itself"
             assert fault.struck, "fails by itself"
             self.spool = RetrainSpool(self.root)

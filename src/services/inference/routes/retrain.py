@@ -1,8 +1,8 @@
 """``/retrain``: hand a request to the spool, and tell what became of it."""
 
 import asyncio
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +14,9 @@ from src.services.inference.service_state import Service
 
 # How long an answer waits for a model that was promoted a moment ago.
 CATCH_UP_SECONDS = 2.0
+# An older promotion that is not served has been rolled back, or MLflow is down: no news is to be had by waiting.
+FRESH_SECONDS = 60.0
+UNAVAILABLE: dict[str, Any] = {"description": "The shared volume cannot be used; nothing was accepted or lost"}
 
 router = APIRouter(tags=["retraining"])
 
@@ -67,6 +70,7 @@ class RetrainList(BaseModel):
     responses={
         413: {"description": "The body is too large; none is needed"},
         429: {"description": "Enough requests wait already"},
+        503: UNAVAILABLE,
         507: {"description": "The shared volume is full; nothing was accepted"},
     },
 )
@@ -79,7 +83,12 @@ async def submit(request: Request, response: Response, service: Service) -> Retr
     return RetrainAccepted(id=record.id, state=record.state, submitted_at=record.submitted_at)
 
 
-@router.get("/retrain", summary="The newest retrain requests", response_model_exclude_unset=True)
+@router.get(
+    "/retrain",
+    summary="The newest retrain requests",
+    responses={503: UNAVAILABLE},
+    response_model_exclude_unset=True,
+)
 async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
     """Requests in any state, newest first."""
     records = await asyncio.to_thread(service.spool.recent, limit)
@@ -89,7 +98,7 @@ async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 
 @router.get(
     "/retrain/{request_id}",
     summary="Follow a retrain request",
-    responses={404: {"description": "No request has this id"}},
+    responses={404: {"description": "No request has this id"}, 503: UNAVAILABLE},
     response_model_exclude_unset=True,
 )
 async def follow(request_id: str, service: Service) -> RetrainStatus:
@@ -103,8 +112,10 @@ async def follow(request_id: str, service: Service) -> RetrainStatus:
 
 
 def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
-    """Whether this outcome promoted a version newer than the served one."""
+    """Whether this outcome has just promoted a version newer than the served one."""
     if result is None or result.outcome is not Outcome.PROMOTED or not (result.model_version or "").isdecimal():
+        return False
+    if (datetime.now(UTC) - result.finished_at).total_seconds() > FRESH_SECONDS:
         return False
     return store.current is None or int(result.model_version or 0) > int(store.current.version.version)
 

@@ -85,6 +85,22 @@ async def test_retrain_on_a_full_disk_is_507_and_accepts_nothing(served: Any, mo
     assert not served.service.spool.has_waiting()
 
 
+async def test_retrain_without_its_folder_is_503_and_no_lost_request(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    root = served.service.spool.root
+    root.rename(root.with_name("away"))
+    for answer in (
+        await served.client.post("/retrain"),
+        await served.client.get("/retrain"),
+        await served.client.get(location),
+    ):
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "check that DATA_DIR is there" in answer.json()["detail"]
+    root.with_name("away").rename(root)
+    assert (await served.client.get(location)).json()["state"] == "queued"
+
+
 async def test_retrain_tells_running_and_its_attempts(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     spool = served.service.spool
