@@ -12,6 +12,7 @@ from collections.abc import Callable
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from src.core.errors import ConnectionFailedError
+from src.core.model_registry import says_missing
 
 TIMEOUT_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
@@ -56,11 +57,13 @@ def has_alias(url: str, model_name: str, alias: str) -> bool:
     """
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
     query = urlencode({"name": model_name, "alias": alias})
-    status, _ = _ask(url, ALIAS_PATH + query, None, name, variable)
-    # 404 where the model is missing, 400 where the alias is.
-    if status not in {200, 400, 404}:
-        raise ConnectionFailedError(f"{name} answers {status} when asked for the {alias} of {model_name}")
-    return status == 200  # noqa: PLR2004 - HTTP's own number
+    status, body = _ask(url, ALIAS_PATH + query, None, name, variable)
+    answer = _json(body)
+    if status == 200:  # noqa: PLR2004 - HTTP's own number
+        return True
+    if isinstance(answer, dict) and says_missing(answer.get("error_code"), answer.get("message")):
+        return False
+    raise ConnectionFailedError(f"{name} answers {status} when asked for the {alias} of {model_name}")
 
 
 def wait_until_answering(

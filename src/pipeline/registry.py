@@ -17,6 +17,7 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     ONNX_FILE,
     TAG_MANIFEST_SHA256,
+    says_missing,
     verify_manifest,
 )
 from src.core.onnx_classifier import OnnxClassifier
@@ -50,9 +51,7 @@ class ModelRegistry:
         try:
             return self._client.get_model_version_by_alias(self._name, alias)
         except MlflowException as error:
-            # MLflow has two ways of saying so: the model is missing, or the alias.
-            no_alias = error.error_code == "INVALID_PARAMETER_VALUE" and "not found" in str(error)
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias:
+            if says_missing(error.error_code, error):
                 return None
             raise
 

@@ -71,6 +71,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         description=DESCRIPTION,
         version=VERSION,
         lifespan=lifespan,
+        redirect_slashes=False,  # the target would be made of the caller's Host header
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )

@@ -96,7 +96,7 @@ class ModelStore:
         self._metrics = metrics
         self._pace = pace
         self._wake = asyncio.Event()
-        self._look_ended = asyncio.Event()
+        self._next_look_ended = asyncio.Event()
         self._current: Predictor | None = None
         self._failed: _Failure | None = None
         self._failed_looks = 0
@@ -121,8 +121,8 @@ class ModelStore:
         self._wake.set()
 
     async def catch_up(self, *, seconds: float) -> None:
-        """Poke, and wait until that look has ended, at most so long."""
-        ended = self._look_ended
+        """Poke, and wait until a look that began after this call has ended, at most so long."""
+        ended = self._next_look_ended
         self.poke()
         await wait_for_event(ended, seconds)
 
@@ -143,6 +143,7 @@ class ModelStore:
         """Look at the alias again and again, until cancelled."""
         while True:
             self._wake.clear()
+            ended, self._next_look_ended = self._next_look_ended, asyncio.Event()
             try:
                 pause = await self.look()
             except Exception:  # the outermost loop: whatever happened, the next look may go well
@@ -151,7 +152,6 @@ class ModelStore:
                 self.last_error = "unexpected failure while following the champion; the log has the details"
                 self._failed_looks += 1
                 pause = self._pace.after(self._failed_looks)
-            ended, self._look_ended = self._look_ended, asyncio.Event()
             ended.set()
             await self._pace.wait(self._wake, pause)
 
@@ -223,8 +223,8 @@ class ModelStore:
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
         self._current = predictor
-        # Collections then skip all that stays for good; the model before is thawed first, so that it can go.
-        gc.unfreeze()
+        # Collections then skip all that stays for good. Not thawed first, which would make this one look at all of it,
+        # for tens of milliseconds: the model before goes by its reference count, frozen or not.
         gc.collect()
         gc.freeze()
         version = predictor.version

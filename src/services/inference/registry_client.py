@@ -10,7 +10,7 @@ import httpx
 from pydantic import ValidationError
 
 from src.core.errors import ConnectionFailedError, LoopError, RegistryError
-from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256
+from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256, says_missing
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.predictor import SERVED_FILES
 
@@ -193,13 +193,11 @@ def _is_plain_name(name: object) -> bool:
 
 
 def _names_nothing(answer: httpx.Response) -> bool:
-    """Whether MLflow says that the model, or its alias, does not exist (it has two ways of saying so)."""
+    """Whether MLflow says that the model, or its alias, does not exist."""
     if answer.status_code not in {400, 404}:
         return False
     try:
         content = answer.json()
-        code, message = content["error_code"], content.get("message", "")
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         return False
-    no_alias = code == "INVALID_PARAMETER_VALUE" and "alias" in message and message.endswith("not found.")
-    return code == "RESOURCE_DOES_NOT_EXIST" or no_alias
+    return isinstance(content, dict) and says_missing(content.get("error_code"), content.get("message"))

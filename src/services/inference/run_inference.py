@@ -44,10 +44,10 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no host's name"
         raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}); stop what listens there, "
-            "or set INFERENCE_PORT or INFERENCE_HOST"
+            f"cannot listen on {host}:{port} ({why}); stop what listens there, or set INFERENCE_PORT or INFERENCE_HOST"
         ) from error
 
 

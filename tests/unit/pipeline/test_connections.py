@@ -79,14 +79,20 @@ def test_probe_mlflow_says_what_is_wrong(server: FakeServer, status: int, body: 
         probe_mlflow(server.url)
 
 
-@pytest.mark.parametrize(("status", "has"), [(200, True), (404, False), (400, False)])
-def test_has_alias_asks_the_registry(server: FakeServer, status: int, *, has: bool) -> None:
-    server.status = status
+MISSING_MODEL = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Registered Model with name=x not found"}'
+MISSING_ALIAS = '{"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias champion not found."}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "has"), [(200, "{}", True), (404, MISSING_MODEL, False), (400, MISSING_ALIAS, False)]
+)
+def test_has_alias_asks_the_registry(server: FakeServer, status: int, body: str, *, has: bool) -> None:
+    server.status, server.body = status, body
     assert has_alias(server.url, "my model", "champion") is has
     assert server.path == "/api/2.0/mlflow/registered-models/alias?name=my+model&alias=champion"
 
 
-@pytest.mark.parametrize("status", [401, 403, 500])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 def test_has_alias_is_left_open_by_any_other_answer(server: FakeServer, status: int) -> None:
     server.status = status
     with pytest.raises(ConnectionFailedError, match=f"answers {status} when asked for the champion of iris"):
