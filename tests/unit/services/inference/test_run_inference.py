@@ -99,6 +99,18 @@ def test_main_with_a_taken_port_is_one_line_and_exit_code_1(
     assert "INFERENCE_PORT" in told
 
 
+@pytest.mark.parametrize("host", ["nosuch..host", "no.such.host.invalid"])
+def test_main_with_a_host_that_is_none_is_one_line_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("INFERENCE_HOST", host)
+    assert main() == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "INFERENCE_HOST" in told
+
+
 def test_main_with_a_wrong_setting_is_one_line_without_its_value(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
