@@ -114,15 +114,24 @@ class Stack(InferenceClient):
 
     def containers(self) -> dict[str, Container]:
         """The project's containers by service, running or not."""
-        found = self.docker.containers.list(all=True, filters={"label": f"com.docker.compose.project={PROJECT}"})
+        labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
+        found = self.docker.containers.list(all=True, filters={"label": labels})
         return {container.labels["com.docker.compose.service"]: container for container in found}
 
     def container(self, service: str) -> Container:
-        return self.containers()[service]
+        labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}"]
+        (found,) = self.docker.containers.list(
+            all=True, filters={"label": [*labels, "com.docker.compose.oneoff=False"]}
+        )
+        return found
 
     def kill(self, service: str) -> None:
         """SIGKILL from the host, as the kernel's out-of-memory killer sends it: Docker's restart policy applies."""
-        os.kill(self.container(service).attrs["State"]["Pid"], signal.SIGKILL)
+
+        def pid() -> int:  # 0, which would mean this very process, while the container starts again
+            return int(self.container(service).attrs["State"]["Pid"])
+
+        os.kill(wait_until(f"{service} runs", pid), signal.SIGKILL)
 
     def wait_for_log(self, service: str, text: str, *, since: float, seconds: float = 90) -> None:
         """Wait until a service logs this after ``since``, in seconds of the epoch."""
@@ -130,7 +139,7 @@ class Stack(InferenceClient):
         def seen() -> bool:
             try:
                 return text.encode() in self.container(service).logs(since=since)
-            except (NotFound, KeyError):
+            except (NotFound, ValueError):  # not there just now
                 return False
 
         wait_until(f"{service} logs {text!r}", seen, seconds=seconds)
@@ -176,7 +185,8 @@ class Stack(InferenceClient):
         since = time.time()
         for step, service in accidents:
             self.wait_for_log("train-model", step, since=since)
-            since = time.time()
+            if service == "train-model":
+                since = time.time()  # the next step is the next run's; it may have begun already where the run goes on
             self.kill(service)
             if service == "inference":
                 wait_until("inference serves again", self.is_ready, seconds=30)
