@@ -10,6 +10,7 @@ import pytest
 
 from src.core.errors import ConnectionFailedError
 from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown
+from tests.support.http_server import serving
 from tests.support.running import free_port
 
 KEY = "ZENKEY_secret"
@@ -45,12 +46,8 @@ class FakeServer:
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
-    thread = threading.Thread(target=fake.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    thread.join()
-    fake.server.server_close()
+    with serving(fake.server):
+        yield fake
 
 
 def test_probe_mlflow_asks_the_api_and_sends_the_url_s_credentials(server: FakeServer) -> None:

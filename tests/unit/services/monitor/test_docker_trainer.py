@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -11,6 +10,7 @@ import pytest
 
 from src.core.errors import ConnectionFailedError
 from src.services.monitor.trainer import DockerTrainer, StartOutcome
+from tests.support.http_server import serving
 from tests.support.running import free_port
 
 NAME = "loop-train-model"
@@ -63,12 +63,8 @@ class FakeEngine:
 @pytest.fixture
 def engine() -> Iterator[FakeEngine]:
     fake = FakeEngine()
-    thread = threading.Thread(target=fake.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    thread.join()
-    fake.server.server_close()
+    with serving(fake.server):
+        yield fake
 
 
 @contextlib.contextmanager
