@@ -16,8 +16,9 @@ from src.services.inference.errors import install_error_handlers
 from src.services.inference.metrics import RouteInfo, ServingMetrics
 from src.services.inference.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from src.services.inference.model_cache import ModelCache
-from src.services.inference.model_store import ModelStore, Pace
+from src.services.inference.model_store import ModelStore
 from src.services.inference.openapi import document
+from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
 from src.services.inference.routes import health, metrics, page, predict, retrain
 from src.services.inference.service_state import LifespanState, ServiceState

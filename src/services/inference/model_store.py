@@ -1,11 +1,8 @@
 """Follow the champion alias: fetch, verify, swap, remember; keep serving whatever goes wrong."""
 
 import asyncio
-import contextlib
 import gc
 import logging
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +12,12 @@ from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
 from src.services.inference.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
 from src.services.inference.model_cache import ModelCache
 from src.services.inference.model_version import ModelVersion
+from src.services.inference.pace import Pace, wait_for_event
 from src.services.inference.predictor import Predictor, load_predictor
 
 NO_CHAMPION = "no version is champion yet; request a training run with POST /retrain"
 
 logger = logging.getLogger(__name__)
-
-Wait = Callable[[asyncio.Event, float], Awaitable[None]]
 
 
 class Registry(Protocol):
@@ -32,34 +28,6 @@ class Registry(Protocol):
 
     async def download(self, version: ModelVersion, directory: Path) -> None:
         """Put the version's files into an existing, empty directory."""
-
-
-async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait until the event is set, at most so long."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often the store looks, in seconds, and how it waits.
-
-    Attributes:
-        poll: between two looks when all is well.
-        retry_max: the longest pause that repeated failures lead to.
-        wait: pauses; ends early when the event is set.
-        clock: monotonic seconds.
-    """
-
-    poll: float
-    retry_max: float
-    wait: Wait = wait_for_event
-    clock: Callable[[], float] = time.monotonic
-
-    def after(self, failures: int) -> float:
-        """The pause after so many failures in a row: it doubles from ``poll`` up to ``retry_max``."""
-        return max(self.poll, min(self.poll * 2.0 ** min(failures, 30), self.retry_max))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from src.core.errors import ModelNotLoadedError
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_cache import ModelCache
-from src.services.inference.model_store import ModelStore, Pace, wait_for_event
+from src.services.inference.model_store import ModelStore
+from src.services.inference.pace import Pace, wait_for_event
 from src.services.inference.registry_client import RegistryClient
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
