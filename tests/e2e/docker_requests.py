@@ -41,12 +41,7 @@ _START = f"/v1.44/containers/{TARGET}/start"
 START = http(f"POST {_START}")
 START_OTHER = http(f"POST /v1.44/containers/{OTHER}/start")
 _CHUNKED = "Transfer-Encoding: chunked"
-_DOCKER_PY = (
-    "User-Agent: docker-sdk-python/7.1.0",
-    "Accept-Encoding: gzip, deflate",
-    "Accept: */*",
-    "Connection: keep-alive",
-)
+_DOCKER_PY = ("User-Agent: docker-sdk-python/7.1.0", "Accept-Encoding: gzip", "Accept: */*", "Connection: keep-alive")
 _RUNNING = "limit=-1&all=0&size=0&trunc_cmd=0&filters=%7B%22name%22%3A+%5B%22" + TARGET + "%22%5D%7D"
 
 # Sent in this order: the first start finds the target stopped.
@@ -132,14 +127,13 @@ _STARTS = f"""
 /containers/{TARGET.replace("-", "%252d")}/start /containers/{TARGET},{OTHER}/start /containers/{OTHER}/start?{TARGET}
 /containers/{TARGET}/../{OTHER}/start /containers/{TARGET}/%2e%2e/{OTHER}/start
 /containers/{TARGET}%2f..%2f{OTHER}/start /containers/{TARGET}/%252e%252e/{OTHER}/start
-/containers/{TARGET}%2f%2e%2e%2f{OTHER}/start
-/containers/{TARGET}\\..\\{OTHER}/start /containers/{TARGET}/start/../../{OTHER}/start
-/containers/{TARGET}/start/%2e%2e/%2e%2e/{OTHER}/start /containers/{TARGET}/start?/../../{OTHER}/start
-/containers/{OTHER}/start#/containers/{TARGET}/start /containers/{OTHER}/../{TARGET}/start
-//containers/{TARGET}/start /./containers/{TARGET}/start /v1.44//containers/{TARGET}/start
-/v1.24/containers/{TARGET}/start /v1.999/containers/{TARGET}/start /v1x44/containers/{TARGET}/start
-/V1.44/containers/{TARGET}/start http://docker/containers/{TARGET}/start https://docker:2375/containers/{TARGET}/start
-unix:/containers/{TARGET}/start
+/containers/{TARGET}%2f%2e%2e%2f{OTHER}/start /containers/{TARGET}\\..\\{OTHER}/start
+/containers/{TARGET}/start/../../{OTHER}/start /containers/{TARGET}/start/%2e%2e/%2e%2e/{OTHER}/start
+/containers/{TARGET}/start?/../../{OTHER}/start /containers/{OTHER}/start#/containers/{TARGET}/start
+/containers/{OTHER}/../{TARGET}/start //containers/{TARGET}/start /./containers/{TARGET}/start
+/v1.44//containers/{TARGET}/start /v1.24/containers/{TARGET}/start /v1.999/containers/{TARGET}/start
+/v1x44/containers/{TARGET}/start /V1.44/containers/{TARGET}/start http://docker/containers/{TARGET}/start
+https://docker:2375/containers/{TARGET}/start unix:/containers/{TARGET}/start
 """
 _PATHS = {"ping": "/_ping", "list": "/containers/json", "start": _START}
 _METHODS = {
@@ -150,12 +144,7 @@ _METHODS = {
 _UPGRADES = {
     "tcp": ("Connection: Upgrade", "Upgrade: tcp"),
     "h2c": ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
-    "websocket": (
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        f"Sec-WebSocket-Key: {'A' * 22}==",
-    ),
+    "websocket": ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: QQ=="),
     "unnamed": ("Connection: keep-alive, uPgRaDe",),
     "unconnected": ("Upgrade: tcp",),
 }
