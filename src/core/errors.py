@@ -40,6 +40,10 @@ class ModelParityError(InvalidModelError):
     permanent = True
 
 
+class OtherSchemaError(InvalidModelError):
+    """A sound model that takes other columns or knows other classes than the rows it is asked about."""
+
+
 class TrainerBusyError(LoopError):
     """Another training holds the trainer lock."""
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score, log_loss
 
-from src.core.errors import InvalidModelError
+from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.model_registry import CHAMPION
 from src.core.onnx_classifier import labels_from
 from src.core.retrain_record import Scores
@@ -47,7 +47,8 @@ def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
         target: the target's name.
 
     Raises:
-        InvalidModelError: the model takes other columns or knows other classes than the holdout has.
+        OtherSchemaError: the model takes other columns or knows other classes than the holdout has.
+        InvalidModelError: it cannot answer the holdout.
     """
     return _scores(*_answers(model, holdout, target))
 
@@ -81,23 +82,24 @@ def compare(
         target: the target's name.
 
     Raises:
-        InvalidModelError: the challenger cannot be scored; a champion that cannot does not stand in its way.
+        InvalidModelError: the challenger cannot be scored; a champion that is broken does not stand in its way.
     """
     evaluation = evaluate(registry.fetch(challenger), holdout, target)
     champion = registry.version_of(CHAMPION)
     if champion is None:
         return evaluation, Comparison(challenger=evaluation.scores)
-    scores, problem = None, None
+    scores, problem, differs = None, None, False
     try:
         scores = score(registry.fetch(str(champion.version)), holdout, target)
     except InvalidModelError as error:
-        problem = str(error)
+        problem, differs = str(error), isinstance(error, OtherSchemaError)
         logger.warning("the champion cannot be scored: %s", problem)
     return evaluation, Comparison(
         challenger=evaluation.scores,
         champion=scores,
         champion_version=str(champion.version),
         champion_problem=problem,
+        champion_differs=differs,
     )
 
 
@@ -142,10 +144,10 @@ def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> tuple[N
     """True class indices (n,) and probabilities (n, classes), in the order of the model's classes."""
     columns, classes = model.schema.columns, model.classifier.classes
     if set(columns) != set(holdout.columns) - {target}:
-        raise InvalidModelError(f"version {model.version} takes other columns: {', '.join(columns)}")
+        raise OtherSchemaError(f"version {model.version} takes other columns: {', '.join(columns)}")
     truth = np.array([classes.index(name) if name in classes else -1 for name in holdout[target]], dtype=np.intp)
     if set(truth.tolist()) != set(range(len(classes))):
-        raise InvalidModelError(f"version {model.version} knows other classes: {', '.join(classes)}")
+        raise OtherSchemaError(f"version {model.version} knows other classes: {', '.join(classes)}")
     return truth, _probabilities(model, holdout)
 
 

@@ -28,13 +28,15 @@ class Candidate(_Frozen):
 class Comparison(_Frozen):
     """Challenger and champion, scored on the same holdout.
 
-    ``champion`` is None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored.
+    ``champion`` is None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored;
+    ``champion_differs`` tells that it is sound and has other columns or classes.
     """
 
     challenger: Scores
     champion: Scores | None = None
     champion_version: str | None = None
     champion_problem: str | None = None
+    champion_differs: bool = False
 
 
 class Verdict(_Frozen):
@@ -59,6 +61,12 @@ def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
     if challenger < gate.floor - ROUNDING:
         return False, f"{metric} {challenger:.4f} is below the floor {gate.floor:.4f}"
     above = f"{metric} {challenger:.4f} reaches the floor {gate.floor:.4f}"
+    if comparison.champion_differs:
+        # Whoever calls the served model would be refused by this one.
+        return False, (
+            f"the champion is a model of something else: {comparison.champion_problem}; "
+            "give this one a MODEL_NAME of its own, or take the champion alias away"
+        )
     if comparison.champion is None:
         if comparison.champion_problem:
             return True, f"{above}; the champion could not be scored: {comparison.champion_problem}"

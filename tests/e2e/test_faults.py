@@ -101,7 +101,8 @@ def test_request_ends_when_the_monitor_is_restarted_during_training(stack: Stack
     with stack.process("monitor"):
         request_id = loop.request_retrain()
         loop.wait_for_trainer()
-    assert loop.retrain(request_id)["state"] == "running"
+    stopped = loop.retrain(request_id)
+    assert (stopped["state"], stopped["attempts"]) == ("queued", 0)  # stopped on purpose, so it has cost no attempt
     assert loop.trainers() == []
     with stack.process("monitor"):
         assert loop.wait_for_end(request_id)["state"] == "promoted"

@@ -1,5 +1,6 @@
 """Entry point of `make clean-state`: deletes everything the loop has written under DATA_DIR."""
 
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from src.core.errors import ConfigError, LoopError
 from src.core.folders import explaining_unwritable
 from src.core.settings import CommonSettings, load_settings
+from src.services.local.one_loop import only_loop_on
 from src.services.local.processes import REPOSITORY
 
 KEPT = "README.md"
@@ -16,10 +18,12 @@ MARK = "retrain"
 def main() -> int:
     """Empty the data folder; return the exit code."""
     try:
-        folder = load_settings(CommonSettings).data_dir
+        settings = load_settings(CommonSettings)
+        folder = settings.data_dir
         with explaining_unwritable():
             check_disposable(folder, home=Path.home(), repository=REPOSITORY)
-            empty(folder)
+            with only_loop_on(settings.local_dir) if settings.local_dir.is_dir() else contextlib.nullcontext():
+                empty(folder)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1

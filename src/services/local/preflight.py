@@ -1,6 +1,7 @@
 """What must hold before the loop starts: its ports are free and its state can be written."""
 
 import errno
+import itertools
 import socket
 
 from src.core.errors import ConfigError
@@ -27,7 +28,7 @@ def check_ports(settings: LocalSettings) -> None:
         try:
             try_to_listen(host, port)
         except OSError as error:
-            troubles.append(explain(error, name, host, port))
+            troubles.append(explain(error, name, host, port, ours={port for _, port in addresses.values()}))
     if troubles:
         raise ConfigError("; ".join(troubles))
     if len({port for _, port in addresses.values()}) < len(addresses):
@@ -48,13 +49,14 @@ def try_to_listen(host: str, port: int) -> None:
         probe.bind(address)
 
 
-def explain(error: OSError, name: str, host: str, port: int) -> str:
-    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do."""
+def explain(error: OSError, name: str, host: str, port: int, *, ours: set[int]) -> str:
+    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do; ``ours`` are spoken for."""
     if isinstance(error, socket.gaierror):
         return f"{name}_HOST {host!r} cannot be resolved ({error.strerror}); set it to an address of this machine"
     match error.errno:
         case errno.EADDRINUSE:
-            other = port + 1 if port < LAST_PORT else port - 1
+            candidates = itertools.chain(range(port + 1, LAST_PORT + 1), range(port - 1, 0, -1))
+            other = next(candidate for candidate in candidates if candidate not in ours)
             return (
                 f"port {port} ({name}_PORT) is taken; stop what listens there or choose another, "
                 f"such as {name}_PORT={other} make local"

@@ -14,6 +14,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings, load_settings
 from src.services.local.guide import Guide
 from src.services.local.manager import LocalManager, StopSignal
+from src.services.local.one_loop import only_loop_on
 from src.services.local.preflight import check_ports, make_state_folders
 from src.services.local.processes import REPOSITORY, LocalProcess, loop_processes, preprocess_process
 
@@ -24,12 +25,13 @@ def main() -> int:
     stop.install()
     try:
         settings = load_settings(LocalSettings)
-        check_ports(settings)
         spool = make_state_folders(settings)
-        if not settings.dataset_file.exists():
-            prepare(preprocess_process(settings), stop)
-        if stop.number is None:
-            run_loop(settings, spool, stop)
+        with only_loop_on(settings.local_dir):
+            check_ports(settings)
+            if not settings.dataset_file.exists():
+                prepare(preprocess_process(settings), stop)
+            if stop.number is None:
+                run_loop(settings, spool, stop)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1

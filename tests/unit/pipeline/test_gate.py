@@ -59,6 +59,15 @@ def test_gate_goes_by_the_configured_metric() -> None:
             "f1_macro 0.9000 reaches the floor 0.8500; the champion could not be scored: version 3 lacks model.onnx",
         ),
         (
+            Comparison(
+                challenger=scores(0.9), champion_problem="version 3 takes other columns: a", champion_differs=True
+            ),
+            (
+                "the champion is a model of something else: version 3 takes other columns: a; "
+                "give this one a MODEL_NAME of its own, or take the champion alias away"
+            ),
+        ),
+        (
             Comparison(challenger=scores(0.9), champion=scores(0.95), champion_version="3"),
             "f1_macro 0.9000 is below the champion's 0.9500 (version 3) less 0.0100",
         ),
@@ -80,3 +89,8 @@ def test_verdict_becomes_the_requests_outcome() -> None:
     now = datetime.now(UTC)
     result = verdict.to_result(now)
     assert result.model_dump() == verdict.model_dump() | {"finished_at": now}
+
+
+def test_gate_holds_a_model_of_something_else_however_good() -> None:
+    perfect = Comparison(challenger=scores(1.0), champion_version="3", champion_problem="x", champion_differs=True)
+    assert not decide(GATE, perfect)[0]

@@ -16,7 +16,7 @@ def make_clean_state(folder: Path, **changes: str) -> subprocess.CompletedProces
     environment = {**os.environ, "HOME": str(folder), "ENV_FILE": os.devnull, **changes}
     environment.pop("MAKEFLAGS", None)
     return subprocess.run(
-        ["make", "--old-file=.venv/.ready", "clean-state"],
+        ["make", "--no-print-directory", "--old-file=.venv/.ready", "clean-state"],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

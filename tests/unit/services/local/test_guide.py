@@ -21,6 +21,12 @@ from tests.support.running import free_port, wait_until
 IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
 
 
+@pytest.fixture(autouse=True)
+def no_tracking_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own client, which other tests use, leaves its URI in the environment."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @contextlib.contextmanager
 def answering(
     status: int, hits: list[str] | None = None, *, host: str = "127.0.0.1", document: object = None

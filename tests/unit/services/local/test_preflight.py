@@ -66,14 +66,16 @@ def test_check_ports_says_what_is_wrong_with_a_host(host: str, trouble: str) -> 
 
 
 def test_explain_tells_a_privileged_port_and_what_else_there_is() -> None:
-    denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80)
+    denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80, ours={80})
     assert denied == "port 80 (INFERENCE_PORT) is kept for root on this machine; choose one from 1024"
-    other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000)
+    other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000, ours={8000})
     assert other == "cannot listen on '::1' port 8000 (No such family); set INFERENCE_HOST and INFERENCE_PORT"
 
 
 def test_explain_proposes_a_port_that_exists() -> None:
-    assert "INFERENCE_PORT=65534 make" in explain(OSError(errno.EADDRINUSE, ""), "INFERENCE", "127.0.0.1", 65535)
+    taken = OSError(errno.EADDRINUSE, "")
+    assert "INFERENCE_PORT=65534 make" in explain(taken, "INFERENCE", "127.0.0.1", 65535, ours={65535})
+    assert "INFERENCE_PORT=8002 make" in explain(taken, "INFERENCE", "127.0.0.1", 8000, ours={5000, 8000, 8001})
 
 
 def test_check_ports_refuses_one_port_for_two() -> None:
