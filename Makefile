@@ -28,7 +28,10 @@ local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops
 	@$(BIN)/python -m src.services.local.run_local
 
 up: .env ## build what has changed and run the whole loop as containers; returns when it serves
-	docker compose up -d --build --wait
+	docker compose up -d --build
+	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
+	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }
+	docker compose up -d --wait
 
 .env:
 	@$(PYTHON) setup_zenml_api_key.py

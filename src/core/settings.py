@@ -117,7 +117,9 @@ class MonitorSettings(CommonSettings):
         description="container that trains, started through DOCKER_HOST; unset: a child process",
     )
     docker_host: str = Field("tcp://docker-proxy:2375", description="the Docker proxy that may start that container")
-    monitor_poll_seconds: Seconds = Field(1.0, description="how often the spool is re-read without a file event")
+    monitor_poll_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        1.0, description="how often the spool is re-read without a file event, at most 30"
+    )
     retrain_max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="training attempts per request")
     retrain_backoff_seconds: Seconds = Field(2.0, description="pause before a second attempt; doubles from there")
     retrain_backoff_max_seconds: Seconds = Field(300.0, description="longest pause between attempts")

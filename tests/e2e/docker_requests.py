@@ -26,7 +26,7 @@ class Request(NamedTuple):
     @property
     def label(self) -> str:
         """The name, the same in every run and not too long."""
-        return self.name.replace(TOKEN, "x")[:90]
+        return self.name.lower().replace(TOKEN, "x")[:90]
 
 
 def http(line: str, *headers: str, body: str = "", version: str = "HTTP/1.1") -> bytes:
@@ -148,6 +148,7 @@ _UPGRADES = {
     "unnamed": ("Connection: keep-alive, uPgRaDe",),
     "unconnected": ("Upgrade: tcp",),
 }
+_CHUNKS = b"2\r\n{}\r\n0\r\n\r\n"  # a well-formed body where it is chunked, and bytes of some length where it is not
 _LENGTHS = {
     "body": ("Content-Length: 2",),
     "chunked": (_CHUNKED,),
@@ -237,7 +238,7 @@ DENIED = [
     ),
     *(Request(f"start, upgrade {name}", http(f"POST {_START}", *way)) for name, way in _UPGRADES.items()),
     *(Request(f"ping, upgrade {name}", http("GET /_ping", *way)) for name, way in _UPGRADES.items()),
-    *(Request(f"start, {name}", http(f"POST {_START}", *how) + b"{}") for name, how in _LENGTHS.items()),
+    *(Request(f"start, {name}", http(f"POST {_START}", *how) + _CHUNKS) for name, how in _LENGTHS.items()),
     Request("start with the host's root", http(f"POST {_START}", body='{"Binds": ["/:/host"]}')),
     *(Request(name, raw) for name, raw in _MALFORMED.items()),
     *_SEQUENCES,

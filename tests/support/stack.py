@@ -35,13 +35,15 @@ STEPS = ("loading ZenML", "preprocess …", "train …", "evaluate …", "promot
 
 
 def copy_checkout(target: Path) -> Path:
-    """What git would clone, and what is about to be committed: nothing that one machine has written."""
+    """What git would clone, and what is about to be committed: nothing that one machine has written. A strict umask."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listing, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
         if (REPOSITORY / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, target / name)
+    for path in target.rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o027)
     return target
 
 

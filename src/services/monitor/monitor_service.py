@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from src.core.errors import LoopError, TrainerBusyError
+from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_signal import RetrainSpool
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
@@ -112,8 +112,12 @@ class MonitorService:
         return delay
 
     def _act(self, now: datetime) -> tuple[MonitorState, float]:
-        if self._trainer.is_running():
-            return self._stand_by()
+        try:
+            if self._trainer.is_running():
+                return self._stand_by()
+            unreachable = None
+        except ConnectionFailedError as error:
+            unreachable = str(error)
         left = self._policy.start_pause_left(self._failed_starts, self._failed_start_at, now)
         if left > 0:
             return MonitorState.BACKOFF, left
@@ -121,10 +125,14 @@ class MonitorService:
         try:
             with self._spool.lock():
                 delay, ready = self._settle(now)
-                if delay == 0:
+                if unreachable is not None:
+                    self._note(ready, unreachable)
+                elif delay == 0:
                     batch = self._charge(ready, now)
         except TrainerBusyError:
             return self._stand_by()
+        if unreachable is not None:
+            return self._cannot_start(StartOutcome.FAILED, now) if ready else (MonitorState.IDLE, delay)
         if delay > 0:
             return MonitorState.BACKOFF, delay
         return self._start(batch, now) if batch else (MonitorState.IDLE, self._policy.poll_seconds)
@@ -183,6 +191,14 @@ class MonitorService:
         self._uncharged = {}
         return settled
 
+    def _note(self, records: list[RetrainRecord], error: str) -> None:
+        """Tell in each request why it waits."""
+        for record in records:
+            noted = RetrainRecord.model_validate(record.model_dump() | {"last_error": error})  # clips the text
+            if noted.last_error != record.last_error:
+                logger.error("%s; retrain request %s waits", error, record.id)
+                self._spool.update(noted)
+
     def _is_given_up(self, record: RetrainRecord, now: datetime) -> bool:
         """End a request that has used up its attempts."""
         if record.attempts < self._policy.max_attempts:
@@ -209,7 +225,8 @@ class MonitorService:
 
     def _start(self, batch: list[RetrainRecord], now: datetime) -> tuple[MonitorState, float]:
         outcome = self._trainer.start()
-        self._metrics.count_start(outcome)
+        if outcome not in _NOT_STARTED:
+            self._metrics.count_start(outcome)
         if outcome is StartOutcome.ALREADY_RUNNING:
             # Its requests may or may not be among ours: the attempt is taken back once that run has ended.
             return MonitorState.TRAINING, self._policy.poll_seconds
@@ -220,10 +237,14 @@ class MonitorService:
             logger.info("training for %d retrain request(s): %s", len(batch), ", ".join(sorted(self._run)[:5]))
             return MonitorState.TRAINING, self._policy.poll_seconds
         # No training took place, so no attempt did: the requests wait for as long as nothing can be started.
-        self._failed_starts += 1
-        self._failed_start_at = now
         with contextlib.suppress(TrainerBusyError), self._spool.lock():
             self._give_back(self._spool.claimed(), _NOT_STARTED[outcome])
+        return self._cannot_start(outcome, now)
+
+    def _cannot_start(self, outcome: StartOutcome, now: datetime) -> tuple[MonitorState, float]:
+        self._metrics.count_start(outcome)
+        self._failed_starts += 1
+        self._failed_start_at = now
         return MonitorState.BACKOFF, self._policy.start_pause_left(self._failed_starts, now, now)
 
     # -- counting --------------------------------------------------------------------------------------

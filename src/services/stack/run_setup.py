@@ -89,6 +89,7 @@ class Setup:
         variables.check(self._file_values(), self._environment)
         self._say(f"==> found {check_docker(self._docker(), self._environment)}")
         self._make_secrets()
+        self._open_configuration()
         stack = self._start()
         self._give_key(stack)
         self._say("next: docker compose up -d --wait")
@@ -113,6 +114,18 @@ class Setup:
         elsewhere = [name for name in variables.REQUIRED if self._environment.get(name)]
         if elsewhere:
             self._say(f"==> set in the environment, which wins over .env: {', '.join(elsewhere)}")
+
+    def _open_configuration(self) -> None:
+        """Let the containers, each with a user of its own, read what is mounted: a strict umask may have hidden it."""
+        folder = self._folder / "config"
+        for path in [folder, *folder.rglob("*")] if folder.is_dir() else []:
+            mode = path.stat().st_mode
+            wanted = mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444)
+            if wanted != mode:
+                try:
+                    path.chmod(wanted)
+                except OSError as error:
+                    raise StackError(f"cannot make {path} readable for the containers ({error.strerror})") from error
 
     def _refuse_lost_passwords(self, lost: list[str]) -> None:
         docker = self._docker()

@@ -85,6 +85,8 @@ initialise() {
     || mysql_tzinfo_to_sql /usr/share/zoneinfo 2>/dev/null | root_client --database=mysql
   create_users
   run_init_files
+  # As the official image does, after files that it may have sourced: an unset variable is no error here.
+  [ -z "$MYSQL_ONETIME_PASSWORD" ] || fail "MYSQL_ONETIME_PASSWORD is not supported by this stand-in"
   mysqladmin --no-defaults --protocol=socket --socket="$SOCKET" -uroot --password="$MYSQL_ROOT_PASSWORD" shutdown 2>/dev/null \
     || fail "the server without network does not stop"
   note "initialised, ready for start up"

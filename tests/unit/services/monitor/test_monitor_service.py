@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.errors import SpoolFullError
+from src.core.errors import ConnectionFailedError, SpoolFullError
 from src.core.retrain_record import Outcome, RetrainRecord, State, new_id
 from src.core.retrain_signal import RetrainSpool
 from src.services.monitor.trainer import StartOutcome
@@ -214,6 +214,29 @@ def test_start_that_does_not_come_about_costs_no_attempt_however_often(
     bench.service.step()
     assert bench.trainer.batches == [[request_id]]
     assert bench.get(request_id).attempts == 1
+
+
+def test_trainer_that_cannot_be_asked_keeps_requests_waiting_and_tells_them_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable() -> bool:
+        raise ConnectionFailedError("the proxy is down")
+
+    monkeypatch.setattr(bench.trainer, "is_running", unreachable)
+    bench.service.step()
+    assert (bench.state(), bench.value("monitor_trainer_starts_total", outcome="failed")) == ("idle", 0)
+    request_id = bench.submit()[0]
+    bench.service.step()
+    record = bench.get(request_id)
+    assert (record.state, record.attempts, record.last_error) == (State.QUEUED, 0, "the proxy is down")
+    assert bench.state() == "backoff"
+    assert bench.value("monitor_queue", folder="cur") == 1
+    assert bench.value("monitor_trainer_starts_total", outcome="failed") == 1
+    assert bench.trainer.asked == 0
+    monkeypatch.undo()
+    bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step()
+    assert bench.trainer.batches == [[request_id]]
 
 
 def test_start_that_does_not_come_about_is_repeated_after_growing_pauses(bench: Bench) -> None:

@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+import yaml
+
 from src.services.local.processes import REPOSITORY
 from src.services.stack import variables
 from src.services.stack.compose_config import Port
@@ -38,3 +41,9 @@ def test_env_example_states_every_other_variable_of_the_compose_file_with_its_de
     assert documented == defaults
     passed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", TEXT))
     assert passed_on <= elsewhere
+
+
+@pytest.mark.parametrize("service", ["zenml", "mlflow", "preprocess", "train-model", "inference", "monitor"])
+def test_no_proxy_of_the_docker_client_comes_between_the_services(service: str) -> None:
+    environment = yaml.safe_load(TEXT)["services"][service]["environment"]
+    assert (environment["NO_PROXY"], environment["no_proxy"]) == ("*", "*")

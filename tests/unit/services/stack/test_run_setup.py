@@ -89,6 +89,16 @@ def test_setup_again_replaces_the_key_alone(checkout: Checkout) -> None:
     assert "==> its API key training: replaced; the former one stays good for 60 minutes" in checkout.said
 
 
+def test_setup_lets_containers_read_what_a_strict_umask_has_hidden(checkout: Checkout) -> None:
+    script = checkout.folder / "config/mysql/databases.sh"
+    script.parent.mkdir(parents=True)
+    script.touch(mode=0o600)
+    script.parent.chmod(0o700)
+    checkout.set_up()
+    assert (script.stat().st_mode & 0o777, script.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+    assert checkout.env.stat().st_mode & 0o777 == 0o600
+
+
 def test_setup_keeps_profiles_that_the_user_has_emptied(checkout: Checkout) -> None:
     checkout.env.write_text(KNOWN)
     checkout.set_up()
