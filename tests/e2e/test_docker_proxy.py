@@ -3,6 +3,7 @@
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 
@@ -125,9 +126,25 @@ def test_gate_passes_on_that_the_container_is_missing() -> None:
     assert b"No such container" in answer
 
 
+def test_engine_gets_a_request_without_the_clients_headers() -> None:
+    sent = http(f"POST /containers/{TARGET}/start", "X-Registry-Auth: x", "Cookie: x", "Content-Length: 0")
+    with unix_socket() as (engine, file), run_proxy(f"{TARGET}-plain", socket_file=file) as proxy:
+        engine.listen()
+        engine.settimeout(15)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(proxy.send, sent)
+            with engine.accept()[0] as connection:
+                received = connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            assert statuses(answer.result()) == (204,)
+    head = f"POST /containers/{TARGET}/start HTTP/1.1\r\nhost: docker\r\n"
+    assert received == f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+
 def test_compose_healthcheck_needs_an_engine_that_answers(gate: Gate) -> None:
     docker("exec", gate.proxy.id, *healthcheck())
-    with stale_socket() as file, run_proxy(f"{TARGET}-stale", socket_file=file) as proxy:
+    # Nobody listens on it any more, as on the one that a restarted engine leaves in a container that lives on.
+    with unix_socket() as (_, file), run_proxy(f"{TARGET}-stale", socket_file=file) as proxy:
         assert statuses(proxy.send(PING)) == (503,)
         with pytest.raises(AssertionError):
             docker("exec", proxy.id, *healthcheck())
@@ -141,11 +158,11 @@ def healthcheck() -> list[str]:
 
 
 @contextmanager
-def stale_socket() -> Iterator[str]:
-    """A socket's file that nobody listens on any more, as a restarted engine leaves it in a live container."""
+def unix_socket() -> Iterator[tuple[socket.socket, str]]:
+    """A socket that does not listen yet, and its file."""
     with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(f"{folder}/docker.sock")
-        yield f"{folder}/docker.sock"
+        yield unix, f"{folder}/docker.sock"
 
 
 def test_haproxy_accepts_the_configuration_without_warnings() -> None:
