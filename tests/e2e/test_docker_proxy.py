@@ -148,6 +148,8 @@ def test_compose_healthcheck_needs_an_engine_that_answers(gate: Gate) -> None:
         assert statuses(proxy.send(PING)) == (503,)
         with pytest.raises(AssertionError):
             docker("exec", proxy.id, *healthcheck())
+        # Only a new start mounts the file that is there now.
+        docker("wait", proxy.id)
 
 
 def healthcheck() -> list[str]:

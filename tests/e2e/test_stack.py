@@ -125,7 +125,7 @@ def test_own_containers_have_no_more_rights_than_they_need(stack: Stack, service
     assert attributes["Config"]["User"] == "10001:10001"
     assert not host["Privileged"]
     assert host["Init"]
-    assert host["RestartPolicy"]["Name"] == ("no" if service in ONE_SHOTS else "unless-stopped")
+    assert host["RestartPolicy"]["Name"] == ("no" if service in ONE_SHOTS else "always")
     assert attributes["Config"]["Healthcheck"] if service not in ONE_SHOTS else True
 
 
