@@ -1,6 +1,7 @@
 """Fixtures that every test may use: a clean environment, and one real MLflow server for the session."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ os.environ.update(
     MPLBACKEND="Agg",
     ZENML_ANALYTICS_OPT_IN="false",
 )
+
+# A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts to stop it so.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def answers(url: str) -> bool:
