@@ -27,14 +27,13 @@ setup: $(READY) ## make .venv from the lock file
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
 
-up: .env ## build what has changed and run the whole loop as containers; returns when it serves
-	docker compose up -d --build
+up: ## build what has changed and run the whole loop as containers; returns when it serves
+	@grep -qs '^ZENML_STORE_API_KEY=.' .env || $(PYTHON) setup_zenml_api_key.py
+	docker compose up -d --build || { docker compose logs --tail 5 preprocess; exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }
 	docker compose up -d --wait
-
-.env:
-	@$(PYTHON) setup_zenml_api_key.py
+	@echo "ready: http://$$(docker compose port inference 8000)/docs"
 
 down: ## stop the containers; their volumes stay
 	docker compose down

@@ -21,7 +21,7 @@ from typing import Self
 from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, born_at, new_id
-from src.core.spool_files import POISON_ERRNOS, SpoolFiles, is_there
+from src.core.spool_files import SpoolFiles, is_there
 
 STALE_TMP_SECONDS = 3600
 _LIVE_FOLDERS = ("new", "cur", "done")
@@ -74,19 +74,18 @@ class RetrainSpool:
         """
         if not ID_PATTERN.fullmatch(request_id):
             return None
+        spoilt = False
         with _explaining():
             # In the order in which files move, so that one on its way cannot be missed.
             for folder in _LIVE_FOLDERS:
                 try:
                     return self._files.read(folder, f"{request_id}.json")
-                except (FileNotFoundError, ValueError):
-                    continue
-                except OSError as error:
-                    if error.errno not in POISON_ERRNOS:
-                        raise
-            if is_there(self.root / "bad" / f"{request_id}.json"):
+                except FileNotFoundError:
+                    (self.root / folder).stat()  # a folder that is gone holds no answer
+                except ValueError:
+                    spoilt = True
+            if spoilt or is_there(self.root / "bad" / f"{request_id}.json"):
                 return RetrainRecord.unreadable(request_id)
-            (self.root / "new").stat()  # a folder that is gone holds no answer
         return None
 
     def recent(self, limit: int) -> list[RetrainRecord]:
@@ -98,8 +97,9 @@ class RetrainSpool:
         return [record for record in map(self.get, newest) if record is not None]
 
     def has_waiting(self) -> bool:
-        """Whether anything lies in ``new/``, readable or not."""
-        return bool(self._files.names("new"))
+        """Whether anything lies in ``new/``, readable or not. Raises SpoolUnavailableError."""
+        with _explaining():
+            return bool(self._files.names("new"))
 
     # -- the trainer lock ------------------------------------------------------------------------------
 
@@ -134,10 +134,9 @@ class RetrainSpool:
     def claim(self) -> list[RetrainRecord]:
         """Move all that waits to ``cur/`` and return what is now claimed, oldest first, poison set aside."""
         for name in self._files.names("new"):
+            # Ids are never reused: only a forged one was claimed before.
             if is_there(self.root / "cur" / name) or is_there(self.root / "done" / name):
-                self._files.set_aside(
-                    "new", name, "its id was claimed before"
-                )  # only a forged one: ids are never reused
+                self._files.set_aside("new", name, "its id was claimed before")
             else:
                 self._files.move("new", name, self.root / "cur" / name)
         self._files.sync("new", "cur")
@@ -155,14 +154,11 @@ class RetrainSpool:
                 record = self._files.read("cur", name)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                if error.errno in POISON_ERRNOS:
-                    self._files.set_aside("cur", name, str(error))
-                else:  # the disk's or the process's trouble and not the signal's: it stays for the next look
-                    self._files.tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
-                continue
             except ValueError as error:
                 self._files.set_aside("cur", name, str(error))
+                continue
+            except OSError as error:  # the disk's or the process's trouble and not the signal's
+                self._files.tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
                 continue
             if record.result is not None:
                 self._files.move_to_done(record)
@@ -209,5 +205,6 @@ def _explaining() -> Iterator[None]:
         yield
     except OSError as error:
         raise SpoolUnavailableError(
-            f"the retrain spool cannot be used ({error.strerror}); check that DATA_DIR is there, writable and sound"
+            f"the retrain spool cannot be used ({error.strerror}); try again, "
+            "and if it stays so check that DATA_DIR is there, writable and sound"
         ) from error

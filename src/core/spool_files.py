@@ -14,7 +14,7 @@ from src.core.retrain_record import RetrainRecord, new_id
 
 MAX_RECORD_BYTES = 4096
 # What opening a symlink, a foreigner's file, a socket or a device fails with.
-POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
+_POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,21 @@ class SpoolFiles:
         return sorted(path.name for path in (self.root / folder).iterdir())
 
     def read(self, folder: str, name: str) -> RetrainRecord:
-        """Read one record. Raises OSError (a symlink among them) or ValueError (too large, wrong, misnamed)."""
-        descriptor = os.open(self.root / folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        """Read one record.
+
+        Raises:
+            ValueError: what lies there is no record of ours: a symlink, a foreigner's file, too large, misnamed.
+            FileNotFoundError: nothing lies there.
+            OSError: that cannot be told now.
+        """
+        path = self.root / folder / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            # is_there raises where it is the folder that is closed to us: that says nothing about the file.
+            if error.errno in _POISON_ERRNOS and is_there(path):
+                raise ValueError(f"cannot be opened ({error.strerror})") from error
+            raise
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ValueError("not a regular file")

@@ -1,5 +1,6 @@
 """The one place where the project's errors become HTTP answers; none of them repeats the request."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,8 @@ INTERNAL_TEXT = "the service failed on this request; its log has the details und
 
 STOPPING_TEXT = "the service is stopping; send the request again"
 
+logger = logging.getLogger(__name__)
+
 
 def request_id_of(scope: Scope) -> str:
     """The id that the outermost middleware gave this request."""
@@ -84,6 +87,8 @@ async def _loop_error(request: Request, error: Exception) -> Response:
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]
     detail: str | list[dict[str, Any]] = str(error)
+    if isinstance(error, SpoolUnavailableError | SpoolFullError):  # for whoever runs the service to mend
+        logger.error("request %s: %s", request_id_of(request.scope), detail)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
         detail = [

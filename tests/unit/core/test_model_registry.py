@@ -11,6 +11,7 @@ from src.core.model_registry import (
     MANIFEST_FILE,
     DriftReference,
     GoldenRows,
+    says_missing,
     sha256_file,
     verify_manifest,
     write_manifest,
@@ -95,6 +96,25 @@ def test_manifest_of_another_shape_is_refused(model: Path, content: str) -> None
     (model / MANIFEST_FILE).write_text(content)
     with pytest.raises(InvalidModelError, match="is not a manifest"):
         verify_manifest(model, sha256_file(model / MANIFEST_FILE), NEEDED)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "missing"),
+    [
+        ("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=iris not found", True),
+        ("INVALID_PARAMETER_VALUE", "Registered model alias champion not found.", True),
+        # As MLflow's own client shows an error.
+        ("INVALID_PARAMETER_VALUE", "INVALID_PARAMETER_VALUE: Registered model alias champion not found.", True),
+        ("INVALID_PARAMETER_VALUE", "Registered model alias name cannot be empty.", False),
+        ("INVALID_PARAMETER_VALUE", "Registered model name not found.", False),
+        ("ENDPOINT_NOT_FOUND", "Registered model alias champion not found.", False),
+        ("INTERNAL_ERROR", "Registered model alias champion not found.", False),
+        (None, None, False),
+        (404, ["alias", "not found."], False),
+    ],
+)
+def test_says_missing_of_a_model_or_its_alias_and_nothing_else(code: object, message: object, *, missing: bool) -> None:
+    assert says_missing(code, message) is missing
 
 
 @pytest.mark.parametrize("schema", [GoldenRows, DriftReference])

@@ -59,6 +59,17 @@ def test_row_gets_the_same_answer_alone_as_among_others(classifier: OnnxClassifi
     np.testing.assert_array_equal(together, alone)
 
 
+def test_classifier_starts_no_threads(tmp_path: Path) -> None:
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("threads are listed in /proc, on Linux")
+    graph = write_graph(tmp_path / "model.onnx")
+    before = {task.name for task in tasks.iterdir()}
+    alone = OnnxClassifier(graph, CLASSES)
+    alone.probabilities(ROWS)
+    assert {task.name for task in tasks.iterdir()} <= before
+
+
 def test_labels_from_breaks_ties_that_differ_in_the_last_bits_by_class_order() -> None:
     probabilities = np.array([[0.4, 0.4, 0.2], [0.4 - 1e-7, 0.4 + 1e-7, 0.2], [0.39, 0.41, 0.2], [0.2, 0.2, 0.6]])
     assert labels_from(probabilities).tolist() == [0, 0, 1, 2]

@@ -227,7 +227,51 @@ def test_forged_copy_of_a_claimed_request_changes_nothing(spool: RetrainSpool, c
     assert (names(spool, "new"), spool.poisoned()) == ([], 1)
 
 
-@pytest.mark.parametrize("ask", [lambda s, i: s.get(i), lambda s, _: s.recent(5)])
+def test_get_of_an_accepted_request_that_is_spoilt_before_it_is_claimed_is_failed(spool: RetrainSpool) -> None:
+    request_id = spool.submit("api").id
+    (spool.root / "new" / f"{request_id}.json").write_text("{")
+    for look in (lambda: spool.get(request_id), lambda: spool.recent(5)[0]):
+        spoilt = look()
+        assert spoilt is not None
+        assert (spoilt.id, spoilt.state) == (request_id, State.FAILED)
+
+
+def test_signal_that_is_closed_to_us_is_poison(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = spool.submit("api")
+    real = os.open
+
+    def closed(path: object, *arguments: int) -> int:
+        if str(path).endswith(f"{record.id}.json"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", closed)
+    assert spool.claim() == []
+    assert "Permission denied" in (spool.root / "bad" / f"{record.id}.json.reason").read_text()
+
+
+@pytest.mark.parametrize("name", ["new", "cur", "done"])
+def test_folder_that_is_closed_to_us_is_no_answer(
+    spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    closed = str(spool.root / name) + os.sep
+
+    def refuse(real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: object, *arguments: object, **options: object) -> object:
+            if str(path).startswith(closed):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return real(path, *arguments, **options)
+
+        return call
+
+    request_id = new_id()
+    for call in ("open", "lstat", "stat"):
+        monkeypatch.setattr(os, call, refuse(getattr(os, call)))
+    with pytest.raises(SpoolUnavailableError, match="Permission denied"):
+        spool.get(request_id)
+
+
+@pytest.mark.parametrize("ask", [lambda s, i: s.get(i), lambda s, _: s.recent(5), lambda s, _: s.has_waiting()])
 def test_disk_that_cannot_be_read_for_now_is_no_answer(
     spool: RetrainSpool, ask: Callable[[RetrainSpool, str], object]
 ) -> None:
@@ -240,9 +284,21 @@ def test_disk_that_cannot_be_read_for_now_is_no_answer(
 def test_folder_that_is_gone_is_no_answer(spool: RetrainSpool) -> None:
     request_id = spool.submit("api").id
     spool.root.rename(spool.root.with_name("away"))
-    for ask in (lambda: spool.get(request_id), lambda: spool.recent(5), lambda: spool.submit("api")):
+    for ask in (
+        lambda: spool.get(request_id),
+        lambda: spool.recent(5),
+        lambda: spool.submit("api"),
+        spool.has_waiting,
+    ):
         with pytest.raises(SpoolUnavailableError, match="No such file or directory"):
             ask()
+
+
+@pytest.mark.parametrize("name", ["new", "cur", "done"])
+def test_get_misses_no_single_folder(spool: RetrainSpool, name: str) -> None:
+    (spool.root / name).rename(spool.root / "away")
+    with pytest.raises(SpoolUnavailableError, match="No such file or directory"):
+        spool.get(new_id())
 
 
 def test_get_finds_a_request_that_moves_on_between_two_looks(
@@ -321,6 +377,29 @@ def test_claimed_moves_on_what_has_an_outcome(spool: RetrainSpool) -> None:
     spool.update(record.model_copy(update={"result": PROMOTED}))
     assert spool.claimed() == []
     assert names(spool, "done") == [f"{record.id}.json"]
+
+
+def test_each_move_is_durable_before_it_is_told(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = {"fsync": os.fsync, "rename": os.rename}
+    folders = {(spool.root / name).stat().st_ino: name for name in ("new", "cur", "done")}
+    undurable: set[str] = set()
+
+    def rename(source: Path, target: Path) -> None:
+        real["rename"](source, target)
+        undurable.update({source.parent.name, target.parent.name} - {"tmp"})  # what is half written may be lost
+
+    def fsync(descriptor: int) -> None:
+        real["fsync"](descriptor)
+        undurable.discard(folders.get(os.fstat(descriptor).st_ino, ""))
+
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "fsync", fsync)
+    spool.submit("api")
+    assert undurable == set(), "after submit"
+    [record] = spool.claim()
+    assert undurable == set(), "after claim"
+    spool.finish(record, PROMOTED)
+    assert undurable == set(), "after finish"
 
 
 def test_update_overwrites_what_a_dead_holder_left_half_written(spool: RetrainSpool) -> None:

@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
 
+from src.services.inference.metrics import ServingMetrics
+from src.services.inference.middleware import RequestContextMiddleware
 from tests.support.models import SETOSA
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +179,38 @@ async def test_client_that_goes_away_is_no_failure(served: Any, caplog: pytest.L
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert await served.metric("inference_http_requests_total", route="/predict", method="POST", status="499") == 1
     assert await served.metric("inference_http_requests_in_flight") == 1
+
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(asyncio.CancelledError(), 503), (RuntimeError("boom"), 500)], ids=["cancelled", "failed"]
+)
+@pytest.mark.parametrize("begun", [False, True])
+async def test_answer_is_begun_once_whatever_ends_the_request(
+    error: BaseException, status: int, *, begun: bool
+) -> None:
+    sent: list[Message] = []
+
+    async def inner(_: Scope, __: Receive, send: Send) -> None:
+        if begun:
+            await send(dict(START))
+        raise error
+
+    async def receive() -> Message:
+        raise AssertionError("nobody reads the body")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), []), frozenset())
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    if begun:
+        with pytest.raises(type(error)):
+            await app(scope, receive, send)
+    else:
+        await app(scope, receive, send)
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [
+        200 if begun else status
+    ]

@@ -214,6 +214,18 @@ async def test_store_retries_a_bad_version_with_capped_backoff_but_follows_the_a
     assert rig.version == "1"
 
 
+async def test_store_tries_a_bad_version_at_once_when_it_is_promoted_anew(rig: Rig) -> None:
+    await rig.store.look()
+    for tries in (1, 2):
+        rig.mlflow.promote("3")
+        await rig.store.look()
+        await rig.store.look()
+        assert rig.reloads("invalid") == tries
+        rig.mlflow.promote("1")
+        await rig.store.look()
+        assert rig.store.last_error is None
+
+
 async def test_store_tells_the_bad_version_again_after_an_outage(rig: Rig) -> None:
     rig.mlflow.promote("3")
     await rig.store.look()
@@ -388,16 +400,33 @@ async def test_swap_leaves_a_busy_reader_with_one_whole_model(rig: Rig) -> None:
 
 async def test_swap_lets_the_old_model_go_without_a_collection(rig: Rig) -> None:
     await rig.store.look()
-    old = weakref.ref(rig.store.require())
     gc.disable()
     try:
-        rig.mlflow.promote("2")
-        await rig.store.look()
-        assert rig.version == "2"
-        assert old() is None
+        for version in ("2", "1", "2"):
+            assert gc.get_freeze_count() > 0, "what is frozen goes by its reference count or never"
+            model = rig.store.require()
+            old = [weakref.ref(part) for part in (model, model.classifier, model.classifier._session, model.decoder)]  # noqa: SLF001 - the session holds the graph's memory
+            del model
+            rig.mlflow.promote(version)
+            await rig.store.look()
+            assert rig.version == version
+            assert [part() for part in old] == [None] * 4
     finally:
         gc.enable()
-    assert gc.get_freeze_count() > 0
+
+
+async def test_swap_looks_at_nothing_that_is_frozen(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.store.look()
+    collect, thawed = gc.collect, []
+
+    def told() -> int:
+        thawed.append(gc.get_freeze_count() == 0)
+        return collect()
+
+    monkeypatch.setattr(gc, "collect", told)
+    rig.mlflow.promote("2")
+    await rig.store.look()
+    assert thawed == [False]
 
 
 async def test_catch_up_waits_for_a_look_that_began_after_it(mlflow: FakeMlflow, tmp_path: Path) -> None:

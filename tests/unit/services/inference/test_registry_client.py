@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from src.core.errors import ConnectionFailedError, LoopError, RegistryError
+from src.services.inference import registry_client
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.registry_client import RegistryClient
 from tests.support.fake_mlflow import ARTIFACTS, FakeMlflow
@@ -203,3 +204,31 @@ async def test_download_that_breaks_off_is_a_failed_connection(
     mlflow.before_answer = fail
     with pytest.raises(ConnectionFailedError, match="ReadError"):
         await client(mlflow).download(version, tmp_path)
+
+
+async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registry_client.KEEPALIVE_SECONDS < 5, "the server closes idle connections then"
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await reader.readline():
+            while await reader.readline() != b"\r\n":
+                pass
+            body = b'{"error_code": "RESOURCE_DOES_NOT_EXIST"}'
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    async def connections_of_two_looks(url: str) -> int:
+        before = connections
+        asking = RegistryClient(url, "iris", timeout=5)
+        assert [await asking.champion(), await asking.champion()] == [None, None]
+        await asking.aclose()
+        return connections - before
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert await connections_of_two_looks(url) == 1
+        monkeypatch.setattr(registry_client, "KEEPALIVE_SECONDS", 0.0)  # any idleness is too long
+        assert await connections_of_two_looks(url) == 2

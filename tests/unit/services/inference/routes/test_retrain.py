@@ -1,7 +1,8 @@
 import asyncio
 import errno
+import logging
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.anyio
 SCORES = Scores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
 
 
-def finish(spool: RetrainSpool, outcome: Outcome, version: str | None) -> RetrainRecord:
-    """Do as a trainer does with all that waits."""
+def finish(spool: RetrainSpool, outcome: Outcome, version: str | None, ago: timedelta = timedelta()) -> RetrainRecord:
+    """Do as a trainer does, or did some time ago, with all that waits."""
     with spool.lock():
         (record,) = spool.claim()
         record = record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)})
@@ -28,7 +29,7 @@ def finish(spool: RetrainSpool, outcome: Outcome, version: str | None) -> Retrai
             model_version=version,
             mlflow_run_id="run2",
             challenger=SCORES,
-            finished_at=datetime.now(UTC),
+            finished_at=datetime.now(UTC) - ago,
         )
         return spool.finish(record, result)
 
@@ -85,7 +86,9 @@ async def test_retrain_on_a_full_disk_is_507_and_accepts_nothing(served: Any, mo
     assert not served.service.spool.has_waiting()
 
 
-async def test_retrain_without_its_folder_is_503_and_no_lost_request(served: Any) -> None:
+async def test_retrain_without_its_folder_is_503_and_no_lost_request(
+    served: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     root = served.service.spool.root
     root.rename(root.with_name("away"))
@@ -97,7 +100,26 @@ async def test_retrain_without_its_folder_is_503_and_no_lost_request(served: Any
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert "check that DATA_DIR is there" in answer.json()["detail"]
+        assert answer.json()["request_id"] in caplog.text
+    assert {record.levelno for record in caplog.records if "spool" in record.getMessage()} == {logging.ERROR}
+    assert "Traceback" not in caplog.text
     root.with_name("away").rename(root)
+    assert (await served.client.get(location)).json()["state"] == "queued"
+
+
+async def test_retrain_without_free_descriptors_is_503_and_no_lost_request(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+
+    def none_free(*_: Any) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", none_free)
+        answers = [await served.client.get(location), await served.client.post("/retrain")]
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert all("Too many open files" in answer.json()["detail"] for answer in answers)
     assert (await served.client.get(location)).json()["state"] == "queued"
 
 
@@ -144,6 +166,14 @@ async def test_retrain_promoted_and_rolled_back_since_is_not_served(served: Any)
     finish(served.service.spool, Outcome.PROMOTED, "2")
     told = (await served.client.get(location)).json()
     assert (told["state"], told["served"]) == ("promoted", False)
+
+
+async def test_retrain_promoted_long_ago_and_not_served_asks_nothing(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    finish(served.service.spool, Outcome.PROMOTED, "2", ago=timedelta(minutes=2))
+    asked = len(served.mlflow.paths)
+    assert (await served.client.get(location)).json()["served"] is False
+    assert len(served.mlflow.paths) == asked
 
 
 async def test_retrain_promoted_before_the_served_version_asks_nothing(served: Any) -> None:
