@@ -1,5 +1,6 @@
 """The spool's operations one by one."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -14,7 +15,7 @@ from src.core.errors import SpoolBusyError, SpoolFullError, SpoolUnavailableErro
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State, new_id
 from src.core.retrain_signal import STALE_TMP_SECONDS, RetrainSpool
 from src.core.spool_files import MAX_RECORD_BYTES
-from tests.support.faults import bad_disk, full_disk
+from tests.support.faults import Fault, Killed, bad_disk, full_disk
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 PROMOTED = RetrainResult(outcome=Outcome.PROMOTED, reason="better", model_version="2", finished_at=NOW)
@@ -400,6 +401,28 @@ def test_each_move_is_durable_before_it_is_told(spool: RetrainSpool, monkeypatch
     assert undurable == set(), "after claim"
     spool.finish(record, PROMOTED)
     assert undurable == set(), "after finish"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_death_at_any_instruction_of_finish_leaves_the_outcome_whole_or_untold(tmp_path: Path, when: str) -> None:
+    for step in range(100):
+        spool = RetrainSpool(tmp_path / str(step)).create()
+        spool.submit("api")
+        [record] = spool.claim()
+        fault = Fault(step, when=when)
+        with fault.injected(), contextlib.suppress(Killed):
+            spool.finish(record, PROMOTED)
+        found = spool.get(record.id)
+        assert found is not None, f"lost at step {step}"
+        assert found.result in {None, PROMOTED}
+        done = found.result is not None
+        assert done or names(spool, "done") == [], f"done without an outcome at step {step}"
+        assert RetrainSpool(spool.root).claimed() == ([] if done else [record])
+        assert names(spool, "done") == ([f"{record.id}.json"] if done else [])
+        if not fault.struck:
+            assert step > 8, "the steps of finish are not all seen"
+            return
+    raise AssertionError("finish never ends")
 
 
 def test_update_overwrites_what_a_dead_holder_left_half_written(spool: RetrainSpool) -> None:
