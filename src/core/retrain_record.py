@@ -98,6 +98,10 @@ class RetrainRecord(_Frozen):
         result = RetrainResult(outcome=Outcome.FAILED, reason="its signal file became unreadable", finished_at=born)
         return cls(id=request_id, source="api", submitted_at=born, result=result)
 
+    def with_error(self, error: str) -> Self:
+        """The same with its last error, clipped: a plain copy would not be, and outgrow what can be read again."""
+        return type(self).model_validate(self.model_dump() | {"last_error": error})
+
     @property
     def state(self) -> State:
         """The request's state, as ``GET /retrain/{id}`` tells it."""

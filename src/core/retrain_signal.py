@@ -9,7 +9,6 @@ Only the holder of the trainer lock may change ``cur/``.
 """
 
 import contextlib
-import fcntl
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
+from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, born_at, new_id
 from src.core.spool_files import SpoolFiles, is_there
@@ -113,17 +113,13 @@ class RetrainSpool:
         Raises:
             TrainerBusyError: another process holds it.
         """
-        descriptor = os.open(self.root / "trainer.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+        descriptor = open_lock_file(self.root / "trainer.lock")
         deadline = time.monotonic() + patience
         pause = threading.Event()
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise TrainerBusyError("another training is running; wait for it to end") from None
+            while not try_lock(descriptor):
+                if time.monotonic() >= deadline:
+                    raise TrainerBusyError("another training is running; wait for it to end")
                 pause.wait(0.02)
             yield
         finally:

@@ -97,9 +97,7 @@ class TrainingRun:
             self._finish(records, RetrainResult(outcome=Outcome.FAILED, reason=reason, finished_at=self._clock()))
             return ExitCode.PERMANENT
         for record in records:
-            # Built anew: a copy would skip the clipping that keeps a record within its size.
-            noted = RetrainRecord.model_validate(record.model_dump() | {"last_error": reason})
-            self._spool.update(noted)
+            self._spool.update(record.with_error(reason))
         return ExitCode.FAILED
 
     def _finish(self, records: Sequence[RetrainRecord], result: RetrainResult) -> None:

@@ -16,6 +16,7 @@ from docker.errors import NotFound
 from docker.models.containers import Container
 
 from src.services.local.processes import REPOSITORY
+from src.services.stack import dotenv_text, variables
 from tests.support.inference_client import InferenceClient
 from tests.support.running import free_port, wait_until
 
@@ -97,20 +98,14 @@ class Stack(InferenceClient):
     def remove(self) -> None:
         """Everything of this project, its volumes too."""
         # Also where .env is missing or was never finished.
-        environment = dict.fromkeys(self.required_variables(), "x") | self.environment
+        environment = dict.fromkeys(variables.REQUIRED, "x") | self.environment
         command = ["docker", "compose", "--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5"]
         subprocess.run(command, cwd=self.checkout, env=environment, capture_output=True, check=True)
 
-    def required_variables(self) -> set[str]:
-        """The variables without which docker-compose.yml cannot be used."""
-        text = (self.checkout / "docker-compose.yml").read_text()
-        return {part.partition(":?")[0] for part in text.split("${")[1:] if ":?" in part.partition("}")[0]}
-
     def secrets(self) -> dict[str, str]:
         """The variables of .env that hold secrets."""
-        lines = (self.checkout / ".env").read_text().splitlines()
-        pairs = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        return {name: pairs[name] for name in self.required_variables()}
+        values = dotenv_text.values((self.checkout / ".env").read_text())
+        return {name: values[name] for name in variables.REQUIRED}
 
     # -- containers ------------------------------------------------------------------------------------
 

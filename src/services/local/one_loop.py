@@ -1,12 +1,12 @@
-"""One loop per data folder: a lock that the kernel lets go of when its holder ends, however it ends."""
+"""One loop per data folder."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from src.core.errors import ConfigError
+from src.core.file_lock import open_lock_file, try_lock
 
 
 @contextlib.contextmanager
@@ -17,13 +17,10 @@ def only_loop_on(folder: Path) -> Iterator[None]:
         ConfigError: a loop runs on it.
         OSError: the folder cannot be used.
     """
-    lock = os.open(folder / "loop.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+    lock = open_lock_file(folder / "loop.lock")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ConfigError(f"make local is running on {folder.parent}; stop it first, with Ctrl-C") from None
-    try:
+        if not try_lock(lock):
+            raise ConfigError(f"make local is running on {folder.parent}; stop it first, with Ctrl-C")
         yield
     finally:
         os.close(lock)

@@ -194,7 +194,7 @@ class MonitorService:
     def _note(self, records: list[RetrainRecord], error: str) -> None:
         """Tell in each request why it waits."""
         for record in records:
-            noted = RetrainRecord.model_validate(record.model_dump() | {"last_error": error})  # clips the text
+            noted = record.with_error(error)
             if noted.last_error != record.last_error:
                 logger.error("%s; retrain request %s waits", error, record.id)
                 self._spool.update(noted)

@@ -1,6 +1,5 @@
 """Starting a training run: the protocol that the monitor's policy knows, a child process, or a container."""
 
-import fcntl
 import logging
 import os
 import subprocess
@@ -15,6 +14,7 @@ from docker import APIClient
 from docker.errors import DockerException
 
 from src.core.errors import ConnectionFailedError
+from src.core.file_lock import open_lock_file, try_lock
 
 TERMINATE_SECONDS = 3.0
 # Engine 25 and newer speak it; 29 refuses older ones. The proxy admits no other.
@@ -134,16 +134,14 @@ class ProcessTrainer:
 
     def _take_mark(self) -> int | None:
         """A descriptor of the locked file, or None while a child holds it."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        mark = os.open(self._lock_file, flags, 0o660)
+        mark = open_lock_file(self._lock_file)
+        taken = False
         try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(mark)
-            if isinstance(error, BlockingIOError):
-                return None
-            raise
-        return mark
+            taken = try_lock(mark)
+        finally:
+            if not taken:
+                os.close(mark)
+        return mark if taken else None
 
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         code = child.wait()

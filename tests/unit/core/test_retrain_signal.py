@@ -237,16 +237,21 @@ def test_get_of_an_accepted_request_that_is_spoilt_before_it_is_claimed_is_faile
         assert (spoilt.id, spoilt.state) == (request_id, State.FAILED)
 
 
-def test_signal_that_is_closed_to_us_is_poison(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = spool.submit("api")
+def fail_opening(monkeypatch: pytest.MonkeyPatch, record: RetrainRecord, code: int) -> None:
+    """Have one record's file refuse to be opened, wherever it lies."""
     real = os.open
 
-    def closed(path: object, *arguments: int) -> int:
+    def refusing(path: object, *arguments: int) -> int:
         if str(path).endswith(f"{record.id}.json"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise OSError(code, os.strerror(code))
         return real(path, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(os, "open", closed)
+    monkeypatch.setattr(os, "open", refusing)
+
+
+def test_signal_that_is_closed_to_us_is_poison(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = spool.submit("api")
+    fail_opening(monkeypatch, record, errno.EACCES)
     assert spool.claim() == []
     assert "Permission denied" in (spool.root / "bad" / f"{record.id}.json.reason").read_text()
 
@@ -335,14 +340,7 @@ def test_disk_that_cannot_be_read_for_now_makes_no_poison(
 ) -> None:
     first, second = spool.submit("api"), spool.submit("api")
     spool.claim()
-    real = os.open
-
-    def broken(path: object, *arguments: int) -> int:
-        if str(path).endswith(f"{first.id}.json"):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return real(path, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "open", broken)
+    fail_opening(monkeypatch, first, errno.EIO)
     with caplog.at_level(logging.ERROR):
         assert spool.claimed() == [second]
         assert spool.claimed() == [second]

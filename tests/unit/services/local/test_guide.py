@@ -16,6 +16,7 @@ from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
 from src.services.local.guide import Guide, base_url
+from tests.support.http_server import serving
 from tests.support.running import free_port, wait_until
 
 IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
@@ -52,14 +53,8 @@ def answering(
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     server = Server((host, 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with serving(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
+
+from tests.support import http_server
 
 # One line a call: its arguments and the variables it was given. What it answers stands in rules.json; where no rule
 # fits, it is a healthy machine on which the stack's zenml and mysql run.
@@ -182,11 +183,5 @@ def serving(zenml: FakeZenml, host: str = "127.0.0.1") -> Iterator[str]:
 
     server = ThreadingHTTPServer((host, 0), Handler)
     zenml.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with http_server.serving(server):
         yield f"http://{host}:{zenml.port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
