@@ -70,11 +70,13 @@ class InvalidInputError(LoopError):
     Attributes:
         field: the schema's column at fault, or None where the whole body is.
         kind: a stable machine-readable slug, such as ``missing`` or ``not_finite``.
+        row: the record at fault, from 0, or None where there is only one.
     """
 
     permanent = True
 
-    def __init__(self, message: str, *, kind: str, field: str | None = None) -> None:
+    def __init__(self, message: str, *, kind: str, field: str | None = None, row: int | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.field = field
+        self.row = row

@@ -1,35 +1,93 @@
-"""The columns a model takes, in order, as its MLflow signature states them."""
+"""The columns a model takes, in order, with their types, as its MLflow signature states them."""
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
 
 from src.core.errors import InvalidModelError
 
-NUMERIC_TYPES = frozenset({"double", "float", "long", "integer"})
+
+class ColumnType(StrEnum):
+    """What a column's values are; a number is any finite number, an integer a whole one."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    STRING = "string"
+
+
+# MLflow's types of columns. The others (dates, bytes, arrays, objects) have no form in a flat JSON record.
+TYPES = {
+    "double": ColumnType.NUMBER,
+    "float": ColumnType.NUMBER,
+    "long": ColumnType.INTEGER,
+    "integer": ColumnType.INTEGER,
+    "boolean": ColumnType.BOOLEAN,
+    "string": ColumnType.STRING,
+}
+INTEGER_BITS = {"long": 64, "integer": 32}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One input column.
+
+    Attributes:
+        required: whether a row must have a value; one that is not required may be missing (null).
+        mlflow_type: the type's name in the signature, such as ``double``.
+    """
+
+    name: str
+    type: ColumnType = ColumnType.NUMBER
+    required: bool = True
+    mlflow_type: str = "double"
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the largest value of an integer column."""
+        bits = INTEGER_BITS[self.mlflow_type]
+        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """Names of a model's numeric input columns, in the order of its input matrix."""
+    """A model's input columns, in the order of its input."""
 
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of_numbers(cls, *names: str) -> "FeatureSchema":
+        """A schema of required numbers."""
+        return cls(tuple(Column(name) for name in names))
 
     @classmethod
     def from_signature(cls, inputs_json: str) -> "FeatureSchema":
         """Read the ``inputs`` of an MLflow signature: JSON, a list of ``{"name", "type", "required"}``.
 
         Raises:
-            InvalidModelError: the signature is not a list of named, required, numeric columns.
+            InvalidModelError: the signature is not a list of named columns of types that a record can hold.
         """
         try:
             inputs = json.loads(inputs_json)
-            columns = tuple(str(column["name"]) for column in inputs)
-            types = {str(column["type"]) for column in inputs}
-            required = all(column.get("required", True) for column in inputs)
+            found = [(str(item["name"]), str(item["type"]), bool(item.get("required", True))) for item in inputs]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidModelError("the model's signature does not list named columns") from error
-        if not columns or len(set(columns)) != len(columns):
+        if not found or len({name for name, *_ in found}) != len(found):
             raise InvalidModelError("the model's signature must list columns of different names")
-        if not types <= NUMERIC_TYPES or not required:
-            raise InvalidModelError("serving takes required numeric columns only; the model's signature has others")
-        return cls(columns)
+        unknown = sorted({mlflow_type for _, mlflow_type, _ in found} - TYPES.keys())
+        if unknown:
+            raise InvalidModelError(
+                f"the model's signature has columns of type {', '.join(unknown)}; serving takes {', '.join(TYPES)}"
+            )
+        return cls(tuple(Column(name, TYPES[kind], required, kind) for name, kind, required in found))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Whether every column is a required number: then a table is one matrix."""
+        return all(column.type is ColumnType.NUMBER and column.required for column in self.columns)

@@ -11,7 +11,9 @@ from src.core.model_registry import METADATA_CLASSES, MLMODEL_FILE
 
 
 def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
-    """The input schema and the class names, in the order of the probabilities, of the model in this directory.
+    """The input schema and the class names of the model in this directory.
+
+    The names are in the order of the probabilities; there are none for a regression.
 
     Raises:
         InvalidModelError: its ``MLmodel`` lacks them or they are not what the contract says.
@@ -24,6 +26,6 @@ def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
         raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be a list of names")
-    if not classes or len(set(classes)) != len(classes):
+    if len(set(classes)) != len(classes):
         raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
     return FeatureSchema.from_signature(inputs), tuple(classes)

@@ -40,19 +40,6 @@ def says_missing(error_code: object, message: object) -> bool:
     return error_code == "RESOURCE_DOES_NOT_EXIST" or no_alias
 
 
-class GoldenRows(BaseModel):
-    """Rows with the answers the model gave at training time; a loaded copy must give them again.
-
-    ``rows`` is (n, features) in the signature's column order; ``probabilities`` is (n, classes).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: list[list[float]]
-    labels: list[str]
-    probabilities: list[list[float]]
-
-
 class DriftReference(BaseModel):
     """What the training rows looked like, for comparing live traffic with them.
 

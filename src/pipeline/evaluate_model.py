@@ -12,8 +12,9 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.model_registry import CHAMPION
-from src.core.onnx_classifier import labels_from
+from src.core.predictions import labels_from
 from src.core.retrain_record import Scores
+from src.pipeline.frames import table_of
 from src.pipeline.gate import Comparison
 from src.pipeline.registry import FetchedModel, ModelRegistry
 
@@ -56,7 +57,7 @@ def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
 def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluation:
     """Scores, per-class report, confusion matrix and permutation importance; arguments and errors as ``score``."""
     truth, probabilities = _answers(model, holdout, target)
-    labels, classes = labels_from(probabilities), model.classifier.classes
+    labels, classes = labels_from(probabilities), model.engine.classes
     indices = np.arange(len(classes))
     scores = _scores(truth, probabilities)
     return Evaluation(
@@ -142,7 +143,7 @@ def _scores(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Scor
 
 def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """True class indices (n,) and probabilities (n, classes), in the order of the model's classes."""
-    columns, classes = model.schema.columns, model.classifier.classes
+    columns, classes = model.schema.names, model.engine.classes
     if set(columns) != set(holdout.columns) - {target}:
         raise OtherSchemaError(f"version {model.version} takes other columns: {', '.join(columns)}")
     truth = np.array([classes.index(name) if name in classes else -1 for name in holdout[target]], dtype=np.intp)
@@ -153,10 +154,10 @@ def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> tuple[N
 
 def _probabilities(model: FetchedModel, holdout: pd.DataFrame) -> NDArray[np.float64]:
     try:
-        found = model.classifier.probabilities(holdout[list(model.schema.columns)].to_numpy()).astype(np.float64)
+        found = np.asarray(model.engine.predict(table_of(holdout, model.schema)).probabilities, dtype=np.float64)
     except Exception as error:  # a graph of another shape fails in many ways, all meaning this
         raise InvalidModelError(f"version {model.version} cannot answer the holdout: {error}") from error
-    if found.shape != (len(holdout), len(model.classifier.classes)) or not np.isfinite(found).all():
+    if found.shape != (len(holdout), len(model.engine.classes)) or not np.isfinite(found).all():
         raise InvalidModelError(f"version {model.version} answers the holdout with no probabilities")
     # float32 votes do not add up to one to the precision that the log loss asks for.
     normalised: NDArray[np.float64] = found / found.sum(axis=1, keepdims=True)
@@ -168,7 +169,7 @@ def _importance(
 ) -> dict[str, float]:
     random = np.random.default_rng(SEED)
     losses = {}
-    for name in model.schema.columns:
+    for name in model.schema.names:
         shuffled = [holdout.assign(**{name: random.permutation(holdout[name].to_numpy())}) for _ in range(SHUFFLES)]
         labels = labels_from(_probabilities(model, pd.concat(shuffled, ignore_index=True)))
         losses[name] = accuracy - float(accuracy_score(np.tile(truth, SHUFFLES), labels))

@@ -10,8 +10,11 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import Pipeline
 
 from src.core.errors import ModelParityError
-from src.core.onnx_classifier import INPUT_NAME, PROBABILITIES_OUTPUT, TOLERANCE, OnnxClassifier, labels_from
+from src.core.feature_schema import FeatureSchema
+from src.core.onnx_engine import INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
 from src.core.pipeline_config import FeatureConfig
+from src.core.predictions import TOLERANCE, labels_from
+from src.pipeline.frames import table_of
 
 RANDOM_ROWS = 2000
 SEED = 0
@@ -61,14 +64,14 @@ def probe_rows(features: pd.DataFrame, limits: Mapping[str, FeatureConfig], mode
     return pd.DataFrame(np.concatenate([*rows, on_edge]), columns=features.columns)
 
 
-def check_parity(model: Pipeline, classifier: OnnxClassifier, rows: pd.DataFrame) -> None:
+def check_parity(model: Pipeline, engine: OnnxEngine, schema: FeatureSchema, rows: pd.DataFrame) -> None:
     """Require the same label and, within ``TOLERANCE``, the same probabilities for every row.
 
     Raises:
         ModelParityError: saying for how many rows they differ, and by how much.
     """
     expected = model.predict_proba(rows)
-    found = classifier.probabilities(rows.to_numpy())
+    found = np.asarray(engine.predict(table_of(rows, schema)).probabilities)
     if found.shape != expected.shape:
         raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
     # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.

@@ -16,6 +16,8 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from sklearn.pipeline import Pipeline
 
+from src.core.feature_schema import FeatureSchema
+from src.core.golden_rows import GoldenRows
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -23,12 +25,12 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     ONNX_FILE,
     DriftReference,
-    GoldenRows,
     write_manifest,
 )
-from src.core.onnx_classifier import OnnxClassifier
+from src.core.onnx_engine import OnnxEngine
 from src.core.pipeline_config import DatasetConfig
 from src.pipeline.export_onnx import check_parity, classes_of, export_onnx, probe_rows
+from src.pipeline.frames import table_of
 
 # What skops may build when it loads our models, beyond its own safe list.
 SKOPS_TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
@@ -69,30 +71,37 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
     known = train.drop(columns=dataset.target)
     unseen = holdout.drop(columns=dataset.target)
     made_up = probe_rows(known, dataset.features, model)
+    schema = FeatureSchema.of_numbers(*known.columns)
     graph = export_onnx(model, known.shape[1])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_FILE
         path.write_bytes(graph)
-        classifier = OnnxClassifier(path, classes)
-    check_parity(model, classifier, pd.concat([unseen, known, made_up], ignore_index=True))
+        engine = OnnxEngine(path, schema, classes)
+    check_parity(model, engine, schema, pd.concat([unseen, known, made_up], ignore_index=True))
     return ModelPackage(
         model=model,
         graph=graph,
         classes=classes,
-        golden=golden_rows(classifier, train, dataset.target, made_up),
+        golden=golden_rows(engine, schema, train.drop(columns=dataset.target), train[dataset.target], made_up),
         drift=drift_reference(train, dataset.target),
         example=known.head(2),
     )
 
 
-def golden_rows(classifier: OnnxClassifier, train: pd.DataFrame, target: str, made_up: pd.DataFrame) -> GoldenRows:
+def golden_rows(
+    engine: OnnxEngine, schema: FeatureSchema, train: pd.DataFrame, target: pd.Series, made_up: pd.DataFrame
+) -> GoldenRows:
     """Some rows of each class and the made-up rows that were the closest calls, with the model's answers."""
-    typical = train.groupby(target, sort=True).head(GOLDEN_PER_CLASS).drop(columns=target)
-    ranked = np.sort(classifier.probabilities(made_up.to_numpy()), axis=1)
+    typical = train.groupby(target.to_numpy(), sort=True).head(GOLDEN_PER_CLASS)
+    ranked = np.sort(np.asarray(engine.predict(table_of(made_up, schema)).probabilities), axis=1)
     closest = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:GOLDEN_CLOSE_CALLS]
-    rows = np.concatenate([typical.to_numpy(), made_up.to_numpy()[closest]])
-    labels, probabilities = classifier.predict(rows)
-    return GoldenRows(rows=rows.tolist(), labels=labels, probabilities=probabilities.tolist())
+    rows = pd.concat([typical, made_up.iloc[closest]], ignore_index=True)
+    found = engine.predict(table_of(rows, schema))
+    return GoldenRows(
+        rows=rows.to_numpy().tolist(),
+        labels=list(found.values),
+        probabilities=np.asarray(found.probabilities).tolist(),
+    )
 
 
 def drift_reference(train: pd.DataFrame, target: str) -> DriftReference:

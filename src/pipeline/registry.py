@@ -20,7 +20,8 @@ from src.core.model_registry import (
     says_missing,
     verify_manifest,
 )
-from src.core.onnx_classifier import OnnxClassifier
+from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import Engine
 
 SCORED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE)
 
@@ -31,7 +32,7 @@ class FetchedModel:
 
     version: str
     schema: FeatureSchema
-    classifier: OnnxClassifier
+    engine: Engine
 
 
 class ModelRegistry:
@@ -79,7 +80,7 @@ class ModelRegistry:
             self._download(version, directory)
             verify_manifest(directory, digest, (MLMODEL_FILE, ONNX_FILE))
             schema, classes = read_mlmodel(directory)
-            return FetchedModel(version, schema, OnnxClassifier(directory / ONNX_FILE, classes))
+            return FetchedModel(version, schema, OnnxEngine(directory / ONNX_FILE, schema, classes))
 
     def _download(self, version: str, directory: Path) -> None:
         uri = self._client.get_model_version_download_uri(self._name, version)

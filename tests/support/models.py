@@ -18,6 +18,7 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     ONNX_FILE,
     TAG_MANIFEST_SHA256,
+    DriftReference,
     write_manifest,
 )
 
@@ -45,6 +46,19 @@ def forest(seed: int) -> tuple[bytes, list[list[float]], list[list[float]]]:
     return graph.SerializeToString(), some.tolist(), model.predict_proba(some).tolist()
 
 
+def drift_reference(columns: tuple[str, ...], rows: list[list[float]]) -> DriftReference:
+    """Two bins per column, split at 1; the shares are made up."""
+    low, high = np.min(rows, axis=0).tolist(), np.max(rows, axis=0).tolist()
+    return DriftReference(
+        rows=len(rows),
+        edges={name: [1.0] for name in columns},
+        shares={name: [0.5, 0.5] for name in columns},
+        minimum=dict(zip(columns, low, strict=False)),
+        maximum=dict(zip(columns, high, strict=False)),
+        class_shares=dict.fromkeys(CLASSES, 1 / 3),
+    )
+
+
 def build_model(
     directory: Path,
     *,
@@ -68,7 +82,7 @@ def build_model(
         labels.reverse()
     golden = {"rows": rows, "labels": labels, "probabilities": probabilities}
     (directory / GOLDEN_FILE).write_text(json.dumps(golden))
-    (directory / DRIFT_FILE).write_text("{}")
+    (directory / DRIFT_FILE).write_text(drift_reference(columns, rows).model_dump_json())
     inputs = [{"name": name, "type": "double", "required": True} for name in columns]
     content = {
         "flavors": {"onnx": {"data": ONNX_FILE}},

@@ -21,7 +21,7 @@ from src.core.errors import (
     SpoolUnavailableError,
 )
 from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
-from src.services.inference.schemas import InvalidRecordError
+from src.services.inference.records import InvalidRecordError
 
 
 class BodyTooLargeError(InvalidInputError):
@@ -92,7 +92,11 @@ async def _loop_error(request: Request, error: Exception) -> Response:
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
         detail = [
-            {"loc": ["body", *([item.field] if item.field is not None else [])], "msg": str(item), "type": item.kind}
+            {
+                "loc": ["body", *(part for part in (item.row, item.field) if part is not None)],
+                "msg": str(item),
+                "type": item.kind,
+            }
             for item in problems
         ]
     return error_response(request_id_of(request.scope), status, detail, headers)

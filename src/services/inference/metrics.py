@@ -1,6 +1,7 @@
 """What Prometheus is told about the inference service, on a registry of its own."""
 
-from collections.abc import Iterable
+from collections import Counter as Counted
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,9 +10,12 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from src.services.inference.predictor import Predictor
-from src.services.inference.schemas import RECORD_PROBLEMS
+from src.services.inference.records import RECORD_PROBLEMS
+from src.services.inference.schemas import Answer
 
 UNMATCHED = "unmatched"
+# The label of a prediction that is a number.
+REGRESSION = ""
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 DURATION_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -113,9 +117,11 @@ class ServingMetrics:
             child = self._duration_children[route] = self._duration.labels(route)
         return child
 
-    def prediction(self, label: str) -> None:
-        """Count one answered prediction."""
-        self._prediction_children[label].inc()
+    def predictions(self, answers: Sequence[Answer]) -> None:
+        """Count answered predictions by their class; a regression's are counted together."""
+        counts = Counted(answer.prediction if type(answer.prediction) is str else REGRESSION for answer in answers)
+        for label, count in counts.items():
+            self._prediction_children[label].inc(count)
 
     def prediction_error(self, reason: str) -> None:
         """Count one failed prediction."""
@@ -131,7 +137,7 @@ class ServingMetrics:
 
     def model_loaded(self, predictor: Predictor) -> None:
         """Tell which model is served from now on; call it before the first answer of that model."""
-        for label in predictor.classes:
+        for label in predictor.classes or (REGRESSION,):
             self._prediction_children.setdefault(label, self._predictions.labels(label))
         self._info.clear()
         self._info.labels(predictor.version.name, predictor.version.version).set(1)

@@ -45,7 +45,7 @@ def _json_of(name: str) -> dict[str, Any]:
 def _request(predictor: Predictor | None) -> dict[str, Any]:
     if predictor is None:
         return {"type": "object", "description": "No model is loaded yet: its columns are not known."}
-    columns = predictor.schema.columns
+    columns = predictor.schema.names
     return {
         "type": "object",
         "description": f"One record for {predictor.version.name} version {predictor.version.version}.",
@@ -83,7 +83,7 @@ def _error() -> dict[str, Any]:
     text = {"type": "string"}
     problem = {
         "type": "object",
-        "properties": {"loc": {"type": "array", "items": text}, "msg": text, "type": text},
+        "properties": {"loc": {"type": "array", "items": {"type": ["string", "integer"]}}, "msg": text, "type": text},
         "required": ["loc", "msg", "type"],
     }
     return {

@@ -1,15 +1,16 @@
-"""A loaded model: its input schema and its graph, proven on its golden rows, ready to answer."""
+"""A loaded model: its input schema and its engine, proven on its golden rows, ready to answer."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable, Row, Value
+from src.core.golden_rows import GoldenRows
 from src.core.mlmodel import read_mlmodel
 from src.core.model_registry import (
     DRIFT_FILE,
@@ -17,12 +18,14 @@ from src.core.model_registry import (
     MANIFEST_FILE,
     MLMODEL_FILE,
     ONNX_FILE,
-    GoldenRows,
+    DriftReference,
     verify_manifest,
 )
-from src.core.onnx_classifier import DECIMALS, OnnxClassifier, labels_from
+from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import Engine, Predictions
 from src.services.inference.model_version import ModelVersion
-from src.services.inference.schemas import RecordDecoder
+from src.services.inference.records import RecordDecoder
+from src.services.inference.schemas import Answer, answers_of
 
 # The files of a registered model that serving reads; the manifest comes first, as what vouches for the others.
 SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
@@ -33,33 +36,35 @@ Source = Literal["registry", "cache"]
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model that can answer. Safe to share between tasks: it never changes.
+    """A model that can answer. Safe to share between tasks and threads: it never changes.
 
     Attributes:
         example: one golden row by column.
+        reference: what its training rows looked like, where that is known.
         source: where its files came from.
     """
 
     version: ModelVersion
     schema: FeatureSchema
-    classifier: OnnxClassifier
+    engine: Engine
     decoder: RecordDecoder
-    example: dict[str, float]
+    example: dict[str, Value]
+    reference: DriftReference | None
     source: Source
     loaded_at: datetime
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the probabilities."""
-        return self.classifier.classes
+        """Class names in the order of the probabilities; empty for a regression."""
+        return self.engine.classes
 
-    def predict(self, values: tuple[float, ...]) -> tuple[str, dict[str, float]]:
-        """The class's name and each class's probability for one row, in the schema's column order."""
-        probabilities = self.classifier.probabilities(np.array((values,), dtype=np.float64))
-        label = self.classes[int(labels_from(probabilities)[0])]
-        # To the places that decide the label: a float32 graph's further ones are noise, such as 0.999999 for 1.
-        shown = (round(value, DECIMALS) for value in probabilities[0].tolist())
-        return label, dict(zip(self.classes, shown, strict=True))
+    def predict(self, table: FeatureTable) -> Predictions:
+        """Answer every row of a table of at least one."""
+        return self.engine.predict(table)
+
+    def answer(self, rows: list[Row]) -> list[Answer]:
+        """Answer rows in the schema's order, at least one."""
+        return answers_of(self.predict(FeatureTable.from_rows(self.schema, rows)), self.classes)
 
 
 def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
@@ -78,18 +83,18 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     schema, classes = read_mlmodel(directory)
     try:
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
+        reference = DriftReference.model_validate_json((directory / DRIFT_FILE).read_bytes())
     except ValidationError as error:
-        raise InvalidModelError(f"{GOLDEN_FILE} does not hold golden rows") from error
-    if not all(len(row) == len(schema.columns) for row in golden.rows):
-        raise InvalidModelError("the model's golden rows and its signature differ in their columns")
-    classifier = OnnxClassifier(directory / ONNX_FILE, classes)
-    classifier.verify(golden)
+        raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not hold what its name says") from error
+    engine = OnnxEngine(directory / ONNX_FILE, schema, classes)
+    golden.verify(engine, schema)
     predictor = Predictor(
         version=version,
         schema=schema,
-        classifier=classifier,
+        engine=engine,
         decoder=RecordDecoder(schema),
-        example=dict(zip(schema.columns, golden.rows[0], strict=True)),
+        example=dict(zip(schema.names, golden.rows[0], strict=True)),
+        reference=reference,
         source=source,
         loaded_at=datetime.now(UTC),
     )
@@ -101,6 +106,6 @@ def _warm(predictor: Predictor, golden: GoldenRows) -> None:
     """Make the first request as fast as the others, and see that single rows pass as the golden batch did."""
     try:
         for index in range(WARM_UP_ROUNDS):
-            predictor.predict(tuple(golden.rows[index % len(golden.rows)]))
+            predictor.answer([tuple(golden.rows[index % len(golden.rows)])])
     except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
         raise InvalidModelError("the model cannot answer a single row") from error

@@ -7,10 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from src.core.errors import InvalidModelError
+from src.core.golden_rows import GoldenRows
 from src.core.model_registry import (
     MANIFEST_FILE,
     DriftReference,
-    GoldenRows,
     says_missing,
     sha256_file,
     verify_manifest,

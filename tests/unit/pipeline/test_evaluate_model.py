@@ -6,7 +6,9 @@ import pytest
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
-from src.core.onnx_classifier import OnnxClassifier
+from src.core.feature_table import FeatureTable
+from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import EngineName, Predictions, labels_from
 from src.pipeline.evaluate_model import draw_confusion_matrix, draw_importance, evaluate, score
 from src.pipeline.registry import FetchedModel
 from tests.support.training import iris_package, iris_parts
@@ -15,19 +17,22 @@ COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 HOLDOUT = iris_parts()[1]
 
 
-class FakeClassifier(OnnxClassifier):
+class FakeEngine:
     """Answers with prepared probabilities, cycling through them."""
+
+    name: EngineName = "onnx"
 
     def __init__(self, answers: list[list[float]], classes: tuple[str, ...]) -> None:
         self._answers = np.array(answers, dtype=np.float32)
         self.classes = classes
 
-    def probabilities(self, rows: np.ndarray) -> np.ndarray:
-        return np.resize(self._answers, (len(rows), self._answers.shape[1]))
+    def predict(self, table: FeatureTable) -> Predictions:
+        probabilities = np.resize(self._answers, (len(table), self._answers.shape[1]))
+        return Predictions(labels_from(probabilities).tolist(), probabilities)
 
 
 def fake(answers: list[list[float]], classes: tuple[str, ...] = ("a", "b")) -> FetchedModel:
-    return FetchedModel("7", FeatureSchema(("x",)), FakeClassifier(answers, classes))
+    return FetchedModel("7", FeatureSchema.of_numbers("x"), FakeEngine(answers, classes))
 
 
 ROWS = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "label": ["a", "a", "a", "b"]})
@@ -38,7 +43,8 @@ ANSWERS = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]]
 def model(tmp_path_factory: pytest.TempPathFactory) -> FetchedModel:
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     path.write_bytes(iris_package().graph)
-    return FetchedModel("1", FeatureSchema(COLUMNS), OnnxClassifier(path, iris_package().classes))
+    schema = FeatureSchema.of_numbers(*COLUMNS)
+    return FetchedModel("1", schema, OnnxEngine(path, schema, iris_package().classes))
 
 
 def test_score_is_what_the_formulas_say() -> None:
@@ -60,7 +66,7 @@ def test_score_feeds_the_columns_in_the_model_s_order(model: FetchedModel) -> No
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        (FetchedModel("7", FeatureSchema(("y",)), FakeClassifier(ANSWERS, ("a", "b"))), "takes other columns: y"),
+        (FetchedModel("7", FeatureSchema.of_numbers("y"), FakeEngine(ANSWERS, ("a", "b"))), "takes other columns: y"),
         (fake(ANSWERS, ("a", "c")), "knows other classes: a, c"),
         (fake([[0.2, 0.3, 0.5]], ("a", "b")), "answers the holdout with no probabilities"),
         (fake([[float("nan"), 1.0]]), "answers the holdout with no probabilities"),
@@ -72,7 +78,7 @@ def test_score_refuses_a_model_that_does_not_fit_the_holdout(broken: FetchedMode
 
 
 def test_score_refuses_a_graph_that_takes_another_width(model: FetchedModel) -> None:
-    narrow = FetchedModel("1", FeatureSchema(("sepal_length",)), model.classifier)
+    narrow = FetchedModel("1", FeatureSchema.of_numbers("sepal_length"), model.engine)
     with pytest.raises(InvalidModelError, match="cannot answer the holdout"):
         score(narrow, HOLDOUT[["sepal_length", "species"]], "species")
 

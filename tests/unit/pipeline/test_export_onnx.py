@@ -7,7 +7,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from src.core.errors import ModelParityError
-from src.core.onnx_classifier import OnnxClassifier
+from src.core.feature_schema import FeatureSchema
+from src.core.onnx_engine import OnnxEngine
 from src.pipeline.export_onnx import check_parity, classes_of, export_onnx, probe_rows
 from src.pipeline.train_model import fit
 from tests.support.training import config, iris_parts
@@ -15,17 +16,18 @@ from tests.support.training import config, iris_parts
 LIMITS = config().dataset.features
 TRAIN = iris_parts()[0]
 FEATURES = TRAIN.drop(columns="species")
+SCHEMA = FeatureSchema.of_numbers(*FEATURES.columns)
 MODEL = fit(TRAIN, "species", config(model={"n_estimators": 10}).model)
 
 
-def loaded(model: Pipeline, folder: Path) -> OnnxClassifier:
+def loaded(model: Pipeline, folder: Path) -> OnnxEngine:
     path = folder / "model.onnx"
     path.write_bytes(export_onnx(model, 4))
-    return OnnxClassifier(path, classes_of(model))
+    return OnnxEngine(path, SCHEMA, classes_of(model))
 
 
 def test_export_answers_as_scikit_learn_on_every_probe_row(tmp_path: Path) -> None:
-    check_parity(MODEL, loaded(MODEL, tmp_path), probe_rows(FEATURES, LIMITS, MODEL))
+    check_parity(MODEL, loaded(MODEL, tmp_path), SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
 
 
 def test_probe_rows_lie_in_the_data_in_the_range_and_on_thresholds() -> None:
@@ -44,7 +46,7 @@ def test_probe_rows_lie_in_the_data_in_the_range_and_on_thresholds() -> None:
 def test_check_parity_refuses_a_graph_of_another_model(tmp_path: Path) -> None:
     other = fit(TRAIN, "species", config(model={"n_estimators": 10, "random_state": 1}).model)
     with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels.*not registered"):
-        check_parity(MODEL, loaded(other, tmp_path), probe_rows(FEATURES, LIMITS, MODEL))
+        check_parity(MODEL, loaded(other, tmp_path), SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
 
 
 def test_check_parity_refuses_a_scaler_that_float32_cannot_follow(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_check_parity_refuses_a_scaler_that_float32_cannot_follow(tmp_path: Path
     # One decimal, as the data have it: such rows lie where the trees decide.
     rows = probe_rows(FEATURES, LIMITS, model).round(1)
     with pytest.raises(ModelParityError, match="disagree"):
-        check_parity(model, loaded(model, tmp_path), rows)
+        check_parity(model, loaded(model, tmp_path), SCHEMA, rows)
 
 
 def test_export_refuses_a_model_without_a_graph() -> None:

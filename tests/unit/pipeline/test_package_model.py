@@ -9,6 +9,8 @@ import skops.io
 from mlflow.models import Model
 
 from src.core.errors import InvalidModelError
+from src.core.golden_rows import GoldenRows
+from src.core.mlmodel import read_mlmodel
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -16,10 +18,9 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     ONNX_FILE,
     DriftReference,
-    GoldenRows,
     verify_manifest,
 )
-from src.core.onnx_classifier import OnnxClassifier
+from src.core.onnx_engine import OnnxEngine
 from src.pipeline.package_model import SKOPS_TRUSTED_TYPES, TwoFlavours, drift_reference
 from tests.support.training import iris_package, iris_parts
 
@@ -56,8 +57,8 @@ def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, st
 
 def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(saved: tuple[Path, str]) -> None:
     golden = GoldenRows.model_validate_json((saved[0] / GOLDEN_FILE).read_bytes())
-    classes = tuple(Model.load(str(saved[0])).metadata["classes"])
-    OnnxClassifier(saved[0] / ONNX_FILE, classes).verify(golden)
+    schema, classes = read_mlmodel(saved[0])
+    golden.verify(OnnxEngine(saved[0] / ONNX_FILE, schema, classes), schema)
     holdout = iris_parts()[1]
     labels = mlflow.pyfunc.load_model(str(saved[0])).predict(holdout.drop(columns="species"))
     assert (pd.Series(labels) == holdout["species"]).mean() > 0.85

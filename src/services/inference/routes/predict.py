@@ -13,8 +13,10 @@ from starlette.types import Receive, Scope, Send
 from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
 from src.services.inference.metrics import INTERNAL, NO_MODEL
-from src.services.inference.schemas import ModelName, Prediction
+from src.services.inference.schemas import ModelName, Prediction, PredictionList
 from src.services.inference.service_state import ServiceState, service_of
+
+JSON_SPACE = b" \t\n\r"
 
 
 class RawRoute(APIRoute):
@@ -66,19 +68,29 @@ async def predict(request: Request) -> Response:
 
 async def _answer(request: Request, service: ServiceState) -> Response:
     content_type = request.headers.get("content-type")
-    if content_type is not None and not _is_json(content_type):
+    if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError
     body = await request.body()
     # No await from here on: the model taken here is the one that is counted.
     predictor = service.store.require()
-    label, probabilities = predictor.predict(predictor.decoder.decode(body))
-    service.metrics.prediction(label)
     model = ModelName(predictor.version.name, predictor.version.version)
-    answer = Prediction(label, probabilities, model, request_id_of(request.scope))
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    request_id = request_id_of(request.scope)
+    if body.lstrip(JSON_SPACE)[:1] == b"[":
+        answers = predictor.answer(predictor.decoder.decode_list(body))
+        service.metrics.predictions(answers)
+        content = msgspec.json.encode(PredictionList(answers, model, request_id))
+    else:
+        (answer,) = answers = predictor.answer([predictor.decoder.decode(body)])
+        service.metrics.predictions(answers)
+        content = msgspec.json.encode(
+            Prediction(
+                prediction=answer.prediction, probabilities=answer.probabilities, model=model, request_id=request_id
+            )
+        )
+    return Response(content, media_type="application/json")
 
 
-def _is_json(content_type: str) -> bool:
+def is_json(content_type: str) -> bool:
     """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

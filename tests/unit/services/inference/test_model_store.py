@@ -395,7 +395,7 @@ async def test_swap_leaves_a_busy_reader_with_one_whole_model(rig: Rig) -> None:
     before = rig.store.require()
     rig.mlflow.promote("2")
     await rig.store.look()
-    assert before.predict((5.1, 3.5, 1.4, 0.2))[0] == "setosa"
+    assert before.answer([(5.1, 3.5, 1.4, 0.2)])[0].prediction == "setosa"
 
 
 async def test_swap_lets_the_old_model_go_without_a_collection(rig: Rig) -> None:
@@ -405,7 +405,7 @@ async def test_swap_lets_the_old_model_go_without_a_collection(rig: Rig) -> None
         for version in ("2", "1", "2"):
             assert gc.get_freeze_count() > 0, "what is frozen goes by its reference count or never"
             model = rig.store.require()
-            old = [weakref.ref(part) for part in (model, model.classifier, model.classifier._session, model.decoder)]  # noqa: SLF001 - the session holds the graph's memory
+            old = [weakref.ref(part) for part in (model, model.engine, model.engine._session, model.decoder)]  # noqa: SLF001 - the session holds the graph's memory
             del model
             rig.mlflow.promote(version)
             await rig.store.look()

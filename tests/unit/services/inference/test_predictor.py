@@ -18,7 +18,8 @@ def test_predictor_answers_as_sklearn_does(models: Any) -> None:
     predictor = load(*models["first"])
     _, rows, probabilities = forest(1)
     for row, expected in zip(rows, probabilities, strict=True):
-        label, told = predictor.predict(tuple(row))
+        (answer,) = predictor.answer([tuple(row)])
+        told, label = dict(answer.probabilities or {}), answer.prediction
         assert list(told.values()) == pytest.approx(expected, abs=1e-5)
         assert list(told) == list(CLASSES)
         assert label == CLASSES[expected.index(max(expected))]
@@ -26,7 +27,7 @@ def test_predictor_answers_as_sklearn_does(models: Any) -> None:
 
 def test_predictor_knows_columns_classes_and_an_example(models: Any) -> None:
     predictor = load(*models["first"])
-    assert predictor.schema.columns == COLUMNS
+    assert predictor.schema.names == COLUMNS
     assert predictor.classes == CLASSES
     assert predictor.example == dict(zip(COLUMNS, forest(1)[1][0], strict=True))
 
@@ -34,7 +35,9 @@ def test_predictor_knows_columns_classes_and_an_example(models: Any) -> None:
 def test_predictor_shows_the_places_that_decide_the_label(models: Any) -> None:
     predictor = load(*models["first"])
     for row in forest(1)[1]:
-        assert all(len(repr(value)) <= 7 for value in predictor.predict(tuple(row))[1].values())
+        assert all(
+            len(repr(value)) <= 7 for value in dict(predictor.answer([tuple(row)])[0].probabilities or {}).values()
+        )
 
 
 @pytest.mark.parametrize(

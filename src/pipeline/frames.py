@@ -1,0 +1,15 @@
+"""From pandas to the tables that engines take."""
+
+import pandas as pd
+
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable, array_of
+
+
+def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
+    """The schema's columns of a frame; a cell that is not there (NaN, None, NA) is missing."""
+    columns = []
+    for column in schema.columns:
+        values = frame[column.name]
+        columns.append(array_of(column, values.astype(object).where(values.notna(), None).tolist()))
+    return FeatureTable.from_columns(schema, columns)

@@ -1,0 +1,217 @@
+"""Strict decoding of JSON records into rows of a model's schema, with every problem told and none of the input."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import Row, Value
+
+FLOAT32_MAX = 3.4028234663852886e38
+# Every kind of a record's problems; they are also labels of a metric.
+MISSING = "missing"
+NOT_A_NUMBER = "not_a_number"
+NOT_FINITE = "not_finite"
+NOT_AN_INTEGER = "not_an_integer"
+NOT_A_BOOLEAN = "not_a_boolean"
+NOT_A_STRING = "not_a_string"
+UNKNOWN_FIELD = "unknown_field"
+MALFORMED = "malformed"
+RECORD_PROBLEMS = (
+    MISSING,
+    NOT_A_NUMBER,
+    NOT_FINITE,
+    NOT_AN_INTEGER,
+    NOT_A_BOOLEAN,
+    NOT_A_STRING,
+    UNKNOWN_FIELD,
+    MALFORMED,
+)
+# What a record that does not fit raises on the way: UnicodeDecodeError is a ValueError, deep nesting a RecursionError.
+UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
+# As many problems as an answer tells: a batch may have one per cell.
+MAX_TOLD = 100
+
+
+class InvalidRecordError(InvalidInputError):
+    """Records with at least one problem; its own kind and field are the first's.
+
+    Messages name columns of the model and never repeat anything of the input.
+    """
+
+    def __init__(self, problems: list[InvalidInputError]) -> None:
+        first = problems[0]
+        super().__init__(str(first), kind=first.kind, field=first.field, row=first.row)
+        self.problems = tuple(problems[:MAX_TOLD])
+
+
+class RecordDecoder:
+    """Decodes JSON objects with exactly a model's columns, each of its type; a column that may be missing may be null.
+
+    The accepting path is one call into C where all columns are numbers; only a refused body is looked at a second
+    time, to say why.
+    """
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self.schema = schema
+        self._names = schema.names
+        self._expected = ", ".join(schema.names)
+        # Not a msgspec struct: its fields refuse names with quotes or control characters, which columns may have.
+        value: Any = float if schema.is_numeric else bool | int | float | str | None
+        self._decoder = msgspec.json.Decoder(dict[str, value])
+        self._list_decoder = msgspec.json.Decoder(list[dict[str, value]])
+        self._loose_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+        self._loose_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+    def decode(self, body: bytes) -> Row:
+        """The values of one record in the schema's order.
+
+        Raises:
+            InvalidRecordError: the body is not such a record.
+        """
+        try:
+            return self._row(self._decoder.decode(body))
+        except UNFIT:
+            raise InvalidRecordError(self._explain(body, None)) from None
+
+    def decode_list(self, body: bytes) -> list[Row]:
+        """The values of a JSON array of records, one or more.
+
+        Raises:
+            InvalidRecordError: the body is no such array; ``row`` of each problem counts from 0.
+        """
+        try:
+            rows = [self._row(record) for record in self._list_decoder.decode(body)]
+        except UNFIT:
+            raise InvalidRecordError(self._explain_list(body)) from None
+        if not rows:
+            raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
+        return rows
+
+    def _row(self, record: Mapping[str, Any]) -> Row:
+        """Raises one of ``UNFIT`` for a record that does not fit."""
+        if not self.schema.is_numeric:
+            return self._typed(record)
+        row: tuple[float, ...] = tuple([record[name] for name in self._names])
+        if len(record) > len(row) or not all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in row):
+            raise ValueError
+        return row
+
+    def _typed(self, record: Mapping[str, Any]) -> Row:
+        if not record.keys() <= set(self._names):
+            raise ValueError
+        return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
+
+    def _explain_list(self, body: bytes) -> list[InvalidInputError]:
+        try:
+            records = self._loose_list_decoder.decode(body)
+        except (ValueError, RecursionError):
+            return [
+                self._malformed("the body is not valid JSON (NaN and Infinity are not JSON); send a list of objects")
+            ]
+        problems: list[InvalidInputError] = []
+        for index, record in enumerate(records):
+            try:
+                self._row(self._decoder.decode(record))
+            except UNFIT:
+                problems += self._explain(bytes(record), index)
+            if len(problems) >= MAX_TOLD:
+                break
+        return problems
+
+    def _explain(self, body: bytes, row: int | None) -> list[InvalidInputError]:
+        """Every problem of a refused record, in the order of the columns."""
+        try:
+            found = self._loose_decoder.decode(body)
+        except msgspec.ValidationError:
+            return [self._malformed("a record must be one JSON object", row)]
+        except (ValueError, RecursionError):
+            return [self._malformed("the body is not valid JSON (NaN and Infinity are not JSON); send one object", row)]
+        problems = []
+        for column in self.schema.columns:
+            try:
+                convert(column, _value(found.get(column.name)))
+            except InvalidInputError as error:
+                problems.append(error)
+        if not found.keys() <= set(self._names):
+            message = f"unknown fields; the model takes {self._expected} and nothing else"
+            problems.append(InvalidInputError(message, kind=UNKNOWN_FIELD))
+        for problem in problems:
+            problem.row = row
+        # Nothing found: one of two equal keys was wrong and the other right.
+        return problems or [self._malformed("each field must be given once", row)]
+
+    def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:
+        return InvalidInputError(f"{message} with the fields {self._expected}", kind=MALFORMED, row=row)
+
+
+def convert(column: Column, value: object) -> Value:
+    """A decoded value as its column takes it: None stays None where the column may be missing.
+
+    Raises:
+        InvalidInputError: it is missing, or not of the column's type.
+    """
+    if value is None:
+        if column.required:
+            raise _problem(column, "is required", MISSING)
+        return None
+    return CONVERTERS[column.type](column, value)
+
+
+def _number(column: Column, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _problem(column, "must be a number, without quotes", NOT_A_NUMBER)
+    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise _problem(column, "must be a finite number that float32 can hold", NOT_FINITE)
+    return float(value)
+
+
+def _integer(column: Column, value: object) -> int:
+    # JSON does not tell 5 from 5.0.
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise _problem(column, "must be a whole number, without quotes", NOT_AN_INTEGER)
+    low, high = column.limits
+    if not low <= value <= high:  # type: ignore[operator] # whole says that it is a number
+        raise _problem(column, f"must be from {low} to {high}", NOT_FINITE)
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _boolean(column: Column, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _problem(column, "must be true or false", NOT_A_BOOLEAN)
+    return value
+
+
+def _string(column: Column, value: object) -> str:
+    if not isinstance(value, str):
+        raise _problem(column, "must be a string", NOT_A_STRING)
+    return value
+
+
+CONVERTERS: Mapping[ColumnType, Callable[[Column, object], Value]] = {
+    ColumnType.NUMBER: _number,
+    ColumnType.INTEGER: _integer,
+    ColumnType.BOOLEAN: _boolean,
+    ColumnType.STRING: _string,
+}
+
+
+def _value(raw: msgspec.Raw | None) -> object:
+    """A scalar's value; something that no column takes for all else, and nothing big is built."""
+    if raw is None:
+        return None
+    text = bytes(raw)
+    if text[:1] in b"{[":
+        return ()
+    try:
+        return msgspec.json.decode(text)
+    except ValueError:
+        return math.inf if text[:1] in b"-0123456789" else ()
+
+
+def _problem(column: Column, what: str, kind: str) -> InvalidInputError:
+    return InvalidInputError(f"{column.name} {what}", kind=kind, field=column.name)
