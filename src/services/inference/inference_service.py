@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
+from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.metrics import RouteInfo, ServingMetrics
 from src.services.inference.middleware import BodyLimitMiddleware, RequestContextMiddleware
@@ -52,7 +53,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         Pace(settings.model_poll_seconds, settings.model_retry_max_seconds),
     )
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
-    state = ServiceState(store, spool, service_metrics)
+    calls = Calls()
+    state = ServiceState(store, calls, spool, service_metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -65,6 +67,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+            calls.close()
             await registry.aclose()
 
     app = FastAPI(

@@ -1,7 +1,9 @@
 """A loaded model: its input schema and its engine, proven on its golden rows, ready to answer."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -29,9 +31,21 @@ from src.services.inference.schemas import Answer, answers_of
 
 # The files of a registered model that serving reads; the manifest comes first, as what vouches for the others.
 SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
-WARM_UP_ROUNDS = 20
+ROUNDS = 20
 
 Source = Literal["registry", "cache"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What answers cost, in seconds, as measured when the model was loaded."""
+
+    call: float
+    per_row: float
+
+    def of(self, rows: int) -> float:
+        """The seconds that a call with so many rows takes, about."""
+        return self.call + rows * self.per_row
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,7 @@ class Predictor:
         example: one golden row by column.
         reference: what its training rows looked like, where that is known.
         source: where its files came from.
+        cost: of its answers.
     """
 
     version: ModelVersion
@@ -52,6 +67,12 @@ class Predictor:
     reference: DriftReference | None
     source: Source
     loaded_at: datetime
+    cost: Cost
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """What every answer of this model carries."""
+        return {"x-model-name": self.version.name, "x-model-version": self.version.version}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -88,7 +109,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not hold what its name says") from error
     engine = OnnxEngine(directory / ONNX_FILE, schema, classes)
     golden.verify(engine, schema)
-    predictor = Predictor(
+    return Predictor(
         version=version,
         schema=schema,
         engine=engine,
@@ -97,15 +118,27 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         reference=reference,
         source=source,
         loaded_at=datetime.now(UTC),
+        cost=_measured(engine, golden.table(schema)),
     )
-    _warm(predictor, golden)
-    return predictor
 
 
-def _warm(predictor: Predictor, golden: GoldenRows) -> None:
-    """Make the first request as fast as the others, and see that single rows pass as the golden batch did."""
+def _measured(engine: Engine, table: FeatureTable) -> Cost:
+    """What an engine's answers cost; also makes the first request as fast as the others.
+
+    Raises:
+        InvalidModelError: single rows do not pass as the whole table did.
+    """
     try:
-        for index in range(WARM_UP_ROUNDS):
-            predictor.answer([tuple(golden.rows[index % len(golden.rows)])])
+        alone = min(_seconds(engine, table.part(row % len(table), row % len(table) + 1)) for row in range(ROUNDS))
     except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
         raise InvalidModelError("the model cannot answer a single row") from error
+    together = min(_seconds(engine, table) for _ in range(ROUNDS))
+    per_row = max(together - alone, 0.0) / max(len(table) - 1, 1)
+    # A table of one row tells nothing about a row's share.
+    return Cost(max(alone - per_row, 0.0), per_row or alone)
+
+
+def _seconds(engine: Engine, table: FeatureTable) -> float:
+    started = time.perf_counter()
+    answers_of(engine.predict(table), engine.classes)
+    return time.perf_counter() - started

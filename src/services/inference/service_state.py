@@ -7,6 +7,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from src.core.retrain_signal import RetrainSpool
+from src.services.inference.calls import Calls
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_store import ModelStore
 
@@ -16,6 +17,7 @@ class ServiceState:
     """The objects that decide; routes only translate for them."""
 
     store: ModelStore
+    calls: Calls
     spool: RetrainSpool
     metrics: ServingMetrics
 
