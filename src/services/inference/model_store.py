@@ -171,7 +171,7 @@ class ModelStore:
             return None
         try:
             return await asyncio.to_thread(load_predictor, entry, version, "cache")
-        except InvalidModelError as error:
+        except (InvalidModelError, FileNotFoundError) as error:  # damaged, or just removed by another process
             logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
             await asyncio.to_thread(self._cache.drop, entry)
             return None

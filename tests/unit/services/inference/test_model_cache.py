@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def test_cache_finds_what_it_adopted(cache: ModelCache) -> None:
     assert entry.name == "1-000000000000"
 
 
-def test_cache_replaces_an_entry_as_a_whole(cache: ModelCache) -> None:
-    (adopt(cache, 1) / "old").touch()
-    assert [path.name for path in adopt(cache, 1).iterdir()] == ["model.onnx"]
+def test_cache_keeps_the_entry_that_another_process_made_first(cache: ModelCache, tmp_path: Path) -> None:
+    (adopt(cache, 1) / "first").touch()
+    entry = adopt(cache, 1)
+    assert {path.name for path in entry.iterdir()} == {"model.onnx", "first"}
+    assert list((tmp_path / "cache").iterdir()) == [entry]
 
 
 def test_cache_remembers_the_current_version(cache: ModelCache, tmp_path: Path) -> None:
@@ -50,7 +53,8 @@ def test_cache_of_another_model_is_not_ours(cache: ModelCache, tmp_path: Path) -
 
 
 def test_cache_clears_unfinished_downloads_away(cache: ModelCache, tmp_path: Path) -> None:
-    (cache.stage() / "part").touch()
+    (tmp_path / "cache" / "tmp-folder").mkdir()
+    (tmp_path / "cache" / "tmp-folder" / "part").touch()
     (tmp_path / "cache" / "tmp-file").touch()
     entry = adopt(cache, 1)
     cache.create()
@@ -105,3 +109,21 @@ def test_drop_of_what_is_gone_is_no_failure(cache: ModelCache, tmp_path: Path) -
 def test_version_that_could_leave_the_cache_is_refused(number: str) -> None:
     with pytest.raises(ValueError, match="version"):
         ModelVersion(name="iris", version=number, manifest_sha256="0" * 64)
+
+
+def test_entry_that_is_half_removed_is_no_entry(
+    cache: ModelCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry = adopt(cache, 1)
+
+    def die(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        cache.drop(entry)
+    assert "Input/output error" in caplog.text
+    assert cache.find(version(1)) is None
+    adopt(cache, 1)
+    cache.create()
+    assert list((tmp_path / "cache").iterdir()) == [entry]

@@ -13,10 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
+from src.services.inference import model_store
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_cache import ModelCache
 from src.services.inference.model_store import ModelStore
+from src.services.inference.model_version import ModelVersion
 from src.services.inference.pace import Pace, wait_for_event
+from src.services.inference.predictor import Predictor, Source, load_predictor
 from src.services.inference.registry_client import RegistryClient
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
@@ -49,11 +52,11 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
-        cache = ModelCache(self.root, "iris")
-        cache.create()
+        self.cache = ModelCache(self.root, "iris")
+        self.cache.create()
         client = RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=self.mlflow.transport)
         pace = Pace(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
-        self.store = ModelStore(client, cache, ServingMetrics(self.registry, []), pace)
+        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, []), pace)
 
     def restarted(self) -> "Rig":
         return Rig(self.mlflow, self.root)
@@ -319,6 +322,26 @@ async def test_corrupt_cache_entry_is_dropped_logged_and_fetched_again(
     assert "dropping version 1" in caplog.text
     await again.store.look()
     assert (again.version, again.store.require().source) == ("1", "registry")
+
+
+@pytest.mark.parametrize("moment", ["before", "amid"])
+async def test_entry_that_another_process_removes_under_the_reader_is_fetched_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    await rig.store.look()
+    again = rig.restarted()
+
+    def load_and_lose(directory: Path, version: ModelVersion, source: Source) -> Predictor:
+        if source == "cache":
+            rig.cache.drop(directory)
+            if moment == "amid":
+                (directory / "MLmodel").read_bytes()
+        return load_predictor(directory, version, source)
+
+    monkeypatch.setattr(model_store, "load_predictor", load_and_lose)
+    await again.store.look()
+    assert (again.version, again.store.require().source) == ("1", "registry")
+    assert again.store.last_error is None
 
 
 @pytest.mark.parametrize(
