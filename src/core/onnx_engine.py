@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import Predictions, labels_from
+from src.core.predictions import Predictions
 
 # The matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input per column.
 INPUT_NAME = "features"
@@ -70,7 +70,7 @@ class OnnxEngine:
         answers = self._run(table)
         if not self.classes:
             return Predictions(answers.reshape(-1).tolist())
-        return Predictions([self.classes[index] for index in labels_from(answers)], answers)
+        return Predictions(probabilities=answers, classes=self.classes)
 
     def _run(self, table: FeatureTable) -> NDArray[Any]:
         """The graph's output: (n, classes) probabilities or (n, 1) numbers."""

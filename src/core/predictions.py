@@ -1,7 +1,7 @@
 """What an engine answers, and the one rule by which probabilities become a label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -12,23 +12,40 @@ from src.core.feature_table import FeatureTable
 # Trees vote in fractions that tie exactly in theory and differ in the last bits in practice: labels are the
 # argmax of probabilities rounded to this many places, so that sklearn and ONNX Runtime break ties alike.
 DECIMALS = 5
+SCALE = 10.0**DECIMALS
 # How far two answers to the same row may differ.
 TOLERANCE = 1e-5
 
 EngineName = Literal["onnx", "pyfunc"]
 
 
-@dataclass(frozen=True)
 class Predictions:
     """Answers to the rows of a table.
 
-    Attributes:
-        values: (n,) the class's name for a classification, a number for a regression.
-        probabilities: (n, classes) in the order of the engine's classes; None where the model has none.
+    Args:
+        values: (n,) the class's name for a classification, a number for a regression; may be left out where the
+            probabilities decide.
+        probabilities: (n, classes); None where the model has none.
+        classes: class names in the order of the probabilities.
     """
 
-    values: Sequence[Any]
-    probabilities: NDArray[np.floating[Any]] | None = None
+    def __init__(
+        self,
+        values: Sequence[Any] | None = None,
+        probabilities: NDArray[np.floating[Any]] | None = None,
+        classes: tuple[str, ...] = (),
+    ) -> None:
+        self.given = values
+        self.probabilities = probabilities
+        self._classes = classes
+
+    @cached_property
+    def values(self) -> Sequence[Any]:
+        """(n,) the class's name for a classification, a number for a regression."""
+        if self.given is not None:
+            return self.given
+        assert self.probabilities is not None  # noqa: S101 - one of the two is there
+        return [self._classes[index] for index in labels_from(self.probabilities)]
 
 
 class Engine(Protocol):
@@ -48,5 +65,12 @@ class Engine(Protocol):
 
 def labels_from(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """Class indices, shape (n,), of probabilities, shape (n, classes)."""
-    labels: NDArray[np.intp] = np.argmax(np.round(probabilities, DECIMALS), axis=1)
+    labels: NDArray[np.intp] = np.argmax(rounded(probabilities), axis=1)
     return labels
+
+
+def rounded(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Probabilities in units of the last place that counts: the whole numbers that decide the label, same shape."""
+    # In double precision, as Python's own numbers are: one row may be rounded without numpy, to the same bits.
+    whole: NDArray[np.float64] = np.rint(probabilities.astype(np.float64) * SCALE)
+    return whole

@@ -14,6 +14,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
+from src.services.inference.fast_predict import FastPredict
 from src.services.inference.metrics import RouteInfo, ServingMetrics
 from src.services.inference.middleware import BodyLimitMiddleware, RequestContextMiddleware
 from src.services.inference.model_cache import ModelCache
@@ -82,6 +83,9 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION)
+    app.add_middleware(
+        FastPredict, store=store, calls=calls, metrics=service_metrics, max_body_bytes=settings.max_body_bytes
+    )
     install_error_handlers(app)
     for router in routers:
         app.include_router(router)

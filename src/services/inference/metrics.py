@@ -117,10 +117,13 @@ class ServingMetrics:
             child = self._duration_children[route] = self._duration.labels(route)
         return child
 
+    def prediction(self, answer: Answer) -> None:
+        """Count one answered prediction by its class; a regression's are counted together."""
+        self._prediction_children[_class_of(answer)].inc()
+
     def predictions(self, answers: Sequence[Answer]) -> None:
-        """Count answered predictions by their class; a regression's are counted together."""
-        counts = Counted(answer.prediction if type(answer.prediction) is str else REGRESSION for answer in answers)
-        for label, count in counts.items():
+        """Count many."""
+        for label, count in Counted(map(_class_of, answers)).items():
             self._prediction_children[label].inc(count)
 
     def prediction_error(self, reason: str) -> None:
@@ -143,3 +146,7 @@ class ServingMetrics:
         self._info.labels(predictor.version.name, predictor.version.version).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
         self._loaded.set(1)
+
+
+def _class_of(answer: Answer) -> str:
+    return answer.prediction if isinstance(answer.prediction, str) else REGRESSION

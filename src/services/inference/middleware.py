@@ -41,7 +41,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        request_id = request_id_from(scope)
         header = (b"x-request-id", request_id.encode())
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
@@ -110,7 +110,8 @@ class BodyLimitMiddleware:
         await self._app(scope, receive_within_limit, send)
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_from(scope: Scope) -> str:
+    """The caller's own id where it is fit to be logged, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
             return str(value.decode())

@@ -74,6 +74,11 @@ class Predictor:
         """What every answer of this model carries."""
         return {"x-model-name": self.version.name, "x-model-version": self.version.version}
 
+    @cached_property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The same as ASGI has them."""
+        return [(name.encode(), value.encode()) for name, value in self.headers.items()]
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the probabilities; empty for a regression."""

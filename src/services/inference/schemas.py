@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from src.core.predictions import DECIMALS, Predictions
+from src.core.predictions import SCALE, Predictions, rounded
 
 
 class ModelName(msgspec.Struct, frozen=True):
@@ -42,12 +42,26 @@ class PredictionList(msgspec.Struct, frozen=True):
 
 
 def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
-    """One answer per row; ``classes`` are in the order of the probabilities, and empty for a regression."""
+    """One answer per row; ``classes`` are in the order of the probabilities, and empty for a regression.
+
+    Probabilities are shown to the places that decide the label: a float32 graph's further ones are noise, such as
+    0.999999 for 1.
+    """
+    probabilities = found.probabilities
     if not classes:
-        return [Answer(value) for value in found.values]
-    labels = [str(value) for value in found.values]
-    if found.probabilities is None:
-        return [Answer(label) for label in labels]
-    # To the places that decide the label: a float32 graph's further ones are noise, such as 0.999999 for 1.
-    shown = [[round(value, DECIMALS) for value in row] for row in found.probabilities.tolist()]
-    return [Answer(label, dict(zip(classes, row, strict=True))) for label, row in zip(labels, shown, strict=True)]
+        return [Answer(float(value)) for value in found.values]
+    if probabilities is None:
+        return [Answer(str(value)) for value in found.values]
+    if found.given is None and len(probabilities) == 1:
+        return [_decided(probabilities[0].tolist(), classes)]
+    shown = (rounded(probabilities) / SCALE).tolist()
+    return [
+        Answer(str(label), dict(zip(classes, row, strict=True))) for label, row in zip(found.values, shown, strict=True)
+    ]
+
+
+def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
+    """One row's answer as the whole table's arithmetic gives it, without its cost."""
+    whole = [round(value * SCALE) for value in probabilities]
+    label = classes[whole.index(max(whole))]
+    return Answer(label, dict(zip(classes, [value / SCALE for value in whole], strict=True)))

@@ -47,7 +47,7 @@ async def predict(request: Request) -> Response:
     else:
         answer = await service.calls.answer(predictor, predictor.decoder.decode(body))
         content = encode_answer(answer, predictor, request_id)
-        service.metrics.predictions([answer])
+        service.metrics.prediction(answer)
     return Response(content, headers=predictor.headers, media_type="application/json")
 
 

@@ -1,0 +1,104 @@
+"""The short cut for the busiest request: one plain record is answered before routing; all else passes on untouched.
+
+It answers only what is certain to succeed, so every refusal, every rare form and every failure has one place, the
+ordinary route, and both give the same bytes.
+"""
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.core.errors import InvalidInputError
+from src.services.inference.calls import Calls
+from src.services.inference.metrics import ServingMetrics
+from src.services.inference.middleware import request_id_from
+from src.services.inference.model_store import ModelStore
+from src.services.inference.predictor import Predictor
+from src.services.inference.routes.predict import encode_answer, is_json
+from src.services.inference.schemas import Answer
+
+ROUTE = "/predict"
+# The exact form that almost every client sends.
+JSON = b"application/json"
+
+
+class FastPredict:
+    """Answers ``POST /predict`` with one record in one message; the outermost ASGI layer.
+
+    Args:
+        app: answers everything else.
+        store: holds the model.
+        calls: runs it.
+        metrics: told of every request that is answered here.
+        max_body_bytes: a longer body passes on, to be refused.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, store: ModelStore, calls: Calls, metrics: ServingMetrics, max_body_bytes: int
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._calls = calls
+        self._metrics = metrics
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] != "http" or scope["path"] != ROUTE or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        predictor = self._store.current
+        if predictor is None or not _is_plain(scope, self._limit):
+            await self._app(scope, receive, send)
+            return
+        message = await receive()
+        answer = await self._answer(predictor, message)
+        if answer is None:
+            await self._app(scope, _replaying(message, receive), send)
+            return
+        request_id = request_id_from(scope)
+        body = encode_answer(answer, predictor, request_id)
+        headers = [
+            *predictor.raw_headers,
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", JSON),
+            (b"x-request-id", request_id.encode()),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self._metrics.prediction(answer)
+        self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - started)
+
+    async def _answer(self, predictor: Predictor, message: Message) -> Answer | None:
+        """The answer to a whole body with one good record; None for anything else."""
+        if message["type"] != "http.request" or message.get("more_body"):
+            return None
+        try:
+            row = predictor.decoder.decode(message["body"])
+            return self._calls.answer_now(predictor, row) or await self._calls.answer(predictor, row)
+        except InvalidInputError:
+            return None
+        except Exception:  # noqa: BLE001 - the model failed: it fails again in the route, which tells and logs it
+            return None
+
+
+def _is_plain(scope: Scope, limit: int) -> bool:
+    """Whether the body is announced as so short, and declared as JSON or as nothing."""
+    short, json = False, True
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            short = value.isdigit() and int(value) <= limit
+        elif name == b"content-type":
+            json = value == JSON or is_json(value.decode("latin-1"))
+    return short and json
+
+
+def _replaying(message: Message, receive: Receive) -> Receive:
+    """A receive that gives a message that was taken already first."""
+    taken = [message]
+
+    async def replay() -> Message:
+        return taken.pop() if taken else await receive()
+
+    return replay
