@@ -90,7 +90,7 @@ def _is_plain(scope: Scope, limit: int) -> bool:
         if name == b"content-length":
             short = value.isdigit() and int(value) <= limit
         elif name == b"content-type":
-            json = value == JSON or is_json(value.decode("latin-1"))
+            json = json and (value == JSON or is_json(value.decode("latin-1")))
     return short and json
 
 

@@ -60,6 +60,46 @@ class Served:
         """Let the store look at MLflow now."""
         await self.service.store.catch_up(seconds=20)
 
+    async def exchange(
+        self, headers: list[tuple[bytes, bytes]], messages: list[dict[str, Any]], *, path: str = "/predict"
+    ) -> tuple[list[dict[str, Any]], int]:
+        """One raw POST: what was sent back, and how many messages of the body were taken."""
+        taken, sent = 0, []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal taken
+            taken += 1
+            return messages[taken - 1]
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "scheme": "http",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+        }
+        await self.asgi(scope, receive, send)
+        return sent, taken
+
+    async def post_plainly(self, body: bytes, **headers: str) -> httpx.Response:
+        """A body in one message, as it comes from the network; httpx's own transport always sends an end after it."""
+        given = {"content_type": "application/json", "content_length": str(len(body)), **headers}
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()]
+        sent, _ = await self.exchange(raw, [{"type": "http.request", "body": body, "more_body": False}])
+        start, *parts = sent
+        content = b"".join(part.get("body", b"") for part in parts)
+        return httpx.Response(start["status"], headers=start["headers"], content=content)
+
     async def metric(self, name: str, /, **labels: str) -> float:
         """One sample as Prometheus would scrape it; fails when there is none."""
         text = (await self.client.get("/metrics")).text

@@ -123,58 +123,28 @@ async def test_body_without_a_length_is_counted_as_it_comes(served: Any, count: 
     assert answer.status_code == status
 
 
-async def exchange(served: Any, headers: list[tuple[bytes, bytes]], messages: list[dict[str, Any]]) -> tuple[Any, int]:
-    """One raw POST /predict: what was sent back, and how many messages of the body were taken."""
-    taken, sent = 0, []
-
-    async def receive() -> dict[str, Any]:
-        nonlocal taken
-        taken += 1
-        return messages[taken - 1]
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "path": "/predict",
-        "raw_path": b"/predict",
-        "root_path": "",
-        "scheme": "http",
-        "query_string": b"",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-    await served.asgi(scope, receive, send)
-    return sent, taken
-
-
 async def test_announced_length_over_the_limit_is_refused_unread(served: Any) -> None:
-    sent, taken = await exchange(served, [(b"content-length", b"1000001")], [])
+    sent, taken = await served.exchange([(b"content-length", b"1000001")], [])
     assert (sent[0]["status"], taken) == (413, 0)
     assert await served.metric("inference_prediction_errors_total", reason="too_large") == 1
 
 
 async def test_endless_body_is_refused_at_the_limit(served: Any) -> None:
     endless = [{"type": "http.request", "body": b"[" * 300_000, "more_body": True}] * 100
-    sent, taken = await exchange(served, [(b"transfer-encoding", b"chunked")], endless)
+    sent, taken = await served.exchange([(b"transfer-encoding", b"chunked")], endless)
     assert (sent[0]["status"], taken) == (413, 4)
 
 
 async def test_length_that_lies_does_not_help(served: Any) -> None:
     body = [{"type": "http.request", "body": b"[" * 2_000_000, "more_body": False}]
     for length in (b"5", b"-1", b"zq7", "٣".encode()):
-        sent, _ = await exchange(served, [(b"content-length", length)], body)
+        sent, _ = await served.exchange([(b"content-length", length)], body)
         assert sent[0]["status"] == 413
 
 
 async def test_client_that_goes_away_is_no_failure(served: Any, caplog: pytest.LogCaptureFixture) -> None:
     gone = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
-    sent, _ = await exchange(served, [], gone)
+    sent, _ = await served.exchange([], gone)
     assert sent == []
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert await served.metric("inference_http_requests_total", route="/predict", method="POST", status="499") == 1
