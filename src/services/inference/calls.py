@@ -1,9 +1,10 @@
 """The one way for a route to have a model answer: at once, in one call with other requests, or in a thread."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ INLINE_SECONDS = 0.002
 # A big table is answered in parts of about so long, between which others get their turn.
 PART_SECONDS = 0.02
 
+T = TypeVar("T")
 _Waiting = tuple[Predictor, Row, "asyncio.Future[Answer]"]
 
 
@@ -59,18 +61,31 @@ class Calls:
         self._count_arrival()
         return await future
 
+    async def answers(self, predictor: Predictor, rows: list[Row]) -> list[Answer]:
+        """The answers to one request's rows, at least one, in one call.
+
+        Raises:
+            Exception: what the model raises on them.
+        """
+        if _is_quick(predictor, len(rows)):
+            return predictor.answer(rows)
+        return await self.in_thread(functools.partial(predictor.answer, rows))
+
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
-        """The answers to a table of at least one row, away from the event loop where that takes long.
+        """The answers to a table of at least one row, away from the event loop and in parts where that takes long.
 
         Raises:
             Exception: what the model raises on this table.
         """
         if _is_quick(predictor, len(table)):
             return predictor.predict(table)
-        loop = asyncio.get_running_loop()
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
         parts = [table.part(start, start + size) for start in range(0, len(table), size)]
-        return _joined([await loop.run_in_executor(self._thread, predictor.predict, part) for part in parts])
+        return _joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something in the thread in which models run."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _count_arrival(self) -> None:
         if not self._arrived:

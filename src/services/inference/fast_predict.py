@@ -8,7 +8,6 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.core.errors import InvalidInputError
 from src.services.inference.calls import Calls
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.middleware import request_id_from
@@ -30,7 +29,7 @@ class FastPredict:
         store: holds the model.
         calls: runs it.
         metrics: told of every request that is answered here.
-        max_body_bytes: a longer body passes on, to be refused.
+        max_body_bytes: a longer body passes on, to be refused or read away from the event loop.
     """
 
     def __init__(
@@ -72,13 +71,13 @@ class FastPredict:
 
     async def _answer(self, predictor: Predictor, message: Message) -> Answer | None:
         """The answer to a whole body with one good record; None for anything else."""
-        if message["type"] != "http.request" or message.get("more_body"):
+        if message["type"] != "http.request" or message.get("more_body") or message["body"][:1] != b"{":
+            return None
+        row = predictor.decoder.decode_or_none(message["body"])
+        if row is None:
             return None
         try:
-            row = predictor.decoder.decode(message["body"])
             return self._calls.answer_now(predictor, row) or await self._calls.answer(predictor, row)
-        except InvalidInputError:
-            return None
         except Exception:  # noqa: BLE001 - the model failed: it fails again in the route, which tells and logs it
             return None
 

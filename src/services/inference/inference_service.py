@@ -84,7 +84,11 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION)
     app.add_middleware(
-        FastPredict, store=store, calls=calls, metrics=service_metrics, max_body_bytes=settings.max_body_bytes
+        FastPredict,
+        store=store,
+        calls=calls,
+        metrics=service_metrics,
+        max_body_bytes=min(settings.max_body_bytes, predict.INLINE_BYTES),
     )
     install_error_handlers(app)
     for router in routers:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -58,6 +59,9 @@ class RecordDecoder:
     def __init__(self, schema: FeatureSchema) -> None:
         self.schema = schema
         self._names = schema.names
+        # One name alone would give no tuple.
+        only = schema.names[0]
+        self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
         self._expected = ", ".join(schema.names)
         # Not a msgspec struct: its fields refuse names with quotes or control characters, which columns may have.
         value: Any = float if schema.is_numeric else bool | int | float | str | None
@@ -72,10 +76,17 @@ class RecordDecoder:
         Raises:
             InvalidRecordError: the body is not such a record.
         """
+        row = self.decode_or_none(body)
+        if row is None:
+            raise InvalidRecordError(self._explain(body, None))
+        return row
+
+    def decode_or_none(self, body: bytes | msgspec.Raw) -> Row | None:
+        """The same, or None for a body that is not such a record, without a second look at it."""
         try:
             return self._row(self._decoder.decode(body))
         except UNFIT:
-            raise InvalidRecordError(self._explain(body, None)) from None
+            return None
 
     def decode_list(self, body: bytes) -> list[Row]:
         """The values of a JSON array of records, one or more.
@@ -95,8 +106,8 @@ class RecordDecoder:
         """Raises one of ``UNFIT`` for a record that does not fit."""
         if not self.schema.is_numeric:
             return self._typed(record)
-        row: tuple[float, ...] = tuple([record[name] for name in self._names])
-        if len(record) > len(row) or not all(-FLOAT32_MAX <= value <= FLOAT32_MAX for value in row):
+        row: tuple[float, ...] = self._values_of(record)
+        if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
             raise ValueError
         return row
 
@@ -114,9 +125,7 @@ class RecordDecoder:
             ]
         problems: list[InvalidInputError] = []
         for index, record in enumerate(records):
-            try:
-                self._row(self._decoder.decode(record))
-            except UNFIT:
+            if self.decode_or_none(record) is None:
                 problems += self._explain(bytes(record), index)
             if len(problems) >= MAX_TOLD:
                 break

@@ -1,17 +1,14 @@
 """``POST /predict``: one record in and one answer out, or a list of records in and as many answers out."""
 
-import asyncio
-
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from src.core.feature_table import FeatureTable
 from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
 from src.services.inference.predictor import Predictor
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
-from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
+from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList
 from src.services.inference.service_state import ServiceState, service_of
 
 JSON_SPACE = b" \t\n\r"
@@ -70,17 +67,19 @@ def is_json(content_type: str) -> bool:
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
-    def decode() -> FeatureTable:
-        return FeatureTable.from_rows(predictor.schema, predictor.decoder.decode_list(body))
-
-    def encode() -> tuple[list[Answer], bytes]:
-        answers = answers_of(found, predictor.classes)
+    def encode(answers: list[Answer]) -> bytes:
         model = ModelName(predictor.version.name, predictor.version.version)
-        return answers, msgspec.json.encode(PredictionList(answers, model, request_id))
+        return msgspec.json.encode(PredictionList(answers, model, request_id))
 
-    big = len(body) > INLINE_BYTES
-    table = await asyncio.to_thread(decode) if big else decode()
-    found = await service.calls.predict(predictor, table)
-    answers, content = await asyncio.to_thread(encode) if big else encode()
+    def work() -> tuple[list[Answer], bytes]:
+        answers = predictor.answer(predictor.decoder.decode_list(body))
+        return answers, encode(answers)
+
+    if len(body) > INLINE_BYTES:
+        # One way there and back: each costs as much as a few dozen rows.
+        answers, content = await service.calls.in_thread(work)
+    else:
+        answers = await service.calls.answers(predictor, predictor.decoder.decode_list(body))
+        content = encode(answers)
     service.metrics.predictions(answers)
     return content
