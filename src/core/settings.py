@@ -99,6 +99,9 @@ class InferenceSettings(CommonSettings):
     mlflow_timeout_seconds: Seconds = Field(5.0, description="time-out of one call to MLflow")
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(1_000_000, description="largest accepted request body")
     retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
+    max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")
+    max_queue: Annotated[int, Field(ge=0)] = Field(512, description="most requests that wait for their turn")
+    queue_seconds: Seconds = Field(0.5, description="how long a request may wait for its turn")
 
     @property
     def cache_dir(self) -> Path:

@@ -1,71 +1,22 @@
 import http.client
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import mlflow
 import pytest
 
 from src.core.model_registry import CHAMPION
-from src.services.local.processes import LocalProcess
+from tests.support.inference_process import NOWHERE, Inference
 from tests.support.models import SETOSA, build_model, register_model
-from tests.support.running import free_port, running, wait_until
+from tests.support.running import wait_until
 
 pytestmark = pytest.mark.integration
-
-DEAD = "http://127.0.0.1:1"
-
-
-@dataclass
-class Inference:
-    """The service as a process of its own."""
-
-    folder: Path
-    mlflow_url: str
-    model_name: str
-    port: int = field(default_factory=free_port)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @contextmanager
-    def started(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-        process = LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"))
-        chosen = {
-            "DATA_DIR": str(self.folder / "data"),
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-            "MODEL_NAME": self.model_name,
-            "INFERENCE_PORT": str(self.port),
-            "MODEL_POLL_SECONDS": "0.1",
-            **environment,
-        }
-        with running(process, self.folder / "inference.log", **chosen) as child:
-            yield child
-
-    def health(self) -> Any:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=5).json()
-        except httpx.TransportError:
-            return None
-
-    def served(self) -> str | None:
-        told = self.health()
-        return told["model"]["version"] if told and told["model"] else None
-
-    def predict(self) -> Any:
-        return httpx.post(f"{self.url}/predict", json=SETOSA, timeout=5).raise_for_status().json()
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +100,7 @@ def test_service_stops_in_time_with_idle_connections_and_serves_again_without_ml
         child.send_signal(signal.SIGTERM)
         assert child.wait(10) == 0
         assert time.monotonic() - began < 5
-    with inference.started(MLFLOW_TRACKING_URI=DEAD):
+    with inference.started(MLFLOW_TRACKING_URI=NOWHERE):
         told = wait_until("the cached model is served", inference.health)
         assert told["ready"]
         assert told["model"]["source"] == "cache"
@@ -193,7 +144,7 @@ def test_service_without_a_champion_is_live_and_becomes_ready(inference: Inferen
 
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT"])
 def test_service_without_mlflow_and_cache_still_stops_well(inference: Inference, signal_name: str) -> None:
-    with inference.started(MLFLOW_TRACKING_URI=DEAD) as child:
+    with inference.started(MLFLOW_TRACKING_URI=NOWHERE) as child:
         wait_until("the service answers", inference.health)
         child.send_signal(getattr(signal, signal_name))
         assert child.wait(10) == 0

@@ -20,6 +20,7 @@ from src.core.errors import (
     SpoolFullError,
     SpoolUnavailableError,
 )
+from src.services.inference.admission import OverloadedError
 from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.records import InvalidRecordError
 
@@ -50,6 +51,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     UnsupportedMediaTypeError: (415, {}),
     UnknownRequestError: (404, {}),
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
+    OverloadedError: (503, {"Retry-After": "1"}),
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),
     SpoolUnavailableError: (503, {"Retry-After": "5"}),
@@ -84,11 +86,17 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _loop_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LoopError)  # noqa: S101 - what it is registered for
+    return refusal(request_id_of(request.scope), error)
+
+
+def refusal(request_id: str, error: LoopError) -> Response:
+    """The answer that an error of this project stands for."""
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]
     detail: str | list[dict[str, Any]] = str(error)
     if isinstance(error, SpoolUnavailableError | SpoolFullError):  # for whoever runs the service to mend
-        logger.error("request %s: %s", request_id_of(request.scope), detail)
+        logger.error("request %s: %s", request_id, detail)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
         detail = [
@@ -99,7 +107,7 @@ async def _loop_error(request: Request, error: Exception) -> Response:
             }
             for item in problems
         ]
-    return error_response(request_id_of(request.scope), status, detail, headers)
+    return error_response(request_id, status, detail, headers)
 
 
 async def _wrong_parameters(request: Request, error: Exception) -> Response:

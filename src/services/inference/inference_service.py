@@ -12,11 +12,12 @@ from prometheus_client import CollectorRegistry
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
+from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.fast_predict import FastPredict
 from src.services.inference.metrics import RouteInfo, ServingMetrics
-from src.services.inference.middleware import BodyLimitMiddleware, RequestContextMiddleware
+from src.services.inference.middleware import AdmissionMiddleware, BodyLimitMiddleware, RequestContextMiddleware
 from src.services.inference.model_cache import ModelCache
 from src.services.inference.model_store import ModelStore
 from src.services.inference.openapi import document
@@ -29,6 +30,8 @@ DESCRIPTION = "Serves the champion of a registered model and takes requests to t
 VERSION = "0.1.0"
 # FastAPI serves these pages itself.
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
+# What any route may answer, whatever it documents: turned away, and failed.
+ANYWHERE = (503, 500)
 
 
 def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -80,9 +83,16 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    admission = Admission(
+        settings.max_concurrency,
+        queue=settings.max_queue,
+        seconds=settings.queue_seconds,
+        on_shed=service_metrics.shed,
+    )
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION)
+    app.add_middleware(AdmissionMiddleware, admission=admission, exempt=_paths_of((health.router, metrics.router)))
+    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION | _paths_of(routers))
     app.add_middleware(
         FastPredict,
         store=store,
@@ -109,11 +119,17 @@ def prepare_folders(settings: InferenceSettings) -> None:
         RetrainSpool(settings.retrain_dir).create()
 
 
+def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:
+    """The paths of routes that have no parameter in them."""
+    paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
+    return frozenset(path for path in paths if "{" not in path)
+
+
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:
-    """Each route with the statuses that it documents, and a failure's."""
+    """Each route with the statuses that it documents, and those of any."""
     documentation = [RouteInfo(path, "GET", (200,)) for path in sorted(DOCUMENTATION)]
     return documentation + [
-        RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), 500))
+        RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)

@@ -9,6 +9,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from src.services.inference.admission import SHED_REASONS
 from src.services.inference.predictor import Predictor
 from src.services.inference.records import RECORD_PROBLEMS
 from src.services.inference.schemas import Answer
@@ -73,6 +74,10 @@ class ServingMetrics:
         self.in_flight = Gauge(
             "inference_http_requests_in_flight", "Requests that are being answered", registry=registry
         )
+        shed = Counter(
+            "inference_http_requests_shed_total", "Requests turned away as too many", ["reason"], registry=registry
+        )
+        self._shed = {reason: shed.labels(reason) for reason in SHED_REASONS}
         known = [*routes, RouteInfo(UNMATCHED, "GET", (404,)), RouteInfo(UNMATCHED, "POST", (404,))]
         self._request_children = {
             (route.path, route.method, status): self._requests.labels(route.path, route.method, str(status))
@@ -110,6 +115,10 @@ class ServingMetrics:
             child = self._request_children[key] = self._requests.labels(route, key[1], str(status))
         child.inc()
         self._duration_for(route).observe(seconds)
+
+    def shed(self, reason: str) -> None:
+        """Count one request that was turned away, for one of ``SHED_REASONS``."""
+        self._shed[reason].inc()
 
     def _duration_for(self, route: str) -> Histogram:
         child = self._duration_children.get(route)

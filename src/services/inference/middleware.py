@@ -9,7 +9,15 @@ import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.services.inference.errors import INTERNAL_TEXT, STOPPING_TEXT, BodyTooLargeError, error_response
+from src.services.inference.admission import Admission, OverloadedError
+from src.services.inference.errors import (
+    INTERNAL_TEXT,
+    STOPPING_TEXT,
+    BodyTooLargeError,
+    error_response,
+    refusal,
+    request_id_of,
+)
 from src.services.inference.metrics import UNMATCHED, ServingMetrics
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -79,6 +87,36 @@ class RequestContextMiddleware:
         if route is None and scope["path"] in self._pages:
             return str(scope["path"])
         return getattr(route, "path", UNMATCHED)
+
+
+class AdmissionMiddleware:
+    """Lets as many requests in as can be answered in time; turns the others away before anybody reads their bodies.
+
+    Args:
+        app: what is inside.
+        admission: who counts.
+        exempt: fixed paths that are always answered.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission, exempt: frozenset[str]) -> None:
+        self._app = app
+        self._admission = admission
+        self._exempt = exempt
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, now or when its turn comes, or turn it away."""
+        if scope["type"] != "http" or scope["path"] in self._exempt:
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._admission.enter()
+        except OverloadedError as error:
+            await refusal(request_id_of(scope), error)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._admission.leave()
 
 
 class BodyLimitMiddleware:

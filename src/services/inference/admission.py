@@ -1,0 +1,88 @@
+"""How many requests may be in work at once, and how many may wait a moment for their turn."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from src.core.errors import LoopError
+
+# Why a request was turned away; they are also labels of a metric.
+QUEUE_FULL = "queue_full"
+QUEUE_TIMEOUT = "queue_timeout"
+SHED_REASONS = (QUEUE_FULL, QUEUE_TIMEOUT)
+
+
+class OverloadedError(LoopError):
+    """More requests are in work and wait than the service has promised to answer in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the service has more requests than it can answer in time; send this one again in a second")
+
+
+class Admission:
+    """Slots for requests in work, and a short queue, first come first served.
+
+    It belongs to one event loop. Whoever enters must leave, whatever happens in between.
+
+    Args:
+        limit: most requests in work.
+        queue: most requests that wait for a slot.
+        seconds: how long one may wait.
+        on_shed: told why a request was turned away, one of ``SHED_REASONS``.
+    """
+
+    def __init__(self, limit: int, *, queue: int, seconds: float, on_shed: Callable[[str], None]) -> None:
+        self._limit = limit
+        self._queue = queue
+        self._seconds = seconds
+        self._on_shed = on_shed
+        self._inside = 0
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    def try_enter(self) -> bool:
+        """Take a slot if one is free; none is while anybody waits, as the first in the queue gets what is left."""
+        if self._inside >= self._limit:
+            return False
+        self._inside += 1
+        return True
+
+    async def enter(self) -> None:
+        """Take a slot, waiting for it in the queue.
+
+        Raises:
+            OverloadedError: the queue is full, or no slot came free in time.
+        """
+        if self.try_enter():
+            return
+        if len(self._waiting) >= self._queue:
+            self._on_shed(QUEUE_FULL)
+            raise OverloadedError
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(turn)
+        timer = loop.call_later(self._seconds, self._give_up, turn)
+        try:
+            came = await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result():  # the slot came in the same moment: pass it on
+                self.leave()
+            raise
+        finally:
+            timer.cancel()
+        if not came:
+            self._on_shed(QUEUE_TIMEOUT)
+            raise OverloadedError
+
+    def leave(self) -> None:
+        """Give the slot to the first that waits, or back."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # a cancelled one stays in the queue until here
+                turn.set_result(True)
+                return
+        self._inside -= 1
+
+    def _give_up(self, turn: asyncio.Future[bool]) -> None:
+        if not turn.done():
+            self._waiting.remove(turn)
+            turn.set_result(False)
