@@ -8,6 +8,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.middleware import request_id_from
@@ -28,16 +29,25 @@ class FastPredict:
         app: answers everything else.
         store: holds the model.
         calls: runs it.
+        admission: says whether a request may be taken up at once.
         metrics: told of every request that is answered here.
         max_body_bytes: a longer body passes on, to be refused or read away from the event loop.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, store: ModelStore, calls: Calls, metrics: ServingMetrics, max_body_bytes: int
+    def __init__(  # noqa: PLR0913 - the parts of the route that it stands for
+        self,
+        app: ASGIApp,
+        *,
+        store: ModelStore,
+        calls: Calls,
+        admission: Admission,
+        metrics: ServingMetrics,
+        max_body_bytes: int,
     ) -> None:
         self._app = app
         self._store = store
         self._calls = calls
+        self._admission = admission
         self._metrics = metrics
         self._limit = max_body_bytes
 
@@ -48,11 +58,16 @@ class FastPredict:
             return
         started = time.perf_counter()
         predictor = self._store.current
-        if predictor is None or not _is_plain(scope, self._limit):
+        if predictor is None or not _is_plain(scope, self._limit) or not self._admission.try_enter():
             await self._app(scope, receive, send)
             return
-        message = await receive()
-        answer = await self._answer(predictor, message)
+        self._metrics.in_flight.inc()
+        try:
+            message = await receive()
+            answer = await self._answer(predictor, message)
+        finally:
+            self._metrics.in_flight.dec()
+            self._admission.leave()
         if answer is None:
             await self._app(scope, _replaying(message, receive), send)
             return

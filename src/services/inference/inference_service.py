@@ -97,6 +97,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         FastPredict,
         store=store,
         calls=calls,
+        admission=admission,
         metrics=service_metrics,
         max_body_bytes=min(settings.max_body_bytes, predict.INLINE_BYTES),
     )

@@ -85,6 +85,23 @@ async def test_without_a_model_the_route_says_so(unready: Any) -> None:
     assert (await unready.post_plainly(GOOD)).status_code == 503
 
 
+async def test_when_no_slot_is_free_the_route_s_queue_decides(serving: Any, mlflow: FakeMlflow, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=1, queue_seconds=60) as served:
+        model = served.service.store.require()
+        slow = asyncio.Event()
+
+        async def wait(*_: Any) -> Any:
+            await slow.wait()
+            return model.answer([tuple(model.example.values())])[0]
+
+        served.service.calls.answer_now = lambda *_: None
+        served.service.calls.answer = wait
+        requests = [asyncio.ensure_future(served.post_plainly(GOOD)) for _ in range(3)]
+        assert (await requests[2]).status_code == 503
+        slow.set()
+        assert [(await request).status_code for request in requests[:2]] == [200, 200]
+
+
 async def test_the_caller_s_id_is_kept_and_the_model_is_named(served: Any) -> None:
     answer = await served.post_plainly(GOOD, x_request_id="order-7")
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "order-7"
