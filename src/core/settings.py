@@ -102,6 +102,14 @@ class InferenceSettings(CommonSettings):
     max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")
     max_queue: Annotated[int, Field(ge=0)] = Field(512, description="most requests that wait for their turn")
     queue_seconds: Seconds = Field(0.5, description="how long a request may wait for its turn")
+    allowed_hosts: str = Field(
+        "localhost,inference",
+        pattern=r"^[A-Za-z0-9_.*:, \[\]-]+$",
+        description="names by which clients reach the service, beside any IP address; *.name: all below it, *: any",
+    )
+    write_api_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="key that writing requests must send as a bearer token; unset: none is needed"
+    )
 
     @property
     def cache_dir(self) -> Path:

@@ -1,5 +1,6 @@
 """The inference service as a process of its own."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ def without_mlflow(folder: Path) -> Inference:
     cache.create()
     digest = build_model(folder / "model", seed=1)
     version = ModelVersion(name="iris", version="1", manifest_sha256=digest)
-    cache.adopt(folder / "model", version)
+    staged = cache.stage()
+    shutil.copytree(folder / "model", staged, dirs_exist_ok=True)
+    cache.adopt(staged, version)
     cache.write_current(version)
     return Inference(folder, NOWHERE, "iris")

@@ -21,6 +21,7 @@ from src.core.errors import (
     SpoolUnavailableError,
 )
 from src.services.inference.admission import OverloadedError
+from src.services.inference.guards import CrossSiteError, UnauthorizedError, UntrustedHostError
 from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.records import InvalidRecordError
 
@@ -46,6 +47,9 @@ class UnknownRequestError(LoopError):
 # Error class -> status and extra headers; the most special class of an error counts.
 STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     LoopError: (500, {}),
+    UntrustedHostError: (400, {}),
+    UnauthorizedError: (401, {"WWW-Authenticate": "Bearer"}),
+    CrossSiteError: (403, {}),
     InvalidInputError: (422, {}),
     BodyTooLargeError: (413, {}),
     UnsupportedMediaTypeError: (415, {}),

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
+from src.services.inference.guards import HostGuard
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.middleware import request_id_from
 from src.services.inference.model_store import ModelStore
@@ -29,6 +30,7 @@ class FastPredict:
         app: answers everything else.
         store: holds the model.
         calls: runs it.
+        hosts: says whether a request comes by one of the service's names.
         admission: says whether a request may be taken up at once.
         metrics: told of every request that is answered here.
         max_body_bytes: a longer body passes on, to be refused or read away from the event loop.
@@ -40,6 +42,7 @@ class FastPredict:
         *,
         store: ModelStore,
         calls: Calls,
+        hosts: HostGuard,
         admission: Admission,
         metrics: ServingMetrics,
         max_body_bytes: int,
@@ -47,6 +50,7 @@ class FastPredict:
         self._app = app
         self._store = store
         self._calls = calls
+        self._hosts = hosts
         self._admission = admission
         self._metrics = metrics
         self._limit = max_body_bytes
@@ -58,7 +62,12 @@ class FastPredict:
             return
         started = time.perf_counter()
         predictor = self._store.current
-        if predictor is None or not _is_plain(scope, self._limit) or not self._admission.try_enter():
+        if (
+            predictor is None
+            or not _is_plain(scope, self._limit)
+            or not self._hosts.allows(scope)
+            or not self._admission.try_enter()
+        ):
             await self._app(scope, receive, send)
             return
         self._metrics.in_flight.inc()

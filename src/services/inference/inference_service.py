@@ -16,11 +16,18 @@ from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.fast_predict import FastPredict
+from src.services.inference.guards import HostGuard, WriteGuard
 from src.services.inference.metrics import RouteInfo, ServingMetrics
-from src.services.inference.middleware import AdmissionMiddleware, BodyLimitMiddleware, RequestContextMiddleware
+from src.services.inference.middleware import (
+    AdmissionMiddleware,
+    BodyLimitMiddleware,
+    GuardMiddleware,
+    RequestContextMiddleware,
+)
 from src.services.inference.model_cache import ModelCache
 from src.services.inference.model_store import ModelStore
 from src.services.inference.openapi import document
+from src.services.inference.openapi_refusals import with_refusals
 from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
 from src.services.inference.routes import health, metrics, page, predict, retrain
@@ -30,8 +37,10 @@ DESCRIPTION = "Serves the champion of a registered model and takes requests to t
 VERSION = "0.1.0"
 # FastAPI serves these pages itself.
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
-# What any route may answer, whatever it documents: turned away, and failed.
-ANYWHERE = (503, 500)
+# Fixed paths of the routes that change something. Predictions do not.
+WRITING = frozenset({"/retrain"})
+# What any route may answer, whatever it documents: refused, turned away, and failed.
+ANYWHERE = (400, 408, 503, 500)
 
 
 def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -89,14 +98,19 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         seconds=settings.queue_seconds,
         on_shed=service_metrics.shed,
     )
+    hosts = HostGuard(settings.allowed_hosts.split(","))
+    key = settings.write_api_key.get_secret_value() if settings.write_api_key else None
+    exempt = _paths_of((health.router, metrics.router))
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(AdmissionMiddleware, admission=admission, exempt=_paths_of((health.router, metrics.router)))
+    app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
+    app.add_middleware(GuardMiddleware, guards=(hosts, WriteGuard(WRITING, key)))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION | _paths_of(routers))
     app.add_middleware(
         FastPredict,
         store=store,
         calls=calls,
+        hosts=hosts,
         admission=admission,
         metrics=service_metrics,
         max_body_bytes=min(settings.max_body_bytes, predict.INLINE_BYTES),
@@ -104,7 +118,9 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     install_error_handlers(app)
     for router in routers:
         app.include_router(router)
-    app.openapi = document(app, lambda: store.current)  # type: ignore[method-assign] # FastAPI's documented way
+    build = document(app, lambda: store.current)
+    described = with_refusals(build, exempt=exempt, writing=WRITING, key=key is not None)
+    app.openapi = described  # type: ignore[method-assign] # FastAPI's documented way
     return app
 
 
@@ -129,10 +145,14 @@ def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:
     """Each route with the statuses that it documents, and those of any."""
     documentation = [RouteInfo(path, "GET", (200,)) for path in sorted(DOCUMENTATION)]
-    return documentation + [
-        RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
-        for router in routers
-        for route in router.routes
-        if isinstance(route, APIRoute)
-        for method in route.methods or ()
-    ]
+    return (
+        documentation
+        + [
+            RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
+            for router in routers
+            for route in router.routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+        ]
+        + [RouteInfo(path, "POST", (401, 403)) for path in WRITING]
+    )

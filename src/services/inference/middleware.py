@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterable
 
 import uuid_utils
 from starlette.requests import ClientDisconnect
@@ -18,6 +19,7 @@ from src.services.inference.errors import (
     refusal,
     request_id_of,
 )
+from src.services.inference.guards import Guard
 from src.services.inference.metrics import UNMATCHED, ServingMetrics
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -87,6 +89,29 @@ class RequestContextMiddleware:
         if route is None and scope["path"] in self._pages:
             return str(scope["path"])
         return getattr(route, "path", UNMATCHED)
+
+
+class GuardMiddleware:
+    """Refuses what a guard refuses, before anybody reads its body.
+
+    Args:
+        app: what is inside.
+        guards: asked in this order.
+    """
+
+    def __init__(self, app: ASGIApp, guards: Iterable[Guard]) -> None:
+        self._app = app
+        self._guards = tuple(guards)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, or refuse it."""
+        if scope["type"] == "http":
+            for guard in self._guards:
+                error = guard.refusal(scope)
+                if error is not None:
+                    await refusal(request_id_of(scope), error)(scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
 
 
 class AdmissionMiddleware:

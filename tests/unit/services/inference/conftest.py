@@ -65,6 +65,8 @@ class Served:
     ) -> tuple[list[dict[str, Any]], int]:
         """One raw POST: what was sent back, and how many messages of the body were taken."""
         taken, sent = 0, []
+        if b"host" not in dict(headers):
+            headers = [(b"host", b"localhost"), *headers]
 
         async def receive() -> dict[str, Any]:
             nonlocal taken

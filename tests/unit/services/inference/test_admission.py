@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections import Counter
 from typing import Any
 
@@ -128,6 +129,18 @@ async def test_request_beyond_the_limit_is_turned_away_unread(full: Any) -> None
     assert await full.metric("inference_http_requests_shed_total", reason="queue_full") == 1
     assert await full.metric("inference_http_requests_shed_total", reason="queue_timeout") == 0
     assert await full.metric("inference_http_requests_total", route="/predict", method="POST", status="503") == 1
+
+
+async def test_short_cut_takes_a_slot_and_gives_it_back(serving: Any, tmp_path: Any, mlflow: Any) -> None:
+    async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
+        for body in (json.dumps(SETOSA), "{}", json.dumps(SETOSA)):
+            assert (await served.post_plainly(body.encode())).status_code == (422 if body == "{}" else 200)
+
+
+async def test_short_cut_without_a_slot_turns_away(full: Any) -> None:
+    answer = await full.post_plainly(json.dumps(SETOSA).encode())
+    assert answer.status_code == 503
+    assert await full.metric("inference_http_requests_shed_total", reason="queue_full") == 1
 
 
 @pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/v2/health/ready", "/metrics"])
