@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,11 +71,16 @@ class Inference:
         return (self.folder / "inference.log").read_text()
 
 
-def without_mlflow(folder: Path) -> Inference:
-    """A service that has a model in its cache and no MLflow to look for another."""
+def without_mlflow(folder: Path, build: Callable[[Path], str] = build_model) -> Inference:
+    """A service that has a model in its cache and no MLflow to look for another.
+
+    Args:
+        folder: of the service's state.
+        build: writes the model's directory and returns its manifest's digest.
+    """
     cache = ModelCache(folder / "data" / "local" / "model-cache", "iris")
     cache.create()
-    digest = build_model(folder / "model", seed=1)
+    digest = build(folder / "model")
     version = ModelVersion(name="iris", version="1", manifest_sha256=digest)
     staged = cache.stage()
     shutil.copytree(folder / "model", staged, dirs_exist_ok=True)

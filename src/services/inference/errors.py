@@ -2,15 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from src.core.errors import (
     InvalidInputError,
@@ -21,6 +19,7 @@ from src.core.errors import (
     SpoolUnavailableError,
 )
 from src.services.inference.admission import OverloadedError
+from src.services.inference.error_shapes import Detail, shaped
 from src.services.inference.guards import CrossSiteError, UnauthorizedError, UntrustedHostError
 from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.records import InvalidRecordError
@@ -34,10 +33,10 @@ class BodyTooLargeError(InvalidInputError):
 
 
 class UnsupportedMediaTypeError(InvalidInputError):
-    """The request's body is not declared as JSON."""
+    """The request's body is not declared as something that the route takes."""
 
-    def __init__(self) -> None:
-        super().__init__("send JSON with Content-Type: application/json", kind=UNSUPPORTED_MEDIA_TYPE)
+    def __init__(self, message: str = "send JSON with Content-Type: application/json") -> None:
+        super().__init__(message, kind=UNSUPPORTED_MEDIA_TYPE)
 
 
 class UnknownRequestError(LoopError):
@@ -74,16 +73,27 @@ def request_id_of(scope: Scope) -> str:
     return str(scope["state"]["request_id"])
 
 
-def error_response(
-    request_id: str, status: int, detail: str | list[dict[str, Any]], headers: Mapping[str, str] | None = None
-) -> Response:
-    """An error in the service's one shape."""
-    body = msgspec.json.encode({"detail": detail, "request_id": request_id})
-    return Response(body, status, headers, media_type="application/json")
+class _ErrorResponse(Response):
+    """An error, in the shape that belongs to the page that was asked for."""
+
+    def __init__(self, request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None) -> None:
+        super().__init__(None, status, headers)
+        self._parts = (request_id, status, detail)
+        self._extra = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        status, body = shaped(scope["path"], *self._parts)
+        await Response(body, status, self._extra, media_type="application/json")(scope, receive, send)
+
+
+def error_response(request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None = None) -> Response:
+    """An error that is not one of this project's."""
+    return _ErrorResponse(request_id, status, detail, headers)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every refused request in the one shape."""
+    """Answer every refused request in one shape."""
     app.add_exception_handler(LoopError, _loop_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -98,7 +108,7 @@ def refusal(request_id: str, error: LoopError) -> Response:
     """The answer that an error of this project stands for."""
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]
-    detail: str | list[dict[str, Any]] = str(error)
+    detail: Detail = str(error)
     if isinstance(error, SpoolUnavailableError | SpoolFullError):  # for whoever runs the service to mend
         logger.error("request %s: %s", request_id, detail)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):

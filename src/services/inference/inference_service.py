@@ -30,7 +30,7 @@ from src.services.inference.openapi import document
 from src.services.inference.openapi_refusals import with_refusals
 from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
-from src.services.inference.routes import health, metrics, page, predict, retrain
+from src.services.inference.routes import health, invocations, metrics, page, predict, retrain
 from src.services.inference.service_state import LifespanState, ServiceState
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
@@ -51,7 +51,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         mlflow_transport: replaces the network to MLflow.
     """
     # The busiest first: routes are tried in this order.
-    routers = (predict.router, health.router, retrain.router, metrics.router, page.router)
+    routers = (predict.router, invocations.router, health.router, retrain.router, metrics.router, page.router)
     service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers))
     registry = RegistryClient(
         settings.mlflow_url,

@@ -128,11 +128,15 @@ class ServingMetrics:
 
     def prediction(self, answer: Answer) -> None:
         """Count one answered prediction by its class; a regression's are counted together."""
-        self._prediction_children[_class_of(answer)].inc()
+        self._prediction_children[_class_of(answer.prediction)].inc()
 
     def predictions(self, answers: Sequence[Answer]) -> None:
         """Count many."""
-        for label, count in Counted(map(_class_of, answers)).items():
+        self.predicted([answer.prediction for answer in answers])
+
+    def predicted(self, values: Iterable[str | float]) -> None:
+        """Count answers that are nothing but the predictions; may be called from any thread."""
+        for label, count in Counted(map(_class_of, values)).items():
             self._prediction_children[label].inc(count)
 
     def prediction_error(self, reason: str) -> None:
@@ -157,5 +161,5 @@ class ServingMetrics:
         self._loaded.set(1)
 
 
-def _class_of(answer: Answer) -> str:
-    return answer.prediction if isinstance(answer.prediction, str) else REGRESSION
+def _class_of(prediction: str | float) -> str:
+    return prediction if isinstance(prediction, str) else REGRESSION

@@ -65,3 +65,8 @@ def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
     whole = [round(value * SCALE) for value in probabilities]
     label = classes[whole.index(max(whole))]
     return Answer(label, dict(zip(classes, [value / SCALE for value in whole], strict=True)))
+
+
+def values_of(found: Predictions, classes: tuple[str, ...]) -> list[str | float]:
+    """The bare predictions: classes' names, or a regression's numbers."""
+    return [str(value) for value in found.values] if classes else list(found.values)

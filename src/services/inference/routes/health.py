@@ -5,6 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+from starlette.responses import PlainTextResponse
 
 from src.services.inference.service_state import Service, ServiceState
 
@@ -56,6 +57,17 @@ async def health(service: Service, response: Response) -> Health:
         mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
         last_error=store.last_error,
     )
+
+
+@router.get(
+    "/ping",
+    summary="Readiness by MLflow's scoring protocol",
+    response_class=PlainTextResponse,
+    responses={503: {"description": "No model is loaded yet"}},
+)
+async def ping(service: Service) -> Response:
+    """200 if a model can answer, else 503."""
+    return PlainTextResponse("\n", _ready_status(service))
 
 
 @router.get("/v2/health/live", summary="Liveness by the Open Inference Protocol")

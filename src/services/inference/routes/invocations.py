@@ -1,0 +1,79 @@
+"""MLflow's scoring protocol, as ``mlflow models serve`` speaks it: ``POST /invocations`` and ``GET /version``."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
+from src.services.inference.errors import UnsupportedMediaTypeError
+from src.services.inference.mlflow_scoring import decode_csv, decode_json
+from src.services.inference.routes.predict import INLINE_BYTES
+from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.schemas import values_of
+from src.services.inference.service_state import service_of
+
+JSON = "application/json"
+CSV = "text/csv"
+UTF8 = {"", "charset=utf-8", 'charset="utf-8"'}
+Decode = Callable[[FeatureSchema, bytes], FeatureTable]
+DECODERS: Mapping[str, Decode] = {JSON: decode_json, CSV: decode_csv}
+# Whose protocol this is; a test compares answers with that version's own server.
+MLFLOW_VERSION = "3.17.2"
+
+router = APIRouter(route_class=RawRoute, tags=["prediction"])
+
+
+@router.get("/version", summary="The MLflow version whose scoring protocol this is", response_class=PlainTextResponse)
+async def version(_: Request) -> Response:
+    """As text. It says nothing of the model: the service runs without MLflow."""
+    return PlainTextResponse(MLFLOW_VERSION)
+
+
+@router.post(
+    "/invocations",
+    summary="Predict rows, as MLflow's own server does",
+    responses={
+        400: {"description": "The body is not of the protocol, or a row does not fit the model's columns"},
+        413: {"description": "The body is too large"},
+        415: {"description": "The body is neither declared as JSON nor as CSV"},
+        503: {"description": "No model is loaded yet"},
+    },
+)
+@counting_errors
+async def invocations(request: Request) -> Response:
+    """One answer per row: the class's name, or a number.
+
+    The body is an object with one of dataframe_split, dataframe_records, instances and inputs, or CSV with a header.
+    Columns that the model does not have, and params, are left out.
+    """
+    service = service_of(request)
+    decode = _decoder_for(request.headers.get("content-type"))
+    body = await request.body()
+    # Once for all: the model may be swapped while this request waits.
+    predictor = service.store.require()
+
+    def encode(found: Predictions) -> bytes:
+        values = values_of(found, predictor.classes)
+        service.metrics.predicted(values)
+        return msgspec.json.encode({"predictions": values})
+
+    if len(body) > INLINE_BYTES:
+        content = await service.calls.in_thread(
+            lambda: encode(predictor.predict(decode(predictor.schema, body)))  # one way there and back
+        )
+    else:
+        content = encode(await service.calls.predict(predictor, decode(predictor.schema, body)))
+    return Response(content, headers=predictor.headers, media_type=JSON)
+
+
+def _decoder_for(content_type: str | None) -> Decode:
+    """What decodes a body of this type; JSON where none is given."""
+    media_type, *parameters = [part.strip().lower() for part in (content_type or JSON).split(";")]
+    if media_type not in DECODERS or not set(parameters) <= UTF8:
+        raise UnsupportedMediaTypeError(f"send {JSON} or {CSV}, in UTF-8 and with no other parameter")
+    return DECODERS[media_type]
