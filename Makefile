@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up down train test e2e check format clean-state
+.PHONY: help setup local up down train test e2e bench check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test: check ## run every check and every test that needs no Docker Engine
 e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
 	@tests/e2e/images/build.sh
 	$(BIN)/pytest -m docker
+
+bench: $(READY) ## measure this service beside its peers on an idle machine (BENCH_ARGS=--help lists what can be chosen)
+	@$(BIN)/python -m benchmarks.run_bench $(BENCH_ARGS)
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check .

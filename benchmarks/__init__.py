@@ -1,0 +1,1 @@
+"""Measures this service beside its peers: ``make bench``."""

@@ -1,0 +1,61 @@
+"""An environment of its own for every peer, made by uv from a file of pinned versions."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.servers.server import PROJECT
+from src.services.local.processes import REPOSITORY
+
+REQUIREMENTS = Path(__file__).parent / "requirements"
+UV = REPOSITORY / ".uv/bin/uv"
+# MLServer knows no newer one.
+NEWEST_PYTHON = (3, 12)
+TIME_LIMIT_SECONDS = 900
+REASON_LINES = 4
+
+
+class NotInstalledError(Exception):
+    """A peer's environment cannot be made; the message is the installer's."""
+
+
+def python_of(environment: str, folder: Path) -> Path:
+    """The Python of an environment below the folder, which is made where it is missing or out of date.
+
+    Raises:
+        NotInstalledError: with the last lines of what uv said.
+    """
+    if environment == PROJECT:
+        return Path(sys.executable)
+    requirements = REQUIREMENTS / f"{environment}.txt"
+    place = folder / environment
+    python = place / "bin" / "python"
+    stamp = place / f"{hashlib.sha256(requirements.read_bytes()).hexdigest()}.complete"
+    if not stamp.exists():
+        _uv("venv", "--quiet", "--clear", "--python", _version(), str(place))
+        _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), "-r", str(requirements))
+        stamp.touch()
+    return python
+
+
+def _version() -> str:
+    """The project's own Python where the peers can have it, so that all are measured on one."""
+    version = sys.version_info[:2]
+    return sys.executable if version <= NEWEST_PYTHON else "{}.{}".format(*NEWEST_PYTHON)
+
+
+def _uv(*arguments: str) -> None:
+    try:
+        subprocess.run(  # noqa: S603 - the project's own uv
+            [str(UV), *arguments],
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIME_LIMIT_SECONDS,
+        )
+    except subprocess.CalledProcessError as error:
+        raise NotInstalledError(" ".join(error.stdout.strip().splitlines()[-REASON_LINES:])) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotInstalledError(str(error)) from error

@@ -1,0 +1,83 @@
+"""One keep-alive HTTP/1.1 connection without an HTTP client's comforts, which cost more than a fast server's answer."""
+
+import asyncio
+from typing import Protocol, cast
+
+import httptools
+
+
+class Owner(Protocol):
+    """Whoever made a connection."""
+
+    def ready(self, connection: "Connection") -> None:
+        """It can take a request."""
+
+    def answered(self, connection: "Connection", status: int) -> None:
+        """The answer to its request is complete."""
+
+    def lost(self, connection: "Connection") -> None:
+        """It has ended, and not through ``close``."""
+
+    def ended(self, connection: "Connection") -> None:
+        """It has ended as the server's last answer said it would."""
+
+
+class Connection(asyncio.Protocol):
+    """Sends prepared requests one after the other and tells its owner of each complete answer."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.since = 0.0
+        self._owner = owner
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._closing = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._owner.ready(self)
+
+    def send(self, request: bytes) -> None:
+        """Send one request; only when the one before has its answer."""
+        # A transport that is closing drops this; the loss is told right after.
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser; chunked answers too have one end."""
+        if self._closing:
+            return
+        self._owner.answered(self, self._parser.get_status_code())
+        if self._parser.should_keep_alive():
+            self._owner.ready(self)
+        else:
+            self.close()
+            self._owner.ended(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Called by the event loop."""
+        if not self._closing:
+            self._owner.lost(self)
+
+    def close(self) -> None:
+        """End the connection; nothing more is told."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+
+def request_bytes(port: int, path: str, content_type: str, body: bytes) -> bytes:
+    """A whole POST request, ready to be sent again and again."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: {content_type}\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

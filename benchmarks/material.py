@@ -1,0 +1,114 @@
+"""The model that every server serves and the rows that it is asked about, made once by the project's own code."""
+
+import hashlib
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.servers.server import Rows
+from src.core.pipeline_config import load_pipeline_config
+from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_version import ModelVersion
+from src.services.local.processes import REPOSITORY
+
+CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
+MODEL_NAME = "iris"
+ROWS = 1000
+SEED = 20
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run measures with.
+
+    Attributes:
+        folder: holds the model in every form.
+        columns: the model's columns.
+        rows: ``ROWS`` rows within the training rows' ranges.
+        labels: scikit-learn's label of each.
+    """
+
+    folder: Path
+    columns: tuple[str, ...]
+    rows: Rows
+    labels: list[str]
+
+    @property
+    def model(self) -> Path:
+        """An MLflow model's folder."""
+        return self.folder / "model"
+
+    @property
+    def pipeline(self) -> Path:
+        """The same model, pickled for servers that know scikit-learn only."""
+        return self.folder / "model.joblib"
+
+    @property
+    def cache(self) -> Path:
+        """The same model as this service's cache keeps it."""
+        return self.folder / "cache"
+
+    def take(self, count: int) -> Rows:
+        """So many rows, again from the first when they are used up."""
+        return (self.rows * (count // len(self.rows) + 1))[:count]
+
+
+def prepare(folder: Path) -> Material:
+    """The material below the folder; made anew when what it is made from has changed."""
+    place = folder / _key()
+    if not (place / "rows.json").exists():
+        staged = folder / f"{place.name}.part"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        _make(staged)
+        staged.rename(place)
+    kept = json.loads((place / "rows.json").read_text())
+    return Material(place, tuple(kept["columns"]), kept["rows"], kept["labels"])
+
+
+def _key() -> str:
+    """Changes with the configuration, the training code and the locked versions."""
+    sources = [CONFIG_FILE, REPOSITORY / "uv.lock", Path(__file__)]
+    for package in ("core", "pipeline"):
+        sources += sorted((REPOSITORY / "src" / package).glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+
+
+def _make(folder: Path) -> None:
+    """Train, package, and write every form of the model, then ask scikit-learn for the answers."""
+    import joblib  # noqa: PLC0415 - these take seconds, and the material is mostly there already
+    import pandas as pd  # noqa: PLC0415
+    from mlflow.models import Model  # noqa: PLC0415
+
+    from src.pipeline import data_preprocess, train_model  # noqa: PLC0415
+    from src.pipeline.package_model import TwoFlavours, build_package  # noqa: PLC0415
+
+    config = load_pipeline_config(CONFIG_FILE)
+    target = config.dataset.target
+    frame = data_preprocess.preprocess(config.dataset)
+    train, holdout = train_model.split(frame, target, config.split)
+    model = train_model.fit(train, target, config.model)
+    flavours = TwoFlavours(build_package(model, train, holdout, config.dataset))
+    flavours.save_model(str(folder / "model"), Model())
+    joblib.dump(model, folder / "model.joblib")
+    _fill_cache(folder, flavours.manifest_sha256)
+
+    features = train.drop(columns=target)
+    bounds = list(zip(features.min(), features.max(), strict=True))
+    numbers = random.Random(SEED)  # noqa: S311 - not for secrets
+    rows = [[round(numbers.uniform(low, high), 1) for low, high in bounds] for _ in range(ROWS)]
+    labels = model.predict(pd.DataFrame(rows, columns=features.columns)).tolist()
+    kept = {"columns": list(features.columns), "rows": rows, "labels": labels}
+    (folder / "rows.json").write_text(json.dumps(kept))
+
+
+def _fill_cache(folder: Path, manifest_sha256: str) -> None:
+    cache = ModelCache(folder / "cache", MODEL_NAME)
+    cache.create()
+    version = ModelVersion(name=MODEL_NAME, version="1", manifest_sha256=manifest_sha256)
+    staged = cache.stage()
+    shutil.copytree(folder / "model", staged, dirs_exist_ok=True)
+    cache.adopt(staged, version)
+    cache.write_current(version)

@@ -1,0 +1,155 @@
+"""What is measured of a running server, in the order in which it is measured."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from benchmarks.load.figures import Figures, Job
+from benchmarks.material import Material
+from benchmarks.running import OK, Running, ServerFailedError
+from benchmarks.servers.server import JSON, Rows
+from src.services.local.processes import REPOSITORY
+
+COMPARED_ALONE = 100
+# Of what a closed loop got through: at higher rates an open loop measures a queue that only grows.
+SUSTAINABLE = 0.8
+OPEN_CONNECTIONS = 64
+ONE_ROW_ONLY = "it takes one row"
+# What a client may take besides the time that it measures.
+CLIENT_SECONDS = 60.0
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure of each server.
+
+    Attributes:
+        connections: of the closed loops of one row per request.
+        rates: of the open loops, in requests/s.
+        sizes: rows per request, for the cost of a row.
+        seconds: of each measurement; warm-up comes on top.
+    """
+
+    connections: tuple[int, ...] = (1, 16, 64)
+    rates: tuple[float, ...] = (25.0, 2000.0)
+    sizes: tuple[int, ...] = (1, 10, 100, 1000, 10_000, 100_000)
+    seconds: float = 4.0
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """What one round found out about one server; ``refused`` says why a batch has no figures."""
+
+    start_seconds: float
+    memory_bytes: int
+    closed: dict[int, Figures]
+    open: dict[float, Figures]
+    batches: dict[int, Figures]
+    refused: str | None = None
+
+
+def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Measurement:
+    """Compare the answers, then load the server in every way of the plan.
+
+    Raises:
+        ServerFailedError: an answer is not the model's.
+    """
+    compare_alone(running, material)
+    load = Loader(running, material, plan.seconds)
+    closed = {}
+    for connections in plan.connections:
+        closed[connections] = load.single_rows(connections, None)
+        tell(f"{connections} conn. {closed[connections].per_second:.0f}/s")
+    memory = running.memory_bytes()
+    most = max(figures.per_second for figures in closed.values())
+    opened = {}
+    for rate in plan.rates:
+        if rate <= SUSTAINABLE * most:
+            opened[rate] = load.single_rows(OPEN_CONNECTIONS, rate)
+            tell(f"open {rate:g}/s p99 {opened[rate].p99 or 0:.1f} ms")
+    batches: dict[int, Figures] = {}
+    refused = refusal(running, material)
+    if refused is None:
+        for size in plan.sizes:
+            batches[size] = load.batches(size)
+            tell(f"{size} rows {batches[size].p50 or 0:.2f} ms")
+    return Measurement(running.start_seconds, memory, closed, opened, batches, refused)
+
+
+def compare_alone(running: Running, material: Material) -> None:
+    """Ask for rows one by one and compare their labels with scikit-learn's.
+
+    Raises:
+        ServerFailedError: at the first answer that differs.
+    """
+    for row, label in zip(material.rows[:COMPARED_ALONE], material.labels, strict=False):
+        status, body = running.ask(material.columns, [row])
+        if status != OK:
+            raise ServerFailedError(f"status {status} for one row")
+        labels = running.labels(body)
+        if labels is not None and labels != [label]:
+            raise ServerFailedError(f"it says {labels} of {row}, and the model {label}")
+
+
+def refusal(running: Running, material: Material) -> str | None:
+    """Why a server has no figures for batches, or None where it answers one of all rows rightly.
+
+    Raises:
+        ServerFailedError: it answers, and a label is not the model's.
+    """
+    if not running.server.takes_batches:
+        return ONE_ROW_ONLY
+    status, body = running.ask(material.columns, material.rows)
+    if status != OK:
+        return f"status {status} for {len(material.rows)} rows"
+    labels = running.labels(body) or []
+    wrong = sum(1 for label, expected in zip(labels, material.labels, strict=False) if label != expected)
+    if wrong or len(labels) != len(material.labels):
+        raise ServerFailedError(
+            f"of {len(material.labels)} rows it answers {len(labels)}, {wrong} not as the model does"
+        )
+    return None
+
+
+class Loader:
+    """Runs the load generator on one server."""
+
+    def __init__(self, running: Running, material: Material, seconds: float) -> None:
+        self._running = running
+        self._material = material
+        self._seconds = seconds
+
+    def single_rows(self, connections: int, rate: float | None) -> Figures:
+        """Requests of one row each, all rows in turn."""
+        return self._run([[row] for row in self._material.rows], connections, rate)
+
+    def batches(self, size: int) -> Figures:
+        """Requests of so many rows, on one connection."""
+        return self._run([self._material.take(size)], 1, None)
+
+    def _run(self, bodies: list[Rows], connections: int, rate: float | None) -> Figures:
+        server = self._running.server
+        job = Job(
+            port=self._running.port,
+            path=server.path,
+            content_type=JSON,
+            bodies=[server.encode(self._material.columns, rows) for rows in bodies],
+            connections=connections,
+            # At a low rate, twice the time for enough requests to tell a p99 of.
+            seconds=self._seconds if rate is None else 2 * self._seconds,
+            warm_up=min(1.0, self._seconds / 2),
+            rate=rate,
+        )
+        client = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load.run_load"],
+            cwd=REPOSITORY,
+            input=msgspec.json.encode(job),
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=2 * self._seconds + CLIENT_SECONDS,
+        )
+        return msgspec.json.decode(client.stdout, type=Figures)

@@ -1,0 +1,154 @@
+"""The results as a page of Markdown."""
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+
+from benchmarks.measure import ONE_ROW_ONLY
+from benchmarks.results import Figure, Outcome, Results
+
+NONE = "\N{EN DASH}"
+MEGA = 1_000_000
+OURS = "ours"
+# What answers without a model, and how the comparison names it.
+BARE = {"constant": "itself with a constant for the model", "echo": "FastAPI's echo"}
+
+PICTURE = (
+    "![Requests/s of every server, its p99 at a fixed rate, and the cost of a row by rows per request](results.svg)"
+)
+CLOSED_TEXT = """\
+Each connection sends its next request when it has its answer; three groups of columns by connections. Memory is the
+resident memory of all of a server's processes after these loads; the start lasts from the process's to its first good
+answer."""
+OPEN_TEXT = """\
+Requests fall due at a fixed rate whatever the server does, and a latency counts from the moment its request fell due.
+A rate is left out for a server whose closed loops got through less than 1.25 times as much."""
+ROWS_TEXT = "One connection; the p50 of a request, and below it what that is per row."
+
+
+def markdown(results: Results) -> str:
+    """The whole page."""
+    parts = [
+        "# Measured side by side",
+        _how(results),
+        PICTURE,
+        "## One row per request, as fast as it goes",
+        CLOSED_TEXT,
+        _closed_table(results),
+        _ratios(results),
+        "## One row per request, at a fixed rate",
+        OPEN_TEXT,
+        _open_table(results),
+        "## Many rows per request",
+        ROWS_TEXT,
+        _rows_table(results, "ms", lambda milliseconds, _: milliseconds),
+        _rows_table(results, "µs per row", lambda milliseconds, size: milliseconds * 1000 / size),
+        _remarks(results.outcomes),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _how(results: Results) -> str:
+    machine = results.machine
+    state = "idle" if machine.idle else "**not idle: these figures mean little**"
+    return f"""\
+`{results.command}`, {machine.measured_at}, {machine.processor}, {machine.cores} cores, \
+{machine.memory_bytes / 2**30:.0f} GiB, {machine.system}, Python {machine.python}.
+The load before the run was {machine.load:.2f} ({state}).
+
+Medians of {results.rounds} rounds. In each, every server is started in its turn and runs alone, one worker each; server
+and client share the machine's cores and are not pinned to them. Closed loops and batches take {results.seconds:g} s,
+open loops twice that, after a warm-up. All serve one forest of 100 trees and are asked for the same rows on connections
+that are kept alive. Before anything is timed, their labels are compared with scikit-learn's; while it is, the status of
+every answer."""
+
+
+def _closed_table(results: Results) -> str:
+    header = ["server"]
+    for count in results.connections:
+        header += [f"{count} conn.: requests/s", "p50 ms", "p99 ms"]
+    lines = []
+    for outcome in results.measured:
+        line = [outcome.title]
+        for count in results.connections:
+            line.append(_number(outcome.closed(count, attrgetter("per_second")), 0))
+            line += [_number(outcome.closed(count, attrgetter(name)), 2) for name in ("p50", "p99")]
+        memory = outcome.memory_bytes()
+        line.append(_number(outcome.start_seconds(), 1))
+        line.append(_number(None if memory is None else memory / MEGA, 0))
+        lines.append(line)
+    return _table([*header, "start s", "memory MB"], lines)
+
+
+def _ratios(results: Results) -> str:
+    """This service's throughput as a multiple of what answers without a model."""
+    ours = results.named(OURS)
+    lines = []
+    for name, what in BARE.items():
+        other = results.named(name)
+        if ours is not None and other is not None:
+            shares = (f"{_ratio(ours, other, count)} at {count}" for count in results.connections)
+            lines.append(f"- against {what}: {', '.join(shares)}")
+    return "This service's requests/s, by connections:\n\n" + "\n".join(lines) if lines else ""
+
+
+def _ratio(mine: Outcome, other: Outcome, connections: int) -> str:
+    figure: Figure = attrgetter("per_second")
+    ours, theirs = mine.closed(connections, figure), other.closed(connections, figure)
+    return _number(ours / theirs if ours and theirs else None, 2)
+
+
+def _open_table(results: Results) -> str:
+    names = {"p50": "p50", "p90": "p90", "p99": "p99", "maximum": "max"}
+    header = ["server"]
+    for rate in results.rates:
+        header += [f"{rate:g}/s: p50 ms", *(f"{shown} ms" for name, shown in names.items() if name != "p50")]
+    lines = [
+        [
+            outcome.title,
+            *(_number(outcome.open(rate, attrgetter(name)), 2) for rate in results.rates for name in names),
+        ]
+        for outcome in results.measured
+    ]
+    late = [outcome.open(rate, attrgetter("sent_late_p99")) for outcome in results.measured for rate in results.rates]
+    worst = max((value for value in late if value is not None), default=None)
+    client = f"\n\nOf these the client itself was late by at most {_number(worst, 2)} ms (p99, the worst row's)."
+    return _table(header, lines) + client if results.rates else ""
+
+
+def _rows_table(results: Results, unit: str, shown: Callable[[float, int], float]) -> str:
+    lines = []
+    for outcome in results.measured:
+        medians = [outcome.batch(size, attrgetter("p50")) for size in results.sizes]
+        if any(value is not None for value in medians):
+            pairs = zip(medians, results.sizes, strict=True)
+            cells = (_number(None if median is None else shown(median, size), 2) for median, size in pairs)
+            lines.append([outcome.title, *cells])
+    return _table([f"server: {unit}", *(f"{size:,} rows" for size in results.sizes)], lines) if lines else ""
+
+
+def _remarks(outcomes: Iterable[Outcome]) -> str:
+    """Everything about a server that its figures do not say."""
+    lines = []
+    for outcome in outcomes:
+        facts = [outcome.note] if outcome.note else []
+        if (refused := outcome.refused()) and refused != ONE_ROW_ONLY:
+            facts.append(f"no batches: {refused}")
+        facts += [f"{cause}: {count}" for cause, count in sorted(outcome.errors().items())]
+        if facts:
+            lines.append(f"- {outcome.title}: {'; '.join(facts)}")
+        if outcome.failure:
+            lines.append(f"- {outcome.title} failed:\n\n{_quoted(outcome.failure)}")
+    return "## Remarks\n\n" + "\n".join(lines) if lines else ""
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"  {line}" for line in ("```text", *text.splitlines(), "```"))
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return NONE if value is None else f"{value:,.{decimals}f}"
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [header, ["---", *("---:" for _ in header[1:])], *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

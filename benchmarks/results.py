@@ -1,0 +1,100 @@
+"""What a whole run found out: every round of every server, and their medians."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.load.figures import Figures
+from benchmarks.machine import Machine
+from benchmarks.measure import Measurement
+
+Figure = Callable[[Figures], float | None]
+
+
+class Outcome(msgspec.Struct):
+    """One server's rounds; ``failure`` says what went wrong last, if anything did.
+
+    Each figure is a median over the rounds that have it, None where no round has.
+    """
+
+    name: str
+    title: str
+    note: str = ""
+    measurements: list[Measurement] = []
+    failure: str | None = None
+
+    def start_seconds(self) -> float | None:
+        """From the start of the process to its first good answer."""
+        return _median([one.start_seconds for one in self.measurements])
+
+    def memory_bytes(self) -> float | None:
+        """Of all processes of the server."""
+        return _median([one.memory_bytes for one in self.measurements])
+
+    def closed(self, connections: int, figure: Figure) -> float | None:
+        """A figure of the closed loop with so many connections."""
+        return _median([figure(found) for one in self.measurements if (found := one.closed.get(connections))])
+
+    def open(self, rate: float, figure: Figure) -> float | None:
+        """A figure of the open loop at a rate."""
+        return _median([figure(found) for one in self.measurements if (found := one.open.get(rate))])
+
+    def batch(self, size: int, figure: Figure) -> float | None:
+        """A figure of requests of so many rows."""
+        return _median([figure(found) for one in self.measurements if (found := one.batches.get(size))])
+
+    def errors(self) -> dict[str, int]:
+        """Every error of every load, by cause."""
+        total: Counter[str] = Counter()
+        for one in self.measurements:
+            for figures in (*one.closed.values(), *one.open.values(), *one.batches.values()):
+                total.update(figures.errors)
+        return dict(total)
+
+    def refused(self) -> str | None:
+        """Why there are no batches, if there are none."""
+        return next((one.refused for one in self.measurements if one.refused), None)
+
+
+class Results(msgspec.Struct):
+    """A run: on what, with what, and what came of it."""
+
+    machine: Machine
+    command: str
+    rounds: int
+    seconds: float
+    outcomes: list[Outcome]
+
+    @property
+    def measured(self) -> list[Outcome]:
+        """The servers that have at least one whole round."""
+        return [outcome for outcome in self.outcomes if outcome.measurements]
+
+    @property
+    def connections(self) -> list[int]:
+        """Of the closed loops."""
+        return sorted({count for one in self._measurements() for count in one.closed})
+
+    @property
+    def rates(self) -> list[float]:
+        """Of the open loops."""
+        return sorted({rate for one in self._measurements() for rate in one.open})
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows per request of the batches."""
+        return sorted({size for one in self._measurements() for size in one.batches})
+
+    def named(self, name: str) -> Outcome | None:
+        """The outcome of one server, if it was measured."""
+        return next((outcome for outcome in self.measured if outcome.name == name), None)
+
+    def _measurements(self) -> list[Measurement]:
+        return [one for outcome in self.outcomes for one in outcome.measurements]
+
+
+def _median(values: list[float | None] | list[float] | list[int]) -> float | None:
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None

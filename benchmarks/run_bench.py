@@ -1,0 +1,132 @@
+"""Entry point: measures servers side by side, round by round, and writes a table, a picture and the raw figures."""
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from benchmarks.environments import NotInstalledError, python_of
+from benchmarks.machine import Machine, describe
+from benchmarks.material import Material, prepare
+from benchmarks.measure import Plan, measure
+from benchmarks.picture import draw
+from benchmarks.report import markdown
+from benchmarks.results import Outcome, Results
+from benchmarks.running import ServerFailedError, running
+from benchmarks.servers.catalogue import SERVERS
+from benchmarks.servers.server import Server
+from src.services.local.processes import REPOSITORY
+
+KEPT = REPOSITORY / ".bench"
+PUBLISHED = REPOSITORY / "benchmarks/results"
+ROUNDS = 3
+
+Number = TypeVar("Number", int, float)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure as the arguments say; return 0, 1 where a server failed, or 130 after Ctrl-C."""
+    options = _options(arguments)
+    # What ends the children stands in `finally`s: SIGTERM must run them too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    machine = describe()
+    if not machine.idle:
+        tell(f"the machine is not idle (load {machine.load:.2f}): the figures will say so, and mean little")
+    try:
+        servers = [server for server in SERVERS if not options.only or server.name in options.only]
+        outcomes = _measure_all(servers, options)
+    except KeyboardInterrupt:
+        tell("stopped; nothing is written")
+        return 130
+    _write(options, machine, outcomes, arguments)
+    return 1 if any(outcome.failure for outcome in outcomes) else 0
+
+
+def tell(text: str) -> None:
+    """Show progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)  # noqa: T201 - the command's own output
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    plan = Plan()
+    parser = argparse.ArgumentParser(prog="make bench BENCH_ARGS=...", description=__doc__)
+    names = [server.name for server in SERVERS]
+    parser.add_argument("--only", type=_one_of(names), default=[], help=f"some of {','.join(names)}")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="each round measures every server once (%(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=plan.seconds, help="of each measurement (%(default)s)")
+    parser.add_argument("--connections", type=_numbers(int), default=plan.connections, help="of the closed loops")
+    parser.add_argument("--rates", type=_numbers(float), default=plan.rates, help="of the open loops, in requests/s")
+    parser.add_argument("--sizes", type=_numbers(int), default=plan.sizes, help="rows per request")
+    parser.add_argument("--out", type=Path, help="folder for what is written (a whole run: benchmarks/results)")
+    return parser.parse_args(arguments)
+
+
+def _one_of(names: list[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        wanted = text.split(",")
+        if unknown := set(wanted) - set(names):
+            raise argparse.ArgumentTypeError(f"no server is called {', '.join(sorted(unknown))}")
+        return wanted
+
+    return parse
+
+
+def _numbers(kind: Callable[[str], Number]) -> Callable[[str], tuple[Number, ...]]:
+    def parse(text: str) -> tuple[Number, ...]:
+        return tuple(kind(part) for part in text.split(",") if part)
+
+    return parse
+
+
+def _measure_all(servers: list[Server], options: argparse.Namespace) -> list[Outcome]:
+    tell("preparing the model and the environments (the first time takes minutes)")
+    material = prepare(KEPT / "material")
+    outcomes = {server.name: Outcome(server.name, server.title, server.note) for server in servers}
+    pythons = {}
+    for server in servers:
+        try:
+            pythons[server.name] = python_of(server.environment, KEPT / "environments")
+        except NotInstalledError as error:
+            outcomes[server.name].failure = f"cannot be installed: {error}"
+            tell(f"{server.name}: cannot be installed: {error}")
+    plan = Plan(options.connections, options.rates, options.sizes, options.seconds)
+    for number in range(1, options.rounds + 1):
+        for server in servers:
+            if server.name in pythons:
+                tell(f"round {number} of {options.rounds}: {server.name}")
+                _measure_one(server, pythons[server.name], material, plan, outcomes[server.name])
+    return list(outcomes.values())
+
+
+def _measure_one(server: Server, python: Path, material: Material, plan: Plan, outcome: Outcome) -> None:
+    try:
+        with running(server, python, material) as started:
+            tell(f"  started in {started.start_seconds:.2f} s")
+            outcome.measurements.append(measure(started, material, plan, lambda text: tell(f"  {text}")))
+    except ServerFailedError as error:
+        outcome.failure = str(error)
+        tell(f"  failed: {error}")
+
+
+def _write(options: argparse.Namespace, machine: Machine, outcomes: list[Outcome], arguments: list[str]) -> None:
+    command = "make bench" + (f" BENCH_ARGS={shlex.quote(' '.join(arguments))}" if arguments else "")
+    results = Results(machine, command, options.rounds, options.seconds, outcomes)
+    # A part of a run must not take the place of a whole one's results.
+    folder = options.out or (KEPT / "results" if arguments else PUBLISHED)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    (folder / "README.md").write_text(markdown(results), encoding="utf-8")
+    draw(results, folder / "results.svg")
+    tell(f"written: {folder}/README.md, results.svg and results.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,175 @@
+"""Runs one server at a time: started, awaited, weighed and ended with every process it made."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.material import Material
+from benchmarks.servers.server import JSON, Place, Rows, Server
+from src.services.local.processes import REPOSITORY, without_proxy
+
+READY_SECONDS = 90.0
+RETRY_SECONDS = 0.01
+ANSWER_SECONDS = 60.0
+END_SECONDS = 10.0
+LOG_LINES = 15
+OK = 200
+
+
+class ServerFailedError(Exception):
+    """A server does not start or does not answer as it should; the message shows why."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that has given its first good answer, after ``start_seconds``."""
+
+    server: Server
+    port: int
+    process: "subprocess.Popen[bytes]"
+    start_seconds: float
+
+    def ask(self, columns: tuple[str, ...], rows: Rows) -> tuple[int, bytes]:
+        """One request on a connection of its own; the answer's status and body."""
+        return _post(self.port, self.server.path, self.server.encode(columns, rows), ANSWER_SECONDS)
+
+    def labels(self, body: bytes) -> list[str] | None:
+        """The labels in an answer's body, or None for a server without a model."""
+        return None if self.server.labels is None else self.server.labels(json.loads(body))
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the server's processes, summed."""
+        return sum(_resident(process) for process in _family(self.process.pid))
+
+
+@contextlib.contextmanager
+def running(server: Server, python: Path, material: Material) -> Iterator[Running]:
+    """Start a server and yield it once it answers; nothing of it is left afterwards.
+
+    Raises:
+        ServerFailedError: with the last lines of its log.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        place = _place(python, material, Path(folder))
+        for name, content in server.files.items():
+            (place.work / name).write_text(place.fill(content))
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            started = time.perf_counter()
+            process = subprocess.Popen(  # noqa: S603 - the catalogue's own commands
+                [place.fill(part) for part in server.command],
+                cwd=REPOSITORY,
+                env=_environment(server, place),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            _wait_for_answer(server, place.port, process, material)
+            yield Running(server, place.port, process, time.perf_counter() - started)
+        except ServerFailedError as error:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+            raise ServerFailedError(f"{error}\n{tail}".strip()) from error
+        finally:
+            _end(process)
+
+
+def _place(python: Path, material: Material, folder: Path) -> Place:
+    work = folder / "work"
+    work.mkdir()
+    with contextlib.ExitStack() as probes:
+        ports = []
+        for _ in range(3):
+            probe = probes.enter_context(socket.socket())
+            probe.bind(("127.0.0.1", 0))
+            ports.append(int(probe.getsockname()[1]))
+    return Place(
+        python=python,
+        port=ports[0],
+        second_port=ports[1],
+        third_port=ports[2],
+        model=material.model,
+        pipeline=material.pipeline,
+        cache=material.cache,
+        work=work,
+        apps=Path(__file__).parent / "apps",
+    )
+
+
+def _environment(server: Server, place: Place) -> dict[str, str]:
+    # Commands that a server finds on PATH, as MLflow finds uvicorn, are its own environment's.
+    path = {"PATH": f"{place.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    variables = {name: place.fill(value) for name, value in server.variables.items()}
+    return {**os.environ, **without_proxy(os.environ), **path, **variables}
+
+
+def _wait_for_answer(server: Server, port: int, process: "subprocess.Popen[bytes]", material: Material) -> None:
+    body = server.encode(material.columns, material.take(1))
+    deadline = time.monotonic() + READY_SECONDS
+    last = "nothing listened"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ServerFailedError(f"it ended with exit code {process.returncode}")
+        try:
+            status, answer = _post(port, server.path, body, READY_SECONDS)
+        except (OSError, http.client.HTTPException) as error:
+            last = str(error)
+        else:
+            if status == OK:
+                return
+            last = f"status {status}: {answer[:300].decode(errors='replace')}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(RETRY_SECONDS)
+    raise ServerFailedError(f"no good answer within {READY_SECONDS:g} s; the last: {last}")
+
+
+def _post(port: int, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+    try:
+        connection.request("POST", path, body, {"content-type": JSON})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _resident(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        memory: Any = process.memory_info()
+        return int(memory.rss)
+    return 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask, then insist: some peers' processes outlive the one that was started."""
+    family = _family(process.pid)
+    if process.poll() is None:
+        process.terminate()
+    psutil.wait_procs(family, timeout=END_SECONDS)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,85 @@
+"""How a server is started, asked and understood."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+Rows = list[list[float]]
+# The Python environment that the project itself runs in; every other name is a file in benchmarks/requirements.
+PROJECT = "project"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one start of a server happens; each attribute is a ``$name`` in commands, variables and files.
+
+    ``model`` is an MLflow model's folder, ``pipeline`` the same model as scikit-learn pickles it, ``cache`` a model
+    cache of this service that holds it, ``work`` an empty folder of this start.
+    """
+
+    python: Path
+    port: int
+    second_port: int
+    third_port: int
+    model: Path
+    pipeline: Path
+    cache: Path
+    work: Path
+    apps: Path
+
+    def fill(self, text: str) -> str:
+        """The text with this place's values in it."""
+        return Template(text).substitute(vars(self))
+
+
+@dataclass(frozen=True)
+class Server:
+    """One way to serve the model, or to answer without one.
+
+    Attributes:
+        name: what ``--only`` takes.
+        title: what the table shows.
+        environment: whose Python runs it.
+        command: starts it in the foreground.
+        path: where predictions are asked for.
+        encode: rows to a request's body; the columns' names come first.
+        labels: an answer to its labels; None for a server that has no model.
+        variables: added to the environment.
+        files: written into its work folder before it starts.
+        takes_batches: whether a request may hold many rows.
+        note: what a reader of the table should know.
+    """
+
+    name: str
+    title: str
+    environment: str
+    command: tuple[str, ...]
+    path: str
+    encode: Callable[[tuple[str, ...], Rows], bytes]
+    labels: Callable[[Any], list[str]] | None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    takes_batches: bool = True
+    note: str = ""
+
+
+def record(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """One row as a JSON object by column."""
+    (row,) = rows
+    return json.dumps(dict(zip(columns, row, strict=True))).encode()
+
+
+def record_or_list(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """One row as a JSON object, more as a list of them."""
+    if len(rows) == 1:
+        return record(columns, rows)
+    return json.dumps([dict(zip(columns, row, strict=True)) for row in rows]).encode()
+
+
+def row_lists(columns: tuple[str, ...], rows: Rows) -> bytes:  # noqa: ARG001 - one signature for all
+    """Rows as lists of values under the key ``rows``."""
+    return json.dumps({"rows": rows}).encode()
