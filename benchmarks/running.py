@@ -46,8 +46,17 @@ class Running:
         return _post(self.port, self.server.path, self.server.encode(columns, rows), ANSWER_SECONDS)
 
     def labels(self, body: bytes) -> list[str] | None:
-        """The labels in an answer's body, or None for a server without a model."""
-        return None if self.server.labels is None else self.server.labels(json.loads(body))
+        """The labels in an answer's body, or None for a server without a model.
+
+        Raises:
+            ServerFailedError: the body is not what such a server answers.
+        """
+        if self.server.labels is None:
+            return None
+        try:
+            return self.server.labels(json.loads(body))
+        except (ValueError, LookupError, TypeError) as error:
+            raise ServerFailedError(f"its answer is not understood: {_excerpt(body)}") from error
 
     def memory_bytes(self) -> int:
         """Resident memory of the server's processes, summed."""
@@ -130,10 +139,14 @@ def _wait_for_answer(server: Server, port: int, process: "subprocess.Popen[bytes
         else:
             if status == OK:
                 return
-            last = f"status {status}: {answer[:300].decode(errors='replace')}"
+            last = f"status {status}: {_excerpt(answer)}"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(RETRY_SECONDS)
     raise ServerFailedError(f"no good answer within {READY_SECONDS:g} s; the last: {last}")
+
+
+def _excerpt(body: bytes) -> str:
+    return body[:300].decode(errors="replace")
 
 
 def _post(port: int, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:

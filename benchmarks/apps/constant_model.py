@@ -5,17 +5,20 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+from src.core.feature_table import Row
 from src.services.inference import model_store, run_inference
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.predictor import Predictor, Source, load_predictor
+from src.services.inference.schemas import Answer
 
 
 class ConstantPredictor(Predictor):
     """Takes the values that the decoder has checked and answers the same whatever they are."""
 
-    def predict(self, values: tuple[float, ...]) -> tuple[str, dict[str, float]]:  # noqa: ARG002 - the point of it
-        """The first class, for sure."""
-        return self.classes[0], dict.fromkeys(self.classes, 0.0) | {self.classes[0]: 1.0}
+    def answer(self, rows: list[Row]) -> list[Answer]:
+        """The first class, for sure, to every row."""
+        probabilities = dict.fromkeys(self.classes, 0.0) | {self.classes[0]: 1.0}
+        return [Answer(self.classes[0], probabilities)] * len(rows)
 
 
 def load_constant(directory: Path, version: ModelVersion, source: Source) -> Predictor:
