@@ -16,7 +16,7 @@ VARIABLES = {
 
 
 def _labels(answer: Any) -> list[str]:
-    answers = answer["predictions"] if "predictions" in answer else [answer]
+    answers = answer.get("predictions", [answer])
     return [str(one["prediction"]) for one in answers]
 
 
