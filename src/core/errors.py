@@ -35,7 +35,11 @@ class InvalidModelError(LoopError):
 
 
 class ModelParityError(InvalidModelError):
-    """A freshly trained model has no ONNX graph that answers as it does; training it again makes the same one."""
+    """A fitted model has no ONNX graph that answers as it does; it is registered without one."""
+
+
+class UntrustedModelError(InvalidModelError):
+    """A model has parts of types that loading it would not trust; training it again makes the same one."""
 
     permanent = True
 

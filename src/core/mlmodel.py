@@ -20,7 +20,7 @@ def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
         OSError: it cannot be read.
     """
     try:
-        content: Any = yaml.safe_load((directory / MLMODEL_FILE).read_text(encoding="utf-8"))
+        content = _content(directory)
         inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
@@ -29,3 +29,20 @@ def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
     if len(set(classes)) != len(classes):
         raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
     return FeatureSchema.from_signature(inputs), tuple(classes)
+
+
+def has_flavour(directory: Path, name: str) -> bool:
+    """Whether the model in this directory says that it can be loaded in this way, such as ``onnx``.
+
+    Raises:
+        InvalidModelError: its ``MLmodel`` lists no flavours.
+        OSError: it cannot be read.
+    """
+    try:
+        return name in dict(_content(directory)["flavors"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidModelError(f"{MLMODEL_FILE} lists no flavors") from error
+
+
+def _content(directory: Path) -> Any:
+    return yaml.safe_load((directory / MLMODEL_FILE).read_text(encoding="utf-8"))

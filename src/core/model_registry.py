@@ -18,16 +18,37 @@ TAG_VERDICT = "gate.verdict"  # promoted | rejected
 TAG_REASON = "gate.reason"
 TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
+TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
+
+PARITY_PASSED = "passed"
 
 # Files in the model's directory, beside MLflow's own.
 MLMODEL_FILE = "MLmodel"
 MANIFEST_FILE = "manifest.json"
-ONNX_FILE = "model.onnx"
+ONNX_FILE = "model.onnx"  # where the MLmodel lists the flavour onnx
+SKOPS_FILE = "model.skops"
 GOLDEN_FILE = "golden_rows.json"
 DRIFT_FILE = "drift_reference.json"
 # Key in the MLmodel's metadata: class names in the order of the probabilities.
 METADATA_CLASSES = "classes"
+
+# What skops may build when it loads a model, beyond its own list of safe types: parts of scikit-learn's estimators that
+# only hold numbers. A file's own word on whom to trust, as MLflow takes it, is no defence; this list is in no file.
+SKOPS_TRUSTED_TYPES = (
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
 
 
 def says_missing(error_code: object, message: object) -> bool:

@@ -1,4 +1,4 @@
-"""Scores models on the holdout, through the same code that serves them, and draws what a person looks at."""
+"""Scores models on the holdout, as they are served, and draws what a person looks at."""
 
 import logging
 from dataclasses import dataclass

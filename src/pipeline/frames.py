@@ -1,4 +1,4 @@
-"""From pandas to the tables that engines take."""
+"""Between pandas and the tables that engines take."""
 
 import pandas as pd
 
@@ -13,3 +13,8 @@ def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
         values = frame[column.name]
         columns.append(array_of(column, values.astype(object).where(values.notna(), None).tolist()))
     return FeatureTable.from_columns(schema, columns)
+
+
+def frame_of(table: FeatureTable) -> pd.DataFrame:
+    """A table as scikit-learn takes it; a missing value is NaN or None."""
+    return pd.DataFrame(dict(zip(table.schema.names, table.columns, strict=True)))

@@ -11,19 +11,19 @@ from mlflow.tracking import MlflowClient
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
-from src.core.mlmodel import read_mlmodel
+from src.core.mlmodel import has_flavour, read_mlmodel
 from src.core.model_registry import (
     MANIFEST_FILE,
     MLMODEL_FILE,
     ONNX_FILE,
+    SKOPS_FILE,
     TAG_MANIFEST_SHA256,
     says_missing,
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Engine
-
-SCORED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE)
+from src.pipeline.sklearn_engine import SklearnEngine, load_skops
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ModelRegistry:
             self._client.set_model_version_tag(self._name, version, key, value)
 
     def fetch(self, version: str) -> FetchedModel:
-        """Download a version, check its manifest against its tag and load its graph; nothing is unpickled.
+        """Download a version, check its manifest against its tag and load it as serving does; nothing is unpickled.
 
         Raises:
             InvalidModelError: its tag or files are missing, changed or not a model of ours.
@@ -77,16 +77,21 @@ class ModelRegistry:
             raise InvalidModelError(f"version {version} has no {TAG_MANIFEST_SHA256} tag")
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
-            self._download(version, directory)
-            verify_manifest(directory, digest, (MLMODEL_FILE, ONNX_FILE))
+            self._download(version, directory, MANIFEST_FILE, MLMODEL_FILE)
+            verify_manifest(directory, digest, (MLMODEL_FILE,))
             schema, classes = read_mlmodel(directory)
-            return FetchedModel(version, schema, OnnxEngine(directory / ONNX_FILE, schema, classes))
+            file = ONNX_FILE if has_flavour(directory, "onnx") else SKOPS_FILE
+            self._download(version, directory, file)
+            verify_manifest(directory, digest, (MLMODEL_FILE, file))
+            if file == ONNX_FILE:
+                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes))
+            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes))
 
-    def _download(self, version: str, directory: Path) -> None:
+    def _download(self, version: str, directory: Path, *names: str) -> None:
         uri = self._client.get_model_version_download_uri(self._name, version)
         # Listed first, so that a missing file is told from a server that fails.
         listed = {Path(item.path).name for item in mlflow.artifacts.list_artifacts(artifact_uri=uri)}
-        for name in SCORED_FILES:
+        for name in names:
             if name not in listed:
                 raise InvalidModelError(f"version {version} lacks {name}")
             mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/{name}", dst_path=str(directory))

@@ -14,7 +14,7 @@ from zenml import get_step_context, log_metadata, step
 from zenml.metadata.metadata_types import Uri
 
 from src.core.errors import RegistryError
-from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256
+from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import DatasetConfig, GateConfig, PipelineConfig, SplitConfig
 from src.pipeline import data_preprocess, promote_model, train_model
 from src.pipeline.evaluate_model import compare
@@ -70,9 +70,15 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         model = train_model.fit(train_rows, config.dataset.target, config.model)
         package = build_package(model, train_rows, holdout, config.dataset)
         fitted = time.monotonic()
+        mlflow.set_tag(TAG_PARITY, package.parity)
         version, manifest_sha256 = log_package(package, model_name)
         registry = ModelRegistry(client, model_name)
-        tags = {TAG_MANIFEST_SHA256: manifest_sha256, **cause_tags(data_sha256, request_ids), **_zenml_tags()}
+        tags = {
+            TAG_MANIFEST_SHA256: manifest_sha256,
+            TAG_PARITY: package.parity,
+            **cause_tags(data_sha256, request_ids),
+            **_zenml_tags(),
+        }
         registry.tag(version, tags)
         registry.set_alias(CHALLENGER, version)
         seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}

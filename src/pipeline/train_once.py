@@ -35,7 +35,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
         ConnectionFailedError: a server does not answer or refuses us; told within seconds, or after
             some patience where the run serves requests.
         RegistryError: MLflow does not do what it is asked.
-        DataError, InvalidModelError, ModelParityError: as the steps raise them.
+        DataError, InvalidModelError: as the steps raise them.
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()

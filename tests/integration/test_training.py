@@ -20,12 +20,20 @@ from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord
 from src.core.retrain_signal import RetrainSpool
 from src.pipeline.evaluate_model import compare
+from src.pipeline.package_model import log_package
 from src.pipeline.registry import ModelRegistry
 from src.services.local.processes import LocalProcess
 from tests.conftest import answers
 from tests.support.inference_client import FLOWER
 from tests.support.running import free_port, running, wait_until
-from tests.support.training import iris_parts, last_line, run_training, training_environment, write_config
+from tests.support.training import (
+    inexact_package,
+    iris_parts,
+    last_line,
+    run_training,
+    training_environment,
+    write_config,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -127,7 +135,12 @@ def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, fir
     run = world.run_of("1")
     assert run.info.status == "FINISHED"
     digest = (world.folder / f"{NAME}_preprocessed.csv.sha256").read_text().split()[0]
-    expected = {"gate.verdict": "promoted", "retrain.request_ids": first.record.id, "data.sha256": digest}
+    expected = {
+        "gate.verdict": "promoted",
+        "retrain.request_ids": first.record.id,
+        "data.sha256": digest,
+        "onnx.parity": "passed",
+    }
     assert run.data.tags | expected == run.data.tags
     assert world.tags("1") | expected == world.tags("1")
     assert run.data.params["model.n_estimators"] == "100"
@@ -225,6 +238,21 @@ def test_champion_that_is_not_what_was_registered_is_told_and_does_not_block(wor
         world.client.set_model_version_tag(NAME, champion, "manifest.sha256", digest)
     assert (comparison.champion, comparison.champion_version) == (None, champion)
     assert "manifest.json is missing or not the one that was registered" in (comparison.champion_problem or "")
+
+
+def test_model_without_onnx_is_registered_and_scored_by_the_gate(world: World, first: Outcome) -> None:
+    assert first.process.returncode == 0
+    holdout = iris_parts()[1]
+    with mlflow.start_run(experiment_id=world.run_of("1").info.experiment_id):
+        version, digest = log_package(inexact_package(), f"{NAME}-inexact")
+    registry = ModelRegistry(world.client, f"{NAME}-inexact")
+    registry.tag(version, {"manifest.sha256": digest})
+    registry.set_alias("champion", version)
+    evaluation, comparison = compare(registry, version, holdout, "species")
+    assert registry.fetch(version).engine.name == "pyfunc"
+    expected = inexact_package().model.score(holdout.drop(columns="species"), holdout["species"])
+    assert evaluation.scores.accuracy == pytest.approx(expected)
+    assert comparison.champion == evaluation.scores
 
 
 def test_bad_data_end_the_request_with_one_clear_line(world: World, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import Scores
@@ -46,6 +48,15 @@ def iris_package() -> ModelPackage:
     train, holdout = iris_parts()
     model = train_model.fit(train, settings.dataset.target, settings.model)
     return build_package(model, train, holdout, settings.dataset)
+
+
+@cache
+def inexact_package() -> ModelPackage:
+    """A model of Iris that ONNX does not follow, packaged: its distances are computed in another precision."""
+    train, holdout = iris_parts()
+    model = Pipeline([("neighbours", KNeighborsClassifier())])
+    model.fit(train.drop(columns="species"), train["species"].to_numpy(dtype=object))
+    return build_package(model, train, holdout, config().dataset)
 
 
 def run_training(folder: Path, mlflow_url: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,15 +1,20 @@
-from pathlib import Path
+import contextlib
 
 import numpy as np
+import onnx
+import pandas as pd
 import pytest
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from src.core.errors import ModelParityError
 from src.core.feature_schema import FeatureSchema
 from src.core.onnx_engine import OnnxEngine
-from src.pipeline.export_onnx import check_parity, classes_of, export_onnx, probe_rows
+from src.pipeline.export_onnx import check_parity, export_single, load_graph, prove_onnx
+from src.pipeline.probe_rows import probe_rows
 from src.pipeline.train_model import fit
 from tests.support.training import config, iris_parts
 
@@ -17,54 +22,73 @@ LIMITS = config().dataset.features
 TRAIN = iris_parts()[0]
 FEATURES = TRAIN.drop(columns="species")
 SCHEMA = FeatureSchema.of_numbers(*FEATURES.columns)
+CLASSES = ("setosa", "versicolor", "virginica")
 MODEL = fit(TRAIN, "species", config(model={"n_estimators": 10}).model)
 
 
-def loaded(model: Pipeline, folder: Path) -> OnnxEngine:
-    path = folder / "model.onnx"
-    path.write_bytes(export_onnx(model, 4))
-    return OnnxEngine(path, SCHEMA, classes_of(model))
+def fitted(*steps: ClassifierMixin) -> Pipeline:
+    model = Pipeline([(str(index), step) for index, step in enumerate(steps)])
+    return model.fit(FEATURES, TRAIN["species"].to_numpy(dtype=object))
 
 
-def test_export_answers_as_scikit_learn_on_every_probe_row(tmp_path: Path) -> None:
-    check_parity(MODEL, loaded(MODEL, tmp_path), SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
+def prove(model: Pipeline) -> OnnxEngine:
+    rows = pd.concat([FEATURES, probe_rows(FEATURES, LIMITS, model)], ignore_index=True)
+    return load_graph(prove_onnx(model, SCHEMA, CLASSES, rows), SCHEMA, CLASSES)
 
 
-def test_probe_rows_lie_in_the_data_in_the_range_and_on_thresholds() -> None:
-    rows = probe_rows(FEATURES, LIMITS, MODEL).to_numpy()
-    near, wide, on_edge = np.split(rows, 3)
-    assert (near >= FEATURES.to_numpy().min(axis=0)).all()
-    assert (near <= FEATURES.to_numpy().max(axis=0)).all()
-    assert wide.max() > 19
-    thresholds = {
-        (c, t) for tree in MODEL[-1].estimators_ for c, t in zip(tree.tree_.feature, tree.tree_.threshold, strict=True)
-    }
-    assert all(any((column, value) in thresholds for column, value in enumerate(row)) for row in on_edge.tolist())
-    assert np.array_equal(rows, probe_rows(FEATURES, LIMITS, MODEL).to_numpy())
+def input_type(engine: OnnxEngine) -> str:
+    return str(engine._session.get_inputs()[0].type)  # noqa: SLF001 - the graph's own word
 
 
-def test_check_parity_refuses_a_graph_of_another_model(tmp_path: Path) -> None:
+def test_forest_is_exact_in_single_precision() -> None:
+    assert input_type(prove(MODEL)) == "tensor(float)"
+
+
+def test_forest_behind_a_scaler_is_exact_only_in_double_precision() -> None:
+    model = fitted(StandardScaler(), RandomForestClassifier(10, random_state=0))
+    rows = probe_rows(FEATURES, LIMITS, model)
+    with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels"):
+        check_parity(model, load_graph(export_single(model, SCHEMA), SCHEMA, CLASSES), SCHEMA, rows)
+    assert input_type(prove(model)) == "tensor(double)"
+
+
+def test_check_parity_refuses_a_graph_of_another_model() -> None:
     other = fit(TRAIN, "species", config(model={"n_estimators": 10, "random_state": 1}).model)
-    with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels.*not registered"):
-        check_parity(MODEL, loaded(other, tmp_path), SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
+    graph = load_graph(export_single(other, SCHEMA), SCHEMA, CLASSES)
+    with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels"):
+        check_parity(MODEL, graph, SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
 
 
-def test_check_parity_refuses_a_scaler_that_float32_cannot_follow(tmp_path: Path) -> None:
-    model = Pipeline([("scaler", StandardScaler()), ("forest", RandomForestClassifier(10, random_state=0))])
-    model.fit(FEATURES, TRAIN["species"].to_numpy(dtype=object))
-    # One decimal, as the data have it: such rows lie where the trees decide.
-    rows = probe_rows(FEATURES, LIMITS, model).round(1)
-    with pytest.raises(ModelParityError, match="disagree"):
-        check_parity(model, loaded(model, tmp_path), SCHEMA, rows)
+@pytest.mark.parametrize("direction", [-np.inf, np.inf])
+def test_check_parity_refuses_a_threshold_that_is_one_rounding_off(direction: float) -> None:
+    rows = probe_rows(FEATURES, LIMITS, MODEL)
+    graph = onnx.load_from_string(export_single(MODEL, SCHEMA))
+    attributes = {item.name: item for node in graph.graph.node for item in node.attribute}
+    modes, values = attributes["nodes_modes"].strings, attributes["nodes_values"].floats
+    decisions = [index for index, mode in enumerate(modes) if mode == b"BRANCH_LEQ"]
+    passed = 0
+    for index in decisions:
+        right = values[index]
+        values[index] = np.nextafter(np.float32(right), np.float32(direction))
+        with contextlib.suppress(ModelParityError):
+            check_parity(MODEL, load_graph(graph.SerializeToString(), SCHEMA, CLASSES), SCHEMA, rows)
+            passed += 1
+        values[index] = right
+    # Both sides of one decision give every training row that comes by it the same answer.
+    assert (passed, len(decisions)) == (1, 54)
 
 
-def test_export_refuses_a_model_without_a_graph() -> None:
-    model = Pipeline([("boosting", HistGradientBoostingClassifier(max_iter=2))])
-    model.fit(FEATURES, TRAIN["species"].to_numpy(dtype=object))
-
-    class Unknown(HistGradientBoostingClassifier):  # type: ignore[misc]
-        pass
-
-    model.steps[0] = ("boosting", Unknown())
-    with pytest.raises(ModelParityError, match="cannot be converted to ONNX"):
-        export_onnx(model, 4)
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (fitted(HistGradientBoostingClassifier(max_iter=2)), "single precision: no conversion to ONNX: "),
+        (fitted(KNeighborsClassifier()), "single precision: ONNX and scikit-learn disagree on "),
+    ],
+    ids=["no converter", "other answers"],
+)
+def test_model_without_an_exact_graph_says_what_is_wrong_with_each(model: Pipeline, told: str) -> None:
+    with pytest.raises(ModelParityError) as caught:
+        prove(model)
+    assert told in str(caught.value)
+    assert "; double precision: " in str(caught.value)
+    assert "\n" not in str(caught.value)

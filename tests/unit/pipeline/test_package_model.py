@@ -5,12 +5,13 @@ import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 from mlflow.models import Model
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from src.core.errors import InvalidModelError
+from src.core.errors import InvalidModelError, UntrustedModelError
 from src.core.golden_rows import GoldenRows
-from src.core.mlmodel import read_mlmodel
+from src.core.mlmodel import has_flavour, read_mlmodel
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -21,14 +22,15 @@ from src.core.model_registry import (
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
-from src.pipeline.package_model import SKOPS_TRUSTED_TYPES, TwoFlavours, drift_reference
-from tests.support.training import iris_package, iris_parts
+from src.pipeline.package_model import Flavours, build_package, drift_reference
+from src.pipeline.sklearn_engine import SklearnEngine, load_skops
+from tests.support.training import config, inexact_package, iris_package, iris_parts
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     directory = tmp_path_factory.mktemp("package") / "model"
-    flavours = TwoFlavours(iris_package())
+    flavours = Flavours(iris_package())
     flavours.save_model(str(directory), mlflow_model=Model())
     return directory, flavours.manifest_sha256
 
@@ -72,8 +74,34 @@ def test_golden_rows_have_every_class_and_close_calls() -> None:
     assert (top[:, -1] - top[:, -2]).max() < 0.01
 
 
-def test_saved_skops_file_needs_nothing_beyond_our_trusted_types(saved: tuple[Path, str]) -> None:
-    assert set(skops.io.get_untrusted_types(file=saved[0] / "model.skops")) == set(SKOPS_TRUSTED_TYPES)
+@pytest.fixture(scope="module")
+def inexact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a model that ONNX does not follow."""
+    directory = tmp_path_factory.mktemp("inexact") / "model"
+    Flavours(inexact_package()).save_model(str(directory), mlflow_model=Model())
+    return directory
+
+
+def test_model_that_onnx_does_not_follow_has_no_onnx_flavour_and_says_why(inexact: Path) -> None:
+    assert iris_package().parity == "passed"
+    assert "ONNX and scikit-learn disagree on" in inexact_package().parity
+    assert set(Model.load(str(inexact)).flavors) == {"python_function", "sklearn"}
+    assert (has_flavour(inexact, "onnx"), (inexact / ONNX_FILE).exists()) == (False, False)
+
+
+def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: Path) -> None:
+    golden = GoldenRows.model_validate_json((inexact / GOLDEN_FILE).read_bytes())
+    schema, classes = read_mlmodel(inexact)
+    golden.verify(SklearnEngine(load_skops(inexact / "model.skops"), classes), schema)
+    rows = pd.DataFrame(golden.rows, columns=list(schema.names))
+    assert mlflow.pyfunc.load_model(str(inexact)).predict(rows).tolist() == golden.labels
+
+
+def test_package_refuses_a_model_that_nobody_could_load_safely() -> None:
+    model = Pipeline([("same", FunctionTransformer(pd.DataFrame.abs)), *iris_package().model.steps])
+    with pytest.raises(UntrustedModelError, match="does not trust") as caught:
+        build_package(model, *iris_parts(), config().dataset)
+    assert caught.value.permanent
 
 
 def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:
