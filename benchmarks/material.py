@@ -83,14 +83,14 @@ def _make(folder: Path) -> None:
     from mlflow.models import Model  # noqa: PLC0415
 
     from src.pipeline import data_preprocess, train_model  # noqa: PLC0415
-    from src.pipeline.package_model import TwoFlavours, build_package  # noqa: PLC0415
+    from src.pipeline.package_model import Flavours, build_package  # noqa: PLC0415
 
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target
     frame = data_preprocess.preprocess(config.dataset)
     train, holdout = train_model.split(frame, target, config.split)
     model = train_model.fit(train, target, config.model)
-    flavours = TwoFlavours(build_package(model, train, holdout, config.dataset))
+    flavours = Flavours(build_package(model, train, holdout, config.dataset))
     flavours.save_model(str(folder / "model"), Model())
     joblib.dump(model, folder / "model.joblib")
     _fill_cache(folder, flavours.manifest_sha256)
