@@ -1,7 +1,9 @@
 """Locked files: the kernel lets go of the lock when the last holder of the descriptor has died, however it died."""
 
+import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -17,3 +19,14 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def locked_file(file: Path) -> Iterator[None]:
+    """Hold the file's lock, waiting for whoever has it; for moments only. Raises OSError."""
+    descriptor = open_lock_file(file)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -81,11 +81,12 @@ class RetrainResult(_Frozen):
 
 
 class RetrainRecord(_Frozen):
-    """One retrain request, as it lies in the spool."""
+    """One retrain request, as it lies in the spool; ``cause`` is an alert's group key."""
 
     id: Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$")]
     source: Source
     submitted_at: AwareDatetime
+    cause: Text | None = None
     attempts: Annotated[int, Field(ge=0)] = 0
     started_at: AwareDatetime | None = None
     last_error: Text | None = None

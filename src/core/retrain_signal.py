@@ -48,8 +48,12 @@ class RetrainSpool:
 
     # -- submitting (inference) ------------------------------------------------------------------------
 
-    def submit(self, source: Source) -> RetrainRecord:
+    def submit(self, source: Source, *, cause: str | None = None) -> RetrainRecord:
         """Accept one request durably; when this returns, it survives a power cut.
+
+        Args:
+            source: who asks.
+            cause: what made it ask.
 
         Raises:
             SpoolBusyError: ``max_pending`` requests wait already.
@@ -60,7 +64,7 @@ class RetrainSpool:
             waiting = len(self._files.names("new"))
             if waiting >= self._max_pending:
                 raise SpoolBusyError(f"{waiting} retrain requests wait already; one training run will serve them all")
-            record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC))
+            record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC), cause=cause)
             self._files.write("new", record)
             return record
 

@@ -54,6 +54,7 @@ class RetrainStatus(BaseModel):
     mlflow_run_id: str | None = None
     model_version: str | None = None
     finished_at: datetime | None = None
+    cause: str | None = None
     served: bool | None = None
 
 
@@ -130,6 +131,8 @@ def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
         attempts=record.attempts,
         last_error=record.last_error,
     )
+    if record.cause is not None:
+        status = status.model_copy(update={"cause": record.cause})
     result = record.result
     if result is None:
         return status

@@ -1,0 +1,94 @@
+"""Alertmanager's notifications become retrain signals: one in flight, and none again before a cooldown is over."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from src.core.file_lock import locked_file
+from src.core.retrain_record import RetrainRecord, State
+from src.core.retrain_signal import RetrainSpool
+
+# An alert that carries this label asks for a training while it fires.
+LABEL, VALUE = "action", "retrain"
+# As many requests as may have come since the last one of an alert.
+LOOK_BACK = 1000
+UNENDED = (State.QUEUED, State.RUNNING)
+
+
+class Alert(BaseModel):
+    """One alert of a notification; what else it says is for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str]
+
+    @property
+    def asks_for_training(self) -> bool:
+        """Whether it fires and is labelled so."""
+        return self.status == "firing" and self.labels.get(LABEL) == VALUE
+
+
+class Notification(BaseModel):
+    """What Alertmanager posts to a webhook, in version 4 of its payload."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal["4"]
+    group_key: Annotated[str, Field(alias="groupKey", min_length=1)]
+    alerts: list[Alert]
+
+
+class AlertOutcome(StrEnum):
+    """What became of a notification."""
+
+    ACCEPTED = "accepted"
+    NOT_ASKED = "not_asked"
+    IN_FLIGHT = "in_flight"
+    COOLDOWN = "cooldown"
+
+
+@dataclass(frozen=True)
+class AlertDecision:
+    """What became of a notification, and the request that serves it, where there is one."""
+
+    outcome: AlertOutcome
+    record: RetrainRecord | None = None
+
+
+class AlertRetrain:
+    """Decides by what lies in the spool, so that restarts and other replicas change nothing.
+
+    Args:
+        spool: takes the signals.
+        cooldown: least time between two signals of alerts.
+        clock: the time of day, with its zone.
+    """
+
+    def __init__(self, spool: RetrainSpool, cooldown: timedelta, clock: Callable[[], datetime]) -> None:
+        self._spool = spool
+        self._cooldown = cooldown
+        self._clock = clock
+
+    def handle(self, notification: Notification) -> AlertDecision:
+        """Submit a signal, or say why not. Blocking: call it in a thread.
+
+        Raises:
+            SpoolBusyError, SpoolFullError, SpoolUnavailableError: nothing was accepted; Alertmanager tries again.
+        """
+        if not any(alert.asks_for_training for alert in notification.alerts):
+            return AlertDecision(AlertOutcome.NOT_ASKED)
+        # Two replicas, or two groups at once, must not both find nothing in flight.
+        with locked_file(self._spool.root / "alerts.lock"):
+            recent = self._spool.recent(LOOK_BACK)
+            open_ones = [record for record in recent if record.state in UNENDED]
+            if open_ones:
+                return AlertDecision(AlertOutcome.IN_FLIGHT, open_ones[0])
+            last = next((record for record in recent if record.source == "alert"), None)
+            if last is not None and self._clock() - last.submitted_at < self._cooldown:
+                return AlertDecision(AlertOutcome.COOLDOWN, last)
+            return AlertDecision(AlertOutcome.ACCEPTED, self._spool.submit("alert", cause=notification.group_key))
