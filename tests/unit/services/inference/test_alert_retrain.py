@@ -40,6 +40,9 @@ def alerts(spool: RetrainSpool, clock: Clock) -> AlertRetrain:
     return AlertRetrain(spool, HOUR, clock)
 
 
+GROUP = "{}:{alertname='FeatureDrift'}"
+
+
 def notification(
     *labels: dict[str, str], status: str = "firing", key: str = "{}:{alertname='FeatureDrift'}"
 ) -> Notification:
