@@ -110,6 +110,19 @@ class InferenceSettings(CommonSettings):
     write_api_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         None, description="key that writing requests must send as a bearer token; unset: none is needed"
     )
+    alert_retrain: bool = Field(
+        default=False, description="whether an alert labelled action=retrain requests a training"
+    )
+    alert_token: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="bearer token that Alertmanager sends with its notifications"
+    )
+    alert_cooldown_seconds: Seconds = Field(3600.0, description="least time between two trainings for alerts")
+
+    @model_validator(mode="after")
+    def _alerts_need_token(self) -> Self:
+        if self.alert_retrain and self.alert_token is None:
+            raise ValueError("ALERT_RETRAIN needs ALERT_TOKEN; set both, or ALERT_RETRAIN=false")
+        return self
 
     @property
     def cache_dir(self) -> Path:

@@ -38,7 +38,9 @@ class UnauthorizedError(LoopError):
     """The request lacks the key that writing needs."""
 
     def __init__(self) -> None:
-        super().__init__("this needs the key of WRITE_API_KEY; send it as Authorization: Bearer <key>")
+        super().__init__(
+            "this needs the key of WRITE_API_KEY (for /alerts, ALERT_TOKEN); send it as Authorization: Bearer <key>"
+        )
 
 
 class Guard(Protocol):

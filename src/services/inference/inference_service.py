@@ -3,16 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.admission import Admission
+from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.fast_predict import FastPredict
@@ -30,7 +33,7 @@ from src.services.inference.openapi import document
 from src.services.inference.openapi_refusals import with_refusals
 from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
-from src.services.inference.routes import health, invocations, metrics, page, predict, retrain
+from src.services.inference.routes import alerts, health, invocations, metrics, page, predict, retrain
 from src.services.inference.service_state import LifespanState, ServiceState
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
@@ -39,6 +42,8 @@ VERSION = "0.1.0"
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain"})
+# Alertmanager's, with a token of its own.
+ALERTING = frozenset({"/alerts"})
 # What any route may answer, whatever it documents: refused, turned away, and failed.
 ANYWHERE = (400, 408, 503, 500)
 
@@ -51,7 +56,15 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         mlflow_transport: replaces the network to MLflow.
     """
     # The busiest first: routes are tried in this order.
-    routers = (predict.router, invocations.router, health.router, retrain.router, metrics.router, page.router)
+    routers = (
+        predict.router,
+        invocations.router,
+        health.router,
+        retrain.router,
+        metrics.router,
+        page.router,
+        *((alerts.router,) if settings.alert_retrain else ()),
+    )
     service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers))
     registry = RegistryClient(
         settings.mlflow_url,
@@ -67,7 +80,10 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     )
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
     calls = Calls()
-    state = ServiceState(store, calls, spool, service_metrics)
+    alert_retrain = AlertRetrain(
+        spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=lambda: datetime.now(UTC)
+    )
+    state = ServiceState(store, calls, spool, alert_retrain, service_metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -99,12 +115,13 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         on_shed=service_metrics.shed,
     )
     hosts = HostGuard(settings.allowed_hosts.split(","))
-    key = settings.write_api_key.get_secret_value() if settings.write_api_key else None
+    writing = WriteGuard(WRITING, _shown(settings.write_api_key))
+    alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
     exempt = _paths_of((health.router, metrics.router))
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
-    app.add_middleware(GuardMiddleware, guards=(hosts, WriteGuard(WRITING, key)))
+    app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION | _paths_of(routers))
     app.add_middleware(
         FastPredict,
@@ -119,7 +136,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     for router in routers:
         app.include_router(router)
     build = document(app, lambda: store.current)
-    described = with_refusals(build, exempt=exempt, writing=WRITING, key=key is not None)
+    keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
+    described = with_refusals(build, exempt=exempt, writing=WRITING | ALERTING, keyed=keyed)
     app.openapi = described  # type: ignore[method-assign] # FastAPI's documented way
     return app
 
@@ -134,6 +152,10 @@ def prepare_folders(settings: InferenceSettings) -> None:
         make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()
         RetrainSpool(settings.retrain_dir).create()
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
 
 
 def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:

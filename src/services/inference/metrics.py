@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from src.services.inference.admission import SHED_REASONS
+from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.predictor import Predictor
 from src.services.inference.records import RECORD_PROBLEMS
 from src.services.inference.schemas import Answer
@@ -103,6 +104,13 @@ class ServingMetrics:
             "inference_predictions_total", "Predictions by predicted class", ["class"], registry=registry
         )
         self._prediction_children: dict[str, Counter] = {}
+        alerts = Counter(
+            "inference_alerts_total",
+            "Alertmanager's notifications by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._alerts = {outcome: alerts.labels(outcome) for outcome in AlertOutcome}
         errors = Counter("inference_prediction_errors_total", "Failed predictions", ["reason"], registry=registry)
         reasons = (*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NO_MODEL, INTERNAL)
         self._prediction_errors = {reason: errors.labels(reason) for reason in reasons}
@@ -125,6 +133,10 @@ class ServingMetrics:
         if child is None:
             child = self._duration_children[route] = self._duration.labels(route)
         return child
+
+    def alert(self, outcome: AlertOutcome) -> None:
+        """Count one notification of Alertmanager."""
+        self._alerts[outcome].inc()
 
     def prediction(self, answer: Answer) -> None:
         """Count one answered prediction by its class; a regression's are counted together."""

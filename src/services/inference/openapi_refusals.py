@@ -10,11 +10,11 @@ UNTRUSTED_HOST = "The Host header has no name that this service goes by (ALLOWED
 OVERLOADED = "Too many requests are in work and wait; Retry-After says when to come again"
 TOO_SLOW = "The request did not come in whole in time"
 CROSS_SITE = "A browser sends it for a page of another site"
-NO_KEY = "The bearer token is not the key of WRITE_API_KEY"
+NO_KEY = "The bearer token is not the key that this needs"
 
 
 def with_refusals(
-    build: Callable[[], dict[str, Any]], *, exempt: Iterable[str], writing: Iterable[str], key: bool
+    build: Callable[[], dict[str, Any]], *, exempt: Iterable[str], writing: Iterable[str], keyed: Iterable[str]
 ) -> Callable[[], dict[str, Any]]:
     """A function that builds a document and adds to it what is refused before a route sees it.
 
@@ -22,9 +22,9 @@ def with_refusals(
         build: builds the document of the routes.
         exempt: paths that are never turned away as too many.
         writing: paths whose routes change something.
-        key: whether these need a key.
+        keyed: those of them that need a key.
     """
-    exempt, writing = frozenset(exempt), frozenset(writing)
+    exempt, writing, keyed = frozenset(exempt), frozenset(writing), frozenset(keyed)
 
     def build_all() -> dict[str, Any]:
         schema = build()
@@ -37,11 +37,11 @@ def with_refusals(
                     refusals[408] = TOO_SLOW
                 if path in writing and method != "get":
                     refusals[403] = CROSS_SITE
-                if path in writing and method != "get" and key:
+                if path in keyed and method != "get":
                     refusals[401] = NO_KEY
                     operation["security"] = [{SCHEME: []}]
                 _add(operation["responses"], refusals)
-        if key:
+        if keyed:
             schema["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
         return schema
 

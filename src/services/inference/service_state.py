@@ -7,6 +7,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from src.core.retrain_signal import RetrainSpool
+from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.calls import Calls
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_store import ModelStore
@@ -19,6 +20,7 @@ class ServiceState:
     store: ModelStore
     calls: Calls
     spool: RetrainSpool
+    alerts: AlertRetrain
     metrics: ServingMetrics
 
 

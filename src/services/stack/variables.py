@@ -22,6 +22,7 @@ _RANDOM_BYTES = {
     "ZENML_JWT_SECRET_KEY": 32,
     "ZENML_SECRETS_ENCRYPTION_KEY": 32,
     "GRAFANA_ADMIN_PASSWORD": 16,
+    "ALERT_TOKEN": 32,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
 # What the database of a former start was made with: a new value for one of these does not fit it.

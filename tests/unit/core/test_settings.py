@@ -187,5 +187,7 @@ def test_env_example_states_the_defaults() -> None:
     defaults = load_settings(LocalSettings)
     for name, value in re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", text, flags=re.MULTILINE):
         default = getattr(defaults, name.lower(), None)
-        if isinstance(default, int | float):
+        if isinstance(default, bool):
+            assert value == str(default).lower(), name
+        elif isinstance(default, int | float):
             assert float(value) == default, name

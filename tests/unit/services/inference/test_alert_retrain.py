@@ -43,9 +43,7 @@ def alerts(spool: RetrainSpool, clock: Clock) -> AlertRetrain:
 GROUP = "{}:{alertname='FeatureDrift'}"
 
 
-def notification(
-    *labels: dict[str, str], status: str = "firing", key: str = "{}:{alertname='FeatureDrift'}"
-) -> Notification:
+def notification(*labels: dict[str, str], status: str = "firing", key: str = GROUP) -> Notification:
     alerts = [{"status": status, "labels": each, "startsAt": "2026-11-24T12:00:00Z"} for each in labels]
     return Notification.model_validate({"version": "4", "groupKey": key, "status": status, "alerts": alerts})
 
