@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,13 +11,14 @@ import msgspec
 from benchmarks.load.figures import Figures, Job
 from benchmarks.material import Material
 from benchmarks.running import OK, Running, ServerFailedError
-from benchmarks.servers.server import JSON, Rows
+from benchmarks.servers.server import Rows
 from src.services.local.processes import REPOSITORY
 
 COMPARED_ALONE = 100
 # Of what a closed loop got through: at higher rates an open loop measures a queue that only grows.
 SUSTAINABLE = 0.8
 OPEN_CONNECTIONS = 64
+FEWEST_BATCHES = 5
 ONE_ROW_ONLY = "it takes one row"
 # What a client may take besides the time that it measures.
 CLIENT_SECONDS = 60.0
@@ -56,27 +58,30 @@ def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Mea
     """Compare the answers, then load the server in every way of the plan.
 
     Raises:
-        ServerFailedError: an answer is not the model's.
+        ServerFailedError: an answer is not the model's, or there is none to a single row.
     """
     compare_alone(running, material)
+    refused = compare_together(running, material)
     load = Loader(running, material, plan.seconds)
     closed = {}
     for connections in plan.connections:
         closed[connections] = load.single_rows(connections, None)
-        tell(f"{connections} conn. {closed[connections].per_second:.0f}/s")
+        tell(f"{connections} conn. {closed[connections].per_second:,.0f}/s")
     memory = running.memory_bytes()
-    most = max(figures.per_second for figures in closed.values())
+    most = max((figures.per_second for figures in closed.values()), default=0.0)
     opened = {}
     for rate in plan.rates:
         if rate <= SUSTAINABLE * most:
             opened[rate] = load.single_rows(OPEN_CONNECTIONS, rate)
-            tell(f"open {rate:g}/s p99 {opened[rate].p99 or 0:.1f} ms")
+            tell(f"{rate:g}/s p99 {opened[rate].p99 or 0:.1f} ms")
     batches: dict[int, Figures] = {}
-    refused = refusal(running, material)
-    if refused is None:
-        for size in plan.sizes:
+    for size in plan.sizes if refused is None else ():
+        try:
             batches[size] = load.batches(size)
-            tell(f"{size} rows {batches[size].p50 or 0:.2f} ms")
+        except ServerFailedError as error:
+            refused = str(error)
+            break
+        tell(f"{size:,} rows {batches[size].p50 or 0:.2f} ms")
     return Measurement(running.start_seconds, memory, closed, opened, batches, refused)
 
 
@@ -95,8 +100,8 @@ def compare_alone(running: Running, material: Material) -> None:
             raise ServerFailedError(f"it says {labels} of {row}, and the model {label}")
 
 
-def refusal(running: Running, material: Material) -> str | None:
-    """Why a server has no figures for batches, or None where it answers one of all rows rightly.
+def compare_together(running: Running, material: Material) -> str | None:
+    """Ask for all rows at once and compare; return why that cannot be, or None.
 
     Raises:
         ServerFailedError: it answers, and a label is not the model's.
@@ -105,13 +110,11 @@ def refusal(running: Running, material: Material) -> str | None:
         return ONE_ROW_ONLY
     status, body = running.ask(material.columns, material.rows)
     if status != OK:
-        return f"status {status} for {len(material.rows)} rows"
+        return f"status {status} for {len(material.rows):,} rows"
     labels = running.labels(body) or []
-    wrong = sum(1 for label, expected in zip(labels, material.labels, strict=False) if label != expected)
+    wrong = sum(label != expected for label, expected in zip(labels, material.labels, strict=False))
     if wrong or len(labels) != len(material.labels):
-        raise ServerFailedError(
-            f"of {len(material.labels)} rows it answers {len(labels)}, {wrong} not as the model does"
-        )
+        raise ServerFailedError(f"it gives {len(labels)} labels to {len(material.rows)} rows, {wrong} not the model's")
     return None
 
 
@@ -125,23 +128,33 @@ class Loader:
 
     def single_rows(self, connections: int, rate: float | None) -> Figures:
         """Requests of one row each, all rows in turn."""
-        return self._run([[row] for row in self._material.rows], connections, rate)
+        # At a low rate, twice the time for enough requests to tell a p99 of.
+        seconds = self._seconds if rate is None else 2 * self._seconds
+        return self._run([[row] for row in self._material.rows], connections, seconds, rate)
 
     def batches(self, size: int) -> Figures:
-        """Requests of so many rows, on one connection."""
-        return self._run([self._material.take(size)], 1, None)
+        """Requests of so many rows, on one connection; longer where the time would be over after a few of them.
 
-    def _run(self, bodies: list[Rows], connections: int, rate: float | None) -> Figures:
+        Raises:
+            ServerFailedError: the server refuses them.
+        """
+        rows = self._material.take(size)
+        started = time.perf_counter()
+        status, _ = self._running.ask(self._material.columns, rows)
+        if status != OK:
+            raise ServerFailedError(f"status {status} for {size:,} rows")
+        return self._run([rows], 1, max(self._seconds, FEWEST_BATCHES * (time.perf_counter() - started)), None)
+
+    def _run(self, bodies: list[Rows], connections: int, seconds: float, rate: float | None) -> Figures:
         server = self._running.server
         job = Job(
             port=self._running.port,
             path=server.path,
-            content_type=JSON,
+            content_type=server.content_type,
             bodies=[server.encode(self._material.columns, rows) for rows in bodies],
             connections=connections,
-            # At a low rate, twice the time for enough requests to tell a p99 of.
-            seconds=self._seconds if rate is None else 2 * self._seconds,
-            warm_up=min(1.0, self._seconds / 2),
+            seconds=seconds,
+            warm_up=min(1.0, seconds / 2),
             rate=rate,
         )
         client = subprocess.run(
@@ -150,6 +163,6 @@ class Loader:
             input=msgspec.json.encode(job),
             stdout=subprocess.PIPE,
             check=True,
-            timeout=2 * self._seconds + CLIENT_SECONDS,
+            timeout=seconds + CLIENT_SECONDS,
         )
         return msgspec.json.decode(client.stdout, type=Figures)

@@ -9,6 +9,8 @@ from benchmarks.results import Figure, Outcome, Results
 NONE = "\N{EN DASH}"
 MEGA = 1_000_000
 OURS = "ours"
+# The share of its core with which a client has no time left to wait for a server.
+CLIENT_LIMIT = 0.95
 # What answers without a model, and how the comparison names it.
 BARE = {"constant": "itself with a constant for the model", "echo": "FastAPI's echo"}
 
@@ -132,8 +134,10 @@ def _remarks(outcomes: Iterable[Outcome]) -> str:
     for outcome in outcomes:
         facts = [outcome.note] if outcome.note else []
         if (refused := outcome.refused()) and refused != ONE_ROW_ONLY:
-            facts.append(f"no batches: {refused}")
+            facts.append(f"not all batches: {refused}")
         facts += [f"{cause}: {count}" for cause, count in sorted(outcome.errors().items())]
+        if outcome.client_cpu() > CLIENT_LIMIT:
+            facts.append("the client was the limit: it could ask no faster")
         if facts:
             lines.append(f"- {outcome.title}: {'; '.join(facts)}")
         if outcome.failure:

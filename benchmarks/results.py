@@ -53,6 +53,10 @@ class Outcome(msgspec.Struct):
                 total.update(figures.errors)
         return dict(total)
 
+    def client_cpu(self) -> float:
+        """The largest share of a core that a client used in a closed loop."""
+        return max((figures.client_cpu for one in self.measurements for figures in one.closed.values()), default=0.0)
+
     def refused(self) -> str | None:
         """Why there are no batches, if there are none."""
         return next((one.refused for one in self.measurements if one.refused), None)

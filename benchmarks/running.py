@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import json
 import os
 import signal
 import socket
@@ -17,13 +16,15 @@ from typing import Any
 import psutil
 
 from benchmarks.material import Material
-from benchmarks.servers.server import JSON, Place, Rows, Server
+from benchmarks.servers.server import Place, Rows, Server
 from src.services.local.processes import REPOSITORY, without_proxy
 
 READY_SECONDS = 90.0
 RETRY_SECONDS = 0.01
 ANSWER_SECONDS = 60.0
 END_SECONDS = 10.0
+# Until the kernel has taken back what killed processes held.
+GONE_SECONDS = 1.0
 LOG_LINES = 15
 OK = 200
 
@@ -42,8 +43,15 @@ class Running:
     start_seconds: float
 
     def ask(self, columns: tuple[str, ...], rows: Rows) -> tuple[int, bytes]:
-        """One request on a connection of its own; the answer's status and body."""
-        return _post(self.port, self.server.path, self.server.encode(columns, rows), ANSWER_SECONDS)
+        """One request on a connection of its own; the answer's status and body.
+
+        Raises:
+            ServerFailedError: there is no answer.
+        """
+        try:
+            return _post(self.server, self.port, self.server.encode(columns, rows), ANSWER_SECONDS)
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerFailedError(f"no answer to {len(rows):,} rows: {error}") from error
 
     def labels(self, body: bytes) -> list[str] | None:
         """The labels in an answer's body, or None for a server without a model.
@@ -54,7 +62,7 @@ class Running:
         if self.server.labels is None:
             return None
         try:
-            return self.server.labels(json.loads(body))
+            return self.server.labels(body)
         except (ValueError, LookupError, TypeError) as error:
             raise ServerFailedError(f"its answer is not understood: {_excerpt(body)}") from error
 
@@ -133,7 +141,7 @@ def _wait_for_answer(server: Server, port: int, process: "subprocess.Popen[bytes
         if process.poll() is not None:
             raise ServerFailedError(f"it ended with exit code {process.returncode}")
         try:
-            status, answer = _post(port, server.path, body, READY_SECONDS)
+            status, answer = _post(server, port, body, READY_SECONDS)
         except (OSError, http.client.HTTPException) as error:
             last = str(error)
         else:
@@ -149,10 +157,10 @@ def _excerpt(body: bytes) -> str:
     return body[:300].decode(errors="replace")
 
 
-def _post(port: int, path: str, body: bytes, seconds: float) -> tuple[int, bytes]:
+def _post(server: Server, port: int, body: bytes, seconds: float) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("POST", path, body, {"content-type": JSON})
+        connection.request("POST", server.path, body, {"content-type": server.content_type})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
@@ -175,14 +183,17 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask, then insist: some peers' processes outlive the one that was started."""
+    """Ask the one that was started to stop, then end whatever it has left."""
     family = _family(process.pid)
     if process.poll() is None:
         process.terminate()
-    psutil.wait_procs(family, timeout=END_SECONDS)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
+    # What came to be after the family was asked for.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    psutil.wait_procs(family, timeout=GONE_SECONDS)

@@ -1,12 +1,12 @@
 """BentoML, with and without adaptive batching."""
 
-from typing import Any
+import json
 
 from benchmarks.servers.server import Server, row_lists
 
 
-def _labels(answer: Any) -> list[str]:
-    return [str(label) for label in answer]
+def _labels(body: bytes) -> list[str]:
+    return [str(label) for label in json.loads(body)]
 
 
 def _server(name: str, title: str, service: str, note: str) -> Server:

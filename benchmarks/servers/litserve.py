@@ -1,12 +1,12 @@
 """LitServe, with and without batching."""
 
-from typing import Any
+import json
 
 from benchmarks.servers.server import Server, row_lists
 
 
-def _labels(answer: Any) -> list[str]:
-    return [str(label) for label in answer["labels"]]
+def _labels(body: bytes) -> list[str]:
+    return [str(label) for label in json.loads(body)["labels"]]
 
 
 def _server(name: str, title: str, batch: int, note: str) -> Server:

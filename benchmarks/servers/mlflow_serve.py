@@ -1,18 +1,6 @@
 """MLflow's own scoring server."""
 
-import json
-from typing import Any
-
-from benchmarks.servers.server import Rows, Server
-
-
-def _split(columns: tuple[str, ...], rows: Rows) -> bytes:
-    return json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
-
-
-def _labels(answer: Any) -> list[str]:
-    return [str(label) for label in answer["predictions"]]
-
+from benchmarks.servers.server import Server, mlflow_labels, split_frame
 
 SERVERS = (
     Server(
@@ -24,8 +12,8 @@ SERVERS = (
             *("--host", "127.0.0.1", "--port", "$port", "--workers", "1"),
         ),
         path="/invocations",
-        encode=_split,
-        labels=_labels,
+        encode=split_frame,
+        labels=mlflow_labels,
         variables={"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"},
     ),
 )

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from benchmarks.servers.server import Rows, Server
+from benchmarks.servers.server import Server, tensor, tensor_labels
 
 SETTINGS = json.dumps({"debug": False, "host": "127.0.0.1", "parallel_workers": 0, "metrics_endpoint": None})
 MODEL = {
@@ -14,16 +14,6 @@ MODEL = {
 BATCHING = {"max_batch_size": 64, "max_batch_time": 0.005}
 
 
-def _tensor(columns: tuple[str, ...], rows: Rows) -> bytes:
-    shape = [len(rows), len(columns)]
-    inputs = [{"name": "rows", "shape": shape, "datatype": "FP64", "data": [value for row in rows for value in row]}]
-    return json.dumps({"inputs": inputs}).encode()
-
-
-def _labels(answer: Any) -> list[str]:
-    return [str(label) for label in answer["outputs"][0]["data"]]
-
-
 def _server(name: str, title: str, model: dict[str, Any], note: str = "") -> Server:
     return Server(
         name=name,
@@ -31,8 +21,8 @@ def _server(name: str, title: str, model: dict[str, Any], note: str = "") -> Ser
         environment="mlserver",
         command=("$python", "-m", "mlserver.cli.main", "start", "$work"),
         path="/v2/models/iris/infer",
-        encode=_tensor,
-        labels=_labels,
+        encode=tensor,
+        labels=tensor_labels,
         variables={"MLSERVER_HTTP_PORT": "$port", "MLSERVER_GRPC_PORT": "$second_port"},
         files={"settings.json": SETTINGS, "model-settings.json": json.dumps(model)},
         note=note,

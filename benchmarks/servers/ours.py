@@ -1,8 +1,8 @@
 """This service, and the same with a constant in the model's place."""
 
-from typing import Any
+import json
 
-from benchmarks.servers.server import PROJECT, Server, record_or_list
+from benchmarks.servers.server import PROJECT, Server, mlflow_labels, record_or_list, split_frame
 
 # Nothing listens there: both serve from the cache, as they do while MLflow is down.
 VARIABLES = {
@@ -15,7 +15,11 @@ VARIABLES = {
 }
 
 
-def _labels(answer: Any) -> list[str]:
+COMMAND = ("$python", "-m", "src.services.inference.run_inference")
+
+
+def _labels(body: bytes) -> list[str]:
+    answer = json.loads(body)
     answers = answer.get("predictions", [answer])
     return [str(one["prediction"]) for one in answers]
 
@@ -25,10 +29,20 @@ SERVERS = (
         name="ours",
         title="**this service**",
         environment=PROJECT,
-        command=("$python", "-m", "src.services.inference.run_inference"),
+        command=COMMAND,
         path="/predict",
         encode=record_or_list,
         labels=_labels,
+        variables=VARIABLES,
+    ),
+    Server(
+        name="ours-mlflow",
+        title="**this service**, MLflow's scoring protocol",
+        environment=PROJECT,
+        command=COMMAND,
+        path="/invocations",
+        encode=split_frame,
+        labels=mlflow_labels,
         variables=VARIABLES,
     ),
     Server(

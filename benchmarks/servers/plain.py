@@ -1,6 +1,6 @@
 """Servers made of a web framework alone: what it costs before any model, and with MLflow's own way to call one."""
 
-from typing import Any
+import json
 
 from benchmarks.servers.server import PROJECT, Server, record, record_or_list
 
@@ -10,7 +10,8 @@ UVICORN = (
 )
 
 
-def _labels(answer: Any) -> list[str]:
+def _labels(body: bytes) -> list[str]:
+    answer = json.loads(body)
     answers = answer if isinstance(answer, list) else [answer]
     return [str(one["prediction"]) for one in answers]
 

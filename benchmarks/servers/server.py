@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import Any
 
 Rows = list[list[float]]
 # The Python environment that the project itself runs in; every other name is a file in benchmarks/requirements.
@@ -47,7 +46,8 @@ class Server:
         command: starts it in the foreground.
         path: where predictions are asked for.
         encode: rows to a request's body; the columns' names come first.
-        labels: an answer to its labels; None for a server that has no model.
+        labels: an answer's body to its labels; None for a server that has no model.
+        content_type: of requests.
         variables: added to the environment.
         files: written into its work folder before it starts.
         takes_batches: whether a request may hold many rows.
@@ -60,11 +60,34 @@ class Server:
     command: tuple[str, ...]
     path: str
     encode: Callable[[tuple[str, ...], Rows], bytes]
-    labels: Callable[[Any], list[str]] | None
+    labels: Callable[[bytes], list[str]] | None
+    content_type: str = JSON
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     takes_batches: bool = True
     note: str = ""
+
+
+def split_frame(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """MLflow's scoring protocol."""
+    return json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
+
+
+def mlflow_labels(answer: bytes) -> list[str]:
+    """MLflow's scoring protocol."""
+    return [str(label) for label in json.loads(answer)["predictions"]]
+
+
+def tensor(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """The Open Inference Protocol, rows as one tensor."""
+    values = [value for row in rows for value in row]
+    shape = [len(rows), len(columns)]
+    return json.dumps({"inputs": [{"name": "rows", "shape": shape, "datatype": "FP64", "data": values}]}).encode()
+
+
+def tensor_labels(answer: bytes) -> list[str]:
+    """The Open Inference Protocol, labels as the first tensor."""
+    return [str(label) for label in json.loads(answer)["outputs"][0]["data"]]
 
 
 def record(columns: tuple[str, ...], rows: Rows) -> bytes:

@@ -74,7 +74,7 @@ def test_remarks_tell_notes_errors_and_why_there_are_no_batches() -> None:
     erring = measurement(10, refused="status 422 for 1000 rows")
     erring.closed[1] = figures(10, None, **{"status 503": 7})
     page = markdown(results(Outcome("peer", "a peer", "one worker", [erring]), ECHO))
-    assert "- a peer: one worker; no batches: status 422 for 1000 rows; status 503: 7" in page
+    assert "- a peer: one worker; not all batches: status 422 for 1000 rows; status 503: 7" in page
     assert "- an echo" not in page
     assert row(page, "a peer")[2] == "\N{EN DASH}"
 
