@@ -98,6 +98,13 @@ class InferenceSettings(CommonSettings):
     model_retry_max_seconds: Seconds = Field(30.0, description="longest pause after failed look-ups or bad models")
     mlflow_timeout_seconds: Seconds = Field(5.0, description="time-out of one call to MLflow")
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(1_000_000, description="largest accepted request body")
+    max_batch_bytes: Annotated[int, Field(ge=1)] = Field(64_000_000, description="largest body of a batch")
+    max_batch_values: Annotated[int, Field(ge=1)] = Field(
+        4_000_000, description="most values, rows times columns, of a batch"
+    )
+    max_large_batches: Annotated[int, Field(ge=1)] = Field(
+        2, description="most batches of over 1 MiB in memory at once; others wait"
+    )
     retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
     max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")
     max_queue: Annotated[int, Field(ge=0)] = Field(512, description="most requests that wait for their turn")

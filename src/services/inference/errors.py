@@ -20,9 +20,10 @@ from src.core.errors import (
 )
 from src.services.inference.admission import OverloadedError
 from src.services.inference.error_shapes import Detail, shaped
+from src.services.inference.formats.parts import TooManyRowsError
 from src.services.inference.guards import CrossSiteError, UnauthorizedError, UntrustedHostError
-from src.services.inference.metrics import TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
-from src.services.inference.records import InvalidRecordError
+from src.services.inference.metrics import NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
+from src.services.inference.records import TOO_LARGE, InvalidRecordError
 
 
 class BodyTooLargeError(InvalidInputError):
@@ -39,6 +40,13 @@ class UnsupportedMediaTypeError(InvalidInputError):
         super().__init__(message, kind=UNSUPPORTED_MEDIA_TYPE)
 
 
+class NotAcceptableError(InvalidInputError):
+    """The route answers in no format that the client takes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind=NOT_ACCEPTABLE)
+
+
 class UnknownRequestError(LoopError):
     """No retrain request has this id."""
 
@@ -51,7 +59,9 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     CrossSiteError: (403, {}),
     InvalidInputError: (422, {}),
     BodyTooLargeError: (413, {}),
+    TooManyRowsError: (413, {}),
     UnsupportedMediaTypeError: (415, {}),
+    NotAcceptableError: (406, {}),
     UnknownRequestError: (404, {}),
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
     OverloadedError: (503, {"Retry-After": "1"}),

@@ -16,6 +16,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.admission import Admission
 from src.services.inference.alert_retrain import AlertRetrain
+from src.services.inference.batches import Batches
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.fast_predict import FastPredict
@@ -33,13 +34,15 @@ from src.services.inference.openapi import document
 from src.services.inference.openapi_refusals import with_refusals
 from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
-from src.services.inference.routes import alerts, health, invocations, metrics, page, predict, retrain
+from src.services.inference.routes import alerts, batch, health, invocations, metrics, page, predict, retrain
 from src.services.inference.service_state import LifespanState, ServiceState
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
 # FastAPI serves these pages itself.
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
+# How long a large batch may wait for its turn.
+LARGE_BATCH_SECONDS = 10.0
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain"})
 # Alertmanager's, with a token of its own.
@@ -58,6 +61,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     # The busiest first: routes are tried in this order.
     routers = (
         predict.router,
+        batch.router,
         invocations.router,
         health.router,
         retrain.router,
@@ -83,7 +87,12 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     alert_retrain = AlertRetrain(
         spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=lambda: datetime.now(UTC)
     )
-    state = ServiceState(store, calls, spool, alert_retrain, service_metrics)
+    # As many large ones as there is memory for.
+    large = Admission(
+        settings.max_large_batches, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=service_metrics.shed
+    )
+    batches = Batches(calls, service_metrics, large, max_values=settings.max_batch_values)
+    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -119,7 +128,9 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
     exempt = _paths_of((health.router, metrics.router))
     # The one added last is the outermost.
-    app.add_middleware(BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes, others={batch.PATH: settings.max_batch_bytes}
+    )
     app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION | _paths_of(routers))

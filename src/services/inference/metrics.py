@@ -12,7 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 from src.services.inference.admission import SHED_REASONS
 from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.predictor import Predictor
-from src.services.inference.records import RECORD_PROBLEMS
+from src.services.inference.records import RECORD_PROBLEMS, TOO_LARGE
 from src.services.inference.schemas import Answer
 
 UNMATCHED = "unmatched"
@@ -21,14 +21,15 @@ REGRESSION = ""
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 DURATION_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+BATCH_EDGES = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 # Outcomes of a reload.
 SUCCESS = "success"
 DOWNLOAD_FAILED = "download_failed"
 INVALID = "invalid"
 ERROR = "error"
 # Reasons of a failed prediction, beside a record's own problems.
-TOO_LARGE = "too_large"
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+NOT_ACCEPTABLE = "not_acceptable"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
 
@@ -112,7 +113,10 @@ class ServingMetrics:
         )
         self._alerts = {outcome: alerts.labels(outcome) for outcome in AlertOutcome}
         errors = Counter("inference_prediction_errors_total", "Failed predictions", ["reason"], registry=registry)
-        reasons = (*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NO_MODEL, INTERNAL)
+        reasons = (*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, NO_MODEL, INTERNAL)
+        self._batch_rows = Histogram(
+            "inference_batch_rows", "Rows of answered batches", buckets=BATCH_EDGES, registry=registry
+        )
         self._prediction_errors = {reason: errors.labels(reason) for reason in reasons}
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -150,6 +154,10 @@ class ServingMetrics:
         """Count answers that are nothing but the predictions; may be called from any thread."""
         for label, count in Counted(map(_class_of, values)).items():
             self._prediction_children[label].inc(count)
+
+    def batch(self, rows: int) -> None:
+        """Tell how many rows a batch had that is answered."""
+        self._batch_rows.observe(rows)
 
     def prediction_error(self, reason: str) -> None:
         """Count one failed prediction."""

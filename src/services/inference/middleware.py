@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import uuid_utils
 from starlette.requests import ClientDisconnect
@@ -145,29 +145,37 @@ class AdmissionMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over the limit, by its announced length or while it comes in, before anything parses it."""
+    """Refuses a body over the limit, by its announced length or while it comes in, before anything parses it.
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    Args:
+        app: what is inside.
+        max_body_bytes: the limit.
+        others: fixed paths with a limit of their own.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, others: Mapping[str, int]) -> None:
         self._app = app
         self._limit = max_body_bytes
+        self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on with a counted body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._others.get(scope["path"], self._limit)
         announced = _content_length(scope)
         taken = 0
 
         async def receive_within_limit() -> Message:
             nonlocal taken
             # Raised to the route that reads the body, so that the mapping of errors answers it.
-            if announced > self._limit:
-                raise BodyTooLargeError(self._limit)
+            if announced > limit:
+                raise BodyTooLargeError(limit)
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._limit:
-                raise BodyTooLargeError(self._limit)
+            if taken > limit:
+                raise BodyTooLargeError(limit)
             return message
 
         await self._app(scope, receive_within_limit, send)

@@ -21,6 +21,8 @@ NOT_A_BOOLEAN = "not_a_boolean"
 NOT_A_STRING = "not_a_string"
 UNKNOWN_FIELD = "unknown_field"
 MALFORMED = "malformed"
+# Of a body, before any record is looked at.
+TOO_LARGE = "too_large"
 RECORD_PROBLEMS = (
     MISSING,
     NOT_A_NUMBER,
@@ -142,7 +144,7 @@ class RecordDecoder:
         problems = []
         for column in self.schema.columns:
             try:
-                convert(column, _value(found.get(column.name)))
+                convert(column, value_of(found.get(column.name)))
             except InvalidInputError as error:
                 problems.append(error)
         if not found.keys() <= set(self._names):
@@ -209,7 +211,7 @@ CONVERTERS: Mapping[ColumnType, Callable[[Column, object], Value]] = {
 }
 
 
-def _value(raw: msgspec.Raw | None) -> object:
+def value_of(raw: msgspec.Raw | None) -> object:
     """A scalar's value; something that no column takes for all else, and nothing big is built."""
     if raw is None:
         return None

@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
+from src.services.inference.batches import Batches
 from src.services.inference.calls import Calls
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_store import ModelStore
@@ -19,6 +20,7 @@ class ServiceState:
 
     store: ModelStore
     calls: Calls
+    batches: Batches
     spool: RetrainSpool
     alerts: AlertRetrain
     metrics: ServingMetrics

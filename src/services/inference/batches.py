@@ -1,0 +1,135 @@
+"""Answer batches of any size: in parts, away from the event loop, and few large ones at a time."""
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+
+from src.core.errors import InvalidInputError
+from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
+from src.services.inference.admission import Admission
+from src.services.inference.calls import Calls
+from src.services.inference.formats.encoders import Encoder
+from src.services.inference.formats.media_types import Format
+from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, TooManyRowsError
+from src.services.inference.formats.readers import READERS
+from src.services.inference.metrics import ServingMetrics
+from src.services.inference.predictor import Predictor
+from src.services.inference.records import MAX_TOLD, InvalidRecordError
+
+# What a smaller body costs is not worth a place in the queue, or a way to the thread and back.
+SMALL_BYTES = 1 << 20
+INLINE_BYTES = 1 << 16
+END: Final = object()
+
+
+class Batches:
+    """Reads and answers batches.
+
+    Args:
+        calls: lends its thread.
+        metrics: told of answered rows.
+        admission: lets large batches in: each holds its body and its table in memory.
+        max_values: most values (rows times columns) of one batch.
+    """
+
+    def __init__(self, calls: Calls, metrics: ServingMetrics, admission: Admission, *, max_values: int) -> None:
+        self._calls = calls
+        self._metrics = metrics
+        self._admission = admission
+        self._max_values = max_values
+
+    @contextlib.asynccontextmanager
+    async def turn(self, announced: int | None) -> AsyncIterator[None]:
+        """A place for one batch, until it is answered; at once for a small one.
+
+        Args:
+            announced: the body's length in bytes, where it is known.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        if announced is not None and announced <= SMALL_BYTES:
+            yield
+            return
+        await self._admission.enter()
+        try:
+            yield
+        finally:
+            self._admission.leave()
+
+    async def read(
+        self, predictor: Predictor, came_in: Format, body: bytearray, gone: Callable[[], Awaitable[bool]]
+    ) -> deque[FeatureTable]:
+        """The whole batch, at least one row, once all of it is known to fit.
+
+        Args:
+            gone: says whether the client has left; asked between parts.
+
+        Raises:
+            InvalidRecordError: with the first problems of all rows.
+            TooManyRowsError: there are more than memory is set aside for.
+            ClientDisconnect: nobody waits for the answer any more.
+        """
+        max_rows = max(1, self._max_values // len(predictor.schema.names))
+        tables: deque[FeatureTable] = deque()
+        problems: list[InvalidInputError] = []
+        rows = 0
+        try:
+            async for part in self._parts(predictor, came_in, body, max_rows):
+                if isinstance(part, InvalidRecordError):
+                    problems += part.problems
+                    if len(problems) >= MAX_TOLD:
+                        break
+                elif part is not None and not problems:
+                    rows += len(part)
+                    tables.append(part)
+                if rows > max_rows:
+                    raise TooManyRowsError(max_rows)
+                if len(body) > INLINE_BYTES and await gone():
+                    raise ClientDisconnect
+        except InvalidRecordError as error:
+            problems += error.problems
+        if problems:
+            raise InvalidRecordError(problems)
+        return tables
+
+    async def answers(
+        self, predictor: Predictor, tables: deque[FeatureTable], encoder: Encoder
+    ) -> AsyncIterator[bytes]:
+        """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
+        self._metrics.batch(sum(map(len, tables)))
+        try:
+            yield encoder.start()
+            while tables:
+                table = tables.popleft()
+                # Wide answers go in parts of fewer rows.
+                size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
+                for start in range(0, len(table), size):
+                    yield await self._answer(predictor, table.part(start, start + size), encoder)
+            yield encoder.end()
+        finally:
+            encoder.close()
+
+    async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
+        def work() -> tuple[Predictions, bytes]:
+            found = predictor.predict(table)
+            return found, encoder.part(found)
+
+        found, content = await self._calls.in_thread(work)
+        self._metrics.predicted(map(str, found.values) if predictor.classes else found.values)
+        return content
+
+    async def _parts(
+        self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int
+    ) -> AsyncIterator[Part | None]:
+        parts = READERS[came_in](predictor.schema, body, max_rows)
+        if len(body) <= INLINE_BYTES:
+            for part in parts:
+                yield part
+            return
+        while (found := await self._calls.in_thread(lambda: next(parts, END))) is not END:
+            yield found  # type: ignore[misc] # the sentinel is none of the parts

@@ -1,0 +1,94 @@
+"""How the answers to a batch are written in each text format, part by part."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from src.core.predictions import SCALE, Predictions, rounded
+from src.services.inference.predictor import Predictor
+from src.services.inference.schemas import ModelName, answers_of
+
+
+class Encoder:
+    """Writes the answers to one batch: ``start``, then ``part`` for each of its parts, then ``end``.
+
+    Args:
+        predictor: whose answers they are.
+        request_id: of the request that is answered.
+    """
+
+    def __init__(self, predictor: Predictor, request_id: str) -> None:
+        self._classes = predictor.classes
+        self._model = ModelName(predictor.version.name, predictor.version.version)
+        self._request_id = request_id
+
+    def start(self) -> bytes:
+        """What stands before the first answer."""
+        return b""
+
+    def part(self, found: Predictions) -> bytes:
+        """Some answers. Blocking, for a few milliseconds."""
+        raise NotImplementedError
+
+    def end(self) -> bytes:
+        """What stands behind the last answer."""
+        return b""
+
+    def close(self) -> None:
+        """Give everything back, whether the end was reached or not."""
+
+
+class JsonEncoder(Encoder):
+    """The object that ``POST /predict`` answers to a list of records."""
+
+    _comma = b""
+
+    def start(self) -> bytes:
+        """Up to the first answer."""
+        return b'{"predictions":['
+
+    def part(self, found: Predictions) -> bytes:
+        """Answers, with a comma between them and those before."""
+        comma, self._comma = self._comma, b","
+        return comma + msgspec.json.encode(answers_of(found, self._classes))[1:-1]
+
+    def end(self) -> bytes:
+        """Which model answered, and which request."""
+        return b"]," + msgspec.json.encode({"model": self._model, "request_id": self._request_id})[1:]
+
+
+class NdjsonEncoder(Encoder):
+    """An answer a line; the model and the request stand in the headers."""
+
+    def part(self, found: Predictions) -> bytes:
+        """Whole lines."""
+        return msgspec.json.Encoder().encode_lines(answers_of(found, self._classes))
+
+
+class CsvEncoder(Encoder):
+    """A line for each answer, with a header: the prediction, and the probability of each class where there are any."""
+
+    _begun = False
+
+    def part(self, found: Predictions) -> bytes:
+        """Whole lines."""
+        columns = columns_of(found, self._classes)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not self._begun:
+            self._begun = True
+            writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+        return text.getvalue().encode()
+
+
+def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:
+    """Answers as a table: the prediction, and the probability of each class where there are any, n values each."""
+    columns = {"prediction": found.values}
+    if found.probabilities is not None:
+        shown = (rounded(found.probabilities) / SCALE).T.tolist()
+        columns |= {f"probability_{name}": share for name, share in zip(classes, shown, strict=True)}
+    return columns

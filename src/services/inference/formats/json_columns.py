@@ -1,0 +1,155 @@
+"""A batch as columns: a JSON object with a list of values for each."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable, array_of
+from src.services.inference.formats.parts import (
+    MAX_VALUE_BYTES,
+    PART_BYTES,
+    Checked,
+    Part,
+    TooManyRowsError,
+    checked,
+    given_twice,
+    malformed,
+    missing_columns,
+    unknown_columns,
+)
+from src.services.inference.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, value_of
+
+NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
+OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
+NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*\[', re.DOTALL)
+_VALUE = rb'[^",\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[ \t\n\r]*+)?'
+# Values, each with the comma behind it: as many as a piece holds whole.
+VALUES = re.compile(rb"(?:" + _VALUE + rb",)++", re.DOTALL)
+LAST_VALUE = re.compile(_VALUE + rb"\]", re.DOTALL)
+NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
+CLOSING = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*\Z")
+
+
+def json_columns(schema: FeatureSchema, body: bytearray, max_rows: int) -> Iterator[Part | None]:
+    """The one part of a JSON object of columns, which come in any order and are read piece by piece."""
+    scanner = _Scanner(body)
+    found: dict[str, list[Checked]] = {}
+    for name in scanner.names():
+        column = next((column for column in schema.columns if column.name == name), None)
+        if column is None:
+            raise InvalidRecordError([unknown_columns(schema)])
+        if name in found:
+            raise InvalidRecordError([given_twice(schema)])
+        found[name] = []
+        row = 0
+        for piece in scanner.values():
+            values = _read(column, piece, row)
+            row += values.rows
+            if row > max_rows:
+                raise TooManyRowsError(max_rows)
+            found[name].append(values)
+            yield None
+    yield _part(schema, found)
+
+
+def _part(schema: FeatureSchema, found: dict[str, list[Checked]]) -> Part:
+    if missing := missing_columns(schema, found):
+        raise InvalidRecordError(missing)
+    rows = {sum(piece.rows for piece in pieces) for pieces in found.values()}
+    if len(rows) != 1:
+        raise malformed("the batch has no columns, or they differ in their number of values")
+    if rows == {0}:
+        raise malformed("the batch has no rows; send at least one value for each column")
+    problems = [problem for pieces in found.values() for piece in pieces for problem in piece.problems]
+    if problems:
+        return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
+    return FeatureTable.from_columns(
+        schema,
+        [
+            np.concatenate([piece.values for piece in found[column.name]])
+            if column.name in found
+            else array_of(column, [None] * next(iter(rows)))
+            for column in schema.columns
+        ],
+    )
+
+
+def _read(column: Column, piece: bytes, first_row: int) -> Checked:
+    """A list of values of one column."""
+    try:
+        if column.type is ColumnType.NUMBER and column.required:
+            numbers = np.array(msgspec.json.decode(piece, type=list[float]), dtype=np.float64)
+            return checked(column, numbers, None, first_row)
+        values = msgspec.json.decode(piece, type=list[bool | int | float | str | None])
+        return Checked(array_of(column, [convert(column, value) for value in values]), len(values))
+    except UNFIT:
+        return _explained(column, piece, first_row)
+
+
+def _explained(column: Column, piece: bytes, first_row: int) -> Checked:
+    """The same, value by value, with every problem."""
+    try:
+        values = msgspec.json.decode(piece, type=list[msgspec.Raw])
+    except (ValueError, RecursionError):
+        raise malformed(NO_JSON, field=column.name) from None
+    good: list[Any] = []
+    problems: list[InvalidInputError] = []
+    for index, value in enumerate(values):
+        try:
+            good.append(convert(column, value_of(value)))
+        except InvalidInputError as problem:
+            problem.row = first_row + index
+            problems.append(problem)
+    return Checked(array_of(column, good), len(values), problems[:MAX_TOLD])
+
+
+class _Scanner:
+    """Goes through the object without decoding it: only strings may hold what looks like its structure."""
+
+    def __init__(self, body: bytearray) -> None:
+        self._body = body
+        self._position = 0
+
+    def names(self) -> Iterator[str]:
+        """Each column's name; its values must be taken before the next one."""
+        self._take(OPENING)
+        if CLOSING.match(self._body, self._position):
+            return
+        while True:
+            name = self._take(NAME)[1]
+            try:
+                yield msgspec.json.decode(name, type=str)
+            except ValueError:
+                raise malformed(NO_JSON) from None
+            if CLOSING.match(self._body, self._position):
+                return
+            self._take(NEXT)
+
+    def values(self) -> Iterator[bytes]:
+        """The values of the column whose name came last, in pieces that are lists of their own."""
+        body = self._body
+        while True:
+            start = self._position
+            some = VALUES.match(body, start, start + PART_BYTES)
+            end = some.end() if some else start
+            last = LAST_VALUE.match(body, end, end + MAX_VALUE_BYTES)
+            if last:
+                self._position = last.end()
+                yield b"[" + body[start : last.end()]
+                return
+            if not some:
+                raise malformed("a column must be a list of plain values, none longer than 128 KiB; " + NO_JSON)
+            self._position = end
+            yield b"[" + body[start : end - 1] + b"]"
+
+    def _take(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
+        found = pattern.match(self._body, self._position, self._position + MAX_VALUE_BYTES)
+        if not found:
+            raise malformed(NO_JSON)
+        self._position = found.end()
+        return found

@@ -1,0 +1,85 @@
+"""Which format a batch comes in, by Content-Type, and which its answers go out in, by Accept."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+from src.services.inference.errors import NotAcceptableError, UnsupportedMediaTypeError
+
+
+class Format(StrEnum):
+    """A format by its media type; the order is the service's own preference."""
+
+    JSON = "application/json"
+    NDJSON = "application/x-ndjson"
+    CSV = "text/csv"
+
+
+LISTED = ", ".join(Format)
+UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
+
+
+def format_of(content_type: str | None, content_encoding: str | None) -> Format:
+    """The format that a body is declared to have; JSON where nothing is declared.
+
+    Raises:
+        UnsupportedMediaTypeError: it is none of ours, or is compressed.
+    """
+    if (content_encoding or "identity").strip().lower() != "identity":
+        raise UnsupportedMediaTypeError("send the body without Content-Encoding; it may not be compressed")
+    if content_type is None:
+        return Format.JSON
+    media_type, parameters = _split(content_type)
+    if media_type.startswith("application/") and media_type.endswith("+json"):
+        return Format.JSON
+    try:
+        found = Format(media_type)
+    except ValueError:
+        raise UnsupportedMediaTypeError(f"send a batch with one of these as Content-Type: {LISTED}") from None
+    if found is Format.CSV and parameters.get("charset", "utf-8").lower() not in UTF_8:
+        raise UnsupportedMediaTypeError("send CSV in UTF-8")
+    if parameters.get("header", "present").lower() == "absent":
+        raise UnsupportedMediaTypeError("send CSV with a header: its names say which column is which")
+    return found
+
+
+def accepted(accept: str, came_in: Format) -> Format:
+    """The format that a client wants most; among equals, and for ``*/*`` or an empty Accept, the one that came in.
+
+    Raises:
+        NotAcceptableError: it wants none of ours.
+    """
+    ranges = list(_ranges(accept)) or [("*/*", 1.0)]
+    offered = [came_in, *(item for item in Format if item is not came_in)]
+    best = max(offered, key=lambda item: _quality(item, ranges))
+    if not _quality(best, ranges):
+        raise NotAcceptableError(f"answers to a batch come as one of these, by Accept: {LISTED}")
+    return best
+
+
+def _quality(offered: Format, ranges: list[tuple[str, float]]) -> float:
+    """How much a format is wanted, by the most special range that names it."""
+    kind = offered.partition("/")[0]
+    for pattern in (offered.value, f"{kind}/*", "*/*"):
+        found = [quality for media_range, quality in ranges if media_range == pattern]
+        if found:
+            return max(found)
+    return 0.0
+
+
+def _ranges(accept: str) -> Iterator[tuple[str, float]]:
+    """Each media range with its quality; one whose quality is no number from 0 to 1 is wanted by nobody."""
+    for part in accept.split(","):
+        media_range, parameters = _split(part)
+        if media_range:
+            try:
+                quality = float(parameters.get("q", "1"))
+            except ValueError:
+                quality = 0.0
+            yield media_range, quality if 0 <= quality <= 1 else 0.0
+
+
+def _split(value: str) -> tuple[str, dict[str, str]]:
+    """A media type in lower case, and its parameters."""
+    media_type, *rest = value.split(";")
+    pairs = (item.partition("=") for item in rest)
+    return media_type.strip().lower(), {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}

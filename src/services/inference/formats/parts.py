@@ -1,0 +1,170 @@
+"""What every reader of a batch yields, and the checks that all of them share."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable, Row
+from src.services.inference.records import (
+    FLOAT32_MAX,
+    MALFORMED,
+    MAX_TOLD,
+    MISSING,
+    TOO_LARGE,
+    UNKNOWN_FIELD,
+    InvalidRecordError,
+    convert,
+)
+
+# Some rows of a batch that fit, or the problems of some that do not. A part keeps a thread busy for a few
+# milliseconds, and no call into C for longer: the event loop gets its turn in between.
+Part = FeatureTable | InvalidRecordError
+# Reads a body of at most so many rows. Yields the parts in the order of the rows, or None where nothing is complete
+# yet; raises InvalidRecordError where nothing further can be read.
+Reader = Callable[[FeatureSchema, bytearray, int], Iterator[Part | None]]
+PART_ROWS = 2000
+PART_VALUES = 10_000
+PART_BYTES = 1 << 17
+# No record or line may be longer, and no value, so that none holds up the others.
+MAX_PIECE_BYTES = 1 << 20
+MAX_VALUE_BYTES = 1 << 17
+
+
+class TooManyRowsError(InvalidInputError):
+    """The batch has more rows than the service holds at once."""
+
+    def __init__(self, max_rows: int) -> None:
+        super().__init__(f"the batch has more than {max_rows} rows; send it in several", kind=TOO_LARGE)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Some values of one column, as ``FeatureTable`` has them; with problems the values do not count."""
+
+    values: NDArray[Any]
+    rows: int
+    problems: list[InvalidInputError] = field(default_factory=list)
+
+
+def malformed(message: str, *, row: int | None = None, field: str | None = None) -> InvalidRecordError:
+    """The one problem of a body that cannot be read, or of a row."""
+    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])
+
+
+def shifted(error: InvalidRecordError, rows: int) -> InvalidRecordError:
+    """The same problems of records that stand so many rows further down."""
+    for problem in error.problems:
+        problem.row = rows + (problem.row or 0)
+    return error
+
+
+def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[InvalidInputError]:
+    """A problem for each column that must be there and is not."""
+    there = set(names)
+    return [
+        InvalidInputError(f"{column.name} is required", kind=MISSING, field=column.name)
+        for column in schema.columns
+        if column.required and column.name not in there
+    ]
+
+
+def unknown_columns(schema: FeatureSchema) -> InvalidInputError:
+    """The problem of columns that the model does not have."""
+    expected = ", ".join(schema.names)
+    return InvalidInputError(f"unknown columns; the model takes {expected} and nothing else", kind=UNKNOWN_FIELD)
+
+
+def given_twice(schema: FeatureSchema) -> InvalidInputError:
+    """The problem of a name that two columns have."""
+    return InvalidInputError(f"each of {', '.join(schema.names)} must be given once", kind=MALFORMED)
+
+
+def positions(names: Sequence[str], schema: FeatureSchema) -> list[int | None]:
+    """Where each of the schema's columns stands among a batch's, in any order; None for one that may be missing.
+
+    Raises:
+        InvalidRecordError: columns are missing, unknown or given twice.
+    """
+    problems = missing_columns(schema, names)
+    if not set(names) <= set(schema.names):
+        problems.append(unknown_columns(schema))
+    elif len(set(names)) != len(names):
+        problems.append(given_twice(schema))
+    if problems:
+        raise InvalidRecordError(problems)
+    places = {name: index for index, name in enumerate(names)}
+    return [places.get(name) for name in schema.names]
+
+
+def table_from_rows(schema: FeatureSchema, rows: Sequence[Row]) -> FeatureTable:
+    """A table of checked rows that holds arrays only: rows take six times the memory, and a batch may wait."""
+    return FeatureTable.from_columns(schema, FeatureTable.from_rows(schema, rows).columns)
+
+
+def table_from_matrix(schema: FeatureSchema, matrix: NDArray[np.float64]) -> FeatureTable:
+    """A table of required numbers, shape (n, columns)."""
+    return FeatureTable.from_columns(schema, list(matrix.T))
+
+
+def part_of(schema: FeatureSchema, columns: Sequence[Checked]) -> Part:
+    """A part, of its columns in the schema's order."""
+    problems = [problem for column in columns for problem in column.problems]
+    if problems:
+        return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
+    return FeatureTable.from_columns(schema, [column.values for column in columns])
+
+
+def checked(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None, first_row: int) -> Checked:
+    """Check a column's values that have its type already.
+
+    Args:
+        values: (n,) float64 for a number, int64 or float64 for an integer, bool for a boolean, object for a string.
+        missing: (n,) where there is no value, whatever ``values`` has there; None where all are there.
+        first_row: the row of the first value.
+    """
+    wrong = _wrong(column, values)
+    if missing is not None:
+        wrong = wrong | missing if column.required else wrong & ~missing
+    if not wrong.any():
+        return Checked(_filled(column, values, missing if missing is not None and missing.any() else None), len(values))
+    problems = []
+    for index in np.flatnonzero(wrong)[:MAX_TOLD].tolist():
+        try:
+            convert(column, None if missing is not None and missing[index] else values[index].item())
+        except InvalidInputError as problem:
+            problem.row = first_row + index
+            problems.append(problem)
+    return Checked(values, len(values), problems)
+
+
+def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a value is not one that the column takes."""
+    wrong: NDArray[np.bool_]
+    if column.type is ColumnType.NUMBER:
+        wrong = ~(np.abs(values) <= FLOAT32_MAX)
+        return wrong
+    if column.type is ColumnType.INTEGER:
+        low, high = column.limits
+        # Below the next whole number, which a float holds exactly where it does not hold the limit.
+        fits = (values >= low) & ((values <= high) if values.dtype == np.int64 else (values < float(high + 1)))
+        wrong = ~(fits & (values == np.floor(values)))
+        return wrong
+    return np.zeros(len(values), dtype=np.bool_)
+
+
+def _filled(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
+    """Good values as ``FeatureTable`` has them."""
+    if column.type is ColumnType.NUMBER:
+        return values if missing is None else np.where(missing, np.nan, values)
+    if column.type is ColumnType.INTEGER:
+        return values.astype(np.int64) if missing is None else np.where(missing, np.nan, values)
+    if missing is None:
+        return values
+    objects = values.astype(object)
+    objects[missing] = None
+    return objects

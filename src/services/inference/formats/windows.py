@@ -1,0 +1,23 @@
+"""Cut a text body into pieces of whole lines."""
+
+from collections.abc import Iterator
+
+from src.services.inference.formats.parts import MAX_PIECE_BYTES, PART_BYTES, malformed
+
+
+def windows(body: bytearray) -> Iterator[bytearray]:
+    """Pieces of about ``PART_BYTES`` that each end where a line does.
+
+    Raises:
+        InvalidRecordError: a line is longer than ``MAX_PIECE_BYTES``.
+    """
+    start = 0
+    while start < len(body):
+        least = start + PART_BYTES
+        end = body.find(b"\n", least, least + MAX_PIECE_BYTES) + 1
+        if not end:
+            if len(body) > least + MAX_PIECE_BYTES:
+                raise malformed(f"a line is longer than {MAX_PIECE_BYTES} bytes")
+            end = len(body)
+        yield body[start:end]
+        start = end

@@ -1,0 +1,74 @@
+"""``POST /predict/batch``: rows in one of several formats in, their answers in any of them out, part by part."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from src.services.inference.errors import request_id_of
+from src.services.inference.formats.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
+from src.services.inference.formats.media_types import Format, accepted, format_of
+from src.services.inference.formats.parts import PART_ROWS
+from src.services.inference.metrics import INTERNAL, ServingMetrics
+from src.services.inference.routes.batch_document import REQUEST_BODY, RESPONSES
+from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.service_state import service_of
+
+PATH = "/predict/batch"
+ENCODERS: dict[Format, type[Encoder]] = {
+    Format.JSON: JsonEncoder,
+    Format.NDJSON: NdjsonEncoder,
+    Format.CSV: CsvEncoder,
+}
+
+
+class BatchRoute(RawRoute):
+    """A large batch waits for its turn before its body is read."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the endpoint in turn, and keep the turn until the answer is sent."""
+        request = Request(scope)
+        length = request.headers.get("content-length", "")
+        async with service_of(request).batches.turn(int(length) if length.isdigit() else None):
+            await super().handle(scope, receive, send)
+
+
+router = APIRouter(route_class=BatchRoute, tags=["prediction"])
+
+
+@router.post(PATH, summary="Predict a batch of rows", responses=RESPONSES, openapi_extra={"requestBody": REQUEST_BODY})
+@counting_errors
+async def predict_batch(request: Request) -> Response:
+    """Answer every row with the model that is served when the batch has come in.
+
+    All rows are checked before the first answer is sent: from then on only a failure of the service can cut it short,
+    and then the connection ends without the answer's end.
+    """
+    service = service_of(request)
+    came_in = format_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
+    service.store.require()
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+    predictor = service.store.require()
+    tables = await service.batches.read(predictor, came_in, body, request.is_disconnected)
+    is_short = sum(map(len, tables)) <= PART_ROWS
+    encoder = ENCODERS[goes_out](predictor, request_id_of(request.scope))
+    answers = service.batches.answers(predictor, tables, encoder)
+    media_type = f"{goes_out}; charset=utf-8" if goes_out is Format.CSV else str(goes_out)
+    headers = {**predictor.headers, "content-type": media_type, "vary": "accept"}
+    if is_short:
+        return Response(b"".join([piece async for piece in answers]), headers=headers)
+    return StreamingResponse(_counting_failure(answers, service.metrics), headers=headers)
+
+
+async def _counting_failure(answers: AsyncIterator[bytes], metrics: ServingMetrics) -> AsyncIterator[bytes]:
+    try:
+        async for piece in answers:
+            yield piece
+    except Exception:
+        metrics.prediction_error(INTERNAL)
+        raise

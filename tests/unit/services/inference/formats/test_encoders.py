@@ -1,0 +1,80 @@
+import csv
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.core.predictions import Predictions
+from src.services.inference.formats.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
+from src.services.inference.model_version import ModelVersion
+
+CLASSES = ('a "quoted", one', "b")
+PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.123456789, 0.876543211]], dtype=np.float32)
+
+
+class Model:
+    """As much of a predictor as an encoder asks."""
+
+    version = ModelVersion(name="iris", version="7", manifest_sha256="0" * 64)
+
+    def __init__(self, *classes: str) -> None:
+        self.classes = classes
+
+
+def written(encoder_class: type[Encoder], model: Model, *parts: Predictions) -> str:
+    encoder = encoder_class(model, "id-1")  # type: ignore[arg-type] # the part of it that is used
+    pieces = [encoder.start(), *(encoder.part(part) for part in parts), encoder.end()]
+    encoder.close()
+    return b"".join(pieces).decode()
+
+
+@pytest.fixture
+def parts() -> list[Predictions]:
+    return [Predictions(None, PROBABILITIES[:2], CLASSES), Predictions(None, PROBABILITIES[2:], CLASSES)]
+
+
+ANSWERS: list[dict[str, Any]] = [
+    {"prediction": "b", "probabilities": {CLASSES[0]: 0.25, "b": 0.75}},
+    {"prediction": CLASSES[0], "probabilities": {CLASSES[0]: 1.0, "b": 0.0}},
+    {"prediction": "b", "probabilities": {CLASSES[0]: 0.12346, "b": 0.87654}},
+]
+
+
+def test_json_names_model_and_request(parts: list[Predictions]) -> None:
+    told = json.loads(written(JsonEncoder, Model(*CLASSES), *parts))
+    assert told == {"predictions": ANSWERS, "model": {"name": "iris", "version": "7"}, "request_id": "id-1"}
+
+
+def test_ndjson_is_an_answer_a_line(parts: list[Predictions]) -> None:
+    assert [json.loads(line) for line in written(NdjsonEncoder, Model(*CLASSES), *parts).splitlines()] == ANSWERS
+
+
+def test_csv_has_a_column_for_each_class(parts: list[Predictions]) -> None:
+    rows = list(csv.reader(io.StringIO(written(CsvEncoder, Model(*CLASSES), *parts))))
+    assert rows[0] == ["prediction", *(f"probability_{name}" for name in CLASSES)]
+    assert [(row[0], *map(float, row[1:])) for row in rows[1:]] == [
+        (answer["prediction"], *answer["probabilities"].values()) for answer in ANSWERS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoder_class", "expected"),
+    [
+        (
+            JsonEncoder,
+            '{"predictions":[{"prediction":1.5},{"prediction":-2.0}],"model":{"name":"iris","version":"7"},"request_id":"id-1"}',
+        ),
+        (NdjsonEncoder, '{"prediction":1.5}\n{"prediction":-2.0}\n'),
+        (CsvEncoder, "prediction\n1.5\n-2.0\n"),
+    ],
+)
+def test_a_regression_has_no_probabilities(encoder_class: type[Encoder], expected: str) -> None:
+    assert written(encoder_class, Model(), Predictions([1.5]), Predictions([-2.0])) == expected
+
+
+def test_labels_without_probabilities() -> None:
+    found = Predictions(["b", CLASSES[0]])
+    assert written(CsvEncoder, Model(*CLASSES), found) == 'prediction\nb\n"a ""quoted"", one"\n'
+    assert json.loads(written(JsonEncoder, Model(*CLASSES), found))["predictions"][0] == {"prediction": "b"}

@@ -1,0 +1,300 @@
+"""Every format reads the same rows to the same table, and tells the same problems."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.services.inference.formats.media_types import Format
+from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, TooManyRowsError
+from src.services.inference.formats.readers import READERS
+from src.services.inference.records import InvalidRecordError
+
+Records = list[dict[str, Any]]
+Problems = list[tuple[int | None, str | None, str]]
+
+# Names with what each format must quote.
+MIXED = FeatureSchema(
+    (
+        Column('length, in "cm"'),
+        Column("width", required=False),
+        Column("count", ColumnType.INTEGER, mlflow_type="long"),
+        Column("rank", ColumnType.INTEGER, required=False, mlflow_type="integer"),
+        Column("wild", ColumnType.BOOLEAN),
+        Column("tame", ColumnType.BOOLEAN, required=False),
+        Column("colour", ColumnType.STRING),
+        Column("note", ColumnType.STRING, required=False),
+    )
+)
+NUMBERS = FeatureSchema.of_numbers("a", "b")
+GOOD = {'length, in "cm"': 1.5, "count": 2, "wild": True, "colour": "red"}
+MARKER = "zq7marker"
+
+
+def as_json(records: Records) -> bytes:
+    return json.dumps(records).encode()
+
+
+def as_columns(records: Records) -> bytes:
+    names = {name: None for record in records for name in record}
+    return json.dumps({name: [record.get(name) for record in records] for name in names}).encode()
+
+
+def as_ndjson(records: Records) -> bytes:
+    return "\n".join(json.dumps(record) for record in records).encode()
+
+
+def as_csv(records: Records) -> bytes:
+    names = list({name: None for record in records for name in record})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+FORMS: Mapping[str, tuple[Format, Callable[[Records], bytes]]] = {
+    "json": (Format.JSON, as_json),
+    "columns": (Format.JSON, as_columns),
+    "ndjson": (Format.NDJSON, as_ndjson),
+    "csv": (Format.CSV, as_csv),
+}
+
+
+def read(schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10**6) -> tuple[list[Any], Problems]:
+    """The rows of the whole body, and all problems."""
+    tables: list[FeatureTable] = []
+    problems: list[InvalidInputError] = []
+    try:
+        for part in READERS[form](schema, bytearray(body), max_rows):
+            if isinstance(part, InvalidRecordError):
+                problems += part.problems
+            elif part is not None:
+                tables.append(part)
+    except InvalidRecordError as error:
+        problems += error.problems
+    rows = [row for table in tables for row in zip(*(column.tolist() for column in table.columns), strict=True)]
+    return rows, [(problem.row, problem.field, problem.kind) for problem in problems]
+
+
+def filled(records: Records, schema: FeatureSchema) -> list[tuple[Any, ...]]:
+    """What the table must hold: a missing number is NaN, and so is a missing integer."""
+    numbers = (ColumnType.NUMBER, ColumnType.INTEGER)
+    return [
+        tuple(
+            float("nan") if record.get(column.name) is None and column.type in numbers else record.get(column.name)
+            for column in schema.columns
+        )
+        for record in records
+    ]
+
+
+def mixed_records(count: int) -> Records:
+    generator = np.random.default_rng(7)
+    texts = ["red", "ß", 'a,"]}b', '}, {"x": [', "\\", "line\nbreak", "'", "🌷"]
+    return [
+        {
+            'length, in "cm"': float(generator.normal()),
+            "width": None if index % 3 else float(index),
+            "count": int(generator.integers(-(2**62), 2**62)),
+            "rank": None if index % 5 else index,
+            "wild": bool(index % 2),
+            "tame": None if index % 2 else True,
+            "colour": texts[index % len(texts)],
+            "note": None if index % 7 else texts[(index * 3) % len(texts)],
+        }
+        for index in range(count)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("count", [1, 2, 20_000])
+def test_reads_every_type_and_missing_values(form: str, count: int) -> None:
+    kind, write = FORMS[form]
+    records = mixed_records(count)
+    rows, problems = read(MIXED, kind, write(records))
+    assert problems == []
+    # Not ==, as NaN is unequal to itself.
+    np.testing.assert_equal(rows, filled(records, MIXED))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reads_numbers_to_the_last_bit_in_any_order_of_columns(form: str) -> None:
+    kind, write = FORMS[form]
+    values = np.random.default_rng(1).normal(size=(30_000, 2)) * 10.0 ** np.arange(-30, 30).repeat(1000)[:30_000, None]
+    body = write([{"b": right, "a": left} for left, right in values.tolist()])
+    assert len(body) > 4 * PART_BYTES
+    rows, problems = read(NUMBERS, kind, body)
+    assert problems == []
+    assert np.array_equal(rows, values)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reads_one_column(form: str) -> None:
+    kind, write = FORMS[form]
+    assert read(FeatureSchema.of_numbers("a"), kind, write([{"a": 1}, {"a": 2.5}])) == ([(1.0,), (2.5,)], [])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_column_that_may_be_missing_may_be_left_out(form: str) -> None:
+    kind, write = FORMS[form]
+    rows, problems = read(MIXED, kind, write([GOOD]))
+    assert problems == []
+    np.testing.assert_equal(rows, filled([GOOD], MIXED))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tells_every_problem_with_its_row_and_column(form: str) -> None:
+    kind, write = FORMS[form]
+    records = [dict(GOOD) for _ in range(9000)]
+    records[1]['length, in "cm"'] = 1e300
+    records[1]["count"] = 1.5
+    records[2]["count"] = 2**63
+    records[8000]["wild"] = MARKER
+    records[8001]["colour"] = None
+    _, problems = read(MIXED, kind, write(records))
+    assert problems == [
+        (1, 'length, in "cm"', "not_finite"),
+        (1, "count", "not_an_integer"),
+        (2, "count", "not_finite"),
+        (8000, "wild", "not_a_boolean"),
+        (8001, "colour", "missing"),
+    ]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_tells_columns_that_are_missing_or_unknown(form: str) -> None:
+    kind, write = FORMS[form]
+    assert read(NUMBERS, kind, write([{"a": 1}]))[1] == [
+        (0 if kind is not Format.CSV and form != "columns" else None, "b", "missing")
+    ]
+    unknown = [problem[2] for problem in read(NUMBERS, kind, write([{"a": 1, "b": 2, MARKER: 3}]))[1]]
+    assert unknown == ["unknown_field"]
+
+
+# name -> (format, body, the row of the one problem)
+BODIES: dict[str, tuple[Format, bytes, int | None]] = {
+    "json: empty": (Format.JSON, b"", None),
+    "json: white space": (Format.JSON, b" " * 200_000, None),
+    "json: text": (Format.JSON, MARKER.encode(), None),
+    "json: null": (Format.JSON, b"null", None),
+    "json: byte order mark": (Format.JSON, b'\xef\xbb\xbf[{"a":1,"b":2}]', None),
+    "json: no record": (Format.JSON, b" [ ] ", None),
+    "json: open list": (Format.JSON, b"[", 0),
+    "json: cut short": (Format.JSON, b'[{"a":1,"b":2},{"a":1', 0),
+    "json: comma at the end": (Format.JSON, b'[{"a":1,"b":2},]', 0),
+    "json: something behind": (Format.JSON, b'[{"a":1,"b":2}] 1', 0),
+    "json: NaN": (Format.JSON, b'[{"a":NaN,"b":2}]', 0),
+    "json: number as record": (Format.JSON, b"[1]", 0),
+    "json: one key twice": (Format.JSON, b'[{"a":1,"b":"x","b":2}]', 0),
+    "json: lists 100,000 deep": (Format.JSON, b"[" * 100_000, 0),
+    "json: objects 100,000 deep": (Format.JSON, b'[{"a":' * 100_000, 0),
+    "json: a record too long": (Format.JSON, b'[{"a":1,"b":"' + b"},{" * MAX_PIECE_BYTES + b'"}]', 0),
+    "columns: none": (Format.JSON, b'{"a":[],"b":[]}', None),
+    "columns: of different lengths": (Format.JSON, b'{"a":[1,2],"b":[1]}', None),
+    "columns: not a list": (Format.JSON, b'{"a":1,"b":[1]}', None),
+    "columns: a list in a list": (Format.JSON, b'{"a":[[1]],"b":[1]}', None),
+    "columns: cut short in a list": (Format.JSON, b'{"a":[1,2', None),
+    "columns: cut short in a string": (Format.JSON, b'{"a":["' + b"x" * 100, None),
+    "columns: cut short behind a list": (Format.JSON, b'{"a":[1],"b":[1]', None),
+    "columns: one name twice": (Format.JSON, b'{"a":[1],"a":[1],"b":[1]}', None),
+    "columns: comma at the end of a list": (Format.JSON, b'{"a":[1,],"b":[1,2]}', None),
+    "columns: comma at the end": (Format.JSON, b'{"a":[1],"b":[1],}', None),
+    "columns: no value between commas": (Format.JSON, b'{"a":[1,,2],"b":[1,2,3]}', None),
+    "columns: NaN": (Format.JSON, b'{"a":[NaN],"b":[1]}', None),
+    "columns: something behind": (Format.JSON, b'{"a":[1],"b":[1]}{', None),
+    "columns: bad escape in a name": (Format.JSON, b'{"\\x":[1]}', None),
+    "columns: a value too long": (Format.JSON, b'{"a":["' + b"x" * 2 * MAX_VALUE_BYTES + b'"],"b":[1]}', None),
+    "ndjson: empty": (Format.NDJSON, b"", None),
+    "ndjson: empty lines": (Format.NDJSON, b"\n\n \n", None),
+    "ndjson: a record on two lines": (Format.NDJSON, b'{"a":1,"b":2}\n{"a":1,\n', 1),
+    "ndjson: a line cut short": (Format.NDJSON, b'{"a":1,"b":2}\n{"a":1', 1),
+    "ndjson: an array": (Format.NDJSON, b'[{"a":1,"b":2}]', 0),
+    "ndjson: two records on a line": (Format.NDJSON, b'{"a":1,"b":2},{"a":1,"b":2}', 0),
+    "ndjson: a line too long": (Format.NDJSON, b"1" * 2 * MAX_PIECE_BYTES, None),
+    "csv: header only": (Format.CSV, b"a,b\n", None),
+    "csv: one name twice": (Format.CSV, b"a,b,a\n1,2,3\n", None),
+    "csv: too few cells": (Format.CSV, b"a,b\n1,2\n1\n", 1),
+    "csv: too many cells": (Format.CSV, b"a,b\n1,2,3\n", 0),
+    "csv: open quote": (Format.CSV, b'a,b\n1,2\n1,"2\n', 0),
+    "csv: something behind a quote": (Format.CSV, b'a,b\n1,"2"x\n', 0),
+    "csv: no UTF-8": (Format.CSV, b"a,b\n1,\xff\n", 0),
+    "csv: UTF-16": (Format.CSV, "a,b\n1,2\n".encode("utf-16"), 0),
+    "csv: a value too long": (Format.CSV, b"a,b\n1," + b"2" * 2 * MAX_VALUE_BYTES + b"\n", 0),
+    "csv: a line too long": (Format.CSV, b"a,b\n1," + b" " * 2 * MAX_PIECE_BYTES, None),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_malformed_body_is_refused(name: str) -> None:
+    form, body, row = BODIES[name]
+    _, problems = read(NUMBERS, form, body)
+    assert [(found[0], found[2]) for found in problems] == [(row, "malformed")]
+
+
+def test_json_that_breaks_off_is_told_from_about_where() -> None:
+    (row, _, kind) = read(NUMBERS, Format.JSON, b"[" + b'{"a":1,"b":2},' * 50_000 + b"]")[1][0]
+    assert kind == "malformed"
+    assert row is not None
+    assert 25_000 < row <= 50_000
+
+
+@pytest.mark.parametrize("cell", ["1_0", "x", "\u0661", "0x10", " ", "1;0", "--1", "1e"])
+def test_csv_cell_that_is_no_number(cell: str) -> None:
+    assert read(NUMBERS, Format.CSV, f"a,b\n1,{cell}\n".encode())[1] == [(0, "b", "not_a_number")]
+
+
+@pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-Infinity", "1e999"])
+def test_csv_cell_that_is_no_finite_number(cell: str) -> None:
+    assert read(NUMBERS, Format.CSV, f"a,b\n1,{cell}\n".encode())[1] == [(0, "b", "not_finite")]
+    optional = FeatureSchema((Column("b", required=False),))
+    assert read(optional, Format.CSV, f"b\n{cell}\n".encode())[1] == [(0, "b", "not_finite")]
+
+
+@pytest.mark.parametrize(("cell", "number"), [("1", 1.0), (" 2.5 ", 2.5), ('"3"', 3.0), ("+4", 4.0), ("-.5e1", -5.0)])
+def test_csv_cell_that_is_a_number(cell: str, number: float) -> None:
+    assert read(NUMBERS, Format.CSV, f"a,b\n1,{cell}\n".encode()) == ([(1.0, number)], [])
+
+
+@pytest.mark.parametrize(("cell", "whole"), [("5", 5), ("5.0", 5), (str(2**53 + 1), 2**53 + 1), ("-0", 0)])
+def test_csv_cell_that_is_a_whole_number(cell: str, whole: int) -> None:
+    schema = FeatureSchema((Column("a", ColumnType.INTEGER, mlflow_type="long"),))
+    assert read(schema, Format.CSV, f"a\n{cell}\n".encode()) == ([(whole,)], [])
+
+
+@pytest.mark.parametrize(
+    "body", [b"a,b\r\n1,2\r\n", b"a,b\n\n1,2\n\n", b"\xef\xbb\xbfa,b\n1,2", b'"a","b"\n"1","2"\n', b"\na,b\n1,2"]
+)
+def test_csv_as_it_is_written_elsewhere(body: bytes) -> None:
+    assert read(NUMBERS, Format.CSV, body) == ([(1.0, 2.0)], [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b' [ {"a" : 1 , "b" : 2 } , {"b":2,"a":1} ] \n',
+        b'{"b": [2 , 2.0], "a":\n[ 1,1 ]\n} \n',
+        b'{"\\u0061":[1,1],"b":[2,2]}',
+    ],
+)
+def test_json_as_it_is_written_elsewhere(body: bytes) -> None:
+    assert read(NUMBERS, Format.JSON, body) == ([(1.0, 2.0), (1.0, 2.0)], [])
+
+
+def test_ndjson_lines_of_any_end_and_empty_ones_do_not_count() -> None:
+    body = b'{"a":1,"b":2}\r\n\r\n\n{"a":3,"b":4}\n{"a":"x","b":4}\n'
+    assert read(NUMBERS, Format.NDJSON, body)[1] == [(2, "a", "not_a_number")]
+    assert read(NUMBERS, Format.NDJSON, body.replace(b'"x"', b"5")) == ([(1.0, 2.0), (3.0, 4.0), (5.0, 4.0)], [])
+
+
+def test_columns_stop_where_there_are_too_many() -> None:
+    with pytest.raises(TooManyRowsError, match="10 rows"):
+        read(NUMBERS, Format.JSON, as_columns([{"a": 1, "b": 2}] * 11), max_rows=10)
+    assert len(read(NUMBERS, Format.JSON, as_columns([{"a": 1, "b": 2}] * 10), max_rows=10)[0]) == 10

@@ -1,0 +1,347 @@
+import asyncio
+import csv
+import io
+import json
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
+from src.services.inference.formats.parts import PART_ROWS
+from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
+
+pytestmark = pytest.mark.anyio
+
+URL = "/predict/batch"
+MARKER = "zq7marker"
+ROWS = [SETOSA, VIRGINICA, {**SETOSA, "petal_width": 0.3}]
+
+
+def as_csv(records: list[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+def as_columns(records: list[dict[str, float]]) -> bytes:
+    return json.dumps({name: [record[name] for record in records] for name in COLUMNS}).encode()
+
+
+def as_ndjson(records: list[dict[str, float]]) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def as_json(records: list[dict[str, float]]) -> bytes:
+    return json.dumps(records).encode()
+
+
+WRITERS = {
+    "json": ("application/json", as_json),
+    "columns": ("application/json", as_columns),
+    "ndjson": ("application/x-ndjson", as_ndjson),
+    "csv": ("text/csv", as_csv),
+}
+
+
+def answers(response: httpx.Response) -> list[tuple[Any, ...]]:
+    """Prediction and probabilities of each row, whatever the format."""
+    kind = response.headers["Content-Type"].partition(";")[0]
+    if kind == "application/json":
+        told = response.json()["predictions"]
+    elif kind == "application/x-ndjson":
+        told = [json.loads(line) for line in response.text.splitlines()]
+    else:
+        assert kind == "text/csv"
+        header, *rows = csv.reader(io.StringIO(response.text))
+        assert header == ["prediction", *(f"probability_{name}" for name in CLASSES)]
+        return [(label, *map(float, shares)) for label, *shares in rows]
+    return [(item["prediction"], *item["probabilities"].values()) for item in told]
+
+
+def many(count: int) -> list[dict[str, float]]:
+    values = np.random.default_rng(3).uniform(0.1, 7.9, (count, len(COLUMNS))).round(3)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in values.tolist()]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson", "text/csv"])
+@pytest.mark.parametrize("form", WRITERS)
+async def test_batch_is_answered_as_predict_answers_in_every_format(served: Any, form: str, accept: str) -> None:
+    kind, write = WRITERS[form]
+    expected = (await served.client.post("/predict", json=ROWS)).json()["predictions"]
+    response = await served.client.post(URL, content=write(ROWS), headers={"Content-Type": kind, "Accept": accept})
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].partition(";")[0] == accept
+    assert answers(response) == [(item["prediction"], *item["probabilities"].values()) for item in expected]
+    assert response.headers["X-Model-Name"] == "iris"
+    assert response.headers["X-Model-Version"] == "1"
+    assert response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("form", WRITERS)
+async def test_batch_without_accept_is_answered_in_the_format_that_came_in(served: Any, form: str) -> None:
+    kind, write = WRITERS[form]
+    response = await served.client.post(URL, content=write(ROWS), headers={"Content-Type": kind})
+    assert response.headers["Content-Type"].partition(";")[0] == kind
+
+
+async def test_json_answer_names_model_and_request_as_predict_does(served: Any) -> None:
+    headers = {"X-Request-ID": "mine"}
+    batch, single = [await served.client.post(url, json=ROWS, headers=headers) for url in (URL, "/predict")]
+    assert batch.json() == single.json()
+    assert list(batch.json()) == list(single.json())
+
+
+@pytest.mark.parametrize("form", WRITERS)
+async def test_large_batch_comes_in_parts_with_the_same_answers(served: Any, form: str) -> None:
+    kind, write = WRITERS[form]
+    records = many(3 * PART_ROWS + 1)
+    response = await served.client.post(URL, content=write(records), headers={"Content-Type": kind})
+    assert "Content-Length" not in response.headers
+    expected = (await served.client.post("/predict", json=records)).json()["predictions"]
+    assert answers(response) == [(item["prediction"], *item["probabilities"].values()) for item in expected]
+
+
+async def test_problems_are_told_with_row_and_column_and_nothing_of_the_input(served: Any) -> None:
+    rows = [{**SETOSA, "petal_width": MARKER} if index in (1, 5000) else SETOSA for index in range(6000)]
+    for kind, body in (
+        ("application/json", as_json(rows)),
+        ("text/csv", as_csv(rows)),
+        ("application/json", as_columns(rows)),
+    ):
+        response = await served.client.post(URL, content=body, headers={"Content-Type": kind})
+        assert response.status_code == 422
+        assert [(item["loc"], item["type"]) for item in response.json()["detail"]] == [
+            (["body", 1, "petal_width"], "not_a_number"),
+            (["body", 5000, "petal_width"], "not_a_number"),
+        ]
+        assert MARKER not in response.text
+
+
+async def test_a_hundred_problems_are_told_of_many(served: Any) -> None:
+    body = b"sepal_length,sepal_width,petal_length,petal_width\n" + b",x,1,1\n" * 10_000
+    response = await served.client.post(URL, content=body, headers={"Content-Type": "text/csv"})
+    assert len(response.json()["detail"]) == 100
+
+
+async def test_what_is_not_taken_or_not_offered_is_refused_with_the_list(served: Any) -> None:
+    refused = await served.client.post(URL, content=b"x", headers={"Content-Type": MARKER})
+    assert refused.status_code == 415
+    unwanted = await served.client.post(URL, json=ROWS, headers={"Accept": "image/png"})
+    assert unwanted.status_code == 406
+    for response in (refused, unwanted):
+        assert all(kind in response.json()["detail"] for kind, _ in WRITERS.values())
+        assert MARKER not in response.text
+    assert await served.metric("inference_prediction_errors_total", reason="unsupported_media_type") == 1
+    assert await served.metric("inference_prediction_errors_total", reason="not_acceptable") == 1
+
+
+async def test_compressed_body_is_refused(served: Any) -> None:
+    response = await served.client.post(URL, content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+    assert response.status_code == 415
+    assert "compressed" in response.json()["detail"]
+
+
+async def test_batch_counts_rows_classes_and_reasons(served: Any) -> None:
+    assert await served.metric("inference_batch_rows_count") == 0
+    await served.client.post(URL, content=as_csv(ROWS), headers={"Content-Type": "text/csv"})
+    await served.client.post(URL, json=many(5000))
+    await served.client.post(URL, json=[{**SETOSA, "petal_width": None}])
+    assert await served.metric("inference_batch_rows_count") == 2
+    assert await served.metric("inference_batch_rows_sum") == 5003
+    assert await served.metric("inference_batch_rows_bucket", le="10.0") == 1
+    counts = [await served.metric("inference_predictions_total", **{"class": name}) for name in CLASSES]
+    assert sum(counts) == 5003
+    assert await served.metric("inference_prediction_errors_total", reason="missing") == 1
+
+
+async def test_batch_without_a_model_says_when_to_come_back(unready: Any) -> None:
+    response = await unready.client.post(URL, json=ROWS)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+
+
+async def test_batch_has_limits_of_its_own(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_body_bytes=100, max_batch_bytes=5000, max_batch_values=40) as small:
+        assert (await small.client.post(URL, json=[SETOSA] * 10)).status_code == 200
+        rows = await small.client.post(URL, json=[SETOSA] * 11)
+        assert rows.status_code == 413
+        assert "10 rows" in rows.json()["detail"]
+        size = await small.client.post(URL, json=[SETOSA] * 100)
+        assert size.status_code == 413
+        assert "5000 bytes" in size.json()["detail"]
+        assert (await small.client.post("/predict", json=[SETOSA] * 10)).status_code == 413
+        assert await small.metric("inference_prediction_errors_total", reason="too_large") == 3
+
+
+async def test_batch_is_answered_by_one_model_whatever_is_promoted_meanwhile(served: Any) -> None:
+    """The answer is read piece by piece; the model is swapped after the first one."""
+    records = many(20_000)
+    before = answers(await served.client.post(URL, json=records))
+    swapped = False
+    pieces = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": as_json(records)}
+
+    async def send(message: Any) -> None:
+        nonlocal swapped
+        pieces.append(message)
+        if message.get("body") and not swapped:
+            swapped = True
+            served.mlflow.promote("2")
+            await served.look()
+            assert served.service.store.current.version.version == "2"
+
+    await served.asgi(scope("application/json"), _once(receive), send)
+    content = b"".join(message.get("body", b"") for message in pieces)
+    response = httpx.Response(200, headers={"Content-Type": "application/json"}, content=content)
+    assert answers(response) == before
+    assert response.json()["model"]["version"] == "1"
+
+
+def scope(kind: str) -> dict[str, Any]:
+    headers = [(b"host", b"inference"), (b"content-type", kind.encode())]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": URL,
+        "raw_path": URL.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("inference", 80),
+    }
+
+
+def _once(receive: Any) -> Any:
+    """The body, and then nothing until the answer is complete."""
+    taken = False
+
+    async def receive_once() -> Any:
+        nonlocal taken
+        if taken:
+            await asyncio.Event().wait()
+        taken = True
+        return await receive()
+
+    return receive_once
+
+
+async def test_client_that_leaves_stops_the_work(served: Any) -> None:
+    records = many(50 * PART_ROWS)
+    gone = asyncio.Event()
+    sent = 0
+    bodies = [{"type": "http.request", "body": as_ndjson(records)}]
+
+    async def receive() -> Any:
+        if bodies:
+            return bodies.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        nonlocal sent
+        sent += bool(message.get("body"))
+        if sent == 2:
+            gone.set()
+            await asyncio.Event().wait()  # its socket takes no more
+
+    await asyncio.wait_for(served.asgi(scope("application/x-ndjson"), receive, send), 30)
+    counts = [await served.metric("inference_predictions_total", **{"class": name}) for name in CLASSES]
+    assert sum(counts) <= 3 * PART_ROWS
+    assert (await served.client.post(URL, json=ROWS)).status_code == 200
+
+
+async def test_client_that_leaves_before_its_batch_is_read_is_not_answered(served: Any) -> None:
+    bodies = [{"type": "http.request", "body": as_ndjson(many(10 * PART_ROWS))}]
+    sent = []
+
+    async def receive() -> Any:
+        return bodies.pop() if bodies else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await served.asgi(scope("application/x-ndjson"), receive, send)
+    assert sent == []
+    assert await served.metric("inference_batch_rows_count") == 0
+
+
+class FailingEngine:
+    """A model that answers a while, and then no more."""
+
+    name = "onnx"
+    classes = CLASSES
+
+    def __init__(self, good_calls: int) -> None:
+        self._left = good_calls
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError(MARKER)
+        return Predictions(["setosa"] * len(table), np.full((len(table), 3), 1 / 3), CLASSES)
+
+
+def spoil(served: Any, good_calls: int) -> None:
+    """Put an engine that will fail in the place of the one that is served."""
+    object.__setattr__(served.service.store.current, "engine", FailingEngine(good_calls))
+
+
+async def test_answer_that_fails_on_the_way_does_not_look_complete(served: Any) -> None:
+    spoil(served, 2)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": as_ndjson(many(5 * PART_ROWS))}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(RuntimeError, match=MARKER):  # which makes the server cut the connection
+        await served.asgi(scope("application/x-ndjson"), _once(receive), send)
+    assert sent[0]["status"] == 200
+    assert sum(bool(message.get("body")) for message in sent) == 2
+    assert all(message.get("more_body", True) for message in sent[1:])
+    assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
+
+
+async def test_answer_that_fails_at_once_is_a_500(served: Any) -> None:
+    spoil(served, 0)
+    response = await served.client.post(URL, json=ROWS)
+    assert response.status_code == 500
+    assert MARKER not in response.text
+    assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
+
+
+async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
+    serving: Any, mlflow: Any, tmp_path: Any
+) -> None:
+    async with serving(tmp_path, mlflow, max_large_batches=1) as running:
+        first_has_begun, first_may_end = asyncio.Event(), asyncio.Event()
+
+        async def slow_upload() -> Any:
+            yield as_ndjson([SETOSA])
+            first_has_begun.set()
+            await first_may_end.wait()
+            yield as_ndjson([SETOSA])
+
+        headers = {"Content-Type": "application/x-ndjson"}
+        client = running.client
+        first = asyncio.create_task(client.post(URL, content=slow_upload(), headers=headers))
+        await first_has_begun.wait()
+        second = asyncio.create_task(client.post(URL, content=as_ndjson(many(20_000)), headers=headers))
+        # A small one passes both.
+        assert (await client.post(URL, json=ROWS)).status_code == 200
+        assert not second.done()
+        first_may_end.set()
+        assert (await first).status_code == (await second).status_code == 200
+        assert await running.metric("inference_batch_rows_sum") == 20_005
