@@ -51,6 +51,8 @@ class FeatureTable:
         if self._columns is not None:
             return self._columns
         rows = self._rows or ()
+        if self.schema.is_numeric:
+            return list(self.matrix(np.float64).T)
         return [array_of(column, [row[index] for row in rows]) for index, column in enumerate(self.schema.columns)]
 
     def matrix(self, dtype: type[np.floating[Any]]) -> NDArray[np.floating[Any]]:

@@ -9,7 +9,6 @@ from starlette.requests import ClientDisconnect
 
 from src.core.errors import InvalidInputError
 from src.core.feature_table import FeatureTable
-from src.core.predictions import Predictions
 from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.formats.encoders import Encoder
@@ -115,13 +114,12 @@ class Batches:
             encoder.close()
 
     async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
-        def work() -> tuple[Predictions, bytes]:
+        def work() -> bytes:
             found = predictor.predict(table)
-            return found, encoder.part(found)
+            self._metrics.traffic.note_table(predictor, table, found)
+            return encoder.part(found)
 
-        found, content = await self._calls.in_thread(work)
-        self._metrics.predicted(map(str, found.values) if predictor.classes else found.values)
-        return content
+        return await self._calls.in_thread(work)
 
     async def _parts(
         self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int

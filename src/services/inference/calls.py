@@ -61,16 +61,6 @@ class Calls:
         self._count_arrival()
         return await future
 
-    async def answers(self, predictor: Predictor, rows: list[Row]) -> list[Answer]:
-        """The answers to one request's rows, at least one, in one call.
-
-        Raises:
-            Exception: what the model raises on them.
-        """
-        if _is_quick(predictor, len(rows)):
-            return predictor.answer(rows)
-        return await self.in_thread(functools.partial(predictor.answer, rows))
-
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
         """The answers to a table of at least one row, away from the event loop and in parts where that takes long.
 

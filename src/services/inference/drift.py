@@ -42,11 +42,12 @@ class Window:
         self._expected = np.asarray(expected, dtype=np.float64)
         self._bins = np.zeros(size, dtype=np.intp)
         self._next = 0
+        self.size = size
         self.rows = 0
 
     def add(self, bins: NDArray[np.intp]) -> None:
         """Take up values by their bins, oldest first; older ones make room."""
-        size = len(self._bins)
+        size = self.size
         newest = bins[-size:]
         self._bins[(self._next + np.arange(len(newest))) % size] = newest
         self._next = (self._next + len(newest)) % size
@@ -118,7 +119,7 @@ class DriftWindow:
 
     def add(self, values: NDArray[Any]) -> int:
         """Take up values, oldest first; return how many lie outside the limits."""
-        self._window.add(self._bins.of(values))
+        self._window.add(self._bins.of(values[-self._window.size :]))
         if self._limits is None:
             return 0
         numbers = values.astype(np.float64)
@@ -136,7 +137,7 @@ class DriftWindow:
 
 
 def feature_windows(schema: FeatureSchema, reference: DriftReference | None, size: int) -> dict[str, DriftWindow]:
-    """A window for each column of the schema, in its order; none where the model brings no reference."""
+    """A window for each column of the schema that the reference knows, in the schema's order."""
     if reference is None:
         return {}
     return {
@@ -147,6 +148,7 @@ def feature_windows(schema: FeatureSchema, reference: DriftReference | None, siz
             (reference.minimum[name], reference.maximum[name]),
         )
         for name in schema.names
+        if name in reference.edges
     }
 
 

@@ -8,6 +8,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src.core.feature_table import Row
 from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.guards import HostGuard
@@ -73,11 +74,12 @@ class FastPredict:
         self._metrics.in_flight.inc()
         try:
             message = await receive()
-            answer = await self._answer(predictor, message)
+            row = _row_of(predictor, message)
+            answer = await self._answer(predictor, row) if row is not None else None
         finally:
             self._metrics.in_flight.dec()
             self._admission.leave()
-        if answer is None:
+        if row is None or answer is None:
             await self._app(scope, _replaying(message, receive), send)
             return
         request_id = request_id_from(scope)
@@ -90,20 +92,21 @@ class FastPredict:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-        self._metrics.prediction(answer)
+        self._metrics.traffic.note(predictor, row, answer)
         self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - started)
 
-    async def _answer(self, predictor: Predictor, message: Message) -> Answer | None:
-        """The answer to a whole body with one good record; None for anything else."""
-        if message["type"] != "http.request" or message.get("more_body") or message["body"][:1] != b"{":
-            return None
-        row = predictor.decoder.decode_or_none(message["body"])
-        if row is None:
-            return None
+    async def _answer(self, predictor: Predictor, row: Row) -> Answer | None:
         try:
             return self._calls.answer_now(predictor, row) or await self._calls.answer(predictor, row)
         except Exception:  # noqa: BLE001 - the model failed: it fails again in the route, which tells and logs it
             return None
+
+
+def _row_of(predictor: Predictor, message: Message) -> Row | None:
+    """The one record of a whole body; None for anything else."""
+    if message["type"] != "http.request" or message.get("more_body") or message["body"][:1] != b"{":
+        return None
+    return predictor.decoder.decode_or_none(message["body"])
 
 
 def _is_plain(scope: Scope, limit: int) -> bool:

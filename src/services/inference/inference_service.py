@@ -69,7 +69,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         page.router,
         *((alerts.router,) if settings.alert_retrain else ()),
     )
-    service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers))
+    service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers), settings.drift_window_rows)
     registry = RegistryClient(
         settings.mlflow_url,
         settings.model_name,

@@ -1,7 +1,6 @@
 """What Prometheus is told about the inference service, on a registry of its own."""
 
-from collections import Counter as Counted
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,13 +10,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 from src.services.inference.admission import SHED_REASONS
 from src.services.inference.alert_retrain import AlertOutcome
+from src.services.inference.live_traffic import LiveTraffic
 from src.services.inference.predictor import Predictor
 from src.services.inference.records import RECORD_PROBLEMS, TOO_LARGE
-from src.services.inference.schemas import Answer
 
 UNMATCHED = "unmatched"
-# The label of a prediction that is a number.
-REGRESSION = ""
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 DURATION_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -49,10 +46,15 @@ class ServingMetrics:
     Args:
         registry: where the metrics live.
         routes: the service's routes with the statuses they answer.
+        window_rows: how many of the newest rows are compared with those of training.
+
+    Attributes:
+        traffic: is told what was predicted.
     """
 
-    def __init__(self, registry: CollectorRegistry, routes: Iterable[RouteInfo]) -> None:
+    def __init__(self, registry: CollectorRegistry, routes: Iterable[RouteInfo], window_rows: int) -> None:
         self.registry = registry
+        self.traffic = LiveTraffic(registry, window_rows)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -101,10 +103,6 @@ class ServingMetrics:
         self._mlflow = Gauge(
             "inference_mlflow_reachable", "1 if the last look-up of the champion succeeded", registry=registry
         )
-        self._predictions = Counter(
-            "inference_predictions_total", "Predictions by predicted class", ["class"], registry=registry
-        )
-        self._prediction_children: dict[str, Counter] = {}
         alerts = Counter(
             "inference_alerts_total",
             "Alertmanager's notifications by what became of them",
@@ -142,19 +140,6 @@ class ServingMetrics:
         """Count one notification of Alertmanager."""
         self._alerts[outcome].inc()
 
-    def prediction(self, answer: Answer) -> None:
-        """Count one answered prediction by its class; a regression's are counted together."""
-        self._prediction_children[_class_of(answer.prediction)].inc()
-
-    def predictions(self, answers: Sequence[Answer]) -> None:
-        """Count many."""
-        self.predicted([answer.prediction for answer in answers])
-
-    def predicted(self, values: Iterable[str | float]) -> None:
-        """Count answers that are nothing but the predictions; may be called from any thread."""
-        for label, count in Counted(map(_class_of, values)).items():
-            self._prediction_children[label].inc(count)
-
     def batch(self, rows: int) -> None:
         """Tell how many rows a batch had that is answered."""
         self._batch_rows.observe(rows)
@@ -173,13 +158,8 @@ class ServingMetrics:
 
     def model_loaded(self, predictor: Predictor) -> None:
         """Tell which model is served from now on; call it before the first answer of that model."""
-        for label in predictor.classes or (REGRESSION,):
-            self._prediction_children.setdefault(label, self._predictions.labels(label))
+        self.traffic.follow(predictor)
         self._info.clear()
         self._info.labels(predictor.version.name, predictor.version.version).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
         self._loaded.set(1)
-
-
-def _class_of(prediction: str | float) -> str:
-    return prediction if isinstance(prediction, str) else REGRESSION

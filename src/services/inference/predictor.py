@@ -48,7 +48,7 @@ class Cost:
         return self.call + rows * self.per_row
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Predictor:
     """A model that can answer. Safe to share between tasks and threads: it never changes.
 

@@ -57,17 +57,19 @@ async def invocations(request: Request) -> Response:
     # Once for all: the model may be swapped while this request waits.
     predictor = service.store.require()
 
-    def encode(found: Predictions) -> bytes:
-        values = values_of(found, predictor.classes)
-        service.metrics.predicted(values)
-        return msgspec.json.encode({"predictions": values})
+    def encode(table: FeatureTable, found: Predictions) -> bytes:
+        service.metrics.traffic.note_table(predictor, table, found)
+        return msgspec.json.encode({"predictions": values_of(found, predictor.classes)})
+
+    def work() -> bytes:
+        table = decode(predictor.schema, body)
+        return encode(table, predictor.predict(table))
 
     if len(body) > INLINE_BYTES:
-        content = await service.calls.in_thread(
-            lambda: encode(predictor.predict(decode(predictor.schema, body)))  # one way there and back
-        )
+        content = await service.calls.in_thread(work)  # one way there and back
     else:
-        content = encode(await service.calls.predict(predictor, decode(predictor.schema, body)))
+        table = decode(predictor.schema, body)
+        content = encode(table, await service.calls.predict(predictor, table))
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 

@@ -5,10 +5,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
 from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
 from src.services.inference.predictor import Predictor
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
-from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList
+from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
 from src.services.inference.service_state import ServiceState, service_of
 
 JSON_SPACE = b" \t\n\r"
@@ -42,9 +44,10 @@ async def predict(request: Request) -> Response:
     if body.lstrip(JSON_SPACE)[:1] == b"[":
         content = await _answer_list(service, predictor, body, request_id)
     else:
-        answer = await service.calls.answer(predictor, predictor.decoder.decode(body))
+        row = predictor.decoder.decode(body)
+        answer = await service.calls.answer(predictor, row)
         content = encode_answer(answer, predictor, request_id)
-        service.metrics.prediction(answer)
+        service.metrics.traffic.note(predictor, row, answer)
     return Response(content, headers=predictor.headers, media_type="application/json")
 
 
@@ -67,19 +70,21 @@ def is_json(content_type: str) -> bool:
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
-    def encode(answers: list[Answer]) -> bytes:
-        model = ModelName(predictor.version.name, predictor.version.version)
-        return msgspec.json.encode(PredictionList(answers, model, request_id))
+    def decode() -> FeatureTable:
+        return FeatureTable.from_rows(predictor.schema, predictor.decoder.decode_list(body))
 
-    def work() -> tuple[list[Answer], bytes]:
-        answers = predictor.answer(predictor.decoder.decode_list(body))
-        return answers, encode(answers)
+    def encode(table: FeatureTable, found: Predictions) -> bytes:
+        model = ModelName(predictor.version.name, predictor.version.version)
+        content = msgspec.json.encode(PredictionList(answers_of(found, predictor.classes), model, request_id))
+        service.metrics.traffic.note_table(predictor, table, found)
+        return content
+
+    def work() -> bytes:
+        table = decode()
+        return encode(table, predictor.predict(table))
 
     if len(body) > INLINE_BYTES:
         # One way there and back: each costs as much as a few dozen rows.
-        answers, content = await service.calls.in_thread(work)
-    else:
-        answers = await service.calls.answers(predictor, predictor.decoder.decode_list(body))
-        content = encode(answers)
-    service.metrics.predictions(answers)
-    return content
+        return await service.calls.in_thread(work)
+    table = decode()
+    return encode(table, await service.calls.predict(predictor, table))

@@ -174,7 +174,7 @@ async def test_answer_is_begun_once_whatever_ends_the_request(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), []), frozenset())
+    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), frozenset())
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     if begun:
         with pytest.raises(type(error)):

@@ -56,7 +56,7 @@ class Rig:
         self.cache.create()
         client = RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=self.mlflow.transport)
         pace = Pace(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
-        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, []), pace)
+        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, [], window_rows=300), pace)
 
     def restarted(self) -> "Rig":
         return Rig(self.mlflow, self.root)
