@@ -20,18 +20,26 @@ class NotInstalledError(Exception):
     """A peer's environment cannot be made; the message is the installer's."""
 
 
-def python_of(environment: str, folder: Path) -> Path:
+def python_of(environment: str, folder: Path, wanted: Path = REQUIREMENTS) -> Path:
     """The Python of an environment below the folder, which is made where it is missing or out of date.
 
+    Args:
+        environment: ``PROJECT``, or a file's name without its ending.
+        folder: where environments are.
+        wanted: the folder of those files.
+
     Raises:
-        NotInstalledError: with the last lines of what uv said.
+        NotInstalledError: with the last lines of what uv said, or why the file cannot be read.
     """
     if environment == PROJECT:
         return Path(sys.executable)
-    requirements = REQUIREMENTS / f"{environment}.txt"
+    requirements = wanted / f"{environment}.txt"
     place = folder / environment
     python = place / "bin" / "python"
-    stamp = place / f"{hashlib.sha256(requirements.read_bytes()).hexdigest()}.complete"
+    try:
+        stamp = place / f"{hashlib.sha256(requirements.read_bytes()).hexdigest()}.complete"
+    except OSError as error:
+        raise NotInstalledError(f"{requirements.name} cannot be read: {error.strerror}") from error
     if not stamp.exists():
         _uv("venv", "--quiet", "--clear", "--python", _version(), str(place))
         _uv("pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), "-r", str(requirements))

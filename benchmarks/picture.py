@@ -11,8 +11,12 @@ from benchmarks.results import Outcome, Results
 OURS_COLOUR = "#c8102e"
 OTHER_COLOUR = "#4c72b0"
 BARE_COLOUR = "#b0b0b0"
+# Lines of peers: none is near this service's red.
+LINE_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
 # Answers without a model are drawn, but are no competitors.
 BARE = frozenset({"constant", "echo", "asgi"})
+# This service by its protocols, with the style of each one's line.
+OURS = {"ours": "solid", "ours-mlflow": "dashed"}
 MICROSECONDS = 1000
 
 
@@ -35,14 +39,14 @@ def draw(results: Results, file: Path) -> None:
 
 
 def _draw_rows(axes: Axes, results: Results) -> None:
+    axes.set_prop_cycle(color=LINE_COLOURS)
     for outcome in results.measured:
         medians = {size: outcome.batch(size, attrgetter("p50")) for size in results.sizes}
         points = {size: value * MICROSECONDS / size for size, value in medians.items() if value is not None}
         if points:
-            ours = outcome.name == "ours"
             (line,) = axes.plot([*points], [*points.values()], marker="o", markersize=3, label=_plain(outcome))
-            if ours:
-                line.set(color=OURS_COLOUR, linewidth=2.5)
+            if outcome.name in OURS:
+                line.set(color=OURS_COLOUR, linewidth=2.5, linestyle=OURS[outcome.name])
     axes.set(xscale="log", yscale="log", xlabel="rows per request", title="µs per row")
     axes.grid(alpha=0.3)
     if axes.lines:
@@ -63,7 +67,7 @@ def _bars(axes: Axes, outcomes: list[Outcome], values: list[float | None]) -> No
 
 
 def _colour(outcome: Outcome) -> str:
-    if outcome.name == "ours":
+    if outcome.name in OURS:
         return OURS_COLOUR
     return BARE_COLOUR if outcome.name in BARE else OTHER_COLOUR
 

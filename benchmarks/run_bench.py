@@ -11,16 +11,14 @@ from typing import TypeVar
 
 import msgspec
 
-from benchmarks.environments import NotInstalledError, python_of
 from benchmarks.machine import Machine, describe
-from benchmarks.material import Material, prepare
-from benchmarks.measure import Plan, measure
+from benchmarks.material import prepare
+from benchmarks.measure import Plan
 from benchmarks.picture import draw
 from benchmarks.report import markdown
 from benchmarks.results import Outcome, Results
-from benchmarks.running import ServerFailedError, running
+from benchmarks.rounds import Candidate, measure_rounds
 from benchmarks.servers.catalogue import SERVERS
-from benchmarks.servers.server import Server
 from src.services.local.processes import REPOSITORY
 
 KEPT = REPOSITORY / ".bench"
@@ -39,8 +37,7 @@ def main(arguments: list[str]) -> int:
     if not machine.idle:
         tell(f"the machine is not idle (load {machine.load:.2f}): the figures will say so, and mean little")
     try:
-        servers = [server for server in SERVERS if not options.only or server.name in options.only]
-        outcomes = _measure_all(servers, options)
+        outcomes = _measure(options)
     except KeyboardInterrupt:
         tell("stopped; nothing is written")
         return 130
@@ -86,34 +83,14 @@ def _numbers(kind: Callable[[str], Number]) -> Callable[[str], tuple[Number, ...
     return parse
 
 
-def _measure_all(servers: list[Server], options: argparse.Namespace) -> list[Outcome]:
+def _measure(options: argparse.Namespace) -> list[Outcome]:
     tell("preparing the model and the environments (the first time takes minutes)")
     material = prepare(KEPT / "material")
-    outcomes = {server.name: Outcome(server.name, server.title, server.note) for server in servers}
-    pythons = {}
-    for server in servers:
-        try:
-            pythons[server.name] = python_of(server.environment, KEPT / "environments")
-        except NotInstalledError as error:
-            outcomes[server.name].failure = f"cannot be installed: {error}"
-            tell(f"{server.name}: cannot be installed: {error}")
+    servers = [server for server in SERVERS if not options.only or server.name in options.only]
+    candidates = [Candidate(server, KEPT / "environments", tell) for server in servers]
     plan = Plan(options.connections, options.rates, options.sizes, options.seconds)
-    for number in range(1, options.rounds + 1):
-        for server in servers:
-            if server.name in pythons:
-                tell(f"round {number} of {options.rounds}: {server.name}")
-                _measure_one(server, pythons[server.name], material, plan, outcomes[server.name])
-    return list(outcomes.values())
-
-
-def _measure_one(server: Server, python: Path, material: Material, plan: Plan, outcome: Outcome) -> None:
-    try:
-        with running(server, python, material) as started:
-            tell(f"  started in {started.start_seconds:.2f} s")
-            outcome.measurements.append(measure(started, material, plan, lambda text: tell(f"  {text}")))
-    except ServerFailedError as error:
-        outcome.failure = str(error)
-        tell(f"  failed: {error}")
+    measure_rounds(candidates, material, plan, options.rounds, tell)
+    return [candidate.outcome for candidate in candidates]
 
 
 def _write(options: argparse.Namespace, machine: Machine, outcomes: list[Outcome], arguments: list[str]) -> None:
