@@ -30,17 +30,25 @@ from src.services.inference.middleware import (
 )
 from src.services.inference.model_cache import ModelCache
 from src.services.inference.model_store import ModelStore
-from src.services.inference.openapi import document
-from src.services.inference.openapi_refusals import with_refusals
+from src.services.inference.openapi import Document
+from src.services.inference.openapi_refusals import Refusals
 from src.services.inference.pace import Pace
 from src.services.inference.registry_client import RegistryClient
-from src.services.inference.routes import alerts, batch, health, invocations, metrics, page, predict, retrain
+from src.services.inference.routes import (
+    alerts,
+    batch,
+    documentation,
+    health,
+    invocations,
+    metrics,
+    page,
+    predict,
+    retrain,
+)
 from src.services.inference.service_state import LifespanState, ServiceState
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
-# FastAPI serves these pages itself.
-DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
 # How long a large batch may wait for its turn.
 LARGE_BATCH_SECONDS = 10.0
 # Fixed paths of the routes that change something. Predictions do not.
@@ -67,6 +75,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         retrain.router,
         metrics.router,
         page.router,
+        documentation.router,
         *((alerts.router,) if settings.alert_retrain else ()),
     )
     service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers), settings.drift_window_rows)
@@ -114,8 +123,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         version=VERSION,
         lifespan=lifespan,
         redirect_slashes=False,  # the target would be made of the caller's Host header
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
+        openapi_url=None,  # routes/documentation.py has it and the pages, without files from other origins
     )
     admission = Admission(
         settings.max_concurrency,
@@ -133,7 +141,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     )
     app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
-    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=DOCUMENTATION | _paths_of(routers))
+    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=_paths_of(routers))
     app.add_middleware(
         FastPredict,
         store=store,
@@ -146,10 +154,10 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     install_error_handlers(app)
     for router in routers:
         app.include_router(router)
-    build = document(app, lambda: store.current)
     keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
-    described = with_refusals(build, exempt=exempt, writing=WRITING | ALERTING, keyed=keyed)
-    app.openapi = described  # type: ignore[method-assign] # FastAPI's documented way
+    refusals = Refusals(exempt=exempt, writing=WRITING | ALERTING, keyed=keyed)
+    document = Document(app, lambda: store.current, refusals)
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
     return app
 
 
@@ -177,15 +185,10 @@ def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:
 
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:
     """Each route with the statuses that it documents, and those of any."""
-    documentation = [RouteInfo(path, "GET", (200,)) for path in sorted(DOCUMENTATION)]
-    return (
-        documentation
-        + [
-            RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
-            for router in routers
-            for route in router.routes
-            if isinstance(route, APIRoute)
-            for method in route.methods or ()
-        ]
-        + [RouteInfo(path, "POST", (401, 403)) for path in WRITING]
-    )
+    return [
+        RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    ] + [RouteInfo(path, "POST", (401, 403)) for path in WRITING]

@@ -1,96 +1,108 @@
-"""The service's OpenAPI document, with the columns and classes of the model that is served now."""
+"""The service's OpenAPI document, with the columns and classes of the model that is served now.
 
-from collections.abc import Callable
+How a route gets into it: FastAPI's own ways say everything; this module fills in what is the same for all.
+
+- Answers go into ``responses`` of the route, by status: ``{200: {"description": …, "content": json_of("PredictAnswer"),
+  "headers": MODEL_HEADERS}, 422: {"description": …}}``. A status from 400 on without ``content`` gets the service's
+  one shape of errors; ``content`` of its own stands for another shape. What is refused in front of the routes
+  (``openapi_refusals``), and 500, need no mention. What is listed is also what the metrics have at 0 from the start.
+- A body that no parameter describes goes into ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
+- Schemas that depend on the model get a name and a function in ``openapi_schemas.SCHEMAS``; ``json_of(name)`` and
+  ``ref(name)`` refer to them.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from src.services.inference.openapi_refusals import Refusals
+from src.services.inference.openapi_schemas import SCHEMAS, TEXT, Schema, ref
 from src.services.inference.predictor import Predictor
 
-REQUEST = "PredictRequest"
-ANSWER = "PredictAnswer"
-ERROR = "Error"
+FAILED = "The service failed on this request; its log says why"
+HEADERS: Mapping[str, Schema] = {
+    "x-request-id": {"description": "The request's own id if it had a fit one, else a new one", "schema": TEXT},
+    "x-model-name": {"description": "The model that answered", "schema": TEXT},
+    "x-model-version": {"description": "Its version in the registry", "schema": TEXT},
+    "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
+}
+INVALID_INPUT = "422"
+RETRYABLE = frozenset({"429", "503"})
 
 
-def document(app: FastAPI, current: Callable[[], Predictor | None]) -> Callable[[], dict[str, Any]]:
-    """A function that builds the document anew, as columns may change with the model."""
-
-    def build() -> dict[str, Any]:
-        schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        # FastAPI's own shapes of errors are not ours.
-        schemas.pop("HTTPValidationError", None)
-        schemas.pop("ValidationError", None)
-        predictor = current()
-        schemas |= {REQUEST: _request(predictor), ANSWER: _answer(predictor), ERROR: _error()}
-        for path in schema["paths"].values():
-            for operation in path.values():
-                for status, response in operation["responses"].items():
-                    # Not being ready is told in the shape of being so.
-                    if status.startswith(("4", "5")) and "/health" not in str(operation["operationId"]):
-                        response["content"] = _json_of(ERROR)
-        predict = schema["paths"]["/predict"]["post"]
-        predict["requestBody"] = {"required": True, "content": _json_of(REQUEST)}
-        predict["responses"]["200"]["content"] = _json_of(ANSWER)
-        return schema
-
-    return build
+def json_of(name: str) -> dict[str, Any]:
+    """The ``content`` of a JSON body with a schema of the document."""
+    return {"application/json": {"schema": ref(name)}}
 
 
-def _json_of(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+def headers_of(*names: str) -> dict[str, Any]:
+    """The ``headers`` of an answer, by their names in ``HEADERS``."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _request(predictor: Predictor | None) -> dict[str, Any]:
-    if predictor is None:
-        return {"type": "object", "description": "No model is loaded yet: its columns are not known."}
-    columns = predictor.schema.names
-    return {
-        "type": "object",
-        "description": f"One record for {predictor.version.name} version {predictor.version.version}.",
-        "properties": {column: {"type": "number", "format": "float"} for column in columns},
-        "required": list(columns),
-        "additionalProperties": False,
-        "examples": [predictor.example],
-        # Swagger UI reads this one.
-        "example": predictor.example,
-    }
+MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
 
 
-def _answer(predictor: Predictor | None) -> dict[str, Any]:
-    text = {"type": "string"}
-    share = {"type": "number", "minimum": 0, "maximum": 1}
-    classes = list(predictor.classes) if predictor is not None else []
-    known = {"properties": dict.fromkeys(classes, share), "required": classes} if classes else {}
-    return {
-        "type": "object",
-        "properties": {
-            "prediction": {**text, "enum": classes} if classes else text,
-            "probabilities": {"type": "object", "additionalProperties": share, **known},
-            "model": {
-                "type": "object",
-                "properties": {"name": text, "version": text},
-                "required": ["name", "version"],
-            },
-            "request_id": text,
-        },
-        "required": ["prediction", "probabilities", "model", "request_id"],
-    }
+class Document:
+    """Makes the document; may be called from any thread.
+
+    Routes are looked at once, as that takes tens of milliseconds; the model's part is made anew for each model.
+
+    Args:
+        app: with all of its routes by the first call.
+        current: the model that is served now.
+        refusals: what is answered in front of the routes.
+    """
+
+    def __init__(self, app: FastAPI, current: Callable[[], Predictor | None], refusals: Refusals) -> None:
+        self._app = app
+        self._current = current
+        self._refusals = refusals
+        self._lock = threading.Lock()
+        self._routes: Schema | None = None
+        self._made: tuple[Predictor | None, Schema] | None = None
+
+    def __call__(self) -> Schema:
+        """The document of this moment; it is shared, so it must not be changed."""
+        with self._lock:
+            predictor = self._current()
+            if self._made is None or self._made[0] is not predictor:
+                self._routes = self._routes or _of_routes(self._app, self._refusals)
+                self._made = (predictor, _with_model(self._routes, predictor))
+            return self._made[1]
 
 
-def _error() -> dict[str, Any]:
-    text = {"type": "string"}
-    problem = {
-        "type": "object",
-        "properties": {"loc": {"type": "array", "items": {"type": ["string", "integer"]}}, "msg": text, "type": text},
-        "required": ["loc", "msg", "type"],
-    }
-    return {
-        "type": "object",
-        "properties": {
-            "detail": {"oneOf": [text, {"type": "array", "items": problem}]},
-            "request_id": text,
-        },
-        "required": ["detail", "request_id"],
-    }
+def _with_model(routes: Schema, predictor: Predictor | None) -> Schema:
+    document = copy.copy(routes)
+    schemas = {**routes["components"]["schemas"], **{name: make(predictor) for name, make in SCHEMAS.items()}}
+    document["components"] = {**routes["components"], "schemas": schemas}
+    return document
+
+
+def _of_routes(app: FastAPI, refusals: Refusals) -> Schema:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    refusals.describe(document)
+    components = document.setdefault("components", {})
+    components["headers"] = dict(HEADERS)
+    # FastAPI's own shapes of errors are not ours.
+    for name in ("HTTPValidationError", "ValidationError"):
+        components.setdefault("schemas", {}).pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            _complete(operation["responses"])
+    return document
+
+
+def _complete(responses: dict[str, Any]) -> None:
+    """Add to a route's answers what is the same for all routes."""
+    responses.setdefault("500", {"description": FAILED})
+    for status, response in responses.items():
+        content = response.get("content")
+        if status >= "400" and (not content or "HTTPValidationError" in str(content)):
+            response["content"] = json_of("InvalidInput" if status == INVALID_INPUT else "Error")
+        names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
+        response["headers"] = {**headers_of(*names), **response.get("headers", {})}

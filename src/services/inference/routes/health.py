@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from src.services.inference.service_state import Service, ServiceState
 
 router = APIRouter(tags=["health"])
-NOT_READY = {503: {"description": "No model is loaded yet; the body is the same"}}
+NOT_READY = "No model is loaded yet; the body is the same"
 
 
 class ServedModel(BaseModel):
@@ -39,7 +39,11 @@ class Health(BaseModel):
     last_error: str | None
 
 
-@router.get("/health", summary="Liveness, readiness and what is served", responses={503: NOT_READY[503]})
+@router.get(
+    "/health",
+    summary="Liveness, readiness and what is served",
+    responses={503: {"description": NOT_READY, "model": Health}},
+)
 async def health(service: Service, response: Response) -> Health:
     """200 if a model can answer, else 503 with the same body."""
     response.status_code = _ready_status(service)
@@ -76,7 +80,11 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/v2/health/ready", summary="Readiness by the Open Inference Protocol", responses={503: NOT_READY[503]})
+@router.get(
+    "/v2/health/ready",
+    summary="Readiness by the Open Inference Protocol",
+    responses={503: {"description": NOT_READY, "model": dict[str, bool]}},
+)
 async def ready(service: Service, response: Response) -> dict[str, bool]:
     """200 if a model can answer, else 503."""
     response.status_code = _ready_status(service)

@@ -10,6 +10,8 @@ async def page() -> dict[str, str]:
     """The service's pages by what they are for."""
     return {
         "documentation": "/docs",
+        "reference": "/redoc",
+        "openapi": "/openapi.json",
         "health": "/health",
         "predict": "/predict",
         "retrain": "/retrain",

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
+from src.services.inference.openapi import MODEL_HEADERS, json_of
 from src.services.inference.predictor import Predictor
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
@@ -23,11 +24,17 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     "/predict",
     summary="Predict one record, or a list of records",
+    openapi_extra={"requestBody": {"required": True, "content": json_of("PredictRequest")}},
     responses={
+        200: {
+            "description": "The answer, or one answer per record in their order",
+            "content": json_of("PredictAnswer"),
+            "headers": MODEL_HEADERS,
+        },
         413: {"description": "The body is too large"},
         415: {"description": "The body is not declared as JSON"},
         422: {"description": "A record does not fit the model's columns"},
-        503: {"description": "No model is loaded yet"},
+        503: {"description": "No model is loaded yet, or too many requests at once"},
     },
 )
 @counting_errors

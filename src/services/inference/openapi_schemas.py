@@ -1,0 +1,197 @@
+"""The schemas of the OpenAPI document that come from the loaded model, and those of errors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from src.core.feature_schema import Column, ColumnType
+from src.services.inference.predictor import Predictor
+from src.services.inference.records import FLOAT32_MAX, MAX_TOLD, MISSING
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+# OpenAPI's names of what MLflow's types hold.
+FORMATS = {"double": "double", "float": "float", "long": "int64", "integer": "int32"}
+REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _record(predictor: Predictor | None) -> Schema:
+    if predictor is None:
+        return {"type": "object", "description": "No model is loaded yet: its columns are not known."}
+    version, columns = predictor.version, predictor.schema.columns
+    return {
+        "type": "object",
+        "description": f"One row for {version.name} version {version.version}.",
+        "properties": {column.name: _column(column, predictor) for column in columns},
+        "required": [column.name for column in columns if column.required],
+        "additionalProperties": False,
+        "examples": [predictor.example],
+    }
+
+
+def _column(column: Column, predictor: Predictor) -> Schema:
+    """What the decoder takes, and in words what training has seen."""
+    found: Schema = {"type": str(column.type) if column.required else [str(column.type), "null"]}
+    if column.mlflow_type in FORMATS:
+        found["format"] = FORMATS[column.mlflow_type]
+    if column.type is ColumnType.NUMBER:
+        found |= {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    elif column.type is ColumnType.INTEGER:
+        found["minimum"], found["maximum"] = column.limits
+    told = [_training_range(column, predictor), "" if column.required else "may be null or left out"]
+    if any(told):
+        found["description"] = "; ".join(filter(None, told))
+    example = predictor.example[column.name]
+    if example is not None:
+        found["examples"] = [example]
+    return found
+
+
+def _training_range(column: Column, predictor: Predictor) -> str:
+    reference = predictor.reference
+    if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
+        return ""
+    # As many digits as people wrote: a float's last places are noise.
+    return f"training values from {reference.minimum[column.name]:.10g} to {reference.maximum[column.name]:.10g}"
+
+
+def _records(predictor: Predictor | None) -> Schema:
+    found: Schema = {"type": "array", "items": ref("Record"), "minItems": 1}
+    return found if predictor is None else {**found, "examples": [[predictor.example]]}
+
+
+def _request(predictor: Predictor | None) -> Schema:
+    found: Schema = {"oneOf": [ref("Record"), ref("Records")]}
+    # Not only "examples": this is what Swagger UI fills its form with.
+    return found if predictor is None else {**found, "example": predictor.example}
+
+
+def _answer_to_example(predictor: Predictor) -> dict[str, Any]:
+    """What the model says of its example row."""
+    (answer,) = predictor.answer([tuple(predictor.example.values())])
+    return dict(msgspec.to_builtins(answer))
+
+
+def _answer(predictor: Predictor | None) -> Schema:
+    if predictor is None:
+        return {
+            "type": "object",
+            "properties": {"prediction": {"type": ["string", "number"]}, "probabilities": {"type": "object"}},
+            "required": ["prediction"],
+        }
+    if not predictor.classes:
+        return {"type": "object", "properties": {"prediction": {"type": "number"}}, "required": ["prediction"]}
+    classes, example = list(predictor.classes), _answer_to_example(predictor)
+    properties: Schema = {"prediction": {**TEXT, "enum": classes}}
+    if "probabilities" in example:
+        properties["probabilities"] = {
+            "type": "object",
+            "description": "Each class's share; they sum to 1 up to rounding.",
+            "properties": dict.fromkeys(classes, SHARE),
+            "required": classes,
+            "additionalProperties": False,
+        }
+    return {"type": "object", "properties": properties, "required": list(properties), "examples": [example]}
+
+
+def _told_by(predictor: Predictor | None) -> Schema:
+    """What every answer of this service's own shape adds."""
+    served = predictor and {"name": predictor.version.name, "version": predictor.version.version}
+    return {"model": served, "request_id": REQUEST_ID}
+
+
+def _prediction(predictor: Predictor | None) -> Schema:
+    answer = _answer(predictor)
+    found: Schema = {
+        "type": "object",
+        "properties": {**answer["properties"], "model": ref("Model"), "request_id": TEXT},
+        "required": [*answer["required"], "model", "request_id"],
+    }
+    if predictor is not None:
+        found["examples"] = [_answer_to_example(predictor) | _told_by(predictor)]
+    return found
+
+
+def _prediction_list(predictor: Predictor | None) -> Schema:
+    found: Schema = {
+        "type": "object",
+        "properties": {
+            "predictions": {"type": "array", "items": ref("Answer"), "minItems": 1},
+            "model": ref("Model"),
+            "request_id": TEXT,
+        },
+        "required": ["predictions", "model", "request_id"],
+    }
+    if predictor is not None:
+        found["examples"] = [{"predictions": [_answer_to_example(predictor)]} | _told_by(predictor)]
+    return found
+
+
+def _predict_answer(_: Predictor | None) -> Schema:
+    return {"oneOf": [ref("Prediction"), ref("PredictionList")]}
+
+
+def _model(_: Predictor | None) -> Schema:
+    return {
+        "type": "object",
+        "description": "The model that answered.",
+        "properties": {"name": TEXT, "version": TEXT},
+        "required": ["name", "version"],
+    }
+
+
+def _error(_: Predictor | None) -> Schema:
+    example = {"detail": "no model is loaded yet; GET /health says why", "request_id": REQUEST_ID}
+    return _refusal({**TEXT, "description": "What is wrong and what to do."}, example)
+
+
+def _invalid_input(predictor: Predictor | None) -> Schema:
+    problem = {
+        "type": "object",
+        "properties": {
+            "loc": {
+                "type": "array",
+                "description": "Where: body, query or path; then the row in a list, from 0; then the field.",
+                "items": {"type": ["string", "integer"]},
+            },
+            "msg": {**TEXT, "description": "What is wrong and what to do; never the value that was sent."},
+            "type": {**TEXT, "description": "The kind of problem, for programs."},
+        },
+        "required": ["loc", "msg", "type"],
+    }
+    column = predictor.schema.columns[0].name if predictor is not None else "column"
+    told = {"loc": ["body", column], "msg": f"{column} is required", "type": MISSING}
+    detail = {"type": "array", "items": problem, "minItems": 1, "maxItems": MAX_TOLD}
+    return _refusal(detail, {"detail": [told], "request_id": REQUEST_ID})
+
+
+def _refusal(detail: Schema, example: dict[str, Any]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {"detail": detail, "request_id": TEXT},
+        "required": ["detail", "request_id"],
+        "examples": [example],
+    }
+
+
+# name in the document -> what makes it, of the model that is served now
+SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
+    "Record": _record,
+    "Records": _records,
+    "PredictRequest": _request,
+    "Answer": _answer,
+    "Prediction": _prediction,
+    "PredictionList": _prediction_list,
+    "PredictAnswer": _predict_answer,
+    "Model": _model,
+    "Error": _error,
+    "InvalidInput": _invalid_input,
+}

@@ -1,0 +1,77 @@
+"""``/docs``, ``/redoc`` and ``/openapi.json``: the service's documentation, with no file from another origin."""
+
+import asyncio
+import functools
+import secrets
+from pathlib import Path
+
+import msgspec
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+STATIC = Path(__file__).parents[1] / "static"
+# Carries the files of Swagger UI and ReDoc as their makers have built them.
+PACKAGE = "fastapi_offline"
+ASSETS = frozenset(
+    {"docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "redoc.css", "redoc.js", "redoc.standalone.js"}
+)
+NONCE = "NONCE"
+# A browser asks again each time: a file may change with the service, the document with the model.
+HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document of the model that is served now."""
+    # The first one after a start or a swap takes tens of milliseconds.
+    document = await asyncio.to_thread(request.app.openapi)
+    return Response(msgspec.json.encode(document), headers=HEADERS, media_type="application/json")
+
+
+@router.get("/docs")
+async def swagger_ui() -> Response:
+    """The document as pages to try."""
+    return _page(await _read("docs.html"))
+
+
+@router.get("/redoc")
+async def redoc() -> Response:
+    """The document as a page to read."""
+    # ReDoc writes styles into the page; the policy takes those that bear a word that no other page has had.
+    nonce = secrets.token_urlsafe(16)
+    html = (await _read("redoc.html")).replace(NONCE, nonce)
+    return _page(html, styles=f"'nonce-{nonce}'", workers="blob:")
+
+
+@router.get("/docs/assets/{name}", responses={304: {}, 404: {}})
+async def asset(name: str, request: Request) -> Response:
+    """A script or a style sheet of the two pages."""
+    if name not in ASSETS:
+        raise HTTPException(404)
+    response = await _files().get_response(name, request.scope)
+    response.headers.update(HEADERS)
+    return response
+
+
+async def _read(name: str) -> str:
+    return await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
+
+
+def _page(html: str, *, styles: str = "", workers: str = "") -> Response:
+    """A page that may only use this service's files, its own small pictures, and what is named."""
+    policy = (
+        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
+        f"style-src 'self' {styles}; worker-src 'self' {workers}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
+
+
+@functools.cache
+def _files() -> StaticFiles:
+    return StaticFiles(directory=STATIC, packages=[(PACKAGE, "static")])
