@@ -6,9 +6,10 @@ from pathlib import Path
 from unittest import mock
 
 from src.core.feature_table import Row
-from src.services.inference import model_store, run_inference
+from src.services.inference import model_source, run_inference
+from src.services.inference.model_loader import load_predictor
 from src.services.inference.model_version import ModelVersion
-from src.services.inference.predictor import Predictor, Source, load_predictor
+from src.services.inference.predictor import Predictor, Source
 from src.services.inference.schemas import Answer
 
 
@@ -29,5 +30,5 @@ def load_constant(directory: Path, version: ModelVersion, source: Source) -> Pre
 
 
 if __name__ == "__main__":
-    with mock.patch.object(model_store, "load_predictor", load_constant):
+    with mock.patch.object(model_source, "load_predictor", load_constant):
         sys.exit(run_inference.main())

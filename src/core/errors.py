@@ -48,6 +48,10 @@ class OtherSchemaError(InvalidModelError):
     """A sound model that takes other columns or knows other classes than the rows it is asked about."""
 
 
+class ModelFailedError(LoopError):
+    """A loaded model cannot answer some rows; what it said of them is not repeated, as it may hold their values."""
+
+
 class TrainerBusyError(LoopError):
     """Another training holds the trainer lock."""
 

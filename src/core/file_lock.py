@@ -30,3 +30,8 @@ def locked_file(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def share_lock(descriptor: int) -> None:
+    """Lock the file together with others who share it, once nobody holds it alone. Raises OSError."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)

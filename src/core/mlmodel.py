@@ -1,5 +1,7 @@
 """MLflow's own description of a model, read by the gate and by serving alike."""
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,64 @@ from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
 from src.core.model_registry import METADATA_CLASSES, MLMODEL_FILE
 
+ONNX_FLAVOUR = "onnx"
+PYFUNC_FLAVOUR = "python_function"
+# A signature's types of answers that are labels; the last three are numpy's, as arrays of answers are described.
+LABEL_TYPES = {"string", "boolean", "str", "object", "bool"}
+BOOLEAN_TYPES = {"boolean", "bool"}
+BOOLEAN_CLASSES = ("False", "True")
+HOW_TO_SIGN = (
+    "log it again with signature=mlflow.models.infer_signature(frame, model.predict(frame)), "
+    "frame being a pandas DataFrame with named columns"
+)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What an ``MLmodel`` file says.
+
+    Attributes:
+        classes: the metadata's class names in the order of the probabilities; None where it does not list them.
+        flavours: the names of the model's flavours.
+        answers: the signature's type of the answers, or None where it has no one type.
+        example_file: an input example in MLflow's ``split`` form, relative to the model's directory.
+    """
+
+    schema: FeatureSchema
+    classes: tuple[str, ...] | None
+    flavours: frozenset[str]
+    answers: str | None
+    example_file: str | None
+
+    @property
+    def answers_labels(self) -> bool:
+        """Whether the signature says that the answers are labels."""
+        return self.answers in LABEL_TYPES
+
+
+def describe(directory: Path) -> ModelDescription:
+    """What is said of the model in this directory.
+
+    Raises:
+        InvalidModelError: its ``MLmodel`` is none, or its signature or classes are not what serving takes.
+        OSError: it cannot be read.
+    """
+    try:
+        content: Any = yaml.safe_load((directory / MLMODEL_FILE).read_text(encoding="utf-8"))
+        flavours = frozenset(map(str, content.get("flavors") or {}))
+        signature = content.get("signature") or {}
+        classes = (content.get("metadata") or {}).get(METADATA_CLASSES)
+        example = content.get("saved_input_example_info") or {}
+        is_split = example.get("type") == "dataframe" and example.get("pandas_orient") == "split"
+        example_file = str(example["artifact_path"]) if is_split else None
+        inputs, outputs = signature.get("inputs"), signature.get("outputs")
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise InvalidModelError(f"{MLMODEL_FILE} is not MLflow's description of a model") from error
+    return ModelDescription(_schema(inputs), _classes(classes), flavours, _type_of_answers(outputs), example_file)
+
 
 def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
-    """The input schema and the class names of the model in this directory.
+    """The input schema and the class names of the model of our own pipeline in this directory.
 
     The names are in the order of the probabilities; there are none for a regression.
 
@@ -19,30 +76,47 @@ def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
         InvalidModelError: its ``MLmodel`` lacks them or they are not what the contract says.
         OSError: it cannot be read.
     """
-    try:
-        content = _content(directory)
-        inputs, classes = content["signature"]["inputs"], content["metadata"][METADATA_CLASSES]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InvalidModelError(f"{MLMODEL_FILE} lacks a signature or its metadata lacks {METADATA_CLASSES}") from error
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be a list of names")
-    if len(set(classes)) != len(classes):
-        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
-    return FeatureSchema.from_signature(inputs), tuple(classes)
+    found = describe(directory)
+    if found.classes is None:
+        raise InvalidModelError(f"the metadata in {MLMODEL_FILE} lacks {METADATA_CLASSES}")
+    return found.schema, found.classes
 
 
 def has_flavour(directory: Path, name: str) -> bool:
     """Whether the model in this directory says that it can be loaded in this way, such as ``onnx``.
 
-    Raises:
-        InvalidModelError: its ``MLmodel`` lists no flavours.
-        OSError: it cannot be read.
+    Raises as ``describe`` does.
     """
+    return name in describe(directory).flavours
+
+
+def _schema(inputs: object) -> FeatureSchema:
+    if inputs is None:
+        raise InvalidModelError(f"the model has no signature; {HOW_TO_SIGN}")
     try:
-        return name in dict(_content(directory)["flavors"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidModelError(f"{MLMODEL_FILE} lists no flavors") from error
+        items = json.loads(str(inputs))
+        named = bool(items) and all("name" in item and item.get("type") != "tensor" for item in items)
+    except (ValueError, TypeError, AttributeError):
+        named = False
+    if not named:
+        raise InvalidModelError(f"the model's signature does not list named columns; {HOW_TO_SIGN}")
+    return FeatureSchema.from_signature(str(inputs))
 
 
-def _content(directory: Path) -> Any:
-    return yaml.safe_load((directory / MLMODEL_FILE).read_text(encoding="utf-8"))
+def _classes(classes: object) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be a list of names")
+    if len(set(classes)) != len(classes):
+        raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
+    return tuple(classes)
+
+
+def _type_of_answers(outputs: object) -> str | None:
+    """The one type of a signature's ``outputs``: JSON, a list of columns or of tensors."""
+    try:
+        (item,) = json.loads(str(outputs))
+        return str(item["tensor-spec"]["dtype"] if item["type"] == "tensor" else item["type"])
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -30,6 +30,10 @@ ONNX_FILE = "model.onnx"  # where the MLmodel lists the flavour onnx
 SKOPS_FILE = "model.skops"
 GOLDEN_FILE = "golden_rows.json"
 DRIFT_FILE = "drift_reference.json"
+# What a reader notes of a download whose version has no manifest of its own.
+LOCAL_MANIFEST_FILE = ".downloaded.json"
+# What Python makes of a model's code.
+BYTECODE_FOLDER = "__pycache__"
 # Key in the MLmodel's metadata: class names in the order of the probabilities.
 METADATA_CLASSES = "classes"
 
@@ -85,16 +89,18 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(directory: Path) -> str:
+def write_manifest(directory: Path, name: str = MANIFEST_FILE) -> str:
     """List every file below the model's directory with its SHA-256; return the manifest's own SHA-256."""
-    files = {
-        path.relative_to(directory).as_posix(): sha256_file(path)
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path != directory / MANIFEST_FILE
-    }
-    manifest = directory / MANIFEST_FILE
+    files = {file: sha256_file(directory / file) for file in _files_of(directory) if file != name}
+    manifest = directory / name
     manifest.write_text(json.dumps({"sha256": files}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return sha256_file(manifest)
+
+
+def _files_of(directory: Path) -> list[str]:
+    """The files of a model, relative to its directory: all but what Python compiled of its code when it was loaded."""
+    paths = (path.relative_to(directory) for path in sorted(directory.rglob("*")) if path.is_file())
+    return [path.as_posix() for path in paths if BYTECODE_FOLDER not in path.parts]
 
 
 class _Manifest(BaseModel):
@@ -103,28 +109,34 @@ class _Manifest(BaseModel):
     sha256: dict[str, str]
 
 
-def verify_manifest(directory: Path, manifest_sha256: str, needed: tuple[str, ...]) -> None:
+def verify_manifest(
+    directory: Path, manifest_sha256: str | None, needed: tuple[str, ...], name: str = MANIFEST_FILE
+) -> set[str]:
     """Check the manifest against its registered digest, then every file that is here against the manifest.
 
     Args:
         directory: a model's directory, whole or with only the files a reader downloaded.
-        manifest_sha256: the ``manifest.sha256`` tag of the model version.
+        manifest_sha256: the ``manifest.sha256`` tag of the model version; None for a manifest of the reader's own.
         needed: files, relative to the directory, that must be present.
+        name: the manifest's.
+
+    Returns:
+        All files that the manifest lists.
 
     Raises:
         InvalidModelError: naming the first file that is missing, unlisted or changed.
     """
-    manifest = directory / MANIFEST_FILE
-    if not manifest.is_file() or sha256_file(manifest) != manifest_sha256:
-        raise InvalidModelError(f"{MANIFEST_FILE} is missing or not the one that was registered")
+    manifest = directory / name
+    if not manifest.is_file() or manifest_sha256 not in {None, sha256_file(manifest)}:
+        raise InvalidModelError(f"{name} is missing or not the one that was registered")
     try:
         listed = _Manifest.model_validate_json(manifest.read_bytes()).sha256
     except ValidationError as error:
-        raise InvalidModelError(f"{MANIFEST_FILE} is not a manifest") from error
-    for name in needed:
-        if name not in listed or not (directory / name).is_file():
-            raise InvalidModelError(f"{name} is missing")
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_file() and name != MANIFEST_FILE and listed.get(name) != sha256_file(path):
-            raise InvalidModelError(f"{name} differs from the manifest")
+        raise InvalidModelError(f"{name} is not a manifest") from error
+    for file in needed:
+        if file not in listed or not (directory / file).is_file():
+            raise InvalidModelError(f"{file} is missing")
+    for file in _files_of(directory):
+        if file != name and listed.get(file) != sha256_file(directory / file):
+            raise InvalidModelError(f"{file} differs from the manifest")
+    return set(listed)

@@ -89,6 +89,10 @@ def build_typed_model(directory: Path) -> str:
     (directory / GOLDEN_FILE).write_text(json.dumps(golden))
     drift = DriftReference(rows=200, edges={}, shares={}, minimum={}, maximum={}, class_shares={})
     (directory / DRIFT_FILE).write_text(drift.model_dump_json())
-    mlmodel = {"signature": {"inputs": json.dumps(INPUTS)}, "metadata": {METADATA_CLASSES: list(CLASSES)}}
+    mlmodel = {
+        "flavors": {"onnx": {"data": ONNX_FILE}},
+        "signature": {"inputs": json.dumps(INPUTS)},
+        "metadata": {METADATA_CLASSES: list(CLASSES)},
+    }
     (directory / MLMODEL_FILE).write_text(yaml.safe_dump(mlmodel))
     return write_manifest(directory)

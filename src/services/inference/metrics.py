@@ -91,7 +91,9 @@ class ServingMetrics:
         self._duration_children = {route.path: self._duration.labels(route.path) for route in known}
 
     def _create_model(self, registry: CollectorRegistry) -> None:
-        self._info = Gauge("inference_model_info", "1 for the model served", ["name", "version"], registry=registry)
+        self._info = Gauge(
+            "inference_model_info", "1 for the model served", ["name", "version", "engine"], registry=registry
+        )
         self._loaded = Gauge("inference_model_loaded", "1 if a model can answer", registry=registry)
         self._loaded_at = Gauge(
             "inference_model_loaded_timestamp_seconds", "When the served model was loaded", registry=registry
@@ -160,6 +162,6 @@ class ServingMetrics:
         """Tell which model is served from now on; call it before the first answer of that model."""
         self.traffic.follow(predictor)
         self._info.clear()
-        self._info.labels(predictor.version.name, predictor.version.version).set(1)
+        self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
         self._loaded.set(1)

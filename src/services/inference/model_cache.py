@@ -12,7 +12,8 @@ from typing import Any
 
 import uuid_utils
 
-from src.core.file_lock import try_lock
+from src.core.file_lock import share_lock, try_lock
+from src.core.model_registry import MLMODEL_FILE
 from src.services.inference.model_version import ModelVersion
 
 KEPT_ENTRIES = 3
@@ -77,6 +78,22 @@ class ModelCache:
             os.close(self._staged.pop(staged))
         return entry
 
+    def hold(self, entry: Path) -> int:
+        """A descriptor that keeps an entry from being pruned until it is closed; a damaged one is dropped all the same.
+
+        Raises:
+            FileNotFoundError: the entry is gone.
+        """
+        path = entry / MLMODEL_FILE
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            share_lock(descriptor)
+            path.stat()  # it may have been pruned while we waited
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     def drop(self, folder: Path) -> None:
         """Remove an entry or an unfinished download; what cannot be removed is logged."""
         try:
@@ -123,7 +140,17 @@ class ModelCache:
         # By when each was served, so that the one a rollback goes to is still here.
         entries = sorted(served_at, key=lambda path: (path.name == current.key, served_at[path]), reverse=True)
         for entry in entries[self._kept :]:
+            self._drop_unheld(entry)
+
+    def _drop_unheld(self, entry: Path) -> None:
+        lock = _lock(entry / MLMODEL_FILE)
+        if lock is None and (entry / MLMODEL_FILE).exists():
+            return
+        try:
             self.drop(entry)
+        finally:
+            if lock is not None:
+                os.close(lock)
 
     def _remove(self, path: Path) -> None:
         """Remove a folder or file, if it is there and no other process fills or removes it. Raises OSError."""

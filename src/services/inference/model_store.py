@@ -5,29 +5,18 @@ import gc
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
 from src.services.inference.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
 from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_source import ModelSource, Registry
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.pace import Pace, wait_for_event
-from src.services.inference.predictor import Predictor, load_predictor
+from src.services.inference.predictor import Predictor
 
 NO_CHAMPION = "no version is champion yet; request a training run with POST /retrain"
 
 logger = logging.getLogger(__name__)
-
-
-class Registry(Protocol):
-    """Where models come from. Both methods raise LoopError."""
-
-    async def champion(self) -> ModelVersion | None:
-        """The version to serve, if there is one."""
-
-    async def download(self, version: ModelVersion, directory: Path) -> None:
-        """Put the version's files into an existing, empty directory."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +50,7 @@ class ModelStore:
     def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, pace: Pace) -> None:
         self._registry = registry
         self._cache = cache
+        self._source = ModelSource(registry, cache)
         self._metrics = metrics
         self._pace = pace
         self._wake = asyncio.Event()
@@ -101,7 +91,7 @@ class ModelStore:
         try:
             version = await asyncio.to_thread(self._cache.read_current)
             if version is not None:
-                predictor = await self._from_cache(version)
+                predictor = await self._source.from_cache(version)
                 if predictor is not None:
                     self._swap(predictor)
         except OSError as error:
@@ -150,7 +140,7 @@ class ModelStore:
     async def _serve(self, version: ModelVersion) -> None:
         """Make this version the one that answers, or note why it cannot be and keep the old one."""
         try:
-            predictor = await self._from_cache(version) or await self._from_registry(version)
+            predictor = await self._source.load(version)
         except InvalidModelError as error:
             self._note_failure(version, INVALID, str(error))
         except (LoopError, OSError) as error:
@@ -165,29 +155,6 @@ class ModelStore:
             except OSError as error:
                 logger.warning("cannot note the served version in the model cache: %s", error)
 
-    async def _from_cache(self, version: ModelVersion) -> Predictor | None:
-        entry = await asyncio.to_thread(self._cache.find, version)
-        if entry is None:
-            return None
-        try:
-            return await asyncio.to_thread(load_predictor, entry, version, "cache")
-        except (InvalidModelError, FileNotFoundError) as error:  # damaged, or just removed by another process
-            logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
-            await asyncio.to_thread(self._cache.drop, entry)
-            return None
-
-    async def _from_registry(self, version: ModelVersion) -> Predictor:
-        folder = await asyncio.to_thread(self._cache.stage)
-        try:
-            await self._registry.download(version, folder)
-            # Proven before it becomes an entry: the cache holds only what once answered its golden rows.
-            predictor = await asyncio.to_thread(load_predictor, folder, version, "registry")
-            await asyncio.to_thread(self._cache.adopt, folder, version)
-        except BaseException:  # cancellation too must leave no half download behind
-            await asyncio.shield(asyncio.to_thread(self._cache.drop, folder))
-            raise
-        return predictor
-
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
         self._current = predictor
@@ -195,8 +162,15 @@ class ModelStore:
         # for tens of milliseconds: the model before goes by its reference count, frozen or not.
         gc.collect()
         gc.freeze()
-        version = predictor.version
-        logger.info("serving %s version %s, from the %s", version.name, version.version, predictor.source)
+        version, engine = predictor.version, predictor.engine.name
+        told = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
+        logger.info("serving %s version %s, from the %s, on %s: %s", *told)
+        if not version.verified:
+            logger.warning(
+                "version %s is unverified: it was not registered by the training pipeline, so that no manifest vouches "
+                "for its files and no golden rows for its answers",
+                version.version,
+            )
 
     def _note_failure(self, version: ModelVersion, outcome: str, reason: str) -> None:
         count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
@@ -220,4 +194,4 @@ class ModelStore:
 
 
 def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:
-    return (served.name, served.key, served.manifest_sha256) == (champion.name, champion.key, champion.manifest_sha256)
+    return (served.name, served.key, served.digest) == (champion.name, champion.key, champion.digest)

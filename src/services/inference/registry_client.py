@@ -1,26 +1,36 @@
 """MLflow over plain REST: which version is champion, and the files of it that serving needs."""
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import ValidationError
 
-from src.core.errors import ConnectionFailedError, LoopError, RegistryError
-from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256, says_missing
+from src.core.errors import RegistryError
+from src.core.model_registry import (
+    BYTECODE_FOLDER,
+    CHAMPION,
+    MLMODEL_FILE,
+    TAG_MANIFEST_SHA256,
+    TAG_PARITY,
+    says_missing,
+)
+from src.services.inference.mlflow_http import MlflowHttp
+from src.services.inference.model_loader import SERVED_FILES, choose_engine
 from src.services.inference.model_version import ModelVersion
-from src.services.inference.predictor import SERVED_FILES
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 PROXIED_SCHEME = "mlflow-artifacts"
 MAX_MODEL_BYTES = 1 << 30
-CHUNK_BYTES = 1 << 18
-# MLflow's server closes idle connections after five seconds; one kept longer may be closed under our request.
-KEEPALIVE_SECONDS = 2.0
+MAX_FILES = 1000
+MAX_DEPTH = 8
+# What tells a version that our pipeline did not make from another one of the same number.
+ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
 
 
 class RegistryClient:
@@ -44,16 +54,12 @@ class RegistryClient:
         max_model_bytes: int = MAX_MODEL_BYTES,
     ) -> None:
         self._name = model_name
-        self._timeout = timeout
         self._max_model_bytes = max_model_bytes
-        limits = httpx.Limits(max_connections=4, keepalive_expiry=KEEPALIVE_SECONDS)
-        self._client = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=limits, transport=transport)
-        # Without the user name and password that a URL may carry.
-        self._shown_url = str(self._client.base_url.copy_with(username=None, password=None)).rstrip("/")
+        self._http = MlflowHttp(base_url, timeout=timeout, transport=transport)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._http.aclose()
 
     async def champion(self) -> ModelVersion | None:
         """The version under the champion alias, or None where there is none yet.
@@ -62,23 +68,28 @@ class RegistryClient:
             ConnectionFailedError: MLflow cannot be reached or refuses us.
             RegistryError: its answer is not what the registry contract promises.
         """
-        answer = await self._get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
+        answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
         if _names_nothing(answer):
             return None
-        found = self._json(answer).get("model_version")
+        found = self._http.json_of(answer).get("model_version")
         if not isinstance(found, dict):
-            raise RegistryError(f"MLflow at {self._shown_url} names no version in its answer; is it an MLflow server?")
+            raise RegistryError(
+                f"MLflow at {self._http.shown_url} names no version in its answer; is it an MLflow server?"
+            )
         try:
             tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+            digest = tags.get(TAG_MANIFEST_SHA256)
             return ModelVersion(
                 name=self._name,
                 version=found.get("version"),
-                manifest_sha256=tags.get(TAG_MANIFEST_SHA256, ""),
+                manifest_sha256=digest,
+                origin_sha256=_origin_of(found) if digest is None else None,
                 run_id=found.get("run_id") or None,
+                onnx_parity=tags.get(TAG_PARITY),
             )
         except (ValidationError, TypeError, KeyError) as error:
             raise RegistryError(
-                f"the champion of {self._name} has no valid {TAG_MANIFEST_SHA256} tag; "
+                f"the champion of {self._name} has no valid version or {TAG_MANIFEST_SHA256} tag; "
                 "register it with the training pipeline or move the alias to a version that was"
             ) from error
 
@@ -88,25 +99,36 @@ class RegistryClient:
         Raises:
             ConnectionFailedError: MLflow cannot be reached or refuses us.
             RegistryError: a file is missing, too large, or not behind MLflow's artifact proxy.
+            InvalidModelError: the model's description says that it cannot be served.
             OSError: the directory cannot take the files.
         """
         root = await self._artifact_root(version)
-        sizes = await self._list(root)
-        missing = [name for name in SERVED_FILES if name not in sizes]
-        if missing:
-            raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
+        sizes, folders = await self._list(root)
+        if MLMODEL_FILE not in sizes:
+            raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is no MLflow model")
         budget = self._max_model_bytes
-        if sum(sizes[name] for name in SERVED_FILES) > budget:
+        # First, as it tells which others are needed, and whether the model can be served at all.
+        budget -= await self._fetch(root, MLMODEL_FILE, directory, budget, version)
+        choice = await asyncio.to_thread(choose_engine, directory, version)
+        if version.verified and choice.name == "onnx":
+            missing = [name for name in SERVED_FILES if name not in sizes]
+            if missing:
+                raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
+            sizes = {name: sizes[name] for name in SERVED_FILES}
+        else:
+            sizes = await self._list_below(root, sizes, folders, version)
+        if sum(sizes.values()) > self._max_model_bytes:
             raise RegistryError(self._too_large(version))
-        for name in SERVED_FILES:
-            budget -= await self._fetch(f"{root}/{name}", directory / name, budget, self._too_large(version))
+        for name in sizes:
+            if name != MLMODEL_FILE:
+                budget -= await self._fetch(root, name, directory, budget, version)
 
     async def _artifact_root(self, version: ModelVersion) -> str:
         """The version's folder behind the artifact proxy, without slashes at its ends."""
         params = {"name": version.name, "version": version.version}
-        location = self._json(await self._get(f"{API}/model-versions/get-download-uri", params)).get("artifact_uri")
+        location = (await self._http.get_json(f"{API}/model-versions/get-download-uri", params)).get("artifact_uri")
         parts = urlsplit(str(location))
-        if parts.scheme != PROXIED_SCHEME or parts.netloc not in {"", urlsplit(self._shown_url).netloc}:
+        if parts.scheme != PROXIED_SCHEME or parts.netloc not in {"", self._http.host}:
             raise RegistryError(
                 f"version {version.version} is stored outside MLflow's artifact proxy ({parts.scheme or 'a path'}:…); "
                 "start the MLflow server with --artifacts-destination and train again"
@@ -116,75 +138,55 @@ class RegistryClient:
             raise RegistryError(f"version {version.version} has an unusable artifact location")
         return "/".join(segments)
 
-    async def _list(self, root: str) -> dict[str, int]:
-        """Files in a folder of the proxy with their sizes in bytes."""
-        listing = self._json(await self._get(ARTIFACTS, {"path": root})).get("files", [])
-        sizes = {}
+    async def _list(self, folder: str) -> tuple[dict[str, int], list[str]]:
+        """Files in a folder of the proxy with their sizes in bytes, and the folders in it."""
+        listing = (await self._http.get_json(ARTIFACTS, {"path": folder})).get("files", [])
+        sizes, folders = {}, []
         try:
             for entry in listing:
                 name = entry["path"]
                 if not _is_plain_name(name):
                     raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
-                if not entry.get("is_dir", False):
+                if entry.get("is_dir", False):
+                    folders.append(name)
+                else:
                     sizes[name] = int(entry.get("file_size", 0))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise RegistryError(f"MLflow at {self._shown_url} answers no file listing") from error
-        return sizes
+            raise RegistryError(f"MLflow at {self._http.shown_url} answers no file listing") from error
+        return sizes, folders
 
-    async def _fetch(self, path: str, target: Path, budget: int, too_large: str) -> int:
-        """Stream one file to disk; return its bytes. The announced sizes are not trusted."""
-        taken = 0
-        file = await asyncio.to_thread(target.open, "xb")
-        try:
-            async with self._client.stream("GET", f"{ARTIFACTS}/{quote(path)}") as answer:
-                self._check(answer)
-                async for chunk in answer.aiter_bytes(CHUNK_BYTES):
-                    taken += len(chunk)
-                    if taken > budget:
-                        raise RegistryError(too_large)
-                    await asyncio.to_thread(file.write, chunk)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        finally:
-            await asyncio.to_thread(file.close)
-        return taken
+    async def _list_below(
+        self, root: str, sizes: dict[str, int], folders: list[str], version: ModelVersion
+    ) -> dict[str, int]:
+        """All files of a model, relative to its root, from what is directly in that; bytecode is left out."""
+        found = dict(sizes)
+        waiting = [name for name in folders if name != BYTECODE_FOLDER]
+        while waiting:
+            folder = waiting.pop()
+            files, below = await self._list(f"{root}/{folder}")
+            found |= {f"{folder}/{name}": size for name, size in files.items()}
+            waiting += [f"{folder}/{name}" for name in below if name != BYTECODE_FOLDER]
+            if len(found) + len(waiting) > MAX_FILES or any(name.count("/") >= MAX_DEPTH for name in waiting):
+                raise RegistryError(
+                    f"version {version.version} has more than {MAX_FILES} files or folders deeper than {MAX_DEPTH}"
+                )
+        return found
 
-    async def _get(self, path: str, params: Mapping[str, str]) -> httpx.Response:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._client.get(path, params=params)
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> LoopError:
-        return ConnectionFailedError(
-            f"MLflow at {self._shown_url} cannot be reached ({type(error).__name__}); "
-            "check that it runs and that MLFLOW_TRACKING_URI is right"
-        )
-
-    def _check(self, answer: httpx.Response) -> None:
-        if answer.status_code in {401, 403}:
-            raise ConnectionFailedError(
-                f"MLflow at {self._shown_url} refuses us ({answer.status_code}); check its credentials and "
-                "that its --allowed-hosts names this host"
-            )
-        if answer.status_code != httpx.codes.OK:
-            raise RegistryError(
-                f"MLflow at {self._shown_url} answers {answer.status_code} to {answer.request.url.path}"
-            )
-
-    def _json(self, answer: httpx.Response) -> dict[str, Any]:
-        self._check(answer)
-        try:
-            content = answer.json()
-        except ValueError:
-            content = None
-        if not isinstance(content, dict):
-            raise RegistryError(f"MLflow at {self._shown_url} answers no JSON object; is it an MLflow server?")
-        return content
+    async def _fetch(self, root: str, name: str, directory: Path, budget: int, version: ModelVersion) -> int:
+        """One file to its place; return its bytes. The announced sizes are not trusted."""
+        target = directory / name
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        path = f"{ARTIFACTS}/{root}/{name}"
+        return await self._http.fetch(path, target, budget=budget, too_large=self._too_large(version))
 
     def _too_large(self, version: ModelVersion) -> str:
         return f"version {version.version} is larger than {self._max_model_bytes} bytes"
+
+
+def _origin_of(found: Mapping[str, Any]) -> str:
+    """A digest of where and when a version was stored."""
+    told = "\n".join(str(found.get(field)) for field in ORIGIN_FIELDS)
+    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
 def _is_plain_name(name: object) -> bool:

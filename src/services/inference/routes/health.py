@@ -7,6 +7,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
+from src.core.predictions import EngineName
+from src.services.inference.predictor import Predictor, Source, Task
 from src.services.inference.service_state import Service, ServiceState
 
 router = APIRouter(tags=["health"])
@@ -14,12 +16,16 @@ NOT_READY = "No model is loaded yet; the body is the same"
 
 
 class ServedModel(BaseModel):
-    """The model that answers."""
+    """The model that answers; ``verified`` where its files are those that the training pipeline registered."""
 
     name: str
     version: str
+    task: Task
+    engine: EngineName
+    engine_reason: str
+    verified: bool
     loaded_at: datetime
-    source: Literal["registry", "cache"]
+    source: Source
 
 
 class MlflowHealth(BaseModel):
@@ -51,13 +57,7 @@ async def health(service: Service, response: Response) -> Health:
     current = store.current
     return Health(
         ready=current is not None,
-        model=current
-        and ServedModel(
-            name=current.version.name,
-            version=current.version.version,
-            loaded_at=current.loaded_at,
-            source=current.source,
-        ),
+        model=_served(current) if current is not None else None,
         mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
         last_error=store.last_error,
     )
@@ -72,6 +72,19 @@ async def health(service: Service, response: Response) -> Health:
 async def ping(service: Service) -> Response:
     """200 if a model can answer, else 503."""
     return PlainTextResponse("\n", _ready_status(service))
+
+
+def _served(predictor: Predictor) -> ServedModel:
+    return ServedModel(
+        name=predictor.version.name,
+        version=predictor.version.version,
+        task=predictor.task,
+        engine=predictor.engine.name,
+        engine_reason=predictor.engine_reason,
+        verified=predictor.version.verified,
+        loaded_at=predictor.loaded_at,
+        source=predictor.source,
+    )
 
 
 @router.get("/v2/health/live", summary="Liveness by the Open Inference Protocol")

@@ -50,6 +50,7 @@ def predictor(cost: Cost = QUICK, version: str = "1") -> Predictor:
         version=ModelVersion(name="m", version=version, manifest_sha256="0" * 64),
         schema=SCHEMA,
         engine=Doubling(),
+        engine_reason="a test",
         decoder=RecordDecoder(SCHEMA),
         example={"x": 1.0},
         reference=None,

@@ -13,13 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
-from src.services.inference import model_store
+from src.services.inference import model_source
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_cache import ModelCache
+from src.services.inference.model_loader import load_predictor
 from src.services.inference.model_store import ModelStore
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.pace import Pace, wait_for_event
-from src.services.inference.predictor import Predictor, Source, load_predictor
+from src.services.inference.predictor import Predictor, Source
 from src.services.inference.registry_client import RegistryClient
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
@@ -92,8 +93,8 @@ async def test_store_serves_the_champion_and_follows_it(rig: Rig) -> None:
     await rig.store.look()
     assert rig.version == "2"
     assert rig.reloads("success") == 2
-    assert rig.value("inference_model_info", name="iris", version="2") == 1
-    assert rig.value("inference_model_info", name="iris", version="1") is None
+    assert rig.value("inference_model_info", name="iris", version="2", engine="onnx") == 1
+    assert rig.value("inference_model_info", name="iris", version="1", engine="onnx") is None
     assert rig.value("inference_model_loaded") == 1
     assert rig.value("inference_model_loaded_timestamp_seconds") == rig.store.require().loaded_at.timestamp()
     assert rig.value("inference_mlflow_reachable") == 1
@@ -150,8 +151,8 @@ def lose_file(_: FakeMlflow, directory: Path) -> None:
     (directory / "golden_rows.json").unlink()
 
 
-def lose_tag(mlflow: FakeMlflow, _: Path) -> None:
-    mlflow.versions["4"].tags.clear()
+def spoil_tag(mlflow: FakeMlflow, _: Path) -> None:
+    mlflow.versions["4"].tags["manifest.sha256"] = "lost"
 
 
 def store_elsewhere(mlflow: FakeMlflow, _: Path) -> None:
@@ -165,7 +166,7 @@ def store_elsewhere(mlflow: FakeMlflow, _: Path) -> None:
         (change_manifest, "invalid", "manifest.json is missing or not the one that was registered"),
         (lose_file, "download_failed", "lacks golden_rows.json"),
         (store_elsewhere, "download_failed", "--artifacts-destination"),
-        (lose_tag, None, "manifest.sha256"),
+        (spoil_tag, None, "manifest.sha256"),
     ],
 )
 async def test_store_keeps_the_old_model_and_recovers(
@@ -338,7 +339,7 @@ async def test_entry_that_another_process_removes_under_the_reader_is_fetched_ag
                 (directory / "MLmodel").read_bytes()
         return load_predictor(directory, version, source)
 
-    monkeypatch.setattr(model_store, "load_predictor", load_and_lose)
+    monkeypatch.setattr(model_source, "load_predictor", load_and_lose)
     await again.store.look()
     assert (again.version, again.store.require().source) == ("1", "registry")
     assert again.store.last_error is None

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from src.core.errors import InvalidModelError
+from src.services.inference.model_loader import load_predictor
 from src.services.inference.model_version import ModelVersion
-from src.services.inference.predictor import Predictor, load_predictor
+from src.services.inference.predictor import Predictor
 from tests.support.models import CLASSES, COLUMNS, build_model, forest
 
 

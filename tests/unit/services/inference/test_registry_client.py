@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from src.core.errors import ConnectionFailedError, LoopError, RegistryError
-from src.services.inference import registry_client
+from src.services.inference import mlflow_http
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.registry_client import RegistryClient
 from tests.support.fake_mlflow import ARTIFACTS, FakeMlflow
@@ -62,7 +62,7 @@ async def test_champion_is_none_without_a_model_or_without_an_alias(mlflow: Fake
         (httpx.Response(200, content=b"\xff"), RegistryError, "is it an MLflow server"),
         (httpx.Response(200, json=[]), RegistryError, "is it an MLflow server"),
         (httpx.Response(200, json={}), RegistryError, "is it an MLflow server"),
-        (httpx.Response(200, json={"model_version": {"version": "1"}}), RegistryError, "manifest.sha256"),
+        (httpx.Response(200, json={"model_version": {"version": "one"}}), RegistryError, "manifest.sha256"),
         (httpx.Response(200, json={"model_version": {"version": "1", "tags": [{}]}}), RegistryError, "manifest.sha256"),
         (httpx.Response(200, json={"model_version": {"version": "1", "tags": 5}}), RegistryError, "manifest.sha256"),
         (
@@ -173,7 +173,7 @@ async def test_download_is_capped_by_what_is_announced(
 ) -> None:
     with pytest.raises(RegistryError, match="larger than 5000 bytes"):
         await client(mlflow, max_model_bytes=5000).download(version, tmp_path)
-    assert mlflow.downloads == []
+    assert mlflow.downloads == [f"{ARTIFACTS}/1/models/m-1/artifacts/MLmodel"]
 
 
 async def test_download_is_capped_by_what_comes(mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ async def test_download_that_breaks_off_is_a_failed_connection(
 
 
 async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert registry_client.KEEPALIVE_SECONDS < 5, "the server closes idle connections then"
+    assert mlflow_http.KEEPALIVE_SECONDS < 5, "the server closes idle connections then"
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -230,5 +230,5 @@ async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await connections_of_two_looks(url) == 1
-        monkeypatch.setattr(registry_client, "KEEPALIVE_SECONDS", 0.0)  # any idleness is too long
+        monkeypatch.setattr(mlflow_http, "KEEPALIVE_SECONDS", 0.0)  # any idleness is too long
         assert await connections_of_two_looks(url) == 2
