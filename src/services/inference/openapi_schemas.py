@@ -23,6 +23,10 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+# What every answer of this service's own shape adds.
+TOLD_BY = {"model": ref("Model"), "request_id": TEXT}
+
+
 def _record(predictor: Predictor | None) -> Schema:
     if predictor is None:
         return {"type": "object", "description": "No model is loaded yet: its columns are not known."}
@@ -74,65 +78,69 @@ def _request(predictor: Predictor | None) -> Schema:
     return found if predictor is None else {**found, "example": predictor.example}
 
 
-def _answer_to_example(predictor: Predictor) -> dict[str, Any]:
-    """What the model says of its example row."""
-    (answer,) = predictor.answer([tuple(predictor.example.values())])
+def _answer_to_example(predictor: Predictor) -> dict[str, Any] | None:
+    """What the model says of its example row; None where it fails on it, as it may on a made-up one."""
+    try:
+        (answer,) = predictor.answer([tuple(predictor.example.values())])
+    except Exception:  # noqa: BLE001 - a model's own errors are of any kind; requests meet, count and log them
+        return None
     return dict(msgspec.to_builtins(answer))
 
 
 def _answer(predictor: Predictor | None) -> Schema:
     if predictor is None:
-        return {
-            "type": "object",
-            "properties": {"prediction": {"type": ["string", "number"]}, "probabilities": {"type": "object"}},
-            "required": ["prediction"],
-        }
+        properties: Schema = {"prediction": {"type": ["string", "number"]}, "probabilities": {"type": "object"}}
+        return {"type": "object", "properties": properties, "required": ["prediction"]}
+    example = _answer_to_example(predictor)
     if not predictor.classes:
-        return {"type": "object", "properties": {"prediction": {"type": "number"}}, "required": ["prediction"]}
-    classes, example = list(predictor.classes), _answer_to_example(predictor)
-    properties: Schema = {"prediction": {**TEXT, "enum": classes}}
-    if "probabilities" in example:
-        properties["probabilities"] = {
-            "type": "object",
-            "description": "Each class's share; they sum to 1 up to rounding.",
-            "properties": dict.fromkeys(classes, SHARE),
-            "required": classes,
-            "additionalProperties": False,
-        }
-    return {"type": "object", "properties": properties, "required": list(properties), "examples": [example]}
+        properties = {"prediction": {"type": "number"}}
+    else:
+        properties = {"prediction": {**TEXT, "enum": list(predictor.classes)}}
+        if example is None or "probabilities" in example:
+            properties["probabilities"] = _probabilities(list(predictor.classes))
+    found = {"type": "object", "properties": properties, "required": list(example or ("prediction",))}
+    return found if example is None else {**found, "examples": [example]}
 
 
-def _told_by(predictor: Predictor | None) -> Schema:
-    """What every answer of this service's own shape adds."""
-    served = predictor and {"name": predictor.version.name, "version": predictor.version.version}
-    return {"model": served, "request_id": REQUEST_ID}
+def _probabilities(classes: list[str]) -> Schema:
+    return {
+        "type": "object",
+        "description": "Each class's share; they sum to 1 up to rounding.",
+        "properties": dict.fromkeys(classes, SHARE),
+        "required": classes,
+        "additionalProperties": False,
+    }
 
 
 def _prediction(predictor: Predictor | None) -> Schema:
     answer = _answer(predictor)
-    found: Schema = {
+    return {
         "type": "object",
-        "properties": {**answer["properties"], "model": ref("Model"), "request_id": TEXT},
-        "required": [*answer["required"], "model", "request_id"],
+        "properties": {**answer["properties"], **TOLD_BY},
+        "required": [*answer["required"], *TOLD_BY],
+        **_examples(predictor, answer.get("examples", [])),
     }
-    if predictor is not None:
-        found["examples"] = [_answer_to_example(predictor) | _told_by(predictor)]
-    return found
 
 
 def _prediction_list(predictor: Predictor | None) -> Schema:
-    found: Schema = {
+    answers = _answer(predictor).get("examples")
+    return {
         "type": "object",
-        "properties": {
-            "predictions": {"type": "array", "items": ref("Answer"), "minItems": 1},
-            "model": ref("Model"),
-            "request_id": TEXT,
-        },
-        "required": ["predictions", "model", "request_id"],
+        "properties": {"predictions": {"type": "array", "items": ref("Answer"), "minItems": 1}, **TOLD_BY},
+        "required": ["predictions", *TOLD_BY],
+        **_examples(predictor, [{"predictions": answers}] if answers else []),
     }
-    if predictor is not None:
-        found["examples"] = [{"predictions": [_answer_to_example(predictor)]} | _told_by(predictor)]
-    return found
+
+
+def _examples(predictor: Predictor | None, answers: list[dict[str, Any]]) -> Schema:
+    """The ``examples`` of answers, with who gave them."""
+    if predictor is None or not answers:
+        return {}
+    told = {
+        "model": {"name": predictor.version.name, "version": predictor.version.version},
+        "request_id": REQUEST_ID,
+    }
+    return {"examples": [answer | told for answer in answers]}
 
 
 def _predict_answer(_: Predictor | None) -> Schema:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
+from src.core.errors import ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
@@ -45,6 +46,8 @@ class FakeEngine:
         self._shares = shares
 
     def predict(self, table: FeatureTable) -> Predictions:
+        if self._value is None:
+            raise ModelFailedError("not these rows")
         shares = self._shares and np.array([self._shares] * len(table))
         return Predictions([self._value] * len(table), shares, self.classes)
 
@@ -55,6 +58,7 @@ def predictor(engine: FakeEngine) -> Predictor:
         version=ModelVersion(name="trees", version="7", manifest_sha256="0" * 64),
         schema=schema,
         engine=engine,
+        engine_reason="a test",
         decoder=RecordDecoder(schema),
         example=EXAMPLE,
         reference=drift_reference(("length (cm)", "rings", "wild"), [[4.3, 1, 0], [7.9, 1_234_567, 1]]),
@@ -66,6 +70,8 @@ def predictor(engine: FakeEngine) -> Predictor:
 
 REGRESSION = predictor(FakeEngine(1.5))
 BARE = predictor(FakeEngine("oak", ("oak", "elm")))
+# It brought no row that it answers.
+PICKY = predictor(FakeEngine(None, ("oak", "elm")))
 FULL = predictor(FakeEngine("oak", ("oak", "elm"), [0.75, 0.25]))
 
 
@@ -185,7 +191,14 @@ def test_another_tasks_answer_is_not_what_is_documented(served: Predictor, wrong
     assert not validator(served, "Answer").is_valid(wrong)
 
 
-@pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL])
+def test_a_model_that_refuses_its_example_is_documented_without_its_answer() -> None:
+    assert "examples" not in SCHEMAS["Answer"](PICKY) | SCHEMAS["Prediction"](PICKY) | SCHEMAS["PredictionList"](PICKY)
+    told = {"model": {"name": "trees", "version": "7"}, "request_id": "x"}
+    for answer in ({"prediction": "oak"}, {"prediction": "oak", "probabilities": {"oak": 0.75, "elm": 0.25}}):
+        validator(PICKY, "PredictAnswer").validate(answer | told)
+
+
+@pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL, PICKY])
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_examples_fit_their_schemas(served: Predictor | None, name: str) -> None:
     check = validator(served, name)
