@@ -63,6 +63,9 @@ def prepare(folder: Path) -> Material:
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir(parents=True)
         _make(staged)
+        for old in folder.iterdir():
+            if old != staged:
+                shutil.rmtree(old)
         staged.rename(place)
     kept = json.loads((place / "rows.json").read_text())
     return Material(place, tuple(kept["columns"]), kept["rows"], kept["labels"])

@@ -1,5 +1,6 @@
 """What is measured of a running server, in the order in which it is measured."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -63,6 +64,8 @@ def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Mea
     compare_alone(running, material)
     refused = compare_together(running, material)
     load = Loader(running, material, plan.seconds)
+    if running.server.batches_only:
+        plan = dataclasses.replace(plan, connections=(), rates=())
     closed = {}
     for connections in plan.connections:
         closed[connections] = load.single_rows(connections, None)

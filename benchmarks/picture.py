@@ -16,7 +16,7 @@ LINE_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3"
 # Answers without a model are drawn, but are no competitors.
 BARE = frozenset({"constant", "echo", "asgi"})
 # This service by its protocols, with the style of each one's line.
-OURS = {"ours": "solid", "ours-mlflow": "dashed"}
+OURS = {"ours": "solid", "ours-mlflow": "dashed", "ours-columns": "dotted", "ours-csv": "dashdot"}
 MICROSECONDS = 1000
 
 
@@ -26,12 +26,13 @@ def draw(results: Results, file: Path) -> None:
     throughput, latency, rows = figure.subplots(1, 3)
     if results.connections:
         most = results.connections[-1]
-        values = [outcome.closed(most, attrgetter("per_second")) for outcome in results.measured]
-        _bars(throughput, results.measured, values)
+        values = [outcome.closed(most, attrgetter("per_second")) for outcome in results.measured_singly]
+        _bars(throughput, results.measured_singly, values)
         throughput.set_title(f"requests/s, one row, {most} connections")
     if results.rates:
         rate = results.rates[0]
-        _bars(latency, results.measured, [outcome.open(rate, attrgetter("p99")) for outcome in results.measured])
+        values = [outcome.open(rate, attrgetter("p99")) for outcome in results.measured_singly]
+        _bars(latency, results.measured_singly, values)
         latency.set_yticklabels([])
         latency.set_title(f"p99 in ms at {rate:g} requests/s, one row")
     _draw_rows(rows, results)

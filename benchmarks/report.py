@@ -69,7 +69,7 @@ def _closed_table(results: Results) -> str:
     for count in results.connections:
         header += [f"{count} conn.: requests/s", "p50 ms", "p99 ms"]
     lines = []
-    for outcome in results.measured:
+    for outcome in results.measured_singly:
         line = [outcome.title]
         for count in results.connections:
             line.append(_number(outcome.closed(count, attrgetter("per_second")), 0))
@@ -109,7 +109,7 @@ def _open_table(results: Results) -> str:
             outcome.title,
             *(_number(outcome.open(rate, attrgetter(name)), 2) for rate in results.rates for name in names),
         ]
-        for outcome in results.measured
+        for outcome in results.measured_singly
     ]
     late = [outcome.open(rate, attrgetter("sent_late_p99")) for outcome in results.measured for rate in results.rates]
     worst = max((value for value in late if value is not None), default=None)

@@ -77,6 +77,11 @@ class Results(msgspec.Struct):
         return [outcome for outcome in self.outcomes if outcome.measurements]
 
     @property
+    def measured_singly(self) -> list[Outcome]:
+        """Those of them that were asked for single rows."""
+        return [outcome for outcome in self.measured if any(one.closed for one in outcome.measurements)]
+
+    @property
     def connections(self) -> list[int]:
         """Of the closed loops."""
         return sorted({count for one in self._measurements() for count in one.closed})

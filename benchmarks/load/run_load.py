@@ -23,7 +23,10 @@ def main() -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     # A collection of the client's would show as a stall of the server's.
     gc.disable()
-    sys.stdout.buffer.write(msgspec.json.encode(run(job)))
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(run(job)))
+    except KeyboardInterrupt:  # the whole run is stopped
+        return 130
     return 0
 
 

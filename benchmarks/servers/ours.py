@@ -1,8 +1,18 @@
 """This service, and the same with a constant in the model's place."""
 
+import csv
+import io
 import json
 
-from benchmarks.servers.server import PROJECT, Server, mlflow_labels, record_or_list, split_frame
+from benchmarks.servers.server import (
+    PROJECT,
+    Server,
+    column_lists,
+    csv_lines,
+    mlflow_labels,
+    record_or_list,
+    split_frame,
+)
 
 # Nothing listens there: both serve from the cache, as they do while MLflow is down.
 VARIABLES = {
@@ -15,6 +25,7 @@ VARIABLES = {
 }
 
 
+LONG_LISTS = "with MAX_BODY_BYTES raised for the longest lists"
 COMMAND = ("$python", "-m", "src.services.inference.run_inference")
 
 
@@ -22,6 +33,10 @@ def _labels(body: bytes) -> list[str]:
     answer = json.loads(body)
     answers = answer.get("predictions", [answer])
     return [str(one["prediction"]) for one in answers]
+
+
+def _csv_labels(body: bytes) -> list[str]:
+    return [line["prediction"] for line in csv.DictReader(io.StringIO(body.decode()))]
 
 
 SERVERS = (
@@ -34,6 +49,7 @@ SERVERS = (
         encode=record_or_list,
         labels=_labels,
         variables=VARIABLES,
+        note=LONG_LISTS,
     ),
     Server(
         name="ours-mlflow",
@@ -44,6 +60,30 @@ SERVERS = (
         encode=split_frame,
         labels=mlflow_labels,
         variables=VARIABLES,
+        note=LONG_LISTS,
+    ),
+    Server(
+        name="ours-columns",
+        title="**this service**, a batch as JSON columns",
+        environment=PROJECT,
+        command=COMMAND,
+        path="/predict/batch",
+        encode=column_lists,
+        labels=_labels,
+        variables=VARIABLES,
+        batches_only=True,
+    ),
+    Server(
+        name="ours-csv",
+        title="**this service**, a batch as CSV",
+        environment=PROJECT,
+        command=COMMAND,
+        path="/predict/batch",
+        encode=csv_lines,
+        labels=_csv_labels,
+        content_type="text/csv",
+        variables=VARIABLES,
+        batches_only=True,
     ),
     Server(
         name="constant",

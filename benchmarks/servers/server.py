@@ -51,6 +51,7 @@ class Server:
         variables: added to the environment.
         files: written into its work folder before it starts.
         takes_batches: whether a request may hold many rows.
+        batches_only: whether nothing but requests of many rows is measured.
         note: what a reader of the table should know.
     """
 
@@ -65,6 +66,7 @@ class Server:
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     takes_batches: bool = True
+    batches_only: bool = False
     note: str = ""
 
 
@@ -101,6 +103,16 @@ def record_or_list(columns: tuple[str, ...], rows: Rows) -> bytes:
     if len(rows) == 1:
         return record(columns, rows)
     return json.dumps([dict(zip(columns, row, strict=True)) for row in rows]).encode()
+
+
+def column_lists(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """Rows as a JSON object with a list of values by column."""
+    return json.dumps(dict(zip(columns, zip(*rows, strict=True), strict=True))).encode()
+
+
+def csv_lines(columns: tuple[str, ...], rows: Rows) -> bytes:
+    """Rows as CSV with a header."""
+    return "".join(",".join(map(str, line)) + "\n" for line in (columns, *rows)).encode()
 
 
 def row_lists(columns: tuple[str, ...], rows: Rows) -> bytes:  # noqa: ARG001 - one signature for all
