@@ -18,7 +18,7 @@ from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from mlflow.types import ColSpec, Schema
 
-from src.pipeline.package_model import TwoFlavours
+from src.pipeline.package_model import Flavours
 from tests.support import typed_model
 from tests.support.inference_process import without_mlflow
 from tests.support.models import COLUMNS, SETOSA, VIRGINICA
@@ -77,7 +77,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """What training registers, in both flavours."""
 
     def build(directory: Path) -> str:
-        flavours = TwoFlavours(iris_package())
+        flavours = Flavours(iris_package())
         flavours.save_model(str(directory), mlflow_model=Model())
         return flavours.manifest_sha256
 

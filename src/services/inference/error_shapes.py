@@ -1,5 +1,7 @@
 """The shape of an error's body: the service's own, or that of the protocol whose page was asked for."""
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -22,11 +24,33 @@ MLFLOW_CODES = {
 }
 
 
+class Protocol(StrEnum):
+    """Whose pages have errors of their own shape."""
+
+    MLFLOW = "mlflow"
+    OPEN_INFERENCE = "open_inference"
+
+
+# The shapes' names in the OpenAPI document.
+PROTOCOL_ERRORS: Mapping[Protocol | None, str] = {
+    Protocol.MLFLOW: "MlflowError",
+    Protocol.OPEN_INFERENCE: "ProtocolError",
+}
+
+
+def protocol_of(path: str) -> Protocol | None:
+    """The protocol that a path, or a route's template, belongs to; None for the service's own."""
+    if path in {"/invocations", "/ping", "/version"}:
+        return Protocol.MLFLOW
+    return Protocol.OPEN_INFERENCE if path == "/v2" or path.startswith("/v2/") else None
+
+
 def shaped(path: str, request_id: str, status: int, detail: Detail) -> tuple[int, bytes]:
     """The status and the JSON body of an error on this path."""
-    if path in {"/invocations", "/ping", "/version"}:
+    protocol = protocol_of(path)
+    if protocol is Protocol.MLFLOW:
         return _mlflow(status, detail)
-    if path == "/v2" or path.startswith("/v2/"):
+    if protocol is Protocol.OPEN_INFERENCE:
         return _known_to_protocols(status), msgspec.json.encode({"error": _line(detail)})
     return status, msgspec.json.encode({"detail": detail, "request_id": request_id})
 

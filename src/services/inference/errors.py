@@ -22,7 +22,7 @@ from src.services.inference.admission import OverloadedError
 from src.services.inference.error_shapes import Detail, shaped
 from src.services.inference.formats.parts import TooManyRowsError
 from src.services.inference.guards import CrossSiteError, UnauthorizedError, UntrustedHostError
-from src.services.inference.metrics import NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
+from src.services.inference.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.records import TOO_LARGE, InvalidRecordError
 
 
@@ -47,6 +47,13 @@ class NotAcceptableError(InvalidInputError):
         super().__init__(message, kind=NOT_ACCEPTABLE)
 
 
+class UnknownModelError(InvalidInputError):
+    """The request is about another model, or another version of it, than the one that is served."""
+
+    def __init__(self) -> None:
+        super().__init__("this model or version is not served; GET /health says which is", kind=UNKNOWN_MODEL)
+
+
 class UnknownRequestError(LoopError):
     """No retrain request has this id."""
 
@@ -62,6 +69,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     TooManyRowsError: (413, {}),
     UnsupportedMediaTypeError: (415, {}),
     NotAcceptableError: (406, {}),
+    UnknownModelError: (404, {}),
     UnknownRequestError: (404, {}),
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
     OverloadedError: (503, {"Retry-After": "1"}),

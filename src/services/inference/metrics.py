@@ -27,6 +27,7 @@ ERROR = "error"
 # Reasons of a failed prediction, beside a record's own problems.
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 NOT_ACCEPTABLE = "not_acceptable"
+UNKNOWN_MODEL = "unknown_model"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
 
@@ -113,7 +114,15 @@ class ServingMetrics:
         )
         self._alerts = {outcome: alerts.labels(outcome) for outcome in AlertOutcome}
         errors = Counter("inference_prediction_errors_total", "Failed predictions", ["reason"], registry=registry)
-        reasons = (*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, NO_MODEL, INTERNAL)
+        reasons = (
+            *RECORD_PROBLEMS,
+            TOO_LARGE,
+            UNSUPPORTED_MEDIA_TYPE,
+            NOT_ACCEPTABLE,
+            UNKNOWN_MODEL,
+            NO_MODEL,
+            INTERNAL,
+        )
         self._batch_rows = Histogram(
             "inference_batch_rows", "Rows of answered batches", buckets=BATCH_EDGES, registry=registry
         )

@@ -7,8 +7,8 @@ How a route gets into it: FastAPI's own ways say everything; this module fills i
   one shape of errors; ``content`` of its own stands for another shape. What is refused in front of the routes
   (``openapi_refusals``), and 500, need no mention. What is listed is also what the metrics have at 0 from the start.
 - A body that no parameter describes goes into ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
-- Schemas that depend on the model get a name and a function in ``openapi_schemas.SCHEMAS``; ``json_of(name)`` and
-  ``ref(name)`` refer to them.
+- Schemas that depend on the model get a name and a function in ``openapi_schemas.SCHEMAS`` or its like for a
+  protocol; ``json_of(name)`` and ``ref(name)`` refer to them.
 """
 
 import copy
@@ -19,8 +19,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from src.services.inference.error_shapes import PROTOCOL_ERRORS, protocol_of
+from src.services.inference.openapi_infer import INFER_SCHEMAS
 from src.services.inference.openapi_refusals import Refusals
 from src.services.inference.openapi_schemas import SCHEMAS, TEXT, Schema, ref
+from src.services.inference.openapi_scoring import SCORING_SCHEMAS
 from src.services.inference.predictor import Predictor
 
 FAILED = "The service failed on this request; its log says why"
@@ -30,6 +33,7 @@ HEADERS: Mapping[str, Schema] = {
     "x-model-version": {"description": "Its version in the registry", "schema": TEXT},
     "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
+ALL_SCHEMAS = {**SCHEMAS, **SCORING_SCHEMAS, **INFER_SCHEMAS}
 INVALID_INPUT = "422"
 RETRYABLE = frozenset({"429", "503"})
 
@@ -78,7 +82,7 @@ class Document:
 
 def _with_model(routes: Schema, predictor: Predictor | None) -> Schema:
     document = copy.copy(routes)
-    schemas = {**routes["components"]["schemas"], **{name: make(predictor) for name, make in SCHEMAS.items()}}
+    schemas = {**routes["components"]["schemas"], **{name: make(predictor) for name, make in ALL_SCHEMAS.items()}}
     document["components"] = {**routes["components"], "schemas": schemas}
     return document
 
@@ -91,18 +95,19 @@ def _of_routes(app: FastAPI, refusals: Refusals) -> Schema:
     # FastAPI's own shapes of errors are not ours.
     for name in ("HTTPValidationError", "ValidationError"):
         components.setdefault("schemas", {}).pop(name, None)
-    for path in document["paths"].values():
-        for operation in path.values():
-            _complete(operation["responses"])
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _complete(path, operation["responses"])
     return document
 
 
-def _complete(responses: dict[str, Any]) -> None:
+def _complete(path: str, responses: dict[str, Any]) -> None:
     """Add to a route's answers what is the same for all routes."""
     responses.setdefault("500", {"description": FAILED})
     for status, response in responses.items():
         content = response.get("content")
         if status >= "400" and (not content or "HTTPValidationError" in str(content)):
-            response["content"] = json_of("InvalidInput" if status == INVALID_INPUT else "Error")
+            own = "InvalidInput" if status == INVALID_INPUT else "Error"
+            response["content"] = json_of(PROTOCOL_ERRORS.get(protocol_of(path), own))
         names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
         response["headers"] = {**headers_of(*names), **response.get("headers", {})}

@@ -34,14 +34,14 @@ def _record(predictor: Predictor | None) -> Schema:
     return {
         "type": "object",
         "description": f"One row for {version.name} version {version.version}.",
-        "properties": {column.name: _column(column, predictor) for column in columns},
+        "properties": {column.name: column_schema(column, predictor) for column in columns},
         "required": [column.name for column in columns if column.required],
         "additionalProperties": False,
         "examples": [predictor.example],
     }
 
 
-def _column(column: Column, predictor: Predictor) -> Schema:
+def column_schema(column: Column, predictor: Predictor) -> Schema:
     """What the decoder takes, and in words what training has seen."""
     found: Schema = {"type": str(column.type) if column.required else [str(column.type), "null"]}
     if column.mlflow_type in FORMATS:

@@ -67,7 +67,9 @@ async def health(service: Service, response: Response) -> Health:
     "/ping",
     summary="Readiness by MLflow's scoring protocol",
     response_class=PlainTextResponse,
-    responses={503: {"description": "No model is loaded yet"}},
+    responses={
+        503: {"description": "No model is loaded yet", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
 )
 async def ping(service: Service) -> Response:
     """200 if a model can answer, else 503."""

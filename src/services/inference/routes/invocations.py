@@ -12,6 +12,8 @@ from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.errors import UnsupportedMediaTypeError
 from src.services.inference.mlflow_scoring import decode_csv, decode_json
+from src.services.inference.openapi import MODEL_HEADERS, json_of
+from src.services.inference.openapi_scoring import SCORING_BODY
 from src.services.inference.routes.predict import INLINE_BYTES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.schemas import values_of
@@ -37,7 +39,9 @@ async def version(_: Request) -> Response:
 @router.post(
     "/invocations",
     summary="Predict rows, as MLflow's own server does",
+    openapi_extra={"requestBody": {"required": True, "content": SCORING_BODY}},
     responses={
+        200: {"description": "The predictions", "content": json_of("InvocationsAnswer"), "headers": MODEL_HEADERS},
         400: {"description": "The body is not of the protocol, or a row does not fit the model's columns"},
         413: {"description": "The body is too large"},
         415: {"description": "The body is neither declared as JSON nor as CSV"},

@@ -1,0 +1,198 @@
+"""The Open Inference Protocol, version 2, over REST: metadata, and inference with JSON or binary tensors.
+
+``GET /v2/health/live`` and ``/v2/health/ready`` are with the other health routes.
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from src.core.predictions import Predictions
+from src.services.inference.columns import malformed
+from src.services.inference.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of
+from src.services.inference.infer_answer import encode_infer, metadata_of, outputs_of
+from src.services.inference.infer_request import InferRequest, decode_infer
+from src.services.inference.openapi import MODEL_HEADERS, json_of
+from src.services.inference.openapi_infer import (
+    INFER_ANSWER,
+    INFER_BODY,
+    JSON_LENGTH,
+    JSON_LENGTH_HEADER,
+    MODEL_PARAMETERS,
+    VERSION_PARAMETERS,
+)
+from src.services.inference.predictor import Predictor
+from src.services.inference.routes.predict import INLINE_BYTES, is_json
+from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.service_state import service_of
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+# More digits than any body's length has.
+MAX_DIGITS = 18
+MODEL = "/v2/models/{model_name}"
+VERSION = MODEL + "/versions/{model_version}"
+
+OTHER = "Another model or version is served"
+NOT_LOADED = "No model is loaded yet"
+INFER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The outputs; in binary where that is asked for",
+        "content": INFER_ANSWER,
+        "headers": {**MODEL_HEADERS, JSON_LENGTH: JSON_LENGTH_HEADER},
+    },
+    400: {"description": "The request is not of the protocol, or a row does not fit the model's columns"},
+    404: {"description": OTHER},
+    413: {"description": "The body is too large"},
+    415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
+    503: {"description": NOT_LOADED},
+}
+LENGTH_PARAMETER = {"name": JSON_LENGTH, "in": "header", **JSON_LENGTH_HEADER}
+REQUEST = {"required": True, "content": INFER_BODY}
+
+router = APIRouter(route_class=RawRoute, tags=["prediction"])
+
+
+def about(schema: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that tells of the model answers."""
+    return {
+        200: {"description": "What it is", "content": json_of(schema), "headers": MODEL_HEADERS},
+        404: {"description": OTHER},
+        503: {"description": NOT_LOADED},
+    }
+
+
+@router.get(
+    "/v2",
+    summary="The server, by the Open Inference Protocol",
+    responses={200: {"description": "What it is", "content": json_of("ServerMetadata")}},
+)
+async def server(request: Request) -> Response:
+    """Its name, its version, and the protocol's extensions that it has."""
+    app = request.app
+    return _json({"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]}, {})
+
+
+@router.get(
+    MODEL,
+    summary="The model, by the Open Inference Protocol",
+    openapi_extra={"parameters": MODEL_PARAMETERS},
+    responses=about("ModelMetadata"),
+)
+@router.get(
+    VERSION,
+    summary="A version of the model, by the Open Inference Protocol",
+    openapi_extra={"parameters": VERSION_PARAMETERS},
+    responses=about("ModelMetadata"),
+)
+async def model(request: Request) -> Response:
+    """Its inputs and outputs with their datatypes and shapes."""
+    predictor = _predictor_for(request)
+    return _json(metadata_of(predictor), predictor.headers)
+
+
+@router.get(
+    MODEL + "/ready",
+    summary="The model's readiness, by the Open Inference Protocol",
+    openapi_extra={"parameters": MODEL_PARAMETERS},
+    responses=about("ModelReady"),
+)
+@router.get(
+    VERSION + "/ready",
+    summary="A version's readiness, by the Open Inference Protocol",
+    openapi_extra={"parameters": VERSION_PARAMETERS},
+    responses=about("ModelReady"),
+)
+async def ready(request: Request) -> Response:
+    """200 if it can answer."""
+    predictor = _predictor_for(request)
+    return _json({"name": predictor.version.name, "ready": True}, predictor.headers)
+
+
+@router.post(
+    MODEL + "/infer",
+    summary="Predict rows, by the Open Inference Protocol",
+    openapi_extra={"parameters": [*MODEL_PARAMETERS, LENGTH_PARAMETER], "requestBody": REQUEST},
+    responses=INFER,
+)
+@router.post(
+    VERSION + "/infer",
+    summary="Predict rows with a version, by the Open Inference Protocol",
+    openapi_extra={"parameters": [*VERSION_PARAMETERS, LENGTH_PARAMETER], "requestBody": REQUEST},
+    responses=INFER,
+)
+@counting_errors
+async def infer(request: Request) -> Response:
+    """Outputs of as many rows as the inputs have.
+
+    The inputs are a tensor per column, or one of all columns; tensors may follow the JSON in binary.
+    """
+    service = service_of(request)
+    _check_types(request)
+    json_bytes = _json_bytes(request)
+    body = await request.body()
+    # Once for all: the model may be swapped while this request waits.
+    predictor = _predictor_for(request)
+    outputs = [output.name for output in outputs_of(predictor)]
+
+    def encode(asked: InferRequest, found: Predictions) -> tuple[bytes, int | None]:
+        encoded = encode_infer(predictor, found, asked, request_id_of(request.scope))
+        service.metrics.traffic.note_table(predictor, asked.table, found)
+        return encoded
+
+    def work() -> tuple[bytes, int | None]:
+        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
+        return encode(asked, predictor.predict(asked.table))
+
+    if len(body) > INLINE_BYTES:
+        content, length = await service.calls.in_thread(work)
+    else:
+        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
+        content, length = encode(asked, await service.calls.predict(predictor, asked.table))
+    if length is None:
+        return Response(content, headers=predictor.headers, media_type=JSON)
+    return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)
+
+
+def _predictor_for(request: Request) -> Predictor:
+    """The served model, if it is the one that the path names.
+
+    Raises:
+        ModelNotLoadedError: no model is loaded.
+        UnknownModelError: another is.
+    """
+    predictor = service_of(request).store.require()
+    version, asked = predictor.version, request.path_params
+    if asked["model_name"] != version.name or asked.get("model_version", version.version) != version.version:
+        raise UnknownModelError
+    return predictor
+
+
+def _check_types(request: Request) -> None:
+    """Clients send JSON and binary data alike as octets, or without any type."""
+    content_type = request.headers.get("content-type")
+    if (
+        content_type is not None
+        and content_type.partition(";")[0].strip().lower() != BINARY
+        and not is_json(content_type)
+    ):
+        raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaTypeError("send the body as it is, without compression")
+
+
+def _json_bytes(request: Request) -> int | None:
+    """The length of the JSON before binary data; None where there is nothing but JSON."""
+    value = request.headers.get(JSON_LENGTH)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS):
+        raise malformed(f"{JSON_LENGTH} must be a number of bytes")
+    return int(value)
+
+
+def _json(content: object, headers: dict[str, str]) -> Response:
+    return Response(msgspec.json.encode(content), headers=headers, media_type=JSON)
