@@ -1,4 +1,8 @@
-"""An environment of its own for every peer, made by uv from a file of pinned versions."""
+"""An environment of its own for every peer, made by uv from a file of pinned versions.
+
+What is wanted stands in ``requirements/<name>.in``; ``uv pip compile --universal --no-header --no-annotate <name>.in -o
+<name>.txt`` pins it.
+"""
 
 import hashlib
 import subprocess

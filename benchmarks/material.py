@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import random
 import shutil
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def _make(folder: Path) -> None:
     from src.pipeline import data_preprocess, train_model  # noqa: PLC0415
     from src.pipeline.package_model import Flavours, build_package  # noqa: PLC0415
 
+    # It warns that its package has no pip, which no server here asks for.
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target
     frame = data_preprocess.preprocess(config.dataset)

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.material import Material
 from benchmarks.servers.server import PROJECT, Server, row_lists
 
-# Answers each row with the label at its first value's place; has a child process that heeds no SIGTERM.
+# Answers each row with the label at its first value's place. Its child, in a session of its own, heeds no SIGTERM.
 CODE = """
 import http.server, json, os, signal, sys
 LABELS = json.loads(os.environ["LABELS"])
@@ -25,6 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 if os.fork() == 0:
+    os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     open(os.environ["CHILD"], "w").write(str(os.getpid()))
     signal.pause()
