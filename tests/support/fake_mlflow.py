@@ -9,6 +9,8 @@ import httpx
 
 from src.core.model_registry import TAG_MANIFEST_SHA256
 
+# Version n is registered n milliseconds later.
+REGISTERED_AT_MS = 1_790_000_000_000
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -86,7 +88,14 @@ class FakeMlflow:
             return _error(400, "INVALID_PARAMETER_VALUE", f"Registered model alias {alias} not found.")
         version = self.aliases[alias]
         tags = [{"key": key, "value": value} for key, value in self.versions[version].tags.items()]
-        found = {"name": name, "version": version, "run_id": f"run{version}", "tags": tags, "aliases": [alias]}
+        found = {
+            "name": name,
+            "version": version,
+            "run_id": f"run{version}",
+            "creation_timestamp": REGISTERED_AT_MS + int(version),
+            "tags": tags,
+            "aliases": [alias],
+        }
         return httpx.Response(200, json={"model_version": found})
 
     def _directory(self, path: str) -> tuple[Path, str]:

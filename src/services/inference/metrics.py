@@ -96,6 +96,11 @@ class ServingMetrics:
             "inference_model_info", "1 for the model served", ["name", "version", "engine"], registry=registry
         )
         self._loaded = Gauge("inference_model_loaded", "1 if a model can answer", registry=registry)
+        self._trained_at = Gauge(
+            "inference_model_trained_timestamp_seconds",
+            "When the served model was registered by training; 0 where that is unknown",
+            registry=registry,
+        )
         self._loaded_at = Gauge(
             "inference_model_loaded_timestamp_seconds", "When the served model was loaded", registry=registry
         )
@@ -173,4 +178,6 @@ class ServingMetrics:
         self._info.clear()
         self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
+        trained_at = predictor.version.registered_at
+        self._trained_at.set(trained_at.timestamp() if trained_at is not None else 0)
         self._loaded.set(1)

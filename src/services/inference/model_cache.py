@@ -116,7 +116,7 @@ class ModelCache:
 
     def write_current(self, version: ModelVersion) -> None:
         """Note in one step which version is served now, then remove the entries served longest ago."""
-        note = {"model": version.model_dump(), "served_since": datetime.now(UTC).isoformat()}
+        note = {"model": version.model_dump(mode="json"), "served_since": datetime.now(UTC).isoformat()}
         folder = self.stage()
         try:
             staged = folder / CURRENT_FILE

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -16,6 +16,7 @@ class ModelVersion(BaseModel):
         manifest_sha256: pins the content of a version of our own training pipeline.
         origin_sha256: of where and when any other version was stored: it pins no content.
         onnx_parity: what training said of an ONNX flavour, if it said anything.
+        registered_at: when training registered it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -26,6 +27,7 @@ class ModelVersion(BaseModel):
     origin_sha256: Digest | None = None
     run_id: str | None = None
     onnx_parity: str | None = None
+    registered_at: AwareDatetime | None = None
 
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:

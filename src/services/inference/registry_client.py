@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -86,8 +87,9 @@ class RegistryClient:
                 origin_sha256=_origin_of(found) if digest is None else None,
                 run_id=found.get("run_id") or None,
                 onnx_parity=tags.get(TAG_PARITY),
+                registered_at=_moment(found.get("creation_timestamp")),
             )
-        except (ValidationError, TypeError, KeyError) as error:
+        except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
             raise RegistryError(
                 f"the champion of {self._name} has no valid version or {TAG_MANIFEST_SHA256} tag; "
                 "register it with the training pipeline or move the alias to a version that was"
@@ -187,6 +189,11 @@ def _origin_of(found: Mapping[str, Any]) -> str:
     """A digest of where and when a version was stored."""
     told = "\n".join(str(found.get(field)) for field in ORIGIN_FIELDS)
     return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
+
+
+def _moment(milliseconds: object) -> datetime | None:
+    """MLflow's time stamps are milliseconds since the epoch, as a number or as text."""
+    return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
 
 
 def _is_plain_name(name: object) -> bool:

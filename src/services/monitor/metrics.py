@@ -52,6 +52,9 @@ class MonitorMetrics:
         self._score = Gauge(
             "monitor_last_run_score", "Scores on the holdout of the last run", ["model", "metric"], registry=registry
         )
+        self._promoted_at = Gauge(
+            "monitor_last_promoted_timestamp_seconds", "When a training run last promoted its model", registry=registry
+        )
         for source in get_args(Source):
             for outcome in (CLAIMED, *Outcome):
                 self._signals.labels(source, outcome)
@@ -108,6 +111,8 @@ class MonitorMetrics:
             return
         record, result = ended[0], ended[0].result
         self._runs.labels(result.outcome).inc()
+        if result.outcome is Outcome.PROMOTED:
+            self._promoted_at.set(result.finished_at.timestamp())
         if record.started_at is not None:
             self._duration.set(max(0.0, (result.finished_at - record.started_at).total_seconds()))
         for model, scores in (("challenger", result.challenger), ("champion", result.champion)):

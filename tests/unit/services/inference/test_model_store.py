@@ -22,7 +22,7 @@ from src.services.inference.model_version import ModelVersion
 from src.services.inference.pace import Pace, wait_for_event
 from src.services.inference.predictor import Predictor, Source
 from src.services.inference.registry_client import RegistryClient
-from tests.support.fake_mlflow import FakeMlflow
+from tests.support.fake_mlflow import REGISTERED_AT_MS, FakeMlflow
 from tests.support.models import build_model
 
 pytestmark = pytest.mark.anyio
@@ -477,3 +477,9 @@ async def test_catch_up_waits_for_a_look_that_began_after_it(mlflow: FakeMlflow,
     await catching_up
     assert rig.version == "2"
     following.cancel()
+
+
+async def test_metrics_tell_when_the_served_model_was_trained(rig: Rig) -> None:
+    await rig.store.look()
+    told = rig.registry.get_sample_value("inference_model_trained_timestamp_seconds")
+    assert told == pytest.approx((REGISTERED_AT_MS + 1) / 1000)

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from src.core.errors import ConnectionFailedError, LoopError, RegistryError
 from src.services.inference import mlflow_http
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.registry_client import RegistryClient
-from tests.support.fake_mlflow import ARTIFACTS, FakeMlflow
+from tests.support.fake_mlflow import ARTIFACTS, REGISTERED_AT_MS, FakeMlflow
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,9 @@ def client(mlflow: FakeMlflow, **options: Any) -> RegistryClient:
 
 @pytest.fixture
 def version(models: Any) -> ModelVersion:
-    return ModelVersion(name="iris", version="1", manifest_sha256=models["first"][1], run_id="run1")
+    registered_at = datetime.fromtimestamp((REGISTERED_AT_MS + 1) / 1000, UTC)
+    digest = models["first"][1]
+    return ModelVersion(name="iris", version="1", manifest_sha256=digest, run_id="run1", registered_at=registered_at)
 
 
 async def test_champion_is_read_with_its_digest_and_run(mlflow: FakeMlflow, version: ModelVersion) -> None:

@@ -42,6 +42,7 @@ def test_every_value_exists_at_0_from_the_start() -> None:
         "monitor_state training",
         "monitor_state backoff",
         "monitor_heartbeat_timestamp_seconds",
+        "monitor_last_promoted_timestamp_seconds",
         *(f"monitor_queue {folder}" for folder in ("new", "cur", "bad")),
         "monitor_last_run_duration_seconds",
         *(
@@ -78,6 +79,7 @@ def test_first_run_shows_no_champions_score() -> None:
     assert math.isnan(seen["monitor_last_run_score champion f1_macro"])
     assert seen["monitor_last_run_duration_seconds"] == 3
     assert seen["monitor_runs_total promoted"] == 1
+    assert seen["monitor_last_promoted_timestamp_seconds"] == result.finished_at.timestamp()
 
 
 def test_metrics_are_served_until_the_block_ends() -> None:
