@@ -1,7 +1,7 @@
 """The one place where the project's errors become HTTP answers; none of them repeats the request."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -79,6 +79,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
 }
 # What Starlette itself refuses.
 TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this page does not take this method"}
+WRONG_METHOD = 405
 INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
 
 STOPPING_TEXT = "the service is stopping; send the request again"
@@ -110,11 +111,11 @@ def error_response(request_id: str, status: int, detail: Detail, headers: Mappin
     return _ErrorResponse(request_id, status, detail, headers)
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Answer every refused request in one shape."""
+def install_error_handlers(app: FastAPI, methods: Mapping[str, Iterable[str]]) -> None:
+    """Answer every refused request in one shape; ``methods`` are those of each route's template."""
     app.add_exception_handler(LoopError, _loop_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
-    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(HTTPException, _refused_by_starlette(methods))
 
 
 async def _loop_error(request: Request, error: Exception) -> Response:
@@ -149,7 +150,14 @@ async def _wrong_parameters(request: Request, error: Exception) -> Response:
     return error_response(request_id_of(request.scope), 422, detail)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
-    detail = TEXTS.get(error.status_code, error.detail)
-    return error_response(request_id_of(request.scope), error.status_code, detail, error.headers)
+def _refused_by_starlette(methods: Mapping[str, Iterable[str]]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+        detail, headers = TEXTS.get(error.status_code, error.detail), error.headers
+        path = str(getattr(request.scope.get("route"), "path", ""))
+        if error.status_code == WRONG_METHOD and path in methods:
+            # Starlette tells the methods of the first route with this path.
+            headers = {"Allow": ", ".join(sorted(methods[path]))}
+        return error_response(request_id_of(request.scope), error.status_code, detail, headers)
+
+    return answer

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -153,7 +154,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         metrics=service_metrics,
         max_body_bytes=min(settings.max_body_bytes, predict.INLINE_BYTES),
     )
-    install_error_handlers(app)
+    install_error_handlers(app, _methods_of(routers))
     for router in routers:
         app.include_router(router)
     keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
@@ -183,6 +184,14 @@ def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:
     """The paths of routes that have no parameter in them."""
     paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
     return frozenset(path for path in paths if "{" not in path)
+
+
+def _methods_of(routers: tuple[APIRouter, ...]) -> dict[str, set[str]]:
+    """Every method of each path."""
+    methods = defaultdict[str, set[str]](set)
+    for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+        methods[route.path] |= route.methods or set()
+    return dict(methods)
 
 
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:

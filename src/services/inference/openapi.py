@@ -3,8 +3,8 @@
 How a route gets into it: FastAPI's own ways say everything; this module fills in what is the same for all.
 
 - Answers go into ``responses`` of the route, by status: ``{200: {"description": …, "content": json_of("PredictAnswer"),
-  "headers": MODEL_HEADERS}, 422: {"description": …}}``. A status from 400 on without ``content`` gets the service's
-  one shape of errors; ``content`` of its own stands for another shape. What is refused in front of the routes
+  "headers": MODEL_HEADERS}, 422: {"description": …}}``. A status from 400 on without ``content`` gets the
+  shape of errors of its path (``error_shapes``); ``content`` of its own stands. What is refused in front of the routes
   (``openapi_refusals``), and 500, need no mention. What is listed is also what the metrics have at 0 from the start.
 - A body that no parameter describes goes into ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
 - Schemas that depend on the model get a name and a function in ``openapi_schemas.SCHEMAS`` or its like for a
@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from src.services.inference.error_shapes import PROTOCOL_ERRORS, protocol_of
+from src.services.inference.openapi_errors import ERROR_SCHEMAS
 from src.services.inference.openapi_infer import INFER_SCHEMAS
 from src.services.inference.openapi_refusals import Refusals
 from src.services.inference.openapi_schemas import SCHEMAS, TEXT, Schema, ref
@@ -33,7 +34,7 @@ HEADERS: Mapping[str, Schema] = {
     "x-model-version": {"description": "Its version in the registry", "schema": TEXT},
     "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
-ALL_SCHEMAS = {**SCHEMAS, **SCORING_SCHEMAS, **INFER_SCHEMAS}
+ALL_SCHEMAS = {**SCHEMAS, **ERROR_SCHEMAS, **SCORING_SCHEMAS, **INFER_SCHEMAS}
 INVALID_INPUT = "422"
 RETRYABLE = frozenset({"429", "503"})
 

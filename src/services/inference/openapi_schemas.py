@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document that come from the loaded model, and those of errors."""
+"""The schemas of the OpenAPI document that come from the loaded model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 
 from src.core.feature_schema import Column, ColumnType
 from src.services.inference.predictor import Predictor
-from src.services.inference.records import FLOAT32_MAX, MAX_TOLD, MISSING
+from src.services.inference.records import FLOAT32_MAX
 
 Schema = dict[str, Any]
 
@@ -70,6 +70,20 @@ def _training_range(column: Column, predictor: Predictor) -> str:
 def _records(predictor: Predictor | None) -> Schema:
     found: Schema = {"type": "array", "items": ref("Record"), "minItems": 1}
     return found if predictor is None else {**found, "examples": [[predictor.example]]}
+
+
+def _columns(predictor: Predictor | None) -> Schema:
+    found: Schema = {"type": "object", "description": "Values by column, as many in each."}
+    if predictor is None:
+        return found
+    columns = {column.name: column_schema(column, predictor) for column in predictor.schema.columns}
+    return {
+        **found,
+        "properties": {name: {"type": "array", "items": column, "minItems": 1} for name, column in columns.items()},
+        "required": [column.name for column in predictor.schema.columns if column.required],
+        "additionalProperties": False,
+        "examples": [{name: [value] for name, value in predictor.example.items()}],
+    }
 
 
 def _request(predictor: Predictor | None) -> Schema:
@@ -156,50 +170,15 @@ def _model(_: Predictor | None) -> Schema:
     }
 
 
-def _error(_: Predictor | None) -> Schema:
-    example = {"detail": "no model is loaded yet; GET /health says why", "request_id": REQUEST_ID}
-    return _refusal({**TEXT, "description": "What is wrong and what to do."}, example)
-
-
-def _invalid_input(predictor: Predictor | None) -> Schema:
-    problem = {
-        "type": "object",
-        "properties": {
-            "loc": {
-                "type": "array",
-                "description": "Where: body, query or path; then the row in a list, from 0; then the field.",
-                "items": {"type": ["string", "integer"]},
-            },
-            "msg": {**TEXT, "description": "What is wrong and what to do; never the value that was sent."},
-            "type": {**TEXT, "description": "The kind of problem, for programs."},
-        },
-        "required": ["loc", "msg", "type"],
-    }
-    column = predictor.schema.columns[0].name if predictor is not None else "column"
-    told = {"loc": ["body", column], "msg": f"{column} is required", "type": MISSING}
-    detail = {"type": "array", "items": problem, "minItems": 1, "maxItems": MAX_TOLD}
-    return _refusal(detail, {"detail": [told], "request_id": REQUEST_ID})
-
-
-def _refusal(detail: Schema, example: dict[str, Any]) -> Schema:
-    return {
-        "type": "object",
-        "properties": {"detail": detail, "request_id": TEXT},
-        "required": ["detail", "request_id"],
-        "examples": [example],
-    }
-
-
 # name in the document -> what makes it, of the model that is served now
 SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
     "Record": _record,
     "Records": _records,
+    "Columns": _columns,
     "PredictRequest": _request,
     "Answer": _answer,
     "Prediction": _prediction,
     "PredictionList": _prediction_list,
     "PredictAnswer": _predict_answer,
     "Model": _model,
-    "Error": _error,
-    "InvalidInput": _invalid_input,
 }

@@ -3,9 +3,9 @@
 from typing import Any
 
 from src.services.inference.formats.media_types import Format
+from src.services.inference.openapi import MODEL_HEADERS, json_of
+from src.services.inference.openapi_schemas import TEXT, ref
 
-RECORD = {"$ref": "#/components/schemas/PredictRequest"}
-TEXT = {"type": "string"}
 NOTES = {
     Format.NDJSON: "One record a line, as JSON.",
     Format.CSV: "UTF-8, a header with the model's columns in any order, commas; an empty cell is a missing value.",
@@ -17,18 +17,7 @@ ANSWER_NOTES = {
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        Format.JSON.value: {
-            "schema": {
-                "oneOf": [
-                    {"type": "array", "items": RECORD, "minItems": 1, "description": "Records."},
-                    {
-                        "type": "object",
-                        "additionalProperties": {"type": "array", "minItems": 1},
-                        "description": "Columns by name, all with the same number of values.",
-                    },
-                ]
-            }
-        },
+        Format.JSON.value: {"schema": {"oneOf": [ref("Records"), ref("Columns")]}},
         **{kind.value: {"schema": {**TEXT, "description": note}} for kind, note in NOTES.items()},
     },
 }
@@ -36,19 +25,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answers, in the rows' order, in the format that Accept asks for or the one that came in.",
         "content": {
-            Format.JSON.value: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "predictions": {"type": "array", "items": {"type": "object"}, "minItems": 1},
-                        "model": {"type": "object"},
-                        "request_id": TEXT,
-                    },
-                    "required": ["predictions", "model", "request_id"],
-                }
-            },
+            **json_of("PredictionList"),
             **{kind.value: {"schema": {**TEXT, "description": note}} for kind, note in ANSWER_NOTES.items()},
         },
+        "headers": MODEL_HEADERS,
     },
     406: {"description": "No format that Accept names is one of ours"},
     413: {"description": "The body or the number of rows is too large"},

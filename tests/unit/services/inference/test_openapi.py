@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,28 @@ async def test_errors_are_as_documented(served: Any, method: str, path: str, ext
     name = documented["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     validator(document, name).validate(answer.json())
     assert set(documented["headers"]) <= set(answer.headers)
+
+
+async def test_batches_take_their_examples_and_answer_as_documented(served: Any) -> None:
+    document = await document_of(served)
+    schemas = document["components"]["schemas"]
+    operation = document["paths"]["/predict/batch"]["post"]
+    for request_body in (schemas["Records"]["examples"][0], schemas["Columns"]["examples"][0]):
+        body = operation["requestBody"]["content"]["application/json"]["schema"]
+        Draft202012Validator({**body, "components": document["components"]}).validate(request_body)
+        answer = await served.client.post("/predict/batch", json=request_body)
+        assert answer.status_code == 200
+        documented = operation["responses"]["200"]
+        assert documented["content"]["application/json"]["schema"]["$ref"].endswith("/PredictionList")
+        validator(document, "PredictionList").validate(answer.json())
+        assert set(documented["headers"]) <= set(answer.headers)
+
+
+async def test_wrong_method_tells_all_that_the_document_has(served: Any) -> None:
+    for path, operations in (await document_of(served))["paths"].items():
+        answer = await served.client.request("PATCH", re.sub("{.*?}", "x", path))
+        assert answer.status_code == 405
+        assert set(answer.headers["Allow"].lower().split(", ")) == set(operations)
 
 
 async def test_no_model_is_as_documented(unready: Any) -> None:

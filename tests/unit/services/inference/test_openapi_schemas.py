@@ -12,7 +12,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
 from src.services.inference.model_version import ModelVersion
-from src.services.inference.openapi_schemas import SCHEMAS
+from src.services.inference.openapi import ALL_SCHEMAS as SCHEMAS
 from src.services.inference.predictor import Cost, Predictor
 from src.services.inference.records import InvalidRecordError, RecordDecoder
 from tests.support.models import drift_reference
