@@ -94,8 +94,8 @@ def _make(folder: Path) -> None:
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target
     frame = data_preprocess.preprocess(config.dataset)
-    train, holdout = train_model.split(frame, target, config.split)
-    model = train_model.fit(train, target, config.model)
+    train, holdout = train_model.split(frame, config.dataset, config.split)
+    model = train_model.fit(train, config.model, config.dataset)
     flavours = Flavours(build_package(model, train, holdout, config.dataset))
     flavours.save_model(str(folder / "model"), Model())
     joblib.dump(model, folder / "model.joblib")

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Value
-from src.core.predictions import TOLERANCE, Engine
+from src.core.predictions import TOLERANCE, Engine, values_agree
 
 
 class GoldenRows(BaseModel):
@@ -52,9 +52,7 @@ class GoldenRows(BaseModel):
     def _are_answered(self, engine: Engine, table: FeatureTable) -> bool:
         found = engine.predict(table)
         if not engine.classes:
-            return bool(
-                np.allclose(np.asarray(found.values, dtype=np.float64), self.values, rtol=TOLERANCE, atol=TOLERANCE)
-            )
+            return bool(values_agree(np.array(self.values), np.asarray(found.values, dtype=np.float64)).all())
         same = [str(value) for value in found.values] == self.labels
         if found.probabilities is None:
             return same

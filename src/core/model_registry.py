@@ -40,6 +40,7 @@ METADATA_CLASSES = "classes"
 # What skops may build when it loads a model, beyond its own list of safe types: parts of scikit-learn's estimators that
 # only hold numbers. A file's own word on whom to trust, as MLflow takes it, is no defence; this list is in no file.
 SKOPS_TRUSTED_TYPES = (
+    "numpy.dtype",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -78,6 +79,8 @@ class DriftReference(BaseModel):
     rows: int
     edges: dict[str, list[float]]
     shares: dict[str, list[float]]
+    category_shares: dict[str, dict[str, float]] = {}
+    missing: dict[str, float] = {}
     minimum: dict[str, float]
     maximum: dict[str, float]
     class_shares: dict[str, float]

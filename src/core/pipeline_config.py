@@ -3,67 +3,31 @@
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from src.core.dataset_config import FEATURE_TYPES, DatasetConfig, Strict, Task
 from src.core.errors import ConfigError
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
-# Trees compare in single precision: no served value can lie beyond it.
-LARGEST = 3.4028234e38
-Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Location = tuple[int | str, ...]
+# dataset.features.<name>
+FEATURE_DEPTH = 3
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# By which scores the gate may decide, for each kind of model; in all of them more is better.
+METRICS: dict[Task, tuple[str, ...]] = {"classification": ("accuracy", "f1_macro"), "regression": ("r2",)}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FeatureConfig(_Strict):
-    """One numeric input column and the range a believable value lies in (inclusive)."""
-
-    minimum: Limit
-    maximum: Limit
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.minimum >= self.maximum:
-            raise ValueError("minimum must be less than maximum")
-        return self
-
-
-class DatasetConfig(_Strict):
-    """Where the rows come from and what must hold for them.
-
-    ``source`` is ``iris`` (bundled with scikit-learn) or the path of a CSV file with a header.
-    """
-
-    source: str = Field(min_length=1)
-    target: ColumnName
-    features: dict[ColumnName, FeatureConfig] = Field(min_length=1)
-    classes: list[ColumnName] = Field(min_length=2)
-    min_rows_per_class: Annotated[int, Field(ge=2)]
-    duplicates: Literal["keep", "drop", "error"]
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        if self.target in self.features:
-            raise ValueError(f"the target {self.target!r} is also a feature")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes must differ")
-        return self
-
-
-class SplitConfig(_Strict):
-    """The stratified holdout on which challenger and champion are compared."""
+class SplitConfig(Strict):
+    """The holdout, stratified by class, on which challenger and champion are compared."""
 
     holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """The RandomForest's parameters, by scikit-learn's names."""
 
     n_estimators: Annotated[int, Field(ge=1)]
@@ -72,21 +36,28 @@ class ModelConfig(_Strict):
     random_state: Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
-class GateConfig(_Strict):
+class GateConfig(Strict):
     """When a challenger becomes champion: ``score >= floor`` and ``score >= champion - tolerance``."""
 
-    metric: Literal["accuracy", "f1_macro"]
+    metric: Literal["accuracy", "f1_macro", "r2"]
     floor: Score
     tolerance: Score
 
 
-class PipelineConfig(_Strict):
+class PipelineConfig(Strict):
     """The whole of ``config/pipeline.yaml``."""
 
     dataset: DatasetConfig
     split: SplitConfig
     model: ModelConfig
     gate: GateConfig
+
+    @model_validator(mode="after")
+    def _metric_fits(self) -> Self:
+        metrics = METRICS[self.dataset.task]
+        if self.gate.metric not in metrics:
+            raise ValueError(f"gate.metric is {self.gate.metric}; a {self.dataset.task} takes {' or '.join(metrics)}")
+        return self
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -121,30 +92,52 @@ def load_pipeline_config(path: Path) -> PipelineConfig:
     except ValidationError as error:
         # A misspelt key is two errors, one unknown and one missing: the unknown ones first tell what was meant.
         errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        problems = [_explain(item["type"], item["loc"], item["msg"], raw) for item in errors]
+        problems = [_explain(item, raw) for item in errors]
         raise ConfigError(f"{path}: " + "; ".join(problems)) from None
 
 
-def _explain(kind: str, location: tuple[int | str, ...], message: str, raw: object) -> str:
+def _explain(error: ErrorDetails, raw: object) -> str:
+    """One problem, by its key in the file."""
+    kind, location, message = error["type"], error["loc"], error["msg"].removeprefix("Value error, ")
+    model, location = _model_of(location[:-1]), _without_type(location)
     key = ".".join(str(part) for part in location)
     if kind == "extra_forbidden":
-        parent, name = location[:-1], str(location[-1])
-        close = difflib.get_close_matches(name, _known_keys(parent), n=1)
-        where = ".".join(str(part) for part in parent) or "the top level"
-        meant = f"did you mean {close[0]!r}?" if close else f"{where} takes {', '.join(_known_keys(parent))}"
-        return f"unknown key {key!r}; {meant}"
+        where = ".".join(str(part) for part in location[:-1]) or "the top level"
+        known = list(model.model_fields)
+        return f"unknown key {key!r}; {_meant(str(location[-1]), known) or f'{where} takes ' + ', '.join(known)}"
     if kind == "missing":
         return f"missing key {key!r}"
-    if not location:
+    if kind == "union_tag_invalid":
+        known = list(FEATURE_TYPES)
+        return f"{key}.type: no such type; {_meant(error['ctx']['tag'], known) or 'it is one of ' + ', '.join(known)}"
+    if not location and kind != "value_error":
         return f"expected a mapping with the keys {', '.join(PipelineConfig.model_fields)}, got {type(raw).__name__}"
-    return f"{key}: {message}"
+    return f"{key}: {message}" if key else message
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model at this place of the file takes."""
-    model: Any = PipelineConfig
+def _meant(name: str, known: list[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+def _is_feature(location: Location) -> bool:
+    """Whether this place lies in a column of ``dataset.features``, after whose name pydantic puts the column's type."""
+    return location[:2] == ("dataset", "features") and len(location) > FEATURE_DEPTH
+
+
+def _without_type(location: Location) -> Location:
+    return location[:FEATURE_DEPTH] + location[FEATURE_DEPTH + 1 :] if _is_feature(location) else location
+
+
+def _model_of(location: Location) -> type[BaseModel]:
+    """The model at this place of the file, or the last one on the way there."""
+    if _is_feature(location):
+        return FEATURE_TYPES[str(location[FEATURE_DEPTH])]
+    model: type[BaseModel] = PipelineConfig
     for part in location:
-        if part == "features":
-            return list(FeatureConfig.model_fields)
-        model = model.model_fields[part].annotation
-    return list(model.model_fields)
+        inner: Any = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        found = next((kind for kind in (inner, *get_args(inner)) if isinstance(kind, type)), None)
+        if found is None or not issubclass(found, BaseModel):
+            return model
+        model = found
+    return model

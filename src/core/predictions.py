@@ -63,6 +63,15 @@ class Engine(Protocol):
         """Answer every row, at least one. Errors of the model itself are of any kind."""
 
 
+def values_agree(expected: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numbers of a regression, shape (n,), are equal but for the rounding of single precision.
+
+    Beside its own size the largest one's counts, too: large leaves of the trees may cancel out.
+    """
+    rounding = TOLERANCE * np.abs(expected) + TOLERANCE / 10 * np.abs(expected).max(initial=0)
+    return np.asarray(np.abs(found - expected) <= rounding)
+
+
 def labels_from(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """Class indices, shape (n,), of probabilities, shape (n, classes)."""
     labels: NDArray[np.intp] = np.argmax(rounded(probabilities), axis=1)

@@ -59,13 +59,25 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Scores(_Frozen):
-    """A model's scores on the holdout: accuracy and macro F1 in [0, 1], log loss in nats."""
+class ClassificationScores(_Frozen):
+    """A classification's scores on the holdout: accuracy and macro F1 in [0, 1], log loss in nats."""
 
     # Finite, because a NaN is written to JSON as null and would make the record unreadable.
     accuracy: FiniteFloat
     f1_macro: FiniteFloat
     log_loss: FiniteFloat
+
+
+class RegressionScores(_Frozen):
+    """A regression's scores on the holdout: R² is at most 1; the errors are in the target's unit."""
+
+    r2: FiniteFloat
+    rmse: FiniteFloat
+    mae: FiniteFloat
+
+
+Scores = ClassificationScores | RegressionScores
+SCORE_NAMES = (*ClassificationScores.model_fields, *RegressionScores.model_fields)
 
 
 class RetrainResult(_Frozen):

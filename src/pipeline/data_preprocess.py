@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 from sklearn.datasets import load_iris
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError, LoopError
 from src.core.log import configure_logging
-from src.core.pipeline_config import DatasetConfig, load_pipeline_config
+from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import TrainSettings, load_settings
+from src.pipeline.check_columns import check_feature, check_target, missing_texts, report
 
 SERVICE = "preprocess"
-EXAMPLES = 3
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,8 @@ def preprocess(config: DatasetConfig) -> pd.DataFrame:
     """Load and validate the configured data set.
 
     Returns:
-        (rows, features + 1): the feature columns as float64 in the configuration's order, then the target as text.
+        (rows, features + 1): the feature columns in the configuration's order, then the target. Numbers are float64,
+        booleans bool (object where one is missing), categories and classes text; a missing value is NaN or None.
 
     Raises:
         DataError: the source cannot be read, or naming everything that is wrong with its rows.
@@ -41,7 +43,9 @@ def load_dataset(config: DatasetConfig) -> pd.DataFrame:
     if not config.source.endswith(".csv"):
         raise DataError(f"dataset.source is {config.source!r}; it must be iris or the path of a .csv file")
     try:
-        return pd.read_csv(config.source, dtype=str, skipinitialspace=True)
+        return pd.read_csv(
+            config.source, dtype=str, skipinitialspace=True, keep_default_na=False, na_values=missing_texts(config)
+        )
     except OSError as error:
         raise DataError(
             f"{config.source} cannot be read: {error.strerror}; set dataset.source to a CSV file"
@@ -63,13 +67,13 @@ def validate(raw: pd.DataFrame, config: DatasetConfig) -> pd.DataFrame:
             "mend its header or dataset.features and dataset.target"
         )
     problems: list[str] = []
-    columns = {name: _check_feature(raw[name], name, config, problems) for name in config.features}
-    columns[config.target] = _check_target(raw[config.target], config, problems)
+    columns = {name: check_feature(raw[name], name, feature, problems) for name, feature in config.features.items()}
+    columns[config.target] = check_target(raw[config.target], config, problems)
     frame = pd.DataFrame(columns)
     frame = _handle_duplicates(frame, config, problems)
     if not problems:
         # Only now: rows that are wrong otherwise would be missing from the counts and told twice.
-        _check_class_counts(frame[config.target], config, problems)
+        _check_counts(frame[config.target], config, problems)
     if problems:
         raise DataError(
             f"{config.source} fails validation: {'; '.join(problems)}; mend the rows or the dataset section"
@@ -123,51 +127,23 @@ def main() -> int:
     return 0
 
 
-def _check_feature(raw: pd.Series, name: str, config: DatasetConfig, problems: list[str]) -> pd.Series:
-    values = pd.to_numeric(raw, errors="coerce").astype("float64")
-    limits = config.features[name]
-    missing, infinite = raw.isna(), values.isin([float("inf"), float("-inf")])
-    outside = ~values.between(limits.minimum, limits.maximum) & values.notna() & ~infinite
-    _report(problems, f"{name}: missing", missing)
-    _report(problems, f"{name}: not a number", values.isna() & ~missing)
-    _report(problems, f"{name}: infinite", infinite)
-    _report(problems, f"{name}: outside {limits.minimum:g} to {limits.maximum:g}", outside)
-    return values
-
-
-def _check_target(raw: pd.Series, config: DatasetConfig, problems: list[str]) -> pd.Series:
-    labels = raw.astype("str")
-    _report(problems, f"{config.target}: missing", raw.isna())
-    unknown = raw.notna() & ~labels.isin(config.classes)
-    names = ", ".join(repr(name) for name in sorted(set(labels[unknown]))[:EXAMPLES])
-    _report(problems, f"{config.target}: not one of dataset.classes ({names})", unknown)
-    return labels
-
-
 def _handle_duplicates(frame: pd.DataFrame, config: DatasetConfig, problems: list[str]) -> pd.DataFrame:
     if config.duplicates == "drop":
         return frame.drop_duplicates()
     if config.duplicates == "error":
-        _report(problems, "repeats an earlier row in every column", frame.duplicated())
+        report(problems, "repeats an earlier row in every column", frame.duplicated())
     return frame
 
 
-def _check_class_counts(labels: pd.Series, config: DatasetConfig, problems: list[str]) -> None:
-    counts = labels.value_counts()
-    few = [
-        f"{name} {counts.get(name, 0)}" for name in config.classes if counts.get(name, 0) < config.min_rows_per_class
-    ]
+def _check_counts(target: pd.Series, config: DatasetConfig, problems: list[str]) -> None:
+    if config.classes is None or config.min_rows_per_class is None:
+        if target.nunique() < 2:  # noqa: PLR2004 - one value only is nothing to learn
+            problems.append(f"{config.target}: the same number in every row")
+        return
+    counts, least = target.value_counts(), config.min_rows_per_class
+    few = [f"{name} {counts.get(name, 0)}" for name in config.classes if counts.get(name, 0) < least]
     if few:
-        problems.append(f"fewer than dataset.min_rows_per_class = {config.min_rows_per_class} rows: {', '.join(few)}")
-
-
-def _report(problems: list[str], what: str, wrong: pd.Series) -> None:
-    """Add one problem with its count and the first row numbers."""
-    count = int(wrong.sum())
-    if count:
-        rows = ", ".join(str(position + 1) for position in wrong.to_numpy().nonzero()[0][:EXAMPLES])
-        more = ", …" if count > EXAMPLES else ""
-        problems.append(f"{what}: {count} {'row' if count == 1 else 'rows'} ({rows}{more})")
+        problems.append(f"fewer than dataset.min_rows_per_class = {least} rows: {', '.join(few)}")
 
 
 def _replace(file: Path, content: bytes) -> None:

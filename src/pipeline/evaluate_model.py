@@ -1,46 +1,84 @@
-"""Scores models on the holdout, as they are served, and draws what a person looks at."""
+"""Scores models on the holdout, as they are served."""
 
-import logging
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
 
 from src.core.errors import InvalidModelError, OtherSchemaError
-from src.core.model_registry import CHAMPION
 from src.core.predictions import labels_from
-from src.core.retrain_record import Scores
+from src.core.retrain_record import ClassificationScores, RegressionScores, Scores
 from src.pipeline.frames import table_of
-from src.pipeline.gate import Comparison
-from src.pipeline.registry import FetchedModel, ModelRegistry
+from src.pipeline.registry import FetchedModel
 
 SHUFFLES = 20
 SEED = 0
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answers to the holdout, and what is true.
+
+    ``truth`` and ``found`` are (n,): indices into ``classes`` or, where there are none, a regression's numbers;
+    ``probabilities`` is (n, classes).
+    """
+
+    classes: tuple[str, ...]
+    truth: NDArray[Any]
+    found: NDArray[Any]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def quality(self) -> float:
+        """What shuffling a column lessens: accuracy, or R² for a regression."""
+        measure = accuracy_score if self.classes else r2_score
+        return float(measure(self.truth, self.found))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model did on the holdout.
+    """What a model did on the holdout; ``truth`` and ``found`` as in ``Answers``.
 
-    ``confusion`` is (classes, classes), true classes in rows, both in the order of ``classes``; ``importance`` is
-    by column: the accuracy lost when that column is shuffled.
+    ``importance`` is by column: the accuracy or R² lost when that column is shuffled.
     """
 
     scores: Scores
     classes: tuple[str, ...]
-    report: dict[str, Any]
-    confusion: NDArray[np.intp]
+    truth: NDArray[Any]
+    found: NDArray[Any]
     importance: dict[str, float]
+
+    @cached_property
+    def confusion(self) -> NDArray[np.intp]:
+        """(classes, classes), true classes in rows, both in the order of ``classes``."""
+        counts: NDArray[np.intp] = confusion_matrix(self.truth, self.found, labels=np.arange(len(self.classes)))
+        return counts
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """Precision, recall and F1 by class."""
+        names, indices = list(self.classes), np.arange(len(self.classes))
+        report: dict[str, Any] = classification_report(
+            self.truth, self.found, labels=indices, target_names=names, output_dict=True, zero_division=0.0
+        )
+        return report
 
 
 def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
-    """Accuracy, macro F1 and log loss on the holdout.
+    """Accuracy, macro F1 and log loss on the holdout, or a regression's R² and errors.
 
     Args:
         model: as serving loads it.
@@ -48,129 +86,70 @@ def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
         target: the target's name.
 
     Raises:
-        OtherSchemaError: the model takes other columns or knows other classes than the holdout has.
+        OtherSchemaError: the model takes other columns or answers something else than the holdout has.
         InvalidModelError: it cannot answer the holdout.
     """
-    return _scores(*_answers(model, holdout, target))
+    return _scores(_answers(model, holdout, target))
 
 
 def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluation:
-    """Scores, per-class report, confusion matrix and permutation importance; arguments and errors as ``score``."""
-    truth, probabilities = _answers(model, holdout, target)
-    labels, classes = labels_from(probabilities), model.engine.classes
-    indices = np.arange(len(classes))
-    scores = _scores(truth, probabilities)
-    return Evaluation(
-        scores=scores,
-        classes=classes,
-        report=classification_report(
-            truth, labels, labels=indices, target_names=list(classes), output_dict=True, zero_division=0.0
-        ),
-        confusion=confusion_matrix(truth, labels, labels=indices),
-        importance=_importance(model, holdout, truth, scores.accuracy),
+    """Scores, answers and permutation importance; arguments and errors as ``score``."""
+    answers = _answers(model, holdout, target)
+    importance = _importance(model, holdout, answers)
+    return Evaluation(_scores(answers), answers.classes, answers.truth, answers.found, importance)
+
+
+def _scores(answers: Answers) -> Scores:
+    truth, found = answers.truth, answers.found
+    if not answers.classes:
+        return RegressionScores(
+            r2=float(r2_score(truth, found)),
+            rmse=float(root_mean_squared_error(truth, found)),
+            mae=float(mean_absolute_error(truth, found)),
+        )
+    indices = np.arange(len(answers.classes))
+    return ClassificationScores(
+        accuracy=float(accuracy_score(truth, found)),
+        f1_macro=float(f1_score(truth, found, average="macro", labels=indices, zero_division=0.0)),
+        log_loss=float(log_loss(truth, answers.probabilities, labels=indices)),
     )
 
 
-def compare(
-    registry: ModelRegistry, challenger: str, holdout: pd.DataFrame, target: str
-) -> tuple[Evaluation, Comparison]:
-    """Score a new version and the champion on the same holdout, both as serving would load them from the registry.
-
-    Args:
-        registry: holds both.
-        challenger: the new version.
-        holdout: feature columns and the target.
-        target: the target's name.
-
-    Raises:
-        InvalidModelError: the challenger cannot be scored; a champion that is broken does not stand in its way.
-    """
-    evaluation = evaluate(registry.fetch(challenger), holdout, target)
-    champion = registry.version_of(CHAMPION)
-    if champion is None:
-        return evaluation, Comparison(challenger=evaluation.scores)
-    scores, problem, differs = None, None, False
-    try:
-        scores = score(registry.fetch(str(champion.version)), holdout, target)
-    except InvalidModelError as error:
-        problem, differs = str(error), isinstance(error, OtherSchemaError)
-        logger.warning("the champion cannot be scored: %s", problem)
-    return evaluation, Comparison(
-        challenger=evaluation.scores,
-        champion=scores,
-        champion_version=str(champion.version),
-        champion_problem=problem,
-        champion_differs=differs,
-    )
-
-
-def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
-    """Counts of holdout rows by true and predicted class."""
-    figure = Figure(figsize=(5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(evaluation.confusion, cmap="Blues")
-    ticks = range(len(evaluation.classes))
-    axes.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix, rows of the holdout")
-    axes.set_xticks(ticks, evaluation.classes, rotation=30, ha="right")
-    axes.set_yticks(ticks, evaluation.classes)
-    dark = evaluation.confusion.max() / 2
-    for row, column in np.ndindex(evaluation.confusion.shape):
-        count = int(evaluation.confusion[row, column])
-        axes.text(column, row, str(count), ha="center", va="center", color="white" if count > dark else "black")
-    return figure
-
-
-def draw_importance(evaluation: Evaluation) -> Figure:
-    """Accuracy lost on the holdout when one column is shuffled, the most important column on top."""
-    ranked = sorted(evaluation.importance.items(), key=lambda item: item[1])
-    figure = Figure(figsize=(6, 1.5 + 0.4 * len(ranked)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh([name for name, _ in ranked], [loss for _, loss in ranked], color="#4878a8")
-    axes.set(xlabel="accuracy lost when the column is shuffled", title="Feature importance on the holdout")
-    return figure
-
-
-def _scores(truth: NDArray[np.intp], probabilities: NDArray[np.float64]) -> Scores:
-    """Scores of what ``_answers`` returns."""
-    labels = labels_from(probabilities)
-    indices = np.arange(probabilities.shape[1])
-    return Scores(
-        accuracy=float(accuracy_score(truth, labels)),
-        f1_macro=float(f1_score(truth, labels, average="macro", labels=indices, zero_division=0.0)),
-        log_loss=float(log_loss(truth, probabilities, labels=indices)),
-    )
-
-
-def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """True class indices (n,) and probabilities (n, classes), in the order of the model's classes."""
+def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Answers:
     columns, classes = model.schema.names, model.engine.classes
     if set(columns) != set(holdout.columns) - {target}:
         raise OtherSchemaError(f"version {model.version} takes other columns: {', '.join(columns)}")
-    truth = np.array([classes.index(name) if name in classes else -1 for name in holdout[target]], dtype=np.intp)
-    if set(truth.tolist()) != set(range(len(classes))):
-        raise OtherSchemaError(f"version {model.version} knows other classes: {', '.join(classes)}")
-    return truth, _probabilities(model, holdout)
+    if (holdout[target].dtype.kind == "f") != (not classes):
+        raise OtherSchemaError(f"version {model.version} answers with {'classes' if classes else 'numbers'}")
+    truth = holdout[target].to_numpy()
+    if classes:
+        truth = np.array([classes.index(name) if name in classes else -1 for name in truth], dtype=np.intp)
+        if set(truth.tolist()) != set(range(len(classes))):
+            raise OtherSchemaError(f"version {model.version} knows other classes: {', '.join(classes)}")
+    return _answers_to(model, holdout, truth)
 
 
-def _probabilities(model: FetchedModel, holdout: pd.DataFrame) -> NDArray[np.float64]:
+def _answers_to(model: FetchedModel, rows: pd.DataFrame, truth: NDArray[Any]) -> Answers:
+    classes = model.engine.classes
     try:
-        found = np.asarray(model.engine.predict(table_of(holdout, model.schema)).probabilities, dtype=np.float64)
+        answer = model.engine.predict(table_of(rows, model.schema))
+        found = np.asarray(answer.probabilities if classes else answer.values, dtype=np.float64)
     except Exception as error:  # a graph of another shape fails in many ways, all meaning this
         raise InvalidModelError(f"version {model.version} cannot answer the holdout: {error}") from error
-    if found.shape != (len(holdout), len(model.engine.classes)) or not np.isfinite(found).all():
-        raise InvalidModelError(f"version {model.version} answers the holdout with no probabilities")
+    if found.shape != (len(rows), *([len(classes)] if classes else [])) or not np.isfinite(found).all():
+        what = "probabilities" if classes else "numbers"
+        raise InvalidModelError(f"version {model.version} answers the holdout with no {what}")
+    if not classes:
+        return Answers(classes, truth, found, np.empty((len(rows), 0)))
     # float32 votes do not add up to one to the precision that the log loss asks for.
-    normalised: NDArray[np.float64] = found / found.sum(axis=1, keepdims=True)
-    return normalised
+    return Answers(classes, truth, labels_from(found), found / found.sum(axis=1, keepdims=True))
 
 
-def _importance(
-    model: FetchedModel, holdout: pd.DataFrame, truth: NDArray[np.intp], accuracy: float
-) -> dict[str, float]:
+def _importance(model: FetchedModel, holdout: pd.DataFrame, answers: Answers) -> dict[str, float]:
     random = np.random.default_rng(SEED)
+    truth = np.tile(answers.truth, SHUFFLES)
     losses = {}
     for name in model.schema.names:
         shuffled = [holdout.assign(**{name: random.permutation(holdout[name].to_numpy())}) for _ in range(SHUFFLES)]
-        labels = labels_from(_probabilities(model, pd.concat(shuffled, ignore_index=True)))
-        losses[name] = accuracy - float(accuracy_score(np.tile(truth, SHUFFLES), labels))
+        losses[name] = answers.quality - _answers_to(model, pd.concat(shuffled, ignore_index=True), truth).quality
     return losses

@@ -6,19 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
+from numpy.typing import NDArray
+from onnx import helper
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType, TensorType
 from skl2onnx.sklapi import CastTransformer
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from src.core.errors import InvalidModelError, ModelParityError
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.model_registry import ONNX_FILE
-from src.core.onnx_engine import INPUT_NAME, OnnxEngine
-from src.core.predictions import TOLERANCE, Engine, labels_from
+from src.core.onnx_engine import INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
+from src.core.predictions import TOLERANCE, Engine, labels_from, values_agree
 from src.pipeline.frames import table_of
+from src.pipeline.sklearn_engine import SklearnEngine
 
+Floats = NDArray[np.floating[Any]]
+RAW = "raw_probabilities"
 Export = Callable[[Pipeline, FeatureSchema], bytes]
 
 
@@ -28,7 +35,7 @@ def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...],
     Args:
         model: fitted.
         schema: its columns.
-        classes: class names in the order of the probabilities.
+        classes: class names in the order of the probabilities; empty for a regression.
         rows: columns of the schema.
 
     Raises:
@@ -52,7 +59,7 @@ def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
     Raises:
         ModelParityError: the model has no such graph.
     """
-    return _convert(model, FloatTensorType([None, len(schema.columns)]))
+    return _convert(model, schema, FloatTensorType)
 
 
 def export_double(model: Pipeline, schema: FeatureSchema) -> bytes:
@@ -63,7 +70,7 @@ def export_double(model: Pipeline, schema: FeatureSchema) -> bytes:
     """
     # Where scikit-learn's trees cast too: a scaled value must be rounded once, and last.
     cast = Pipeline([*model.steps[:-1], ("cast", CastTransformer(dtype=np.float32)), model.steps[-1]])
-    return _convert(cast, DoubleTensorType([None, len(schema.columns)]))
+    return _convert(cast, schema, DoubleTensorType)
 
 
 # In the order in which they are tried.
@@ -86,16 +93,24 @@ def load_graph(graph: bytes, schema: FeatureSchema, classes: tuple[str, ...]) ->
 
 
 def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: pd.DataFrame) -> None:
-    """Require the same label and, within ``TOLERANCE``, the same probabilities for every row.
+    """Require the same answer to every row: a label and its probabilities within ``TOLERANCE``, or a number.
 
     Raises:
         ModelParityError: saying for how many rows they differ, and by how much.
     """
-    expected = model.predict_proba(rows)
+    table = table_of(rows, schema)
+    expected = SklearnEngine(model, engine.classes).predict(table)
     try:
-        found = np.asarray(engine.predict(table_of(rows, schema)).probabilities)
+        found = engine.predict(table)
     except Exception as error:  # ONNX Runtime's own errors share no base but Exception
         raise ModelParityError(f"ONNX Runtime cannot answer: {_first_line(error)}") from error
+    if expected.probabilities is None or found.probabilities is None:
+        _compare_numbers(np.array(expected.values, dtype=np.float64), np.array(found.values, dtype=np.float64))
+    else:
+        _compare_probabilities(expected.probabilities, found.probabilities)
+
+
+def _compare_probabilities(expected: Floats, found: Floats) -> None:
     if found.shape != expected.shape:
         raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
     # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
@@ -103,17 +118,47 @@ def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: p
     worst = float(np.abs(expected - found).max())
     if wrong_labels or not worst <= TOLERANCE:  # a NaN is not
         raise ModelParityError(
-            f"ONNX and scikit-learn disagree on {wrong_labels} of {len(rows)} labels and by up to {worst:.2g} in "
+            f"ONNX and scikit-learn disagree on {wrong_labels} of {len(expected)} labels and by up to {worst:.2g} in "
             "probability"
         )
 
 
-def _convert(model: Pipeline, input_type: Any) -> bytes:
+def _compare_numbers(expected: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    wrong = int((~values_agree(expected, found)).sum())
+    if wrong:
+        worst = float(np.abs(expected - found).max())
+        raise ModelParityError(
+            f"ONNX and scikit-learn disagree on {wrong} of {len(expected)} numbers, by up to {worst:.2g}"
+        )
+
+
+def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -> bytes:
+    """A graph of one matrix or, where there are texts, of one input per column in the schema's order."""
+    kinds = [StringTensorType if column.type is ColumnType.STRING else number for column in schema.columns]
+    inputs = [(f"column_{index}", kind([None, 1])) for index, kind in enumerate(kinds)]
+    if StringTensorType not in kinds:
+        inputs = [(INPUT_NAME, number([None, len(kinds)]))]
+    options = {"zipmap": False} if is_classifier(model) else None
     try:
-        graph = to_onnx(model, initial_types=[(INPUT_NAME, input_type)], options={"zipmap": False})
+        graph = to_onnx(model, initial_types=inputs, options=options)
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
         raise ModelParityError(f"no conversion to ONNX: {_first_line(error)}") from error
+    if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
+        _clip_probabilities(graph)
     return bytes(graph.SerializeToString())
+
+
+def _clip_probabilities(graph: onnx.ModelProto) -> None:
+    """Keep them from 0 to 1, which the rounding of single precision passes by 1e-7."""
+    outputs = {item.name: item.type.tensor_type.elem_type for item in graph.graph.output}
+    if PROBABILITIES_OUTPUT not in outputs:
+        return
+    for node in graph.graph.node:
+        node.output[:] = [RAW if name == PROBABILITIES_OUTPUT else name for name in node.output]
+    limits = {"zero": 0.0, "one": 1.0}
+    kind = outputs[PROBABILITIES_OUTPUT]
+    graph.graph.initializer.extend(helper.make_tensor(name, kind, [], [value]) for name, value in limits.items())
+    graph.graph.node.append(helper.make_node("Clip", [RAW, *limits], [PROBABILITIES_OUTPUT]))
 
 
 def _first_line(error: Exception) -> str:

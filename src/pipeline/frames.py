@@ -3,7 +3,7 @@
 import pandas as pd
 
 from src.core.feature_schema import FeatureSchema
-from src.core.feature_table import FeatureTable, array_of
+from src.core.feature_table import FeatureTable, Value, array_of
 
 
 def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
@@ -18,3 +18,9 @@ def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
 def frame_of(table: FeatureTable) -> pd.DataFrame:
     """A table as scikit-learn takes it; a missing value is NaN or None."""
     return pd.DataFrame(dict(zip(table.schema.names, table.columns, strict=True)))
+
+
+def rows_of(table: FeatureTable) -> list[list[Value]]:
+    """A table's rows as JSON takes them: a missing value is None."""
+    columns = [[None if pd.isna(value) else value for value in column.tolist()] for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]

@@ -9,7 +9,8 @@ from mlflow.data.pandas_dataset import from_pandas
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Scores
-from src.pipeline.evaluate_model import Evaluation, draw_confusion_matrix, draw_importance
+from src.pipeline.evaluate_model import Evaluation
+from src.pipeline.pictures import draw
 
 # MLflow's own limit is 8,000 for a run's tag.
 MAX_TAG = 5000
@@ -42,14 +43,15 @@ def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig,
 
 
 def log_evaluation(evaluation: Evaluation, champion: Scores | None) -> None:
-    """Record the scores, the per-class report and the pictures in the active run."""
+    """Record the scores, a classification's report by class, and the pictures in the active run."""
     metrics = evaluation.scores.model_dump()
     if champion is not None:
         metrics |= {f"champion_{name}": value for name, value in champion.model_dump().items()}
     mlflow.log_metrics(metrics)
-    mlflow.log_dict(evaluation.report, "classification_report.json")
-    mlflow.log_figure(draw_confusion_matrix(evaluation), "confusion_matrix.png")
-    mlflow.log_figure(draw_importance(evaluation), "feature_importance.png")
+    if evaluation.classes:
+        mlflow.log_dict(evaluation.report, "classification_report.json")
+    for name, figure in draw(evaluation).items():
+        mlflow.log_figure(figure, name)
 
 
 def cause_tags(data_sha256: str, request_ids: Sequence[str]) -> dict[str, str]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import mlflow.sklearn
-import numpy as np
 import onnx
 import pandas as pd
 import skops.io
 from mlflow.models import Model, ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from src.core.errors import ModelParityError
+from src.core.dataset_config import DatasetConfig
+from src.core.errors import ConfigError, ModelParityError
 from src.core.feature_schema import FeatureSchema
 from src.core.golden_rows import GoldenRows
 from src.core.model_registry import (
@@ -31,16 +32,12 @@ from src.core.model_registry import (
     DriftReference,
     write_manifest,
 )
-from src.core.pipeline_config import DatasetConfig
 from src.pipeline.export_onnx import prove_onnx
-from src.pipeline.frames import table_of
 from src.pipeline.probe_rows import probe_rows
-from src.pipeline.sklearn_engine import SklearnEngine, require_trusted_types
+from src.pipeline.reference_rows import drift_reference, golden_rows
+from src.pipeline.sklearn_engine import require_trusted_types
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
-BINS = 5
-GOLDEN_PER_CLASS = 5
-GOLDEN_CLOSE_CALLS = 8
 # MLflow shows a tag whole.
 MAX_REASON = 500
 
@@ -52,12 +49,13 @@ class ModelPackage:
     """A fitted model with all that is registered beside it.
 
     ``graph`` is None where ONNX does not answer as the model does, with ``parity`` saying why; ``example`` is
-    (n, features).
+    (n, features); there are no ``classes`` for a regression.
     """
 
     model: Pipeline
     graph: bytes | None
     parity: str
+    schema: FeatureSchema
     classes: tuple[str, ...]
     golden: GoldenRows
     drift: DriftReference
@@ -71,17 +69,19 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
         model: fitted on ``train``.
         train: feature columns and the target; the drift reference describes these rows.
         holdout: rows of the same columns that the model has not seen.
-        dataset: names the target and the columns' ranges.
+        dataset: what the columns may hold.
 
     Raises:
         UntrustedModelError: nobody could load the model safely.
+        ConfigError: it is a classifier without probabilities.
     """
     require_trusted_types(skops.io.dumps(model))
-    classes = tuple(str(name) for name in model.classes_)
-    known = train.drop(columns=dataset.target)
-    unseen = holdout.drop(columns=dataset.target)
-    made_up = probe_rows(known, dataset.features, model)
-    schema = FeatureSchema.of_numbers(*known.columns)
+    if dataset.task == "classification" and not hasattr(model, "predict_proba"):
+        raise ConfigError(f"{type(model[-1]).__name__} gives no probabilities; take a classifier with predict_proba")
+    schema, classes = dataset.feature_schema, _classes_of(model)
+    known, unseen = train.drop(columns=dataset.target), holdout.drop(columns=dataset.target)
+    made_up = probe_rows(known, dataset, model)
+    golden = golden_rows(model, schema, train, dataset.target, made_up)
     graph, parity = None, PARITY_PASSED
     try:
         graph = prove_onnx(model, schema, classes, pd.concat([unseen, known, made_up], ignore_index=True))
@@ -92,52 +92,16 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
         model=model,
         graph=graph,
         parity=parity,
+        schema=schema,
         classes=classes,
-        golden=golden_rows(model, schema, known, train[dataset.target], made_up),
-        drift=drift_reference(train, dataset.target),
+        golden=golden,
+        drift=drift_reference(train, dataset),
         example=known.head(2),
     )
 
 
-def golden_rows(
-    model: Pipeline, schema: FeatureSchema, known: pd.DataFrame, target: pd.Series, made_up: pd.DataFrame
-) -> GoldenRows:
-    """Some rows of each class and the made-up rows that were the closest calls, with the model's own answers."""
-    engine = SklearnEngine(model, tuple(str(name) for name in model.classes_))
-    typical = known.groupby(target.to_numpy(), sort=True).head(GOLDEN_PER_CLASS)
-    # MLflow's own loaders break exact ties in another way, and may serve this model.
-    made_up = made_up[model.predict(made_up) == engine.predict(table_of(made_up, schema)).values]
-    ranked = np.sort(np.asarray(engine.predict(table_of(made_up, schema)).probabilities), axis=1)
-    closest = np.argsort(ranked[:, -1] - ranked[:, -2], kind="stable")[:GOLDEN_CLOSE_CALLS]
-    rows = pd.concat([typical, made_up.iloc[closest]], ignore_index=True)
-    found = engine.predict(table_of(rows, schema))
-    return GoldenRows(
-        rows=rows.to_numpy().tolist(),
-        labels=list(found.values),
-        probabilities=np.asarray(found.probabilities).tolist(),
-    )
-
-
-def drift_reference(train: pd.DataFrame, target: str) -> DriftReference:
-    """The training rows' distribution: at most ``BINS`` quantile bins per feature (fewer where values repeat)."""
-    features = train.drop(columns=target)
-    edges, shares = {}, {}
-    for name in features.columns:
-        values = features[name].to_numpy()
-        # Edges that are values of the data, none of them the maximum: no bin is empty.
-        inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
-        inner = inner[inner < values.max()]
-        counts = np.bincount(np.searchsorted(inner, values, side="left"), minlength=len(inner) + 1)
-        edges[name], shares[name] = inner.tolist(), (counts / len(values)).tolist()
-    class_shares = train[target].value_counts(normalize=True).sort_index()
-    return DriftReference(
-        rows=len(train),
-        edges=edges,
-        shares=shares,
-        minimum=features.min().to_dict(),
-        maximum=features.max().to_dict(),
-        class_shares={str(name): float(share) for name, share in class_shares.items()},
-    )
+def _classes_of(model: Pipeline) -> tuple[str, ...]:
+    return tuple(str(name) for name in model.classes_) if is_classifier(model) else ()
 
 
 class Flavours:
@@ -173,9 +137,13 @@ class Flavours:
 
 
 def signature_of(package: ModelPackage) -> ModelSignature:
-    """Named double columns in, the class's name out."""
-    inputs = Schema([ColSpec(DataType.double, name) for name in package.example.columns])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.string)]))
+    """The columns in, the class's name or a number out."""
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType[column.mlflow_type], column.name, required=column.required)
+        for column in package.schema.columns
+    ]
+    output = DataType.string if package.classes else DataType.double
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(output)]))
 
 
 def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ def training_pipeline(
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target
     frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file)
-    train_rows, holdout = split(frame=frame, target=target, config=config.split)
+    train_rows, holdout = split(frame=frame, dataset=config.dataset, config=config.split)
     candidate = train(
         train_rows=train_rows,
         holdout=holdout,

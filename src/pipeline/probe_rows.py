@@ -1,16 +1,18 @@
 """Made-up rows that try a model's conversion where it is likeliest to fail: at every decision of its trees."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 
-from src.core.pipeline_config import FeatureConfig
+from src.core.dataset_config import CategoryFeature, DatasetConfig, Feature, NumberFeature
 
 RANDOM_ROWS = 2000
+MISSING_SHARE = 0.1
 # Of a larger forest that many decisions, drawn at random, are tried: the rest would take longer than the training.
 MAX_DECISIONS = 10_000
 # As many rows that come by a decision are tried for one that tells its two sides apart.
@@ -18,34 +20,45 @@ CANDIDATES = 16
 SEED = 0
 
 
-def probe_rows(features: pd.DataFrame, limits: Mapping[str, FeatureConfig], model: Pipeline) -> pd.DataFrame:
+def probe_rows(features: pd.DataFrame, dataset: DatasetConfig, model: Pipeline) -> pd.DataFrame:
     """Rows that try a model: random ones where the data lie, random ones in the whole range, and around its decisions.
 
     Args:
         features: (n, features) the rows that the model was fitted on.
-        limits: each column's believable range.
+        dataset: what each column may hold.
         model: fitted; its decisions are tried where its last step is a tree or an ensemble of trees.
 
     Returns:
         Rows of the same columns, the same for the same arguments.
     """
     random = np.random.default_rng(SEED)
-    near = features.to_numpy(dtype=np.float64)
-    low, high = near.min(axis=0), near.max(axis=0)
-    wide_low = np.array([limits[name].minimum for name in features.columns])
-    wide_high = np.array([limits[name].maximum for name in features.columns])
-    shape = (RANDOM_ROWS, features.shape[1])
-    rows = [random.uniform(low, high, shape), random.uniform(wide_low, wide_high, shape)]
-    frames = [pd.DataFrame(part, columns=features.columns) for part in rows]
-    return pd.concat([*frames, decision_rows(features, model)], ignore_index=True)
+    near = {name: _random_values(random, dataset.features[name], features[name]) for name in features.columns}
+    wide = {name: _random_values(random, dataset.features[name], None) for name in features.columns}
+    frames = (pd.DataFrame(near), pd.DataFrame(wide), decision_rows(features, model))
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+
+
+def _random_values(random: np.random.Generator, feature: Feature, known: pd.Series | None) -> pd.Series:
+    """RANDOM_ROWS values of a column: those of its range or, where values are known, of theirs."""
+    missing = random.random(RANDOM_ROWS) < (MISSING_SHARE if feature.missing else 0)
+    if isinstance(feature, NumberFeature):
+        low, high = feature.minimum, feature.maximum
+        if known is not None and known.notna().any():
+            low, high = known.min(), known.max()
+        return pd.Series(random.uniform(low, high, RANDOM_ROWS)).mask(missing)
+    if isinstance(feature, CategoryFeature):
+        unknown = [] if known is not None else ["".join(feature.values) + "?"]
+        return pd.Series(random.choice([*feature.values, *unknown], RANDOM_ROWS), dtype=object).mask(missing, None)
+    chosen = pd.Series(random.choice([False, True], RANDOM_ROWS))
+    return chosen.astype(object).mask(missing, None) if feature.missing else chosen
 
 
 def decision_rows(features: pd.DataFrame, model: Pipeline) -> pd.DataFrame:
     """For each decision in the model's trees a row exactly on its threshold, and its neighbours in both precisions.
 
     Each is a row of ``features`` that comes by the decision, with the deciding column moved, and the two sides of the
-    decision answer it differently if any do so. Steps before the trees are followed where they can be inverted; where
-    they cannot, there are no such rows.
+    decision answer it differently if any do so. Only decisions on numbers are tried. Steps before the trees are
+    followed where they pass numbers on or can be inverted; where they do neither, there are no such rows.
 
     Args:
         features: (n, features) the rows that the model was fitted on.
@@ -55,18 +68,46 @@ def decision_rows(features: pd.DataFrame, model: Pipeline) -> pd.DataFrame:
         (6 * decisions, features).
     """
     steps = model[:-1]
-    if len(steps) and not hasattr(steps, "inverse_transform"):
+    sources = _sources(steps, features)
+    if sources is None and not hasattr(steps, "inverse_transform"):
         return features.iloc[:0]
     moved = np.asarray(steps.transform(features) if len(steps) else features, dtype=np.float64)
     decisions = _decisions(model[-1], moved)
+    if sources is not None:
+        decisions = decisions[sources[decisions[:, 1].astype(int)] >= 0]
     if len(decisions) > MAX_DECISIONS:
         decisions = np.random.default_rng(SEED).choice(decisions, MAX_DECISIONS, replace=False)
     values = around(decisions[:, 2])
-    rows = np.repeat(moved[decisions[:, 0].astype(int)], values.shape[1], axis=0)
-    rows[np.arange(len(rows)), np.repeat(decisions[:, 1].astype(int), values.shape[1])] = values.ravel()
-    # Plain numbers: the steps were fitted on names, and warn.
-    found = steps.inverse_transform(rows) if len(steps) and len(rows) else rows
-    return pd.DataFrame(np.asarray(found), columns=features.columns)
+    base, columns = (np.repeat(decisions[:, index].astype(int), values.shape[1]) for index in (0, 1))
+    if sources is not None:
+        return _with_values(features.iloc[base], sources[columns], values.ravel())
+    rows = moved[base]
+    rows[np.arange(len(rows)), columns] = values.ravel()
+    return pd.DataFrame(steps.inverse_transform(rows) if len(rows) else rows, columns=features.columns)
+
+
+def _sources(steps: Pipeline, features: pd.DataFrame) -> NDArray[np.intp] | None:
+    """For each column that the trees see, the column of numbers that it is, or -1; None where steps change numbers."""
+    numbers = np.array([dtype.kind == "f" for dtype in features.dtypes])
+    if not len(steps):
+        return np.where(numbers, np.arange(len(numbers)), -1)
+    columns = steps[0]
+    if len(steps) > 1 or not isinstance(columns, ColumnTransformer):
+        return None
+    found = np.full(len(columns.get_feature_names_out()), -1)
+    for name, step, positions in columns.transformers_:
+        if isinstance(step, SimpleImputer):
+            found[columns.output_indices_[name]] = np.where(numbers[positions], positions, -1)
+    return found
+
+
+def _with_values(rows: pd.DataFrame, columns: NDArray[np.intp], values: NDArray[np.float64]) -> pd.DataFrame:
+    """The rows, each with one value replaced."""
+    changed = {
+        name: np.where(columns == index, values, rows[name]) if (columns == index).any() else rows[name].to_numpy()
+        for index, name in enumerate(rows.columns)
+    }
+    return pd.DataFrame(changed)
 
 
 def around(values: NDArray[np.float64]) -> NDArray[np.float64]:

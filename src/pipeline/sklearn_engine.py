@@ -17,8 +17,8 @@ class SklearnEngine:
     """A fitted model. Serving runs the same one through mlflow.pyfunc.
 
     Args:
-        model: fitted, with ``predict_proba``.
-        classes: class names in the order of the probabilities.
+        model: fitted; a classification has ``predict_proba``.
+        classes: class names in the order of the probabilities; empty for a regression.
     """
 
     name: Literal["pyfunc"] = "pyfunc"
@@ -29,7 +29,10 @@ class SklearnEngine:
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Answer every row, at least one."""
-        probabilities = self._model.predict_proba(frame_of(table))
+        frame = frame_of(table)
+        if not self.classes:
+            return Predictions(self._model.predict(frame).tolist())
+        probabilities = self._model.predict_proba(frame)
         return Predictions([self.classes[index] for index in labels_from(probabilities)], probabilities)
 
 

@@ -13,11 +13,12 @@ from mlflow.tracking import MlflowClient
 from zenml import get_step_context, log_metadata, step
 from zenml.metadata.metadata_types import Uri
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import RegistryError
 from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
-from src.core.pipeline_config import DatasetConfig, GateConfig, PipelineConfig, SplitConfig
+from src.core.pipeline_config import GateConfig, PipelineConfig, SplitConfig
 from src.pipeline import data_preprocess, promote_model, train_model
-from src.pipeline.evaluate_model import compare
+from src.pipeline.compare_models import compare
 from src.pipeline.gate import Candidate, Comparison, Verdict
 from src.pipeline.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
 from src.pipeline.package_model import build_package, log_package
@@ -40,11 +41,11 @@ def preprocess(
 
 @step
 def split(
-    frame: pd.DataFrame, target: str, config: SplitConfig
+    frame: pd.DataFrame, dataset: DatasetConfig, config: SplitConfig
 ) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"]]:
     """Part the data set into training rows and the holdout."""
     with _told("split"):
-        train_rows, holdout = train_model.split(frame, target, config)
+        train_rows, holdout = train_model.split(frame, dataset, config)
         # Spelt out: ZenML counts a step's outputs by reading this line.
         return train_rows, holdout
 
@@ -67,7 +68,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_cause(config, data_sha256, request_ids, _zenml_tags())
         log_data(train_rows, holdout, config, data_sha256)
         started = time.monotonic()
-        model = train_model.fit(train_rows, config.dataset.target, config.model)
+        model = train_model.fit(train_rows, config.model, config.dataset)
         package = build_package(model, train_rows, holdout, config.dataset)
         fitted = time.monotonic()
         mlflow.set_tag(TAG_PARITY, package.parity)

@@ -19,7 +19,7 @@ from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord
 from src.core.retrain_signal import RetrainSpool
-from src.pipeline.evaluate_model import compare
+from src.pipeline.compare_models import compare
 from src.pipeline.package_model import log_package
 from src.pipeline.registry import ModelRegistry
 from src.services.local.processes import LocalProcess

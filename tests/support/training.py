@@ -13,13 +13,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_record import Scores
+from src.core.retrain_record import ClassificationScores
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.package_model import ModelPackage, build_package
 from src.services.local.processes import REPOSITORY
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
-PERFECT = Scores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)
+PERFECT = ClassificationScores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)
 
 
 def config(**sections: dict[str, Any]) -> PipelineConfig:
@@ -38,7 +38,7 @@ def write_config(file: Path, **sections: dict[str, Any]) -> Path:
 def iris_parts() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Iris's training rows and holdout."""
     settings = config()
-    return train_model.split(data_preprocess.preprocess(settings.dataset), settings.dataset.target, settings.split)
+    return train_model.split(data_preprocess.preprocess(settings.dataset), settings.dataset, settings.split)
 
 
 @cache
@@ -46,7 +46,7 @@ def iris_package() -> ModelPackage:
     """A small model of Iris, packaged."""
     settings = config(model={"n_estimators": 10})
     train, holdout = iris_parts()
-    model = train_model.fit(train, settings.dataset.target, settings.model)
+    model = train_model.fit(train, settings.model, settings.dataset)
     return build_package(model, train, holdout, settings.dataset)
 
 

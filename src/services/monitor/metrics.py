@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, Source
+from src.core.retrain_record import SCORE_NAMES, Outcome, RetrainRecord, RetrainResult, Source
 from src.services.monitor.trainer import StartOutcome
 
 CLAIMED = "claimed"
@@ -66,7 +66,7 @@ class MonitorMetrics:
         for folder in ("new", "cur", "bad"):
             self._queue.labels(folder)
         for model in ("challenger", "champion"):
-            for metric in Scores.model_fields:
+            for metric in SCORE_NAMES:
                 self._score.labels(model, metric)
         self.show_state(MonitorState.IDLE)
 
@@ -116,9 +116,9 @@ class MonitorMetrics:
         if record.started_at is not None:
             self._duration.set(max(0.0, (result.finished_at - record.started_at).total_seconds()))
         for model, scores in (("challenger", result.challenger), ("champion", result.champion)):
-            for metric in Scores.model_fields:
-                # A run without a champion to compare with has no such score.
-                self._score.labels(model, metric).set(getattr(scores, metric) if scores else math.nan)
+            for metric in SCORE_NAMES:
+                # A run without a champion to compare with has no such score, nor has a model of another kind.
+                self._score.labels(model, metric).set(getattr(scores, metric, math.nan))
 
 
 @contextlib.contextmanager

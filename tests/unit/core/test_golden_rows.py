@@ -7,7 +7,7 @@ from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.golden_rows import GoldenRows
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import EngineName, Predictions, values_agree
 
 SCHEMA = FeatureSchema.of_numbers("a", "b")
 ROWS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -44,6 +44,16 @@ def test_a_regression_may_differ_by_rounding_only() -> None:
     NUMBERS.verify(Known((), 5e-6), SCHEMA)
     with pytest.raises(InvalidModelError, match="not those of training time"):
         NUMBERS.verify(Known((), 1e-4), SCHEMA)
+
+
+def test_a_regression_is_measured_by_its_own_scale() -> None:
+    expected = np.array([2e-6, 1e-6])
+    assert values_agree(expected, expected * (1 + 5e-6)).all()
+    assert values_agree(expected, expected * (1 + 1e-4)).tolist() == [False, False]
+    # Leaves of a million that cancel out leave the rounding of a million.
+    assert values_agree(np.array([1e6, 0.5]), np.array([1e6, 0.7])).all()
+    assert values_agree(np.array([1e6, 0.5]), np.array([1e6, 9.0])).tolist() == [True, False]
+    assert not values_agree(np.array([1.0]), np.array([np.nan])).any()
 
 
 @pytest.mark.parametrize(

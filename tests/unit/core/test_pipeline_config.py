@@ -11,6 +11,7 @@ from src.core.pipeline_config import load_pipeline_config
 from src.services.local.processes import REPOSITORY
 
 SHIPPED = REPOSITORY / "config" / "pipeline.yaml"
+SEPALS = "sepal_length: { minimum: 0.1, maximum: 20.0 }"
 Edit = Callable[[str, str], Path]
 
 
@@ -77,12 +78,88 @@ def test_misspelt_key_is_told_first_with_what_was_meant(edited: Edit, old: str, 
         ("[setosa, versicolor, virginica]", "[setosa]", "dataset.classes: "),
         ("duplicates: drop", "duplicates: maybe", "dataset.duplicates: "),
         ("maximum: 20.0", "maximum: 1.0e+39", "maximum: Input should be less than or equal to 34"),
+        ("metric: f1_macro", "metric: r2", "gate.metric is r2; a classification takes accuracy or f1_macro"),
+        ("  classes: [setosa, versicolor, virginica]\n", "", "dataset: give either classes, for a classification, or"),
+        ("  min_rows_per_class: 20 # fewer stop the run\n", "", "dataset: classes and min_rows_per_class go together"),
+        (
+            "  duplicates:",
+            "  target_range: { minimum: 0.0, maximum: 1.0 }\n  duplicates:",
+            "dataset: give either classes,",
+        ),
+        (
+            SEPALS,
+            "sepal_length: { type: categry, values: [a] }",
+            "sepal_length.type: no such type; did you mean 'category'?",
+        ),
+        (
+            SEPALS,
+            "sepal_length: { type: 7 }",
+            "sepal_length.type: no such type; it is one of number, boolean, category",
+        ),
+        (
+            SEPALS,
+            "sepal_length: { type: category, values: [a, a] }",
+            "dataset.features.sepal_length: values must differ",
+        ),
+        (
+            SEPALS,
+            "sepal_length: { type: category, values: [1] }",
+            "sepal_length.values.0: Input should be a valid string",
+        ),
+        (
+            SEPALS,
+            "sepal_length: { type: category, valeus: [a] }",
+            "'dataset.features.sepal_length.valeus'; did you mean 'values'?",
+        ),
         ("seed: 42", "seed: 42\n  seed: 43", "the key 'seed' stands there twice"),
         ("gate: #", "gate: {metric: accuracy, floor: 0, tolerance: 1}\ngate: #", "the key 'gate' stands there twice"),
     ],
 )
 def test_wrong_value_is_told_by_its_key(edited: Edit, old: str, new: str, problem: str) -> None:
     assert problem in problem_of(edited(old, new))
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        ("{ type: category }", "missing key 'dataset.features.sepal_length.values'"),
+        ("{ type: boolean, value: 1 }", "sepal_length takes type, missing"),
+        ("{ minimum: 0.1, maximum: 20.0, missing: yes please }", "sepal_length.missing: "),
+        ("number", "sepal_length: "),
+    ],
+)
+def test_wrong_column_is_told_by_its_name(edited: Edit, column: str, problem: str) -> None:
+    assert problem in problem_of(edited(SEPALS, f"sepal_length: {column}"))
+
+
+def test_columns_of_every_type_make_the_schema_of_the_model(edited: Edit) -> None:
+    columns = "\n    ".join(
+        [
+            "sepal_length: { minimum: 0.1, maximum: 20.0, missing: true }",
+            "in bloom?: { type: boolean }",
+            "colour: { type: category, values: [blue, white], missing: true }",
+        ]
+    )
+    dataset = load_pipeline_config(edited(SEPALS, columns)).dataset
+    found = [(column.name, column.type, column.required) for column in dataset.feature_schema.columns]
+    assert found[:4] == [
+        ("sepal_length", "number", False),
+        ("in bloom?", "boolean", True),
+        ("colour", "string", False),
+        ("sepal_width", "number", True),
+    ]
+    assert [column.mlflow_type for column in dataset.feature_schema.columns[:3]] == ["double", "boolean", "string"]
+
+
+def test_example_of_a_regression_in_the_shipped_file_is_valid(tmp_path: Path) -> None:
+    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+    (start,) = [index for index, line in enumerate(lines) if line.startswith("# dataset:")]
+    example = [line.removeprefix("# ") for line in lines[start:]]
+    (end,) = [index for index, line in enumerate(lines) if line.startswith("split:")]
+    rest = "\n".join(lines[end:start]).replace("metric: f1_macro", "metric: r2")
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("\n".join([*example, rest]), encoding="utf-8")
+    assert load_pipeline_config(path).dataset.task == "regression"
 
 
 def test_every_problem_is_told_at_once(edited: Edit) -> None:

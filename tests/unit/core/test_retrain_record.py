@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from src.core.retrain_record import (
     ID_PATTERN,
     MAX_TEXT,
+    ClassificationScores,
     Outcome,
+    RegressionScores,
     RetrainRecord,
     RetrainResult,
-    Scores,
     State,
     born_at,
     new_id,
@@ -48,10 +49,19 @@ def test_reason_is_folded_to_one_printable_line_and_clipped() -> None:
     assert reason.endswith("…")
 
 
+def test_scores_of_either_kind_are_read_back_as_what_they_were() -> None:
+    for scores in (
+        ClassificationScores(accuracy=1, f1_macro=0.5, log_loss=0.1),
+        RegressionScores(r2=-0.5, rmse=2, mae=1),
+    ):
+        result = RetrainResult(outcome=Outcome.REJECTED, reason="r", challenger=scores, finished_at=NOW)
+        assert RetrainResult.model_validate_json(result.model_dump_json()).challenger == scores
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_scores_must_be_finite_or_the_record_could_not_be_read_again(value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
-        Scores(accuracy=1, f1_macro=1, log_loss=value)
+        ClassificationScores(accuracy=1, f1_macro=1, log_loss=value)
 
 
 @pytest.mark.parametrize(

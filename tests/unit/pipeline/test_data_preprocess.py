@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError, LoopError
-from src.core.pipeline_config import DatasetConfig
 from src.pipeline.data_preprocess import data_sha256, preprocess, save, validate
 from src.services.local.processes import REPOSITORY
 from tests.support.training import config, training_environment, write_config

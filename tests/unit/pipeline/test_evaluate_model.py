@@ -1,15 +1,20 @@
+import contextlib
+import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import InvalidModelError
-from src.core.feature_schema import FeatureSchema
+from src.core.errors import InvalidModelError, OtherSchemaError
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import EngineName, Predictions, labels_from
-from src.pipeline.evaluate_model import draw_confusion_matrix, draw_importance, evaluate, score
+from src.core.retrain_record import RegressionScores
+from src.pipeline.compare_models import require_same_columns
+from src.pipeline.evaluate_model import evaluate, score
+from src.pipeline.pictures import draw, draw_confusion_matrix, draw_importance
 from src.pipeline.registry import FetchedModel
 from tests.support.training import iris_package, iris_parts
 
@@ -96,6 +101,57 @@ def test_evaluate_finds_the_columns_that_matter(model: FetchedModel) -> None:
     ranked = sorted(found.importance, key=lambda name: found.importance[name])
     assert set(ranked[-2:]) == {"petal_length", "petal_width"}
     assert found.importance == evaluate(model, HOLDOUT, "species").importance
+
+
+class FakeRegression:
+    """Answers with prepared numbers, cycling through them."""
+
+    name: EngineName = "onnx"
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, answers: list[float]) -> None:
+        self._answers = answers
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        return Predictions(np.resize(self._answers, len(table)).tolist())
+
+
+NUMBERS = pd.DataFrame({"x": [0.0, 1.0, 2.0, 3.0], "label": [1.0, 2.0, 3.0, 4.0]})
+REGRESSION = FetchedModel("7", FeatureSchema.of_numbers("x"), FakeRegression([1.0, 2.0, 3.0, 6.0]))
+
+
+def test_score_of_a_regression_is_what_the_formulas_say(tmp_path: Path) -> None:
+    found = evaluate(REGRESSION, NUMBERS, "label")
+    assert found.scores == RegressionScores(r2=1 - 4 / 5, rmse=1.0, mae=0.5)
+    assert (found.classes, found.importance) == ((), {"x": pytest.approx(0.0)})
+    drawn = draw(found)
+    assert sorted(drawn) == ["feature_importance.png", "predictions.png"]
+    assert drawn["predictions.png"].axes[0].collections[0].get_offsets().tolist() == [[1, 1], [2, 2], [3, 3], [4, 6]]
+    drawn["predictions.png"].savefig(tmp_path / "p.png")
+
+
+def test_score_refuses_numbers_for_classes_and_classes_for_numbers() -> None:
+    with pytest.raises(OtherSchemaError, match="answers with classes"):
+        score(fake(ANSWERS), NUMBERS, "label")
+    with pytest.raises(OtherSchemaError, match="answers with numbers"):
+        score(REGRESSION, ROWS, "label")
+    with pytest.raises(InvalidModelError, match="with no numbers"):
+        score(FetchedModel("7", REGRESSION.schema, FakeRegression([math.nan])), NUMBERS, "label")
+
+
+@pytest.mark.parametrize(
+    ("served", "fits"),
+    [
+        (Column("x"), True),
+        (Column("x", required=False), False),
+        (Column("x", ColumnType.STRING, mlflow_type="string"), False),
+    ],
+)
+def test_champion_s_callers_must_be_able_to_call_the_challenger(served: Column, *, fits: bool) -> None:
+    champion = FetchedModel("3", FeatureSchema((served,)), REGRESSION.engine)
+    with contextlib.nullcontext() if fits else pytest.raises(OtherSchemaError, match="version 3 takes other values: x"):
+        require_same_columns(champion, FeatureSchema.of_numbers("x"))
+    require_same_columns(REGRESSION, FeatureSchema((Column("x", required=False),)))
 
 
 def test_pictures_are_drawn_without_pyplot(model: FetchedModel, tmp_path: Path) -> None:

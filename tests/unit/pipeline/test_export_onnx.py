@@ -18,12 +18,12 @@ from src.pipeline.probe_rows import probe_rows
 from src.pipeline.train_model import fit
 from tests.support.training import config, iris_parts
 
-LIMITS = config().dataset.features
+DATASET = config().dataset
 TRAIN = iris_parts()[0]
 FEATURES = TRAIN.drop(columns="species")
 SCHEMA = FeatureSchema.of_numbers(*FEATURES.columns)
 CLASSES = ("setosa", "versicolor", "virginica")
-MODEL = fit(TRAIN, "species", config(model={"n_estimators": 10}).model)
+MODEL = fit(TRAIN, config(model={"n_estimators": 10}).model, DATASET)
 
 
 def fitted(*steps: ClassifierMixin) -> Pipeline:
@@ -32,7 +32,7 @@ def fitted(*steps: ClassifierMixin) -> Pipeline:
 
 
 def prove(model: Pipeline) -> OnnxEngine:
-    rows = pd.concat([FEATURES, probe_rows(FEATURES, LIMITS, model)], ignore_index=True)
+    rows = pd.concat([FEATURES, probe_rows(FEATURES, DATASET, model)], ignore_index=True)
     return load_graph(prove_onnx(model, SCHEMA, CLASSES, rows), SCHEMA, CLASSES)
 
 
@@ -46,22 +46,22 @@ def test_forest_is_exact_in_single_precision() -> None:
 
 def test_forest_behind_a_scaler_is_exact_only_in_double_precision() -> None:
     model = fitted(StandardScaler(), RandomForestClassifier(10, random_state=0))
-    rows = probe_rows(FEATURES, LIMITS, model)
+    rows = probe_rows(FEATURES, DATASET, model)
     with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels"):
         check_parity(model, load_graph(export_single(model, SCHEMA), SCHEMA, CLASSES), SCHEMA, rows)
     assert input_type(prove(model)) == "tensor(double)"
 
 
 def test_check_parity_refuses_a_graph_of_another_model() -> None:
-    other = fit(TRAIN, "species", config(model={"n_estimators": 10, "random_state": 1}).model)
+    other = fit(TRAIN, config(model={"n_estimators": 10, "random_state": 1}).model, DATASET)
     graph = load_graph(export_single(other, SCHEMA), SCHEMA, CLASSES)
     with pytest.raises(ModelParityError, match=r"disagree on \d+ of \d+ labels"):
-        check_parity(MODEL, graph, SCHEMA, probe_rows(FEATURES, LIMITS, MODEL))
+        check_parity(MODEL, graph, SCHEMA, probe_rows(FEATURES, DATASET, MODEL))
 
 
 @pytest.mark.parametrize("direction", [-np.inf, np.inf])
 def test_check_parity_refuses_a_threshold_that_is_one_rounding_off(direction: float) -> None:
-    rows = probe_rows(FEATURES, LIMITS, MODEL)
+    rows = probe_rows(FEATURES, DATASET, MODEL)
     graph = onnx.load_from_string(export_single(MODEL, SCHEMA))
     attributes = {item.name: item for node in graph.graph.node for item in node.attribute}
     modes, values = attributes["nodes_modes"].strings, attributes["nodes_values"].floats

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import mlflow.pyfunc
 import mlflow.sklearn
-import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import Model
@@ -18,11 +17,10 @@ from src.core.model_registry import (
     MANIFEST_FILE,
     MLMODEL_FILE,
     ONNX_FILE,
-    DriftReference,
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
-from src.pipeline.package_model import Flavours, build_package, drift_reference
+from src.pipeline.package_model import Flavours, build_package
 from src.pipeline.sklearn_engine import SklearnEngine, load_skops
 from tests.support.training import config, inexact_package, iris_package, iris_parts
 
@@ -66,14 +64,6 @@ def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(sa
     assert (pd.Series(labels) == holdout["species"]).mean() > 0.85
 
 
-def test_golden_rows_have_every_class_and_close_calls() -> None:
-    golden = iris_package().golden
-    assert set(golden.labels[:15]) == {"setosa", "versicolor", "virginica"}
-    top = np.sort(np.array(golden.probabilities[15:]), axis=1)
-    assert len(top) == 8
-    assert (top[:, -1] - top[:, -2]).max() < 0.01
-
-
 @pytest.fixture(scope="module")
 def inexact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a model that ONNX does not follow."""
@@ -108,16 +98,3 @@ def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:
     lines = (saved[0] / "requirements.txt").read_text().splitlines()
     assert all("==" in line for line in lines)
     assert {"mlflow", "scikit-learn", "skops", "onnxruntime"} <= {line.split("==")[0] for line in lines}
-
-
-def test_drift_reference_describes_the_training_rows() -> None:
-    values = pd.DataFrame({"x": np.arange(100.0), "y": [0.0] * 60 + [1.0] * 40, "label": ["a"] * 25 + ["b"] * 75})
-    reference = drift_reference(values, "label")
-    assert reference.rows == 100
-    assert reference.edges["x"] == [19.0, 39.0, 59.0, 79.0]
-    assert reference.shares["x"] == pytest.approx([0.2] * 5)
-    # Repeated values make fewer bins, none of them empty: zeros on the left of the edge 0, ones on its right.
-    assert (reference.edges["y"], reference.shares["y"]) == ([0.0], pytest.approx([0.6, 0.4]))
-    assert (reference.minimum["x"], reference.maximum["x"]) == (0.0, 99.0)
-    assert reference.class_shares == {"a": 0.25, "b": 0.75}
-    assert DriftReference.model_validate_json(reference.model_dump_json()) == reference

@@ -11,7 +11,7 @@ import src.pipeline.probe_rows as module
 from src.pipeline.probe_rows import RANDOM_ROWS, around, decision_rows, probe_rows
 from tests.support.training import config, iris_parts
 
-LIMITS = config().dataset.features
+DATASET = config().dataset
 FEATURES = iris_parts()[0].drop(columns="species")
 LABELS = iris_parts()[0]["species"].to_numpy(dtype=object)
 
@@ -22,13 +22,13 @@ def fitted(*steps: ClassifierMixin) -> Pipeline:
 
 def test_probe_rows_lie_in_the_data_and_in_the_whole_range_and_are_always_the_same() -> None:
     model = fitted(RandomForestClassifier(3, random_state=0))
-    rows = probe_rows(FEATURES, LIMITS, model)
+    rows = probe_rows(FEATURES, DATASET, model)
     near, wide = rows[:RANDOM_ROWS].to_numpy(), rows[RANDOM_ROWS : 2 * RANDOM_ROWS].to_numpy()
     assert (near >= FEATURES.to_numpy().min(axis=0)).all()
     assert (near <= FEATURES.to_numpy().max(axis=0)).all()
     assert wide.max() > 19
     assert rows[2 * RANDOM_ROWS :].reset_index(drop=True).equals(decision_rows(FEATURES, model))
-    assert rows.equals(probe_rows(FEATURES, LIMITS, model))
+    assert rows.equals(probe_rows(FEATURES, DATASET, model))
 
 
 def test_around_gives_a_value_and_its_neighbours_in_both_precisions() -> None:

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, new_id
+from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult, new_id
 from src.services.monitor.metrics import MonitorMetrics, MonitorState, serving_metrics
 from tests.support.running import free_port
 
@@ -48,7 +48,7 @@ def test_every_value_exists_at_0_from_the_start() -> None:
         *(
             f"monitor_last_run_score {model} {metric}"
             for model in ("challenger", "champion")
-            for metric in ("accuracy", "f1_macro", "log_loss")
+            for metric in ("accuracy", "f1_macro", "log_loss", "r2", "rmse", "mae")
         ),
     }
     assert values(registry) == {**dict.fromkeys(zeros, 0.0), "monitor_state idle": 1.0}
@@ -69,7 +69,7 @@ def test_first_run_shows_no_champions_score() -> None:
     result = RetrainResult(
         outcome=Outcome.PROMOTED,
         reason="first",
-        challenger=Scores(accuracy=1, f1_macro=0.9, log_loss=0.1),
+        challenger=ClassificationScores(accuracy=1, f1_macro=0.9, log_loss=0.1),
         finished_at=NOW + timedelta(seconds=3),
     )
     record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=1, started_at=NOW, result=result)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores
+from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult
 from src.core.retrain_signal import RetrainSpool
 from tests.support.models import SETOSA
 
 pytestmark = pytest.mark.anyio
 
-SCORES = Scores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
+SCORES = ClassificationScores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
 
 
 def finish(spool: RetrainSpool, outcome: Outcome, version: str | None, ago: timedelta = timedelta()) -> RetrainRecord:
