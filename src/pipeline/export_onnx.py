@@ -41,16 +41,17 @@ def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...],
     Raises:
         ModelParityError: there is none, saying what is wrong with each.
     """
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {}
     for precision, export in EXPORTS.items():
         try:
             graph = export(model, schema)
             check_parity(model, load_graph(graph, schema, classes), schema, rows)
         except ModelParityError as error:
-            problems.append(f"{precision}: {error}")
+            problems.setdefault(str(error), []).append(precision)
         else:
             return graph
-    raise ModelParityError("; ".join(problems))
+    told = [f"in {' and '.join(precisions)} precision: {problem}" for problem, precisions in problems.items()]
+    raise ModelParityError("; ".join(told))
 
 
 def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
@@ -74,7 +75,7 @@ def export_double(model: Pipeline, schema: FeatureSchema) -> bytes:
 
 
 # In the order in which they are tried.
-EXPORTS: dict[str, Export] = {"single precision": export_single, "double precision": export_double}
+EXPORTS: dict[str, Export] = {"single": export_single, "double": export_double}
 
 
 def load_graph(graph: bytes, schema: FeatureSchema, classes: tuple[str, ...]) -> OnnxEngine:

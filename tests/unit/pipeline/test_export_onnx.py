@@ -81,8 +81,8 @@ def test_check_parity_refuses_a_threshold_that_is_one_rounding_off(direction: fl
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        (fitted(HistGradientBoostingClassifier(max_iter=2)), "single precision: no conversion to ONNX: "),
-        (fitted(KNeighborsClassifier()), "single precision: ONNX and scikit-learn disagree on "),
+        (fitted(HistGradientBoostingClassifier(max_iter=2)), "in single and double precision: no conversion to ONNX: "),
+        (fitted(KNeighborsClassifier()), "precision: ONNX and scikit-learn disagree on "),
     ],
     ids=["no converter", "other answers"],
 )
@@ -90,5 +90,4 @@ def test_model_without_an_exact_graph_says_what_is_wrong_with_each(model: Pipeli
     with pytest.raises(ModelParityError) as caught:
         prove(model)
     assert told in str(caught.value)
-    assert "; double precision: " in str(caught.value)
     assert "\n" not in str(caught.value)
