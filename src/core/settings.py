@@ -107,8 +107,16 @@ class InferenceSettings(CommonSettings):
     )
     retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
     max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")
-    max_queue: Annotated[int, Field(ge=0)] = Field(512, description="most requests that wait for their turn")
+    max_queue: Annotated[int, Field(ge=0)] = Field(128, description="most requests that wait for their turn")
     queue_seconds: Seconds = Field(0.5, description="how long a request may wait for its turn")
+    head_seconds: Seconds = Field(10.0, description="how long a request's head may take")
+    body_seconds: Seconds = Field(10.0, description="how long a request's body may take, and a client to read on")
+    body_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        32_000.0, description="bytes of a body that earn it one second more, and that a reading client takes a second"
+    )
+    drain_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
+        1.0, description="how long requests are still accepted after a signal to stop, while readiness says no"
+    )
     allowed_hosts: str = Field(
         "localhost,inference",
         pattern=r"^[A-Za-z0-9_.*:, \[\]-]+$",

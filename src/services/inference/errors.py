@@ -33,6 +33,38 @@ class BodyTooLargeError(InvalidInputError):
         super().__init__(f"the body is larger than {limit} bytes", kind=TOO_LARGE)
 
 
+class IncompleteRequestError(LoopError):
+    """The request did not come in whole, so nothing can be said of it."""
+
+
+class SlowHeadError(IncompleteRequestError):
+    """The request's head took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the head of the request did not come in time; send it in one piece")
+
+
+class HeadTooLargeError(IncompleteRequestError):
+    """The request's head is larger than this service takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the head of the request is larger than {limit} bytes")
+
+
+class SlowBodyError(IncompleteRequestError):
+    """The request's body took too long."""
+
+    def __init__(self) -> None:
+        super().__init__("the body did not come in time; send it faster, or less at once")
+
+
+class StoppingError(IncompleteRequestError):
+    """The service stops before the request is in."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; send the request again")
+
+
 class UnsupportedMediaTypeError(InvalidInputError):
     """The request's body is not declared as something that the route takes."""
 
@@ -73,6 +105,10 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     UnknownRequestError: (404, {}),
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
     OverloadedError: (503, {"Retry-After": "1"}),
+    StoppingError: (503, {"Retry-After": "1"}),
+    SlowHeadError: (408, {}),
+    SlowBodyError: (408, {}),
+    HeadTooLargeError: (431, {}),
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),
     SpoolUnavailableError: (503, {"Retry-After": "5"}),
@@ -82,8 +118,6 @@ TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this pag
 WRONG_METHOD = 405
 INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
 
-STOPPING_TEXT = "the service is stopping; send the request again"
-
 logger = logging.getLogger(__name__)
 
 
@@ -92,7 +126,7 @@ def request_id_of(scope: Scope) -> str:
     return str(scope["state"]["request_id"])
 
 
-class _ErrorResponse(Response):
+class ErrorResponse(Response):
     """An error, in the shape that belongs to the page that was asked for."""
 
     def __init__(self, request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None) -> None:
@@ -100,15 +134,21 @@ class _ErrorResponse(Response):
         self._parts = (request_id, status, detail)
         self._extra = headers
 
+    def shaped_for(self, path: str) -> Response:
+        """As the clients of this page know it."""
+        status, body = shaped(path, *self._parts)
+        return Response(body, status, self._extra, media_type="application/json")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        status, body = shaped(scope["path"], *self._parts)
-        await Response(body, status, self._extra, media_type="application/json")(scope, receive, send)
+        await self.shaped_for(scope["path"])(scope, receive, send)
 
 
-def error_response(request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None = None) -> Response:
+def error_response(
+    request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None = None
+) -> ErrorResponse:
     """An error that is not one of this project's."""
-    return _ErrorResponse(request_id, status, detail, headers)
+    return ErrorResponse(request_id, status, detail, headers)
 
 
 def install_error_handlers(app: FastAPI, methods: Mapping[str, Iterable[str]]) -> None:
@@ -123,7 +163,7 @@ async def _loop_error(request: Request, error: Exception) -> Response:
     return refusal(request_id_of(request.scope), error)
 
 
-def refusal(request_id: str, error: LoopError) -> Response:
+def refusal(request_id: str, error: LoopError) -> ErrorResponse:
     """The answer that an error of this project stands for."""
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]

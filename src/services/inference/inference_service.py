@@ -18,9 +18,11 @@ from src.core.settings import InferenceSettings
 from src.services.inference.admission import Admission
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.batches import Batches
+from src.services.inference.body_limits import BodyLimits
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
 from src.services.inference.fast_predict import FastPredict
+from src.services.inference.front import Front
 from src.services.inference.guards import HostGuard, WriteGuard
 from src.services.inference.metrics import RouteInfo, ServingMetrics
 from src.services.inference.middleware import (
@@ -48,6 +50,7 @@ from src.services.inference.routes import (
     retrain,
 )
 from src.services.inference.service_state import LifespanState, ServiceState
+from src.services.inference.slow_clients import Patience
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -104,7 +107,16 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         settings.max_large_batches, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=service_metrics.shed
     )
     batches = Batches(calls, service_metrics, large, max_values=settings.max_batch_values)
-    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics)
+    exempt = _paths_of((health.router, metrics.router))
+    limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
+    front = Front(
+        Patience(settings.head_seconds, settings.body_seconds, settings.body_rate),
+        limits,
+        service_metrics,
+        most=settings.max_concurrency + settings.max_queue,
+        exempt=exempt,
+    )
+    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics, front)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -137,11 +149,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     hosts = HostGuard(settings.allowed_hosts.split(","))
     writing = WriteGuard(WRITING, _shown(settings.write_api_key))
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
-    exempt = _paths_of((health.router, metrics.router))
     # The one added last is the outermost.
-    app.add_middleware(
-        BodyLimitMiddleware, max_body_bytes=settings.max_body_bytes, others={batch.PATH: settings.max_batch_bytes}
-    )
+    app.add_middleware(BodyLimitMiddleware, limits=limits)
     app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=_paths_of(routers))

@@ -13,6 +13,7 @@ from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.live_traffic import LiveTraffic
 from src.services.inference.predictor import Predictor
 from src.services.inference.records import RECORD_PROBLEMS, TOO_LARGE
+from src.services.inference.slow_clients import CUT_REASONS
 
 UNMATCHED = "unmatched"
 OTHER = "other"
@@ -83,6 +84,8 @@ class ServingMetrics:
             "inference_http_requests_shed_total", "Requests turned away as too many", ["reason"], registry=registry
         )
         self._shed = {reason: shed.labels(reason) for reason in SHED_REASONS}
+        cut = Counter("inference_http_clients_cut_total", "Clients waited for no longer", ["reason"], registry=registry)
+        self._cut = {reason: cut.labels(reason) for reason in CUT_REASONS}
         known = [*routes, RouteInfo(UNMATCHED, "GET", (404,)), RouteInfo(UNMATCHED, "POST", (404,))]
         self._request_children = {
             (route.path, route.method, status): self._requests.labels(route.path, route.method, str(status))
@@ -145,6 +148,14 @@ class ServingMetrics:
     def shed(self, reason: str) -> None:
         """Count one request that was turned away, for one of ``SHED_REASONS``."""
         self._shed[reason].inc()
+
+    def cut(self, reason: str) -> None:
+        """Count one client that is waited for no longer, for one of ``CUT_REASONS``."""
+        self._cut[reason].inc()
+
+    def knows(self, path: str) -> bool:
+        """Whether a path is a route's template."""
+        return path in self._duration_children
 
     def _duration_for(self, route: str) -> Histogram:
         child = self._duration_children.get(route)

@@ -4,17 +4,18 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.services.inference.admission import Admission, OverloadedError
+from src.services.inference.body_limits import BodyLimits, announced_length
 from src.services.inference.errors import (
     INTERNAL_TEXT,
-    STOPPING_TEXT,
     BodyTooLargeError,
+    StoppingError,
     error_response,
     refusal,
     request_id_of,
@@ -23,6 +24,8 @@ from src.services.inference.guards import Guard
 from src.services.inference.metrics import UNMATCHED, ServingMetrics
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Where the HTTP protocol leaves the error with which a request ends whose body does not come in whole.
+CUT = "cut"
 # The client went away before its answer; nobody sees this status but the metrics.
 CLIENT_CLOSED = 499
 
@@ -72,7 +75,7 @@ class RequestContextMiddleware:
             if status:
                 raise
             logger.warning("request %s was still coming in when the service stopped", request_id)
-            await error_response(request_id, 503, STOPPING_TEXT, {"Retry-After": "1"})(scope, receive, send_with_id)
+            await refusal(request_id, StoppingError())(scope, receive, send_with_id)
         except Exception:  # the outermost frame of a request: the client gets an answer, the log the traceback
             logger.exception("request %s failed", request_id)
             if status:
@@ -149,22 +152,21 @@ class BodyLimitMiddleware:
 
     Args:
         app: what is inside.
-        max_body_bytes: the limit.
-        others: fixed paths with a limit of their own.
+        limits: by route.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, others: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
         self._app = app
-        self._limit = max_body_bytes
-        self._others = others
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on with a counted body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._others.get(scope["path"], self._limit)
-        announced = _content_length(scope)
+        limit = self._limits.of(scope)
+        announced = announced_length(scope)
+        state = scope["state"]
         taken = 0
 
         async def receive_within_limit() -> Message:
@@ -173,6 +175,8 @@ class BodyLimitMiddleware:
             if announced > limit:
                 raise BodyTooLargeError(limit)
             message = await receive()
+            if CUT in state:
+                raise state[CUT]
             taken += len(message.get("body", b""))
             if taken > limit:
                 raise BodyTooLargeError(limit)
@@ -186,12 +190,9 @@ def request_id_from(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
             return str(value.decode())
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """An id that no other request has."""
     return str(uuid_utils.uuid7())
-
-
-def _content_length(scope: Scope) -> int:
-    """The announced length in bytes; 0 where there is none (a server has refused nonsense already)."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0

@@ -10,10 +10,16 @@ import uvicorn
 from src.core.errors import ConfigError, LoopError
 from src.core.log import configure_logging
 from src.core.settings import InferenceSettings, load_settings
+from src.services.inference.http_protocol import PatientProtocol
 from src.services.inference.inference_service import create_app, prepare_folders
+from src.services.inference.server import DrainingServer
 
-GRACE_SECONDS = 3
+# For what is in work once nothing new comes; with DRAIN_SECONDS it must fit into what an orchestrator allows.
+GRACE_SECONDS = 5
 BACKLOG = 2048
+# libuv accepts one connection per listening descriptor and turn of the event loop: under load, a burst of clients would
+# wait a turn for each that comes before.
+ACCEPTS = 16
 
 logger = logging.getLogger(__name__)
 
@@ -57,19 +63,20 @@ def serve(settings: InferenceSettings, listener: socket.socket) -> int:
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     config = uvicorn.Config(
         create_app(settings),
-        http="httptools",
+        http=PatientProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nothing here asks who the client is or how it came
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
     )
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, settings.drain_seconds)
     logger.info("listening on http://%s:%d", settings.inference_host, settings.inference_port)
-    server.run(sockets=[listener])
+    server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTS - 1))])
     return 0 if server.started else 1
 
 

@@ -10,6 +10,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.batches import Batches
 from src.services.inference.calls import Calls
+from src.services.inference.front import Front
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.model_store import ModelStore
 
@@ -24,6 +25,7 @@ class ServiceState:
     spool: RetrainSpool
     alerts: AlertRetrain
     metrics: ServingMetrics
+    front: Front
 
 
 class LifespanState(TypedDict):

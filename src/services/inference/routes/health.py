@@ -12,7 +12,7 @@ from src.services.inference.predictor import Predictor, Source, Task
 from src.services.inference.service_state import Service, ServiceState
 
 router = APIRouter(tags=["health"])
-NOT_READY = "No model is loaded yet; the body is the same"
+NOT_READY = "No model is loaded yet, or the service stops; the body is the same"
 
 
 class ServedModel(BaseModel):
@@ -40,6 +40,7 @@ class Health(BaseModel):
 
     live: Literal[True] = True
     ready: bool
+    stopping: bool
     model: ServedModel | None
     mlflow: MlflowHealth
     last_error: str | None
@@ -51,12 +52,13 @@ class Health(BaseModel):
     responses={503: {"description": NOT_READY, "model": Health}},
 )
 async def health(service: Service, response: Response) -> Health:
-    """200 if a model can answer, else 503 with the same body."""
+    """200 if a model can answer and the service does not stop, else 503 with the same body."""
     response.status_code = _ready_status(service)
     store = service.store
     current = store.current
     return Health(
-        ready=current is not None,
+        ready=_is_ready(service),
+        stopping=service.front.stopping.begun,
         model=_served(current) if current is not None else None,
         mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
         last_error=store.last_error,
@@ -68,11 +70,14 @@ async def health(service: Service, response: Response) -> Health:
     summary="Readiness by MLflow's scoring protocol",
     response_class=PlainTextResponse,
     responses={
-        503: {"description": "No model is loaded yet", "content": {"text/plain": {"schema": {"type": "string"}}}}
+        503: {
+            "description": "No model is loaded yet, or the service stops",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
     },
 )
 async def ping(service: Service) -> Response:
-    """200 if a model can answer, else 503."""
+    """200 if a model can answer and the service does not stop, else 503."""
     return PlainTextResponse("\n", _ready_status(service))
 
 
@@ -101,10 +106,14 @@ async def live() -> dict[str, bool]:
     responses={503: {"description": NOT_READY, "model": dict[str, bool]}},
 )
 async def ready(service: Service, response: Response) -> dict[str, bool]:
-    """200 if a model can answer, else 503."""
+    """200 if a model can answer and the service does not stop, else 503."""
     response.status_code = _ready_status(service)
-    return {"ready": service.store.current is not None}
+    return {"ready": _is_ready(service)}
 
 
 def _ready_status(service: ServiceState) -> int:
-    return 200 if service.store.current is not None else 503
+    return 200 if _is_ready(service) else 503
+
+
+def _is_ready(service: ServiceState) -> bool:
+    return service.store.current is not None and not service.front.stopping.begun

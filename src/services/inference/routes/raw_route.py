@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
+from src.services.inference.errors import IncompleteRequestError
 from src.services.inference.metrics import INTERNAL, NO_MODEL
 from src.services.inference.service_state import service_of
 
@@ -42,7 +43,7 @@ def counting_errors(endpoint: Endpoint) -> Endpoint:
         except ModelNotLoadedError:
             metrics.prediction_error(NO_MODEL)
             raise
-        except ClientDisconnect:
+        except (ClientDisconnect, IncompleteRequestError):
             raise
         except Exception:
             metrics.prediction_error(INTERNAL)
