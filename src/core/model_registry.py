@@ -70,7 +70,8 @@ class DriftReference(BaseModel):
     """What the training rows looked like, for comparing live traffic with them.
 
     ``edges`` are inner bin edges per feature from training quantiles (a value equal to an edge belongs to the
-    bin on its left); ``shares`` are the bins' shares of the training rows, one more than edges;
+    bin on its left); ``shares`` are the bins' shares of the values that are there, one more than edges;
+    ``category_shares`` are the same by value for columns that are no numbers; ``missing`` is the share that is missing;
     ``minimum``/``maximum`` bound the training values; ``class_shares`` are the classes' shares.
     """
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, FeatureSchema
 from src.core.model_registry import DriftReference
 
 # With fewer rows the index tells more about chance than about the data.
@@ -97,7 +97,14 @@ class CategoryBins:
     def of(self, values: NDArray[Any]) -> NDArray[np.intp]:
         """(n,) the bins of values, shape (n,)."""
         other = len(self._known)
-        return np.array([other + 1 if v is None else self._known.get(str(v), other) for v in values], dtype=np.intp)
+        return np.array(
+            [other + 1 if v is None else self._known.get(_key(v), other) for v in values.tolist()], dtype=np.intp
+        )
+
+
+def _key(value: object) -> str:
+    """As JSON writes it, which is how the reference names it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class DriftWindow:
@@ -140,16 +147,8 @@ def feature_windows(schema: FeatureSchema, reference: DriftReference | None, siz
     """A window for each column of the schema that the reference knows, in the schema's order."""
     if reference is None:
         return {}
-    return {
-        name: DriftWindow(
-            NumberBins(reference.edges[name]),
-            [*reference.shares[name], 0.0],
-            size,
-            (reference.minimum[name], reference.maximum[name]),
-        )
-        for name in schema.names
-        if name in reference.edges
-    }
+    windows = {column.name: _window_of(column, reference, size) for column in schema.columns}
+    return {name: window for name, window in windows.items() if window is not None}
 
 
 def class_window(classes: tuple[str, ...], reference: DriftReference | None, size: int) -> DriftWindow | None:
@@ -158,3 +157,17 @@ def class_window(classes: tuple[str, ...], reference: DriftReference | None, siz
         return None
     shares = [reference.class_shares.get(name, 0.0) for name in classes]
     return DriftWindow(CategoryBins(classes), [*shares, 0.0, 0.0], size)
+
+
+def _window_of(column: Column, reference: DriftReference, size: int) -> DriftWindow | None:
+    name = column.name
+    missing = reference.missing.get(name, 0.0)
+    if name in reference.edges:
+        # The shares are those of the values that are there.
+        shares = [share * (1 - missing) for share in reference.shares[name]]
+        limits = reference.minimum[name], reference.maximum[name]
+        return DriftWindow(NumberBins(reference.edges[name]), [*shares, missing], size, limits)
+    if name in reference.category_shares:
+        known = {key: share * (1 - missing) for key, share in reference.category_shares[name].items()}
+        return DriftWindow(CategoryBins(list(known)), [*known.values(), 0.0, missing], size)
+    return None

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from src.services.inference.drift import MIN_ROWS, CategoryBins, DriftWindow, NumberBins, Window, psi
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.model_registry import DriftReference
+from src.services.inference.drift import (
+    MIN_ROWS,
+    CategoryBins,
+    DriftWindow,
+    NumberBins,
+    Window,
+    class_window,
+    feature_windows,
+    psi,
+)
 
 ALERT = 0.25
 SIZE = 300
@@ -93,3 +104,53 @@ def test_shift_of_one_standard_deviation_alarms_within_300_rows(rows: int, shift
         window.add(random.normal(loc=shift, size=300))
         seen += window.score > ALERT
     assert seen == 200
+
+
+HOUSES = FeatureSchema(
+    (
+        Column("size", required=False),
+        Column("garden", ColumnType.BOOLEAN, required=False, mlflow_type="boolean"),
+        Column("town", ColumnType.STRING, mlflow_type="string"),
+        Column("unknown"),
+    )
+)
+REFERENCE = DriftReference(
+    rows=100,
+    edges={"size": [10.0]},
+    shares={"size": [0.5, 0.5]},
+    category_shares={"garden": {"false": 0.25, "true": 0.75}, "town": {"Bonn": 0.5, "Ulm": 0.5}},
+    missing={"size": 0.2},
+    minimum={"size": 1.0},
+    maximum={"size": 20.0},
+    class_shares={},
+)
+
+
+def test_columns_of_every_type_are_compared_with_their_shares_in_training() -> None:
+    windows = feature_windows(HOUSES, REFERENCE, 1000)
+    assert list(windows) == ["size", "garden", "town"]
+    # As in training, a fifth of the sizes missing.
+    windows["size"].add(np.array([5.0] * 400 + [15.0] * 400 + [np.nan] * 200))
+    windows["garden"].add(np.array([True] * 750 + [False] * 250))
+    windows["town"].add(np.array(["Ulm", "Bonn"] * 500, dtype=object))
+    assert [window.score for window in windows.values()] == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("size", [5.0] * 300 + [15.0] * 300 + [np.nan] * 400),
+        ("garden", [True] * 400 + [False] * 600),
+        ("garden", [True] * 700 + [False] * 200 + [None] * 100),
+        ("town", ["Ulm"] * 900 + ["Bonn"] * 100),
+        ("town", ["Ulm"] * 400 + ["Bonn"] * 400 + ["Paris"] * 200),
+    ],
+)
+def test_other_shares_unknown_categories_and_more_missing_values_are_drift(name: str, values: list[object]) -> None:
+    window = feature_windows(HOUSES, REFERENCE, 1000)[name]
+    window.add(np.array(values, dtype=np.float64 if name == "size" else object))
+    assert window.score > 0.1
+
+
+def test_a_regression_has_no_classes_to_compare() -> None:
+    assert class_window((), REFERENCE, 1000) is None
