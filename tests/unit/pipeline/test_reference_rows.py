@@ -1,10 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 from src.core.dataset_config import DatasetConfig
+from src.core.feature_schema import FeatureSchema
 from src.core.model_registry import DriftReference
-from src.pipeline.reference_rows import drift_reference
+from src.pipeline.reference_rows import drift_reference, golden_rows
 from tests.support.training import iris_package
 
 DATASET = DatasetConfig.model_validate(
@@ -74,3 +77,25 @@ def test_drift_reference_tells_categories_booleans_and_what_is_missing() -> None
     assert reference.missing == {"x": 0.5, "colour": 0.25, "sure": 0.25}
     assert reference.class_shares == {}
     assert DriftReference.model_validate_json(reference.model_dump_json()) == reference
+
+
+class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Gives two classes the same share but for the last bits, from x = 5 on; below, it is a little surer."""
+
+    classes_ = np.array(["a", "b"], dtype=object)
+
+    def predict_proba(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        b = np.where(rows["x"] < 5, 0.6, 0.5 + 1e-12)
+        return np.column_stack([1 - b, b])
+
+    def predict(self, rows: pd.DataFrame) -> NDArray[np.object_]:
+        return self.classes_[self.predict_proba(rows).argmax(axis=1)]
+
+
+def test_golden_rows_are_no_ties_that_scikit_learn_breaks_in_its_own_way() -> None:
+    model, rows = Undecided(), pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
+    train = rows.head(2).assign(label=["a", "b"])
+    golden = golden_rows(model, FeatureSchema.of_numbers("x", "y"), train, "label", rows)
+    made_up = [row[0] for row in golden.rows[2:]]
+    assert sorted(made_up)[:5] == [0, 1, 2, 3, 4]
+    assert golden.labels[: 2 + 5] == ["b"] * 7
