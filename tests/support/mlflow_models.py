@@ -113,15 +113,17 @@ def typed_regression() -> tuple[Any, pd.DataFrame]:
     return typed_pipeline(HistGradientBoostingRegressor(max_iter=5)).fit(as_numbers(frame), fare), frame
 
 
-class Function(mlflow.pyfunc.PythonModel):
-    """Answers with what a function makes of the frame."""
+with quietly():  # MLflow looks at the class when it is made
 
-    def __init__(self, function: Any) -> None:
-        self._function = function
+    class Function(mlflow.pyfunc.PythonModel):
+        """Answers with what a function makes of the frame."""
 
-    # Without type hints: MLflow would take them for the model's signature.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002
-        return self._function(model_input)
+        def __init__(self, function: Any) -> None:
+            self._function = function
+
+        # Without type hints: MLflow would take them for the model's signature.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002
+            return self._function(model_input)
 
 
 def save_function(directory: Path, function: Any, frame: pd.DataFrame, answers: Sequence[Any], **options: Any) -> None:

@@ -284,9 +284,9 @@ def save_with_code(directory: Path, code: Path, answer: int) -> None:
     )
     sys.path.insert(0, str(code))
     try:
-        from brought_model import Brought  # type: ignore[import-not-found] # noqa: PLC0415
-
         with quietly():
+            from brought_model import Brought  # type: ignore[import-not-found] # noqa: PLC0415
+
             mlflow.pyfunc.save_model(
                 str(directory),
                 python_model=Brought(),

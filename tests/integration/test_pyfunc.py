@@ -1,0 +1,184 @@
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import mlflow.pyfunc
+import mlflow.sklearn
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.models import infer_signature
+
+from src.core.model_registry import CHAMPION
+from tests.support.inference_process import NOWHERE, Inference
+from tests.support.mlflow_models import (
+    QUICKLY,
+    TRUSTED,
+    as_numbers,
+    boosting,
+    forest,
+    iris,
+    quietly,
+    typed_binary,
+    typed_regression,
+)
+from tests.support.models import COLUMNS, SETOSA, build_model, register_model
+from tests.support.running import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def inference(mlflow_url: str, tmp_path: Path) -> Inference:
+    mlflow.set_tracking_uri(mlflow_url)
+    return Inference(tmp_path, mlflow_url, f"users-{uuid.uuid4().hex[:8]}")
+
+
+def register(inference: Inference, model: Any, frame: pd.DataFrame, **options: Any) -> str:
+    """What a user writes in a notebook; return the version."""
+    with quietly():
+        chosen = {"signature": infer_signature(frame, model.predict(as_numbers(frame))), **QUICKLY, **options}
+        info = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name=inference.model_name,
+            input_example=frame.head(3),
+            skops_trusted_types=TRUSTED,
+            **chosen,
+        )
+    return str(info.registered_model_version)
+
+
+def promote(inference: Inference, version: str) -> None:
+    mlflow.MlflowClient(inference.mlflow_url).set_registered_model_alias(inference.model_name, CHAMPION, version)
+
+
+def follow(inference: Inference, version: str) -> dict[str, Any]:
+    """Promote a version; what /health says once it is served."""
+    promote(inference, version)
+    wait_until(f"version {version} is served", lambda: inference.served() == version)
+    return inference.health()["model"]  # type: ignore[no-any-return]
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {name: None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+
+
+def predict(inference: Inference, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    answer = httpx.post(f"{inference.url}/predict", json=records(frame), timeout=30)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["predictions"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [forest, boosting, typed_binary])
+def test_classifier_of_a_user_is_served_from_its_signature(
+    inference: Inference, make: Callable[[], tuple[Any, pd.DataFrame]]
+) -> None:
+    model, frame = make()
+    promote(inference, register(inference, model, frame))
+    with inference.serving():
+        told = inference.health()["model"]
+        assert (told["engine"], told["verified"], told["task"]) == ("pyfunc", False, "classification")
+        found = predict(inference, frame)
+    assert [answer["prediction"] for answer in found] == [str(label) for label in model.predict(as_numbers(frame))]
+    shares = np.array([list(answer["probabilities"].values()) for answer in found])
+    assert np.allclose(shares, model.predict_proba(as_numbers(frame)), atol=1e-5)
+    assert "unverified" in inference.log()
+
+
+def test_regression_of_a_user_is_served_and_starts_from_the_cache_without_mlflow(inference: Inference) -> None:
+    model, frame = typed_regression()
+    promote(inference, register(inference, model, frame))
+    expected = model.predict(as_numbers(frame)).tolist()
+    for environment in ({}, {"MLFLOW_TRACKING_URI": NOWHERE}):
+        with inference.serving(**environment):
+            told = inference.health()["model"]
+            assert (told["engine"], told["task"]) == ("pyfunc", "regression")
+            assert told["source"] == ("cache" if environment else "registry")
+            assert [answer["prediction"] for answer in predict(inference, frame)] == expected
+            metrics = httpx.get(f"{inference.url}/metrics").text
+            assert f'inference_model_info{{engine="pyfunc",name="{inference.model_name}",version="1"}} 1.0' in metrics
+
+
+def test_swaps_between_engines_fail_no_request(inference: Inference, tmp_path: Path) -> None:
+    build_model(tmp_path / "ours", seed=1)
+    ours = register_model(inference.mlflow_url, inference.model_name, tmp_path / "ours")
+    rows, names = iris()
+    rows = rows.set_axis(list(COLUMNS), axis="columns")
+    theirs = register(inference, boosting()[0].fit(rows, names), rows)
+    promote(inference, ours)
+    answers: Counter[tuple[int, str]] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=inference.url, timeout=60) as client:
+            while not stop.is_set():
+                answer = client.post("/predict", json=SETOSA)
+                answers[answer.status_code, answer.headers.get("x-model-version", "-")] += 1
+
+    with inference.serving():
+        load = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in load:
+            thread.start()
+        try:
+            engines = [follow(inference, version)["engine"] for version in (theirs, ours, theirs, ours)]
+        finally:
+            stop.set()
+            for thread in load:
+                thread.join()
+    assert engines == ["pyfunc", "onnx", "pyfunc", "onnx"]
+    assert set(answers) == {(200, ours), (200, theirs)}
+
+
+def test_python_model_that_reads_its_files_late_and_fails_on_some_rows(inference: Inference, tmp_path: Path) -> None:
+    (tmp_path / "factor.txt").write_text("3")
+    (tmp_path / "late_model.py").write_text(
+        "import mlflow.pyfunc, mlflow.models, pathlib\n"
+        "class Late(mlflow.pyfunc.PythonModel):\n"
+        "    def predict(self, context, model_input, params=None):\n"
+        "        if (model_input['x'] < 0).any():\n"
+        "            raise ValueError(f'negative: {model_input.to_dict()}')\n"
+        "        return model_input['x'] * int(pathlib.Path(context.artifacts['factor']).read_text())\n"
+        "mlflow.models.set_model(Late())\n"
+    )
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    with quietly():
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(tmp_path / "late_model.py"),
+            artifacts={"factor": str(tmp_path / "factor.txt")},
+            registered_model_name=inference.model_name,
+            signature=infer_signature(frame, np.array([3.0])),
+            **QUICKLY,
+        )
+    promote(inference, "1")
+    with inference.serving():
+        assert [answer["prediction"] for answer in predict(inference, frame)] == [3.0, 6.0]
+        wrong = httpx.post(f"{inference.url}/predict", json={"x": -777.5}, timeout=30)
+        assert wrong.status_code == 500
+        assert "ValueError" in wrong.json()["detail"]
+        assert [answer["prediction"] for answer in predict(inference, frame)] == [3.0, 6.0]
+    assert "777" not in wrong.text + inference.log()
+    assert "late_model.py:5 in predict" in inference.log()
+
+
+def test_model_without_a_signature_is_refused_with_what_to_do(inference: Inference) -> None:
+    model, frame = forest()
+    with quietly():
+        mlflow.sklearn.log_model(
+            model, name="model", registered_model_name=inference.model_name, skops_trusted_types=TRUSTED, **QUICKLY
+        )
+    matrix = register(inference, model, frame, signature=infer_signature(frame.to_numpy(), model.predict(frame)))
+    with inference.started():
+        for version, says in (("1", "no signature"), (matrix, "named columns")):
+            promote(inference, version)
+            wait_until("it is refused", lambda s=says: s in str((inference.health() or {}).get("last_error")))
+            assert "infer_signature" in inference.health()["last_error"]
