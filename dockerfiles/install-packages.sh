@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs one dependency group of uv.lock into /app/.venv, byte-compiled; for the builder stages only.
+# Installs dependency groups of uv.lock into /app/.venv, byte-compiled; for the builder stages only.
 # Packages come from PACKAGE_INDEX, whichever mirror that is, and must have the lock file's hashes.
 set -eu
-group=$1
+groups=$(printf -- "--group %s " "$@")
 
 # A CA certificate given as a build secret serves this script alone and stays in no layer.
 if [ -s /run/secrets/ca_certificate ]; then
@@ -11,7 +11,7 @@ fi
 
 python -m venv /uv
 /uv/bin/pip install --quiet --disable-pip-version-check --index-url "$PACKAGE_INDEX" "uv==$UV_VERSION"
-/uv/bin/uv export --quiet --locked --no-default-groups --group "$group" --output-file requirements.txt >/dev/null
+/uv/bin/uv export --quiet --locked --no-default-groups $groups --output-file requirements.txt >/dev/null
 python -m venv --without-pip /app/.venv
 UV_DEFAULT_INDEX="$PACKAGE_INDEX" UV_LINK_MODE=copy /uv/bin/uv pip install --quiet --python /app/.venv/bin/python \
     --require-hashes --compile-bytecode --requirements requirements.txt

@@ -46,8 +46,8 @@ def require_pyfunc() -> None:
     if any(importlib.util.find_spec(name) is None for name in ("mlflow", "pandas")):
         raise InvalidModelError(
             "the model has no ONNX flavour, and this environment lacks the dependency group pyfunc that could load it: "
-            "set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run docker compose up -d --build inference, or, without "
-            "Docker, .uv/bin/uv sync --locked --group pyfunc"
+            "set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run docker compose up -d --build inference (without Docker: "
+            ".uv/bin/uv sync --locked --group pyfunc)"
         )
 
 
