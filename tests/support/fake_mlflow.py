@@ -16,11 +16,12 @@ ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 @dataclass
 class FakeVersion:
-    """A registered version: its directory, its tags, and where it claims to be stored."""
+    """A registered version: its directory, its tags, where it claims to be stored, and how many ms later than usual."""
 
     directory: Path
     tags: dict[str, str]
     location: str
+    delay: int = 0
 
 
 @dataclass
@@ -92,7 +93,7 @@ class FakeMlflow:
             "name": name,
             "version": version,
             "run_id": f"run{version}",
-            "creation_timestamp": REGISTERED_AT_MS + int(version),
+            "creation_timestamp": REGISTERED_AT_MS + int(version) + self.versions[version].delay,
             "tags": tags,
             "aliases": [alias],
         }
@@ -106,12 +107,12 @@ class FakeMlflow:
         raise AssertionError(f"asked for {path}, which no version has")
 
     def _listing(self, path: str) -> httpx.Response:
-        directory, _ = self._directory(path)
+        root, below = self._directory(path)
         files = [
             {"path": entry.name, "is_dir": True}
             if entry.is_dir()
             else {"path": entry.name, "is_dir": False, "file_size": entry.stat().st_size}
-            for entry in sorted(directory.iterdir())
+            for entry in sorted((root / below).iterdir())
         ]
         return httpx.Response(200, content=json.dumps({"files": files}))
 

@@ -78,6 +78,37 @@ def test_cache_keeps_what_was_served_last(cache: ModelCache) -> None:
     assert [entry.exists() for entry in entries] == [True, False, False, False, True]
 
 
+def test_cache_keeps_an_entry_that_any_process_holds(cache: ModelCache, tmp_path: Path) -> None:
+    entries = aged_entries(cache)
+    for age, entry in enumerate(entries):
+        (entry / "MLmodel").touch()
+        os.utime(entry, ns=(age, age))
+    others = [ModelCache(tmp_path / "cache", "iris").hold(entries[1]) for _ in range(2)]
+    cache.write_current(version(1))
+    assert [entry.exists() for entry in entries] == [True, True, False, True, True]
+    os.close(others[0])
+    cache.write_current(version(1))
+    assert entries[1].exists()
+    os.close(others[1])
+    os.utime(entries[1], ns=(1, 1))
+    cache.write_current(version(1))
+    assert not entries[1].exists()
+
+
+def test_cache_drops_a_damaged_entry_though_it_is_held(cache: ModelCache) -> None:
+    entry = adopt(cache, 1)
+    (entry / "MLmodel").touch()
+    held = cache.hold(entry)
+    cache.drop(entry)
+    assert not entry.exists()
+    os.close(held)
+
+
+def test_entry_that_is_gone_cannot_be_held(cache: ModelCache, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        cache.hold(tmp_path / "cache" / "1-000000000000")
+
+
 def test_cache_keeps_the_current_version_though_the_clock_was_set_back(cache: ModelCache) -> None:
     entries = aged_entries(cache)
     for entry in entries[1:]:
