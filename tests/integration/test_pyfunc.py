@@ -1,3 +1,6 @@
+import re
+import subprocess
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -15,6 +18,7 @@ import pytest
 from mlflow.models import infer_signature
 
 from src.core.model_registry import CHAMPION
+from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import NOWHERE, Inference
 from tests.support.mlflow_models import (
     QUICKLY,
@@ -136,6 +140,17 @@ def test_swaps_between_engines_fail_no_request(inference: Inference, tmp_path: P
                 thread.join()
     assert engines == ["pyfunc", "onnx", "pyfunc", "onnx"]
     assert set(answers) == {(200, ours), (200, theirs)}
+
+
+def test_readme_shows_how_to_register_a_model(inference: Inference) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    given = script.replace("http://localhost:5000", inference.mlflow_url).replace('"iris"', repr(inference.model_name))
+    subprocess.run([sys.executable, "-W", "ignore", "-c", given], check=True, cwd=inference.folder, timeout=250)
+    with inference.serving():
+        told = inference.health()
+        assert (told["model"]["engine"], told["last_error"]) == ("pyfunc", None)
+        flower = {"sepal length (cm)": 5.1, "sepal width (cm)": 3.5, "petal length (cm)": 1.4, "petal width (cm)": 0.2}
+        assert predict(inference, pd.DataFrame([flower]))[0]["prediction"] == "setosa"
 
 
 def test_python_model_that_reads_its_files_late_and_fails_on_some_rows(inference: Inference, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Makes a predictor of a model's files: verified where that is possible, on the engine that fits, and proven."""
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from src.core.predictions import Engine, EngineName
 from src.services.inference.example_rows import example_rows, made_up_row
 from src.services.inference.model_version import ModelVersion
 from src.services.inference.predictor import Cost, Predictor, Source
-from src.services.inference.pyfunc_engine import PyfuncEngine, require_pyfunc
+from src.services.inference.pyfunc_engine import PyfuncEngine
+from src.services.inference.pyfunc_loader import code_of_its_own, require_pyfunc
 from src.services.inference.records import RecordDecoder
 from src.services.inference.schemas import answers_of
 
@@ -97,10 +99,12 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     for name in sorted(needed):
         if not (directory / name).is_file():
             raise InvalidModelError(f"{name} is missing")
-    engine = _engine(directory, choice)
-    rows, reference = _golden(directory, engine, choice) if version.verified else (_examples(directory, choice), None)
-    cost = _measured(engine, FeatureTable.from_rows(choice.description.schema, rows)) if rows else UNKNOWN_COST
     schema = choice.description.schema
+    with code_of_its_own(directory) if choice.name == "pyfunc" else contextlib.nullcontext():
+        engine = _engine(directory, choice, verified=version.verified)
+        golden = _golden(directory, engine, choice) if version.verified else None
+        rows, reference = golden or (_examples(directory, choice), None)
+        cost = _measured(engine, FeatureTable.from_rows(schema, rows)) if rows else UNKNOWN_COST
     return Predictor(
         version=version,
         schema=schema,
@@ -115,10 +119,10 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     )
 
 
-def _engine(directory: Path, choice: EngineChoice) -> Engine:
+def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
     if choice.name == "onnx":
         return OnnxEngine(directory / ONNX_FILE, choice.description.schema, choice.description.classes or ())
-    return PyfuncEngine(directory, choice.description)
+    return PyfuncEngine(directory, choice.description, common_rule=verified)
 
 
 def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:

@@ -1,8 +1,13 @@
 """Which version of the registered model is meant: what the registry names and what the cache keeps."""
 
-from typing import Annotated, Self
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+# What MLflow tells of a version that another one of the same number does not have.
+ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -49,3 +54,9 @@ class ModelVersion(BaseModel):
     def key(self) -> str:
         """The version's folder in the cache: other content under the same number is another folder."""
         return f"{self.version}-{self.digest[:12]}"
+
+
+def origin_of(told: Mapping[str, Any]) -> str:
+    """A digest of where and when a version was stored, by what MLflow tells of it."""
+    values = "\n".join(str(told.get(field)) for field in ORIGIN_FIELDS)
+    return hashlib.sha256(values.encode("utf-8", "replace")).hexdigest()

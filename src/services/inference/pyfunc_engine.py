@@ -1,24 +1,21 @@
-"""A model of any MLflow flavour behind the engines' contract; only this module imports MLflow and pandas, and late."""
+"""A model of any MLflow flavour behind the engines' contract; pandas is imported here alone, and late."""
 
-import importlib.util
 import logging
-import os
-import sys
 import threading
 import traceback
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidModelError, ModelFailedError
+from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType
 from src.core.feature_table import FeatureTable
 from src.core.mlmodel import ModelDescription
 from src.core.predictions import Predictions, labels_from
 from src.services.inference.pyfunc_classes import ClassNames
+from src.services.inference.pyfunc_loader import load_pyfunc, raw_model_of
 
 # Each column always has the same type, whatever the rows of a request are: a row gets the answer that it gets alone.
 # A missing integer is NaN and a missing boolean is None, as in the frames that pandas reads from files.
@@ -36,19 +33,8 @@ PANDAS_TYPES: dict[tuple[str, bool], Any] = {
     ("string", True): "str",
     ("string", False): "str",
 }
-MAX_REASON = 300
 
 logger = logging.getLogger(__name__)
-
-
-def require_pyfunc() -> None:
-    """Raise InvalidModelError, saying what to install, where MLflow cannot be imported."""
-    if any(importlib.util.find_spec(name) is None for name in ("mlflow", "pandas")):
-        raise InvalidModelError(
-            "the model has no ONNX flavour, and this environment lacks the dependency group pyfunc that could load it: "
-            "set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run docker compose up -d --build inference (without Docker: "
-            ".uv/bin/uv sync --locked --group pyfunc)"
-        )
 
 
 class PyfuncEngine:
@@ -59,6 +45,8 @@ class PyfuncEngine:
     Args:
         directory: the whole model; it must stay as long as the engine does, as the model may read files late.
         description: what its ``MLmodel`` says.
+        common_rule: whether labels follow from the probabilities, if there are any, as in training's gate and on ONNX;
+            else they are what the model predicts.
 
     Raises:
         InvalidModelError: it cannot be loaded, or it and its description differ in its classes.
@@ -66,12 +54,13 @@ class PyfuncEngine:
 
     name: Literal["pyfunc"] = "pyfunc"
 
-    def __init__(self, directory: Path, description: ModelDescription) -> None:
+    def __init__(self, directory: Path, description: ModelDescription, *, common_rule: bool = False) -> None:
         self._lock = threading.Lock()
-        self._model = _load(directory)
-        raw = _raw_model(self._model)
+        self._model = load_pyfunc(directory)
+        raw = raw_model_of(self._model)
         self._names = ClassNames.of(description, getattr(raw, "classes_", None))
         self._predict_proba = getattr(raw, "predict_proba", None) if self._names.classes else None
+        self._common_rule = common_rule
         self.classes = self._names.classes
 
     def predict(self, table: FeatureTable) -> Predictions:
@@ -83,9 +72,10 @@ class PyfuncEngine:
         try:
             frame = frame_of(table)
             with self._lock:
-                answers = self._model.predict(frame)
-                probabilities = self._predict_proba(frame) if self._predict_proba is not None else None
-            return self._predictions(answers, probabilities, len(table))
+                probabilities = None if self._predict_proba is None else self._predict_proba(frame)
+                by_rule = self._common_rule and probabilities is not None
+                answers = probabilities if by_rule else self._model.predict(frame)
+            return self._predictions(answers, None if by_rule else probabilities, len(table))
         except ModelFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the model raises; what it says may repeat the rows
@@ -143,67 +133,6 @@ def _type_of(column: Column) -> Any:
 
 def _filled(column: Column, values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.object_) if column.type is ColumnType.BOOLEAN and not column.required else values
-
-
-def _load(directory: Path) -> Any:
-    """The model as MLflow loads it, without MLflow's own check of input: ours is as strict, and takes missing integers.
-
-    Raises:
-        InvalidModelError: it cannot be loaded.
-    """
-    pyfunc = _import_pyfunc()
-    _forget_code(directory)
-    path = list(sys.path)
-    try:
-        model = pyfunc.load_model(str(directory))
-    except ModuleNotFoundError as error:
-        sys.path[:] = path
-        raise InvalidModelError(
-            f"the model needs the Python module {error.name}, which is not installed here; add its package to the "
-            "dependency group pyfunc in pyproject.toml, lock it and build again"
-        ) from error
-    except (Exception, SystemExit) as error:  # whatever the model's code raises or ends
-        sys.path[:] = path
-        lines = str(error).strip().splitlines() or [""]
-        raise InvalidModelError(
-            f"MLflow cannot load the model ({type(error).__name__}: {lines[0][:MAX_REASON]})"
-        ) from error
-    model.metadata.signature.inputs = None
-    return model
-
-
-def _import_pyfunc() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow, of its own code
-        from mlflow import pyfunc  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
-    # MLflow's loggers have a handler and a format of their own.
-    mlflow_logger = logging.getLogger("mlflow")
-    mlflow_logger.handlers.clear()
-    mlflow_logger.propagate = True
-    return pyfunc
-
-
-def _forget_code(directory: Path) -> None:
-    """Have Python import the code that a model brings from this model, not from one that was loaded before.
-
-    MLflow leaves each model's code folder on the path, and Python each module under its name.
-    """
-    others = directory.parent
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(others):
-            del sys.modules[name]
-    sys.path[:] = [entry for entry in sys.path if not Path(entry).is_relative_to(others)]
-
-
-def _raw_model(model: Any) -> Any:
-    """The library's own model inside, or None where MLflow's flavour does not show it."""
-    try:
-        return model.get_raw_model()
-    except NotImplementedError:
-        return None
 
 
 def _place_of(error: Exception) -> str:

@@ -1,11 +1,8 @@
 """MLflow over plain REST: which version is champion, and the files of it that serving needs."""
 
 import asyncio
-import hashlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +19,7 @@ from src.core.model_registry import (
 )
 from src.services.inference.mlflow_http import MlflowHttp
 from src.services.inference.model_loader import SERVED_FILES, choose_engine
-from src.services.inference.model_version import ModelVersion
+from src.services.inference.model_version import ModelVersion, origin_of
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -30,8 +27,6 @@ PROXIED_SCHEME = "mlflow-artifacts"
 MAX_MODEL_BYTES = 1 << 30
 MAX_FILES = 1000
 MAX_DEPTH = 8
-# What tells a version that our pipeline did not make from another one of the same number.
-ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
 
 
 class RegistryClient:
@@ -84,7 +79,7 @@ class RegistryClient:
                 name=self._name,
                 version=found.get("version"),
                 manifest_sha256=digest,
-                origin_sha256=_origin_of(found) if digest is None else None,
+                origin_sha256=origin_of(found) if digest is None else None,
                 run_id=found.get("run_id") or None,
                 onnx_parity=tags.get(TAG_PARITY),
                 registered_at=_moment(found.get("creation_timestamp")),
@@ -183,12 +178,6 @@ class RegistryClient:
 
     def _too_large(self, version: ModelVersion) -> str:
         return f"version {version.version} is larger than {self._max_model_bytes} bytes"
-
-
-def _origin_of(found: Mapping[str, Any]) -> str:
-    """A digest of where and when a version was stored."""
-    told = "\n".join(str(found.get(field)) for field in ORIGIN_FIELDS)
-    return hashlib.sha256(told.encode("utf-8", "replace")).hexdigest()
 
 
 def _moment(milliseconds: object) -> datetime | None:

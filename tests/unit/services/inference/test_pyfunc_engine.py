@@ -1,33 +1,29 @@
 import json
 import logging
-import sys
 import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
-import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow.models import infer_signature
-from mlflow.models.utils import _enforce_named_col_schema
-from mlflow.types import ColSpec, DataType, Schema
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 
 from src.core.errors import InvalidModelError, ModelFailedError
-from src.core.feature_schema import TYPES, Column, FeatureSchema
-from src.core.feature_table import FeatureTable, Row
+from src.core.feature_table import FeatureTable
 from src.core.mlmodel import describe
-from src.services.inference.pyfunc_engine import PyfuncEngine, frame_of
+from src.core.predictions import labels_from
+from src.services.inference.pyfunc_engine import PyfuncEngine
 from tests.support.mlflow_models import (
-    QUICKLY,
     as_numbers,
     boosting,
     forest,
-    quietly,
+    iris,
     save_function,
     save_sklearn,
     typed_binary,
@@ -58,6 +54,29 @@ def test_classifier_answers_as_its_library_does(tmp_path: Path, make: Callable[[
     assert np.array_equal(np.asarray(found.probabilities), model.predict_proba(frame))
 
 
+def test_common_rule_takes_the_label_from_the_probabilities_as_the_gate_does(tmp_path: Path) -> None:
+    rows, names = iris()
+    # Votes that tie: scikit-learn's own label depends on their last bits.
+    model = RandomForestClassifier(n_estimators=6, max_depth=2, random_state=1).fit(rows, names)
+    save_sklearn(tmp_path / "model", model, rows)
+    served = PyfuncEngine(tmp_path / "model", describe(tmp_path / "model"), common_rule=True)
+    found = served.predict(table(tmp_path / "model", rows))
+    shares = model.predict_proba(rows)
+    assert found.values == model.classes_[labels_from(shares)].tolist()
+    assert np.array_equal(np.asarray(found.probabilities), shares)
+
+
+def test_label_is_what_the_model_predicts_though_another_class_is_likelier(tmp_path: Path) -> None:
+    rows, names = iris()
+    model = FixedThresholdClassifier(LogisticRegression(max_iter=1000), threshold=0.9, pos_label="setosa")
+    two = names != "virginica"
+    save_sklearn(tmp_path / "model", model.fit(rows[two], names[two]), rows, serialization_format="cloudpickle")
+    between = pd.DataFrame([[5.2, 3.0, 2.4, 0.7]], columns=rows.columns)
+    found = engine(tmp_path / "model").predict(table(tmp_path / "model", between))
+    assert found.values == model.predict(between).tolist() == ["versicolor"]
+    assert np.asarray(found.probabilities)[0].argmax() == 0
+
+
 def test_binary_model_takes_every_type_of_column_with_missing_values(tmp_path: Path) -> None:
     model, frame = typed_binary()
     save_sklearn(tmp_path / "model", model, frame)
@@ -76,35 +95,6 @@ def test_regression_takes_every_type_of_column_and_answers_each_row_as_alone(tmp
     assert (served.classes, found.probabilities) == ((), None)
     assert found.values == model.predict(as_numbers(frame)).tolist()
     assert [served.predict(rows.part(row, row + 1)).values[0] for row in range(20)] == found.values[:20]
-
-
-@pytest.mark.parametrize("required", [True, False])
-@pytest.mark.parametrize("kind", sorted(TYPES))
-def test_frame_is_what_mlflow_makes_of_its_columns(kind: str, *, required: bool) -> None:
-    values: dict[str, Row] = {"string": ("a", "b"), "boolean": (True, False), "long": (1, 2), "integer": (1, 2)}
-    schema = FeatureSchema((Column("a column", TYPES[kind], required, kind),))
-    given = frame_of(FeatureTable.from_rows(schema, [(value,) for value in values.get(kind, (1.5, 2.5))]))
-    spec = Schema([ColSpec(DataType[kind], "a column", required=required)])
-    if kind in {"long", "integer"} and not required:
-        # MLflow takes no missing integer in any form: NaN it is, and MLflow is not asked.
-        assert given["a column"].dtype == np.float64
-        return
-    enforced = _enforce_named_col_schema(given, spec)
-    assert enforced["a column"].tolist() == given["a column"].tolist()
-    if not (kind == "boolean" and not required):  # MLflow's type of these depends on the rows
-        assert enforced["a column"].dtype == given["a column"].dtype
-
-
-@pytest.mark.parametrize("kind", sorted(TYPES))
-def test_missing_value_keeps_the_type_of_its_column(kind: str) -> None:
-    schema = FeatureSchema((Column("a", TYPES[kind], required=False, mlflow_type=kind),))
-    present: Any = {"string": "a", "boolean": True}.get(kind, 1)
-    mixed, alone = (
-        frame_of(FeatureTable.from_rows(schema, rows))["a"] for rows in ([(present,), (None,)], [(present,)])
-    )
-    assert mixed.isna().tolist() == [False, True]
-    assert mixed[0] == present
-    assert mixed.dtype == alone.dtype == frame_of(FeatureTable.from_rows(schema, [(None,)]))["a"].dtype
 
 
 def labels(frame: pd.DataFrame) -> Any:
@@ -269,45 +259,6 @@ def test_calls_from_several_threads_wait_for_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
-
-
-def save_with_code(directory: Path, code: Path, answer: int) -> None:
-    """A model whose answer stands in a module that it brings, and is imported when it is asked."""
-    code.mkdir(parents=True)
-    (code / "brought_module.py").write_text(f"ANSWER = {answer}\n")
-    (code / "brought_model.py").write_text(
-        "import mlflow.pyfunc\n"
-        "class Brought(mlflow.pyfunc.PythonModel):\n"
-        "    def predict(self, context, model_input, params=None):\n"
-        "        import brought_module\n"
-        "        return [brought_module.ANSWER] * len(model_input)\n"
-    )
-    sys.path.insert(0, str(code))
-    try:
-        with quietly():
-            from brought_model import Brought  # type: ignore[import-not-found] # noqa: PLC0415
-
-            mlflow.pyfunc.save_model(
-                str(directory),
-                python_model=Brought(),
-                code_paths=[str(code / "brought_module.py"), str(code / "brought_model.py")],
-                signature=infer_signature(XY, np.array([1.0])),
-                **QUICKLY,
-            )
-    finally:
-        sys.path.remove(str(code))
-        for name in ("brought_module", "brought_model"):
-            sys.modules.pop(name, None)
-
-
-def test_each_version_runs_the_code_that_it_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    for version in (1, 2):
-        save_with_code(tmp_path / "cache" / str(version), tmp_path / "code" / str(version), version)
-    for version in (1, 2, 1):
-        directory = tmp_path / "cache" / str(version)
-        assert engine(directory).predict(table(directory, XY)).values == [version, version]
-    assert len([entry for entry in sys.path if str(tmp_path) in entry]) == 1
 
 
 def test_model_says_no_more_than_the_log(tmp_path: Path) -> None:
