@@ -11,13 +11,18 @@ async def test_health_tells_what_is_served(served: Any) -> None:
     told = answer.json()
     assert answer.status_code == 200
     assert (told["live"], told["ready"], told["last_error"]) == (True, True, None)
-    assert {key: told["model"][key] for key in ("name", "version", "source")} == {
+    loaded_at = told["model"].pop("loaded_at")
+    assert told["model"] == {
         "name": "iris",
         "version": "1",
+        "task": "classification",
+        "engine": "onnx",
+        "engine_reason": "the model has an ONNX flavour",
+        "verified": True,
         "source": "registry",
     }
     assert told["mlflow"]["reachable"] is True
-    for moment in (told["model"]["loaded_at"], told["mlflow"]["checked_at"]):
+    for moment in (loaded_at, told["mlflow"]["checked_at"]):
         assert datetime.now(UTC) - datetime.fromisoformat(moment) < timedelta(minutes=1)
 
 
