@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -11,15 +11,18 @@ from src.core.errors import InvalidInputError
 from src.core.feature_table import FeatureTable
 from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
-from src.services.inference.formats.encoders import Encoder
-from src.services.inference.formats.media_types import Format
+from src.services.inference.formats import BINARY, Format
+from src.services.inference.formats.arrow_encoder import ArrowEncoder
+from src.services.inference.formats.encoders import ENCODERS, Encoder
+from src.services.inference.formats.isolated_reader import isolated_parts
 from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, TooManyRowsError
 from src.services.inference.formats.readers import READERS
+from src.services.inference.formats.workers import Workers
 from src.services.inference.metrics import ServingMetrics
 from src.services.inference.predictor import Predictor
 from src.services.inference.records import MAX_TOLD, InvalidRecordError
 
-# What a smaller body costs is not worth a place in the queue, or a way to the thread and back.
+# What a smaller text costs is not worth a place in the queue, or a way to the thread and back.
 SMALL_BYTES = 1 << 20
 INLINE_BYTES = 1 << 16
 END: Final = object()
@@ -30,28 +33,37 @@ class Batches:
 
     Args:
         calls: lends its thread.
+        workers: for the formats that are read and written by a library that may crash.
         metrics: told of answered rows.
         admission: lets large batches in: each holds its body and its table in memory.
         max_values: most values (rows times columns) of one batch.
     """
 
-    def __init__(self, calls: Calls, metrics: ServingMetrics, admission: Admission, *, max_values: int) -> None:
+    def __init__(
+        self, calls: Calls, workers: Workers, metrics: ServingMetrics, admission: Admission, *, max_values: int
+    ) -> None:
         self._calls = calls
+        self._workers = workers
         self._metrics = metrics
         self._admission = admission
         self._max_values = max_values
 
+    def close(self) -> None:
+        """End what runs beside the service."""
+        self._workers.close()
+
     @contextlib.asynccontextmanager
-    async def turn(self, announced: int | None) -> AsyncIterator[None]:
+    async def turn(self, came_in: Format, announced: int | None) -> AsyncIterator[None]:
         """A place for one batch, until it is answered; at once for a small one.
 
         Args:
+            came_in: a binary format is never small: its length says nothing of its rows.
             announced: the body's length in bytes, where it is known.
 
         Raises:
             OverloadedError: too many wait already.
         """
-        if announced is not None and announced <= SMALL_BYTES:
+        if came_in not in BINARY and announced is not None and announced <= SMALL_BYTES:
             yield
             return
         await self._admission.enter()
@@ -78,18 +90,19 @@ class Batches:
         problems: list[InvalidInputError] = []
         rows = 0
         try:
-            async for part in self._parts(predictor, came_in, body, max_rows):
-                if isinstance(part, InvalidRecordError):
-                    problems += part.problems
-                    if len(problems) >= MAX_TOLD:
-                        break
-                elif part is not None and not problems:
-                    rows += len(part)
-                    tables.append(part)
-                if rows > max_rows:
-                    raise TooManyRowsError(max_rows)
-                if len(body) > INLINE_BYTES and await gone():
-                    raise ClientDisconnect
+            async with contextlib.aclosing(self._parts(predictor, came_in, body, max_rows)) as parts:
+                async for part in parts:
+                    if isinstance(part, InvalidRecordError):
+                        problems += part.problems
+                        if len(problems) >= MAX_TOLD:
+                            break
+                    elif part is not None and not problems:
+                        rows += len(part)
+                        tables.append(part)
+                    if rows > max_rows:
+                        raise TooManyRowsError(max_rows)
+                    if len(body) > INLINE_BYTES and await gone():
+                        raise ClientDisconnect
         except InvalidRecordError as error:
             problems += error.problems
         if problems:
@@ -97,21 +110,27 @@ class Batches:
         return tables
 
     async def answers(
-        self, predictor: Predictor, tables: deque[FeatureTable], encoder: Encoder
-    ) -> AsyncIterator[bytes]:
+        self, predictor: Predictor, tables: deque[FeatureTable], goes_out: Format, request_id: str
+    ) -> AsyncGenerator[bytes, None]:
         """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
         self._metrics.batch(sum(map(len, tables)))
-        try:
+        # Wide answers go in parts of fewer rows.
+        size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
+        async with self._encoder(predictor, goes_out, request_id) as encoder:
             yield encoder.start()
             while tables:
                 table = tables.popleft()
-                # Wide answers go in parts of fewer rows.
-                size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
                 for start in range(0, len(table), size):
                     yield await self._answer(predictor, table.part(start, start + size), encoder)
-            yield encoder.end()
-        finally:
-            encoder.close()
+            yield await self._calls.in_thread(encoder.end)
+
+    @contextlib.asynccontextmanager
+    async def _encoder(self, predictor: Predictor, goes_out: Format, request_id: str) -> AsyncIterator[Encoder]:
+        if goes_out not in BINARY:
+            yield ENCODERS[goes_out](predictor, request_id)
+            return
+        async with self._workers.one() as worker:
+            yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
 
     async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
         def work() -> bytes:
@@ -123,11 +142,19 @@ class Batches:
 
     async def _parts(
         self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int
-    ) -> AsyncIterator[Part | None]:
+    ) -> AsyncGenerator[Part | None, None]:
+        if came_in in BINARY:
+            async with (
+                self._workers.one() as worker,
+                contextlib.aclosing(isolated_parts(worker, predictor.schema, came_in, body, max_rows)) as isolated,
+            ):
+                async for part in isolated:
+                    yield part
+            return
         parts = READERS[came_in](predictor.schema, body, max_rows)
         if len(body) <= INLINE_BYTES:
-            for part in parts:
-                yield part
+            for found in parts:
+                yield found
             return
-        while (found := await self._calls.in_thread(lambda: next(parts, END))) is not END:
-            yield found  # type: ignore[misc] # the sentinel is none of the parts
+        while (step := await self._calls.in_thread(lambda: next(parts, END))) is not END:
+            yield step  # type: ignore[misc] # the sentinel is none of the parts

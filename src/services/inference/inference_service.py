@@ -17,7 +17,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.admission import Admission
 from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.batches import Batches
+from src.services.inference.batches import create_batches
 from src.services.inference.body_limits import BodyLimits
 from src.services.inference.calls import Calls
 from src.services.inference.errors import install_error_handlers
@@ -54,8 +54,6 @@ from src.services.inference.slow_clients import Patience
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
-# How long a large batch may wait for its turn.
-LARGE_BATCH_SECONDS = 10.0
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain"})
 # Alertmanager's, with a token of its own.
@@ -102,11 +100,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     alert_retrain = AlertRetrain(
         spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=lambda: datetime.now(UTC)
     )
-    # As many large ones as there is memory for.
-    large = Admission(
-        settings.max_large_batches, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=service_metrics.shed
-    )
-    batches = Batches(calls, service_metrics, large, max_values=settings.max_batch_values)
+    batches = create_batches(settings, calls, service_metrics)
     exempt = _paths_of((health.router, metrics.router))
     limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
     front = Front(
@@ -130,6 +124,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
             with contextlib.suppress(asyncio.CancelledError):
                 await following
             calls.close()
+            batches.close()
             await registry.aclose()
 
     app = FastAPI(

@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from src.core.predictions import SCALE, Predictions, rounded
+from src.services.inference.formats import Format
 from src.services.inference.predictor import Predictor
 from src.services.inference.schemas import ModelName, answers_of
 
@@ -36,9 +37,6 @@ class Encoder:
     def end(self) -> bytes:
         """What stands behind the last answer."""
         return b""
-
-    def close(self) -> None:
-        """Give everything back, whether the end was reached or not."""
 
 
 class JsonEncoder(Encoder):
@@ -92,3 +90,10 @@ def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequen
         shown = (rounded(found.probabilities) / SCALE).T.tolist()
         columns |= {f"probability_{name}": share for name, share in zip(classes, shown, strict=True)}
     return columns
+
+
+ENCODERS: Mapping[Format, type[Encoder]] = {
+    Format.JSON: JsonEncoder,
+    Format.NDJSON: NdjsonEncoder,
+    Format.CSV: CsvEncoder,
+}

@@ -1,18 +1,9 @@
 """Which format a batch comes in, by Content-Type, and which its answers go out in, by Accept."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 
 from src.services.inference.errors import NotAcceptableError, UnsupportedMediaTypeError
-
-
-class Format(StrEnum):
-    """A format by its media type; the order is the service's own preference."""
-
-    JSON = "application/json"
-    NDJSON = "application/x-ndjson"
-    CSV = "text/csv"
-
+from src.services.inference.formats import Format
 
 LISTED = ", ".join(Format)
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})

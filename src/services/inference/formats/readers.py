@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from src.core.feature_schema import FeatureSchema
+from src.services.inference.formats import Format
 from src.services.inference.formats.csv_rows import csv_rows
 from src.services.inference.formats.json_columns import json_columns
 from src.services.inference.formats.json_records import json_records, ndjson_records
-from src.services.inference.formats.media_types import Format
 from src.services.inference.formats.parts import MAX_VALUE_BYTES, Part, Reader, malformed
 
 FIRST = re.compile(rb"[ \t\n\r]*([\[{])")

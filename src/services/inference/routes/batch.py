@@ -1,15 +1,16 @@
 """``POST /predict/batch``: rows in one of several formats in, their answers in any of them out, part by part."""
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from src.services.inference.errors import request_id_of
-from src.services.inference.formats.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
-from src.services.inference.formats.media_types import Format, accepted, format_of
+from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
+from src.services.inference.formats import Format
+from src.services.inference.formats.media_types import accepted, format_of
 from src.services.inference.formats.parts import PART_ROWS
 from src.services.inference.metrics import INTERNAL, ServingMetrics
 from src.services.inference.routes.batch_document import REQUEST_BODY, RESPONSES
@@ -17,21 +18,21 @@ from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 
 PATH = "/predict/batch"
-ENCODERS: dict[Format, type[Encoder]] = {
-    Format.JSON: JsonEncoder,
-    Format.NDJSON: NdjsonEncoder,
-    Format.CSV: CsvEncoder,
-}
 
 
 class BatchRoute(RawRoute):
-    """A large batch waits for its turn before its body is read."""
+    """A large batch waits for its turn before its body is read, and keeps it until its answer is sent."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint in turn, and keep the turn until the answer is sent."""
+        """Call the endpoint in turn; what is refused by its headers needs none."""
         request = Request(scope)
+        try:
+            came_in = _format_of(request)
+        except UnsupportedMediaTypeError:
+            await super().handle(scope, receive, send)
+            return
         length = request.headers.get("content-length", "")
-        async with service_of(request).batches.turn(int(length) if length.isdigit() else None):
+        async with service_of(request).batches.turn(came_in, int(length) if length.isdigit() else None):
             await super().handle(scope, receive, send)
 
 
@@ -47,7 +48,7 @@ async def predict_batch(request: Request) -> Response:
     and then the connection ends without the answer's end.
     """
     service = service_of(request)
-    came_in = format_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    came_in = _format_of(request)
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
     service.store.require()
     body = bytearray()
@@ -56,19 +57,39 @@ async def predict_batch(request: Request) -> Response:
     predictor = service.store.require()
     tables = await service.batches.read(predictor, came_in, body, request.is_disconnected)
     is_short = sum(map(len, tables)) <= PART_ROWS
-    encoder = ENCODERS[goes_out](predictor, request_id_of(request.scope))
-    answers = service.batches.answers(predictor, tables, encoder)
+    answers = service.batches.answers(predictor, tables, goes_out, request_id_of(request.scope))
     media_type = f"{goes_out}; charset=utf-8" if goes_out is Format.CSV else str(goes_out)
     headers = {**predictor.headers, "content-type": media_type, "vary": "accept"}
     if is_short:
-        return Response(b"".join([piece async for piece in answers]), headers=headers)
-    return StreamingResponse(_counting_failure(answers, service.metrics), headers=headers)
+        async with contextlib.aclosing(answers):
+            return Response(b"".join([piece async for piece in answers]), headers=headers)
+    return PiecewiseResponse(_counting_failure(answers, service.metrics), headers=headers)
 
 
-async def _counting_failure(answers: AsyncIterator[bytes], metrics: ServingMetrics) -> AsyncIterator[bytes]:
+class PiecewiseResponse(StreamingResponse):
+    """A streamed answer that gives everything back at once when its client leaves."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        super().__init__(pieces, headers=headers)
+        self._pieces = pieces
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the pieces, and close where they come from, however that ends."""
+        async with contextlib.aclosing(self._pieces):
+            await super().stream_response(send)
+
+
+async def _counting_failure(
+    answers: AsyncGenerator[bytes, None], metrics: ServingMetrics
+) -> AsyncGenerator[bytes, None]:
     try:
-        async for piece in answers:
-            yield piece
+        async with contextlib.aclosing(answers):
+            async for piece in answers:
+                yield piece
     except Exception:
         metrics.prediction_error(INTERNAL)
         raise
+
+
+def _format_of(request: Request) -> Format:
+    return format_of(request.headers.get("content-type"), request.headers.get("content-encoding"))

@@ -2,32 +2,36 @@
 
 from typing import Any
 
-from src.services.inference.formats.media_types import Format
-from src.services.inference.openapi import MODEL_HEADERS, json_of
-from src.services.inference.openapi_schemas import TEXT, ref
+from src.services.inference.formats import BINARY, Format
+from src.services.inference.openapi import MODEL_HEADERS
+from src.services.inference.openapi_schemas import TEXT, Schema, ref
 
-NOTES = {
-    Format.NDJSON: "One record a line, as JSON.",
-    Format.CSV: "UTF-8, a header with the model's columns in any order, commas; an empty cell is a missing value.",
-}
-ANSWER_NOTES = {
-    Format.NDJSON: "One answer a line, as JSON.",
-    Format.CSV: "The columns prediction and, for each class, probability_<class>.",
-}
+
+def _content(json: Schema, line: str, table: str) -> dict[str, Any]:
+    """A body in each format: the schema of JSON, and what a line or a table holds."""
+    binary = {"type": "string", "format": "binary", "description": f"A table: {table}."}
+    return {
+        Format.JSON.value: {"schema": json},
+        Format.NDJSON.value: {"schema": {**TEXT, "description": f"JSON, {line} a line."}},
+        Format.CSV.value: {"schema": {**TEXT, "description": f"UTF-8, a header, commas: {table}."}},
+        **{form.value: {"schema": binary} for form in Format if form in BINARY},
+    }
+
+
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "content": {
-        Format.JSON.value: {"schema": {"oneOf": [ref("Records"), ref("Columns")]}},
-        **{kind.value: {"schema": {**TEXT, "description": note}} for kind, note in NOTES.items()},
-    },
+    "content": _content(
+        {"oneOf": [ref("Records"), ref("Columns")]},
+        "one record",
+        "the model's columns, in any order; an empty cell of CSV is a missing value",
+    ),
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answers, in the rows' order, in the format that Accept asks for or the one that came in.",
-        "content": {
-            **json_of("PredictionList"),
-            **{kind.value: {"schema": {**TEXT, "description": note}} for kind, note in ANSWER_NOTES.items()},
-        },
+        "content": _content(
+            ref("PredictionList"), "one answer", "the columns prediction and, for each class, probability_<class>"
+        ),
         "headers": MODEL_HEADERS,
     },
     406: {"description": "No format that Accept names is one of ours"},

@@ -26,7 +26,6 @@ class Model:
 def written(encoder_class: type[Encoder], model: Model, *parts: Predictions) -> str:
     encoder = encoder_class(model, "id-1")  # type: ignore[arg-type] # the part of it that is used
     pieces = [encoder.start(), *(encoder.part(part) for part in parts), encoder.end()]
-    encoder.close()
     return b"".join(pieces).decode()
 
 

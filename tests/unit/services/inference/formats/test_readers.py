@@ -1,9 +1,6 @@
 """Every format reads the same rows to the same table, and tells the same problems."""
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,60 +9,23 @@ import pytest
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.services.inference.formats.media_types import Format
-from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, TooManyRowsError
+from src.services.inference.formats import BINARY, Format
+from src.services.inference.formats.arrow_reader import arrow_parts
+from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, Part, TooManyRowsError
 from src.services.inference.formats.readers import READERS
 from src.services.inference.records import InvalidRecordError
+from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, mixed_records
 
-Records = list[dict[str, Any]]
 Problems = list[tuple[int | None, str | None, str]]
 
-# Names with what each format must quote.
-MIXED = FeatureSchema(
-    (
-        Column('length, in "cm"'),
-        Column("width", required=False),
-        Column("count", ColumnType.INTEGER, mlflow_type="long"),
-        Column("rank", ColumnType.INTEGER, required=False, mlflow_type="integer"),
-        Column("wild", ColumnType.BOOLEAN),
-        Column("tame", ColumnType.BOOLEAN, required=False),
-        Column("colour", ColumnType.STRING),
-        Column("note", ColumnType.STRING, required=False),
-    )
-)
 NUMBERS = FeatureSchema.of_numbers("a", "b")
-GOOD = {'length, in "cm"': 1.5, "count": 2, "wild": True, "colour": "red"}
 MARKER = "zq7marker"
 
 
-def as_json(records: Records) -> bytes:
-    return json.dumps(records).encode()
-
-
-def as_columns(records: Records) -> bytes:
-    names = {name: None for record in records for name in record}
-    return json.dumps({name: [record.get(name) for record in records] for name in names}).encode()
-
-
-def as_ndjson(records: Records) -> bytes:
-    return "\n".join(json.dumps(record) for record in records).encode()
-
-
-def as_csv(records: Records) -> bytes:
-    names = list({name: None for record in records for name in record})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().encode()
-
-
-FORMS: Mapping[str, tuple[Format, Callable[[Records], bytes]]] = {
-    "json": (Format.JSON, as_json),
-    "columns": (Format.JSON, as_columns),
-    "ndjson": (Format.NDJSON, as_ndjson),
-    "csv": (Format.CSV, as_csv),
-}
+def parts_of(schema: FeatureSchema, form: Format, body: bytes, max_rows: int) -> Iterator[Part | None]:
+    if form in BINARY:
+        return arrow_parts(form, schema, body, max_rows)
+    return READERS[form](schema, bytearray(body), max_rows)
 
 
 def read(schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10**6) -> tuple[list[Any], Problems]:
@@ -73,7 +33,11 @@ def read(schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10
     tables: list[FeatureTable] = []
     problems: list[InvalidInputError] = []
     try:
-        for part in READERS[form](schema, bytearray(body), max_rows):
+        binary = form in BINARY
+        parts = (
+            arrow_parts(form, schema, body, max_rows) if binary else READERS[form](schema, bytearray(body), max_rows)
+        )
+        for part in parts:
             if isinstance(part, InvalidRecordError):
                 problems += part.problems
             elif part is not None:
@@ -96,24 +60,6 @@ def filled(records: Records, schema: FeatureSchema) -> list[tuple[Any, ...]]:
     ]
 
 
-def mixed_records(count: int) -> Records:
-    generator = np.random.default_rng(7)
-    texts = ["red", "ß", 'a,"]}b', '}, {"x": [', "\\", "line\nbreak", "'", "🌷"]
-    return [
-        {
-            'length, in "cm"': float(generator.normal()),
-            "width": None if index % 3 else float(index),
-            "count": int(generator.integers(-(2**62), 2**62)),
-            "rank": None if index % 5 else index,
-            "wild": bool(index % 2),
-            "tame": None if index % 2 else True,
-            "colour": texts[index % len(texts)],
-            "note": None if index % 7 else texts[(index * 3) % len(texts)],
-        }
-        for index in range(count)
-    ]
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("count", [1, 2, 20_000])
 def test_reads_every_type_and_missing_values(form: str, count: int) -> None:
@@ -130,7 +76,7 @@ def test_reads_numbers_to_the_last_bit_in_any_order_of_columns(form: str) -> Non
     kind, write = FORMS[form]
     values = np.random.default_rng(1).normal(size=(30_000, 2)) * 10.0 ** np.arange(-30, 30).repeat(1000)[:30_000, None]
     body = write([{"b": right, "a": left} for left, right in values.tolist()])
-    assert len(body) > 4 * PART_BYTES
+    assert len(body) > 3 * PART_BYTES
     rows, problems = read(NUMBERS, kind, body)
     assert problems == []
     assert np.array_equal(rows, values)
@@ -150,7 +96,7 @@ def test_a_column_that_may_be_missing_may_be_left_out(form: str) -> None:
     np.testing.assert_equal(rows, filled([GOOD], MIXED))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS)
 def test_tells_every_problem_with_its_row_and_column(form: str) -> None:
     kind, write = FORMS[form]
     records = [dict(GOOD) for _ in range(9000)]
@@ -169,7 +115,7 @@ def test_tells_every_problem_with_its_row_and_column(form: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", TEXTS)
 def test_tells_columns_that_are_missing_or_unknown(form: str) -> None:
     kind, write = FORMS[form]
     assert read(NUMBERS, kind, write([{"a": 1}]))[1] == [

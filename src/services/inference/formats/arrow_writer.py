@@ -1,0 +1,61 @@
+"""Answers as Arrow or Parquet. Runs in a worker only."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import write_ipc, write_ipc_stream, write_parquet
+from numpy.typing import NDArray
+
+from src.services.inference.formats import Format
+from src.services.inference.formats.worker_messages import WriteTask
+
+# Rows that a reader has to hold at a time; as many wait here, too.
+ROW_GROUP = 1 << 16
+WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
+    Format.ARROW_STREAM: write_ipc_stream,
+    Format.ARROW_FILE: write_ipc,
+    Format.PARQUET: lambda batches, file: write_parquet(
+        batches, file, compression="snappy", max_row_group_size=ROW_GROUP
+    ),
+}
+
+
+def write_arrow(task: WriteTask, tables: Iterator[list[NDArray[Any]]], file: "Sink") -> None:
+    """Write tables with the task's columns into the file, each as soon as it comes."""
+    types = [DataType.utf8() if text else DataType.float64() for text in task.text]
+    fields = [Field(name, kind, nullable=False) for name, kind in zip(task.names, types, strict=True)]
+    schema = Schema(fields, metadata=task.metadata)
+
+    def batches() -> Iterator[RecordBatch]:
+        for columns in tables:
+            arrays = [
+                Array(column.tolist(), kind) if text else Array.from_numpy(column)
+                for column, kind, text in zip(columns, types, task.text, strict=True)
+            ]
+            yield RecordBatch.from_arrays(arrays, schema=schema)
+
+    WRITERS[Format(task.form)](RecordBatchReader.from_batches(schema, batches()), file)
+
+
+class Sink(io.RawIOBase):
+    """A file whose bytes are taken away while it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Keep some bytes."""
+        self._written += data
+        return len(data)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        taken, self._written = self._written, bytearray()
+        return bytes(taken)

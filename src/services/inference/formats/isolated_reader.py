@@ -1,0 +1,49 @@
+"""Have a worker read a batch, and tell its death as what it most likely is: the body's fault."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+from src.core.feature_schema import FeatureSchema
+from src.services.inference.formats import Format
+from src.services.inference.formats.parts import Part, TooManyRowsError, malformed
+from src.services.inference.formats.worker_messages import (
+    End,
+    Problems,
+    ReadTask,
+    Table,
+    TooManyRows,
+    error_of,
+    table_of,
+)
+from src.services.inference.formats.workers import Worker, WorkerLostError
+
+logger = logging.getLogger(__name__)
+
+
+async def isolated_parts(
+    worker: Worker, schema: FeatureSchema, form: Format, body: bytearray, max_rows: int
+) -> AsyncGenerator[Part, None]:
+    """The parts of a body as ``parts.Reader`` yields them.
+
+    Raises:
+        InvalidRecordError: the worker could not read it in its memory and time.
+        TooManyRowsError: it has too many rows.
+    """
+    too_many = False
+    try:
+        await asyncio.to_thread(worker.begin, ReadTask(form, schema.columns, max_rows, len(body)), body)
+        while not isinstance(message := await asyncio.to_thread(worker.hear), End):
+            if isinstance(message, Table):
+                yield table_of(message, schema)
+            elif isinstance(message, Problems):
+                yield error_of(message)
+            too_many = too_many or isinstance(message, TooManyRows)
+    except WorkerLostError as error:
+        logger.warning("a body of %d bytes as %s was not read: %s", len(body), form, error)
+        raise malformed(
+            "the body is not a whole file of the format that it is declared to have, or takes too much memory or time "
+            "to read; send it in several"
+        ) from None
+    if too_many:
+        raise TooManyRowsError(max_rows)

@@ -1,0 +1,118 @@
+"""Entry point of a worker: reads and writes Arrow and Parquet for the service, with little memory and no secrets.
+
+A body may be made to exhaust memory, or to trip the library up so that it ends the process. Here it ends nothing else.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from src.core.feature_schema import FeatureSchema
+from src.services.inference.formats import Format
+from src.services.inference.formats.arrow_reader import arrow_parts
+from src.services.inference.formats.arrow_writer import Sink, write_arrow
+from src.services.inference.formats.parts import TooManyRowsError, malformed
+from src.services.inference.formats.worker_messages import (
+    End,
+    Piece,
+    ReadTask,
+    Table,
+    TooManyRows,
+    WriteTask,
+    arrays_of,
+    problems_message,
+    receive,
+    send,
+    table_message,
+)
+from src.services.inference.records import InvalidRecordError
+
+USED_PAGES = Path("/proc/self/statm")
+FIRST_TO_END = Path("/proc/self/oom_score_adj")
+
+
+def main(arguments: list[str]) -> int:
+    """Do task after task until the service closes the pipe.
+
+    Args:
+        arguments: how much memory, in bytes, a task may take.
+    """
+    harden(int(arguments[0]))
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        while True:
+            task = receive(take)
+            if isinstance(task, ReadTask):
+                read(task)
+            elif isinstance(task, WriteTask):
+                write(task)
+    return 0
+
+
+def harden(memory_bytes: int) -> None:
+    """Limit this process, as far as the system can (macOS cannot limit memory)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, ValueError):
+        FIRST_TO_END.write_text("1000")
+    if USED_PAGES.exists():
+        used = int(USED_PAGES.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+
+
+def read(task: ReadTask) -> None:
+    """Send the parts of the body that follows the task, and an ``End``."""
+    body = take(task.size)
+    schema = FeatureSchema(task.columns)
+    try:
+        for part in arrow_parts(Format(task.form), schema, body, task.max_rows):
+            give(problems_message(part) if isinstance(part, InvalidRecordError) else table_message(part.columns))
+    except TooManyRowsError:
+        give(TooManyRows())
+    except InvalidRecordError as error:
+        give(problems_message(error))
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except BaseException:  # noqa: BLE001 - a Rust panic is no Exception; whatever it is, the body is to blame
+        give(problems_message(malformed("the body is not a whole file of the format that it is declared to have")))
+    give(End())
+
+
+def write(task: WriteTask) -> None:
+    """Write the tables that follow the task; what they have become is sent when the next one is wanted."""
+    file = Sink()
+
+    def tables() -> Iterator[list[NDArray[Any]]]:
+        while isinstance(message := receive(take), Table):
+            yield arrays_of(message)
+            give(Piece(file.take()))
+
+    write_arrow(task, tables(), file)
+    give(Piece(file.take()))
+    give(End())
+
+
+def take(size: int) -> bytes:
+    """Exactly so many bytes of what the service sends.
+
+    Raises:
+        EOFError: it sends no more.
+    """
+    found = sys.stdin.buffer.read(size)
+    if len(found) < size:
+        raise EOFError
+    return found
+
+
+def give(message: Any) -> None:
+    """Send a message to the service at once."""
+    send(sys.stdout.buffer.write, message)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""What the service and its workers tell each other, on two pipes: a length, then a MessagePack document."""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.services.inference.records import InvalidRecordError
+
+LENGTH = struct.Struct("<Q")
+Read = Callable[[int], bytes]
+Write = Callable[[bytes], object]
+
+
+class ReadTask(msgspec.Struct, tag="read", frozen=True):
+    """Read a body of ``size`` bytes, which follows. Answered by tables and problems, and an ``End``."""
+
+    form: str
+    columns: tuple[Column, ...]
+    max_rows: int
+    size: int
+
+
+class WriteTask(msgspec.Struct, tag="write", frozen=True):
+    """Write tables of these columns, which follow, and an ``End``. A ``Piece`` answers each; an ``End`` closes."""
+
+    form: str
+    names: tuple[str, ...]
+    text: tuple[bool, ...]
+    metadata: dict[str, str]
+
+
+class Numbers(msgspec.Struct, tag="numbers", frozen=True):
+    """A column of numbers or booleans, as numpy has them in memory."""
+
+    dtype: str
+    data: bytes
+
+
+class Objects(msgspec.Struct, tag="objects", frozen=True):
+    """A column of texts, or with values missing."""
+
+    values: list[str | bool | None]
+
+
+class Table(msgspec.Struct, tag="table", frozen=True):
+    """Some rows, by column."""
+
+    columns: list[Numbers | Objects]
+
+
+class Problems(msgspec.Struct, tag="problems", frozen=True):
+    """What is wrong with some rows: message, kind, column and row of each."""
+
+    problems: list[tuple[str, str, str | None, int | None]]
+
+
+class TooManyRows(msgspec.Struct, tag="rows", frozen=True):
+    """There are more rows than the task allowed."""
+
+
+class Piece(msgspec.Struct, tag="piece", frozen=True):
+    """Some of the bytes of what is written; may be none."""
+
+    data: bytes
+
+
+class End(msgspec.Struct, tag="end", frozen=True):
+    """Nothing more belongs to this task."""
+
+
+Message = ReadTask | WriteTask | Table | Problems | TooManyRows | Piece | End
+
+
+def send(write: Write, message: Message) -> None:
+    """Write a message."""
+    content = msgspec.msgpack.encode(message)
+    write(LENGTH.pack(len(content)) + content)
+
+
+def receive(read: Read) -> Message:
+    """The next message; ``read`` must give exactly as many bytes as it is asked for."""
+    (length,) = LENGTH.unpack(read(LENGTH.size))
+    message: Message = msgspec.msgpack.decode(read(length), type=Message)
+    return message
+
+
+def table_message(columns: Sequence[NDArray[Any]]) -> Table:
+    """Arrays of shape (n,) as a message."""
+    return Table(
+        [
+            Objects(column.tolist()) if column.dtype == object else Numbers(column.dtype.str, column.tobytes())
+            for column in columns
+        ]
+    )
+
+
+def arrays_of(message: Table) -> list[NDArray[Any]]:
+    """The same back; they cannot be written to."""
+    return [
+        np.array(column.values, dtype=object)
+        if isinstance(column, Objects)
+        else np.frombuffer(column.data, dtype=np.dtype(column.dtype))
+        for column in message.columns
+    ]
+
+
+def table_of(message: Table, schema: FeatureSchema) -> FeatureTable:
+    """A message's rows."""
+    return FeatureTable.from_columns(schema, arrays_of(message))
+
+
+def problems_message(error: InvalidRecordError) -> Problems:
+    """Problems as a message."""
+    return Problems([(str(item), item.kind, item.field, item.row) for item in error.problems])
+
+
+def error_of(message: Problems) -> InvalidRecordError:
+    """The same back."""
+    return InvalidRecordError(
+        [InvalidInputError(text, kind=kind, field=field, row=row) for text, kind, field, row in message.problems]
+    )

@@ -1,0 +1,161 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.services.inference.formats import Format, arrow_reader
+from src.services.inference.formats.arrow_reader import arrow_parts
+from src.services.inference.formats.parts import PART_ROWS, TooManyRowsError
+from src.services.inference.records import InvalidRecordError
+from tests.support.batches import parquet_of, stream_of
+
+NUMBER = FeatureSchema.of_numbers("a")
+INTEGER = FeatureSchema((Column("a", ColumnType.INTEGER, mlflow_type="long"),))
+SMALL_INTEGER = FeatureSchema((Column("a", ColumnType.INTEGER, mlflow_type="integer"),))
+BOOLEAN = FeatureSchema((Column("a", ColumnType.BOOLEAN),))
+STRING = FeatureSchema((Column("a", ColumnType.STRING),))
+OPTIONAL = FeatureSchema((Column("a", required=False),))
+
+
+def parts(schema: FeatureSchema, table: pa.Table, *, max_rows: int = 10**6) -> Iterator[Any]:
+    return arrow_parts(Format.ARROW_STREAM, schema, stream_of(table), max_rows)
+
+
+def values(schema: FeatureSchema, array: Any) -> list[Any]:
+    found = []
+    for part in parts(schema, pa.table({"a": array})):
+        assert not isinstance(part, InvalidRecordError), part.problems
+        found += part.columns[0].tolist()
+    return found
+
+
+def problems(schema: FeatureSchema, table: pa.Table) -> list[tuple[Any, ...]]:
+    try:
+        found = [part for part in parts(schema, table) if isinstance(part, InvalidRecordError)]
+    except InvalidRecordError as error:
+        found = [error]
+    return [(problem.row, problem.field, problem.kind) for error in found for problem in error.problems]
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.int64(), pa.uint16(), pa.uint64(), pa.float16(), pa.float32(), pa.float64()], ids=str
+)
+def test_numbers_of_every_width(kind: pa.DataType) -> None:
+    array = pa.array([1, 0, 100], kind)
+    assert values(NUMBER, array) == [1.0, 0.0, 100.0]
+    assert values(INTEGER, array) == [1, 0, 100]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_texts_of_every_kind(kind: pa.DataType) -> None:
+    array = pa.array(["ß", "", "ab"], kind)
+    assert values(STRING, array) == ["ß", "", "ab"]
+
+
+def test_dictionaries() -> None:
+    assert values(STRING, pa.array(["x", "y", "x"]).dictionary_encode()) == ["x", "y", "x"]
+    assert values(NUMBER, pa.array([1.5, 2.5, 1.5]).dictionary_encode()) == [1.5, 2.5, 1.5]
+    optional = FeatureSchema((Column("a", ColumnType.STRING, required=False),))
+    assert values(optional, pa.array(["x", None, "x"]).dictionary_encode()) == ["x", None, "x"]
+
+
+def test_nulls_are_missing_values() -> None:
+    array = pa.array([1.5, None])
+    np.testing.assert_equal(values(OPTIONAL, array), [1.5, np.nan])
+    np.testing.assert_equal(values(OPTIONAL, pa.nulls(2)), [np.nan, np.nan])
+    assert problems(NUMBER, pa.table({"a": array})) == [(1, "a", "missing")]
+    assert problems(BOOLEAN, pa.table({"a": pa.nulls(2)})) == [(0, "a", "missing"), (1, "a", "missing")]
+
+
+def test_batches_of_any_length_become_parts_of_about_one_length() -> None:
+    whole = np.arange(3 * PART_ROWS, dtype=np.float64)
+    for rows in (1, 7, PART_ROWS - 1, len(whole)):
+        table = pa.Table.from_batches(pa.table({"a": whole}).to_batches(max_chunksize=rows))
+        found = list(parts(NUMBER, table))
+        assert np.concatenate([part.columns[0] for part in found]).tolist() == whole.tolist()
+        assert all(PART_ROWS / 2 <= len(part) < 2 * PART_ROWS for part in found[:-1])
+
+
+def test_slices_begin_where_they_say() -> None:
+    assert values(NUMBER, pa.array([1.0, 2.0, 3.0, 4.0])[1:3]) == [2.0, 3.0]
+
+
+def test_numbers_that_the_column_cannot_hold() -> None:
+    table = pa.table({"a": [1.0, float("nan"), float("inf"), -1e300, 0.5]})
+    assert problems(NUMBER, table) == [(1, "a", "not_finite"), (2, "a", "not_finite"), (3, "a", "not_finite")]
+    assert problems(INTEGER, table) == [
+        (1, "a", "not_an_integer"),
+        (2, "a", "not_an_integer"),
+        (3, "a", "not_finite"),
+        (4, "a", "not_an_integer"),
+    ]
+
+
+def test_integers_at_their_limits() -> None:
+    assert values(INTEGER, pa.array([2**63 - 1, -(2**63)])) == [2**63 - 1, -(2**63)]
+    assert problems(INTEGER, pa.table({"a": pa.array([2**63 - 1, 2**63], pa.uint64())})) == [(1, "a", "not_finite")]
+    assert problems(INTEGER, pa.table({"a": [2.0**63, -(2.0**63)]})) == [(0, "a", "not_finite")]
+    assert values(SMALL_INTEGER, pa.array([2**31 - 1, -(2**31)])) == [2**31 - 1, -(2**31)]
+    assert problems(SMALL_INTEGER, pa.table({"a": [2**31, -(2**31) - 1]})) == [
+        (0, "a", "not_finite"),
+        (1, "a", "not_finite"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1], pa.timestamp("us")),
+        pa.array([1], pa.date32()),
+        pa.array([1], pa.decimal128(20, 2)),
+        pa.array([[1]]),
+        pa.array([{"x": 1}]),
+        pa.array([b"x"]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_other_types_are_refused(array: pa.Array) -> None:
+    table = pa.table({"a": array})
+    assert problems(NUMBER, table) == [(None, "a", "not_a_number")]
+    assert problems(INTEGER, table) == [(None, "a", "not_an_integer")]
+    assert problems(BOOLEAN, table) == [(None, "a", "not_a_boolean")]
+    assert problems(STRING, table) == [(None, "a", "not_a_string")]
+
+
+def test_a_boolean_is_no_number_and_a_number_no_text() -> None:
+    assert problems(NUMBER, pa.table({"a": [True]})) == [(None, "a", "not_a_number")]
+    assert problems(STRING, pa.table({"a": [1]})) == [(None, "a", "not_a_string")]
+    assert problems(BOOLEAN, pa.table({"a": [1]})) == [(None, "a", "not_a_boolean")]
+
+
+def test_columns_that_are_missing_unknown_or_given_twice() -> None:
+    assert problems(NUMBER, pa.table({"b": [1]})) == [(None, "a", "missing"), (None, None, "unknown_field")]
+    assert problems(NUMBER, pa.table([[1], [2]], ["a", "a"])) == [(None, None, "malformed")]
+    assert problems(NUMBER, pa.table({"a": pa.array([], pa.int64())})) == [(None, None, "malformed")]
+
+
+def test_stops_where_there_are_too_many_rows() -> None:
+    with pytest.raises(TooManyRowsError):
+        list(parts(NUMBER, pa.table({"a": np.zeros(11)}), max_rows=10))
+    # Of a column without buffers a few bytes may claim any number of rows.
+    with pytest.raises(TooManyRowsError):
+        list(parts(OPTIONAL, pa.table({"a": pa.nulls(10**8)}), max_rows=10))
+
+
+def test_rows_that_take_no_room_in_the_file_are_counted_as_they_come() -> None:
+    body = parquet_of(pa.table({"a": np.zeros(3_000_000)}), compression="zstd")
+    assert len(body) < 20_000
+    found = arrow_parts(Format.PARQUET, NUMBER, body, 10 * PART_ROWS)
+    assert sum(len(next(found)) for _ in range(10)) == 10 * PART_ROWS  # type: ignore[arg-type] # all of them are tables
+    with pytest.raises(TooManyRowsError):
+        next(found)
+
+
+def test_texts_of_a_dictionary_may_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_reader, "MAX_TEXT", 1000 * PART_ROWS)
+    array = pa.DictionaryArray.from_arrays(np.zeros(3 * PART_ROWS, dtype=np.int32), ["x" * 500])
+    assert problems(STRING, pa.table({"a": array})) == [(None, None, "malformed")]
+    assert len(values(STRING, array[:PART_ROWS])) == PART_ROWS
