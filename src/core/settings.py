@@ -103,7 +103,7 @@ class InferenceSettings(CommonSettings):
         4_000_000, description="most values, rows times columns, of a batch"
     )
     max_large_batches: Annotated[int, Field(ge=1)] = Field(
-        2, description="most batches of over 1 MiB in memory at once; others wait"
+        2, description="most batches of over 1 MiB, or of Arrow or Parquet, in memory at once; others wait"
     )
     retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
     max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from src.core.errors import InvalidInputError
 from src.core.feature_table import FeatureTable
+from src.core.settings import InferenceSettings
 from src.services.inference.admission import Admission
 from src.services.inference.calls import Calls
 from src.services.inference.formats import BINARY, Format
@@ -26,6 +27,10 @@ from src.services.inference.records import MAX_TOLD, InvalidRecordError
 SMALL_BYTES = 1 << 20
 INLINE_BYTES = 1 << 16
 END: Final = object()
+# How long a large batch may wait for its turn.
+LARGE_BATCH_SECONDS = 10.0
+# What a worker may need beside two copies of a body.
+WORKER_BYTES = 128_000_000
 
 
 class Batches:
@@ -158,3 +163,12 @@ class Batches:
             return
         while (step := await self._calls.in_thread(lambda: next(parts, END))) is not END:
             yield step  # type: ignore[misc] # the sentinel is none of the parts
+
+
+def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:
+    """Batches within the limits of the settings."""
+    large = settings.max_large_batches
+    admission = Admission(large, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
+    # One more than large batches: their answers go out as slowly as a client takes them.
+    workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
+    return Batches(calls, workers, metrics, admission, max_values=settings.max_batch_values)

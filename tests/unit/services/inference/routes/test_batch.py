@@ -362,7 +362,7 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_hundred_thousand_rows_leave_the_event_loop_its_turns(served: Any, form: str) -> None:
-    """Between two turns of the loop this process does little: told by its own time, which a busy machine does not add to."""
+    """Between two turns of the loop this process does little: told by its own time, as the machine may be busy."""
     kind, write = FORMS[form]
     body = write(many(100_000))
     gaps = []
