@@ -3,9 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up down train test e2e bench check format clean-state
+.PHONY: help setup local up scale down train test e2e bench check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,14 +30,17 @@ local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops
 
 up: ## build what has changed and run the whole loop as containers; returns when it serves
 	@grep -qs '^ZENML_STORE_API_KEY=.' .env || $(PYTHON) setup_zenml_api_key.py
-	docker compose up -d --build || { docker compose logs --tail 5 preprocess; exit 1; }
+	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }
 	docker compose up -d --wait
-	@echo "ready: http://$$(docker compose port inference 8000)/docs"
+	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/docs"
+
+scale: ## run inference REPLICAS times (2) behind one port; `make up` goes back to one
+	docker compose -f docker-compose.yml -f docker-compose.scale.yml up -d --wait --remove-orphans --scale inference=$(REPLICAS)
 
 down: ## stop the containers; their volumes stay
-	docker compose down
+	docker compose down --remove-orphans
 
 train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 	@$(BIN)/python run_pipeline.py

@@ -61,13 +61,13 @@ class InferenceClient:
         wait_until(f"version {version} is served", lambda: self.predict()["model"]["version"] == version, seconds=15)
 
     @contextlib.contextmanager
-    def constant_load(self) -> Iterator[Counter[str]]:
+    def constant_load(self, **headers: str) -> Iterator[Counter[str]]:
         """Predict without pause on one connection; counts answers by ``<status> v<version>`` or error name."""
         answers: Counter[str] = Counter()
         stop = threading.Event()
 
         def load() -> None:
-            with httpx.Client(timeout=10) as client:
+            with httpx.Client(timeout=10, headers=headers) as client:
                 while not stop.is_set():
                     try:
                         answer = client.post(f"{self.url}/predict", json=FLOWER)

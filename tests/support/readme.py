@@ -10,6 +10,7 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```", TEXT, flags=re.DOTALL | re.MULTILINE
 RUN_ELSEWHERE = {
     "make local": "tests/e2e/test_make_local.py",
     "make up": "tests/e2e/conftest.py",
+    "make scale REPLICAS=4": "tests/e2e/test_stack_at_scale.py",
     "python3 setup_zenml_api_key.py": "tests/e2e/test_stack.py",
     "docker compose up -d --wait": "tests/e2e/conftest.py",
     "make test": ".ci/run",

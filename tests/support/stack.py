@@ -115,18 +115,21 @@ class Stack(InferenceClient):
         found = self.docker.containers.list(all=True, filters={"label": labels})
         return {container.labels["com.docker.compose.service"]: container for container in found}
 
-    def container(self, service: str) -> Container:
+    def replicas(self, service: str) -> list[Container]:
+        """A service's containers, running or not."""
         labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}"]
-        (found,) = self.docker.containers.list(
-            all=True, filters={"label": [*labels, "com.docker.compose.oneoff=False"]}
-        )
+        found = self.docker.containers.list(all=True, filters={"label": [*labels, "com.docker.compose.oneoff=False"]})
+        return list(found)
+
+    def container(self, service: str) -> Container:
+        (found,) = self.replicas(service)
         return found
 
     def kill(self, service: str) -> None:
-        """SIGKILL from the host, as the kernel's out-of-memory killer sends it: Docker's restart policy applies."""
+        """SIGKILL from the host, as a kernel short of memory sends it, to one container: Docker restarts it."""
 
         def pid() -> int:  # 0, which would mean this very process, while the container starts again
-            return int(self.container(service).attrs["State"]["Pid"])
+            return int(self.replicas(service)[0].attrs["State"]["Pid"])
 
         os.kill(wait_until(f"{service} runs", pid), signal.SIGKILL)
 

@@ -10,6 +10,7 @@ from src.services.stack import variables
 from src.services.stack.compose_config import Port
 
 TEXT = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
+SCALE_TEXT = (REPOSITORY / "docker-compose.scale.yml").read_text(encoding="utf-8")
 
 
 def test_compose_file_insists_on_the_variables_that_the_script_writes() -> None:
@@ -37,7 +38,8 @@ def test_env_example_states_every_other_variable_of_the_compose_file_with_its_de
     )
     documented = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)$", stack))
     elsewhere = set(re.findall(r"(?m)^# ([A-Z_]+)=", settings)) | {"COMPOSE_PROJECT_NAME"}
-    defaults = {name: value for name, value in re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT) if name not in elsewhere}
+    given = re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT + SCALE_TEXT)
+    defaults = {name: value for name, value in given if name not in elsewhere}
     assert documented == defaults
     passed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", TEXT))
     assert passed_on <= elsewhere
@@ -47,3 +49,14 @@ def test_env_example_states_every_other_variable_of_the_compose_file_with_its_de
 def test_no_proxy_of_the_docker_client_comes_between_the_services(service: str) -> None:
     environment = yaml.safe_load(TEXT)["services"][service]["environment"]
     assert (environment["NO_PROXY"], environment["no_proxy"]) == ("*", "*")
+
+
+def test_gateway_takes_the_port_of_the_one_container() -> None:
+    port = r'ports: \["(\S+INFERENCE_PORT\S+)"\]'
+    assert re.findall(port, SCALE_TEXT) == re.findall(port, TEXT) != []
+
+
+def test_gateway_is_denied_what_every_service_is_denied() -> None:
+    gateway = yaml.safe_load(SCALE_TEXT.replace("!reset", ""))["services"]["gateway"]
+    denied = yaml.safe_load(TEXT)["x-denied"]
+    assert {name: gateway[name] for name in denied} == denied
