@@ -160,12 +160,17 @@ class Loader:
             warm_up=min(1.0, seconds / 2),
             rate=rate,
         )
-        client = subprocess.run(
-            [sys.executable, "-m", "benchmarks.load.run_load"],
-            cwd=REPOSITORY,
-            input=msgspec.json.encode(job),
-            stdout=subprocess.PIPE,
-            check=True,
-            timeout=seconds + CLIENT_SECONDS,
-        )
-        return msgspec.json.decode(client.stdout, type=Figures)
+        return run_job(job)
+
+
+def run_job(job: Job) -> Figures:
+    """Run the load generator, a process of its own, to its end."""
+    client = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load.run_load"],
+        cwd=REPOSITORY,
+        input=msgspec.json.encode(job),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=job.warm_up + job.seconds + CLIENT_SECONDS,
+    )
+    return msgspec.json.decode(client.stdout, type=Figures)
