@@ -12,7 +12,7 @@ from tests.support.readme import TEXT
 from tests.support.running import wait_until
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 FILES = ("-f", "docker-compose.yml", "-f", "docker-compose.scale.yml")
 (COMMAND,) = re.findall(r"^make scale REPLICAS=\d+$", TEXT, flags=re.MULTILINE)
