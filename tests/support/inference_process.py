@@ -28,6 +28,7 @@ class Inference:
     mlflow_url: str
     model_name: str
     port: int = field(default_factory=free_port)
+    module: str = "src.services.inference.run_inference"
 
     @property
     def url(self) -> str:
@@ -35,7 +36,7 @@ class Inference:
 
     @contextmanager
     def started(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-        process = LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"))
+        process = LocalProcess("inference", (sys.executable, "-m", self.module))
         chosen = {
             "DATA_DIR": str(self.folder / "data"),
             "MLFLOW_TRACKING_URI": self.mlflow_url,
