@@ -1,4 +1,4 @@
-"""The OpenAPI document at its word: every answer to a thousand requests that Schemathesis makes from it is documented."""
+"""The OpenAPI document at its word: Schemathesis makes a thousand requests from it, and every answer is documented."""
 
 import re
 import subprocess

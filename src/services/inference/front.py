@@ -34,12 +34,12 @@ class Front:
         self.limits = limits
         self.stopping = Stopping()
         self._metrics = metrics
-        self._most = most
+        self.most = most
         self._exempt = frozenset(exempt)
 
-    def turns_away(self, scope: Scope, on_hand: int) -> Response | None:
-        """The answer to a request that comes when others are on hand, if these are too many already."""
-        if on_hand < self._most or scope["path"] in self._exempt:
+    def turns_away(self, scope: Scope) -> Response | None:
+        """The answer to a request that comes when ``most`` others are on hand; None if it is answered all the same."""
+        if scope["path"] in self._exempt:
             return None
         self._metrics.shed(QUEUE_FULL)
         route = scope["path"] if self._metrics.knows(scope["path"]) else UNMATCHED

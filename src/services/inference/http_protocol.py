@@ -91,10 +91,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come; only what is not a whole request yet costs more."""
-        if self._phase == NOTHING:
+        if not self._phase:
             self._phase = HEAD
         super().data_received(data)
-        if self._phase != NOTHING and not self.transport.is_closing():
+        if self._phase and not self.transport.is_closing():
             self._wait_for_more(len(data))
 
     def on_headers_complete(self) -> None:
@@ -108,7 +108,7 @@ class PatientProtocol(HttpToolsProtocol):
         """A request's body is in."""
         super().on_message_complete()
         self._phase = NOTHING
-        if self._sender.phase != NOTHING:
+        if self._sender.phase:
             self._sender.stop()
         if self._held is not None:
             held, self._held = self._held, None
@@ -118,12 +118,13 @@ class PatientProtocol(HttpToolsProtocol):
         if cycle.more_body and not self._is_cut:
             self._held = (cycle, app)
             return
-        refusal = self._front.turns_away(cycle.scope, len(self.tasks))  # type: ignore[arg-type] # uvicorn's own name
-        if refusal is None:
-            self._started = cycle
-            super()._start_asgi_task(cycle, app)
-        else:
-            self._turn_away(cycle, refusal)
+        if len(self.tasks) >= self._front.most:
+            refusal = self._front.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's own name
+            if refusal is not None:
+                self._turn_away(cycle, refusal)
+                return
+        self._started = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _release(self) -> None:
         """Give the request that is held to the application, without the whole of its body."""

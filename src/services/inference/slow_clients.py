@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 # What of a request is waited for.
-HEAD, BODY, NOTHING = range(3)
+NOTHING, HEAD, BODY = range(3)
 # Why a client is waited for no longer; they are also labels of a metric.
 SLOW_HEAD = "slow_head"
 LARGE_HEAD = "large_head"
