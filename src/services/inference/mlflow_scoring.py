@@ -64,8 +64,8 @@ def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
     for name in schema.names:
         if names.count(name) > 1:
             raise malformed(f"{name} must be one column of {SPLIT}")
-    values = zip(*rows, strict=True)
-    columns = {name: column for name, column in zip(names, values, strict=False) if isinstance(name, str)}
+    places = {name: names.index(name) for name in schema.names if name in names}
+    columns = {name: [row[place] for row in rows] for name, place in places.items()}
     return table_of_columns(schema, columns, len(rows))
 
 

@@ -107,4 +107,15 @@ def test_text_of_another_form_is_refused(text: str, message: str, row: int | Non
 
 
 def test_header_alone_has_no_rows() -> None:
-    assert read("wild,name\n") == ({}, 0)
+    assert read("wild,name\n") == ({"wild": [], "name": []}, 0)
+
+
+def test_rows_beyond_a_part_follow_in_order_with_their_numbers() -> None:
+    lines = [f"true,{index}" for index in range(2500)]
+    columns, rows = read("wild,name\n" + "\n".join(lines))
+    assert rows == 2500
+    assert columns["name"] == [str(index) for index in range(2500)]
+    lines[2100] += ",more"
+    with pytest.raises(InvalidRecordError) as caught:
+        read("wild,name\n" + "\n".join(lines))
+    assert caught.value.row == 2100
