@@ -151,8 +151,6 @@ def _strings(name: str, content: memoryview, count: int) -> list[str]:
         while position < len(content) and len(strings) < count:
             (length,) = LENGTH.unpack_from(content, position)
             position += LENGTH.size + length
-            if position > len(content):
-                break
             strings.append(str(content[position - length : position], "utf-8"))
     except (struct.error, UnicodeDecodeError):
         raise malformed(f"the binary data of {name} must be strings in UTF-8, each behind its length") from None

@@ -178,6 +178,7 @@ def test_id_is_the_clients_own() -> None:
         ({"inputs": [binary("features", 2**63, [2, 2])]}, DOUBLES, "malformed"),
         ({"inputs": [binary("features", -32, [2, 2])]}, DOUBLES, "malformed"),
         ({"inputs": [binary("features", size=True, shape=[2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("a", size=True, shape=[1], datatype="INT8"), tensor("b", [3])]}, b"\1", "malformed"),
         ({"inputs": [binary("features", "32", [2, 2])]}, DOUBLES, "malformed"),
         ({"inputs": [binary("features", 24, [2, 2])]}, DOUBLES, "malformed"),
         ({"inputs": [binary("features", 16, [1, 2])]}, DOUBLES, "malformed"),
@@ -203,6 +204,12 @@ def test_request_of_another_form_is_refused(document: Any, data: bytes, kind: st
 def test_length_of_the_json_that_lies_is_refused(json_bytes: int) -> None:
     with pytest.raises(InvalidRecordError):
         decode({"inputs": COLUMNS}, b"", json_bytes)
+
+
+@pytest.mark.parametrize("shape", [[0, 2], [-1, 2], [2, -2], [4], [2, 2, 1]])
+def test_shape_that_is_wrong_is_told_with_the_right_one(shape: list[int]) -> None:
+    with pytest.raises(InvalidRecordError, match=r"must be \[n, 2\] with n of at least 1"):
+        decode({"inputs": [tensor("features", [1, 2, 3, 4], shape=shape)]})
 
 
 def test_rows_of_problems_are_told_in_the_matrix_too() -> None:

@@ -50,7 +50,7 @@ def test_only_column_needs_no_name(form: str) -> None:
 
 
 def test_csv_is_the_same_table() -> None:
-    for body in (b"a,b\n1.5,x\n2,\n", b"\xef\xbb\xbf,b,a\r\n0,x,1.5\r\n1,NaN,2\r\n"):
+    for body in (b"a,b\n1.5,x\n2,\n", b",b,a\r\n0,x,1.5\r\n1,NaN,2\r\n", b"\xef\xbb\xbfb,a\nx,1.5\n,2\n"):
         table = decode_csv(SCHEMA, body)
         assert [column.tolist() for column in table.columns] == [[1.5, 2.0], ["x", None]]
 

@@ -42,9 +42,9 @@ def test_binary_numbers_are_read_in_their_type(datatype: str) -> None:
     found = values_from_binary("x", content, [2, 2], datatype)
     assert found.dtype == np.dtype(NUMPYS[datatype])
     np.testing.assert_array_equal(found, array.reshape(-1))
-    for size in (0, 1, len(content) - 1):
+    for wrong in (b"", content[:1], content[:-1], content.tobytes() + b"\0", content.tobytes() * 2):
         with pytest.raises(InvalidRecordError, match="size"):
-            values_from_binary("x", content[:size], [2, 2], datatype)
+            values_from_binary("x", memoryview(wrong), [2, 2], datatype)
 
 
 @pytest.mark.parametrize("shape", [[2**62, 2**62], [10**30], [2**63]])
