@@ -68,16 +68,16 @@ class InferResponse(msgspec.Struct, frozen=True):
 def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     """The model's outputs.
 
-    ``predict``, shape (n, 1), is the class's name or a number; ``predict_proba`` is (n, classes), and its parameter
-    ``classes`` is a JSON list of their names.
+    ``predict``, shape (n, 1), is the class's name or a number; ``predict_proba`` is (n, classes), where the model has
+    it, and its parameter ``classes`` is a JSON list of their names.
     """
     if not predictor.classes:
         return [TensorMetadata(PREDICT, NUMBER, [-1, 1])]
+    predict = TensorMetadata(PREDICT, BYTES, [-1, 1])
+    if not predictor.gives_probabilities:
+        return [predict]
     classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
-    return [
-        TensorMetadata(PREDICT, BYTES, [-1, 1]),
-        TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes),
-    ]
+    return [predict, TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes)]
 
 
 def metadata_of(predictor: Predictor) -> ModelMetadata:

@@ -104,7 +104,9 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         engine = _engine(directory, choice, verified=version.verified)
         golden = _golden(directory, engine, choice) if version.verified else None
         rows, reference = golden or (_examples(directory, choice), None)
-        cost = _measured(engine, FeatureTable.from_rows(schema, rows)) if rows else UNKNOWN_COST
+        table = FeatureTable.from_rows(schema, rows)
+        cost = _measured(engine, table) if rows else UNKNOWN_COST
+        sure = not rows or engine.predict(table.part(0, 1)).probabilities is not None
     return Predictor(
         version=version,
         schema=schema,
@@ -116,6 +118,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         source=source,
         loaded_at=datetime.now(UTC),
         cost=cost,
+        gives_probabilities=sure,
     )
 
 

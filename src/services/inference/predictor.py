@@ -39,6 +39,7 @@ class Predictor:
         reference: what its training rows looked like, where that is known.
         source: where its files came from.
         cost: of its answers.
+        gives_probabilities: whether its answers were seen to have them.
     """
 
     version: ModelVersion
@@ -51,6 +52,7 @@ class Predictor:
     source: Source
     loaded_at: datetime
     cost: Cost
+    gives_probabilities: bool = True
 
     @cached_property
     def headers(self) -> dict[str, str]:

@@ -17,7 +17,10 @@ from sklearn.model_selection import FixedThresholdClassifier
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_table import FeatureTable
 from src.core.mlmodel import describe
+from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
 from src.core.predictions import labels_from
+from src.services.inference.model_loader import load_predictor
+from src.services.inference.model_version import ModelVersion
 from src.services.inference.pyfunc_engine import PyfuncEngine
 from tests.support.mlflow_models import (
     as_numbers,
@@ -106,6 +109,16 @@ def test_python_model_has_the_classes_of_its_metadata(tmp_path: Path) -> None:
     served = engine(tmp_path / "model")
     found = served.predict(table(tmp_path / "model", XY))
     assert (served.classes, found.values, found.probabilities) == (("low", "high"), ["low", "high"], None)
+
+
+def test_loader_sees_whether_answers_have_probabilities(tmp_path: Path) -> None:
+    save_function(tmp_path / "bare", labels, XY, ["low"], metadata={"classes": ["low", "high"]})
+    model, frame = forest()
+    save_sklearn(tmp_path / "full", model, frame)
+    version = ModelVersion(name="trees", version="1", origin_sha256="0" * 64)
+    for folder, expected in (("bare", False), ("full", True)):
+        write_manifest(tmp_path / folder, LOCAL_MANIFEST_FILE)
+        assert load_predictor(tmp_path / folder, version, "registry").gives_probabilities is expected
 
 
 def test_model_that_answers_with_probabilities_alone_gets_labels_by_the_common_rule(tmp_path: Path) -> None:
