@@ -45,6 +45,14 @@ class FeatureTable:
             return FeatureTable(self.schema, None, [column[start:stop] for column in self._columns])
         return FeatureTable(self.schema, (self._rows or ())[start:stop], None)
 
+    def row(self, index: int) -> Row:
+        """One row's values."""
+        if self._rows is not None:
+            return self._rows[index]
+        return tuple(
+            value_of(column, array[index]) for column, array in zip(self.schema.columns, self.columns, strict=True)
+        )
+
     @cached_property
     def columns(self) -> list[NDArray[Any]]:
         """The arrays in the schema's order, shape (n,) each."""
@@ -73,3 +81,11 @@ def array_of(column: Column, values: Sequence[Value]) -> NDArray[Any]:
     if column.type is ColumnType.INTEGER:
         return np.array(values, dtype=np.float64 if missing else np.int64)
     return np.array(values, dtype=object if missing else np.bool_)
+
+
+def value_of(column: Column, cell: Any) -> Value:
+    """The value that an element of such an array stands for."""
+    value: Value = cell.item() if isinstance(cell, np.generic) else cell
+    if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        return None
+    return int(value) if column.type is ColumnType.INTEGER else value

@@ -69,6 +69,10 @@ class Calls:
         """
         if _is_quick(predictor, len(table)):
             return predictor.predict(table)
+        if len(table) == 1:  # a slow model's single rows gather, whichever way they came in
+            answer = await self.answer(predictor, table.row(0))
+            shares = list(dict(answer.probabilities or {}).values())
+            return Predictions([answer.prediction], np.array([shares]) if shares else None)
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
         parts = [table.part(start, start + size) for start in range(0, len(table), size)]
         return _joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])

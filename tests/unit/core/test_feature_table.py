@@ -39,6 +39,15 @@ def test_a_part_has_some_of_the_rows_in_either_form(rows: list[tuple[object, ...
         np.testing.assert_array_equal(part.columns[3], by_row.columns[3][1:])
 
 
+@pytest.mark.parametrize("rows", [WHOLE, MISSING])
+def test_a_row_is_the_same_in_either_form(rows: list[tuple[object, ...]]) -> None:
+    by_row = FeatureTable.from_rows(SCHEMA, rows)  # type: ignore[arg-type] # cases of every type
+    by_column = FeatureTable.from_columns(SCHEMA, by_row.columns)
+    for index, row in enumerate(rows):
+        assert by_row.row(index) == by_column.row(index) == row
+        assert [type(value) for value in by_column.row(index)] == [type(value) for value in row]
+
+
 def test_matrix_is_the_same_in_either_form() -> None:
     schema = FeatureSchema(SCHEMA.columns[:3])
     rows = [(1.5, 1, True), (None, 2, None)]

@@ -161,3 +161,31 @@ async def test_a_small_table_is_answered_at_once(calls: Calls) -> None:
     model = predictor()
     await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 10))
     assert engine(model).threads == {threading.get_ident()}
+
+
+async def test_tables_of_one_row_gather_while_a_slow_call_runs(calls: Calls) -> None:
+    model = predictor(SLOW)
+    engine(model).go_on.clear()
+    tables = [FeatureTable.from_columns(SCHEMA, [np.array([float(value)])]) for value in range(5)]
+    found = [asyncio.create_task(calls.predict(model, table)) for table in tables[:1]]
+    await turn()
+    await turn()
+    found += [asyncio.create_task(calls.predict(model, table)) for table in tables[1:]]
+    await turn()
+    await turn()
+    engine(model).go_on.set()
+    assert [list((await item).values) for item in found] == [[0.0], [2.0], [4.0], [6.0], [8.0]]
+    assert engine(model).calls == [1, 4]
+
+
+async def test_table_of_one_row_keeps_its_probabilities(calls: Calls) -> None:
+    class Sure(Doubling):
+        classes = ("a", "b")
+
+        def predict(self, table: FeatureTable) -> Predictions:
+            return Predictions(None, np.array([[0.25, 0.75]] * len(table)), self.classes)
+
+    model = dataclasses.replace(predictor(SLOW), engine=Sure())
+    found = await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)]))
+    assert list(found.values) == ["b"]
+    assert np.asarray(found.probabilities).tolist() == [[0.25, 0.75]]
