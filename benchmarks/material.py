@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.servers.server import Rows
 from src.core.pipeline_config import load_pipeline_config
-from src.services.inference.model_cache import ModelCache
-from src.services.inference.model_version import ModelVersion
+from src.services.inference.model.model_cache import ModelCache
+from src.services.inference.model.model_version import ModelVersion
 from src.services.local.processes import REPOSITORY
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"

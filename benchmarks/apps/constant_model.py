@@ -6,11 +6,12 @@ from pathlib import Path
 from unittest import mock
 
 from src.core.feature_table import Row
-from src.services.inference import model_source, run_inference
-from src.services.inference.model_loader import load_predictor
-from src.services.inference.model_version import ModelVersion
-from src.services.inference.predictor import Predictor, Source
-from src.services.inference.schemas import Answer
+from src.services.inference import run_inference
+from src.services.inference.formats.schemas import Answer
+from src.services.inference.model import model_source
+from src.services.inference.model.model_loader import load_predictor
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.predictor import Predictor, Source
 
 
 class ConstantPredictor(Predictor):

@@ -15,8 +15,8 @@ from src.pipeline.compare_models import compare
 from src.pipeline.data_preprocess import preprocess
 from src.pipeline.registry import ModelRegistry
 from src.pipeline.train_model import split
-from src.services.inference.model_loader import load_predictor
-from src.services.inference.model_version import ModelVersion
+from src.services.inference.model.model_loader import load_predictor
+from src.services.inference.model.model_version import ModelVersion
 from tests.support.datasets import houses, passengers
 from tests.support.training import run_training
 

@@ -15,28 +15,15 @@ from pydantic import SecretStr
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.admission import Admission
 from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.batches import create_batches
-from src.services.inference.body_limits import BodyLimits
-from src.services.inference.calls import Calls
-from src.services.inference.errors import install_error_handlers
-from src.services.inference.fast_predict import FastPredict
-from src.services.inference.front import Front
-from src.services.inference.guards import HostGuard, WriteGuard
-from src.services.inference.metrics import RouteInfo, ServingMetrics
-from src.services.inference.middleware import (
-    AdmissionMiddleware,
-    BodyLimitMiddleware,
-    GuardMiddleware,
-    RequestContextMiddleware,
-)
-from src.services.inference.model_cache import ModelCache
-from src.services.inference.model_store import ModelStore
-from src.services.inference.openapi import Document
-from src.services.inference.openapi_refusals import Refusals
-from src.services.inference.pace import Pace
-from src.services.inference.registry_client import RegistryClient
+from src.services.inference.formats.batches import create_batches
+from src.services.inference.model.calls import Calls
+from src.services.inference.model.model_cache import ModelCache
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.pace import Pace
+from src.services.inference.model.registry_client import RegistryClient
+from src.services.inference.openapi.document import Document
+from src.services.inference.openapi.refusals import Refusals
 from src.services.inference.routes import (
     alerts,
     batch,
@@ -50,7 +37,20 @@ from src.services.inference.routes import (
     retrain,
 )
 from src.services.inference.service_state import LifespanState, ServiceState
-from src.services.inference.slow_clients import Patience
+from src.services.inference.watch.metrics import RouteInfo, ServingMetrics
+from src.services.inference.web.admission import Admission
+from src.services.inference.web.body_limits import BodyLimits
+from src.services.inference.web.errors import install_error_handlers
+from src.services.inference.web.fast_predict import FastPredict
+from src.services.inference.web.front import Front
+from src.services.inference.web.guards import HostGuard, WriteGuard
+from src.services.inference.web.middleware import (
+    AdmissionMiddleware,
+    BodyLimitMiddleware,
+    GuardMiddleware,
+    RequestContextMiddleware,
+)
+from src.services.inference.web.slow_clients import Patience
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"

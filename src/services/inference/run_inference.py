@@ -10,9 +10,9 @@ import uvicorn
 from src.core.errors import ConfigError, LoopError
 from src.core.log import configure_logging
 from src.core.settings import InferenceSettings, load_settings
-from src.services.inference.http_protocol import PatientProtocol
 from src.services.inference.inference_service import create_app, prepare_folders
-from src.services.inference.server import DrainingServer
+from src.services.inference.web.http_protocol import PatientProtocol
+from src.services.inference.web.server import DrainingServer
 
 # For what is in work once nothing new comes; with DRAIN_SECONDS it must fit into what an orchestrator allows.
 GRACE_SECONDS = 5

@@ -8,11 +8,11 @@ from starlette.requests import HTTPConnection
 
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.batches import Batches
-from src.services.inference.calls import Calls
-from src.services.inference.front import Front
-from src.services.inference.metrics import ServingMetrics
-from src.services.inference.model_store import ModelStore
+from src.services.inference.formats.batches import Batches
+from src.services.inference.model.calls import Calls
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.watch.metrics import ServingMetrics
+from src.services.inference.web.front import Front
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from src.services.inference.formats import Format
 from src.services.inference.formats.encoders import Encoder, columns_of
 from src.services.inference.formats.worker_messages import End, Piece, WriteTask, table_message
 from src.services.inference.formats.workers import Worker
-from src.services.inference.predictor import Predictor
+from src.services.inference.model.predictor import Predictor
 
 
 class ArrowEncoder(Encoder):

@@ -21,7 +21,13 @@ from src.services.inference.formats.parts import (
     part_of,
     positions,
 )
-from src.services.inference.records import NOT_A_BOOLEAN, NOT_A_NUMBER, NOT_A_STRING, NOT_AN_INTEGER, InvalidRecordError
+from src.services.inference.formats.records import (
+    NOT_A_BOOLEAN,
+    NOT_A_NUMBER,
+    NOT_A_STRING,
+    NOT_AN_INTEGER,
+    InvalidRecordError,
+)
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,

@@ -21,8 +21,7 @@ from src.services.inference.formats.parts import (
     part_of,
     positions,
 )
-from src.services.inference.formats.windows import windows
-from src.services.inference.records import (
+from src.services.inference.formats.records import (
     MALFORMED,
     MAX_TOLD,
     NOT_A_BOOLEAN,
@@ -31,6 +30,7 @@ from src.services.inference.records import (
     InvalidRecordError,
     convert,
 )
+from src.services.inference.formats.windows import windows
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WORDS = {"true": True, "false": False}

@@ -9,8 +9,8 @@ import msgspec
 
 from src.core.predictions import SCALE, Predictions, rounded
 from src.services.inference.formats import Format
-from src.services.inference.predictor import Predictor
-from src.services.inference.schemas import ModelName, answers_of
+from src.services.inference.formats.schemas import ModelName, answers_of
+from src.services.inference.model.predictor import Predictor
 
 
 class Encoder:

@@ -22,7 +22,7 @@ from src.services.inference.formats.parts import (
     missing_columns,
     unknown_columns,
 )
-from src.services.inference.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, value_of
+from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, value_of
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
 OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")

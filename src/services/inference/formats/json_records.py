@@ -21,8 +21,8 @@ from src.services.inference.formats.parts import (
     table_from_matrix,
     table_from_rows,
 )
+from src.services.inference.formats.records import FLOAT32_MAX, UNFIT, InvalidRecordError, RecordDecoder
 from src.services.inference.formats.windows import windows
-from src.services.inference.records import FLOAT32_MAX, UNFIT, InvalidRecordError, RecordDecoder
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"
 OPENING = re.compile(rb"[ \t\n\r]*\[")

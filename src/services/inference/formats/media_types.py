@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from src.services.inference.errors import NotAcceptableError, UnsupportedMediaTypeError
 from src.services.inference.formats import Format
+from src.services.inference.web.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 LISTED = ", ".join(Format)
 UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})

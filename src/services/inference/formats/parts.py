@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, Row
-from src.services.inference.records import (
+from src.services.inference.formats.records import (
     FLOAT32_MAX,
     MALFORMED,
     MAX_TOLD,

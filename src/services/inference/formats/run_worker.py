@@ -18,6 +18,7 @@ from src.services.inference.formats import Format
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.arrow_writer import Sink, write_arrow
 from src.services.inference.formats.parts import TooManyRowsError, malformed
+from src.services.inference.formats.records import InvalidRecordError
 from src.services.inference.formats.worker_messages import (
     End,
     Piece,
@@ -31,7 +32,6 @@ from src.services.inference.formats.worker_messages import (
     send,
     table_message,
 )
-from src.services.inference.records import InvalidRecordError
 
 USED_PAGES = Path("/proc/self/statm")
 FIRST_TO_END = Path("/proc/self/oom_score_adj")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.services.inference.records import InvalidRecordError
+from src.services.inference.formats.records import InvalidRecordError
 
 LENGTH = struct.Struct("<Q")
 Read = Callable[[int], bytes]

@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
 from src.services.inference.formats import Format
 from src.services.inference.formats.media_types import accepted, format_of
 from src.services.inference.formats.parts import PART_ROWS
-from src.services.inference.metrics import INTERNAL, ServingMetrics
-from src.services.inference.routes.batch_document import REQUEST_BODY, RESPONSES
+from src.services.inference.openapi.batch import REQUEST_BODY, RESPONSES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
+from src.services.inference.watch.metrics import INTERNAL, ServingMetrics
+from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
 
 PATH = "/predict/batch"
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from src.core.predictions import EngineName
-from src.services.inference.predictor import Predictor, Source, Task
+from src.services.inference.model.predictor import Predictor, Source, Task
 from src.services.inference.service_state import Service, ServiceState
 
 router = APIRouter(tags=["health"])

@@ -11,12 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.columns import malformed
-from src.services.inference.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of
-from src.services.inference.infer_answer import encode_infer, metadata_of, outputs_of
-from src.services.inference.infer_request import InferRequest, decode_infer
-from src.services.inference.openapi import MODEL_HEADERS, json_of
-from src.services.inference.openapi_infer import (
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.openapi.document import MODEL_HEADERS, json_of
+from src.services.inference.openapi.infer import (
     INFER_ANSWER,
     INFER_BODY,
     JSON_LENGTH,
@@ -24,10 +21,13 @@ from src.services.inference.openapi_infer import (
     MODEL_PARAMETERS,
     VERSION_PARAMETERS,
 )
-from src.services.inference.predictor import Predictor
+from src.services.inference.protocols.columns import malformed
+from src.services.inference.protocols.infer_answer import encode_infer, metadata_of, outputs_of
+from src.services.inference.protocols.infer_request import InferRequest, decode_infer
 from src.services.inference.routes.predict import INLINE_BYTES, is_json
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
+from src.services.inference.web.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

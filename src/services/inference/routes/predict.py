@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.errors import UnsupportedMediaTypeError, request_id_of
-from src.services.inference.openapi import MODEL_HEADERS, json_of
-from src.services.inference.predictor import Predictor
+from src.services.inference.formats.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
-from src.services.inference.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
 from src.services.inference.service_state import ServiceState, service_of
+from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
 
 JSON_SPACE = b" \t\n\r"
 # Decoding more than this may take longer than the event loop has.

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
-from src.services.inference.errors import IncompleteRequestError
-from src.services.inference.metrics import INTERNAL, NO_MODEL
 from src.services.inference.service_state import service_of
+from src.services.inference.watch.metrics import INTERNAL, NO_MODEL
+from src.services.inference.web.errors import IncompleteRequestError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

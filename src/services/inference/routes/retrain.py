@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State
-from src.services.inference.errors import UnknownRequestError
-from src.services.inference.model_store import ModelStore
+from src.services.inference.model.model_store import ModelStore
 from src.services.inference.service_state import Service
+from src.services.inference.web.errors import UnknownRequestError
 
 # How long an answer waits for a model that was promoted a moment ago.
 CATCH_UP_SECONDS = 2.0

@@ -9,7 +9,7 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format, arrow_reader
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.parts import PART_ROWS, TooManyRowsError
-from src.services.inference.records import InvalidRecordError
+from src.services.inference.formats.records import InvalidRecordError
 from tests.support.batches import parquet_of, stream_of
 
 NUMBER = FeatureSchema.of_numbers("a")

@@ -8,7 +8,7 @@ import pytest
 
 from src.core.predictions import Predictions
 from src.services.inference.formats.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
-from src.services.inference.model_version import ModelVersion
+from src.services.inference.model.model_version import ModelVersion
 
 CLASSES = ('a "quoted", one', "b")
 PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.123456789, 0.876543211]], dtype=np.float32)

@@ -1,8 +1,8 @@
 import pytest
 
-from src.services.inference.errors import NotAcceptableError, UnsupportedMediaTypeError
 from src.services.inference.formats import Format
 from src.services.inference.formats.media_types import accepted, format_of
+from src.services.inference.web.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 
 @pytest.mark.parametrize(

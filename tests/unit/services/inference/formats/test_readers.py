@@ -13,7 +13,7 @@ from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, Part, TooManyRowsError
 from src.services.inference.formats.readers import READERS
-from src.services.inference.records import InvalidRecordError
+from src.services.inference.formats.records import InvalidRecordError
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, mixed_records
 
 Problems = list[tuple[int | None, str | None, str]]

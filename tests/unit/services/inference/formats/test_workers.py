@@ -17,9 +17,9 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
 from src.services.inference.formats.isolated_reader import isolated_parts
 from src.services.inference.formats.parts import TooManyRowsError
+from src.services.inference.formats.records import InvalidRecordError
 from src.services.inference.formats.worker_messages import End, Piece, WriteTask, table_message
 from src.services.inference.formats.workers import Worker, WorkerLostError, Workers
-from src.services.inference.records import InvalidRecordError
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
 
 pytestmark = pytest.mark.anyio

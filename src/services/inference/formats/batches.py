@@ -1,0 +1,174 @@
+"""Answer batches of any size: in parts, away from the event loop, and few large ones at a time."""
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+
+from src.core.errors import InvalidInputError
+from src.core.feature_table import FeatureTable
+from src.core.settings import InferenceSettings
+from src.services.inference.formats import BINARY, Format
+from src.services.inference.formats.arrow_encoder import ArrowEncoder
+from src.services.inference.formats.encoders import ENCODERS, Encoder
+from src.services.inference.formats.isolated_reader import isolated_parts
+from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, TooManyRowsError
+from src.services.inference.formats.readers import READERS
+from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError
+from src.services.inference.formats.workers import Workers
+from src.services.inference.model.calls import Calls
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.watch.metrics import ServingMetrics
+from src.services.inference.web.admission import Admission
+
+# What a smaller text costs is not worth a place in the queue, or a way to the thread and back.
+SMALL_BYTES = 1 << 20
+INLINE_BYTES = 1 << 16
+END: Final = object()
+# How long a large batch may wait for its turn.
+LARGE_BATCH_SECONDS = 10.0
+# What a worker may need beside two copies of a body.
+WORKER_BYTES = 128_000_000
+
+
+class Batches:
+    """Reads and answers batches.
+
+    Args:
+        calls: lends its thread.
+        workers: for the formats that are read and written by a library that may crash.
+        metrics: told of answered rows.
+        admission: lets large batches in: each holds its body and its table in memory.
+        max_values: most values (rows times columns) of one batch.
+    """
+
+    def __init__(
+        self, calls: Calls, workers: Workers, metrics: ServingMetrics, admission: Admission, *, max_values: int
+    ) -> None:
+        self._calls = calls
+        self._workers = workers
+        self._metrics = metrics
+        self._admission = admission
+        self._max_values = max_values
+
+    def close(self) -> None:
+        """End what runs beside the service."""
+        self._workers.close()
+
+    @contextlib.asynccontextmanager
+    async def turn(self, came_in: Format, announced: int | None) -> AsyncIterator[None]:
+        """A place for one batch, until it is answered; at once for a small one.
+
+        Args:
+            came_in: a binary format is never small: its length says nothing of its rows.
+            announced: the body's length in bytes, where it is known.
+
+        Raises:
+            OverloadedError: too many wait already.
+        """
+        if came_in not in BINARY and announced is not None and announced <= SMALL_BYTES:
+            yield
+            return
+        await self._admission.enter()
+        try:
+            yield
+        finally:
+            self._admission.leave()
+
+    async def read(
+        self, predictor: Predictor, came_in: Format, body: bytearray, gone: Callable[[], Awaitable[bool]]
+    ) -> deque[FeatureTable]:
+        """The whole batch, at least one row, once all of it is known to fit.
+
+        Args:
+            gone: says whether the client has left; asked between parts.
+
+        Raises:
+            InvalidRecordError: with the first problems of all rows.
+            TooManyRowsError: there are more than memory is set aside for.
+            ClientDisconnect: nobody waits for the answer any more.
+        """
+        max_rows = max(1, self._max_values // len(predictor.schema.names))
+        tables: deque[FeatureTable] = deque()
+        problems: list[InvalidInputError] = []
+        rows = 0
+        try:
+            async with contextlib.aclosing(self._parts(predictor, came_in, body, max_rows)) as parts:
+                async for part in parts:
+                    if isinstance(part, InvalidRecordError):
+                        problems += part.problems
+                        if len(problems) >= MAX_TOLD:
+                            break
+                    elif part is not None and not problems:
+                        rows += len(part)
+                        tables.append(part)
+                    if rows > max_rows:
+                        raise TooManyRowsError(max_rows)
+                    if len(body) > INLINE_BYTES and await gone():
+                        raise ClientDisconnect
+        except InvalidRecordError as error:
+            problems += error.problems
+        if problems:
+            raise InvalidRecordError(problems)
+        return tables
+
+    async def answers(
+        self, predictor: Predictor, tables: deque[FeatureTable], goes_out: Format, request_id: str
+    ) -> AsyncGenerator[bytes, None]:
+        """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
+        self._metrics.batch(sum(map(len, tables)))
+        # Wide answers go in parts of fewer rows.
+        size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
+        async with self._encoder(predictor, goes_out, request_id) as encoder:
+            yield encoder.start()
+            while tables:
+                table = tables.popleft()
+                for start in range(0, len(table), size):
+                    yield await self._answer(predictor, table.part(start, start + size), encoder)
+            yield await self._calls.in_thread(encoder.end)
+
+    @contextlib.asynccontextmanager
+    async def _encoder(self, predictor: Predictor, goes_out: Format, request_id: str) -> AsyncIterator[Encoder]:
+        if goes_out not in BINARY:
+            yield ENCODERS[goes_out](predictor, request_id)
+            return
+        async with self._workers.one() as worker:
+            yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
+
+    async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
+        def work() -> bytes:
+            found = predictor.predict(table)
+            self._metrics.traffic.note_table(predictor, table, found)
+            return encoder.part(found)
+
+        return await self._calls.in_thread(work)
+
+    async def _parts(
+        self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int
+    ) -> AsyncGenerator[Part | None, None]:
+        if came_in in BINARY:
+            async with (
+                self._workers.one() as worker,
+                contextlib.aclosing(isolated_parts(worker, predictor.schema, came_in, body, max_rows)) as isolated,
+            ):
+                async for part in isolated:
+                    yield part
+            return
+        parts = READERS[came_in](predictor.schema, body, max_rows)
+        if len(body) <= INLINE_BYTES:
+            for found in parts:
+                yield found
+            return
+        while (step := await self._calls.in_thread(lambda: next(parts, END))) is not END:
+            yield step  # type: ignore[misc] # the sentinel is none of the parts
+
+
+def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:
+    """Batches within the limits of the settings."""
+    large = settings.max_large_batches
+    admission = Admission(large, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
+    # One more than large batches: their answers go out as slowly as a client takes them.
+    workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
+    return Batches(calls, workers, metrics, admission, max_values=settings.max_batch_values)

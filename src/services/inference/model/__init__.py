@@ -1,0 +1,1 @@
+"""The served model: found, fetched, verified, loaded, called."""

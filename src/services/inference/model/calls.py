@@ -1,0 +1,148 @@
+"""The one way for a route to have a model answer: at once, in one call with other requests, or in a thread."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from src.core.feature_table import FeatureTable, Row
+from src.core.predictions import Predictions
+from src.services.inference.formats.schemas import Answer
+from src.services.inference.model.predictor import Predictor
+
+# What may hold up the event loop at a time: a health check waits no longer than for a few of these.
+INLINE_SECONDS = 0.002
+# A big table is answered in parts of about so long, between which others get their turn.
+PART_SECONDS = 0.02
+
+T = TypeVar("T")
+_Waiting = tuple[Predictor, Row, "asyncio.Future[Answer]"]
+
+
+class Calls:
+    """Runs models for the routes. Use from one event loop; close it with ``close``.
+
+    Rows that are answered together get bitwise the answers that each gets alone.
+    """
+
+    def __init__(self) -> None:
+        # One thread: while it is busy, rows gather for the next call, which costs little more than one row's.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._waiting: list[_Waiting] = []
+        self._arrived = 0
+        self._crowded = False
+        self._busy = False
+
+    def close(self) -> None:
+        """Take no more calls; one that runs ends by itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def answer_now(self, predictor: Predictor, row: Row) -> Answer | None:
+        """The answer to one row, or None where ``answer`` is better: the model is slow, or the row has company.
+
+        Company is told by the turn of the event loop before: a lone request never waits for one.
+        """
+        if self._crowded or not _is_quick(predictor, 1):
+            return None
+        self._count_arrival()
+        return predictor.answer([row])[0]
+
+    async def answer(self, predictor: Predictor, row: Row) -> Answer:
+        """The answer to one row, in one call with the others of this turn of the event loop.
+
+        Raises:
+            Exception: what the model raises on this row.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((predictor, row, future))
+        self._count_arrival()
+        return await future
+
+    async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
+        """The answers to a table of at least one row, away from the event loop and in parts where that takes long.
+
+        Raises:
+            Exception: what the model raises on this table.
+        """
+        if _is_quick(predictor, len(table)):
+            return predictor.predict(table)
+        if len(table) == 1:  # a slow model's single rows gather, whichever way they came in
+            answer = await self.answer(predictor, table.row(0))
+            shares = list(dict(answer.probabilities or {}).values())
+            return Predictions([answer.prediction], np.array([shares]) if shares else None)
+        size = max(1, int(PART_SECONDS / predictor.cost.per_row))
+        parts = [table.part(start, start + size) for start in range(0, len(table), size)]
+        return _joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something in the thread in which models run."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _count_arrival(self) -> None:
+        if not self._arrived:
+            # Runs behind all requests that came in with this one: they are scheduled already.
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._arrived += 1
+
+    def _end_turn(self) -> None:
+        self._crowded = self._arrived > 1
+        self._arrived = 0
+        self._flush()
+
+    def _flush(self) -> None:
+        """Answer all that wait, one call per model: two where a swap came in between."""
+        if self._busy or not self._waiting:
+            return
+        predictor = self._waiting[0][0]
+        batch = [item for item in self._waiting if item[0] is predictor]
+        self._waiting = [item for item in self._waiting if item[0] is not predictor]
+        rows = [row for _, row, _ in batch]
+        if _is_quick(predictor, len(rows)):
+            _settle(batch, _answers(predictor, rows))
+            self._flush()
+            return
+        self._busy = True
+        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, rows)
+        running.add_done_callback(lambda done: self._flushed(batch, done))
+
+    def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:
+        self._busy = False
+        if done.cancelled():
+            for _, _, future in batch:
+                future.cancel()
+            return
+        _settle(batch, done.result())
+        self._flush()
+
+
+def _is_quick(predictor: Predictor, rows: int) -> bool:
+    return predictor.cost.of(rows) <= INLINE_SECONDS
+
+
+def _answers(predictor: Predictor, rows: list[Row]) -> list[Answer | Exception]:
+    """An answer or an error for each row: a row that the model cannot take spoils nobody else's answer."""
+    try:
+        return list(predictor.answer(rows))
+    except Exception as error:  # noqa: BLE001 - it is raised where the row came from
+        if len(rows) == 1:
+            return [error]
+        return [answer for row in rows for answer in _answers(predictor, [row])]
+
+
+def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:
+    for (_, _, future), answer in zip(batch, answers, strict=True):
+        if future.done():  # its client has gone
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    values: list[Any] = [value for part in parts for value in part.values]
+    found = [part.probabilities for part in parts if part.probabilities is not None]
+    return Predictions(values, np.concatenate(found) if found else None)

@@ -1,0 +1,43 @@
+"""Rows to try a model with that brings no golden ones: its MLflow input example, or a made-up one to show."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.feature_table import Row, Value
+from src.core.mlmodel import ModelDescription
+from src.services.inference.formats.records import convert
+
+MAX_ROWS = 20
+MADE_UP: dict[ColumnType, Value] = {
+    ColumnType.NUMBER: 0.0,
+    ColumnType.INTEGER: 0,
+    ColumnType.BOOLEAN: False,
+    ColumnType.STRING: "",
+}
+
+
+def example_rows(directory: Path, description: ModelDescription) -> list[Row]:
+    """The first rows of the model's input example in the schema's order; none where it has none that fits."""
+    name = description.example_file
+    if name is None or Path(name).name != name:
+        return []
+    try:
+        content: Any = json.loads((directory / name).read_bytes())
+        columns, data = content["columns"], content["data"]
+        return [_row(description.schema, dict(zip(columns, values, strict=True))) for values in data[:MAX_ROWS]]
+    except (OSError, ValueError, KeyError, TypeError, InvalidInputError):
+        return []
+
+
+def made_up_row(schema: FeatureSchema) -> Row:
+    """A row that shows the types of the columns."""
+    return tuple(MADE_UP[column.type] for column in schema.columns)
+
+
+def _row(schema: FeatureSchema, values: dict[str, Any]) -> Row:
+    # MLflow writes what is missing as null or as NaN.
+    given = {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124 - NaN alone
+    return tuple(convert(column, given.get(column.name)) for column in schema.columns)

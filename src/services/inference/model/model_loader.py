@@ -1,0 +1,183 @@
+"""Makes a predictor of a model's files: verified where that is possible, on the engine that fits, and proven."""
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from src.core.errors import InvalidModelError, ModelFailedError
+from src.core.feature_table import FeatureTable, Row
+from src.core.golden_rows import GoldenRows
+from src.core.mlmodel import ONNX_FLAVOUR, PYFUNC_FLAVOUR, ModelDescription, describe
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    LOCAL_MANIFEST_FILE,
+    MANIFEST_FILE,
+    METADATA_CLASSES,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    DriftReference,
+    verify_manifest,
+)
+from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import Engine, EngineName
+from src.services.inference.formats.records import RecordDecoder
+from src.services.inference.formats.schemas import answers_of
+from src.services.inference.model.example_rows import example_rows, made_up_row
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.predictor import Cost, Predictor, Source
+from src.services.inference.model.pyfunc_engine import PyfuncEngine
+from src.services.inference.model.pyfunc_loader import code_of_its_own, require_pyfunc
+
+# The files of our own pipeline's models that serving on ONNX Runtime reads; the manifest vouches for the others.
+SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
+ROUNDS = 20
+# A slow model is measured in fewer rounds: so many seconds for single rows, and as many for a table.
+MEASURING_SECONDS = 0.2
+# Of a model that brought no row to measure it with.
+UNKNOWN_COST = Cost(0.05, 0.001)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine a model is served on, why, and what is known of the model."""
+
+    name: EngineName
+    reason: str
+    description: ModelDescription
+
+
+def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
+    """The engine for a model.
+
+    Args:
+        directory: holds the model's ``MLmodel`` at least.
+        version: whose it is.
+
+    Raises:
+        InvalidModelError: there is none, saying what to do about it.
+        OSError: the file cannot be read.
+    """
+    found = describe(directory)
+    if version.verified and found.classes is None:
+        raise InvalidModelError(f"the metadata in {MLMODEL_FILE} lacks {METADATA_CLASSES}")
+    if ONNX_FLAVOUR in found.flavours:
+        return EngineChoice("onnx", "the model has an ONNX flavour", found)
+    if PYFUNC_FLAVOUR not in found.flavours:
+        raise InvalidModelError(
+            f"the model has neither MLflow's flavour {ONNX_FLAVOUR} nor {PYFUNC_FLAVOUR}; log it with one that has"
+        )
+    require_pyfunc()
+    why = f": {version.onnx_parity}" if version.onnx_parity else ""
+    return EngineChoice("pyfunc", f"the model has no ONNX flavour{why}", found)
+
+
+def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
+    """Verify, load, prove and warm a model. Blocking: call it in a thread.
+
+    Args:
+        directory: holds ``SERVED_FILES`` of a verified model with an ONNX flavour, and all files of any other. It must
+            stay as long as the predictor does.
+        version: whose manifest digest the files must match, if it has one.
+        source: where the files came from.
+
+    Raises:
+        InvalidModelError: saying which part of the model's contract is broken.
+        OSError: the files cannot be read.
+    """
+    manifest = MANIFEST_FILE if version.verified else LOCAL_MANIFEST_FILE
+    listed = verify_manifest(directory, version.manifest_sha256, (MLMODEL_FILE,), manifest)
+    choice = choose_engine(directory, version)
+    needed = set(SERVED_FILES) if version.verified and choice.name == "onnx" else listed
+    for name in sorted(needed):
+        if not (directory / name).is_file():
+            raise InvalidModelError(f"{name} is missing")
+    schema = choice.description.schema
+    with code_of_its_own(directory) if choice.name == "pyfunc" else contextlib.nullcontext():
+        engine = _engine(directory, choice, verified=version.verified)
+        golden = _golden(directory, engine, choice) if version.verified else None
+        rows, reference = golden or (_examples(directory, choice), None)
+        table = FeatureTable.from_rows(schema, rows)
+        cost = _measured(engine, table) if rows else UNKNOWN_COST
+        sure = not rows or engine.predict(table.part(0, 1)).probabilities is not None
+    return Predictor(
+        version=version,
+        schema=schema,
+        engine=engine,
+        engine_reason=choice.reason,
+        decoder=RecordDecoder(schema),
+        example=dict(zip(schema.names, rows[0] if rows else made_up_row(schema), strict=True)),
+        reference=reference,
+        source=source,
+        loaded_at=datetime.now(UTC),
+        cost=cost,
+        gives_probabilities=sure,
+    )
+
+
+def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
+    if choice.name == "onnx":
+        return OnnxEngine(directory / ONNX_FILE, choice.description.schema, choice.description.classes or ())
+    return PyfuncEngine(directory, choice.description, common_rule=verified)
+
+
+def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:
+    """The golden rows, answered as they were at training time, and what the training rows looked like."""
+    try:
+        golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
+        reference = DriftReference.model_validate_json((directory / DRIFT_FILE).read_bytes())
+    except ValidationError as error:
+        raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not hold what its name says") from error
+    golden.verify(engine, choice.description.schema)
+    return [tuple(row) for row in golden.rows], reference
+
+
+def _examples(directory: Path, choice: EngineChoice) -> list[Row]:
+    """The rows of the model's own input example, if it has one that fits its signature."""
+    rows = example_rows(directory, choice.description)
+    if not rows:
+        logger.warning(
+            "the model brought no input example, so that nothing shows before its first request whether it can answer; "
+            "log it with input_example=frame.head()"
+        )
+    return rows
+
+
+def _measured(engine: Engine, table: FeatureTable) -> Cost:
+    """What an engine's answers cost; also makes the first request as fast as the others.
+
+    Raises:
+        InvalidModelError: it cannot answer these rows, one by one or together.
+    """
+    try:
+        alone = _fastest(engine, [table.part(row, row + 1) for row in range(len(table))])
+        together = _fastest(engine, [table])
+    except ModelFailedError as error:
+        raise InvalidModelError(f"the model cannot answer its own example: {error}") from error
+    except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
+        raise InvalidModelError("the model cannot answer a single row") from error
+    per_row = max(together - alone, 0.0) / max(len(table) - 1, 1)
+    # A table of one row tells nothing about a row's share.
+    return Cost(max(alone - per_row, 0.0), per_row or alone)
+
+
+def _fastest(engine: Engine, tables: list[FeatureTable]) -> float:
+    """The least seconds of several calls with these tables in turn."""
+    began = time.perf_counter()
+    fastest = float("inf")
+    for turn in range(ROUNDS):
+        started = time.perf_counter()
+        answers_of(engine.predict(tables[turn % len(tables)]), engine.classes)
+        ended = time.perf_counter()
+        fastest = min(fastest, ended - started)
+        # One that may have had to warm up first is no measure.
+        if turn and ended - began > MEASURING_SECONDS:
+            break
+    return fastest

@@ -1,0 +1,197 @@
+"""Follow the champion alias: fetch, verify, swap, remember; keep serving whatever goes wrong."""
+
+import asyncio
+import gc
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
+from src.services.inference.model.model_cache import ModelCache
+from src.services.inference.model.model_source import ModelSource, Registry
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.pace import Pace, wait_for_event
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.watch.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
+
+NO_CHAMPION = "no version is champion yet; request a training run with POST /retrain"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LastLook:
+    """How the last look at MLflow went; ``reachable`` is None before the first."""
+
+    reachable: bool | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A version that could not be served, and when it is worth another try (monotonic seconds)."""
+
+    version: ModelVersion
+    reason: str
+    count: int
+    retry_at: float
+
+
+class ModelStore:
+    """Holds the model that answers. Use from one event loop.
+
+    Args:
+        registry: names the champion and gives its files.
+        cache: keeps the files.
+        metrics: told of every change.
+        pace: how often to look.
+    """
+
+    def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, pace: Pace) -> None:
+        self._registry = registry
+        self._cache = cache
+        self._source = ModelSource(registry, cache)
+        self._metrics = metrics
+        self._pace = pace
+        self._wake = asyncio.Event()
+        self._next_look_ended = asyncio.Event()
+        self._current: Predictor | None = None
+        self._failed: _Failure | None = None
+        self._failed_looks = 0
+        self.last_look = LastLook()
+        self.last_error: str | None = None
+
+    # -- asked by the routes ---------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Predictor | None:
+        """The model that answers now, if any."""
+        return self._current
+
+    def require(self) -> Predictor:
+        """The model that answers now. Raises ModelNotLoadedError."""
+        if self._current is None:
+            raise ModelNotLoadedError("no model is loaded yet; GET /health says why")
+        return self._current
+
+    def poke(self) -> None:
+        """Look at the alias now. A version that failed still keeps its backoff."""
+        self._wake.set()
+
+    async def catch_up(self, *, seconds: float) -> None:
+        """Poke, and wait until a look that began after this call has ended, at most so long."""
+        ended = self._next_look_ended
+        self.poke()
+        await wait_for_event(ended, seconds)
+
+    # -- following the alias ---------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Serve the last good version from the cache, if there is one. Never raises for a bad cache."""
+        try:
+            version = await asyncio.to_thread(self._cache.read_current)
+            if version is not None:
+                predictor = await self._source.from_cache(version)
+                if predictor is not None:
+                    self._swap(predictor)
+        except OSError as error:
+            logger.error("cannot read the model cache (%s); the model comes from MLflow", error)  # noqa: TRY400 - one line
+
+    async def follow(self) -> None:
+        """Look at the alias again and again, until cancelled."""
+        while True:
+            self._wake.clear()
+            ended, self._next_look_ended = self._next_look_ended, asyncio.Event()
+            try:
+                pause = await self.look()
+            except Exception:  # the outermost loop: whatever happened, the next look may go well
+                logger.exception("following the champion failed")
+                self._metrics.reload(ERROR)
+                self.last_error = "unexpected failure while following the champion; the log has the details"
+                self._failed_looks += 1
+                pause = self._pace.after(self._failed_looks)
+            ended.set()
+            await self._pace.wait(self._wake, pause)
+
+    async def look(self) -> float:
+        """Look at the alias once and follow it; return the seconds until the next look."""
+        try:
+            champion = await self._registry.champion()
+        except LoopError as error:
+            self._saw_mlflow(reachable=False)
+            self._report(str(error))
+            self._failed_looks += 1
+            return self._pace.after(self._failed_looks)
+        self._saw_mlflow(reachable=True)
+        if champion is None:
+            self._report(NO_CHAMPION)
+        elif self._current is not None and _same_content(self._current.version, champion):
+            self._failed = None
+            self._report(None)
+        elif (
+            self._failed is not None and self._failed.version == champion and self._pace.clock() < self._failed.retry_at
+        ):
+            self._report(self._failed.reason)
+        else:
+            await self._serve(champion)
+        self._failed_looks = 0
+        return self._pace.poll
+
+    async def _serve(self, version: ModelVersion) -> None:
+        """Make this version the one that answers, or note why it cannot be and keep the old one."""
+        try:
+            predictor = await self._source.load(version)
+        except InvalidModelError as error:
+            self._note_failure(version, INVALID, str(error))
+        except (LoopError, OSError) as error:
+            self._note_failure(version, DOWNLOAD_FAILED, str(error))
+        else:
+            self._swap(predictor)
+            self._failed = None
+            self._report(None)
+            self._metrics.reload(SUCCESS)
+            try:
+                await asyncio.to_thread(self._cache.write_current, version)
+            except OSError as error:
+                logger.warning("cannot note the served version in the model cache: %s", error)
+
+    def _swap(self, predictor: Predictor) -> None:
+        self._metrics.model_loaded(predictor)
+        self._current = predictor
+        # Collections then skip all that stays for good. Not thawed first, which would make this one look at all of it,
+        # for tens of milliseconds: the model before goes by its reference count, frozen or not.
+        gc.collect()
+        gc.freeze()
+        version, engine = predictor.version, predictor.engine.name
+        told = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
+        logger.info("serving %s version %s, from the %s, on %s: %s", *told)
+        if not version.verified:
+            logger.warning(
+                "version %s is unverified: it was not registered by the training pipeline, so that no manifest vouches "
+                "for its files and no golden rows for its answers",
+                version.version,
+            )
+
+    def _note_failure(self, version: ModelVersion, outcome: str, reason: str) -> None:
+        count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
+        told = f"version {version.version} cannot be served: {reason}"
+        self._failed = _Failure(version, told, count, self._pace.clock() + self._pace.after(count))
+        self._metrics.reload(outcome)
+        self._report(told)
+
+    def _saw_mlflow(self, *, reachable: bool) -> None:
+        self.last_look = LastLook(reachable, datetime.now(UTC))
+        self._metrics.mlflow_reachable(reachable=reachable)
+
+    def _report(self, problem: str | None) -> None:
+        """Keep the last error for /health, and log it when it changes: looks are frequent."""
+        if problem == self.last_error:
+            return
+        self.last_error = problem
+        if problem is not None:
+            serving = f"still serving version {self._current.version.version}" if self._current else "serving nothing"
+            logger.warning("%s (%s)", problem, serving)
+
+
+def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:
+    return (served.name, served.key, served.digest) == (champion.name, champion.key, champion.digest)

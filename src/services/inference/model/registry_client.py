@@ -1,0 +1,201 @@
+"""MLflow over plain REST: which version is champion, and the files of it that serving needs."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import ValidationError
+
+from src.core.errors import RegistryError
+from src.core.model_registry import (
+    BYTECODE_FOLDER,
+    CHAMPION,
+    MLMODEL_FILE,
+    TAG_MANIFEST_SHA256,
+    TAG_PARITY,
+    says_missing,
+)
+from src.services.inference.model.mlflow_http import MlflowHttp
+from src.services.inference.model.model_loader import SERVED_FILES, choose_engine
+from src.services.inference.model.model_version import ModelVersion, origin_of
+
+API = "/api/2.0/mlflow"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+PROXIED_SCHEME = "mlflow-artifacts"
+MAX_MODEL_BYTES = 1 << 30
+MAX_FILES = 1000
+MAX_DEPTH = 8
+
+
+class RegistryClient:
+    """Reads one registered model. Close it with ``aclose``.
+
+    Args:
+        base_url: the MLflow server.
+        model_name: the registered model.
+        timeout: seconds for one look-up, and for each silence during a download.
+        transport: replaces the network.
+        max_model_bytes: largest download of one version.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model_name: str,
+        *,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
+        max_model_bytes: int = MAX_MODEL_BYTES,
+    ) -> None:
+        self._name = model_name
+        self._max_model_bytes = max_model_bytes
+        self._http = MlflowHttp(base_url, timeout=timeout, transport=transport)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def champion(self) -> ModelVersion | None:
+        """The version under the champion alias, or None where there is none yet.
+
+        Raises:
+            ConnectionFailedError: MLflow cannot be reached or refuses us.
+            RegistryError: its answer is not what the registry contract promises.
+        """
+        answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
+        if _names_nothing(answer):
+            return None
+        found = self._http.json_of(answer).get("model_version")
+        if not isinstance(found, dict):
+            raise RegistryError(
+                f"MLflow at {self._http.shown_url} names no version in its answer; is it an MLflow server?"
+            )
+        try:
+            tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+            digest = tags.get(TAG_MANIFEST_SHA256)
+            return ModelVersion(
+                name=self._name,
+                version=found.get("version"),
+                manifest_sha256=digest,
+                origin_sha256=origin_of(found) if digest is None else None,
+                run_id=found.get("run_id") or None,
+                onnx_parity=tags.get(TAG_PARITY),
+                registered_at=_moment(found.get("creation_timestamp")),
+            )
+        except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
+            raise RegistryError(
+                f"the champion of {self._name} has no valid version or {TAG_MANIFEST_SHA256} tag; "
+                "register it with the training pipeline or move the alias to a version that was"
+            ) from error
+
+    async def download(self, version: ModelVersion, directory: Path) -> None:
+        """Fetch the files that serving needs into an existing, empty directory.
+
+        Raises:
+            ConnectionFailedError: MLflow cannot be reached or refuses us.
+            RegistryError: a file is missing, too large, or not behind MLflow's artifact proxy.
+            InvalidModelError: the model's description says that it cannot be served.
+            OSError: the directory cannot take the files.
+        """
+        root = await self._artifact_root(version)
+        sizes, folders = await self._list(root)
+        if MLMODEL_FILE not in sizes:
+            raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is no MLflow model")
+        budget = self._max_model_bytes
+        # First, as it tells which others are needed, and whether the model can be served at all.
+        budget -= await self._fetch(root, MLMODEL_FILE, directory, budget, version)
+        choice = await asyncio.to_thread(choose_engine, directory, version)
+        if version.verified and choice.name == "onnx":
+            missing = [name for name in SERVED_FILES if name not in sizes]
+            if missing:
+                raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
+            sizes = {name: sizes[name] for name in SERVED_FILES}
+        else:
+            sizes = await self._list_below(root, sizes, folders, version)
+        if sum(sizes.values()) > self._max_model_bytes:
+            raise RegistryError(self._too_large(version))
+        for name in sizes:
+            if name != MLMODEL_FILE:
+                budget -= await self._fetch(root, name, directory, budget, version)
+
+    async def _artifact_root(self, version: ModelVersion) -> str:
+        """The version's folder behind the artifact proxy, without slashes at its ends."""
+        params = {"name": version.name, "version": version.version}
+        location = (await self._http.get_json(f"{API}/model-versions/get-download-uri", params)).get("artifact_uri")
+        parts = urlsplit(str(location))
+        if parts.scheme != PROXIED_SCHEME or parts.netloc not in {"", self._http.host}:
+            raise RegistryError(
+                f"version {version.version} is stored outside MLflow's artifact proxy ({parts.scheme or 'a path'}:…); "
+                "start the MLflow server with --artifacts-destination and train again"
+            )
+        segments = [segment for segment in parts.path.split("/") if segment]
+        if not segments or not all(map(_is_plain_name, segments)):
+            raise RegistryError(f"version {version.version} has an unusable artifact location")
+        return "/".join(segments)
+
+    async def _list(self, folder: str) -> tuple[dict[str, int], list[str]]:
+        """Files in a folder of the proxy with their sizes in bytes, and the folders in it."""
+        listing = (await self._http.get_json(ARTIFACTS, {"path": folder})).get("files", [])
+        sizes, folders = {}, []
+        try:
+            for entry in listing:
+                name = entry["path"]
+                if not _is_plain_name(name):
+                    raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
+                if entry.get("is_dir", False):
+                    folders.append(name)
+                else:
+                    sizes[name] = int(entry.get("file_size", 0))
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise RegistryError(f"MLflow at {self._http.shown_url} answers no file listing") from error
+        return sizes, folders
+
+    async def _list_below(
+        self, root: str, sizes: dict[str, int], folders: list[str], version: ModelVersion
+    ) -> dict[str, int]:
+        """All files of a model, relative to its root, from what is directly in that; bytecode is left out."""
+        found = dict(sizes)
+        waiting = [name for name in folders if name != BYTECODE_FOLDER]
+        while waiting:
+            folder = waiting.pop()
+            files, below = await self._list(f"{root}/{folder}")
+            found |= {f"{folder}/{name}": size for name, size in files.items()}
+            waiting += [f"{folder}/{name}" for name in below if name != BYTECODE_FOLDER]
+            if len(found) + len(waiting) > MAX_FILES or any(name.count("/") >= MAX_DEPTH for name in waiting):
+                raise RegistryError(
+                    f"version {version.version} has more than {MAX_FILES} files or folders deeper than {MAX_DEPTH}"
+                )
+        return found
+
+    async def _fetch(self, root: str, name: str, directory: Path, budget: int, version: ModelVersion) -> int:
+        """One file to its place; return its bytes. The announced sizes are not trusted."""
+        target = directory / name
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        path = f"{ARTIFACTS}/{root}/{name}"
+        return await self._http.fetch(path, target, budget=budget, too_large=self._too_large(version))
+
+    def _too_large(self, version: ModelVersion) -> str:
+        return f"version {version.version} is larger than {self._max_model_bytes} bytes"
+
+
+def _moment(milliseconds: object) -> datetime | None:
+    """MLflow's time stamps are milliseconds since the epoch, as a number or as text."""
+    return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
+
+
+def _is_plain_name(name: object) -> bool:
+    """Whether a listed name is one path segment that stays where it is."""
+    return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
+
+
+def _names_nothing(answer: httpx.Response) -> bool:
+    """Whether MLflow says that the model, or its alias, does not exist."""
+    if answer.status_code not in {400, 404}:
+        return False
+    try:
+        content = answer.json()
+    except ValueError:
+        return False
+    return isinstance(content, dict) and says_missing(content.get("error_code"), content.get("message"))

@@ -1,0 +1,1 @@
+"""The OpenAPI document, made for the model that is served."""

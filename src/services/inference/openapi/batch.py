@@ -1,0 +1,42 @@
+"""What the OpenAPI document says of ``/predict/batch``."""
+
+from typing import Any
+
+from src.services.inference.formats import BINARY, Format
+from src.services.inference.openapi.document import MODEL_HEADERS
+from src.services.inference.openapi.schemas import TEXT, Schema, ref
+
+
+def _content(json: Schema, line: str, table: str) -> dict[str, Any]:
+    """A body in each format: the schema of JSON, and what a line or a table holds."""
+    binary = {"type": "string", "format": "binary", "description": f"A table: {table}."}
+    return {
+        Format.JSON.value: {"schema": json},
+        Format.NDJSON.value: {"schema": {**TEXT, "description": f"JSON, {line} a line."}},
+        Format.CSV.value: {"schema": {**TEXT, "description": f"UTF-8, a header, commas: {table}."}},
+        **{form.value: {"schema": binary} for form in Format if form in BINARY},
+    }
+
+
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": _content(
+        {"oneOf": [ref("Records"), ref("Columns")]},
+        "one record",
+        "the model's columns, in any order; an empty cell of CSV is a missing value",
+    ),
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answers, in the rows' order, in the format that Accept asks for or the one that came in.",
+        "content": _content(
+            ref("PredictionList"), "one answer", "the columns prediction and, for each class, probability_<class>"
+        ),
+        "headers": MODEL_HEADERS,
+    },
+    406: {"description": "No format that Accept names is one of ours"},
+    413: {"description": "The body or the number of rows is too large"},
+    415: {"description": "The Content-Type is none of ours, or the body is compressed"},
+    422: {"description": "Rows do not fit the model's columns; at most 100 problems are told"},
+    503: {"description": "No model is loaded yet, or too many large batches wait"},
+}

@@ -1,0 +1,184 @@
+"""The schemas of the OpenAPI document that come from the loaded model."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from src.core.feature_schema import Column, ColumnType
+from src.services.inference.formats.records import FLOAT32_MAX
+from src.services.inference.model.predictor import Predictor
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+# OpenAPI's names of what MLflow's types hold.
+FORMATS = {"double": "double", "float": "float", "long": "int64", "integer": "int32"}
+REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+# What every answer of this service's own shape adds.
+TOLD_BY = {"model": ref("Model"), "request_id": TEXT}
+
+
+def _record(predictor: Predictor | None) -> Schema:
+    if predictor is None:
+        return {"type": "object", "description": "No model is loaded yet: its columns are not known."}
+    version, columns = predictor.version, predictor.schema.columns
+    return {
+        "type": "object",
+        "description": f"One row for {version.name} version {version.version}.",
+        "properties": {column.name: column_schema(column, predictor) for column in columns},
+        "required": [column.name for column in columns if column.required],
+        "additionalProperties": False,
+        "examples": [predictor.example],
+    }
+
+
+def column_schema(column: Column, predictor: Predictor) -> Schema:
+    """What the decoder takes, and in words what training has seen."""
+    found: Schema = {"type": str(column.type) if column.required else [str(column.type), "null"]}
+    if column.mlflow_type in FORMATS:
+        found["format"] = FORMATS[column.mlflow_type]
+    if column.type is ColumnType.NUMBER:
+        found |= {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+    elif column.type is ColumnType.INTEGER:
+        found["minimum"], found["maximum"] = column.limits
+    told = [_training_range(column, predictor), "" if column.required else "may be null or left out"]
+    if any(told):
+        found["description"] = "; ".join(filter(None, told))
+    example = predictor.example[column.name]
+    if example is not None:
+        found["examples"] = [example]
+    return found
+
+
+def _training_range(column: Column, predictor: Predictor) -> str:
+    reference = predictor.reference
+    if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
+        return ""
+    # As many digits as people wrote: a float's last places are noise.
+    return f"training values from {reference.minimum[column.name]:.10g} to {reference.maximum[column.name]:.10g}"
+
+
+def _records(predictor: Predictor | None) -> Schema:
+    found: Schema = {"type": "array", "items": ref("Record"), "minItems": 1}
+    return found if predictor is None else {**found, "examples": [[predictor.example]]}
+
+
+def _columns(predictor: Predictor | None) -> Schema:
+    found: Schema = {"type": "object", "description": "Values by column, as many in each."}
+    if predictor is None:
+        return found
+    columns = {column.name: column_schema(column, predictor) for column in predictor.schema.columns}
+    return {
+        **found,
+        "properties": {name: {"type": "array", "items": column, "minItems": 1} for name, column in columns.items()},
+        "required": [column.name for column in predictor.schema.columns if column.required],
+        "additionalProperties": False,
+        "examples": [{name: [value] for name, value in predictor.example.items()}],
+    }
+
+
+def _request(predictor: Predictor | None) -> Schema:
+    found: Schema = {"oneOf": [ref("Record"), ref("Records")]}
+    # Not only "examples": this is what Swagger UI fills its form with.
+    return found if predictor is None else {**found, "example": predictor.example}
+
+
+def _answer_to_example(predictor: Predictor) -> dict[str, Any] | None:
+    """What the model says of its example row; None where it fails on it, as it may on a made-up one."""
+    try:
+        (answer,) = predictor.answer([tuple(predictor.example.values())])
+    except Exception:  # noqa: BLE001 - a model's own errors are of any kind; requests meet, count and log them
+        return None
+    return dict(msgspec.to_builtins(answer))
+
+
+def _answer(predictor: Predictor | None) -> Schema:
+    if predictor is None:
+        properties: Schema = {"prediction": {"type": ["string", "number"]}, "probabilities": {"type": "object"}}
+        return {"type": "object", "properties": properties, "required": ["prediction"]}
+    example = _answer_to_example(predictor)
+    if not predictor.classes:
+        properties = {"prediction": {"type": "number"}}
+    else:
+        properties = {"prediction": {**TEXT, "enum": list(predictor.classes)}}
+        if example is None or "probabilities" in example:
+            properties["probabilities"] = _probabilities(list(predictor.classes))
+    found = {"type": "object", "properties": properties, "required": list(example or ("prediction",))}
+    return found if example is None else {**found, "examples": [example]}
+
+
+def _probabilities(classes: list[str]) -> Schema:
+    return {
+        "type": "object",
+        "description": "Each class's share; they sum to 1 up to rounding.",
+        "properties": dict.fromkeys(classes, SHARE),
+        "required": classes,
+        "additionalProperties": False,
+    }
+
+
+def _prediction(predictor: Predictor | None) -> Schema:
+    answer = _answer(predictor)
+    return {
+        "type": "object",
+        "properties": {**answer["properties"], **TOLD_BY},
+        "required": [*answer["required"], *TOLD_BY],
+        **_examples(predictor, answer.get("examples", [])),
+    }
+
+
+def _prediction_list(predictor: Predictor | None) -> Schema:
+    answers = _answer(predictor).get("examples")
+    return {
+        "type": "object",
+        "properties": {"predictions": {"type": "array", "items": ref("Answer"), "minItems": 1}, **TOLD_BY},
+        "required": ["predictions", *TOLD_BY],
+        **_examples(predictor, [{"predictions": answers}] if answers else []),
+    }
+
+
+def _examples(predictor: Predictor | None, answers: list[dict[str, Any]]) -> Schema:
+    """The ``examples`` of answers, with who gave them."""
+    if predictor is None or not answers:
+        return {}
+    told = {
+        "model": {"name": predictor.version.name, "version": predictor.version.version},
+        "request_id": REQUEST_ID,
+    }
+    return {"examples": [answer | told for answer in answers]}
+
+
+def _predict_answer(_: Predictor | None) -> Schema:
+    return {"oneOf": [ref("Prediction"), ref("PredictionList")]}
+
+
+def _model(_: Predictor | None) -> Schema:
+    return {
+        "type": "object",
+        "description": "The model that answered.",
+        "properties": {"name": TEXT, "version": TEXT},
+        "required": ["name", "version"],
+    }
+
+
+# name in the document -> what makes it, of the model that is served now
+SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
+    "Record": _record,
+    "Records": _records,
+    "Columns": _columns,
+    "PredictRequest": _request,
+    "Answer": _answer,
+    "Prediction": _prediction,
+    "PredictionList": _prediction_list,
+    "PredictAnswer": _predict_answer,
+    "Model": _model,
+}

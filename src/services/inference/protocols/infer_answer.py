@@ -1,0 +1,143 @@
+"""What a model says of itself and of rows, in the words of the Open Inference Protocol."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from src.core.predictions import SCALE, Predictions, rounded
+from src.services.inference.formats.schemas import values_of
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.protocols.columns import malformed
+from src.services.inference.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of
+from src.services.inference.protocols.tensors import BYTES, binary_of_strings, datatype_of
+
+# The outputs have the names that MLServer gives those of scikit-learn's models.
+PREDICT = "predict"
+PROBABILITIES = "predict_proba"
+NUMBER = "FP64"
+# Triton's own names where it has one.
+PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}
+
+
+class TensorMetadata(msgspec.Struct, frozen=True):
+    """An input or output; -1 stands for any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Mapping[str, str | bool] | UnsetType = UNSET
+
+
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What the protocol says of a model.
+
+    ``parameters.matrix_input`` names the one tensor, shape (n, columns) in the order of ``inputs``, that may be sent
+    in their place; it is absent where some columns are no numbers.
+    """
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str]
+
+
+class OutputTensor(msgspec.Struct, frozen=True):
+    """An output; ``data`` is in row-major order, or absent where it is binary."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | UnsetType = UNSET
+    data: list[Any] | UnsetType = UNSET
+
+
+class InferResponse(msgspec.Struct, frozen=True):
+    """The answer to an inference request."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[OutputTensor]
+
+
+def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
+    """The model's outputs.
+
+    ``predict``, shape (n, 1), is the class's name or a number; ``predict_proba`` is (n, classes), where the model has
+    it, and its parameter ``classes`` is a JSON list of their names.
+    """
+    if not predictor.classes:
+        return [TensorMetadata(PREDICT, NUMBER, [-1, 1])]
+    predict = TensorMetadata(PREDICT, BYTES, [-1, 1])
+    if not predictor.gives_probabilities:
+        return [predict]
+    classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
+    return [predict, TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes)]
+
+
+def metadata_of(predictor: Predictor) -> ModelMetadata:
+    """What the protocol says of this model."""
+    matrix = matrix_of(predictor.schema)
+    return ModelMetadata(
+        name=predictor.version.name,
+        versions=[predictor.version.version],
+        platform=PLATFORMS[predictor.engine.name],
+        inputs=[
+            TensorMetadata(column.name, datatype_of(column), [-1, 1], UNSET if column.required else {"optional": True})
+            for column in predictor.schema.columns
+        ],
+        outputs=outputs_of(predictor),
+        parameters={} if matrix is None else {"matrix_input": matrix},
+    )
+
+
+def encode_infer(
+    predictor: Predictor, found: Predictions, request: InferRequest, request_id: str
+) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON where binary data follow.
+
+    Args:
+        predictor: gave the answers.
+        found: the answers.
+        request: what is answered.
+        request_id: the answer's id where the client gave none.
+
+    Raises:
+        InvalidRecordError: probabilities are asked for by name, and the model has none.
+    """
+    wanted: Mapping[str, bool] = request.outputs
+    if found.probabilities is None and PROBABILITIES in wanted:
+        if request.asked:
+            raise malformed(f"the model has no output {PROBABILITIES} for these rows")
+        wanted = {PREDICT: wanted[PREDICT]}
+    outputs: list[OutputTensor] = []
+    buffers: list[bytes] = []
+    for name, binary in wanted.items():
+        shape, datatype, values = _values(predictor, found, name)
+        if not binary:
+            data = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
+            outputs.append(OutputTensor(name, datatype, shape, data=data))
+            continue
+        content = values.tobytes() if isinstance(values, np.ndarray) else binary_of_strings(values)
+        outputs.append(OutputTensor(name, datatype, shape, {BINARY_SIZE: len(content)}))
+        buffers.append(content)
+    version = predictor.version
+    header = msgspec.json.encode(InferResponse(version.name, version.version, request.id or request_id, outputs))
+    return b"".join([header, *buffers]), len(header) if buffers else None
+
+
+def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[int], str, Any]:
+    """An output's shape, datatype and values: a list of strings, or an array of little-endian doubles."""
+    if name == PROBABILITIES:
+        assert found.probabilities is not None  # noqa: S101 - seen to before
+        shares = (rounded(found.probabilities) / SCALE).astype("<f8")
+        return list(shares.shape), NUMBER, shares
+    values = values_of(found, predictor.classes)
+    if predictor.classes:
+        return [len(values), 1], BYTES, values
+    return [len(values), 1], NUMBER, np.array(values, dtype="<f8")

@@ -1,0 +1,177 @@
+"""An inference request of the Open Inference Protocol, decoded: its rows, and how its answer is wanted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.core.onnx_engine import INPUT_NAME
+from src.services.inference.formats.records import UNKNOWN_FIELD, InvalidRecordError
+from src.services.inference.protocols import lenient_json
+from src.services.inference.protocols.columns import Values, malformed, table_of_columns
+from src.services.inference.protocols.tensors import check_datatype, values_from_binary, values_from_json
+
+BINARY_SIZE = "binary_data_size"
+BINARY_DATA = "binary_data"
+ALL_BINARY = "binary_data_output"
+NUMBERS = {ColumnType.NUMBER, ColumnType.INTEGER}
+FORM = (
+    "the request must be a JSON object with inputs, a list of tensors with name, shape, datatype and data; "
+    "its id is a text, its outputs are a list of objects with a name, and parameters are objects"
+)
+
+
+class InputTensor(msgspec.Struct, frozen=True):
+    """A tensor as it is sent; ``data`` is absent where it is binary."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: Any = UNSET
+
+
+class OutputWish(msgspec.Struct, frozen=True):
+    """An output that the client asks for."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class _Request(msgspec.Struct, frozen=True):
+    inputs: list[InputTensor]
+    id: str | UnsetType = UNSET
+    outputs: list[OutputWish] | None = None
+    parameters: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """A decoded request.
+
+    Attributes:
+        table: its rows.
+        id: the client's own name for the request, if it has one.
+        outputs: name to whether it is wanted in binary, in the order asked for.
+        asked: whether the client named them; all are meant where it did not.
+    """
+
+    table: FeatureTable
+    id: str | None
+    outputs: Mapping[str, bool]
+    asked: bool
+
+
+def matrix_of(schema: FeatureSchema) -> str | None:
+    """The name of the one tensor, shape (n, columns), that may stand for all columns; None where some are no numbers.
+
+    It is the name of the ONNX graph's own input.
+    """
+    return INPUT_NAME if all(column.type in NUMBERS for column in schema.columns) else None
+
+
+def decode_infer(schema: FeatureSchema, outputs: Sequence[str], body: bytes, json_bytes: int | None) -> InferRequest:
+    """Decode the body of ``…/infer``.
+
+    Args:
+        schema: of the model.
+        outputs: the names of its outputs.
+        body: JSON, then the data of binary tensors without gaps.
+        json_bytes: the JSON's length where binary data follow; None where all is JSON.
+
+    Raises:
+        InvalidRecordError: saying which part of the protocol or of the schema it breaks.
+    """
+    if json_bytes is not None and json_bytes > len(body):
+        raise malformed("Inference-Header-Content-Length must not be larger than the body")
+    request = _decode(body if json_bytes is None else body[:json_bytes])
+    binary = memoryview(b"" if json_bytes is None else body[json_bytes:])
+    wishes = _wishes(request, outputs)
+    columns, rows = _columns(schema, request.inputs, binary)
+    return InferRequest(
+        table=table_of_columns(schema, columns, rows),
+        id=None if request.id is UNSET else request.id,
+        outputs=wishes,
+        asked=bool(request.outputs),
+    )
+
+
+def _decode(header: bytes) -> _Request:
+    try:
+        return msgspec.json.decode(header, type=_Request)
+    except (ValueError, RecursionError):
+        pass
+    document = lenient_json.decode(header)
+    try:
+        return msgspec.convert(document, _Request)
+    except (ValueError, RecursionError):
+        raise malformed(FORM) from None
+
+
+def _wishes(request: _Request, outputs: Sequence[str]) -> dict[str, bool]:
+    wanted = request.outputs or [OutputWish(name) for name in outputs]
+    if not {wish.name for wish in wanted} <= set(outputs):
+        raise _unknown(f"unknown outputs; the model has {', '.join(outputs)}")
+    default = request.parameters.get(ALL_BINARY, False)
+    found = {wish.name: wish.parameters.get(BINARY_DATA, default) for wish in wanted}
+    if not all(isinstance(binary, bool) for binary in found.values()):
+        raise malformed(f"{BINARY_DATA} and {ALL_BINARY} must be true or false")
+    return found
+
+
+def _columns(
+    schema: FeatureSchema, tensors: Sequence[InputTensor], binary: memoryview
+) -> tuple[dict[str, Values], int]:
+    """The columns that the tensors hold, by name, and their length."""
+    known = {column.name: [column] for column in schema.columns}
+    matrix = matrix_of(schema)
+    if matrix is not None and len(tensors) == 1 and tensors[0].name == matrix:
+        known = {matrix: list(schema.columns)}
+    columns: dict[str, Values] = {}
+    rows = None
+    for tensor in tensors:
+        if tensor.name not in known:
+            raise _unknown(f"unknown inputs; the model takes {', '.join(schema.names)}, each once")
+        held = known.pop(tensor.name)
+        for column in held:
+            check_datatype(column, tensor.datatype)
+        rows = _rows(tensor, len(held), rows)
+        values, binary = _values(tensor, binary)
+        # In row-major order a column is every value at its place of a row.
+        columns |= {column.name: values[place :: len(held)] for place, column in enumerate(held)}
+    if len(binary):
+        raise malformed(f"there is more binary data than each {BINARY_SIZE} together say")
+    return columns, rows or 0
+
+
+def _rows(tensor: InputTensor, width: int, rows: int | None) -> int:
+    """The tensor's number of rows, the same for all."""
+    shape = tensor.shape
+    fits = shape[1:] == [width] or (width == 1 and len(shape) == 1)
+    if not fits or shape[0] < 1:
+        expected = "[n] or [n, 1]" if width == 1 else f"[n, {width}]"
+        raise malformed(f"the shape of {tensor.name} must be {expected} with n of at least 1")
+    if rows is not None and shape[0] != rows:
+        raise malformed("all inputs must have the same number of rows")
+    return shape[0]
+
+
+def _values(tensor: InputTensor, binary: memoryview) -> tuple[Values, memoryview]:
+    """A tensor's values, and the binary data that are left for those behind it."""
+    size = tensor.parameters.get(BINARY_SIZE)
+    if (size is None) == (tensor.data is UNSET):
+        raise malformed(f"{tensor.name} must have either data or {BINARY_SIZE}")
+    if size is None:
+        return values_from_json(tensor.name, tensor.data, tensor.shape, tensor.datatype), binary
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
+        raise malformed(f"{BINARY_SIZE} of {tensor.name} must be a number of bytes that follow the JSON")
+    return values_from_binary(tensor.name, binary[:size], tensor.shape, tensor.datatype), binary[size:]
+
+
+def _unknown(message: str) -> InvalidRecordError:
+    return InvalidRecordError([InvalidInputError(message, kind=UNKNOWN_FIELD)])

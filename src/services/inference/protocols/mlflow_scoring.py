@@ -1,0 +1,94 @@
+"""What MLflow's scoring protocol sends, decoded to a table: four forms of JSON, and CSV."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.services.inference.protocols import lenient_json
+from src.services.inference.protocols.columns import malformed, table_of_columns
+from src.services.inference.protocols.csv_columns import columns_of_csv
+
+SPLIT = "dataframe_split"
+RECORDS = "dataframe_records"
+INSTANCES = "instances"
+INPUTS = "inputs"
+FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
+SPLIT_KEYS = {"columns", "data", "index"}
+
+
+def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
+    """The rows of a JSON object with one of ``FORMS``; its other keys, such as ``params``, and columns that the model
+    does not have are left out, as MLflow does.
+
+    Raises:
+        InvalidRecordError: it is none, or its values do not fit the schema.
+    """
+    document = lenient_json.decode(body)
+    found = [form for form in FORMS if form in document] if isinstance(document, dict) else []
+    if len(found) != 1:
+        raise malformed(f"the body must be a JSON object with exactly one of {', '.join(FORMS)}")
+    (form,) = found
+    content = document[form]
+    if form == SPLIT:
+        return _of_split(schema, content)
+    if form != RECORDS and isinstance(content, dict):
+        return _of_columns(schema, form, content)
+    if form != RECORDS and isinstance(content, list) and len(schema.columns) == 1 and not _has(dict, content):
+        return table_of_columns(schema, {schema.names[0]: content}, len(content))
+    return _of_records(schema, form, content)
+
+
+def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
+    """The rows of a CSV text in UTF-8.
+
+    Raises:
+        InvalidRecordError: it is none, or its values do not fit the schema.
+    """
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise malformed("the CSV must be in UTF-8") from None
+    return table_of_columns(schema, *columns_of_csv(schema, text))
+
+
+def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
+    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= SPLIT_KEYS:
+        raise malformed(f"{SPLIT} must be an object with columns and data, and no more than an index beside them")
+    names, rows = content["columns"], content["data"]
+    if not isinstance(names, list) or not isinstance(rows, list):
+        raise malformed(f"columns and data of {SPLIT} must be lists")
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", index)
+    for name in schema.names:
+        if names.count(name) > 1:
+            raise malformed(f"{name} must be one column of {SPLIT}")
+    places = {name: names.index(name) for name in schema.names if name in names}
+    columns = {name: [row[place] for row in rows] for name, place in places.items()}
+    return table_of_columns(schema, columns, len(rows))
+
+
+def _of_columns(schema: FeatureSchema, form: str, content: Mapping[str, Any]) -> FeatureTable:
+    """An object of columns, all lists of one length; or of single values, which are one row."""
+    columns = {name: content[name] for name in schema.names if name in content}
+    if not _has(list, columns.values()):
+        return table_of_columns(schema, {name: [value] for name, value in columns.items()}, min(1, len(columns)))
+    lengths = {len(values) if isinstance(values, list) else None for values in columns.values()}
+    if len(lengths) > 1:
+        raise malformed(f"the columns of {form} must be lists of one length")
+    return table_of_columns(schema, columns, lengths.pop() or 0)
+
+
+def _of_records(schema: FeatureSchema, form: str, content: object) -> FeatureTable:
+    if not isinstance(content, list):
+        raise malformed(f"{form} must be a list of objects with the fields {', '.join(schema.names)}")
+    for index, record in enumerate(content):
+        if not isinstance(record, dict):
+            raise malformed(f"must be an object with the fields {', '.join(schema.names)}", index)
+    columns = {name: [record.get(name) for record in content] for name in schema.names}
+    return table_of_columns(schema, columns, len(content))
+
+
+def _has(kind: type, values: Sequence[object] | Any) -> bool:
+    return any(isinstance(value, kind) for value in values)

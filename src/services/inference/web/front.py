@@ -1,0 +1,70 @@
+"""What the application tells the HTTP protocol in front of it: limits, and the answers that need no route."""
+
+from collections.abc import Iterable
+
+from starlette.responses import Response
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from src.core.errors import LoopError
+from src.services.inference.watch.metrics import UNMATCHED, ServingMetrics
+from src.services.inference.web.admission import QUEUE_FULL, OverloadedError
+from src.services.inference.web.body_limits import BodyLimits
+from src.services.inference.web.errors import refusal
+from src.services.inference.web.middleware import new_request_id, request_id_from
+from src.services.inference.web.slow_clients import Patience
+from src.services.inference.web.stopping import Stopping
+
+
+class Front:
+    """One for all connections.
+
+    Args:
+        patience: with slow clients.
+        limits: of bodies.
+        metrics: told of what is answered and closed here.
+        most: requests on hand, in work or in the queue, beyond which others are turned away.
+        exempt: fixed paths that are always answered.
+    """
+
+    def __init__(
+        self, patience: Patience, limits: BodyLimits, metrics: ServingMetrics, *, most: int, exempt: Iterable[str]
+    ) -> None:
+        self.patience = patience
+        self.limits = limits
+        self.stopping = Stopping()
+        self._metrics = metrics
+        self.most = most
+        self._exempt = frozenset(exempt)
+
+    def turns_away(self, scope: Scope) -> Response | None:
+        """The answer to a request that comes when ``most`` others are on hand; None if it is answered all the same."""
+        if scope["path"] in self._exempt:
+            return None
+        self._metrics.shed(QUEUE_FULL)
+        route = scope["path"] if self._metrics.knows(scope["path"]) else UNMATCHED
+        self._metrics.observe_request(route, scope["method"], 503, 0)
+        return _answer(request_id_from(scope), OverloadedError(), scope["path"])
+
+    def answers_without_request(self, error: LoopError) -> Response:
+        """The answer to what has not become a request."""
+        return _answer(new_request_id(), error, "")
+
+    def cuts(self, reason: str) -> None:
+        """Count a client that is waited for no longer, by one of ``CUT_REASONS``."""
+        self._metrics.cut(reason)
+
+
+def wire_format(response: Response, default_headers: Iterable[tuple[bytes, bytes]], *, close: bool) -> bytes:
+    """A whole answer as it goes over the network."""
+    content = [STATUS_LINE[response.status_code]]
+    for name, value in (*default_headers, *response.raw_headers):
+        content += (name, b": ", value, b"\r\n")
+    content += (b"connection: close\r\n\r\n" if close else b"\r\n", bytes(response.body))
+    return b"".join(content)
+
+
+def _answer(request_id: str, error: LoopError, path: str) -> Response:
+    response = refusal(request_id, error).shaped_for(path)
+    response.headers["x-request-id"] = request_id
+    return response

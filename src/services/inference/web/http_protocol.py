@@ -1,0 +1,223 @@
+"""uvicorn's HTTP protocol, with an end to its patience: with slow clients, with too many requests, and on stopping.
+
+A request that comes in one piece costs a few tests here and no timer.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from src.core.errors import LoopError
+from src.services.inference.web.body_limits import announced_length
+from src.services.inference.web.errors import (
+    BodyTooLargeError,
+    HeadTooLargeError,
+    SlowBodyError,
+    SlowHeadError,
+    StoppingError,
+)
+from src.services.inference.web.front import Front, wire_format
+from src.services.inference.web.middleware import CUT
+from src.services.inference.web.slow_clients import (
+    BODY,
+    HEAD,
+    LARGE_HEAD,
+    NOTHING,
+    SLOW_BODY,
+    SLOW_HEAD,
+    SLOW_READER,
+    ReaderWatch,
+    SenderWatch,
+)
+
+MAX_HEAD_BYTES = 1 << 16
+# At worst each byte of a body comes in a chunk of its own, with five more around it.
+FRAMING = 8
+# Seconds for which nothing is read from a client that was turned away: asking again at once takes no time from others.
+BREATHER = 0.1
+# Once the service stops: seconds for a first request that may be under way, and for the rest of a body.
+HEAD_LINGER = 0.3
+BODY_LINGER = 1.0
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """One connection.
+
+    The application gets a request once its body is there, or more of it than is kept here: who sends slowly holds a
+    connection for a limited time, and no slot.
+    """
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._front: Front = app_state["service"].front
+        self._phase = HEAD
+        self._held: tuple[RequestResponseCycle, Any] | None = None
+        self._started: RequestResponseCycle | None = None
+        self._is_cut = False
+        self._sender = SenderWatch(self.loop, self._front.patience, self._sends_too_slowly)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Wait for a first request."""
+        super().connection_made(transport)
+        self._reader = ReaderWatch(
+            self.loop, self._front.patience, waiting=transport.get_write_buffer_size, stuck=self._reads_too_slowly
+        )
+        self._sender.start(HEAD, 0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        if self._started is not None and not self._started.response_complete:
+            self._started.disconnected = True  # uvicorn tells the latest one only, and there may be others behind this
+        super().connection_lost(exc)
+        self._held = None
+        self._sender.stop()
+        self._reader.stop()
+
+    def last_answer(self) -> None:
+        """The service is about to stop: a request that is on hand is the connection's last; so is any later one."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The service stops: nothing new comes, and what has begun to come in gets a moment more."""
+        if self._held is not None:
+            self.loop.call_later(BODY_LINGER, self._stop_waiting_for_body)
+        if self._phase == HEAD:
+            self.loop.call_later(HEAD_LINGER, self._stop_waiting_for_head)
+        else:
+            super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come; only what is not a whole request yet costs more."""
+        if not self._phase:
+            self._phase = HEAD
+        super().data_received(data)
+        if self._phase and not self.transport.is_closing():
+            self._wait_for_more(len(data))
+
+    def on_headers_complete(self) -> None:
+        """A request's head is in."""
+        super().on_headers_complete()
+        self._phase = BODY
+        if self._front.stopping.begun:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """A request's body is in."""
+        super().on_message_complete()
+        self._phase = NOTHING
+        if self._sender.phase:
+            self._sender.stop()
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._start_asgi_task(*held)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.more_body and not self._is_cut:
+            self._held = (cycle, app)
+            return
+        if len(self.tasks) >= self._front.most:
+            refusal = self._front.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's own name
+            if refusal is not None:
+                self._turn_away(cycle, refusal)
+                return
+        self._started = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _release(self) -> None:
+        """Give the request that is held to the application, without the whole of its body."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._started = held[0]
+            super()._start_asgi_task(*held)
+
+    def _turn_away(self, cycle: RequestResponseCycle, refusal: Response) -> None:
+        cycle.response_started = cycle.response_complete = True
+        # Who sends requests ahead would have them all refused here and now.
+        self._write(refusal, close=not cycle.keep_alive or bool(self.pipeline))
+        self.on_response_complete()
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(BREATHER, self.flow.resume_reading)
+
+    def _write(self, response: Response, *, close: bool) -> None:
+        self.transport.write(wire_format(response, self.server_state.default_headers, close=close))
+        if close:
+            self.transport.close()
+
+    def _wait_for_more(self, size: int) -> None:
+        if self._phase != self._sender.phase:
+            self._sender.start(self._phase, self._most())
+            if self._phase == BODY and self._held is not None:
+                self._invite_body(self._held[0])
+        self._sender.taken += size
+        if self._held is not None and self.flow.read_paused:
+            self._release()
+        if self._phase == HEAD and self._sender.taken > MAX_HEAD_BYTES:
+            self._end_head(LARGE_HEAD, HeadTooLargeError(MAX_HEAD_BYTES))
+        elif self._sender.taken > FRAMING * self._sender.most + MAX_HEAD_BYTES:
+            self._cut(BodyTooLargeError(self._sender.most))
+
+    def _most(self) -> int:
+        """The largest body that this request may have."""
+        return self._front.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
+
+    def _invite_body(self, cycle: RequestResponseCycle) -> None:
+        """Say 100 Continue in the application's place; what is too large goes to it, to be refused unread."""
+        if announced_length(cycle.scope) > self._sender.most:  # type: ignore[arg-type] # as above
+            self._release()
+        elif cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _sends_too_slowly(self) -> None:
+        if self.flow.read_paused:  # nobody takes what is sent: the client is not to blame
+            self._sender.start(self._sender.phase, self._sender.most)
+        elif self._sender.phase == HEAD:
+            self._end_head(SLOW_HEAD, SlowHeadError())
+        else:
+            self._front.cuts(SLOW_BODY)
+            self._cut(SlowBodyError())
+
+    def _end_head(self, reason: str, error: LoopError) -> None:
+        self._front.cuts(reason)
+        if self._sender.taken:
+            self._write(self._front.answers_without_request(error), close=True)
+        else:
+            self.transport.close()
+
+    def _cut(self, error: LoopError) -> None:
+        """Have the application answer a request whose body does not come in whole."""
+        self._sender.stop()
+        if self.cycle.response_complete:  # answered already, and still sending
+            self.transport.close()
+            return
+        self._is_cut = True
+        self.cycle.keep_alive = False
+        self.cycle.scope["state"][CUT] = error
+        self._release()
+        self.cycle.message_event.set()
+
+    def _stop_waiting_for_head(self) -> None:
+        if self._phase == HEAD:
+            self.transport.close()
+
+    def _stop_waiting_for_body(self) -> None:
+        if self._held is not None:
+            self._cut(StoppingError())
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the application answers."""
+        super().pause_writing()
+        self._reader.start()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        self._reader.stop()
+
+    def _reads_too_slowly(self) -> None:
+        self._front.cuts(SLOW_READER)
+        self.transport.abort()

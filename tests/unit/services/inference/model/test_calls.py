@@ -1,0 +1,191 @@
+"""Rows that come together share a call; slow models and big tables leave the event loop to others."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.core.predictions import EngineName, Predictions
+from src.services.inference.formats.records import RecordDecoder
+from src.services.inference.model.calls import Calls
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.predictor import Cost, Predictor
+
+pytestmark = pytest.mark.anyio
+SCHEMA = FeatureSchema.of_numbers("x")
+QUICK, SLOW = Cost(1e-6, 1e-6), Cost(1.0, 0.01)
+
+
+class Doubling:
+    """A regression that doubles, refuses negative rows, notes its calls and may be held up."""
+
+    name: EngineName = "onnx"
+    classes: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.threads: set[int] = set()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        self.calls.append(len(table))
+        self.threads.add(threading.get_ident())
+        assert self.go_on.wait(30)
+        values = table.matrix(np.float64)[:, 0]
+        if (values < 0).any():
+            raise ValueError("negative")
+        return Predictions((values * 2).tolist())
+
+
+def predictor(cost: Cost = QUICK, version: str = "1") -> Predictor:
+    return Predictor(
+        version=ModelVersion(name="m", version=version, manifest_sha256="0" * 64),
+        schema=SCHEMA,
+        engine=Doubling(),
+        engine_reason="a test",
+        decoder=RecordDecoder(SCHEMA),
+        example={"x": 1.0},
+        reference=None,
+        source="cache",
+        loaded_at=datetime.now(UTC),
+        cost=cost,
+    )
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    made = Calls()
+    yield made
+    made.close()
+
+
+def engine(of: Predictor) -> Any:
+    return of.engine
+
+
+async def answers(calls: Calls, model: Predictor, *values: float) -> list[Any]:
+    found = await asyncio.gather(*(calls.answer(model, (value,)) for value in values), return_exceptions=True)
+    return [item if isinstance(item, BaseException) else item.prediction for item in found]
+
+
+async def turn() -> None:
+    await asyncio.sleep(0)
+
+
+async def test_rows_of_one_turn_share_one_call(calls: Calls) -> None:
+    model = predictor()
+    assert await answers(calls, model, 1, 2, 3) == [2, 4, 6]
+    assert engine(model).calls == [3]
+
+
+async def test_a_lone_row_is_answered_at_once(calls: Calls) -> None:
+    model = predictor()
+    for value in (1.0, 2.0, 3.0):
+        answer = calls.answer_now(model, (value,))
+        assert answer is not None
+        assert answer.prediction == 2 * value
+        await turn()
+    assert engine(model).calls == [1, 1, 1]
+
+
+async def test_after_a_crowded_turn_a_row_waits_for_company_and_then_no_more(calls: Calls) -> None:
+    model = predictor()
+    await answers(calls, model, 1, 2)
+    assert calls.answer_now(model, (1.0,)) is None
+    await answers(calls, model, 1)
+    assert calls.answer_now(model, (1.0,)) is not None
+
+
+async def test_a_slow_model_is_never_called_on_the_event_loop(calls: Calls) -> None:
+    model = predictor(SLOW)
+    assert calls.answer_now(model, (1.0,)) is None
+    assert await answers(calls, model, 1) == [2]
+    await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 3))
+    assert threading.get_ident() not in engine(model).threads
+
+
+async def test_rows_gather_while_a_slow_call_runs(calls: Calls) -> None:
+    model = predictor(SLOW)
+    engine(model).go_on.clear()
+    first = asyncio.ensure_future(calls.answer(model, (1.0,)))
+    await turn()
+    await turn()
+    others = [asyncio.ensure_future(calls.answer(model, (float(value),))) for value in range(2, 7)]
+    await turn()
+    await turn()
+    engine(model).go_on.set()
+    assert [item.prediction for item in await asyncio.gather(first, *others)] == [2, 4, 6, 8, 10, 12]
+    assert engine(model).calls == [1, 5]
+
+
+async def test_a_row_that_the_model_refuses_spoils_no_other(calls: Calls) -> None:
+    for cost in (QUICK, SLOW):
+        first, second, third = await answers(calls, predictor(cost), 1, -1, 3)
+        assert (first, third) == (2, 6)
+        assert isinstance(second, ValueError)
+
+
+async def test_a_client_that_left_takes_no_answer_from_others(calls: Calls) -> None:
+    model = predictor()
+    gone = asyncio.ensure_future(calls.answer(model, (1.0,)))
+    await turn()
+    gone.cancel()
+    assert await answers(calls, model, 2) == [4]
+
+
+async def test_two_models_in_one_turn_each_answer_their_own(calls: Calls) -> None:
+    old, new = predictor(), predictor(version="2")
+    found = await asyncio.gather(calls.answer(old, (1.0,)), calls.answer(new, (2.0,)), calls.answer(old, (3.0,)))
+    assert [item.prediction for item in found] == [2, 4, 6]
+    assert (engine(old).calls, engine(new).calls) == ([2], [1])
+
+
+async def test_a_big_table_is_answered_in_parts_in_its_order(calls: Calls) -> None:
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001))
+    rows = [(float(value),) for value in range(90)]
+    found = await calls.predict(model, FeatureTable.from_rows(SCHEMA, rows))
+    assert found.values == [2 * value for (value,) in rows]
+    assert engine(model).calls == [20, 20, 20, 20, 10]
+    assert threading.get_ident() not in engine(model).threads
+
+
+async def test_a_small_table_is_answered_at_once(calls: Calls) -> None:
+    model = predictor()
+    await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 10))
+    assert engine(model).threads == {threading.get_ident()}
+
+
+async def test_tables_of_one_row_gather_while_a_slow_call_runs(calls: Calls) -> None:
+    model = predictor(SLOW)
+    engine(model).go_on.clear()
+    tables = [FeatureTable.from_columns(SCHEMA, [np.array([float(value)])]) for value in range(5)]
+    found = [asyncio.create_task(calls.predict(model, table)) for table in tables[:1]]
+    await turn()
+    await turn()
+    found += [asyncio.create_task(calls.predict(model, table)) for table in tables[1:]]
+    await turn()
+    await turn()
+    engine(model).go_on.set()
+    assert [list((await item).values) for item in found] == [[0.0], [2.0], [4.0], [6.0], [8.0]]
+    assert engine(model).calls == [1, 4]
+
+
+async def test_table_of_one_row_keeps_its_probabilities(calls: Calls) -> None:
+    class Sure(Doubling):
+        classes = ("a", "b")
+
+        def predict(self, table: FeatureTable) -> Predictions:
+            return Predictions(None, np.array([[0.25, 0.75]] * len(table)), self.classes)
+
+    model = dataclasses.replace(predictor(SLOW), engine=Sure())
+    found = await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)]))
+    assert list(found.values) == ["b"]
+    assert np.asarray(found.probabilities).tolist() == [[0.25, 0.75]]

@@ -1,0 +1,208 @@
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+from src.core.errors import ModelFailedError
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.core.predictions import EngineName, Predictions
+from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.predictor import Cost, Predictor
+from src.services.inference.openapi.document import ALL_SCHEMAS as SCHEMAS
+from tests.support.models import drift_reference
+
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "length (cm)", "type": "double"},
+    {"name": "width", "type": "float", "required": False},
+    {"name": "rings", "type": "integer"},
+    {"name": "born", "type": "long", "required": False},
+    {"name": "wild", "type": "boolean"},
+    {"name": 'sort of "leaf"', "type": "string", "required": False},
+]
+EXAMPLE: dict[str, Any] = {
+    "length (cm)": 4.5,
+    "width": None,
+    "rings": 3,
+    "born": 1_600_000_000_000,
+    "wild": True,
+    'sort of "leaf"': "oak",
+}
+
+
+class FakeEngine:
+    """Answers every row alike."""
+
+    name: EngineName = "pyfunc"
+
+    def __init__(self, value: Any, classes: tuple[str, ...] = (), shares: list[float] | None = None) -> None:
+        self.classes = classes
+        self._value = value
+        self._shares = shares
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        if self._value is None:
+            raise ModelFailedError("not these rows")
+        shares = self._shares and np.array([self._shares] * len(table))
+        return Predictions([self._value] * len(table), shares, self.classes)
+
+
+def predictor(engine: FakeEngine) -> Predictor:
+    schema = FeatureSchema.from_signature(msgspec.json.encode(COLUMNS).decode())
+    return Predictor(
+        version=ModelVersion(name="trees", version="7", manifest_sha256="0" * 64),
+        schema=schema,
+        engine=engine,
+        engine_reason="a test",
+        decoder=RecordDecoder(schema),
+        example=EXAMPLE,
+        reference=drift_reference(("length (cm)", "rings", "wild"), [[4.3, 1, 0], [7.9, 1_234_567, 1]]),
+        source="registry",
+        loaded_at=datetime.now(UTC),
+        cost=Cost(0, 0),
+    )
+
+
+REGRESSION = predictor(FakeEngine(1.5))
+BARE = predictor(FakeEngine("oak", ("oak", "elm")))
+# It brought no row that it answers.
+PICKY = predictor(FakeEngine(None, ("oak", "elm")))
+FULL = predictor(FakeEngine("oak", ("oak", "elm"), [0.75, 0.25]))
+
+
+def validator(predictor: Predictor | None, name: str) -> Draft202012Validator:
+    schemas = {name: make(predictor) for name, make in SCHEMAS.items()}
+    return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}})
+
+
+def test_columns_have_their_types_formats_and_training_ranges() -> None:
+    record = SCHEMAS["Record"](REGRESSION)
+    shown = {
+        name: (column["type"], column.get("format"), column.get("description"))
+        for name, column in record["properties"].items()
+    }
+    missing = "may be null or left out"
+    assert shown == {
+        "length (cm)": ("number", "double", "training values from 4.3 to 7.9"),
+        "width": (["number", "null"], "float", missing),
+        "rings": ("integer", "int32", "training values from 1 to 1234567"),
+        "born": (["integer", "null"], "int64", missing),
+        "wild": ("boolean", None, None),
+        'sort of "leaf"': (["string", "null"], None, missing),
+    }
+    assert record["required"] == ["length (cm)", "rings", "wild"]
+
+
+def test_a_model_without_a_reference_has_no_ranges() -> None:
+    bare = dataclasses.replace(REGRESSION, reference=None)
+    assert "description" not in SCHEMAS["Record"](bare)["properties"]["rings"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"length (cm)": 4},
+        {"length (cm)": -3.4028234663852886e38},
+        {"length (cm)": 3.5e38},
+        {"length (cm)": None},
+        {"length (cm)": "4"},
+        {"length (cm)": True},
+        {"width": 2.5},
+        {"rings": 2.0},
+        {"rings": 2.5},
+        {"rings": None},
+        {"rings": 2**31 - 1},
+        {"rings": 2**31},
+        {"rings": -(2**31)},
+        {"rings": -(2**31) - 1},
+        {"rings": True},
+        {"born": None},
+        {"born": 2**63 - 1},
+        {"born": 2**63},
+        {"wild": 1},
+        {"wild": "true"},
+        {'sort of "leaf"': None},
+        {'sort of "leaf"': ""},
+        {'sort of "leaf"': 1},
+        {"other": 1},
+    ],
+)
+def test_schema_takes_what_the_decoder_takes(change: dict[str, Any]) -> None:
+    record = {**EXAMPLE, **change}
+    taken = True
+    try:
+        REGRESSION.decoder.decode(msgspec.json.encode(record))
+    except InvalidRecordError:
+        taken = False
+    assert validator(REGRESSION, "PredictRequest").is_valid(record) is taken
+    assert validator(REGRESSION, "PredictRequest").is_valid([EXAMPLE, record]) is taken
+
+
+@pytest.mark.parametrize("left_out", EXAMPLE)
+def test_a_column_may_be_left_out_as_the_schema_says(left_out: str) -> None:
+    record = {name: value for name, value in EXAMPLE.items() if name != left_out}
+    taken = left_out not in SCHEMAS["Record"](REGRESSION)["required"]
+    if taken:
+        assert REGRESSION.decoder.decode(msgspec.json.encode(record))
+    else:
+        with pytest.raises(InvalidRecordError):
+            REGRESSION.decoder.decode(msgspec.json.encode(record))
+    assert validator(REGRESSION, "PredictRequest").is_valid(record) is taken
+
+
+def test_no_record_is_no_list() -> None:
+    assert not validator(REGRESSION, "PredictRequest").is_valid([])
+
+
+@pytest.mark.parametrize(
+    ("served", "answer"),
+    [
+        (REGRESSION, {"prediction": 1.5}),
+        (BARE, {"prediction": "oak"}),
+        (FULL, {"prediction": "oak", "probabilities": {"oak": 0.75, "elm": 0.25}}),
+    ],
+)
+def test_answers_of_each_task_are_documented_with_an_example(served: Predictor, answer: dict[str, Any]) -> None:
+    (example,) = SCHEMAS["Prediction"](served)["examples"]
+    told = {"model": {"name": "trees", "version": "7"}, "request_id": example["request_id"]}
+    assert example == answer | told
+    for body in (answer | told, {"predictions": [answer, answer], **told}):
+        for documented in (served, None):  # a document without a model says less, and nothing wrong
+            validator(documented, "PredictAnswer").validate(body)
+
+
+@pytest.mark.parametrize(
+    ("served", "wrong"),
+    [
+        (REGRESSION, {"prediction": "oak"}),
+        (BARE, {"prediction": "ash"}),
+        (FULL, {"prediction": "oak"}),
+        (FULL, {"prediction": "oak", "probabilities": {"oak": 1}}),
+        (FULL, {"prediction": "oak", "probabilities": {"oak": 1.5, "elm": -0.5}}),
+    ],
+)
+def test_another_tasks_answer_is_not_what_is_documented(served: Predictor, wrong: dict[str, Any]) -> None:
+    assert not validator(served, "Answer").is_valid(wrong)
+
+
+def test_a_model_that_refuses_its_example_is_documented_without_its_answer() -> None:
+    assert "examples" not in SCHEMAS["Answer"](PICKY) | SCHEMAS["Prediction"](PICKY) | SCHEMAS["PredictionList"](PICKY)
+    told = {"model": {"name": "trees", "version": "7"}, "request_id": "x"}
+    for answer in ({"prediction": "oak"}, {"prediction": "oak", "probabilities": {"oak": 0.75, "elm": 0.25}}):
+        validator(PICKY, "PredictAnswer").validate(answer | told)
+
+
+@pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL, PICKY])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_examples_fit_their_schemas(served: Predictor | None, name: str) -> None:
+    check = validator(served, name)
+    Draft202012Validator.check_schema(check.schema)
+    schema = SCHEMAS[name](served)
+    for example in (*schema.get("examples", ()), *([schema["example"]] if "example" in schema else ())):
+        check.validate(example)
