@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from mlflow.models import infer_signature
 
-from src.core.model_registry import CHAMPION
+from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.pipeline.package_model import log_package
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import NOWHERE, Inference
 from tests.support.mlflow_models import (
@@ -33,6 +34,7 @@ from tests.support.mlflow_models import (
 )
 from tests.support.models import COLUMNS, SETOSA, build_model, register_model
 from tests.support.running import wait_until
+from tests.support.training import inexact_package
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +112,23 @@ def test_regression_of_a_user_is_served_and_starts_from_the_cache_without_mlflow
             assert [answer["prediction"] for answer in predict(inference, frame)] == expected
             metrics = httpx.get(f"{inference.url}/metrics").text
             assert f'inference_model_info{{engine="pyfunc",name="{inference.model_name}",version="1"}} 1.0' in metrics
+
+
+def test_model_of_our_pipeline_without_onnx_is_served_verified(inference: Inference) -> None:
+    package = inexact_package()
+    with mlflow.start_run():
+        version, digest = log_package(package, inference.model_name)
+    client = mlflow.MlflowClient()
+    for tag, value in ((TAG_MANIFEST_SHA256, digest), (TAG_PARITY, package.parity)):
+        client.set_model_version_tag(inference.model_name, version, tag, value)
+    promote(inference, version)
+    with inference.serving():
+        told = inference.health()["model"]
+        assert (told["engine"], told["verified"]) == ("pyfunc", True)
+        assert told["engine_reason"] == f"the model has no ONNX flavour: {package.parity}"
+        rows = pd.DataFrame(package.golden.rows, columns=list(package.example.columns))
+        assert [answer["prediction"] for answer in predict(inference, rows)] == package.golden.labels
+    assert "unverified" not in inference.log()
 
 
 def test_swaps_between_engines_fail_no_request(inference: Inference, tmp_path: Path) -> None:

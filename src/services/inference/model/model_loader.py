@@ -2,14 +2,13 @@
 
 import contextlib
 import logging
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from src.core.errors import InvalidModelError, ModelFailedError
+from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable, Row
 from src.core.golden_rows import GoldenRows
 from src.core.mlmodel import ONNX_FLAVOUR, PYFUNC_FLAVOUR, ModelDescription, describe
@@ -27,20 +26,15 @@ from src.core.model_registry import (
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Engine, EngineName
 from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.formats.schemas import answers_of
 from src.services.inference.model.example_rows import example_rows, made_up_row
+from src.services.inference.model.model_cost import UNKNOWN_COST, measured_cost
 from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Cost, Predictor, Source
+from src.services.inference.model.predictor import Predictor, Source
 from src.services.inference.model.pyfunc_engine import PyfuncEngine
 from src.services.inference.model.pyfunc_loader import code_of_its_own, require_pyfunc
 
 # The files of our own pipeline's models that serving on ONNX Runtime reads; the manifest vouches for the others.
 SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
-ROUNDS = 20
-# A slow model is measured in fewer rounds: so many seconds for single rows, and as many for a table.
-MEASURING_SECONDS = 0.2
-# Of a model that brought no row to measure it with.
-UNKNOWN_COST = Cost(0.05, 0.001)
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +98,8 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
         engine = _engine(directory, choice, verified=version.verified)
         golden = _golden(directory, engine, choice) if version.verified else None
         rows, reference = golden or (_examples(directory, choice), None)
-        table = FeatureTable.from_rows(schema, rows)
-        cost = _measured(engine, table) if rows else UNKNOWN_COST
-        sure = not rows or engine.predict(table.part(0, 1)).probabilities is not None
+        cost = measured_cost(engine, schema, rows) if rows else UNKNOWN_COST
+        sure = _gives_probabilities(engine, FeatureTable.from_rows(schema, rows[:1]))
     return Predictor(
         version=version,
         schema=schema,
@@ -126,6 +119,13 @@ def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
     if choice.name == "onnx":
         return OnnxEngine(directory / ONNX_FILE, choice.description.schema, choice.description.classes or ())
     return PyfuncEngine(directory, choice.description, common_rule=verified)
+
+
+def _gives_probabilities(engine: Engine, row: FeatureTable) -> bool:
+    """Whether the model does so; without a row to see it by, whether it has the method for it."""
+    if len(row):
+        return engine.predict(row).probabilities is not None
+    return bool(engine.classes) and (not isinstance(engine, PyfuncEngine) or engine.has_predict_proba)
 
 
 def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:
@@ -148,36 +148,3 @@ def _examples(directory: Path, choice: EngineChoice) -> list[Row]:
             "log it with input_example=frame.head()"
         )
     return rows
-
-
-def _measured(engine: Engine, table: FeatureTable) -> Cost:
-    """What an engine's answers cost; also makes the first request as fast as the others.
-
-    Raises:
-        InvalidModelError: it cannot answer these rows, one by one or together.
-    """
-    try:
-        alone = _fastest(engine, [table.part(row, row + 1) for row in range(len(table))])
-        together = _fastest(engine, [table])
-    except ModelFailedError as error:
-        raise InvalidModelError(f"the model cannot answer its own example: {error}") from error
-    except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
-        raise InvalidModelError("the model cannot answer a single row") from error
-    per_row = max(together - alone, 0.0) / max(len(table) - 1, 1)
-    # A table of one row tells nothing about a row's share.
-    return Cost(max(alone - per_row, 0.0), per_row or alone)
-
-
-def _fastest(engine: Engine, tables: list[FeatureTable]) -> float:
-    """The least seconds of several calls with these tables in turn."""
-    began = time.perf_counter()
-    fastest = float("inf")
-    for turn in range(ROUNDS):
-        started = time.perf_counter()
-        answers_of(engine.predict(tables[turn % len(tables)]), engine.classes)
-        ended = time.perf_counter()
-        fastest = min(fastest, ended - started)
-        # One that may have had to warm up first is no measure.
-        if turn and ended - began > MEASURING_SECONDS:
-            break
-    return fastest

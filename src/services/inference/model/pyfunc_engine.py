@@ -63,6 +63,11 @@ class PyfuncEngine:
         self._common_rule = common_rule
         self.classes = self._names.classes
 
+    @property
+    def has_predict_proba(self) -> bool:
+        """Whether probabilities are asked for; a model may also answer with nothing else."""
+        return self._predict_proba is not None
+
     def predict(self, table: FeatureTable) -> Predictions:
         """Answer every row, at least one.
 

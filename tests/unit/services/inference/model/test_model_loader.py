@@ -12,7 +12,8 @@ import yaml
 from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
-from src.services.inference.model.model_loader import UNKNOWN_COST, choose_engine, load_predictor
+from src.services.inference.model.model_cost import UNKNOWN_COST
+from src.services.inference.model.model_loader import choose_engine, load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
 from tests.support.mlflow_models import boosting, forest, save_function, save_sklearn, typed_regression
@@ -134,6 +135,7 @@ def test_model_without_an_example_is_served_with_a_made_up_one_and_a_warning(
     predictor = load_unverified(tmp_path / "model")
     assert predictor.example == {"age": 0.0, "fare": 0.0, "siblings": 0, "alone": False, "port": ""}
     assert predictor.cost == UNKNOWN_COST
+    assert not predictor.gives_probabilities
     assert "log it with input_example=" in caplog.text
 
 
