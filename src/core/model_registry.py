@@ -18,6 +18,7 @@ TAG_VERDICT = "gate.verdict"  # promoted | rejected
 TAG_REASON = "gate.reason"
 TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
+TAG_SCORE = "score."  # on the version only, with the score's name: as the gate saw it
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
 

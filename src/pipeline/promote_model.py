@@ -1,8 +1,8 @@
 """Applies the gate: tags the candidate with the verdict and moves the aliases when it may serve."""
 
-from src.core.model_registry import CHAMPION, PREVIOUS, TAG_REASON, TAG_VERDICT
+from src.core.model_registry import CHAMPION, PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
 from src.core.pipeline_config import GateConfig
-from src.core.retrain_record import Outcome
+from src.core.retrain_record import Outcome, Scores
 from src.pipeline.gate import Candidate, Comparison, Verdict, decide
 from src.pipeline.registry import ModelRegistry
 
@@ -19,7 +19,7 @@ def promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, com
         champion=comparison.champion,
     )
     # Tags before the alias: a version that is served always says why.
-    registry.tag(candidate.model_version, verdict_tags(verdict))
+    registry.tag(candidate.model_version, {**verdict_tags(verdict), **score_tags(comparison.challenger)})
     if promoted:
         champion = registry.version_of(CHAMPION)
         if champion is not None and str(champion.version) != candidate.model_version:
@@ -31,3 +31,8 @@ def promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, com
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
     """The verdict as tags of the MLflow run and the model version."""
     return {TAG_VERDICT: verdict.outcome.value, TAG_REASON: verdict.reason}
+
+
+def score_tags(scores: Scores) -> dict[str, str]:
+    """A version's scores as tags: whoever serves it can tell how good it was."""
+    return {f"{TAG_SCORE}{name}": repr(value) for name, value in scores.model_dump().items()}

@@ -43,7 +43,8 @@ def test_promote_keeps_the_old_champion_as_previous_before_it_moves_the_alias() 
     registry = FakeRegistry(champion="3", previous="2", challenger="5")
     assert run(registry, floor=0.85) is Outcome.PROMOTED
     reason = "f1_macro 0.9000 reaches the floor 0.8500; there is no champion yet"
-    tags = ("tags", "5", {"gate.verdict": "promoted", "gate.reason": reason})
+    scores = {"score.accuracy": "1.0", "score.f1_macro": "0.9", "score.log_loss": "0.01"}
+    tags = ("tags", "5", {"gate.verdict": "promoted", "gate.reason": reason, **scores})
     assert registry.done == [tags, ("previous", "3"), ("champion", "5")]
 
 

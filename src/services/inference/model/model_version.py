@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 # What MLflow tells of a version that another one of the same number does not have.
 ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
@@ -22,6 +22,7 @@ class ModelVersion(BaseModel):
         origin_sha256: of where and when any other version was stored: it pins no content.
         onnx_parity: what training said of an ONNX flavour, if it said anything.
         registered_at: when training registered it.
+        scores: on the holdout, by name, where they are known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -33,6 +34,7 @@ class ModelVersion(BaseModel):
     run_id: str | None = None
     onnx_parity: str | None = None
     registered_at: AwareDatetime | None = None
+    scores: dict[str, FiniteFloat] = {}
 
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:

@@ -1,6 +1,9 @@
 """MLflow over plain REST: which version is champion, and the files of it that serving needs."""
 
 import asyncio
+import contextlib
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,8 +18,10 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     TAG_MANIFEST_SHA256,
     TAG_PARITY,
+    TAG_SCORE,
     says_missing,
 )
+from src.core.retrain_record import SCORE_NAMES
 from src.services.inference.model.mlflow_http import MlflowHttp
 from src.services.inference.model.model_loader import SERVED_FILES, choose_engine
 from src.services.inference.model.model_version import ModelVersion, origin_of
@@ -83,6 +88,7 @@ class RegistryClient:
                 run_id=found.get("run_id") or None,
                 onnx_parity=tags.get(TAG_PARITY),
                 registered_at=_moment(found.get("creation_timestamp")),
+                scores=_scores(tags),
             )
         except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
             raise RegistryError(
@@ -178,6 +184,15 @@ class RegistryClient:
 
     def _too_large(self, version: ModelVersion) -> str:
         return f"version {version.version} is larger than {self._max_model_bytes} bytes"
+
+
+def _scores(tags: Mapping[str, str]) -> dict[str, float]:
+    """The scores among a version's tags; they are for people, so what is no number is left out."""
+    found = {}
+    for name in SCORE_NAMES:
+        with contextlib.suppress(KeyError, ValueError):
+            found[name] = float(tags[f"{TAG_SCORE}{name}"])
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _moment(milliseconds: object) -> datetime | None:

@@ -2,6 +2,7 @@ import asyncio
 import gc
 import json
 import logging
+import math
 import shutil
 import weakref
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
+from src.core.retrain_record import SCORE_NAMES
 from src.services.inference.model import model_source
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_loader import load_predictor
@@ -483,3 +485,20 @@ async def test_metrics_tell_when_the_served_model_was_trained(rig: Rig) -> None:
     await rig.store.look()
     told = rig.registry.get_sample_value("inference_model_trained_timestamp_seconds")
     assert told == pytest.approx((REGISTERED_AT_MS + 1) / 1000)
+
+
+async def test_metrics_tell_the_served_model_s_scores(rig: Rig) -> None:
+    rig.mlflow.versions["2"].tags.update({"score.accuracy": "0.95", "score.f1_macro": "0.9"})
+    rig.mlflow.promote("2")
+    await rig.store.look()
+    told = {name: rig.registry.get_sample_value("inference_model_score", {"metric": name}) for name in SCORE_NAMES}
+    assert {name: value for name, value in told.items() if not math.isnan(value or 0)} == {
+        "accuracy": 0.95,
+        "f1_macro": 0.9,
+    }
+
+
+async def test_a_score_that_is_no_number_is_left_out(rig: Rig) -> None:
+    rig.mlflow.versions["1"].tags.update({"score.accuracy": "odd", "score.log_loss": "nan", "score.f1_macro": "0.9"})
+    await rig.store.look()
+    assert rig.store.require().version.scores == {"f1_macro": 0.9}
