@@ -93,19 +93,26 @@ class Calls:
         self._flush()
 
     def _flush(self) -> None:
-        """Answer all that wait, one call per model: two where a swap came in between."""
+        """Answer what waits, one call per model: two where a swap came in between."""
         if self._busy or not self._waiting:
             return
         predictor = self._waiting[0][0]
-        batch = [item for item in self._waiting if item[0] is predictor]
-        self._waiting = [item for item in self._waiting if item[0] is not predictor]
-        rows = [row for _, row, _ in batch]
-        if _is_quick(predictor, len(rows)):
-            _settle(batch, _answers(predictor, rows))
-            self._flush()
+        mine = [item for item in self._waiting if item[0] is predictor]
+        others = [item for item in self._waiting if item[0] is not predictor]
+        loop = asyncio.get_running_loop()
+        if _is_quick(predictor, 1):
+            # Never to the thread, which gets little of a busy loop: what takes too long at once takes several turns.
+            most = predictor.cost.rows_within(INLINE_SECONDS)
+            batch, rest = mine[:most], mine[most:]
+            self._waiting = others + rest
+            _settle(batch, _answers(predictor, [row for _, row, _ in batch]))
+            if self._waiting:
+                loop.call_soon(self._flush)
             return
+        batch, self._waiting = mine, others
+        rows = [row for _, row, _ in batch]
         self._busy = True
-        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, rows)
+        running = loop.run_in_executor(self._thread, _answers, predictor, rows)
         running.add_done_callback(lambda done: self._flushed(batch, done))
 
     def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:

@@ -28,6 +28,10 @@ class Cost:
         """The seconds that a call with so many rows takes, about."""
         return self.call + rows * self.per_row
 
+    def rows_within(self, seconds: float) -> int:
+        """How many rows a call may have to take no longer, at least one."""
+        return max(1, int((seconds - self.call) / self.per_row))
+
 
 @dataclass(frozen=True, eq=False)
 class Predictor:

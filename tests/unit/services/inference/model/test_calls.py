@@ -126,6 +126,14 @@ async def test_rows_gather_while_a_slow_call_runs(calls: Calls) -> None:
     assert engine(model).calls == [1, 5]
 
 
+async def test_many_rows_of_a_quick_model_take_several_turns_and_no_thread(calls: Calls) -> None:
+    model = predictor(Cost(0.0, 0.0005))
+    values = [float(value) for value in range(10)]
+    assert await answers(calls, model, *values) == [2 * value for value in values]
+    assert engine(model).calls == [4, 4, 2]
+    assert engine(model).threads == {threading.get_ident()}
+
+
 async def test_a_row_that_the_model_refuses_spoils_no_other(calls: Calls) -> None:
     for cost in (QUICK, SLOW):
         first, second, third = await answers(calls, predictor(cost), 1, -1, 3)
