@@ -18,7 +18,8 @@ MISSING_TEXTS = frozenset(
     | {"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 )
 BOOLEANS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
+# Possessive: a long row of digits that ends in something else must not be tried again from each of its digits.
+NUMBER = re.compile(r"[+-]?(\d++(\.\d*+)?|\.\d++)(e[+-]?\d++)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)
 INTEGER = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 
 

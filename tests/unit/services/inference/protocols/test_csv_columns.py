@@ -119,3 +119,10 @@ def test_rows_beyond_a_part_follow_in_order_with_their_numbers() -> None:
     with pytest.raises(InvalidRecordError) as caught:
         read("wild,name\n" + "\n".join(lines))
     assert caught.value.row == 2100
+
+
+@pytest.mark.timeout(30)  # a pattern that tries again from each digit takes minutes, and holds up the whole process
+@pytest.mark.parametrize("text", ["1" * 100_000 + "x", "." + "1" * 100_000 + "x", "1e" + "1" * 100_000 + "x"])
+def test_long_row_of_digits_that_is_no_number_is_told_at_once(text: str) -> None:
+    assert cell("size, cm", text) == text
+    assert cell("count", text) == text
