@@ -110,6 +110,9 @@ def _explain(error: ErrorDetails, raw: object) -> str:
     if kind == "union_tag_invalid":
         known = list(FEATURE_TYPES)
         return f"{key}.type: no such type; {_meant(error['ctx']['tag'], known) or 'it is one of ' + ', '.join(known)}"
+    if kind == "string_type" and not isinstance(error["input"], dict | list):
+        # YAML reads no, yes and 1 as other things than text.
+        return f"{key}: {error['input']!r} is no text here; put it in quotes"
     if not location and kind != "value_error":
         return f"expected a mapping with the keys {', '.join(PipelineConfig.model_fields)}, got {type(raw).__name__}"
     return f"{key}: {message}" if key else message

@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from src.core.errors import InvalidModelError
+from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.feature_schema import FeatureSchema
 from src.core.mlmodel import has_flavour, read_mlmodel
 from src.core.model_registry import (
@@ -69,12 +69,15 @@ class ModelRegistry:
         """Download a version, check its manifest against its tag and load it as serving does; nothing is unpickled.
 
         Raises:
-            InvalidModelError: its tag or files are missing, changed or not a model of ours.
+            OtherSchemaError: it was not registered by this training, so nothing is known of what it answers.
+            InvalidModelError: its files are missing, changed or not a model of ours.
             MlflowException, requests.RequestException: the server does not answer.
         """
         digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
         if not digest:
-            raise InvalidModelError(f"version {version} has no {TAG_MANIFEST_SHA256} tag")
+            raise OtherSchemaError(
+                f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"
+            )
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
             self._download(version, directory, MANIFEST_FILE, MLMODEL_FILE)

@@ -13,6 +13,9 @@ from src.services.local.processes import REPOSITORY
 
 KEPT = "README.md"
 MARK = "retrain"
+# What the loop writes; whatever else lies there is somebody's own, such as a data set. What tells the folder as ours
+# goes last: after a failure, it can be emptied once more.
+WRITTEN = (".*_preprocessed.csv*.tmp", "*_preprocessed.csv", "*_preprocessed.csv.sha256", "local", MARK)
 
 
 def main() -> int:
@@ -27,7 +30,9 @@ def main() -> int:
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
-    print(f"{folder} holds no state any more")  # noqa: T201 - the command's own output
+    own = sorted(path.name for path in folder.iterdir() if path.name != KEPT) if folder.is_dir() else []
+    kept = f"; kept, as the loop has not written it: {', '.join(own)}" if own else ""
+    print(f"{folder} holds no state any more{kept}")  # noqa: T201 - the command's own output
     return 0
 
 
@@ -42,7 +47,8 @@ def check_disposable(folder: Path, *, home: Path, repository: Path) -> None:
         if there == kept or there in kept.parents:
             raise ConfigError(f"DATA_DIR {folder} holds {kept}: nothing was deleted; set DATA_DIR to the data folder")
     ours = there == (repository / "data-file").resolve() or (there / MARK).is_dir()
-    if not ours and there.exists() and any(path.name != KEPT for path in there.iterdir()):
+    there_already = list(there.iterdir()) if there.exists() else []
+    if not ours and any(path.match(pattern) for path in there_already for pattern in WRITTEN):
         raise ConfigError(
             f"DATA_DIR {folder} has no {MARK} folder, so it is not the loop's: nothing was deleted; "
             "set DATA_DIR to the data folder"
@@ -50,17 +56,13 @@ def check_disposable(folder: Path, *, home: Path, repository: Path) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Delete what lies in the folder, links but not what they lead to, and keep its README. Raises OSError."""
-    if not folder.exists():
-        return
-    # What tells the folder as ours goes last: after a failure, it can be emptied once more.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
-        if path.name == KEPT:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Delete what the loop has written into the folder, links but not what they lead to. Raises OSError."""
+    for pattern in WRITTEN:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 if __name__ == "__main__":

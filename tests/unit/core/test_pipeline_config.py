@@ -104,7 +104,7 @@ def test_misspelt_key_is_told_first_with_what_was_meant(edited: Edit, old: str, 
         (
             SEPALS,
             "sepal_length: { type: category, values: [1] }",
-            "sepal_length.values.0: Input should be a valid string",
+            "sepal_length.values.0: 1 is no text here; put it in quotes",
         ),
         (
             SEPALS,
@@ -188,3 +188,10 @@ def test_file_that_is_no_mapping_is_told(tmp_path: Path, content: bytes, problem
 
 def test_missing_file_is_told(tmp_path: Path) -> None:
     assert problem_of(tmp_path / "absent.yaml") == "cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize(("value", "shown"), [("no", "False"), ("1", "1"), ("1.5", "1.5")])
+def test_what_yaml_does_not_read_as_text_wants_quotes(edited: Edit, value: str, shown: str) -> None:
+    path = edited("[setosa, versicolor, virginica]", f"[{value}, versicolor, virginica]")
+    with pytest.raises(ConfigError, match=rf"dataset\.classes\.0: {shown} is no text here; put it in quotes"):
+        load_pipeline_config(path)

@@ -2,7 +2,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
-from src.core.errors import InvalidModelError
+from src.core.errors import OtherSchemaError
 from src.pipeline.registry import ModelRegistry
 
 
@@ -52,5 +52,5 @@ def test_version_of_never_takes_a_failing_server_for_a_missing_champion(error: M
 
 
 def test_fetch_refuses_a_version_that_was_not_registered_by_us() -> None:
-    with pytest.raises(InvalidModelError, match=r"version 3 has no manifest\.sha256 tag"):
+    with pytest.raises(OtherSchemaError, match=r"version 3 was not registered by this training .*manifest\.sha256 tag"):
         registry(ValueError()).fetch("3")

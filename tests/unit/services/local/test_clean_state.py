@@ -31,20 +31,24 @@ def state(tmp_path: Path) -> Path:
     data = tmp_path / "data"
     (data / "retrain" / "new").mkdir(parents=True)
     (data / "retrain" / "new" / "request.json").touch()
-    (data / "iris_preprocessed.csv").touch()
-    (data / ".hidden").touch()
+    for name in ("iris_preprocessed.csv", "iris_preprocessed.csv.sha256", ".iris_preprocessed.csv.7.tmp", ".hidden"):
+        (data / name).touch()
     (data / "README.md").touch()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").touch()
-    (data / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "wine_preprocessed.csv").touch()
+    (data / "local").symlink_to(tmp_path / "elsewhere")
+    (data / "wine.csv").write_text("whose loss nobody can mend")
     return data
 
 
 def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp_path: Path) -> None:
     answer = make_clean_state(tmp_path, DATA_DIR=str(state))
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout == f"{state} holds no state any more\n"
-    assert [path.name for path in state.iterdir()] == ["README.md"]
+    assert answer.stdout == (
+        f"{state} holds no state any more; kept, as the loop has not written it: .hidden, wine.csv\n"
+    )
+    assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "wine.csv"]
     assert (tmp_path / "elsewhere" / "file").exists()
     assert make_clean_state(tmp_path, DATA_DIR=str(state)).returncode == 0, "once more is no error"
 
@@ -53,7 +57,7 @@ def test_clean_state_empties_the_data_folder_of_the_env_file(state: Path, tmp_pa
     (tmp_path / "env").write_text(f"DATA_DIR={state}\n")
     answer = make_clean_state(tmp_path, DATA_DIR="", ENV_FILE=str(tmp_path / "env"))
     assert answer.returncode == 0, answer.stderr
-    assert [path.name for path in state.iterdir()] == ["README.md"]
+    assert not (state / "retrain").exists()
 
 
 @pytest.mark.parametrize(
