@@ -1,5 +1,6 @@
 """A model on ONNX Runtime: training's gate and serving's answers come from this one piece of code."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,12 +9,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from src.core.errors import InvalidModelError
-from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 
 # The matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input per column.
 INPUT_NAME = "features"
+# What our own export calls those of columns, whose names need not be fit for a graph: by their place in the schema.
+COLUMN_INPUT = "column_{}"
 PROBABILITIES_OUTPUT = "probabilities"
 # skl2onnx's name of a regression's output.
 VALUE_OUTPUT = "variable"
@@ -26,6 +29,15 @@ DTYPES: dict[str, type[Any]] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
+# The columns whose values an input of each type can hold as they are; integers and booleans know no missing value.
+NUMERIC = frozenset({ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.BOOLEAN})
+HOLDS: dict[type[Any], frozenset[ColumnType]] = {
+    np.float32: NUMERIC,
+    np.float64: NUMERIC,
+    np.int64: NUMERIC - {ColumnType.NUMBER},
+    np.bool_: frozenset({ColumnType.BOOLEAN}),
+    np.object_: frozenset({ColumnType.STRING}),
+}
 
 
 class OnnxEngine:
@@ -37,7 +49,8 @@ class OnnxEngine:
         classes: class names in the order of the probabilities' columns; empty for a regression.
 
     Raises:
-        InvalidModelError: the file is not a graph of ours.
+        InvalidModelError: the file is no graph, or has inputs that do not say which columns they take, or cannot hold
+            their values.
     """
 
     name: Literal["onnx"] = "onnx"
@@ -55,13 +68,15 @@ class OnnxEngine:
         if output not in {item.name for item in self._session.get_outputs()}:
             raise InvalidModelError(f"{path.name} has no output {output!r}")
         inputs = {item.name: item.type for item in self._session.get_inputs()}
-        text = any(column.type is ColumnType.STRING for column in schema.columns)
-        self._takes_matrix = list(inputs) == [INPUT_NAME] and not text
-        if not self._takes_matrix and len(inputs) != len(schema.columns):
-            raise InvalidModelError(f"{path.name} must take {INPUT_NAME!r}, or one input per column in their order")
         if not set(inputs.values()) <= DTYPES.keys():
             raise InvalidModelError(f"{path.name} has inputs of types other than {', '.join(DTYPES)}")
-        self._inputs = [(name, DTYPES[kind]) for name, kind in inputs.items()]
+        text = any(column.type is ColumnType.STRING for column in schema.columns)
+        self._takes_matrix = list(inputs) == [INPUT_NAME] and not text
+        names = [INPUT_NAME] * len(schema.columns) if self._takes_matrix else _names_by_column(path, inputs, schema)
+        for name, column in zip(names, schema.columns, strict=True):
+            _require_fit(path, name, inputs[name], column)
+        # Of the matrix, or of each column in the schema's order.
+        self._inputs = [(name, DTYPES[inputs[name]]) for name in names]
         self._outputs = [output]
         self.classes = classes
 
@@ -83,6 +98,36 @@ class OnnxEngine:
                 for (name, dtype), column in zip(self._inputs, table.columns, strict=True)
             }
         return self._session.run(self._outputs, feeds)[0]  # type: ignore[no-any-return]
+
+
+def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema) -> Sequence[str]:
+    """The name of each column's input, in the schema's order.
+
+    Raises:
+        InvalidModelError: the names do not tell; inputs in another order would answer wrongly.
+    """
+    found = set(inputs)
+    ours = [COLUMN_INPUT.format(index) for index in range(len(schema.columns))]
+    for names in (schema.names, ours):
+        if found == set(names):
+            return names
+    if len(inputs) == len(schema.columns) == 1:  # there is nothing to mistake it for
+        return list(inputs)
+    raise InvalidModelError(
+        f"{path.name} must take {INPUT_NAME!r}, or one input per column: name its inputs as the signature names the "
+        f"columns, or {ours[0]}, ... in their order"
+    )
+
+
+def _require_fit(path: Path, name: str, kind: str, column: Column) -> None:
+    dtype = DTYPES[kind]
+    if column.type not in HOLDS[dtype]:
+        raise InvalidModelError(f"{path.name} takes column {column.name!r}, of type {column.type}, as {kind}")
+    if not column.required and dtype in {np.int64, np.bool_}:
+        raise InvalidModelError(
+            f"{path.name} takes column {column.name!r} as {kind}, which cannot say that a value is missing: have its "
+            f"input {name!r} take floats, or require the column in the signature"
+        )
 
 
 def _filled(column: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from src.core.errors import InvalidModelError, ModelParityError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.model_registry import ONNX_FILE
-from src.core.onnx_engine import INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
+from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
 from src.core.predictions import TOLERANCE, Engine, labels_from, values_agree
 from src.pipeline.frames import table_of
 from src.pipeline.sklearn_engine import SklearnEngine
@@ -136,7 +136,7 @@ def _compare_numbers(expected: NDArray[np.float64], found: NDArray[np.float64]) 
 def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -> bytes:
     """A graph of one matrix or, where there are texts, of one input per column in the schema's order."""
     kinds = [StringTensorType if column.type is ColumnType.STRING else number for column in schema.columns]
-    inputs = [(f"column_{index}", kind([None, 1])) for index, kind in enumerate(kinds)]
+    inputs = [(COLUMN_INPUT.format(index), kind([None, 1])) for index, kind in enumerate(kinds)]
     if StringTensorType not in kinds:
         inputs = [(INPUT_NAME, number([None, len(kinds)]))]
     options = {"zipmap": False} if is_classifier(model) else None

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import TensorProto, helper
 from skl2onnx import convert_sklearn, to_onnx
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
@@ -16,7 +18,7 @@ from sklearn.tree import DecisionTreeRegressor
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.onnx_engine import INPUT_NAME, OnnxEngine
+from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, OnnxEngine
 from src.core.predictions import labels_from
 
 CLASSES = ("ash", "birch", "cedar")
@@ -119,16 +121,91 @@ def test_columns_of_every_type_are_inputs_of_their_own(tmp_path: Path) -> None:
     )
     schema = FeatureSchema(columns)
     rows = [(1.0, 1, True, "Ulm"), (2.0, 2, False, "Bonn"), (3.0, 3, None, None), (4.0, 4, True, "Ulm")]
+    names = [COLUMN_INPUT.format(index) for index in range(4)]
     # A missing boolean is NaN, a missing string is empty.
     frame = pd.DataFrame(
         [[size, floors, np.nan if garden is None else garden, town or ""] for size, floors, garden, town in rows],
-        columns=schema.names,
+        columns=names,
     )
-    text = ("text", OneHotEncoder(handle_unknown="ignore"), [schema.names[-1]])
-    encoder = ColumnTransformer([text, ("rest", "passthrough", list(schema.names[:-1]))])
+    text = ("text", OneHotEncoder(handle_unknown="ignore"), [names[-1]])
+    encoder = ColumnTransformer([text, ("rest", "passthrough", names[:-1])])
     model = Pipeline([("encoder", encoder), ("tree", DecisionTreeRegressor(random_state=0))]).fit(frame, [1, 2, 3, 4])
-    numbers = [(name, FloatTensorType([None, 1])) for name in schema.names[:-1]]
-    graph = to_onnx(model, initial_types=[*numbers, (schema.names[-1], StringTensorType([None, 1]))])
+    numbers = [(name, FloatTensorType([None, 1])) for name in names[:-1]]
+    graph = to_onnx(model, initial_types=[*numbers, (names[-1], StringTensorType([None, 1]))])
     path = tmp_path / "model.onnx"
     path.write_bytes(graph.SerializeToString())
     assert OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, rows)).values == [1, 2, 3, 4]
+
+
+def write_difference(path: Path, first: str, second: str, kind: int = TensorProto.DOUBLE) -> Path:
+    """A graph of two inputs, in this order, that answers the second less the first."""
+    inputs = [helper.make_tensor_value_info(name, kind, [None, 1]) for name in (first, second)]
+    output = helper.make_tensor_value_info("variable", TensorProto.FLOAT, [None, 1])
+    casts = [
+        helper.make_node("Cast", [name], [f"cast{index}"], to=TensorProto.FLOAT)
+        for index, name in enumerate((first, second))
+    ]
+    graph = helper.make_graph(
+        [*casts, helper.make_node("Sub", ["cast1", "cast0"], ["variable"])], "g", inputs, [output]
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_inputs_are_matched_to_columns_by_name_whatever_their_order(tmp_path: Path) -> None:
+    engine = OnnxEngine(write_difference(tmp_path / "model.onnx", "girth", "height"), SCHEMA, ())
+    assert engine.predict(FeatureTable.from_rows(SCHEMA, [(10.0, 1.0)])).values == [9]
+
+
+def test_inputs_named_by_place_are_matched_by_place(tmp_path: Path) -> None:
+    engine = OnnxEngine(write_difference(tmp_path / "model.onnx", "column_1", "column_0"), SCHEMA, ())
+    assert engine.predict(FeatureTable.from_rows(SCHEMA, [(10.0, 1.0)])).values == [9]
+
+
+def test_inputs_of_other_names_are_refused(tmp_path: Path) -> None:
+    path = write_difference(tmp_path / "model.onnx", "height", "width")
+    with pytest.raises(InvalidModelError, match="name its inputs as the signature names the columns, or column_0"):
+        OnnxEngine(path, SCHEMA, ())
+
+
+def test_sole_input_of_a_sole_column_may_have_any_name(tmp_path: Path) -> None:
+    tree = DecisionTreeRegressor(random_state=0).fit([[1.0], [2.0]], [1, 2])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(to_onnx(tree, initial_types=[("X", FloatTensorType([None, 1]))]).SerializeToString())
+    schema = FeatureSchema.of_numbers("height")
+    assert OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, [(2.0,)])).values == [2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column_type", "mlflow_type"),
+    [
+        (TensorProto.INT64, ColumnType.INTEGER, "long"),
+        (TensorProto.INT64, ColumnType.BOOLEAN, "boolean"),
+        (TensorProto.BOOL, ColumnType.BOOLEAN, "boolean"),
+    ],
+)
+def test_input_that_cannot_say_that_a_value_is_missing_takes_only_required_columns(
+    tmp_path: Path, kind: int, column_type: ColumnType, mlflow_type: str
+) -> None:
+    path = write_difference(tmp_path / "model.onnx", "b", "a", kind)
+    required = Column("a", column_type, mlflow_type=mlflow_type)
+    schema = FeatureSchema((required, Column("b", column_type, mlflow_type=mlflow_type)))
+    assert OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, [(True, False)])).values == [1]
+    optional = FeatureSchema((required, Column("b", column_type, required=False, mlflow_type=mlflow_type)))
+    with pytest.raises(InvalidModelError, match=r"column 'b' as tensor.*cannot say that a value is missing"):
+        OnnxEngine(path, optional, ())
+
+
+def test_matrix_of_integers_takes_no_columns_that_may_be_missing(tmp_path: Path) -> None:
+    forest = RandomForestRegressor(n_estimators=1, random_state=7).fit(ROWS, ROWS[:, 0])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(to_onnx(forest, initial_types=[(INPUT_NAME, Int64TensorType([None, 2]))]).SerializeToString())
+    columns = [Column(name, ColumnType.INTEGER, required=False, mlflow_type="long") for name in SCHEMA.names]
+    with pytest.raises(InvalidModelError, match="cannot say that a value is missing"):
+        OnnxEngine(path, FeatureSchema(tuple(columns)), ())
+
+
+def test_input_that_would_change_values_is_refused(tmp_path: Path) -> None:
+    path = write_difference(tmp_path / "model.onnx", *SCHEMA.names, TensorProto.INT64)
+    with pytest.raises(InvalidModelError, match=r"'height', of type number, as tensor\(int64\)"):
+        OnnxEngine(path, SCHEMA, ())
