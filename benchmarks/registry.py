@@ -1,0 +1,89 @@
+"""A registry in MLflow's place that gives one model under two versions in turn: each change of the alias is a swap."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from src.core.model_registry import MANIFEST_FILE, TAG_MANIFEST_SHA256, sha256_file
+
+API = "/api/2.0/mlflow"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+LOCATION = "1/models/m-1/artifacts"
+
+
+class SwappingRegistry:
+    """The endpoints of MLflow that serving asks.
+
+    Args:
+        model: the model's folder.
+        name: the registered model.
+    """
+
+    def __init__(self, model: Path, name: str) -> None:
+        self._model = model
+        self._name = name
+        self._digest = sha256_file(model / MANIFEST_FILE)
+        self.version = 1
+
+    def swap(self) -> int:
+        """Give the alias to the other version; return its number."""
+        self.version = 3 - self.version
+        return self.version
+
+    def answer(self, target: str) -> bytes:
+        """What MLflow would answer to a GET. Raises OSError for a file that is not there."""
+        parts = urlsplit(target)
+        if parts.path == f"{API}/registered-models/alias":
+            tags = [{"key": TAG_MANIFEST_SHA256, "value": self._digest}]
+            told = {"name": self._name, "version": str(self.version), "tags": tags}
+            return json.dumps({"model_version": told}).encode()
+        if parts.path == f"{API}/model-versions/get-download-uri":
+            return json.dumps({"artifact_uri": f"mlflow-artifacts:/{LOCATION}"}).encode()
+        if parts.path == ARTIFACTS:
+            below = parse_qs(parts.query)["path"][0].removeprefix(LOCATION).strip("/")
+            entries = [
+                {"path": path.name, "is_dir": path.is_dir(), "file_size": path.stat().st_size}
+                for path in (self._model / below).iterdir()
+            ]
+            return json.dumps({"files": entries}).encode()
+        return (self._model / unquote(parts.path).removeprefix(f"{ARTIFACTS}/{LOCATION}/")).read_bytes()
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Answer on a free port until the block ends; gives the URL."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, registry: SwappingRegistry, *arguments: object) -> None:
+        self._registry = registry
+        super().__init__(*arguments)  # type: ignore[arg-type] # what the server gives
+
+    def do_GET(self) -> None:
+        """Answer."""
+        try:
+            status, body = 200, self._registry.answer(self.path)
+        except OSError:
+            status, body = 404, b"{}"
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
