@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -140,8 +141,12 @@ class ErrorResponse(Response):
         return Response(body, status, self._extra, media_type="application/json")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        await self.shaped_for(scope["path"])(scope, receive, send)
+        """Send it, with the model that is served, if there is one."""
+        response = self.shaped_for(scope["path"])
+        service: Any = scope["state"].get("service")  # ServiceState knows who sends this
+        if service is not None and service.store.current is not None:
+            response.headers.update(service.store.current.headers)
+        await response(scope, receive, send)
 
 
 def error_response(

@@ -150,3 +150,17 @@ async def test_a_hundred_problems_are_told_of_many(one_app: Any) -> None:
 async def test_list_counts_each_prediction(served: Any) -> None:
     await served.client.post("/predict", json=[SETOSA] * 7)
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 7
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/invocations", "/v2/models/iris/infer"])
+async def test_refusals_name_the_model_too(served: Any, path: str) -> None:
+    answer = await served.client.post(path, content=b"{}", headers=JSON)
+    assert 400 <= answer.status_code < 500
+    assert (answer.headers["x-model-name"], answer.headers["x-model-version"]) == ("iris", "1")
+    assert answer.headers["x-request-id"]
+
+
+async def test_without_a_model_a_refusal_names_none(unready: Any) -> None:
+    answer = await unready.client.post("/predict", json=SETOSA)
+    assert answer.status_code == 503
+    assert "x-model-name" not in answer.headers
