@@ -20,9 +20,12 @@ HEAD_SECONDS = 0.5
 BODY_SECONDS = 0.5
 BODY_RATE = 100_000
 MAX_BODY_BYTES = 200_000
+MAX_BATCH_BYTES = 4_000_000
 SLOTS = 4
 BODY = json.dumps(SETOSA).encode()
 START = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+LARGE_BATCH = START.replace(b"/predict", b"/predict/batch").replace(b"/json", b"/x-ndjson")
+LARGE_BATCH += b"Content-Length: 2000000\r\n\r\n"
 LONG_BODY = START + b"Content-Length: 100000\r\n\r\n"
 
 
@@ -34,6 +37,8 @@ def inference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
         "BODY_SECONDS": BODY_SECONDS,
         "BODY_RATE": BODY_RATE,
         "MAX_BODY_BYTES": MAX_BODY_BYTES,
+        "MAX_BATCH_BYTES": MAX_BATCH_BYTES,
+        "MAX_LARGE_BATCHES": 1,
         "MAX_CONCURRENCY": SLOTS,
         "MAX_QUEUE": 0,
         "DRAIN_SECONDS": 0,
@@ -101,6 +106,30 @@ def test_body_that_drips_is_ended_in_time_and_holds_no_slot(inference: Inference
         # All are told at once, each for a moment with a slot of its own.
         assert {client.answer().status for client in clients[1:]} <= {408, 503}
     assert cut(inference, "slow_body") == before + len(clients)
+
+
+def test_large_bodies_that_drip_hold_no_slot_and_no_turn(inference: Inference) -> None:
+    kind = {"Content-Type": "application/x-ndjson"}
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(inference.port)) for _ in range(3 * SLOTS)]
+        for client in clients:
+            client.send(LARGE_BATCH + (BODY + b"\n") * 2000)
+        assert inference.predict()["prediction"] == "setosa"
+        batch = (BODY + b"\n") * 15_000
+        found = httpx.post(f"{inference.url}/predict/batch", content=batch, headers=kind, timeout=20)
+        assert (found.status_code, found.text.count("\n")) == (200, 15_000)
+
+
+def test_bodies_for_which_there_is_no_room_are_turned_away(inference: Inference) -> None:
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(inference.port)) for _ in range(2 * SLOTS)]
+        for client in clients:
+            client.send(LARGE_BATCH + b" " * 1_900_000)
+        # There is room for two batches; who has waited long makes room for others.
+        statuses = {client.answer().status for client in clients}
+        assert 503 in statuses
+        assert statuses <= {408, 503}
+    assert inference.predict()["prediction"] == "setosa"
 
 
 def test_large_body_that_stops_half_way_is_ended_in_time(client: RawClient) -> None:

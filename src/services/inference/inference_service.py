@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import functools
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -51,6 +53,7 @@ from src.services.inference.web.middleware import (
     RequestContextMiddleware,
 )
 from src.services.inference.web.slow_clients import Patience
+from src.services.inference.web.uploads import Bodies, Uploads
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -105,7 +108,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
     front = Front(
         Patience(settings.head_seconds, settings.body_seconds, settings.body_rate),
-        limits,
+        _bodies(settings, limits),
         service_metrics,
         most=settings.max_concurrency + settings.max_queue,
         exempt=exempt,
@@ -146,7 +149,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, limits=limits)
-    app.add_middleware(AdmissionMiddleware, admission=admission, exempt=exempt)
+    turns = functools.partial(batch.turns_of, batches)
+    app.add_middleware(AdmissionMiddleware, admission=admission, turns=turns, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=_paths_of(routers))
     app.add_middleware(
@@ -178,6 +182,14 @@ def prepare_folders(settings: InferenceSettings) -> None:
         make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()
         RetrainSpool(settings.retrain_dir).create()
+
+
+def _bodies(settings: InferenceSettings, limits: BodyLimits) -> Bodies:
+    """Room for bodies that come in: for the batches in work and one more, and for as many others as there are slots."""
+    batches = (settings.max_large_batches + 1) * settings.max_batch_bytes
+    others = settings.max_concurrency * settings.max_body_bytes
+    usual, clock = settings.body_seconds, time.monotonic
+    return Bodies(limits, Uploads(others, usual, clock), {batch.PATH: Uploads(batches, usual, clock)})
 
 
 def _shown(secret: SecretStr | None) -> str | None:

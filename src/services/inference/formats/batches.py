@@ -40,7 +40,7 @@ class Batches:
         calls: lends its thread.
         workers: for the formats that are read and written by a library that may crash.
         metrics: told of answered rows.
-        admission: lets large batches in: each holds its body and its table in memory.
+        admission: lets large batches in, each for as long as its table is in memory.
         max_values: most values (rows times columns) of one batch.
     """
 
@@ -57,25 +57,16 @@ class Batches:
         """End what runs beside the service."""
         self._workers.close()
 
-    @contextlib.asynccontextmanager
-    async def turn(self, came_in: Format, announced: int | None) -> AsyncIterator[None]:
-        """A place for one batch, until it is answered; at once for a small one.
+    def turns(self, came_in: Format, announced: int | None) -> Admission | None:
+        """Who lets this batch in; None for a small one, which needs no turn.
 
         Args:
             came_in: a binary format is never small: its length says nothing of its rows.
             announced: the body's length in bytes, where it is known.
-
-        Raises:
-            OverloadedError: too many wait already.
         """
         if came_in not in BINARY and announced is not None and announced <= SMALL_BYTES:
-            yield
-            return
-        await self._admission.enter()
-        try:
-            yield
-        finally:
-            self._admission.leave()
+            return None
+        return self._admission
 
     async def read(
         self, predictor: Predictor, came_in: Format, body: bytearray, gone: Callable[[], Awaitable[bool]]
@@ -168,7 +159,8 @@ class Batches:
 def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:
     """Batches within the limits of the settings."""
     large = settings.max_large_batches
-    admission = Admission(large, queue=settings.max_queue, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
+    # Half the queue at most, so that those that wait leave the other half to predictions.
+    admission = Admission(large, queue=settings.max_queue // 2, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
     # One more than large batches: their answers go out as slowly as a client takes them.
     workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
     return Batches(calls, workers, metrics, admission, max_values=settings.max_batch_values)

@@ -6,37 +6,23 @@ from collections.abc import AsyncGenerator, Mapping
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from src.services.inference.formats import Format
+from src.services.inference.formats.batches import Batches
 from src.services.inference.formats.media_types import accepted, format_of
 from src.services.inference.formats.parts import PART_ROWS
 from src.services.inference.openapi.batch import REQUEST_BODY, RESPONSES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.watch.metrics import INTERNAL, ServingMetrics
+from src.services.inference.web.admission import Admission
 from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
 
 PATH = "/predict/batch"
 
 
-class BatchRoute(RawRoute):
-    """A large batch waits for its turn before its body is read, and keeps it until its answer is sent."""
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint in turn; what is refused by its headers needs none."""
-        request = Request(scope)
-        try:
-            came_in = _format_of(request)
-        except UnsupportedMediaTypeError:
-            await super().handle(scope, receive, send)
-            return
-        length = request.headers.get("content-length", "")
-        async with service_of(request).batches.turn(came_in, int(length) if length.isdigit() else None):
-            await super().handle(scope, receive, send)
-
-
-router = APIRouter(route_class=BatchRoute, tags=["prediction"])
+router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 
 @router.post(PATH, summary="Predict a batch of rows", responses=RESPONSES, openapi_extra={"requestBody": REQUEST_BODY})
@@ -64,6 +50,19 @@ async def predict_batch(request: Request) -> Response:
         async with contextlib.aclosing(answers):
             return Response(b"".join([piece async for piece in answers]), headers=headers)
     return PiecewiseResponse(_counting_failure(answers, service.metrics), headers=headers)
+
+
+def turns_of(batches: Batches, scope: Scope) -> Admission | None:
+    """Who lets a large batch in; None for all other requests, and for what its headers refuse."""
+    if scope["path"] != PATH or scope["method"] != "POST":
+        return None
+    request = Request(scope)
+    try:
+        came_in = _format_of(request)
+    except UnsupportedMediaTypeError:
+        return None
+    length = request.headers.get("content-length", "")
+    return batches.turns(came_in, int(length) if length.isdigit() else None)
 
 
 class PiecewiseResponse(StreamingResponse):

@@ -9,11 +9,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from src.core.errors import LoopError
 from src.services.inference.watch.metrics import UNMATCHED, ServingMetrics
 from src.services.inference.web.admission import QUEUE_FULL, OverloadedError
-from src.services.inference.web.body_limits import BodyLimits
 from src.services.inference.web.errors import refusal
 from src.services.inference.web.middleware import new_request_id, request_id_from
 from src.services.inference.web.slow_clients import Patience
 from src.services.inference.web.stopping import Stopping
+from src.services.inference.web.uploads import Bodies
 
 
 class Front:
@@ -21,21 +21,25 @@ class Front:
 
     Args:
         patience: with slow clients.
-        limits: of bodies.
+        bodies: how large one may be, and the memory for those that come in.
         metrics: told of what is answered and closed here.
         most: requests on hand, in work or in the queue, beyond which others are turned away.
         exempt: fixed paths that are always answered.
     """
 
     def __init__(
-        self, patience: Patience, limits: BodyLimits, metrics: ServingMetrics, *, most: int, exempt: Iterable[str]
+        self, patience: Patience, bodies: Bodies, metrics: ServingMetrics, *, most: int, exempt: Iterable[str]
     ) -> None:
         self.patience = patience
-        self.limits = limits
+        self.bodies = bodies
         self.stopping = Stopping()
         self._metrics = metrics
         self.most = most
         self._exempt = frozenset(exempt)
+
+    def sheds(self) -> None:
+        """Count a request for whose body there is no room."""
+        self._metrics.shed(QUEUE_FULL)
 
     def turns_away(self, scope: Scope) -> Response | None:
         """The answer to a request that comes when ``most`` others are on hand; None if it is answered all the same."""

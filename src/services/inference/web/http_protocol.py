@@ -10,6 +10,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from src.core.errors import LoopError
+from src.services.inference.web.admission import OverloadedError
 from src.services.inference.web.body_limits import announced_length
 from src.services.inference.web.errors import (
     BodyTooLargeError,
@@ -31,6 +32,7 @@ from src.services.inference.web.slow_clients import (
     ReaderWatch,
     SenderWatch,
 )
+from src.services.inference.web.uploads import Upload
 
 MAX_HEAD_BYTES = 1 << 16
 # At worst each byte of a body comes in a chunk of its own, with five more around it.
@@ -45,8 +47,8 @@ BODY_LINGER = 1.0
 class PatientProtocol(HttpToolsProtocol):
     """One connection.
 
-    The application gets a request once its body is there, or more of it than is kept here: who sends slowly holds a
-    connection for a limited time, and no slot.
+    The application gets a request once its body is there, or will not come: who sends slowly holds a connection for a
+    limited time, and memory of its own, but no slot and no turn.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -55,6 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._phase = HEAD
         self._held: tuple[RequestResponseCycle, Any] | None = None
         self._started: RequestResponseCycle | None = None
+        self._upload: Upload | None = None
         self._is_cut = False
         self._sender = SenderWatch(self.loop, self._front.patience, self._sends_too_slowly)
 
@@ -72,6 +75,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._started.disconnected = True  # uvicorn tells the latest one only, and there may be others behind this
         super().connection_lost(exc)
         self._held = None
+        self._drop_upload()
         self._sender.stop()
         self._reader.stop()
 
@@ -123,6 +127,9 @@ class PatientProtocol(HttpToolsProtocol):
             if refusal is not None:
                 self._turn_away(cycle, refusal)
                 return
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            app = upload.handed_to(app)
         self._started = cycle
         super()._start_asgi_task(cycle, app)
 
@@ -133,7 +140,27 @@ class PatientProtocol(HttpToolsProtocol):
             self._started = held[0]
             super()._start_asgi_task(*held)
 
+    def _keep_body(self, cycle: RequestResponseCycle) -> None:
+        """Put aside what uvicorn has of the body that comes in, and read on."""
+        piece, cycle.body = cycle.body, bytearray()
+        if self._upload is None:
+            self._upload = self._front.bodies.uploads_of(cycle.scope).begin(self._crowded_out)  # type: ignore[arg-type] # as above
+        if self._upload.size + len(piece) > self._sender.most:
+            self._cut(BodyTooLargeError(self._sender.most))
+        elif self._upload.keep(piece):
+            self.flow.resume_reading()
+
+    def _crowded_out(self) -> None:
+        self._front.sheds()
+        self._cut(OverloadedError())
+
+    def _drop_upload(self) -> None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            upload.drop()
+
     def _turn_away(self, cycle: RequestResponseCycle, refusal: Response) -> None:
+        self._drop_upload()
         cycle.response_started = cycle.response_complete = True
         # Who sends requests ahead would have them all refused here and now.
         self._write(refusal, close=not cycle.keep_alive or bool(self.pipeline))
@@ -154,7 +181,7 @@ class PatientProtocol(HttpToolsProtocol):
                 self._invite_body(self._held[0])
         self._sender.taken += size
         if self._held is not None and self.flow.read_paused:
-            self._release()
+            self._keep_body(self._held[0])
         if self._phase == HEAD and self._sender.taken > MAX_HEAD_BYTES:
             self._end_head(LARGE_HEAD, HeadTooLargeError(MAX_HEAD_BYTES))
         elif self._sender.taken > FRAMING * self._sender.most + MAX_HEAD_BYTES:
@@ -162,7 +189,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _most(self) -> int:
         """The largest body that this request may have."""
-        return self._front.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
+        return self._front.bodies.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
 
     def _invite_body(self, cycle: RequestResponseCycle) -> None:
         """Say 100 Continue in the application's place; what is too large goes to it, to be refused unread."""
@@ -191,6 +218,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _cut(self, error: LoopError) -> None:
         """Have the application answer a request whose body does not come in whole."""
         self._sender.stop()
+        self._drop_upload()
         if self.cycle.response_complete:  # answered already, and still sending
             self.transport.close()
             return

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import uuid_utils
 from starlette.requests import ClientDisconnect
@@ -123,12 +123,20 @@ class AdmissionMiddleware:
     Args:
         app: what is inside.
         admission: who counts.
+        turns: another one who counts in its place, for requests that take long; None for most.
         exempt: fixed paths that are always answered.
     """
 
-    def __init__(self, app: ASGIApp, admission: Admission, exempt: frozenset[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        admission: Admission,
+        turns: Callable[[Scope], Admission | None],
+        exempt: frozenset[str],
+    ) -> None:
         self._app = app
         self._admission = admission
+        self._turns = turns
         self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,15 +144,18 @@ class AdmissionMiddleware:
         if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
+        # What the HTTP protocol has cut gets its answer without a turn.
+        turns = None if CUT in scope["state"] else self._turns(scope)
+        admission = turns or self._admission
         try:
-            await self._admission.enter()
+            await admission.enter()
         except OverloadedError as error:
             await refusal(request_id_of(scope), error)(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)
         finally:
-            self._admission.leave()
+            admission.leave()
 
 
 class BodyLimitMiddleware:

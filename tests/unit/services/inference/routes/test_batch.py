@@ -359,6 +359,23 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
         assert await running.metric("inference_batch_rows_sum") == 5
 
 
+async def test_large_batches_that_wait_hold_no_slot(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_large_batches=1, max_concurrency=2) as running:
+        begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def upload() -> Any:
+            begun.set()
+            await may_end.wait()
+            yield as_ndjson([SETOSA])
+
+        headers = {"Content-Type": "application/x-ndjson"}
+        large = [asyncio.create_task(running.client.post(URL, content=upload(), headers=headers)) for _ in range(4)]
+        await begun.wait()
+        assert (await running.client.post("/predict", json=ROWS)).status_code == 200
+        may_end.set()
+        assert [(await task).status_code for task in large] == [200] * 4
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_hundred_thousand_rows_leave_the_event_loop_its_turns(served: Any, form: str) -> None:
     """Between two turns of the loop this process does little: told by its own time, as the machine may be busy."""
