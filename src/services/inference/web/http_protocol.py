@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from src.core.errors import LoopError
 from src.services.inference.web.admission import OverloadedError
@@ -21,6 +21,7 @@ from src.services.inference.web.errors import (
 )
 from src.services.inference.web.front import Front, wire_format
 from src.services.inference.web.middleware import CUT
+from src.services.inference.web.no_upgrade import NoUpgradeProtocol
 from src.services.inference.web.slow_clients import (
     BODY,
     HEAD,
@@ -44,7 +45,7 @@ HEAD_LINGER = 0.3
 BODY_LINGER = 1.0
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(NoUpgradeProtocol):
     """One connection.
 
     The application gets a request once its body is there, or will not come: who sends slowly holds a connection for a
@@ -104,6 +105,8 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is in."""
         super().on_headers_complete()
+        if self.skips_request:
+            return
         self._phase = BODY
         if self._front.stopping.begun:
             self.cycle.keep_alive = False
@@ -111,6 +114,8 @@ class PatientProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request's body is in."""
         super().on_message_complete()
+        if self.skips_request:
+            return
         self._phase = NOTHING
         if self._sender.phase:
             self._sender.stop()
