@@ -18,6 +18,8 @@ class ArrowEncoder(Encoder):
         worker: writes it.
     """
 
+    waits = True
+
     def __init__(self, predictor: Predictor, request_id: str, *, form: Format, worker: Worker) -> None:
         super().__init__(predictor, request_id)
         self._form = form

@@ -1,5 +1,6 @@
 """Answer batches of any size: in parts, away from the event loop, and few large ones at a time."""
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -9,6 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from src.core.errors import InvalidInputError
 from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
 from src.core.settings import InferenceSettings
 from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.arrow_encoder import ArrowEncoder
@@ -118,7 +120,7 @@ class Batches:
                 table = tables.popleft()
                 for start in range(0, len(table), size):
                     yield await self._answer(predictor, table.part(start, start + size), encoder)
-            yield await self._calls.in_thread(encoder.end)
+            yield await (asyncio.to_thread if encoder.waits else self._calls.in_thread)(encoder.end)
 
     @contextlib.asynccontextmanager
     async def _encoder(self, predictor: Predictor, goes_out: Format, request_id: str) -> AsyncIterator[Encoder]:
@@ -129,12 +131,14 @@ class Batches:
             yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
 
     async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
-        def work() -> bytes:
+        def predict() -> Predictions:
             found = predictor.predict(table)
             self._metrics.traffic.note_table(predictor, table, found)
-            return encoder.part(found)
+            return found
 
-        return await self._calls.in_thread(work)
+        if encoder.waits:  # not in the thread of the models, which others need
+            return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict))
+        return await self._calls.in_thread(lambda: encoder.part(predict()))
 
     async def _parts(
         self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int

@@ -19,7 +19,12 @@ class Encoder:
     Args:
         predictor: whose answers they are.
         request_id: of the request that is answered.
+
+    Attributes:
+        waits: whether its methods wait for another process.
     """
+
+    waits = False
 
     def __init__(self, predictor: Predictor, request_id: str) -> None:
         self._classes = predictor.classes

@@ -45,6 +45,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        os.set_blocking(self._process.stdin.fileno(), False)
         self._lock = threading.Lock()
         self._is_closed = False
         # Whoever lends it says that it is not; the end of its task says that it is.
@@ -62,7 +64,7 @@ class Worker:
         """Give it a task, with the body that belongs to it.
 
         Raises:
-            WorkerLostError: it has ended.
+            WorkerLostError: it has ended, or takes too long.
         """
         with self._lock:
             self._send(task)
@@ -73,7 +75,7 @@ class Worker:
         """Send a message of the task.
 
         Raises:
-            WorkerLostError: it has ended.
+            WorkerLostError: it has ended, or takes too long.
         """
         with self._lock:
             self._send(message)
@@ -110,25 +112,37 @@ class Worker:
         deadline = time.monotonic() + PATIENCE_SECONDS
         found = bytearray()
         while len(found) < size:
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            some = os.read(descriptor, min(size - len(found), PIPE_BYTES)) if ready else b""
+            _wait_for(descriptor, select.POLLIN, deadline)
+            some = os.read(descriptor, min(size - len(found), PIPE_BYTES))
             if not some:
-                raise WorkerLostError("the worker took too long" if not ready else "the worker ended")
+                raise WorkerLostError("the worker ended")
             found += some
         return bytes(found)
 
     def _write(self, content: memoryview) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         self._check_open()
+        descriptor = self._process.stdin.fileno()
+        deadline = time.monotonic() + PATIENCE_SECONDS
         try:
             while content:
-                content = content[os.write(self._process.stdin.fileno(), content[:PIPE_BYTES]) :]
+                _wait_for(descriptor, select.POLLOUT, deadline)
+                with contextlib.suppress(BlockingIOError):  # less room than a pipe writes at once
+                    content = content[os.write(descriptor, content[:PIPE_BYTES]) :]
         except OSError as error:
             raise WorkerLostError("the worker ended") from error
 
     def _check_open(self) -> None:
         if self._is_closed:
             raise WorkerLostError("the worker was ended")
+
+
+def _wait_for(descriptor: int, event: int, deadline: float) -> None:
+    """Wait until a pipe may be read or written; any number of descriptors may be open."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise WorkerLostError("the worker took too long")
 
 
 class Workers:

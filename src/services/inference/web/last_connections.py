@@ -32,8 +32,10 @@ async def take_last_connections(listener: socket.socket) -> None:
     with contextlib.suppress(OSError):
         _refuse_newcomers(listener)
     await asyncio.sleep(HANDSHAKE_SECONDS)
+    waiting = select.poll()
+    waiting.register(listener, select.POLLIN)
     for _ in range(TURNS):
-        if not select.select([listener], [], [], 0)[0]:
+        if not waiting.poll(0):
             return
         await asyncio.sleep(TURN_SECONDS)
 

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from src.services.inference.formats.parts import TooManyRowsError
 from src.services.inference.formats.records import InvalidRecordError
 from src.services.inference.formats.worker_messages import End, Piece, WriteTask, table_message
 from src.services.inference.formats.workers import Worker, WorkerLostError, Workers
+from src.services.inference.web.last_connections import take_last_connections
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +136,34 @@ async def test_worker_is_ended_with_its_waiting_thread(workers: Workers) -> None
         await task
     with pytest.raises(WorkerLostError):
         await asyncio.wait_for(waiting[0], 10)
+
+
+async def test_worker_that_does_not_read_or_answer_is_given_up(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.services.inference.formats.workers.PATIENCE_SECONDS", 0.1)
+    async with workers.one() as worker:
+        os.kill(pid_of(worker), signal.SIGSTOP)
+        task = WriteTask(Format.PARQUET, ("prediction",), (False,), {})
+        with pytest.raises(WorkerLostError, match="too long"):
+            await asyncio.wait_for(asyncio.to_thread(worker.begin, task, bytearray(1 << 20)), 10)
+        with pytest.raises(WorkerLostError, match="too long"):
+            await asyncio.wait_for(asyncio.to_thread(worker.hear), 10)
+
+
+async def test_worker_is_heard_however_many_files_are_open(workers: Workers) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 2048 if limits[1] == resource.RLIM_INFINITY else min(2048, limits[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(most, limits[0]), limits[1]))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        highest = 0
+        while highest < 1024:
+            highest = os.dup(0)
+            stack.callback(os.close, highest)
+        assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            await take_last_connections(listener)
 
 
 async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:

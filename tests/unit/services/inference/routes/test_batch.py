@@ -2,6 +2,7 @@ import asyncio
 import csv
 import io
 import json
+import threading
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.parts import PART_ROWS
+from src.services.inference.formats.workers import Worker
 from tests.support.batches import FORMS, as_columns, as_csv, as_json, as_ndjson
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 
@@ -357,6 +359,26 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
         may_end.set()
         assert (await first).status_code == (await second).status_code == 200
         assert await running.metric("inference_batch_rows_sum") == 5
+
+
+async def test_models_answer_while_a_worker_is_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hear(worker: Worker) -> Any:
+        begun.set()
+        may_end.wait(20)
+        return heard(worker)
+
+    heard = Worker.hear
+    monkeypatch.setattr(Worker, "hear", hear)
+    asking = asyncio.create_task(served.client.post(URL, json=ROWS, headers={"Accept": Format.PARQUET}))
+    try:
+        await asyncio.to_thread(begun.wait, 20)
+        calls = served.service.calls
+        assert await asyncio.wait_for(calls.in_thread(lambda: 1), 5) == 1
+    finally:
+        may_end.set()
+    assert (await asking).status_code == 200
 
 
 async def test_large_batches_that_wait_hold_no_slot(serving: Any, mlflow: Any, tmp_path: Any) -> None:
