@@ -151,7 +151,13 @@ class _Matrix:
         """A record a line, as shape (n, columns)."""
         if not self._numeric:
             raise ValueError
-        return self._checked(self._lines.decode_lines(piece))
+        records = self._lines.decode_lines(piece)
+        lines = [line for found in piece.split(b"\n") if (line := found.rstrip())]
+        # msgspec takes two records on a line, and one over several; then ``_by_line`` says which line is wrong. A line
+        # that ends a record holds whole ones: as many records as lines are one each.
+        if len(lines) != len(records) or not all(line.endswith(b"}") for line in lines):
+            raise ValueError
+        return self._checked(records)
 
     def _checked(self, records: list[dict[str, Any]]) -> NDArray[np.float64]:
         if any(len(record) != self._width for record in records):

@@ -164,6 +164,7 @@ BODIES: dict[str, tuple[Format, bytes, int | None]] = {
     "ndjson: a line cut short": (Format.NDJSON, b'{"a":1,"b":2}\n{"a":1', 1),
     "ndjson: an array": (Format.NDJSON, b'[{"a":1,"b":2}]', 0),
     "ndjson: two records on a line": (Format.NDJSON, b'{"a":1,"b":2},{"a":1,"b":2}', 0),
+    "ndjson: two records on a line without a comma": (Format.NDJSON, b'{"a":1,"b":2}\n{"a":1,"b":2}{"a":1,"b":2}', 1),
     "ndjson: a line too long": (Format.NDJSON, b"1" * 2 * MAX_PIECE_BYTES, None),
     "csv: header only": (Format.CSV, b"a,b\n", None),
     "csv: one name twice": (Format.CSV, b"a,b,a\n1,2,3\n", None),
@@ -232,6 +233,11 @@ def test_csv_as_it_is_written_elsewhere(body: bytes) -> None:
 )
 def test_json_as_it_is_written_elsewhere(body: bytes) -> None:
     assert read(NUMBERS, Format.JSON, body) == ([(1.0, 2.0), (1.0, 2.0)], [])
+
+
+def test_ndjson_record_over_two_lines_is_refused_even_where_the_counts_agree() -> None:
+    body = b'{"a":1,"b":2}{"a":1,"b":2}\n{"a":1,\n"b":2}'
+    assert read(NUMBERS, Format.NDJSON, body)[1] == [(row, None, "malformed") for row in range(3)]
 
 
 def test_ndjson_lines_of_any_end_and_empty_ones_do_not_count() -> None:
