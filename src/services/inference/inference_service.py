@@ -52,6 +52,7 @@ from src.services.inference.web.middleware import (
     GuardMiddleware,
     RequestContextMiddleware,
 )
+from src.services.inference.web.route_templates import RouteTemplates
 from src.services.inference.web.slow_clients import Patience
 from src.services.inference.web.uploads import Bodies, Uploads
 
@@ -104,12 +105,14 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=lambda: datetime.now(UTC)
     )
     batches = create_batches(settings, calls, service_metrics)
-    exempt = _paths_of((health.router, metrics.router))
+    templates = RouteTemplates(routers)
+    exempt = RouteTemplates((health.router, metrics.router)).fixed
     limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
     front = Front(
         Patience(settings.head_seconds, settings.body_seconds, settings.body_rate),
         _bodies(settings, limits),
         service_metrics,
+        templates,
         most=settings.max_concurrency + settings.max_queue,
         exempt=exempt,
     )
@@ -152,7 +155,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     turns = functools.partial(batch.turns_of, batches)
     app.add_middleware(AdmissionMiddleware, admission=admission, turns=turns, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
-    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, pages=_paths_of(routers))
+    app.add_middleware(RequestContextMiddleware, metrics=service_metrics, templates=templates)
     app.add_middleware(
         FastPredict,
         store=store,
@@ -196,12 +199,6 @@ def _shown(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _paths_of(routers: tuple[APIRouter, ...]) -> frozenset[str]:
-    """The paths of routes that have no parameter in them."""
-    paths = (route.path for router in routers for route in router.routes if isinstance(route, APIRoute))
-    return frozenset(path for path in paths if "{" not in path)
-
-
 def _methods_of(routers: tuple[APIRouter, ...]) -> dict[str, set[str]]:
     """Every method of each path."""
     methods = defaultdict[str, set[str]](set)
@@ -211,11 +208,11 @@ def _methods_of(routers: tuple[APIRouter, ...]) -> dict[str, set[str]]:
 
 
 def _routes_of(routers: tuple[APIRouter, ...]) -> list[RouteInfo]:
-    """Each route with the statuses that it documents, and those of any."""
+    """Each route with the statuses that it documents, those of any, and of those that write."""
     return [
         RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
         for router in routers
         for route in router.routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()
-    ] + [RouteInfo(path, "POST", (401, 403)) for path in WRITING]
+    ] + [RouteInfo(path, "POST", (401, 403)) for path in (WRITING | ALERTING) & RouteTemplates(routers).fixed]

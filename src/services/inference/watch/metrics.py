@@ -18,6 +18,8 @@ from src.services.inference.web.admission import SHED_REASONS
 from src.services.inference.web.slow_clients import CUT_REASONS
 
 UNMATCHED = "unmatched"
+# What a path of no route is answered: by a guard, by the router, or as one too many.
+UNMATCHED_STATUSES = (400, 404, 503)
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 DURATION_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -74,7 +76,8 @@ class ServingMetrics:
         )
         self._duration = Histogram(
             "inference_http_request_duration_seconds",
-            "Seconds from a request's first byte to its answer's last",
+            "Seconds from when the application has a request, with its body unless that is long, to its answer's last "
+            "byte; none of a request that is turned away before",
             ["route"],
             buckets=DURATION_EDGES,
             registry=registry,
@@ -88,7 +91,7 @@ class ServingMetrics:
         self._shed = {reason: shed.labels(reason) for reason in SHED_REASONS}
         cut = Counter("inference_http_clients_cut_total", "Clients waited for no longer", ["reason"], registry=registry)
         self._cut = {reason: cut.labels(reason) for reason in CUT_REASONS}
-        known = [*routes, RouteInfo(UNMATCHED, "GET", (404,)), RouteInfo(UNMATCHED, "POST", (404,))]
+        known = [*routes, *(RouteInfo(UNMATCHED, method, UNMATCHED_STATUSES) for method in ("GET", "POST"))]
         self._request_children = {
             (route.path, route.method, status): self._requests.labels(route.path, route.method, str(status))
             for route in known
@@ -146,13 +149,17 @@ class ServingMetrics:
         self._prediction_errors = {reason: errors.labels(reason) for reason in reasons}
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request. ``route`` is a template or ``UNMATCHED``, never a raw path."""
+        """Count one answered request, and tell how long it took."""
+        self.count_request(route, method, status)
+        self._duration_for(route).observe(seconds)
+
+    def count_request(self, route: str, method: str, status: int) -> None:
+        """Count one request. ``route`` is a template or ``UNMATCHED``, never a raw path."""
         key = (route, method if method in METHODS else OTHER, status)
         child = self._request_children.get(key)
         if child is None:
             child = self._request_children[key] = self._requests.labels(route, key[1], str(status))
         child.inc()
-        self._duration_for(route).observe(seconds)
 
     def shed(self, reason: str) -> None:
         """Count one request that was turned away, for one of ``SHED_REASONS``."""
@@ -161,10 +168,6 @@ class ServingMetrics:
     def cut(self, reason: str) -> None:
         """Count one client that is waited for no longer, for one of ``CUT_REASONS``."""
         self._cut[reason].inc()
-
-    def knows(self, path: str) -> bool:
-        """Whether a path is a route's template."""
-        return path in self._duration_children
 
     def _duration_for(self, route: str) -> Histogram:
         child = self._duration_children.get(route)

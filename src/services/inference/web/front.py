@@ -7,10 +7,11 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from src.core.errors import LoopError
-from src.services.inference.watch.metrics import UNMATCHED, ServingMetrics
+from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import QUEUE_FULL, OverloadedError
 from src.services.inference.web.errors import refusal
 from src.services.inference.web.middleware import new_request_id, request_id_from
+from src.services.inference.web.route_templates import RouteTemplates
 from src.services.inference.web.slow_clients import Patience
 from src.services.inference.web.stopping import Stopping
 from src.services.inference.web.uploads import Bodies
@@ -23,17 +24,26 @@ class Front:
         patience: with slow clients.
         bodies: how large one may be, and the memory for those that come in.
         metrics: told of what is answered and closed here.
+        templates: by which that is counted.
         most: requests on hand, in work or in the queue, beyond which others are turned away.
         exempt: fixed paths that are always answered.
     """
 
-    def __init__(
-        self, patience: Patience, bodies: Bodies, metrics: ServingMetrics, *, most: int, exempt: Iterable[str]
+    def __init__(  # noqa: PLR0913 - the parts of the application that act before it is asked
+        self,
+        patience: Patience,
+        bodies: Bodies,
+        metrics: ServingMetrics,
+        templates: RouteTemplates,
+        *,
+        most: int,
+        exempt: Iterable[str],
     ) -> None:
         self.patience = patience
         self.bodies = bodies
         self.stopping = Stopping()
         self._metrics = metrics
+        self._templates = templates
         self.most = most
         self._exempt = frozenset(exempt)
 
@@ -46,8 +56,8 @@ class Front:
         if scope["path"] in self._exempt:
             return None
         self._metrics.shed(QUEUE_FULL)
-        route = scope["path"] if self._metrics.knows(scope["path"]) else UNMATCHED
-        self._metrics.observe_request(route, scope["method"], 503, 0)
+        # It took no time: as a duration it would make an overloaded service look quick.
+        self._metrics.count_request(self._templates.of(scope["path"]), scope["method"], 503)
         return _answer(request_id_from(scope), OverloadedError(), scope["path"])
 
     def answers_without_request(self, error: LoopError) -> Response:

@@ -10,7 +10,7 @@ import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.services.inference.watch.metrics import UNMATCHED, ServingMetrics
+from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission, OverloadedError
 from src.services.inference.web.body_limits import BodyLimits, announced_length
 from src.services.inference.web.errors import (
@@ -22,6 +22,7 @@ from src.services.inference.web.errors import (
     request_id_of,
 )
 from src.services.inference.web.guards import Guard
+from src.services.inference.web.route_templates import RouteTemplates
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Where the HTTP protocol leaves the error with which a request ends whose body does not come in whole.
@@ -40,13 +41,13 @@ class RequestContextMiddleware:
     Args:
         app: what is inside.
         metrics: told of every request.
-        pages: fixed paths of routes that do not show in the scope.
+        templates: of the routes of requests that do not get as far as the router.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServingMetrics, pages: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServingMetrics, templates: RouteTemplates) -> None:
         self._app = app
         self._metrics = metrics
-        self._pages = pages
+        self._templates = templates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -87,11 +88,8 @@ class RequestContextMiddleware:
             self._metrics.observe_request(self._route(scope), scope["method"], status or CLIENT_CLOSED, seconds)
 
     def _route(self, scope: Scope) -> str:
-        """The route's template: a raw path may hold anything."""
-        route = scope.get("route")
-        if route is None and scope["path"] in self._pages:
-            return str(scope["path"])
-        return getattr(route, "path", UNMATCHED)
+        path: str | None = getattr(scope.get("route"), "path", None)
+        return self._templates.of(scope["path"]) if path is None else path
 
 
 class GuardMiddleware:

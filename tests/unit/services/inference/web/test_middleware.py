@@ -2,6 +2,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.middleware import RequestContextMiddleware
+from src.services.inference.web.route_templates import RouteTemplates
+from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +48,47 @@ async def test_unmatched_paths_share_one_series(served: Any) -> None:
     text = (await served.client.get("/metrics")).text
     assert "zq7marker" not in text
     assert await served.metric("inference_http_requests_total", route="unmatched", method="GET", status="404") >= 3
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v2/models/iris/infer", "/v2/models/{model_name}/infer"),
+        ("/retrain/x", "/retrain/{request_id}"),
+        ("/predict", "/predict"),
+        ("/nope", "unmatched"),
+    ],
+)
+async def test_requests_refused_before_the_router_are_counted_by_template(served: Any, path: str, route: str) -> None:
+    labels = {"route": route, "method": "POST", "status": "400"}
+    if route != "/retrain/{request_id}":  # which has no POST
+        assert await served.metric("inference_http_requests_total", **labels) == 0
+    assert (await served.client.post(path, headers={"Host": "evil.example"})).status_code == 400
+    assert await served.metric("inference_http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [("/predict", "/predict"), ("/v2/models/iris/infer", "/v2/models/{model_name}/infer"), ("/x", "unmatched")],
+)
+async def test_request_turned_away_is_counted_and_takes_no_time(served: Any, path: str, route: str) -> None:
+    labels = {"route": route, "method": "POST", "status": "503"}
+    assert await served.metric("inference_http_requests_total", **labels) == 0
+    took = await served.metric("inference_http_request_duration_seconds_count", route=route)
+    scope = {"path": path, "method": "POST", "headers": []}
+    assert served.service.front.turns_away(scope).status_code == 503
+    assert await served.metric("inference_http_requests_total", **labels) == 1
+    assert await served.metric("inference_http_request_duration_seconds_count", route=route) == took
+
+
+async def test_refused_writes_exist_at_zero(serving: Any, tmp_path: Path, mlflow: FakeMlflow) -> None:
+    async with serving(tmp_path, mlflow, ready=False, alert_retrain=True, alert_token="x" * 20) as served:
+        for route in ("/retrain", "/alerts"):
+            for status in ("401", "403"):
+                labels = {"route": route, "method": "POST", "status": status}
+                assert await served.metric("inference_http_requests_total", **labels) == 0
+    async with serving(tmp_path, mlflow, ready=False) as served:
+        assert "/alerts" not in (await served.client.get("/metrics")).text
 
 
 async def test_unknown_method_is_counted_as_other(served: Any) -> None:
@@ -174,7 +218,7 @@ async def test_answer_is_begun_once_whatever_ends_the_request(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), frozenset())
+    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates())
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     if begun:
         with pytest.raises(type(error)):
