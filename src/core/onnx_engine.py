@@ -1,5 +1,6 @@
 """A model on ONNX Runtime: training's gate and serving's answers come from this one piece of code."""
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -108,8 +109,9 @@ def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema)
     """
     found = set(inputs)
     ours = [COLUMN_INPUT.format(index) for index in range(len(schema.columns))]
-    for names in (schema.names, ours):
-        if found == set(names):
+    spelt = [_as_skl2onnx_spells(name) for name in schema.names]
+    for names in (schema.names, spelt, ours):
+        if found == set(names) and len(found) == len(names):  # two columns may be spelt alike
             return names
     if len(inputs) == len(schema.columns) == 1:  # there is nothing to mistake it for
         return list(inputs)
@@ -117,6 +119,12 @@ def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema)
         f"{path.name} must take {INPUT_NAME!r}, or one input per column: name its inputs as the signature names the "
         f"columns, or {ours[0]}, ... in their order"
     )
+
+
+def _as_skl2onnx_spells(name: str) -> str:
+    """A column's name as an input's, where skl2onnx was given it: signs become underlines, a digit is not the first."""
+    spelt = re.sub(r"[^\w+]", "_", name)
+    return f"_{spelt}" if re.match("[0-9]", spelt) else spelt
 
 
 def _require_fit(path: Path, name: str, kind: str, column: Column) -> None:

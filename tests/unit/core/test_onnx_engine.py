@@ -168,6 +168,26 @@ def test_inputs_of_other_names_are_refused(tmp_path: Path) -> None:
         OnnxEngine(path, SCHEMA, ())
 
 
+def test_inputs_are_known_as_skl2onnx_spells_their_columns(tmp_path: Path) -> None:
+    names = ["2nd height (m²)", "girth + x"]
+    tree = DecisionTreeRegressor(random_state=0).fit([[10.0, 1.0], [1.0, 10.0]], [1, 2])
+    model = Pipeline([("columns", ColumnTransformer([("all", "passthrough", [1, 0])])), ("tree", tree)])
+    model.fit(pd.DataFrame([[10.0, 1.0], [1.0, 10.0]], columns=names), [1, 2])
+    path = tmp_path / "model.onnx"
+    types = [(name, FloatTensorType([None, 1])) for name in names]
+    path.write_bytes(to_onnx(model, initial_types=types).SerializeToString())
+    schema = FeatureSchema.of_numbers(*reversed(names))
+    assert OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, [(1.0, 10.0)])).values == [1]
+
+
+def test_input_that_two_columns_may_mean_is_refused(tmp_path: Path) -> None:
+    tree = DecisionTreeRegressor(random_state=0).fit([[1.0], [2.0]], [1, 2])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(to_onnx(tree, initial_types=[("a_b", FloatTensorType([None, 1]))]).SerializeToString())
+    with pytest.raises(InvalidModelError, match="name its inputs"):
+        OnnxEngine(path, FeatureSchema.of_numbers("a b", "a_b"), ())
+
+
 def test_sole_input_of_a_sole_column_may_have_any_name(tmp_path: Path) -> None:
     tree = DecisionTreeRegressor(random_state=0).fit([[1.0], [2.0]], [1, 2])
     path = tmp_path / "model.onnx"
