@@ -44,8 +44,19 @@ class Predictions:
         """(n,) the class's name for a classification, a number for a regression."""
         if self.given is not None:
             return self.given
-        assert self.probabilities is not None  # noqa: S101 - one of the two is there
-        return [self._classes[index] for index in labels_from(self.probabilities)]
+        return [self._classes[index] for index in np.argmax(self._whole, axis=1)]
+
+    @property
+    def shown(self) -> NDArray[np.float64]:
+        """(n, classes) the probabilities to the places that decide the label; for answers that have them."""
+        shown: NDArray[np.float64] = self._whole / SCALE
+        return shown
+
+    @cached_property
+    def _whole(self) -> NDArray[np.float64]:
+        """(n, classes) the probabilities as ``rounded`` has them, once for the labels and for what is shown."""
+        assert self.probabilities is not None  # noqa: S101 - else the values are given, and nobody asks
+        return rounded(self.probabilities)
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import create_batches
-from src.services.inference.model.calls import Calls
+from src.services.inference.model.calls import INLINE_BYTES, Calls
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.pace import Pace
@@ -163,7 +163,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         hosts=hosts,
         admission=admission,
         metrics=service_metrics,
-        max_body_bytes=min(settings.max_body_bytes, predict.INLINE_BYTES),
+        max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
     )
     install_error_handlers(app, _methods_of(routers))
     for router in routers:

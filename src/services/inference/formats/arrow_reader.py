@@ -11,22 +11,14 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
-from src.services.inference.formats.parts import (
-    PART_ROWS,
-    Checked,
-    Part,
-    TooManyRowsError,
-    checked,
-    malformed,
-    part_of,
-    positions,
-)
+from src.services.inference.formats.parts import PART_ROWS, Checked, Part, TooManyRowsError, checked, part_of, positions
 from src.services.inference.formats.records import (
     NOT_A_BOOLEAN,
     NOT_A_NUMBER,
     NOT_A_STRING,
     NOT_AN_INTEGER,
     InvalidRecordError,
+    malformed,
 )
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {

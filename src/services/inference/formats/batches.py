@@ -20,14 +20,13 @@ from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, T
 from src.services.inference.formats.readers import READERS
 from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError
 from src.services.inference.formats.workers import Workers
-from src.services.inference.model.calls import Calls
+from src.services.inference.model.calls import INLINE_BYTES, Calls
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
 
-# What a smaller text costs is not worth a place in the queue, or a way to the thread and back.
+# What a smaller text costs is not worth a place in the queue.
 SMALL_BYTES = 1 << 20
-INLINE_BYTES = 1 << 16
 END: Final = object()
 # How long a large batch may wait for its turn.
 LARGE_BATCH_SECONDS = 10.0

@@ -11,16 +11,7 @@ import numpy as np
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Value, array_of
-from src.services.inference.formats.parts import (
-    PART_ROWS,
-    PART_VALUES,
-    Checked,
-    Part,
-    checked,
-    malformed,
-    part_of,
-    positions,
-)
+from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Checked, Part, checked, part_of, positions
 from src.services.inference.formats.records import (
     MALFORMED,
     MAX_TOLD,
@@ -29,6 +20,7 @@ from src.services.inference.formats.records import (
     NOT_AN_INTEGER,
     InvalidRecordError,
     convert,
+    malformed,
 )
 from src.services.inference.formats.windows import windows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from src.core.predictions import SCALE, Predictions, rounded
+from src.core.predictions import Predictions
 from src.services.inference.formats import Format
 from src.services.inference.formats.schemas import ModelName, answers_of
 from src.services.inference.model.predictor import Predictor
@@ -92,7 +92,7 @@ def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequen
     """Answers as a table: the prediction, and the probability of each class where there are any, n values each."""
     columns = {"prediction": found.values}
     if found.probabilities is not None:
-        shown = (rounded(found.probabilities) / SCALE).T.tolist()
+        shown = found.shown.T.tolist()
         columns |= {f"probability_{name}": share for name, share in zip(classes, shown, strict=True)}
     return columns
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator
 
 from src.core.feature_schema import FeatureSchema
 from src.services.inference.formats import Format
-from src.services.inference.formats.parts import Part, TooManyRowsError, malformed
+from src.services.inference.formats.parts import Part, TooManyRowsError
+from src.services.inference.formats.records import malformed
 from src.services.inference.formats.worker_messages import (
     End,
     Problems,

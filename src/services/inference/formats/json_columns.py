@@ -18,11 +18,10 @@ from src.services.inference.formats.parts import (
     TooManyRowsError,
     checked,
     given_twice,
-    malformed,
     missing_columns,
     unknown_columns,
 )
-from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, value_of
+from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, malformed, value_of
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
 OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")

@@ -16,12 +16,11 @@ from src.services.inference.formats.parts import (
     MAX_PIECE_BYTES,
     PART_BYTES,
     Part,
-    malformed,
     shifted,
     table_from_matrix,
     table_from_rows,
 )
-from src.services.inference.formats.records import FLOAT32_MAX, UNFIT, InvalidRecordError, RecordDecoder
+from src.services.inference.formats.records import FLOAT32_MAX, UNFIT, InvalidRecordError, RecordDecoder, malformed
 from src.services.inference.formats.windows import windows
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"

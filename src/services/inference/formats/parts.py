@@ -51,11 +51,6 @@ class Checked:
     problems: list[InvalidInputError] = field(default_factory=list)
 
 
-def malformed(message: str, *, row: int | None = None, field: str | None = None) -> InvalidRecordError:
-    """The one problem of a body that cannot be read, or of a row."""
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])
-
-
 def shifted(error: InvalidRecordError, rows: int) -> InvalidRecordError:
     """The same problems of records that stand so many rows further down."""
     for problem in error.problems:

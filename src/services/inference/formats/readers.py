@@ -8,7 +8,8 @@ from src.services.inference.formats import Format
 from src.services.inference.formats.csv_rows import csv_rows
 from src.services.inference.formats.json_columns import json_columns
 from src.services.inference.formats.json_records import json_records, ndjson_records
-from src.services.inference.formats.parts import MAX_VALUE_BYTES, Part, Reader, malformed
+from src.services.inference.formats.parts import MAX_VALUE_BYTES, Part, Reader
+from src.services.inference.formats.records import malformed
 
 FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
 

@@ -51,6 +51,11 @@ class InvalidRecordError(InvalidInputError):
         self.problems = tuple(problems[:MAX_TOLD])
 
 
+def malformed(message: str, row: int | None = None, field: str | None = None) -> InvalidRecordError:
+    """The one problem of a body that cannot be read, or of a row."""
+    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])
+
+
 class RecordDecoder:
     """Decodes JSON objects with exactly a model's columns, each of its type; a column that may be missing may be null.
 

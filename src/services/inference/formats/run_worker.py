@@ -17,8 +17,8 @@ from src.core.feature_schema import FeatureSchema
 from src.services.inference.formats import Format
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.arrow_writer import Sink, write_arrow
-from src.services.inference.formats.parts import TooManyRowsError, malformed
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.parts import TooManyRowsError
+from src.services.inference.formats.records import InvalidRecordError, malformed
 from src.services.inference.formats.worker_messages import (
     End,
     Piece,

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from src.core.predictions import SCALE, Predictions, rounded
+from src.core.predictions import SCALE, Predictions
 
 
 class ModelName(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
         return [Answer(str(value)) for value in found.values]
     if found.given is None and len(probabilities) == 1:
         return [_decided(probabilities[0].tolist(), classes)]
-    shown = (rounded(probabilities) / SCALE).tolist()
+    shown = found.shown.tolist()
     return [
         Answer(str(label), dict(zip(classes, row, strict=True))) for label, row in zip(found.values, shown, strict=True)
     ]

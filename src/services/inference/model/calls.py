@@ -15,6 +15,8 @@ from src.services.inference.model.predictor import Predictor
 
 # What may hold up the event loop at a time: a health check waits no longer than for a few of these.
 INLINE_SECONDS = 0.002
+# Decoding more than this may take longer than the event loop has.
+INLINE_BYTES = 1 << 16
 # A big table is answered in parts of about so long, between which others get their turn.
 PART_SECONDS = 0.02
 

@@ -11,11 +11,11 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
 from src.services.inference.formats.records import (
     FLOAT32_MAX,
-    MALFORMED,
     MAX_TOLD,
     MISSING,
     InvalidRecordError,
     convert,
+    malformed,
 )
 
 # Python values as a JSON or CSV decoder makes them, or an array, shape (n,).
@@ -69,11 +69,6 @@ def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows:
     if problems:
         raise InvalidRecordError(problems)
     return FeatureTable.from_columns(schema, arrays)
-
-
-def malformed(message: str, row: int | None = None) -> InvalidRecordError:
-    """The error of input whose form is wrong."""
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row)])
 
 
 def _absent(column: Column, rows: int) -> list[None]:

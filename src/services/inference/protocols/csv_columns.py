@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.services.inference.protocols.columns import malformed
+from src.services.inference.formats.records import malformed
 
 # As many rows at a time: one piece of work of the interpreter's own code keeps every other thread waiting.
 PART_ROWS = 1000

@@ -7,10 +7,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from src.core.predictions import SCALE, Predictions, rounded
+from src.core.predictions import Predictions
+from src.services.inference.formats.records import malformed
 from src.services.inference.formats.schemas import values_of
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.protocols.columns import malformed
 from src.services.inference.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of
 from src.services.inference.protocols.tensors import BYTES, binary_of_strings, datatype_of
 
@@ -135,7 +135,7 @@ def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[i
     """An output's shape, datatype and values: a list of strings, or an array of little-endian doubles."""
     if name == PROBABILITIES:
         assert found.probabilities is not None  # noqa: S101 - seen to before
-        shares = (rounded(found.probabilities) / SCALE).astype("<f8")
+        shares = found.shown.astype("<f8")
         return list(shares.shape), NUMBER, shares
     values = values_of(found, predictor.classes)
     if predictor.classes:

@@ -11,9 +11,9 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.services.inference.formats.records import UNKNOWN_FIELD, InvalidRecordError
+from src.services.inference.formats.records import UNKNOWN_FIELD, InvalidRecordError, malformed
 from src.services.inference.protocols import lenient_json
-from src.services.inference.protocols.columns import Values, malformed, table_of_columns
+from src.services.inference.protocols.columns import Values, table_of_columns
 from src.services.inference.protocols.tensors import check_datatype, values_from_binary, values_from_json
 
 BINARY_SIZE = "binary_data_size"

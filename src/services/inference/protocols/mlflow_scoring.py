@@ -5,8 +5,9 @@ from typing import Any
 
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.services.inference.formats.records import malformed
 from src.services.inference.protocols import lenient_json
-from src.services.inference.protocols.columns import malformed, table_of_columns
+from src.services.inference.protocols.columns import table_of_columns
 from src.services.inference.protocols.csv_columns import columns_of_csv
 
 SPLIT = "dataframe_split"

@@ -17,8 +17,9 @@ from src.services.inference.formats.records import (
     NOT_AN_INTEGER,
     NOT_FINITE,
     InvalidRecordError,
+    malformed,
 )
-from src.services.inference.protocols.columns import Values, malformed
+from src.services.inference.protocols.columns import Values
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{kind}{bits}": f"<{kind[0].lower()}{bits // 8}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}

@@ -11,10 +11,10 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import values_of
+from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.scoring import SCORING_BODY
 from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
-from src.services.inference.routes.predict import INLINE_BYTES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.web.errors import UnsupportedMediaTypeError

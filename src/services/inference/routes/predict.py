@@ -8,6 +8,7 @@ from starlette.responses import Response
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
+from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
@@ -15,8 +16,6 @@ from src.services.inference.service_state import ServiceState, service_of
 from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
 
 JSON_SPACE = b" \t\n\r"
-# Decoding more than this may take longer than the event loop has.
-INLINE_BYTES = 1 << 16
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
