@@ -92,12 +92,14 @@ def test_prometheus_scrapes_every_target_and_knows_the_alerts(stack: Stack) -> N
     assert alerts.json() == []
 
 
-def test_grafana_has_its_data_sources(stack: Stack) -> None:
+def test_grafana_has_its_data_sources_and_dashboards(stack: Stack) -> None:
     if not stack.has_grafana:
         pytest.skip("no registry gives Grafana's image here: the stack runs without that one service")
     login = ("admin", stack.secrets()["GRAFANA_ADMIN_PASSWORD"])
-    url = f"http://127.0.0.1:{stack.ports['GRAFANA_PORT']}/api/datasources/uid/prometheus/health"
-    assert httpx.get(url, auth=login, timeout=10).json()["status"] == "OK"
+    url = f"http://127.0.0.1:{stack.ports['GRAFANA_PORT']}/api"
+    assert httpx.get(f"{url}/datasources/uid/prometheus/health", auth=login, timeout=10).json()["status"] == "OK"
+    found = httpx.get(f"{url}/search", params={"type": "dash-db"}, auth=login, timeout=10).json()
+    assert sorted(board["title"] for board in found) == ["Model", "Retraining", "Service"]
 
 
 @pytest.mark.parametrize("script", STACK_SCRIPTS, ids=title)

@@ -7,6 +7,8 @@
 # is replaced. stop.sh ends what this script started.
 set -euo pipefail
 
+# shellcheck source-path=SCRIPTDIR source=../../support/debian.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../support/debian.sh"
 CACHE=${MLOPS_LOOP_CACHE:-$HOME/.cache/mlops-loop}
 ENGINE=$CACHE/engine
 SUITES=${MLOPS_ENGINE_SUITES:-sid trixie}
@@ -24,48 +26,21 @@ plugins_fit() {
   at_least "${compose#v}" "$COMPOSE_AT_LEAST"
 }
 
-can_install() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
-
 at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
-
-# apt with lists and archives of its own, so that the machine's package sources stay as they are. apt checks the
-# archive's signature and each package's hash; a mirror that lags behind is good enough.
-apt_of_suite() {
-  apt-get -qq -o Dir::Etc::SourceList="$APT/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-    -o Dir::State::Lists="$APT/lists" -o Dir::Cache="$APT" -o APT::Sandbox::User=root \
-    -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false "$@"
-}
-
-debian_mirror() {
-  local mirror=${MLOPS_DEBIAN_MIRROR:-}
-  # shellcheck disable=SC2016 # the dollar sign is apt's
-  [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-    'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
-  [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources: install Docker, or set MLOPS_DEBIAN_MIRROR"
-  printf '%s\n' "$mirror"
-}
 
 # Unpack an engine, its client and the two plugins of one Debian release; false if they do not run here.
 unpack_suite() {
-  local suite=$1 fresh=$ENGINE/root.new package
-  APT=$CACHE/apt-$suite
-  mkdir -p "$APT/lists/partial" "$APT/archives/partial" "$APT/debs"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-    "$(debian_mirror)" "$suite" >"$APT/sources.list"
+  local suite=$1 fresh=$ENGINE/root.new
   say "downloading Docker Engine, Compose and Buildx from Debian $suite"
-  apt_of_suite update || return 1
-  rm -rf "$APT/debs" "$fresh"
-  mkdir -p "$APT/debs" "$fresh"
+  rm -rf "$CACHE/apt-$suite/debs" "$fresh"
+  use_suite "$suite" "$CACHE/apt-$suite" || return 1
   (
     cd "$APT/debs" || exit 1
     apt_of_suite download docker.io containerd docker-cli docker-compose docker-buildx || exit 1
     # What `init: true` runs; an older release has it in another package.
     apt_of_suite download tini-static 2>/dev/null || apt_of_suite download tini
   ) || return 1
-  for package in "$APT"/debs/*.deb; do
-    dpkg-deb -x "$package" "$fresh"
-  done
-  rm -rf "$APT/debs"
+  unpack_debs "$fresh" || return 1
   "$fresh/usr/sbin/dockerd" --version >/dev/null || return 1
   "$fresh/usr/bin/containerd" --version >/dev/null || return 1
   rm -rf "$ENGINE/root"
@@ -143,7 +118,7 @@ start_engine() {
 if engine_answers && plugins_fit; then exit 0; fi
 
 [ -z "${DOCKER_HOST:-}" ] || engine_answers || fail "no engine answers at DOCKER_HOST=$DOCKER_HOST"
-can_install || fail "no Docker Engine with Compose >= $COMPOSE_AT_LEAST and Buildx: install Docker (only as root on Debian is one set up here)"
+can_unpack_debian || fail "no Docker Engine with Compose >= $COMPOSE_AT_LEAST and Buildx: install Docker (only as root on Debian is one set up here)"
 [ ! -d /run/systemd/system ] || ! command -v dockerd >/dev/null || engine_answers \
   || fail "Docker is installed but does not run: systemctl start docker"
 

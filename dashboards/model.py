@@ -1,0 +1,198 @@
+"""The Model dashboard: which version answers, how good it was in training, and whether it still fits the data."""
+
+from dashboards import glance
+from dashboards.board import Board, Row
+from dashboards.panels import BLUE, GREEN, RED, YELLOW, Bars, Gauges, Lines, Panel, Query, Stat, States
+from dashboards.queries import increase, known, or_zero, quantile, rate, series
+from src.services.inference.watch.drift import MIN_ROWS
+
+DRIFT = "inference_drift_score"
+PREDICTIONS = "inference_predictions_total"
+TRAINED = "inference_model_trained_timestamp_seconds"
+
+
+def model_board(limits: dict[str, float]) -> Board:
+    """What is on it.
+
+    Args:
+        limits: at which each alert fires, by its name.
+    """
+    return Board(
+        name="model",
+        title="Model",
+        description="Which model answers, what it scored in training, and whether the rows are still those of "
+        "training.",
+        span="now-6h",
+        rows=[
+            Row("", _glance(limits)),
+            Row("Versions", _versions()),
+            Row("Predictions", _predictions(limits)),
+            Row("Features", _features(limits)),
+        ],
+    )
+
+
+def _glance(limits: dict[str, float]) -> list[Panel]:
+    age = Stat(
+        title="Trained",
+        description="How long ago the served model was registered by training. StaleModel fires at the red step.",
+        unit="s",
+        decimals=1,
+        queries=(Query(f"time() - max({series(TRAINED)} != 0)"),),
+        steps=((limits["StaleModel"], RED),),
+        nothing="unknown",
+    )
+    loaded = Stat(
+        title="Loaded",
+        description="When the replica that swapped last has loaded the model that it serves.",
+        unit="dateTimeFromNow",
+        queries=(Query(f"max({series('inference_model_loaded_timestamp_seconds')} != 0) * 1000"),),
+        base=BLUE,
+        nothing="never",
+    )
+    predictions = Stat(
+        title="Prediction drift",
+        description="Population stability index of the predicted classes against their shares in training.",
+        unit="none",
+        decimals=2,
+        queries=(Query(f"max({series('inference_prediction_drift_score')})"),),
+        steps=glance.drift_steps(limits["PredictionDrift"]),
+        words=glance.FEW_ROWS,
+        nothing="no reference",
+    )
+    rows = Stat(
+        title="Rows compared",
+        description=f"The newest rows that drift is reckoned over; there is no figure below {MIN_ROWS}.",
+        unit="none",
+        queries=(Query(or_zero(f"min({series('inference_drift_window_rows')})")),),
+        base=YELLOW,
+        steps=((MIN_ROWS, GREEN),),
+    )
+    registry = Stat(
+        title="MLflow",
+        description="Whether each replica's last look-up of the champion succeeded. Without MLflow the loaded "
+        "model goes on answering.",
+        unit="none",
+        queries=(Query(f"min({series('inference_mlflow_reachable')})"),),
+        base=RED,
+        steps=((1, GREEN),),
+        words={"0": ("away", RED), "1": ("reachable", GREEN)},
+    )
+    return [glance.answering(), glance.served(), age, loaded, glance.largest_drift(limits), predictions, rows, registry]
+
+
+def _versions() -> list[Panel]:
+    return [
+        States(
+            title="Versions served",
+            description="How many replicas serve which version, with which engine. Two rows at once are a swap,"
+            " or a replica that did not follow (PromotedNotServed).",
+            unit="none",
+            width=12,
+            queries=(
+                Query(
+                    f"sum by (name, version, engine) ({series('inference_model_info')})",
+                    "{{name}} {{version}} ({{engine}})",
+                ),
+            ),
+            base=BLUE,
+        ),
+        Lines(
+            title="Scores of the served model",
+            description="What the gate measured on the holdout before it promoted this version.",
+            unit="none",
+            width=6,
+            least=None,
+            decimals=3,
+            queries=(Query(known(f"max by (metric) ({series('inference_model_score')})"), "{{metric}}"),),
+        ),
+        Bars(
+            title="Reloads",
+            description="Attempts to serve another version, by how they ended. Anything but success keeps the "
+            "old model and is tried again; /health says why in last_error.",
+            unit="none",
+            width=6,
+            queries=(Query(f"sum by (outcome) ({increase('inference_model_reloads_total')})", "{{outcome}}"),),
+        ),
+    ]
+
+
+def _predictions(limits: dict[str, float]) -> list[Panel]:
+    share = f"sum by (class) ({rate(PREDICTIONS)}) / on () group_left () sum({rate(PREDICTIONS)})"
+    reference = f"avg by (class) ({series('inference_reference_class_ratio')})"
+    return [
+        Lines(
+            title="Class shares",
+            description="Share of each predicted class; dashed: its share among the training rows.",
+            unit="percentunit",
+            most=1,
+            queries=(Query(share, "{{class}}"), Query(reference, "{{class}} in training")),
+            dashed=".* in training$",
+        ),
+        Lines(
+            title="Confidence",
+            description="Probability of the predicted class. One answer in ten is less sure than p10, half of "
+            "them than p50.",
+            unit="percentunit",
+            most=1,
+            queries=(
+                Query(quantile(0.1, "inference_prediction_confidence"), "p10"),
+                Query(quantile(0.5, "inference_prediction_confidence"), "p50"),
+            ),
+        ),
+        Lines(
+            title="Prediction drift over time",
+            description="Population stability index of the predicted classes. The lines are where it is worth a"
+            " look and where PredictionDrift fires.",
+            unit="none",
+            decimals=2,
+            queries=(Query(f"max({series('inference_prediction_drift_score')})", "classes"),),
+            steps=glance.drift_steps(limits["PredictionDrift"]),
+        ),
+    ]
+
+
+def _features(limits: dict[str, float]) -> list[Panel]:
+    outside = (
+        f"sum by (feature) ({rate('inference_out_of_range_total')}) / on () group_left () sum({rate(PREDICTIONS)})"
+    )
+    return [
+        Gauges(
+            title="Drift now",
+            description="Population stability index of each feature's newest values against those of training.",
+            unit="none",
+            decimals=2,
+            width=6,
+            queries=(Query(f"sort_desc(max by (feature) ({series(DRIFT)}))", "{{feature}}"),),
+            steps=glance.drift_steps(limits["FeatureDrift"]),
+            words=glance.FEW_ROWS,
+        ),
+        Lines(
+            title="Drift by feature",
+            description="The same over time. The lines are where it is worth a look and where FeatureDrift "
+            "fires and asks for a training.",
+            unit="none",
+            decimals=2,
+            width=8,
+            queries=(Query(f"max by (feature) ({series(DRIFT)})", "{{feature}}"),),
+            steps=glance.drift_steps(limits["FeatureDrift"]),
+        ),
+        Lines(
+            title="Rows compared over time",
+            description="Rows in each replica's window; a swap empties it.",
+            unit="none",
+            width=4,
+            queries=(Query(series("inference_drift_window_rows"), "{{instance}}"),),
+            steps=((MIN_ROWS, GREEN),),
+            base=YELLOW,
+        ),
+        Lines(
+            title="Out of range",
+            description="Share of the rows whose value lies outside the range of training, by feature. The line"
+            " is where OutOfRange fires.",
+            unit="percentunit",
+            width=6,
+            queries=(Query(outside, "{{feature}}"),),
+            steps=((limits["OutOfRange"], RED),),
+        ),
+    ]

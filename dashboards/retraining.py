@@ -1,0 +1,155 @@
+"""The Retraining dashboard: what the monitor does, what came of each training, and whether it is served."""
+
+from dashboards import glance
+from dashboards.board import Board, Row
+from dashboards.monitor_panels import alert_panels, monitor_panels
+from dashboards.panels import BLUE, GREEN, RED, YELLOW, Bars, Gauges, Lines, Panel, Query, Stat, States
+from dashboards.queries import increase, known, or_zero, series
+
+WAITING = series("monitor_queue", 'folder=~"new|cur"')
+# One number for the state that holds.
+TRAINING, BACKOFF = series("monitor_state", 'state="training"'), series("monitor_state", 'state="backoff"')
+STATE = f"sum({TRAINING}) + 2 * sum({BACKOFF})"
+STATES = {"0": ("idle", GREEN), "1": ("training", BLUE), "2": ("waits to try again", YELLOW)}
+
+
+def retraining_board(limits: dict[str, float]) -> Board:
+    """What is on it.
+
+    Args:
+        limits: at which each alert fires, by its name.
+    """
+    return Board(
+        name="retraining",
+        title="Retraining",
+        description="What asks for trainings, how they end, and whether what they promote is served.",
+        span="now-6h",
+        rows=[
+            Row("", _glance(limits)),
+            Row("Requests and runs", [*_states(), *_counts()]),
+            Row("The last run", _last_run()),
+            Row("Monitor and alerts", [*monitor_panels(limits), *alert_panels()]),
+        ],
+    )
+
+
+def _glance(limits: dict[str, float]) -> list[Panel]:
+    state = Stat(
+        title="Monitor",
+        description="What the monitor does now.",
+        unit="none",
+        queries=(Query(STATE),),
+        words=STATES,
+        nothing="away",
+    )
+    waiting = Stat(
+        title="Requests on their way",
+        description="Retrain requests that wait or are being served. RetrainStuck fires where one stays for "
+        "half an hour.",
+        unit="none",
+        queries=(Query(f"sum({WAITING})"),),
+        steps=((1, BLUE),),
+        nothing="unknown",
+    )
+    duration = Stat(
+        title="Duration of the last run",
+        description="From the start of the last training to its verdict.",
+        unit="s",
+        queries=(Query(f"max({series('monitor_last_run_duration_seconds')})"),),
+        base=BLUE,
+    )
+    failures = series("monitor_runs_total", 'outcome="failed"')
+    failed = Stat(
+        title="Failed runs",
+        description="Trainings that failed in the chosen time. RetrainFailed fires on each.",
+        unit="none",
+        decimals=0,
+        queries=(Query(or_zero(f"sum(increase({failures}[$__range]))")),),
+        steps=((0.5, RED),),
+    )
+    beat = Stat(
+        title="Heartbeat",
+        description="How long ago the monitor's loop last ran. MonitorStalled fires at the red step.",
+        unit="s",
+        decimals=0,
+        queries=(Query(f"time() - min({series('monitor_heartbeat_timestamp_seconds')})"),),
+        steps=((limits["MonitorStalled"], RED),),
+        nothing="away",
+    )
+    return [state, glance.last_verdict(), waiting, duration, failed, glance.served(), beat, glance.firing()]
+
+
+def _states() -> list[Panel]:
+    return [
+        States(
+            title="State of the monitor",
+            description="Idle, in a training, or waiting before it tries a failed one again.",
+            unit="none",
+            width=24,
+            height=4,
+            queries=(Query(STATE, "monitor"),),
+            steps=((1, BLUE), (2, YELLOW)),
+            words=STATES,
+        )
+    ]
+
+
+def _counts() -> list[Panel]:
+    return [
+        Bars(
+            title="Signals",
+            description="Retrain requests by who asked and what became of them: claimed when the monitor took "
+            "them, then the verdict.",
+            unit="none",
+            queries=(
+                Query(f"sum by (source, outcome) ({increase('monitor_signals_total')})", "{{source}} {{outcome}}"),
+            ),
+        ),
+        Bars(
+            title="Runs by outcome",
+            description="Trainings that ended. One training serves all requests that wait when it starts.",
+            unit="none",
+            queries=(Query(f"sum by (outcome) ({increase('monitor_runs_total')})", "{{outcome}}"),),
+        ),
+        Bars(
+            title="Attempts and starts",
+            description="Attempts counted for each request, and what came of asking for a training. "
+            "TrainingCannotStart fires on missing and failed.",
+            unit="none",
+            queries=(
+                Query(f"sum({increase('monitor_attempts_total')})", "attempts"),
+                Query(f"sum by (outcome) ({increase('monitor_trainer_starts_total')})", "start {{outcome}}"),
+            ),
+        ),
+    ]
+
+
+def _last_run() -> list[Panel]:
+    scores = known(f"max by (model, metric) ({series('monitor_last_run_score')})")
+    return [
+        Gauges(
+            title="Challenger against champion",
+            description="Scores of both on the same holdout in the last run; the gate compares one of them "
+            "(gate.metric).",
+            unit="none",
+            decimals=3,
+            queries=(Query(scores, "{{metric}} {{model}}"),),
+            base=BLUE,
+            nothing="the last run failed before it had any",
+        ),
+        Lines(
+            title="Scores from run to run",
+            description="The same over time; dashed: the champion's.",
+            unit="none",
+            decimals=3,
+            least=None,
+            queries=(Query(scores, "{{metric}} {{model}}"),),
+            dashed=".* champion$",
+        ),
+        Lines(
+            title="Duration from run to run",
+            description="From the start of each training to its verdict.",
+            unit="s",
+            queries=(Query(f"max({series('monitor_last_run_duration_seconds')})", "whole run"),),
+        ),
+    ]

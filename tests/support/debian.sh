@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# Packages of any Debian release without installing them; to be sourced, by scripts that have a `fail`.
+# The machine's own package sources stay as they are: apt gets lists and archives of its own, in the folder $APT.
+
+can_unpack_debian() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
+
+debian_mirror() {
+  local mirror=${MLOPS_DEBIAN_MIRROR:-}
+  # shellcheck disable=SC2016 # the dollar sign is apt's
+  [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+    'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
+  [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources: set MLOPS_DEBIAN_MIRROR"
+  printf '%s\n' "$mirror"
+}
+
+# apt checks the archive's signature and each package's hash; a mirror that lags behind is good enough.
+apt_of_suite() {
+  apt-get -qq -o Dir::Etc::SourceList="$APT/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::State::Lists="$APT/lists" -o Dir::Cache="$APT" -o APT::Sandbox::User=root \
+    -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::Check-Valid-Until=false "$@"
+}
+
+# use_suite RELEASE FOLDER: what apt_of_suite works with from now on; false if the release cannot be had.
+use_suite() {
+  APT=$2
+  mkdir -p "$APT/lists/partial" "$APT/archives/partial" "$APT/debs"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+    "$(debian_mirror)" "$1" >"$APT/sources.list"
+  apt_of_suite update
+}
+
+# unpack_debs FOLDER: all of $APT/debs, which is emptied.
+unpack_debs() {
+  local package
+  for package in "$APT"/debs/*.deb; do
+    dpkg-deb -x "$package" "$1" || return 1
+  done
+  rm -rf "$APT/debs"
+}

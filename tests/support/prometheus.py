@@ -1,0 +1,99 @@
+"""A real Prometheus over this repository's jobs and alerts, on targets of a test."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from src.services.local.processes import REPOSITORY, LocalProcess
+from tests.support.running import free_port, running, wait_until
+
+SCRAPE = "200ms"
+
+
+def prometheus_binary() -> str:
+    """Where a Prometheus lies; without one the test is skipped, and fails where CI must have one."""
+    script = REPOSITORY / "tests/support/prometheus.sh"
+    found = subprocess.run([str(script)], capture_output=True, text=True, timeout=240, check=False)
+    if found.returncode:
+        told = found.stderr.strip().splitlines()[-1:]
+        assert not os.environ.get("CI"), found.stderr
+        pytest.skip(f"needs a Prometheus: {' '.join(told)}")
+    return found.stdout.strip()
+
+
+class Prometheus:
+    """Its HTTP API, asked as Grafana asks it."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def ask(self, path: str, **parameters: str | float) -> Any:
+        """The data of an answer; fails with Prometheus' own words."""
+        answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
+        assert answer["status"] == "success", f"{answer['error']}: {parameters}"
+        return answer["data"]
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self._client.get("/-/ready").is_success
+        return False
+
+    def wait_for(self, query: str, *, seconds: float = 60) -> None:
+        """Until the query has a result."""
+        wait_until(query, lambda: self.ask("query", query=query)["result"], seconds=seconds)
+
+
+def configuration(targets: Mapping[str, str]) -> dict[str, Any]:
+    """The repository's own, with these jobs alone, their targets replaced, and no time to lose."""
+    content = yaml.safe_load((REPOSITORY / "config/prometheus.yml").read_text(encoding="utf-8"))
+    jobs = {job["job_name"]: job for job in content["scrape_configs"]}
+    assert set(targets) <= set(jobs)
+    scrapes = [
+        {"job_name": name, "scrape_timeout": SCRAPE, "static_configs": [{"targets": [target]}]}
+        for name, target in targets.items()
+    ]
+    return {
+        "global": {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE},
+        "scrape_configs": scrapes,
+        "rule_files": content["rule_files"],
+    }
+
+
+def impatient_rules() -> dict[str, Any]:
+    """The repository's alerts, which fire at once."""
+    rules: dict[str, Any] = yaml.safe_load((REPOSITORY / "config/alerts.yml").read_text(encoding="utf-8"))
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            rule.pop("for", None)
+    return rules
+
+
+@contextlib.contextmanager
+def running_prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
+    """Scrape what listens at these addresses, by the names of their jobs; the job ``prometheus`` is added.
+
+    Args:
+        folder: of its data and its log; must exist.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    config = folder / "prometheus.yml"
+    config.write_text(yaml.safe_dump(configuration({**targets, "prometheus": address})))
+    (folder / "alerts.yml").write_text(yaml.safe_dump(impatient_rules()))
+    options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    command = (prometheus_binary(), *options, "--log.level=warn")
+    log = folder / "prometheus.log"
+    with (
+        running(LocalProcess("prometheus", command), log) as child,
+        httpx.Client(base_url=f"http://{address}", timeout=20) as client,
+    ):
+        prometheus = Prometheus(client)
+        wait_until("Prometheus answers", lambda: prometheus.is_ready() or child.poll() is not None)
+        assert child.poll() is None, log.read_text()
+        yield prometheus

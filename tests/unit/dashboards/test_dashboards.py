@@ -1,0 +1,228 @@
+"""The committed dashboards: current, well formed, and by the house's rules for queries."""
+
+import re
+from itertools import combinations, pairwise
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.alert_limits import read_limits
+from dashboards.write_dashboards import FOLDER, RULES, render
+from src.services.local.processes import REPOSITORY
+from tests.support import grafana
+
+COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+PANELS = [
+    pytest.param(name, panel, id=f"{name}: {panel['title']}")
+    for name in grafana.NAMES
+    for panel in grafana.panels(name)
+]
+EXPRESSIONS = [pytest.param(expr, id=what) for what, expr in grafana.expressions()]
+QUERIES = [pytest.param(target.expr, id=str(target)) for target in grafana.targets()]
+UNITS = {"none", "short", "s", "bytes", "percentunit", "reqps", "cps", "dateTimeFromNow"}
+
+
+# -- current -----------------------------------------------------------------------------------------
+
+
+def test_committed_dashboards_are_what_the_generator_writes() -> None:
+    assert {file.name: file.read_text(encoding="utf-8") for file in FOLDER.iterdir()} == render(), (
+        "run `make dashboards`"
+    )
+
+
+def test_lines_lie_where_the_alerts_fire() -> None:
+    limits = read_limits(RULES)
+    assert limits["FeatureDrift"] == limits["PredictionDrift"] == 0.25
+    assert limits["StaleModel"] == 30 * 86400
+    for alert, name, title in (
+        ("HighErrorRatio", "service", "Error ratio over time"),
+        ("HighLatency", "service", "Latency of /predict"),
+        ("FeatureDrift", "model", "Drift by feature"),
+        ("PredictionDrift", "model", "Prediction drift over time"),
+        ("OutOfRange", "model", "Out of range"),
+        ("StaleModel", "model", "Trained"),
+        ("MonitorStalled", "retraining", "Heartbeat over time"),
+    ):
+        (panel,) = [panel for panel in grafana.panels(name) if panel["title"] == title]
+        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        assert steps[-1]["value"] == limits[alert], alert
+
+
+def test_another_limit_of_an_alert_moves_its_line(tmp_path: Any) -> None:
+    rules = tmp_path / "alerts.yml"
+    rules.write_text(
+        RULES.read_text(encoding="utf-8").replace("inference_drift_score) > 0.25", "inference_drift_score) > 0.4")
+    )
+    assert '"value": 0.4' in render(rules)["model.json"]
+    assert '"value": 0.4' not in render()["model.json"]
+
+
+@pytest.mark.parametrize("title", ["Drift now", "Drift by feature", "Prediction drift over time"])
+def test_drift_is_shown_against_both_of_its_limits(title: str) -> None:
+    (panel,) = [panel for panel in grafana.panels("model") if panel["title"] == title]
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, 0.1, 0.25]
+
+
+# -- well formed -------------------------------------------------------------------------------------
+
+
+def test_dashboards_have_uids_and_titles_of_their_own() -> None:
+    for key in ("uid", "title"):
+        assert len({grafana.board(name)[key] for name in grafana.NAMES}) == len(grafana.NAMES)
+    assert [file.stem for file in sorted(FOLDER.iterdir())] == sorted(grafana.NAMES)
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_panels_have_ids_and_titles_of_their_own(name: str) -> None:
+    panels = grafana.board(name)["panels"]
+    for key in ("id", "title"):
+        assert len({panel[key] for panel in panels}) == len(panels)
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_panels_lie_inside_the_grid_and_none_on_another(name: str) -> None:
+    places = [panel["gridPos"] for panel in grafana.board(name)["panels"]]
+    assert all(place["x"] >= 0 and place["x"] + place["w"] <= 24 and place["h"] > 0 for place in places)
+    for one, other in combinations(places, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or above, (one, other)
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_dashboard_begins_with_one_row_of_figures(name: str) -> None:
+    first = [panel for panel in grafana.panels(name) if panel["gridPos"]["y"] == 0]
+    assert {panel["type"] for panel in first} == {"stat"}
+    assert sum(panel["gridPos"]["w"] for panel in first) == 24
+
+
+def test_first_row_of_the_service_answers_what_is_asked_first() -> None:
+    titles = [panel["title"] for panel in grafana.panels("service")[:4]]
+    assert titles == ["Replicas that answer", "Served model", "Largest drift", "Last training"]
+
+
+@pytest.mark.parametrize(("name", "panel"), PANELS)
+def test_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
+    assert panel["title"], name
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    assert panel["targets"]
+    steps = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+    assert steps[0] is None
+    assert all(low < high for low, high in pairwise(steps[1:]))
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_every_data_source_is_provisioned(name: str) -> None:
+    known = {(source["type"], source["uid"]) for source in grafana.datasources()}
+    assert known == {("prometheus", "prometheus"), ("alertmanager", "alertmanager")}
+    board = grafana.board(name)
+    users = [*board["annotations"]["list"], *board["templating"]["list"], *grafana.panels(name)]
+    users += [target for panel in grafana.panels(name) for target in panel["targets"]]
+    assert {(user["datasource"]["type"], user["datasource"]["uid"]) for user in users} <= known
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_dashboards_link_to_each_other_and_keep_what_is_chosen(name: str) -> None:
+    board = grafana.board(name)
+    (link,) = board["links"]
+    assert (link["type"], link["includeVars"], link["keepTime"]) == ("dashboards", True, True)
+    assert set(link["tags"]) <= set(board["tags"])
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_every_dashboard_marks_swaps_and_trainings(name: str) -> None:
+    marks = [annotation["name"] for board, annotation in grafana.annotations() if board == name]
+    assert marks == ["Swaps", "Trainings", "Verdicts"]
+
+
+def test_documentation_lists_every_panel_under_its_row() -> None:
+    text = (REPOSITORY / "docs/dashboards.md").read_text(encoding="utf-8")
+    for name in grafana.NAMES:
+        rows = {"First row": list[str]()}
+        for panel in grafana.board(name)["panels"]:
+            if panel["type"] == "row":
+                rows[panel["title"]] = []
+            else:
+                rows[list(rows)[-1]].append(panel["title"])
+        listed = "".join(f"- {row}: {', '.join(titles)}\n" for row, titles in rows.items())
+        assert f"\n{listed}\n" in text.partition(f"## {grafana.board(name)['title']}\n")[2]
+
+
+# -- rules for queries -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [*QUERIES, *[pytest.param(item["target"]["expr"], id=f"{n}: {item['name']}") for n, item in grafana.annotations()]],
+)
+def test_query_asks_for_the_chosen_jobs_and_instances(expr: str) -> None:
+    selectors = re.findall(r"\w+\{[^}]*\}", expr)
+    assert selectors
+    # Alerts carry no job where their rule sums over all of them.
+    mine = [selector for selector in selectors if not selector.startswith("ALERTS{")]
+    assert all('job=~"$job", instance=~"$instance"' in selector for selector in mine)
+
+
+@pytest.mark.parametrize("name", grafana.NAMES)
+def test_job_and_instance_can_be_chosen(name: str) -> None:
+    variables = grafana.variables(name)
+    assert list(variables) == ["job", "instance"]
+    assert all(item["multi"] and item["includeAll"] and item["refresh"] == 2 for item in variables.values())
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_rates_are_over_grafanas_interval(expr: str) -> None:
+    windows = re.findall(r"\b(rate|increase)\((?:[^()\[]|\([^()]*\))*\[([^\]]*)\]", expr)
+    assert len(windows) == len(re.findall(r"\b(?:rate|increase)\(", expr))
+    for function, window in windows:
+        # A figure of the whole time that is shown is a count, and no rate.
+        assert window == "$__rate_interval" or (function, window) == ("increase", "$__range")
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_counters_are_only_seen_through_a_rate(expr: str) -> None:
+    counters = re.findall(r"\b\w+_(?:total|bucket|count|sum)\{", expr)
+    assert len(counters) == len(re.findall(r"\b(?:rate|increase)\(\w+_(?:total|bucket|count|sum)\{", expr))
+
+
+def test_routes_that_are_no_errors_are_those_of_the_alert() -> None:
+    (rule,) = [
+        rule
+        for group in yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if rule["alert"] == "HighErrorRatio"
+    ]
+    (panel,) = [panel for panel in grafana.panels("service") if panel["title"] == "Error ratio"]
+    left_out = set(re.findall(r'route!~"([^"]*)"', rule["expr"]))
+    assert set(re.findall(r'route!~"([^"]*)"', panel["targets"][0]["expr"])) == left_out
+
+
+# -- provisioning ------------------------------------------------------------------------------------
+
+
+def test_rates_are_reckoned_from_how_often_prometheus_scrapes() -> None:
+    scraping = yaml.safe_load((REPOSITORY / "config/prometheus.yml").read_text(encoding="utf-8"))["global"]
+    (source,) = [source for source in grafana.datasources() if source["type"] == "prometheus"]
+    assert source["jsonData"]["timeInterval"] == scraping["scrape_interval"]
+
+
+def test_grafana_finds_the_dashboards_where_they_are_mounted() -> None:
+    grafana_service = COMPOSE["grafana"]
+    mounts = dict(volume.split(":", 1) for volume in grafana_service["volumes"])
+    (provider,) = yaml.safe_load((grafana.FOLDER / "provisioning/dashboards/mlops-loop.yml").read_text())["providers"]
+    assert mounts["./config/grafana/dashboards"] == f"{provider['options']['path']}:ro"
+    for kind in ("datasources", "dashboards"):
+        assert mounts[f"./config/grafana/provisioning/{kind}"] == f"/etc/grafana/provisioning/{kind}:ro"
+    home = grafana_service["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == f"{provider['options']['path']}/service.json"
+
+
+@pytest.mark.parametrize("source", grafana.datasources(), ids=lambda source: source["uid"])
+def test_data_source_is_a_service_of_the_stack(source: dict[str, Any]) -> None:
+    assert re.fullmatch(r"http://(\w+):\d+", source["url"])
+    service = source["url"].split("/")[2].split(":")[0]
+    assert any(f":{source['url'].rsplit(':', 1)[1]}" in port for port in COMPOSE[service]["ports"])
