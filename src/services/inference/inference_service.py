@@ -116,7 +116,23 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         most=settings.max_concurrency + settings.max_queue,
         exempt=exempt,
     )
-    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics, front)
+    admission = Admission(
+        settings.max_concurrency,
+        queue=settings.max_queue,
+        seconds=settings.queue_seconds,
+        on_shed=service_metrics.shed,
+    )
+    hosts = HostGuard(settings.allowed_hosts.split(","))
+    fast = FastPredict(
+        store=store,
+        hosts=hosts,
+        admission=admission,
+        stopping=front.stopping,
+        metrics=service_metrics,
+        most=front.most,
+        max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
+    )
+    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics, front, fast)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -141,13 +157,6 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         redirect_slashes=False,  # the target would be made of the caller's Host header
         openapi_url=None,  # routes/documentation.py has it and the pages, without files from other origins
     )
-    admission = Admission(
-        settings.max_concurrency,
-        queue=settings.max_queue,
-        seconds=settings.queue_seconds,
-        on_shed=service_metrics.shed,
-    )
-    hosts = HostGuard(settings.allowed_hosts.split(","))
     writing = WriteGuard(WRITING, _shown(settings.write_api_key))
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
     # The one added last is the outermost.
@@ -156,15 +165,6 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     app.add_middleware(AdmissionMiddleware, admission=admission, turns=turns, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, templates=templates)
-    app.add_middleware(
-        FastPredict,
-        store=store,
-        calls=calls,
-        hosts=hosts,
-        admission=admission,
-        metrics=service_metrics,
-        max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
-    )
     install_error_handlers(app, _methods_of(routers))
     for router in routers:
         app.include_router(router)

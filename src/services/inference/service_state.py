@@ -12,6 +12,7 @@ from src.services.inference.formats.batches import Batches
 from src.services.inference.model.calls import Calls
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.watch.metrics import ServingMetrics
+from src.services.inference.web.fast_predict import FastPredict
 from src.services.inference.web.front import Front
 
 
@@ -26,6 +27,7 @@ class ServiceState:
     alerts: AlertRetrain
     metrics: ServingMetrics
     front: Front
+    fast: FastPredict
 
 
 class LifespanState(TypedDict):

@@ -74,3 +74,9 @@ def _split(value: str) -> tuple[str, dict[str, str]]:
     media_type, *rest = value.split(";")
     pairs = (item.partition("=") for item in rest)
     return media_type.strip().lower(), {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

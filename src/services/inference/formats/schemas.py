@@ -41,6 +41,13 @@ class PredictionList(msgspec.Struct, frozen=True):
     request_id: str
 
 
+def encode_answer(answer: Answer, model: ModelName, request_id: str) -> bytes:
+    """The body of the answer to one record."""
+    return msgspec.json.encode(
+        Prediction(prediction=answer.prediction, probabilities=answer.probabilities, model=model, request_id=request_id)
+    )
+
+
 def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
     """One answer per row; ``classes`` are in the order of the probabilities, and empty for a regression.
 

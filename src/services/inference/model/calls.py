@@ -34,33 +34,25 @@ class Calls:
         # One thread: while it is busy, rows gather for the next call, which costs little more than one row's.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._waiting: list[_Waiting] = []
-        self._arrived = 0
-        self._crowded = False
         self._busy = False
 
     def close(self) -> None:
         """Take no more calls; one that runs ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def answer_now(self, predictor: Predictor, row: Row) -> Answer | None:
-        """The answer to one row, or None where ``answer`` is better: the model is slow, or the row has company.
-
-        Company is told by the turn of the event loop before: a lone request never waits for one.
-        """
-        if self._crowded or not _is_quick(predictor, 1):
-            return None
-        self._count_arrival()
-        return predictor.answer([row])[0]
-
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
-        """The answer to one row, in one call with the others of this turn of the event loop.
+        """The answer to one row; a slow model's rows gather while a call runs, and share the next.
 
         Raises:
             Exception: what the model raises on this row.
         """
+        if is_quick(predictor, 1):
+            return predictor.answer([row])[0]
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            # Runs behind all requests that came in with this one: they are scheduled already.
+            asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append((predictor, row, future))
-        self._count_arrival()
         return await future
 
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
@@ -69,7 +61,7 @@ class Calls:
         Raises:
             Exception: what the model raises on this table.
         """
-        if _is_quick(predictor, len(table)):
+        if is_quick(predictor, len(table)):
             return predictor.predict(table)
         if len(table) == 1:  # a slow model's single rows gather, whichever way they came in
             answer = await self.answer(predictor, table.row(0))
@@ -83,17 +75,6 @@ class Calls:
         """Do something in the thread in which models run."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _count_arrival(self) -> None:
-        if not self._arrived:
-            # Runs behind all requests that came in with this one: they are scheduled already.
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        self._arrived += 1
-
-    def _end_turn(self) -> None:
-        self._crowded = self._arrived > 1
-        self._arrived = 0
-        self._flush()
-
     def _flush(self) -> None:
         """Answer what waits, one call per model: two where a swap came in between."""
         if self._busy or not self._waiting:
@@ -101,21 +82,11 @@ class Calls:
         predictor = self._waiting[0][0]
         mine = [item for item in self._waiting if item[0] is predictor]
         others = [item for item in self._waiting if item[0] is not predictor]
-        loop = asyncio.get_running_loop()
-        if _is_quick(predictor, 1):
-            # Never to the thread, which gets little of a busy loop: what takes too long at once takes several turns.
-            most = predictor.cost.rows_within(INLINE_SECONDS)
-            batch, rest = mine[:most], mine[most:]
-            self._waiting = others + rest
-            _settle(batch, _answers(predictor, [row for _, row, _ in batch]))
-            if self._waiting:
-                loop.call_soon(self._flush)
-            return
-        batch, self._waiting = mine, others
-        rows = [row for _, row, _ in batch]
+        self._waiting = others
+        rows = [row for _, row, _ in mine]
         self._busy = True
-        running = loop.run_in_executor(self._thread, _answers, predictor, rows)
-        running.add_done_callback(lambda done: self._flushed(batch, done))
+        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, rows)
+        running.add_done_callback(lambda done: self._flushed(mine, done))
 
     def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:
         self._busy = False
@@ -127,7 +98,8 @@ class Calls:
         self._flush()
 
 
-def _is_quick(predictor: Predictor, rows: int) -> bool:
+def is_quick(predictor: Predictor, rows: int) -> bool:
+    """Whether a call with so many rows may hold up the event loop."""
     return predictor.cost.of(rows) <= INLINE_SECONDS
 
 

@@ -10,7 +10,7 @@ from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
 from src.core.predictions import Engine, Predictions
 from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.formats.schemas import Answer, answers_of
+from src.services.inference.formats.schemas import Answer, ModelName, answers_of
 from src.services.inference.model.model_version import ModelVersion
 
 Source = Literal["registry", "cache"]
@@ -59,14 +59,20 @@ class Predictor:
     gives_probabilities: bool = True
 
     @cached_property
+    def model_name(self) -> ModelName:
+        """How answers name it."""
+        return ModelName(self.version.name, self.version.version)
+
+    @cached_property
     def headers(self) -> dict[str, str]:
         """What every answer of this model carries."""
         return {"x-model-name": self.version.name, "x-model-version": self.version.version}
 
     @cached_property
-    def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """The same as ASGI has them."""
-        return [(name.encode(), value.encode()) for name, value in self.headers.items()]
+    def head_lines(self) -> bytes:
+        """The same, and that the body is JSON, as it goes over the network."""
+        headers = self.headers | {"content-type": "application/json"}
+        return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
+from src.services.inference.formats.media_types import is_json
 from src.services.inference.formats.records import malformed
 from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.model.predictor import Predictor
@@ -25,7 +26,6 @@ from src.services.inference.openapi.infer import (
 )
 from src.services.inference.protocols.infer_answer import encode_infer, metadata_of, outputs_of
 from src.services.inference.protocols.infer_request import InferRequest, decode_infer
-from src.services.inference.routes.predict import is_json
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.web.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.formats.schemas import Answer, ModelName, Prediction, PredictionList, answers_of
+from src.services.inference.formats.media_types import is_json
+from src.services.inference.formats.schemas import PredictionList, answers_of, encode_answer
 from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
@@ -52,27 +53,9 @@ async def predict(request: Request) -> Response:
     else:
         row = predictor.decoder.decode(body)
         answer = await service.calls.answer(predictor, row)
-        content = encode_answer(answer, predictor, request_id)
+        content = encode_answer(answer, predictor.model_name, request_id)
         service.metrics.traffic.note(predictor, row, answer)
     return Response(content, headers=predictor.headers, media_type="application/json")
-
-
-def encode_answer(answer: Answer, predictor: Predictor, request_id: str) -> bytes:
-    """The body of the answer to one record."""
-    return msgspec.json.encode(
-        Prediction(
-            prediction=answer.prediction,
-            probabilities=answer.probabilities,
-            model=ModelName(predictor.version.name, predictor.version.version),
-            request_id=request_id,
-        )
-    )
-
-
-def is_json(content_type: str) -> bool:
-    """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
@@ -80,8 +63,8 @@ async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes,
         return FeatureTable.from_rows(predictor.schema, predictor.decoder.decode_list(body))
 
     def encode(table: FeatureTable, found: Predictions) -> bytes:
-        model = ModelName(predictor.version.name, predictor.version.version)
-        content = msgspec.json.encode(PredictionList(answers_of(found, predictor.classes), model, request_id))
+        answers = answers_of(found, predictor.classes)
+        content = msgspec.json.encode(PredictionList(answers, predictor.model_name, request_id))
         service.metrics.traffic.note_table(predictor, table, found)
         return content
 

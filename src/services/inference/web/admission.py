@@ -39,12 +39,10 @@ class Admission:
         self._inside = 0
         self._waiting: deque[asyncio.Future[bool]] = deque()
 
-    def try_enter(self) -> bool:
-        """Take a slot if one is free; none is while anybody waits, as the first in the queue gets what is left."""
-        if self._inside >= self._limit:
-            return False
-        self._inside += 1
-        return True
+    @property
+    def has_room(self) -> bool:
+        """Whether a slot is free; none is while anybody waits, as the first in the queue gets what is left."""
+        return self._inside < self._limit
 
     async def enter(self) -> None:
         """Take a slot, waiting for it in the queue.
@@ -52,7 +50,8 @@ class Admission:
         Raises:
             OverloadedError: the queue is full, or no slot came free in time.
         """
-        if self.try_enter():
+        if self.has_room:
+            self._inside += 1
             return
         if len(self._waiting) >= self._queue:
             self._on_shed(QUEUE_FULL)

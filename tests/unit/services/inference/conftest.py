@@ -1,5 +1,6 @@
 """A served app without a network: the real application on a hand-written MLflow."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -9,13 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from src.core.settings import InferenceSettings
 from src.services.inference.inference_service import create_app
 from src.services.inference.service_state import ServiceState
+from src.services.inference.web.fast_predict import FastProtocol
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
 
@@ -55,6 +59,7 @@ class Served:
     client: httpx.AsyncClient
     service: ServiceState
     mlflow: FakeMlflow
+    port: int
 
     async def look(self) -> None:
         """Let the store look at MLflow now."""
@@ -93,14 +98,15 @@ class Served:
         await self.asgi(scope, receive, send)
         return sent, taken
 
+    async def connect(self) -> "Connection":
+        """A connection over the network, through the service's own HTTP protocol."""
+        return Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+
     async def post_plainly(self, body: bytes, **headers: str) -> httpx.Response:
-        """A body in one message, as it comes from the network; httpx's own transport always sends an end after it."""
-        given = {"content_type": "application/json", "content_length": str(len(body)), **headers}
-        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()]
-        sent, _ = await self.exchange(raw, [{"type": "http.request", "body": body, "more_body": False}])
-        start, *parts = sent
-        content = b"".join(part.get("body", b"") for part in parts)
-        return httpx.Response(start["status"], headers=start["headers"], content=content)
+        """A request that comes over the network in one piece."""
+        async with await self.connect() as connection:
+            connection.send(request(body, **headers))
+            return await connection.answer()
 
     async def metric(self, name: str, /, **labels: str) -> float:
         """One sample as Prometheus would scrape it; fails when there is none."""
@@ -113,6 +119,44 @@ class Served:
         ]
         assert found, f"no sample {name} {labels}"
         return found[0]
+
+
+class Connection:
+    """A client's end of a connection. Answers are read in their order."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def __aenter__(self) -> "Connection":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+    def send(self, content: bytes) -> None:
+        self._writer.write(content)
+
+    async def answer(self) -> httpx.Response:
+        """The next answer, with its whole body."""
+        head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 20)
+        status, *lines = head.decode().split("\r\n")[:-2]
+        headers = httpx.Headers([tuple(line.split(": ", 1)) for line in lines])  # type: ignore[misc]
+        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
+
+    async def is_closed(self) -> bool:
+        """Wait for what comes next; whether it is the end."""
+        return await asyncio.wait_for(self._reader.read(1), 20) == b""
+
+
+def request(body: bytes, *, target: str = "/predict", version: str = "1.1", **headers: str) -> bytes:
+    """A POST as it goes over the network; None of a header leaves it out."""
+    given = {"host": "localhost", "content_type": "application/json", "content_length": str(len(body)), **headers}
+    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items() if value]
+    return f"POST {target} HTTP/{version}\r\n{''.join(lines)}\r\n".encode() + body
 
 
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
@@ -130,12 +174,32 @@ async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **se
             await app(scope, receive, send)
 
         transport = httpx.ASGITransport(asgi)
-        async with httpx.AsyncClient(transport=transport, base_url="http://inference") as client:
-            served = Served(app, asgi, client, state["service"], mlflow)
+        async with (
+            httpx.AsyncClient(transport=transport, base_url="http://inference") as client,
+            _network(app, dict(state)) as port,
+        ):
+            served = Served(app, asgi, client, state["service"], mlflow, port)
             if ready:
                 await served.look()
                 assert served.service.store.current is not None
             yield served
+
+
+@contextlib.asynccontextmanager
+async def _network(app: FastAPI, state: dict[str, Any]) -> AsyncIterator[int]:
+    """The port on which the application is served as ``run_inference`` serves it, but by this event loop."""
+    config = uvicorn.Config(app, http=FastProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config.load()
+    shared = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: FastProtocol(config, shared, state), "127.0.0.1", 0, start_serving=True
+    )
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for connection in list(shared.connections):
+        connection.shutdown()
+    while shared.tasks:
+        await asyncio.wait(shared.tasks)
 
 
 @pytest.fixture(scope="session")

@@ -80,33 +80,21 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_rows_of_one_turn_share_one_call(calls: Calls) -> None:
-    model = predictor()
+async def test_rows_of_one_turn_share_one_call_of_a_slow_model(calls: Calls) -> None:
+    model = predictor(SLOW)
     assert await answers(calls, model, 1, 2, 3) == [2, 4, 6]
     assert engine(model).calls == [3]
 
 
-async def test_a_lone_row_is_answered_at_once(calls: Calls) -> None:
+async def test_a_quick_model_answers_at_once(calls: Calls) -> None:
     model = predictor()
-    for value in (1.0, 2.0, 3.0):
-        answer = calls.answer_now(model, (value,))
-        assert answer is not None
-        assert answer.prediction == 2 * value
-        await turn()
+    assert await answers(calls, model, 1, 2, 3) == [2, 4, 6]
     assert engine(model).calls == [1, 1, 1]
-
-
-async def test_after_a_crowded_turn_a_row_waits_for_company_and_then_no_more(calls: Calls) -> None:
-    model = predictor()
-    await answers(calls, model, 1, 2)
-    assert calls.answer_now(model, (1.0,)) is None
-    await answers(calls, model, 1)
-    assert calls.answer_now(model, (1.0,)) is not None
+    assert engine(model).threads == {threading.get_ident()}
 
 
 async def test_a_slow_model_is_never_called_on_the_event_loop(calls: Calls) -> None:
     model = predictor(SLOW)
-    assert calls.answer_now(model, (1.0,)) is None
     assert await answers(calls, model, 1) == [2]
     await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 3))
     assert threading.get_ident() not in engine(model).threads
@@ -126,14 +114,6 @@ async def test_rows_gather_while_a_slow_call_runs(calls: Calls) -> None:
     assert engine(model).calls == [1, 5]
 
 
-async def test_many_rows_of_a_quick_model_take_several_turns_and_no_thread(calls: Calls) -> None:
-    model = predictor(Cost(0.0, 0.0005))
-    values = [float(value) for value in range(10)]
-    assert await answers(calls, model, *values) == [2 * value for value in values]
-    assert engine(model).calls == [4, 4, 2]
-    assert engine(model).threads == {threading.get_ident()}
-
-
 async def test_a_row_that_the_model_refuses_spoils_no_other(calls: Calls) -> None:
     for cost in (QUICK, SLOW):
         first, second, third = await answers(calls, predictor(cost), 1, -1, 3)
@@ -142,7 +122,7 @@ async def test_a_row_that_the_model_refuses_spoils_no_other(calls: Calls) -> Non
 
 
 async def test_a_client_that_left_takes_no_answer_from_others(calls: Calls) -> None:
-    model = predictor()
+    model = predictor(SLOW)
     gone = asyncio.ensure_future(calls.answer(model, (1.0,)))
     await turn()
     gone.cancel()
@@ -150,7 +130,7 @@ async def test_a_client_that_left_takes_no_answer_from_others(calls: Calls) -> N
 
 
 async def test_two_models_in_one_turn_each_answer_their_own(calls: Calls) -> None:
-    old, new = predictor(), predictor(version="2")
+    old, new = predictor(SLOW), predictor(SLOW, version="2")
     found = await asyncio.gather(calls.answer(old, (1.0,)), calls.answer(new, (2.0,)), calls.answer(old, (3.0,)))
     assert [item.prediction for item in found] == [2, 4, 6]
     assert (engine(old).calls, engine(new).calls) == ([2], [1])

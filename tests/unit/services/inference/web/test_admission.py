@@ -32,29 +32,34 @@ async def waiting(gate: Admission, order: list[str], name: str) -> asyncio.Task[
 
 async def test_slots_are_taken_up_to_the_limit_and_given_back(shed: Counter[str]) -> None:
     gate = admission(shed, limit=2)
-    assert [gate.try_enter() for _ in range(3)] == [True, True, False]
+    for _ in range(2):
+        assert gate.has_room
+        await gate.enter()
+    assert not gate.has_room
     gate.leave()
-    assert [gate.try_enter() for _ in range(2)] == [True, False]
+    assert gate.has_room
+    await gate.enter()
+    assert not gate.has_room
     assert not shed
 
 
 async def test_queue_is_served_in_order_and_nobody_overtakes_it(shed: Counter[str]) -> None:
     gate, order = admission(shed), []
-    assert gate.try_enter()
+    await gate.enter()
     tasks = [await waiting(gate, order, name) for name in ("first", "second")]
     gate.leave()
-    assert not gate.try_enter()  # the slot is the first one's, though it has not run yet
+    assert not gate.has_room  # the slot is the first one's, though it has not run yet
     await tasks[0]
     assert order == ["first"]
     gate.leave()
     await tasks[1]
     gate.leave()
-    assert gate.try_enter()
+    await gate.enter()
 
 
 async def test_full_queue_turns_away_at_once(shed: Counter[str]) -> None:
     gate, order = admission(shed), []
-    assert gate.try_enter()
+    await gate.enter()
     tasks = [await waiting(gate, order, name) for name in ("first", "second")]
     with pytest.raises(OverloadedError):
         await gate.enter()
@@ -67,19 +72,19 @@ async def test_full_queue_turns_away_at_once(shed: Counter[str]) -> None:
 
 async def test_waiting_has_an_end_and_frees_its_place_in_the_queue(shed: Counter[str]) -> None:
     gate = admission(shed, queue=1, seconds=0.001)
-    assert gate.try_enter()
+    await gate.enter()
     for _ in range(2):
         with pytest.raises(OverloadedError):
             await gate.enter()
     assert shed == {QUEUE_TIMEOUT: 2}
     gate.leave()
-    assert gate.try_enter()
+    await gate.enter()
 
 
 @pytest.mark.parametrize("slot_came", [False, True])
 async def test_cancelled_waiting_loses_no_slot(shed: Counter[str], *, slot_came: bool) -> None:
     gate, order = admission(shed), []
-    assert gate.try_enter()
+    await gate.enter()
     first, second = [await waiting(gate, order, name) for name in ("first", "second")]
     if slot_came:
         gate.leave()
@@ -91,8 +96,8 @@ async def test_cancelled_waiting_loses_no_slot(shed: Counter[str], *, slot_came:
         await first
     assert order == ["second"]
     gate.leave()
-    assert gate.try_enter()
-    assert not gate.try_enter()
+    await gate.enter()
+    assert not gate.has_room
 
 
 @pytest.fixture
@@ -131,7 +136,7 @@ async def test_request_beyond_the_limit_is_turned_away_unread(full: Any) -> None
     assert await full.metric("inference_http_requests_total", route="/predict", method="POST", status="503") == 1
 
 
-async def test_short_cut_takes_a_slot_and_gives_it_back(serving: Any, tmp_path: Any, mlflow: Any) -> None:
+async def test_short_cut_keeps_no_slot(serving: Any, tmp_path: Any, mlflow: Any) -> None:
     async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
         for body in (json.dumps(SETOSA), "{}", json.dumps(SETOSA)):
             assert (await served.post_plainly(body.encode())).status_code == (422 if body == "{}" else 200)
