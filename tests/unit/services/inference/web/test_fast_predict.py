@@ -128,6 +128,19 @@ async def test_a_connection_is_used_again_and_again(served: Any, routed: list[st
     assert routed == ["/predict"]
 
 
+async def test_a_client_that_was_answered_may_take_its_time(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with (
+        serving(tmp_path, mlflow, head_seconds=0.2) as served,
+        await served.connect() as connection,
+        await served.connect() as silent,
+    ):
+        connection.send(request(GOOD))
+        await connection.answer()
+        assert await silent.is_closed()  # it has sent nothing for as long as one may
+        connection.send(request(GOOD))
+        assert (await connection.answer()).status_code == 200
+
+
 async def test_without_a_model_the_route_says_so(unready: Any) -> None:
     assert (await unready.post_plainly(GOOD)).status_code == 503
 
