@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 import uuid_utils
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
 MAX_TEXT = 300
 # A forged id may name a time that no date reaches, in seconds since the epoch.
@@ -32,6 +32,16 @@ class Outcome(StrEnum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
     FAILED = "failed"
+
+
+class Step(StrEnum):
+    """A training run's steps in their order, by ZenML's names: the names of the functions in ``pipeline/steps.py``."""
+
+    PREPROCESS = "preprocess"
+    SPLIT = "split"
+    TRAIN = "train"
+    EVALUATE = "evaluate_on_holdout"
+    PROMOTE = "promote"
 
 
 class State(StrEnum):
@@ -77,11 +87,13 @@ class RegressionScores(_Frozen):
 
 
 Scores = ClassificationScores | RegressionScores
+# Whole milliseconds: no longer text than a record has room for.
+Duration = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: round(seconds, 3))]
 SCORE_NAMES = (*ClassificationScores.model_fields, *RegressionScores.model_fields)
 
 
 class RetrainResult(_Frozen):
-    """What came of a retrain request; the names are MLflow's."""
+    """What came of a retrain request; the names are MLflow's. ``step_seconds`` are of a run that came to a verdict."""
 
     outcome: Outcome
     reason: Text
@@ -89,6 +101,7 @@ class RetrainResult(_Frozen):
     mlflow_run_id: str | None = None
     challenger: Scores | None = None
     champion: Scores | None = None
+    step_seconds: dict[Step, Duration] | None = None
     finished_at: AwareDatetime
 
 

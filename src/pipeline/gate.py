@@ -1,12 +1,13 @@
 """The gate's rule and its verdict: whether a challenger may serve, and why."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from src.core.pipeline_config import GateConfig
-from src.core.retrain_record import Outcome, RetrainResult, Scores
+from src.core.retrain_record import Outcome, RetrainResult, Scores, Step
 
 # Scores that differ by rounding only are equal.
 ROUNDING = 1e-9
@@ -49,9 +50,9 @@ class Verdict(_Frozen):
     challenger: Scores
     champion: Scores | None = None
 
-    def to_result(self, finished_at: datetime) -> RetrainResult:
-        """The outcome of the retrain requests that this run served."""
-        return RetrainResult(**self.model_dump(), finished_at=finished_at)
+    def to_result(self, finished_at: datetime, step_seconds: Mapping[Step, float]) -> RetrainResult:
+        """The outcome of the retrain requests that this run served, with its steps' durations."""
+        return RetrainResult(**self.model_dump(), step_seconds=dict(step_seconds), finished_at=finished_at)
 
 
 def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:

@@ -11,10 +11,11 @@ from src.core.errors import LoopError, RegistryError
 from src.core.log import configure_logging
 from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import Step
 from src.core.settings import TrainSettings
 from src.pipeline.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_until_answering
 from src.pipeline.gate import Verdict
-from src.pipeline.training_run import SERVICE
+from src.pipeline.training_run import SERVICE, Training
 from src.pipeline.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Verdict:
+def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Training:
     """Run the training pipeline once; when this returns, the registry has the verdict.
 
     Args:
@@ -66,10 +67,11 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
                 request_ids=list(request_ids),
             )
         verdict = _verdict_of(run)
-        seconds |= _step_seconds(run)
+        steps = _step_seconds(run)
+        seconds |= steps
     seconds["total"] = time.monotonic() - started
     logger.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
-    return verdict
+    return Training(verdict, {step: steps[step] for step in Step if step in steps})
 
 
 def has_champion(settings: TrainSettings) -> bool:
@@ -103,7 +105,7 @@ def _step_seconds(run: "PipelineRunResponse | None") -> dict[str, float]:
     found: dict[str, float] = {}
     for name, step in run.steps.items() if run is not None else ():
         if step.start_time is not None and step.end_time is not None:
-            found[name] = (step.end_time - step.start_time).total_seconds()
+            found[name] = max(0.0, (step.end_time - step.start_time).total_seconds())  # the clock may be set meanwhile
         parts = step.run_metadata.get("seconds")
         found |= {f"{name}.{part}": value for part, value in parts.items()} if isinstance(parts, dict) else {}
     return found

@@ -1,21 +1,20 @@
 """The policy of one training run: take the lock and the claimed requests, train, tell each request its outcome."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.pipeline.gate import Verdict
 
 SERVICE = "train-model"
 LOCK_PATIENCE_SECONDS = 5.0
-
-Train = Callable[[TrainSettings, PipelineConfig, Sequence[str]], Verdict]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +26,17 @@ class ExitCode(IntEnum):
     FAILED = 1
     PERMANENT = 2  # configuration or data must be mended first
     BUSY = 75  # EX_TEMPFAIL: another training is running
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training came to, and how long each of its steps took, in seconds."""
+
+    verdict: Verdict
+    step_seconds: Mapping[Step, float]
+
+
+Train = Callable[[TrainSettings, PipelineConfig, Sequence[str]], Training]
 
 
 class TrainingRun:
@@ -78,7 +88,7 @@ class TrainingRun:
                 logger.info("nothing to do: %s has a champion, and no retrain request waits", self._settings.model_name)
                 return ExitCode.OK
             config = load_pipeline_config(self._settings.pipeline_config)
-            verdict = self._train(self._settings, config, [record.id for record in records])
+            training = self._train(self._settings, config, [record.id for record in records])
         except LoopError as error:
             logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
             logger.debug("where it came from", exc_info=error)
@@ -87,7 +97,8 @@ class TrainingRun:
             logger.exception("the training failed unexpectedly")
             return self._fail(records, f"{type(error).__name__}: {error}", permanent=False)
         # Only now: the registry has the verdict, so that a death from here on costs one more training at worst.
-        self._finish(records, verdict.to_result(self._clock()))
+        verdict = training.verdict
+        self._finish(records, verdict.to_result(self._clock(), training.step_seconds))
         logger.info("%s: version %s; %s", verdict.outcome, verdict.model_version, verdict.reason)
         return ExitCode.OK
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from src.core.retrain_record import Step
 from tests.support.readme import STACK_SCRIPTS, on_ports, title
 from tests.support.running import wait_until
 from tests.support.stack import Stack, copy_checkout
@@ -53,7 +54,7 @@ def test_zenml_shows_the_runs_with_steps_artifacts_and_a_link_to_mlflow(stack: S
     run = stack.zenml("/runs?sort_by=desc:created&size=1&hydrate=true")["items"][0]
     assert (run["body"]["status"], run["resources"]["pipeline"]["name"]) == ("completed", "training")
     steps = {step["name"]: step for step in stack.zenml(f"/steps?pipeline_run_id={run['id']}&hydrate=true")["items"]}
-    assert set(steps) == {"preprocess", "split", "train", "evaluate_on_holdout", "promote"}
+    assert set(steps) == set(Step)
     assert (
         "dataset" in steps["preprocess"]["resources"]["outputs"] or steps["preprocess"]["body"]["status"] == "completed"
     )

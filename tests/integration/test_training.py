@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
-from src.core.retrain_record import RetrainRecord
+from src.core.retrain_record import RetrainRecord, Step
 from src.core.retrain_signal import RetrainSpool
 from src.pipeline.compare_models import compare
 from src.pipeline.package_model import log_package
@@ -129,6 +129,15 @@ def test_first_run_ends_its_request_with_the_outcome(world: World, first: Outcom
     assert result.mlflow_run_id == run.info.run_id
     assert result.challenger is not None
     assert result.challenger.model_dump() == run.data.metrics
+
+
+def test_first_run_tells_how_long_each_step_took_as_zenml_has_recorded_it(world: World, first: Outcome) -> None:
+    steps = world.store("SELECT name, (julianday(end_time) - julianday(start_time)) * 86400 FROM step_run")
+    recorded = {name: float(seconds) for name, seconds in steps}
+    assert set(recorded) == set(Step)
+    assert first.record.result is not None
+    assert first.record.result.step_seconds == pytest.approx(recorded, abs=0.01)
+    assert all(recorded.values())
 
 
 def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, first: Outcome) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import SCORE_NAMES, Outcome, RetrainRecord, RetrainResult, Source
+from src.core.retrain_record import SCORE_NAMES, Outcome, RetrainRecord, RetrainResult, Source, Step
 from src.services.monitor.trainer import StartOutcome
 
 CLAIMED = "claimed"
@@ -49,6 +49,12 @@ class MonitorMetrics:
         self._duration = Gauge(
             "monitor_last_run_duration_seconds", "Duration of the last training run", registry=registry
         )
+        self._step = Gauge(
+            "monitor_last_run_step_duration_seconds",
+            "Duration of each step of the last training run",
+            ["step"],
+            registry=registry,
+        )
         self._score = Gauge(
             "monitor_last_run_score", "Scores on the holdout of the last run", ["model", "metric"], registry=registry
         )
@@ -65,6 +71,8 @@ class MonitorMetrics:
             self._starts.labels(start)
         for folder in ("new", "cur", "bad"):
             self._queue.labels(folder)
+        for step in Step:
+            self._step.labels(step)
         for model in ("challenger", "champion"):
             for metric in SCORE_NAMES:
                 self._score.labels(model, metric)
@@ -115,6 +123,9 @@ class MonitorMetrics:
             self._promoted_at.set(result.finished_at.timestamp())
         if record.started_at is not None:
             self._duration.set(max(0.0, (result.finished_at - record.started_at).total_seconds()))
+        for step in Step:
+            # A run that failed tells no steps, nor did one before they were told.
+            self._step.labels(step).set((result.step_seconds or {}).get(step, math.nan))
         for model, scores in (("challenger", result.challenger), ("champion", result.champion)):
             for metric in SCORE_NAMES:
                 # A run without a champion to compare with has no such score, nor has a model of another kind.

@@ -16,6 +16,7 @@ from src.core.retrain_record import (
     RetrainRecord,
     RetrainResult,
     State,
+    Step,
     born_at,
     new_id,
 )
@@ -56,6 +57,20 @@ def test_scores_of_either_kind_are_read_back_as_what_they_were() -> None:
     ):
         result = RetrainResult(outcome=Outcome.REJECTED, reason="r", challenger=scores, finished_at=NOW)
         assert RetrainResult.model_validate_json(result.model_dump_json()).challenger == scores
+
+
+def test_step_durations_are_kept_in_milliseconds_and_a_record_without_them_is_read_as_before() -> None:
+    result = RetrainResult(outcome=Outcome.REJECTED, reason="r", step_seconds={Step.TRAIN: 1.23456}, finished_at=NOW)
+    assert RetrainResult.model_validate_json(result.model_dump_json()).step_seconds == {Step.TRAIN: 1.235}
+    old = '{"outcome": "rejected", "reason": "r", "finished_at": "2030-01-01T00:00:00Z"}'
+    assert RetrainResult.model_validate_json(old).step_seconds is None
+
+
+@pytest.mark.parametrize("seconds", ['{"train": -1}', '{"deploy": 1}', '{"train": "NaN"}'])
+def test_step_durations_of_no_step_or_no_length_are_refused(seconds: str) -> None:
+    raw = f'{{"outcome": "rejected", "reason": "r", "finished_at": "2030-01-01T00:00:00Z", "step_seconds": {seconds}}}'
+    with pytest.raises(ValidationError):
+        RetrainResult.model_validate_json(raw)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import SpoolBusyError, SpoolFullError, SpoolUnavailableError, TrainerBusyError
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State, new_id
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State, Step, new_id
 from src.core.retrain_signal import STALE_TMP_SECONDS, RetrainSpool
 from src.core.spool_files import MAX_RECORD_BYTES
 from tests.support.faults import Fault, Killed, bad_disk, full_disk
@@ -455,7 +455,13 @@ def test_largest_possible_record_can_be_read_again(spool: RetrainSpool) -> None:
     spool.submit("api")
     [record] = spool.claim()
     widest = "\U0001f600" * 1000
-    result = RetrainResult(outcome=Outcome.FAILED, reason=widest, mlflow_run_id="f" * 32, finished_at=NOW)
+    result = RetrainResult(
+        outcome=Outcome.REJECTED,
+        reason=widest,
+        mlflow_run_id="f" * 32,
+        step_seconds=dict.fromkeys(Step, 86400.1234567),
+        finished_at=NOW,
+    )
     full = RetrainRecord(**record.model_dump(exclude={"last_error"}), last_error=widest)
     assert spool.get(spool.finish(full, result).id) is not None
 

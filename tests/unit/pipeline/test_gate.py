@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from src.core.retrain_record import ClassificationScores, Outcome
+from src.core.retrain_record import ClassificationScores, Outcome, Step
 from src.pipeline.gate import Comparison, Verdict, decide
 from tests.support.training import PERFECT, config
 
@@ -87,8 +87,9 @@ def test_verdict_becomes_the_requests_outcome() -> None:
         champion=scores(0.9),
     )
     now = datetime.now(UTC)
-    result = verdict.to_result(now)
-    assert result.model_dump() == verdict.model_dump() | {"finished_at": now}
+    seconds = {Step.TRAIN: 1.5}
+    result = verdict.to_result(now, seconds)
+    assert result.model_dump() == verdict.model_dump() | {"finished_at": now, "step_seconds": seconds}
 
 
 def test_gate_holds_a_model_of_something_else_however_good() -> None:

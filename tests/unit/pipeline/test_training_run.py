@@ -7,15 +7,16 @@ import pytest
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
 from src.core.pipeline_config import PipelineConfig
-from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, State
+from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, State, Step
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.pipeline.gate import Verdict
-from src.pipeline.training_run import ExitCode, TrainingRun
+from src.pipeline.training_run import ExitCode, Training, TrainingRun
 from tests.support.training import CONFIG_FILE, PERFECT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VERDICT = Verdict(outcome=Outcome.PROMOTED, reason="good", model_version="4", mlflow_run_id="run", challenger=PERFECT)
+STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}
 
 
 class FakeTrain:
@@ -27,13 +28,13 @@ class FakeTrain:
         self.calls: list[list[str]] = []
         self.states: list[State] = []
 
-    def __call__(self, _: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Verdict:
+    def __call__(self, _: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Training:
         assert config.dataset.source == "iris"
         self.calls.append(list(request_ids))
         self.states = [record.state for record in self._spool.claimed()]
         if isinstance(self._answer, Exception):
             raise self._answer
-        return self._answer
+        return Training(self._answer, STEP_SECONDS)
 
 
 class Case:
@@ -71,7 +72,7 @@ def test_run_ends_every_claimed_request_with_the_verdict_and_no_other(
     assert code == 0
     assert train.calls == [case.ids]
     assert train.states == [State.RUNNING, State.RUNNING]  # nothing was acknowledged before the verdict
-    assert [record.result for record in case.records()] == [verdict.to_result(NOW)] * 2
+    assert [record.result for record in case.records()] == [verdict.to_result(NOW, STEP_SECONDS)] * 2
     assert case.spool.has_waiting()
     assert caplog.messages[-1] == f"{outcome}: version 4; good"
 
@@ -153,9 +154,9 @@ def test_run_gives_up_when_another_training_holds_the_lock(case: Case) -> None:
 def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
     codes: list[int] = []
 
-    def train(*_: object) -> Verdict:
+    def train(*_: object) -> Training:
         codes.append(case.run(VERDICT)[0])
-        return VERDICT
+        return Training(VERDICT, STEP_SECONDS)
 
     assert TrainingRun(case.settings, train).run() == 0
     assert codes == [75]
@@ -164,5 +165,5 @@ def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
 def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "file", pipeline_config=CONFIG_FILE)
-    assert TrainingRun(settings, lambda *_: VERDICT).run() == 1
+    assert TrainingRun(settings, lambda *_: Training(VERDICT, {})).run() == 1
     assert "make it writable or set DATA_DIR" in caplog.messages[0]

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult, new_id
+from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult, Step, new_id
 from src.services.monitor.metrics import MonitorMetrics, MonitorState, serving_metrics
 from tests.support.running import free_port
 
@@ -46,6 +46,10 @@ def test_every_value_exists_at_0_from_the_start() -> None:
         *(f"monitor_queue {folder}" for folder in ("new", "cur", "bad")),
         "monitor_last_run_duration_seconds",
         *(
+            f"monitor_last_run_step_duration_seconds {step}"
+            for step in ("preprocess", "split", "train", "evaluate_on_holdout", "promote")
+        ),
+        *(
             f"monitor_last_run_score {model} {metric}"
             for model in ("challenger", "champion")
             for metric in ("accuracy", "f1_macro", "log_loss", "r2", "rmse", "mae")
@@ -80,6 +84,23 @@ def test_first_run_shows_no_champions_score() -> None:
     assert seen["monitor_last_run_duration_seconds"] == 3
     assert seen["monitor_runs_total promoted"] == 1
     assert seen["monitor_last_promoted_timestamp_seconds"] == result.finished_at.timestamp()
+
+
+def test_last_run_shows_its_steps_and_nothing_of_the_run_before() -> None:
+    registry = CollectorRegistry()
+    metrics = MonitorMetrics(registry)
+    result = RetrainResult(
+        outcome=Outcome.PROMOTED, reason="r", step_seconds={Step.TRAIN: 2.5, Step.SPLIT: 0.25}, finished_at=NOW
+    )
+    record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=1, started_at=NOW, result=result)
+    metrics.count_run([record])
+    name = "monitor_last_run_step_duration_seconds"
+    seen = values(registry)
+    assert (seen[f"{name} train"], seen[f"{name} split"]) == (2.5, 0.25)
+    assert math.isnan(seen[f"{name} promote"])
+    failed = RetrainResult(outcome=Outcome.FAILED, reason="r", finished_at=NOW)
+    metrics.count_run([record.model_copy(update={"result": failed})])
+    assert all(math.isnan(value) for sample, value in values(registry).items() if sample.startswith(name))
 
 
 def test_metrics_are_served_until_the_block_ends() -> None:
