@@ -1,33 +1,39 @@
-"""This service with all its parts but the model's call: what its routes, checks and metrics cost."""
+"""This service with all its parts but the model: what its protocol, route, checks, answers and metrics cost."""
 
 import dataclasses
 import sys
 from pathlib import Path
 from unittest import mock
 
-from src.core.feature_table import Row
+import numpy as np
+
+from src.core.feature_table import FeatureTable
+from src.core.predictions import EngineName, Predictions
 from src.services.inference import run_inference
-from src.services.inference.formats.schemas import Answer
 from src.services.inference.model import model_source
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor, Source
 
 
-class ConstantPredictor(Predictor):
-    """Takes the values that the decoder has checked and answers the same whatever they are."""
+class ConstantEngine:
+    """Gives the first class, for sure, to every row."""
 
-    def answer(self, rows: list[Row]) -> list[Answer]:
-        """The first class, for sure, to every row."""
-        probabilities = dict.fromkeys(self.classes, 0.0) | {self.classes[0]: 1.0}
-        return [Answer(self.classes[0], probabilities)] * len(rows)
+    name: EngineName = "onnx"
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self._sure = np.eye(1, len(classes))
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        """Answer without a look at the values, which the decoder has checked."""
+        return Predictions(probabilities=self._sure.repeat(len(table), axis=0), classes=self.classes)
 
 
 def load_constant(directory: Path, version: ModelVersion, source: Source) -> Predictor:
     """Load a model as the service does, then leave its graph alone."""
     predictor = load_predictor(directory, version, source)
-    fields = {field.name: getattr(predictor, field.name) for field in dataclasses.fields(predictor)}
-    return ConstantPredictor(**fields)
+    return dataclasses.replace(predictor, engine=ConstantEngine(predictor.classes))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ from msgspec import UNSET, UnsetType
 
 from src.core.predictions import SCALE, Predictions
 
+# So many rows are rounded one by one in less time than numpy needs to begin.
+FEW = 6
+
 
 class ModelName(msgspec.Struct, frozen=True):
     """Which model answered."""
@@ -59,8 +62,8 @@ def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
         return [Answer(float(value)) for value in found.values]
     if probabilities is None:
         return [Answer(str(value)) for value in found.values]
-    if found.given is None and len(probabilities) == 1:
-        return [_decided(probabilities[0].tolist(), classes)]
+    if found.given is None and len(probabilities) <= FEW:
+        return [_decided(row, classes) for row in probabilities.tolist()]
     shown = found.shown.tolist()
     return [
         Answer(str(label), dict(zip(classes, row, strict=True))) for label, row in zip(found.values, shown, strict=True)
@@ -68,7 +71,7 @@ def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
 
 
 def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
-    """One row's answer as the whole table's arithmetic gives it, without its cost."""
+    """One row's answer as numpy's arithmetic gives it for a table, without what that costs to begin with."""
     whole = [round(value * SCALE) for value in probabilities]
     label = classes[whole.index(max(whole))]
     return Answer(label, dict(zip(classes, [value / SCALE for value in whole], strict=True)))
