@@ -104,21 +104,25 @@ class FastPredict:
         """Answer what waits, one call per model: two where a swap came in between."""
         predictor = self._waiting[0].predictor
         most = predictor.cost.rows_within(INLINE_SECONDS)
-        mine = [asked for asked in self._waiting if asked.predictor is predictor][:most]
-        if len(mine) == len(self._waiting):
-            self._waiting = []
-        else:  # what takes too long at once takes several turns
-            taken = set(map(id, mine))
-            self._waiting = [asked for asked in self._waiting if id(asked) not in taken]
+        mine: list[Asked] = []
+        others: list[Asked] = []
+        for asked in self._waiting:
+            (mine if asked.predictor is predictor and len(mine) < most else others).append(asked)
+        self._waiting = others
+        if others:  # what takes too long at once takes several turns
             asyncio.get_running_loop().call_soon(self._answer)
         try:
             answers = predictor.answer([asked.row for asked in mine])
+            bodies = [
+                encode_answer(answer, predictor.model_name, asked.request_id)
+                for asked, answer in zip(mine, answers, strict=True)
+            ]
         except Exception:  # noqa: BLE001 - it fails again in the route, for one of them, which tells and logs it
             for asked in mine:
                 asked.connection.take_ordinary_way(asked)
             return
-        for asked, answer in zip(mine, answers, strict=True):
-            if asked.connection.answer(asked, encode_answer(answer, predictor.model_name, asked.request_id)):
+        for asked, answer, body in zip(mine, answers, bodies, strict=True):
+            if asked.connection.answer(asked, body):
                 self._note(asked, answer)
 
     def _note(self, asked: Asked, answer: Answer) -> None:
