@@ -37,14 +37,27 @@ class Predictions:
     ) -> None:
         self.given = values
         self.probabilities = probabilities
-        self._classes = classes
+        self.classes = classes
+
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """The answers to a table, of those to its parts."""
+        found = [part.probabilities for part in parts if part.probabilities is not None]
+        given = [value for part in parts for value in part.given or ()]
+        return cls(given or None, np.concatenate(found) if found else None, parts[0].classes)
 
     @cached_property
     def values(self) -> Sequence[Any]:
         """(n,) the class's name for a classification, a number for a regression."""
         if self.given is not None:
             return self.given
-        return [self._classes[index] for index in np.argmax(self._whole, axis=1)]
+        return [self.classes[index] for index in self.indices.tolist()]
+
+    @cached_property
+    def indices(self) -> NDArray[np.intp]:
+        """(n,) each label's place among the classes; where the probabilities decide."""
+        indices: NDArray[np.intp] = np.argmax(self._whole, axis=1)
+        return indices
 
     @property
     def shown(self) -> NDArray[np.float64]:

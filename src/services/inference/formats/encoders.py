@@ -9,7 +9,7 @@ import msgspec
 
 from src.core.predictions import Predictions
 from src.services.inference.formats import Format
-from src.services.inference.formats.schemas import ModelName, answers_of
+from src.services.inference.formats.answer_json import encode_answers
 from src.services.inference.model.predictor import Predictor
 
 
@@ -28,7 +28,7 @@ class Encoder:
 
     def __init__(self, predictor: Predictor, request_id: str) -> None:
         self._classes = predictor.classes
-        self._model = ModelName(predictor.version.name, predictor.version.version)
+        self._model = predictor.model_name
         self._request_id = request_id
 
     def start(self) -> bytes:
@@ -56,7 +56,7 @@ class JsonEncoder(Encoder):
     def part(self, found: Predictions) -> bytes:
         """Answers, with a comma between them and those before."""
         comma, self._comma = self._comma, b","
-        return comma + msgspec.json.encode(answers_of(found, self._classes))[1:-1]
+        return comma + encode_answers(found, self._classes, b",")
 
     def end(self) -> bytes:
         """Which model answered, and which request."""
@@ -68,7 +68,7 @@ class NdjsonEncoder(Encoder):
 
     def part(self, found: Predictions) -> bytes:
         """Whole lines."""
-        return msgspec.json.Encoder().encode_lines(answers_of(found, self._classes))
+        return encode_answers(found, self._classes, b"\n") + b"\n"
 
 
 class CsvEncoder(Encoder):

@@ -2,25 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from operator import itemgetter
-from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
-from src.core.feature_table import Row
+from src.core.feature_table import FeatureTable, Row
 from src.services.inference.formats.parts import (
     MAX_PIECE_BYTES,
     PART_BYTES,
     Part,
+    in_arrays,
     shifted,
-    table_from_matrix,
-    table_from_rows,
 )
-from src.services.inference.formats.records import FLOAT32_MAX, UNFIT, InvalidRecordError, RecordDecoder, malformed
+from src.services.inference.formats.records import InvalidRecordError, RecordDecoder, malformed
 from src.services.inference.formats.windows import windows
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"
@@ -35,17 +30,13 @@ def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iter
     """The parts of a JSON array of objects."""
     pieces = _Pieces(body)
     decoder = RecordDecoder(schema)
-    matrix_of = _Matrix(schema)
     row = 0
     while (piece := pieces.take(row)) is not None:
         part: Part
         try:
-            part = table_from_matrix(schema, matrix_of.array(piece))
-        except UNFIT:
-            try:
-                part = table_from_rows(schema, decoder.decode_list(piece))
-            except InvalidRecordError as error:
-                part = shifted(error, row)
+            part = in_arrays(decoder.decode_list(piece))
+        except InvalidRecordError as error:
+            part = shifted(error, row)
         yield part
         row += pieces.records
     if not row:
@@ -55,18 +46,19 @@ def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iter
 def ndjson_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iterator[Part]:
     """The parts of lines with one JSON object each; empty lines do not count."""
     decoder = RecordDecoder(schema)
-    matrix_of = _Matrix(schema)
     row = 0
     for window in windows(body):
-        try:
-            matrix = matrix_of.lines(window)
-            if len(matrix):
-                yield table_from_matrix(schema, matrix)
-            row += len(matrix)
-        except UNFIT:
-            lines = [bytes(line) for line in window.split(b"\n") if line.strip()]
+        lines = [bytes(line) for line in window.split(b"\n") if line.strip()]
+        if not lines:
+            continue
+        table = decoder.decode_lines_or_none(window)
+        # msgspec takes two records on a line, and one over several; then ``_by_line`` says which line is wrong. A line
+        # that ends a record holds whole ones: as many records as lines are one each.
+        if table is None or len(table) != len(lines) or not all(line.rstrip().endswith(b"}") for line in lines):
             yield _by_line(schema, decoder, lines, row)
-            row += len(lines)
+        else:
+            yield in_arrays(table)
+        row += len(lines)
     if not row:
         raise malformed("the batch has no records; send at least one line")
 
@@ -79,7 +71,7 @@ def _by_line(schema: FeatureSchema, decoder: RecordDecoder, lines: list[bytes], 
             rows.append(decoder.decode(line))
         except InvalidRecordError as error:
             problems += shifted(error, first_row + index).problems
-    return InvalidRecordError(problems) if problems else table_from_rows(schema, rows)
+    return InvalidRecordError(problems) if problems else in_arrays(FeatureTable.from_rows(schema, rows))
 
 
 class _Pieces:
@@ -128,40 +120,3 @@ class _Pieces:
         for size in (PART_BYTES, MAX_PIECE_BYTES):
             if flat := FLAT_RECORDS.match(self._body, start, start + size):
                 yield flat.end() - 1
-
-
-class _Matrix:
-    """Decodes records of required numbers in a few calls; raises one of ``UNFIT`` for any others."""
-
-    def __init__(self, schema: FeatureSchema) -> None:
-        self._numeric = schema.is_numeric
-        self._width = len(schema.names)
-        self._values = itemgetter(*schema.names)
-        self._array = msgspec.json.Decoder(list[dict[str, float]])
-        self._lines = msgspec.json.Decoder(dict[str, float])
-
-    def array(self, piece: bytes) -> NDArray[np.float64]:
-        """An array of records, as shape (n, columns)."""
-        if not self._numeric:
-            raise ValueError
-        return self._checked(self._array.decode(piece))
-
-    def lines(self, piece: bytearray) -> NDArray[np.float64]:
-        """A record a line, as shape (n, columns)."""
-        if not self._numeric:
-            raise ValueError
-        records = self._lines.decode_lines(piece)
-        lines = [line for found in piece.split(b"\n") if (line := found.rstrip())]
-        # msgspec takes two records on a line, and one over several; then ``_by_line`` says which line is wrong. A line
-        # that ends a record holds whole ones: as many records as lines are one each.
-        if len(lines) != len(records) or not all(line.endswith(b"}") for line in lines):
-            raise ValueError
-        return self._checked(records)
-
-    def _checked(self, records: list[dict[str, Any]]) -> NDArray[np.float64]:
-        if any(len(record) != self._width for record in records):
-            raise ValueError
-        matrix = np.array([self._values(record) for record in records], dtype=np.float64).reshape(-1, self._width)
-        if not (np.abs(matrix) <= FLOAT32_MAX).all():
-            raise ValueError
-        return matrix

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable, Row
+from src.core.feature_table import FeatureTable
 from src.services.inference.formats.records import (
     FLOAT32_MAX,
     MALFORMED,
@@ -96,14 +96,9 @@ def positions(names: Sequence[str], schema: FeatureSchema) -> list[int | None]:
     return [places.get(name) for name in schema.names]
 
 
-def table_from_rows(schema: FeatureSchema, rows: Sequence[Row]) -> FeatureTable:
-    """A table of checked rows that holds arrays only: rows take six times the memory, and a batch may wait."""
-    return FeatureTable.from_columns(schema, FeatureTable.from_rows(schema, rows).columns)
-
-
-def table_from_matrix(schema: FeatureSchema, matrix: NDArray[np.float64]) -> FeatureTable:
-    """A table of required numbers, shape (n, columns)."""
-    return FeatureTable.from_columns(schema, list(matrix.T))
+def in_arrays(table: FeatureTable) -> FeatureTable:
+    """The same table, holding arrays only: rows take six times the memory, and a batch may wait."""
+    return FeatureTable.from_columns(table.schema, table.columns)
 
 
 def part_of(schema: FeatureSchema, columns: Sequence[Checked]) -> Part:

@@ -36,14 +36,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
 
 
-class PredictionList(msgspec.Struct, frozen=True):
-    """The answer of ``POST /predict`` to a list of records, in their order."""
-
-    predictions: list[Answer]
-    model: ModelName
-    request_id: str
-
-
 def encode_answer(answer: Answer, model: ModelName, request_id: str) -> bytes:
     """The body of the answer to one record."""
     return msgspec.json.encode(
@@ -79,4 +71,6 @@ def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
 
 def values_of(found: Predictions, classes: tuple[str, ...]) -> list[str | float]:
     """The bare predictions: classes' names, or a regression's numbers."""
-    return [str(value) for value in found.values] if classes else list(found.values)
+    if classes and found.given is not None:
+        return [str(value) for value in found.given]
+    return list(found.values)

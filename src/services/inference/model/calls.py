@@ -2,9 +2,9 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -69,7 +69,7 @@ class Calls:
             return Predictions([answer.prediction], np.array([shares]) if shares else None)
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
         parts = [table.part(start, start + size) for start in range(0, len(table), size)]
-        return _joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
+        return Predictions.joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something in the thread in which models run."""
@@ -121,9 +121,3 @@ def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> Non
             future.set_exception(answer)
         else:
             future.set_result(answer)
-
-
-def _joined(parts: Sequence[Predictions]) -> Predictions:
-    values: list[Any] = [value for part in parts for value in part.values]
-    found = [part.probabilities for part in parts if part.probabilities is not None]
-    return Predictions(values, np.concatenate(found) if found else None)

@@ -1,14 +1,14 @@
 """``POST /predict``: one record in and one answer out, or a list of records in and as many answers out."""
 
-import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.services.inference.formats.encoders import JsonEncoder
 from src.services.inference.formats.media_types import is_json
-from src.services.inference.formats.schemas import PredictionList, answers_of, encode_answer
+from src.services.inference.formats.schemas import encode_answer
 from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
@@ -59,21 +59,18 @@ async def predict(request: Request) -> Response:
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
-    def decode() -> FeatureTable:
-        return FeatureTable.from_rows(predictor.schema, predictor.decoder.decode_list(body))
+    encoder = JsonEncoder(predictor, request_id)
 
     def encode(table: FeatureTable, found: Predictions) -> bytes:
-        answers = answers_of(found, predictor.classes)
-        content = msgspec.json.encode(PredictionList(answers, predictor.model_name, request_id))
         service.metrics.traffic.note_table(predictor, table, found)
-        return content
+        return encoder.start() + encoder.part(found) + encoder.end()
 
     def work() -> bytes:
-        table = decode()
+        table = predictor.decoder.decode_list(body)
         return encode(table, predictor.predict(table))
 
     if len(body) > INLINE_BYTES:
         # One way there and back: each costs as much as a few dozen rows.
         return await service.calls.in_thread(work)
-    table = decode()
+    table = predictor.decoder.decode_list(body)
     return encode(table, await service.calls.predict(predictor, table))

@@ -79,13 +79,12 @@ class NumberBins:
     """
 
     def __init__(self, edges: Sequence[float]) -> None:
-        self._edges = np.asarray(edges, dtype=np.float64)
+        # numpy sorts NaN behind infinity.
+        self._edges = np.array([*edges, np.inf], dtype=np.float64)
 
     def of(self, values: NDArray[Any]) -> NDArray[np.intp]:
         """(n,) the bins of values, shape (n,)."""
-        numbers = values.astype(np.float64)
-        bins = np.searchsorted(self._edges, numbers, side="left")
-        return np.where(np.isnan(numbers), len(self._edges) + 1, bins)
+        return np.searchsorted(self._edges, values.astype(np.float64), side="left")
 
 
 class CategoryBins:
@@ -108,7 +107,7 @@ def _key(value: object) -> str:
 
 
 class DriftWindow:
-    """The newest values of one column, or the newest predictions, in the bins of training.
+    """The newest values of one column, in the bins of training.
 
     Args:
         bins: those of training.
@@ -151,12 +150,15 @@ def feature_windows(schema: FeatureSchema, reference: DriftReference | None, siz
     return {name: window for name, window in windows.items() if window is not None}
 
 
-def class_window(classes: tuple[str, ...], reference: DriftReference | None, size: int) -> DriftWindow | None:
-    """A window for the predicted classes, where there are any and their training shares are known."""
+def class_window(classes: tuple[str, ...], reference: DriftReference | None, size: int) -> Window | None:
+    """A window for the predicted classes, where there are any and their training shares are known.
+
+    Each class is a bin, in their order; one more is for all other labels.
+    """
     if reference is None or not classes:
         return None
     shares = [reference.class_shares.get(name, 0.0) for name in classes]
-    return DriftWindow(CategoryBins(classes), [*shares, 0.0, 0.0], size)
+    return Window([*shares, 0.0], size)
 
 
 def _window_of(column: Column, reference: DriftReference, size: int) -> DriftWindow | None:

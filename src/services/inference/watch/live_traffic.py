@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from src.core.feature_table import FeatureTable, Row
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.watch.drift import DriftWindow, class_window, feature_windows
+from src.services.inference.watch.drift import DriftWindow, Window, class_window, feature_windows
 
 # The label of a prediction that is a number.
 REGRESSION = ""
@@ -58,7 +58,7 @@ class LiveTraffic(Collector):
         self._lock = threading.Lock()
         self._current: Predictor | None = None
         self._features: dict[str, DriftWindow] = {}
-        self._shares: DriftWindow | None = None
+        self._shares: Window | None = None
         self._predictions: Counter[str] = Counter()
         self._out_of_range: Counter[str] = Counter()
         self._confidence = _Buckets(CONFIDENCE_EDGES)
@@ -74,9 +74,15 @@ class LiveTraffic(Collector):
 
     def note_table(self, predictor: Predictor, table: FeatureTable, found: Predictions) -> None:
         """Rows were answered. It may be called from any thread, and counts at once: give big tables in parts."""
-        labels = [str(value) for value in found.values] if predictor.classes else [REGRESSION] * len(table)
         sure = found.probabilities.max(axis=1) if found.probabilities is not None else ()
-        self._count(predictor, table, labels, sure)
+        if found.given is None:
+            counts = np.bincount(found.indices, minlength=len(predictor.classes)).tolist()
+            seen = _Seen(dict(zip(predictor.classes, counts, strict=True)), found.indices)
+        elif predictor.classes:
+            seen = _seen([str(value) for value in found.given], predictor.classes)
+        else:
+            seen = _Seen({REGRESSION: len(table)})
+        self._count(predictor, table, seen, sure)
 
     def follow(self, predictor: Predictor) -> None:
         """Another model is served from now on: it is compared with its own training rows, from nothing."""
@@ -143,11 +149,12 @@ class LiveTraffic(Collector):
             table = FeatureTable.from_rows(predictor.schema, [row for row, _ in mine])
             answers = [answer for _, answer in mine]
             labels = [answer.prediction if isinstance(answer.prediction, str) else REGRESSION for answer in answers]
-            self._count(predictor, table, labels, [max(a.probabilities.values()) for a in answers if a.probabilities])
+            sure = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
+            self._count(predictor, table, _seen(labels, predictor.classes), sure)
 
-    def _count(self, predictor: Predictor, table: FeatureTable, labels: Sequence[str], sure: Numbers) -> None:
+    def _count(self, predictor: Predictor, table: FeatureTable, seen: "_Seen", sure: Numbers) -> None:
         with self._lock:
-            self._predictions.update(labels)
+            self._predictions.update(seen.counts)
             self._confidence.add(sure)
             if predictor is not self._current:  # answered while a swap came in between
                 return
@@ -155,7 +162,25 @@ class LiveTraffic(Collector):
                 if name in self._features:
                     self._out_of_range[name] += self._features[name].add(values)
             if self._shares is not None:
-                self._shares.add(np.array(labels, dtype=object))
+                self._shares.add(seen.indices)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Labels of answers.
+
+    Attributes:
+        counts: how many there are of each.
+        indices: (n,) each label's place among the classes, or one further than these; empty for a regression.
+    """
+
+    counts: Mapping[str, int]
+    indices: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+
+
+def _seen(labels: Sequence[str], classes: Sequence[str]) -> _Seen:
+    places = {name: index for index, name in enumerate(classes)}
+    return _Seen(Counter(labels), np.array([places.get(label, len(places)) for label in labels], dtype=np.intp))
 
 
 def _counter(name: str, documentation: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:

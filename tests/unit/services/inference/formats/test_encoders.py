@@ -8,7 +8,7 @@ import pytest
 
 from src.core.predictions import Predictions
 from src.services.inference.formats.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
-from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.formats.schemas import ModelName
 
 CLASSES = ('a "quoted", one', "b")
 PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.123456789, 0.876543211]], dtype=np.float32)
@@ -17,7 +17,7 @@ PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.123456789
 class Model:
     """As much of a predictor as an encoder asks."""
 
-    version = ModelVersion(name="iris", version="7", manifest_sha256="0" * 64)
+    model_name = ModelName("iris", "7")
 
     def __init__(self, *classes: str) -> None:
         self.classes = classes

@@ -99,3 +99,25 @@ def test_decoder_refuses_another_type(change: dict[str, object], field: str | No
         with pytest.raises(InvalidRecordError) as caught:
             decode(json.dumps({**HOUSE, **change}).encode())
         assert [(item.field, item.kind) for item in caught.value.problems] == [(field, kind)]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "kind"),
+    [
+        ({"a": True}, "a", "not_a_number"),
+        ({"a": 1e39}, "a", "not_finite"),
+        ({"b": -1e39}, "b", "not_finite"),
+        ({"b": None}, "b", "missing"),
+        ({"c": 1.0}, None, "unknown_field"),
+    ],
+)
+def test_list_of_numbers_is_refused_for_one_record(change: dict[str, object], field: str | None, kind: str) -> None:
+    records = [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0, **change}]
+    with pytest.raises(InvalidRecordError) as caught:
+        RecordDecoder(FeatureSchema.of_numbers("a", "b")).decode_list(json.dumps(records).encode())
+    assert [(item.row, item.field, item.kind) for item in caught.value.problems] == [(1, field, kind)]
+
+
+def test_list_of_numbers_is_read_in_the_schema_s_order() -> None:
+    table = RecordDecoder(FeatureSchema.of_numbers("a", "b")).decode_list(b'[{"b":2,"a":1.5},{"a":-3.0e38,"b":0}]')
+    assert [column.tolist() for column in table.columns] == [[1.5, -3.0e38], [2.0, 0.0]]

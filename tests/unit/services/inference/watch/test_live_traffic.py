@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from src.core.feature_table import FeatureTable
+from src.core.predictions import Predictions
 from src.services.inference.watch.live_traffic import BLOCK
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 
@@ -101,3 +102,16 @@ async def test_rows_that_the_model_before_answered_are_counted_and_not_compared(
     served.service.metrics.traffic.note_table(before, table, before.predict(table))
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 3
     assert await served.metric("inference_drift_window_rows") == 0
+
+
+async def test_labels_of_an_engine_s_own_count_as_those_that_probabilities_decide(served: Any) -> None:
+    traffic, predictor = served.service.metrics.traffic, served.service.store.require()
+    table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 300)
+    traffic.note_table(predictor, table, Predictions(["virginica"] * 299 + ["other"]))
+    counts = [await served.metric("inference_predictions_total", **{"class": name}) for name in (*CLASSES, "other")]
+    assert counts == [0, 0, 299, 1]
+    as_labels = await served.metric("inference_prediction_drift_score")
+    traffic.follow(predictor)
+    traffic.note_table(predictor, table, Predictions(None, np.array([[0.0, 0.0, 1.0]] * 300), CLASSES))
+    assert await served.metric("inference_predictions_total", **{"class": "virginica"}) == 599
+    assert as_labels == pytest.approx(await served.metric("inference_prediction_drift_score"), rel=0.02)

@@ -1,0 +1,31 @@
+"""Answers to many rows as JSON, without an object for each row: that would take three times as long."""
+
+import msgspec
+
+from src.core.predictions import Predictions
+from src.services.inference.formats.schemas import values_of
+
+
+def encode_answers(found: Predictions, classes: tuple[str, ...], between: bytes) -> bytes:
+    """What ``schemas.answers_of`` says of each row, as JSON with ``between`` in between."""
+    if classes:
+        shares = found.shown.ravel().tolist() if found.probabilities is not None else []
+        ending = _probabilities(classes) if found.probabilities is not None else b""
+        labels = values_of(found, classes)
+        template_of = {label: b'{"prediction":' + _literal(label) + ending + b"}" for label in set(labels)}
+        return between.join([template_of[label] for label in labels]) % _texts(shares)
+    numbers = [float(value) for value in found.values]
+    return between.join([b'{"prediction":%b}'] * len(numbers)) % _texts(numbers)
+
+
+def _probabilities(classes: tuple[str, ...]) -> bytes:
+    return b',"probabilities":{' + b",".join([_literal(name) + b":%b" for name in classes]) + b"}"
+
+
+def _literal(text: object) -> bytes:
+    """A string in a template."""
+    return msgspec.json.encode(text).replace(b"%", b"%%")
+
+
+def _texts(numbers: list[float]) -> tuple[bytes, ...]:
+    return tuple(msgspec.json.encode(numbers)[1:-1].split(b",")) if numbers else ()
