@@ -132,6 +132,7 @@ def _last_run() -> list[Panel]:
             description="Scores of both on the same holdout in the last run; the gate compares one of them "
             "(gate.metric).",
             unit="none",
+            width=6,
             decimals=3,
             queries=(Query(scores, "{{metric}} {{model}}"),),
             base=BLUE,
@@ -141,6 +142,7 @@ def _last_run() -> list[Panel]:
             title="Scores from run to run",
             description="The same over time; dashed: the champion's.",
             unit="none",
+            width=6,
             decimals=3,
             least=None,
             queries=(Query(scores, "{{metric}} {{model}}"),),
@@ -151,5 +153,13 @@ def _last_run() -> list[Panel]:
             description="From the start of each training to its verdict.",
             unit="s",
             queries=(Query(f"max({series('monitor_last_run_duration_seconds')})", "whole run"),),
+            width=6,
+        ),
+        Lines(
+            title="Duration by step",
+            description="How long each step of the last training took, by ZenML's record; none of a run that failed.",
+            unit="s",
+            width=6,
+            queries=(Query(known(f"max by (step) ({series('monitor_last_run_step_duration_seconds')})"), "{{step}}"),),
         ),
     ]

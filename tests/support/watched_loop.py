@@ -53,6 +53,7 @@ with spool.lock(patience=5):
         spool.finish(record, RetrainResult(finished_at=datetime.now(UTC), **verdict))
 """
 GOOD = {"accuracy": 0.95, "f1_macro": 0.94, "log_loss": 0.2}
+STEPS = {"preprocess": 0.5, "train": 2.0}
 BETTER = {"accuracy": 0.97, "f1_macro": 0.96, "log_loss": 0.1}
 
 
@@ -128,8 +129,8 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         _send_one_of_each(loop.inference.url)
         prometheus.wait_for("max(inference_drift_score) > 0.25")
         loop.train(prometheus, loop.client.request_retrain(), "failed")
-        scores = {"challenger": BETTER, "champion": GOOD}
-        loop.train(prometheus, _alert(loop.inference.url), "promoted", model_version="2", **scores)
+        told = {"challenger": BETTER, "champion": GOOD, "step_seconds": STEPS}
+        loop.train(prometheus, _alert(loop.inference.url), "promoted", model_version="2", **told)
         loop.client.wait_for_version("2")
         _send_one_of_each(loop.inference.url)
         prometheus.wait_for('monitor_last_run_score{model="champion", metric="f1_macro"} > 0')

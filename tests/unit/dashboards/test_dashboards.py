@@ -1,7 +1,9 @@
 """The committed dashboards: current, well formed, and by the house's rules for queries."""
 
+import json
 import re
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,11 @@ QUERIES = [pytest.param(target.expr, id=str(target)) for target in grafana.targe
 UNITS = {"none", "short", "s", "bytes", "percentunit", "reqps", "cps", "dateTimeFromNow"}
 
 
+def thresholds(panel: dict[str, Any]) -> list[float | None]:
+    """From where each colour of a panel holds; the first one's is None."""
+    return [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+
+
 # -- current -----------------------------------------------------------------------------------------
 
 
@@ -34,8 +41,6 @@ def test_committed_dashboards_are_what_the_generator_writes() -> None:
 
 def test_lines_lie_where_the_alerts_fire() -> None:
     limits = read_limits(RULES)
-    assert limits["FeatureDrift"] == limits["PredictionDrift"] == 0.25
-    assert limits["StaleModel"] == 30 * 86400
     for alert, name, title in (
         ("HighErrorRatio", "service", "Error ratio over time"),
         ("HighLatency", "service", "Latency of /predict"),
@@ -46,24 +51,42 @@ def test_lines_lie_where_the_alerts_fire() -> None:
         ("MonitorStalled", "retraining", "Heartbeat over time"),
     ):
         (panel,) = [panel for panel in grafana.panels(name) if panel["title"] == title]
-        steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
-        assert steps[-1]["value"] == limits[alert], alert
+        assert thresholds(panel)[-1] == limits[alert], alert
 
 
-def test_another_limit_of_an_alert_moves_its_line(tmp_path: Any) -> None:
+def test_another_limit_of_an_alert_moves_its_lines_and_no_other(tmp_path: Path) -> None:
     rules = tmp_path / "alerts.yml"
-    rules.write_text(
-        RULES.read_text(encoding="utf-8").replace("inference_drift_score) > 0.25", "inference_drift_score) > 0.4")
+    text, times = re.subn(r"(inference_drift_score\) >) [\d.]+", r"\1 0.4", RULES.read_text(encoding="utf-8"))
+    assert times == 1
+    rules.write_text(text, encoding="utf-8")
+    before, after = (
+        {panel["title"]: panel for panel in json.loads(boards["model.json"])["panels"]}
+        for boards in (render(), render(rules))
     )
-    assert '"value": 0.4' in render(rules)["model.json"]
-    assert '"value": 0.4' not in render()["model.json"]
+    moved = {title for title in before if before[title] != after[title]}
+    assert moved == {"Largest drift", "Drift now", "Drift by feature"}
+    assert all(thresholds(after[title])[-1] == 0.4 for title in moved)
 
 
-@pytest.mark.parametrize("title", ["Drift now", "Drift by feature", "Prediction drift over time"])
-def test_drift_is_shown_against_both_of_its_limits(title: str) -> None:
+def test_limit_of_an_alert_is_the_number_that_its_expression_compares_with_first(tmp_path: Path) -> None:
+    rules = tmp_path / "alerts.yml"
+    expressions = {"A": 'rate(x{y!="z"}[5m]) > 0.05 and z > 7', "B": "x != 0 > 30 * 86400", "C": "x == 0", "D": "x > y"}
+    told = [{"alert": name, "expr": expr} for name, expr in expressions.items()]
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": told}]}))
+    assert read_limits(rules) == {"A": 0.05, "B": 30 * 86400}
+
+
+@pytest.mark.parametrize(
+    ("title", "alert"),
+    [
+        ("Drift now", "FeatureDrift"),
+        ("Drift by feature", "FeatureDrift"),
+        ("Prediction drift over time", "PredictionDrift"),
+    ],
+)
+def test_drift_is_shown_against_both_of_its_limits(title: str, alert: str) -> None:
     (panel,) = [panel for panel in grafana.panels("model") if panel["title"] == title]
-    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    assert [step["value"] for step in steps] == [None, 0.1, 0.25]
+    assert thresholds(panel) == [None, 0.1, read_limits(RULES)[alert]]
 
 
 # -- well formed -------------------------------------------------------------------------------------
@@ -110,9 +133,9 @@ def test_panel_says_what_it_shows(name: str, panel: dict[str, Any]) -> None:
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
     assert panel["targets"]
-    steps = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
-    assert steps[0] is None
-    assert all(low < high for low, high in pairwise(steps[1:]))
+    base, *steps = thresholds(panel)
+    assert base is None
+    assert all(low < high for low, high in pairwise(steps))
 
 
 @pytest.mark.parametrize("name", grafana.NAMES)
