@@ -15,6 +15,7 @@ pytestmark = pytest.mark.integration
 # As often as Prometheus scrapes here, in seconds. A rate is reckoned over more than Grafana would: the machine is busy.
 STEP = 0.2
 RATE_INTERVAL = "4s"
+ANNOTATIONS = [pytest.param(name, item, id=f"{name}: {item['name']}") for name, item in grafana.annotations()]
 Chosen = Callable[[WatchedLoop], dict[str, str]]
 
 # Every query has data, and more than zeros. Of these, zeros may be all:
@@ -100,7 +101,7 @@ def test_variables_offer_every_job_and_the_instances_of_the_chosen_ones(loop: Wa
     assert len(offered(loop, instance, {"job": grafana.regular_expression(["monitor"])})) == 1
 
 
-@pytest.mark.parametrize(("name", "annotation"), grafana.annotations())
+@pytest.mark.parametrize(("name", "annotation"), ANNOTATIONS)
 def test_annotation_marks_what_has_happened(loop: WatchedLoop, name: str, annotation: dict[str, Any]) -> None:
     rows = result(loop, annotation["target"]["expr"], all_chosen, instant=False)
     # Grafana marks where the value is above 0, or the times that are the values.

@@ -76,10 +76,11 @@ def impatient_rules() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running_prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
+def running_prometheus(binary: str, folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
     """Scrape what listens at these addresses, by the names of their jobs; the job ``prometheus`` is added.
 
     Args:
+        binary: the program, see ``prometheus_binary``.
         folder: of its data and its log; must exist.
     """
     address = f"127.0.0.1:{free_port()}"
@@ -87,7 +88,7 @@ def running_prometheus(folder: Path, targets: Mapping[str, str]) -> Iterator[Pro
     config.write_text(yaml.safe_dump(configuration({**targets, "prometheus": address})))
     (folder / "alerts.yml").write_text(yaml.safe_dump(impatient_rules()))
     options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
-    command = (prometheus_binary(), *options, "--log.level=warn")
+    command = (binary, *options, "--log.level=warn")
     log = folder / "prometheus.log"
     with (
         running(LocalProcess("prometheus", command), log) as child,
