@@ -21,6 +21,11 @@ TAG_DATA_SHA256 = "data.sha256"
 TAG_SCORE = "score."  # on the version only, with the score's name: as the gate saw it
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
+TAG_ZENML_RUN_ID = "zenml.run_id"
+# On a version that was taken back: when (ISO 8601, UTC), in favour of which version, and for whom.
+TAG_ROLLBACK_AT = "rollback.at"
+TAG_ROLLBACK_TO = "rollback.to"
+TAG_ROLLBACK_BY = "rollback.by"
 
 PARITY_PASSED = "passed"
 

@@ -7,6 +7,7 @@ by an environment variable of its name in capitals, or in ``.env``; ``.env.examp
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -51,18 +52,34 @@ class CommonSettings(BaseSettings):
         return self.data_dir / "retrain"
 
     @property
+    def alias_lock(self) -> Path:
+        """The file that is locked by whoever moves the model's aliases, on the shared volume."""
+        return self.retrain_dir / "aliases.lock"
+
+    @property
     def local_dir(self) -> Path:
         """State that containers keep in volumes of their own, when all processes share one machine."""
         return self.data_dir / "local"
 
 
-class TrainSettings(CommonSettings):
-    """The training process (``run_pipeline.py``) and the preprocess entry point."""
+class LinkingSettings(CommonSettings):
+    """Of processes that show people the way to MLflow."""
 
-    pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
     mlflow_public_url: AnyHttpUrl | None = Field(
         None, description="MLflow as a browser reaches it, for links; unset: MLFLOW_TRACKING_URI"
     )
+
+    @property
+    def mlflow_link(self) -> str:
+        """MLflow's base URL for links, without a trailing slash, and without a user's name and password."""
+        parts = urlsplit(str(self.mlflow_public_url or self.mlflow_tracking_uri))
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
+
+
+class TrainSettings(LinkingSettings):
+    """The training process (``run_pipeline.py``) and the preprocess entry point."""
+
+    pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
     mlflow_experiment: str = Field("iris-training", min_length=1, description="MLflow experiment for training runs")
     server_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         60.0, description="how long a run that serves retrain requests waits for MLflow and ZenML to answer"
@@ -86,7 +103,7 @@ class TrainSettings(CommonSettings):
         return self.zenml_config_path or self.local_dir / "zenml"
 
 
-class InferenceSettings(CommonSettings):
+class InferenceSettings(LinkingSettings):
     """The inference service."""
 
     inference_host: str = Field("127.0.0.1", description="address the service listens on")
@@ -135,6 +152,13 @@ class InferenceSettings(CommonSettings):
         None, description="bearer token that Alertmanager sends with its notifications"
     )
     alert_cooldown_seconds: Seconds = Field(3600.0, description="least time between two trainings for alerts")
+
+    zenml_public_url: AnyHttpUrl | None = Field(
+        None, description="ZenML's dashboard as a browser reaches it, for links; unset: no such links"
+    )
+    grafana_public_url: AnyHttpUrl | None = Field(
+        None, description="Grafana as a browser reaches it, for a link; unset: no such link"
+    )
 
     @model_validator(mode="after")
     def _alerts_need_token(self) -> Self:

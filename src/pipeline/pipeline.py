@@ -11,8 +11,13 @@ PIPELINE = "training"
 
 # Cached, a retrain on unchanged data would do nothing at all. Failing fast lets a step's own error reach the caller.
 @pipeline(name=PIPELINE, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST)
-def training_pipeline(
-    config: PipelineConfig, dataset_file: str, model_name: str, mlflow_url: str, request_ids: list[str]
+def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what ZenML shows of it
+    config: PipelineConfig,
+    dataset_file: str,
+    model_name: str,
+    mlflow_url: str,
+    request_ids: list[str],
+    alias_lock: str,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target
@@ -28,4 +33,10 @@ def training_pipeline(
         request_ids=request_ids,
     )
     comparison = evaluate_on_holdout(candidate=candidate, holdout=holdout, target=target, model_name=model_name)
-    promote(candidate=candidate, comparison=comparison, gate=config.gate, model_name=model_name)
+    promote(
+        candidate=candidate,
+        comparison=comparison,
+        gate=config.gate,
+        model_name=model_name,
+        alias_lock=alias_lock,
+    )

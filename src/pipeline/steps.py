@@ -15,7 +15,7 @@ from zenml.metadata.metadata_types import Uri
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import RegistryError
-from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY, TAG_ZENML_RUN_ID
 from src.core.pipeline_config import GateConfig, PipelineConfig, SplitConfig
 from src.pipeline import data_preprocess, promote_model, train_model
 from src.pipeline.compare_models import compare
@@ -107,12 +107,12 @@ def evaluate_on_holdout(
 
 @step(experiment_tracker=True)
 def promote(
-    candidate: Candidate, comparison: Comparison, gate: GateConfig, model_name: str
+    candidate: Candidate, comparison: Comparison, gate: GateConfig, model_name: str, alias_lock: str
 ) -> Annotated[Verdict, "verdict"]:
     """Let the challenger serve, or not; the verdict is in the registry when this returns."""
     with _told("promote"):
         registry = ModelRegistry(MlflowClient(), model_name)
-        verdict = promote_model.promote(registry, gate, candidate, comparison)
+        verdict = promote_model.promote(registry, gate, candidate, comparison, Path(alias_lock))
         mlflow.set_tags(promote_model.verdict_tags(verdict))
         log_metadata({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
         return verdict
@@ -127,7 +127,7 @@ def _active_run() -> mlflow.ActiveRun:
 
 def _zenml_tags() -> dict[str, str]:
     run = get_step_context().pipeline_run
-    return {"zenml.run_id": str(run.id), "zenml.run_name": run.name}
+    return {TAG_ZENML_RUN_ID: str(run.id), "zenml.run_name": run.name}
 
 
 @contextlib.contextmanager

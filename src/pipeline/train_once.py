@@ -63,8 +63,9 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
                 config=config,
                 dataset_file=str(settings.dataset_file.resolve()),
                 model_name=settings.model_name,
-                mlflow_url=shown(str(settings.mlflow_public_url or settings.mlflow_tracking_uri)),
+                mlflow_url=settings.mlflow_link,
                 request_ids=list(request_ids),
+                alias_lock=str(settings.alias_lock.resolve()),
             )
         verdict = _verdict_of(run)
         steps = _step_seconds(run)

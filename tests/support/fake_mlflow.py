@@ -72,6 +72,8 @@ class FakeMlflow:
             raise httpx.ConnectError("connection refused", request=request)
         if path in self.override:
             return self.override[path]
+        if request.method == "POST":
+            return self._change(path, json.loads(request.content))
         match path.removeprefix("/api/2.0/"):
             case "mlflow/registered-models/alias":
                 return self._alias(params["name"], params["alias"])
@@ -98,6 +100,17 @@ class FakeMlflow:
             "aliases": [alias],
         }
         return httpx.Response(200, json={"model_version": found})
+
+    def _change(self, path: str, given: dict[str, str]) -> httpx.Response:
+        assert given["name"] == self.model_name
+        match path.removeprefix("/api/2.0/mlflow/"):
+            case "registered-models/alias":
+                self.aliases[given["alias"]] = given["version"]
+            case "model-versions/set-tag":
+                self.versions[given["version"]].tags[given["key"]] = given["value"]
+            case other:
+                raise AssertionError(f"asked for {other}, which serving does not need")
+        return httpx.Response(200, json={})
 
     def _directory(self, path: str) -> tuple[Path, str]:
         for version in self.versions.values():

@@ -59,11 +59,12 @@ def drift_reference(columns: tuple[str, ...], rows: list[list[float]]) -> DriftR
     )
 
 
-def build_model(
+def build_model(  # noqa: PLR0913 - each is named where it is given
     directory: Path,
     *,
     seed: int = 0,
     columns: tuple[str, ...] = COLUMNS,
+    classes: tuple[str, ...] = CLASSES,
     spoil_golden: bool = False,
     mlmodel: dict[str, Any] | None = None,
 ) -> str:
@@ -77,7 +78,7 @@ def build_model(
     graph, rows, probabilities = forest(seed)
     directory.mkdir(parents=True)
     (directory / ONNX_FILE).write_bytes(graph)
-    labels = [CLASSES[index] for index in np.argmax(np.round(probabilities, 5), axis=1)]
+    labels = [classes[index] for index in np.argmax(np.round(probabilities, 5), axis=1)]
     if spoil_golden:
         labels.reverse()
     golden = {"rows": rows, "labels": labels, "probabilities": probabilities}
@@ -87,7 +88,7 @@ def build_model(
     content = {
         "flavors": {"onnx": {"data": ONNX_FILE}},
         "signature": {"inputs": json.dumps(inputs)},
-        "metadata": {METADATA_CLASSES: list(CLASSES)},
+        "metadata": {METADATA_CLASSES: list(classes)},
         **(mlmodel or {}),
     }
     (directory / MLMODEL_FILE).write_text(yaml.safe_dump(content))

@@ -13,19 +13,23 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
+from starlette.types import Scope
 
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.formats.batches import create_batches
+from src.services.inference.formats.batches import Batches, create_batches
+from src.services.inference.model.alias_client import AliasClient
 from src.services.inference.model.calls import INLINE_BYTES, Calls
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.pace import Pace
 from src.services.inference.model.registry_client import RegistryClient
+from src.services.inference.model.rollback import Rollback
 from src.services.inference.openapi.document import Document
 from src.services.inference.openapi.refusals import Refusals
+from src.services.inference.page.create_page import create_page
 from src.services.inference.routes import (
     alerts,
     batch,
@@ -37,6 +41,7 @@ from src.services.inference.routes import (
     page,
     predict,
     retrain,
+    rollback,
 )
 from src.services.inference.service_state import LifespanState, ServiceState
 from src.services.inference.watch.metrics import RouteInfo, ServingMetrics
@@ -59,9 +64,11 @@ from src.services.inference.web.uploads import Bodies, Uploads
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
 # Fixed paths of the routes that change something. Predictions do not.
-WRITING = frozenset({"/retrain"})
+WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
 # Alertmanager's, with a token of its own.
 ALERTING = frozenset({"/alerts"})
+# Pages in work and waiting: they take no slot of the predictions, and never more than a moment of their time.
+PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
 # What any route may answer, whatever it documents: refused, turned away, and failed.
 ANYWHERE = (400, 408, 503, 500)
 
@@ -81,6 +88,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         open_inference.router,
         health.router,
         retrain.router,
+        rollback.router,
         metrics.router,
         page.router,
         documentation.router,
@@ -88,6 +96,12 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     )
     service_metrics = ServingMetrics(CollectorRegistry(), _routes_of(routers), settings.drift_window_rows)
     registry = RegistryClient(
+        settings.mlflow_url,
+        settings.model_name,
+        timeout=settings.mlflow_timeout_seconds,
+        transport=mlflow_transport,
+    )
+    aliases = AliasClient(
         settings.mlflow_url,
         settings.model_name,
         timeout=settings.mlflow_timeout_seconds,
@@ -101,9 +115,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     )
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
     calls = Calls()
-    alert_retrain = AlertRetrain(
-        spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=lambda: datetime.now(UTC)
-    )
+    alert_retrain = AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now)
     batches = create_batches(settings, calls, service_metrics)
     templates = RouteTemplates(routers)
     exempt = RouteTemplates((health.router, metrics.router)).fixed
@@ -132,7 +144,19 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         most=front.most,
         max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
     )
-    state = ServiceState(store, calls, batches, spool, alert_retrain, service_metrics, front, fast)
+    stopping = front.stopping
+    state = ServiceState(
+        store,
+        calls,
+        batches,
+        spool,
+        alert_retrain,
+        Rollback(aliases, store, settings.alias_lock, clock=_now),
+        create_page(settings, store, service_metrics.traffic, spool, aliases, is_stopping=lambda: stopping.begun),
+        service_metrics,
+        front,
+        fast,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[LifespanState]:
@@ -148,6 +172,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
             calls.close()
             batches.close()
             await registry.aclose()
+            await aliases.aclose()
 
     app = FastAPI(
         title=f"{settings.model_name} inference",
@@ -161,7 +186,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
     # The one added last is the outermost.
     app.add_middleware(BodyLimitMiddleware, limits=limits)
-    turns = functools.partial(batch.turns_of, batches)
+    pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=service_metrics.shed)
+    turns = functools.partial(_turns_of, batches, pages)
     app.add_middleware(AdmissionMiddleware, admission=admission, turns=turns, exempt=exempt)
     app.add_middleware(GuardMiddleware, guards=(hosts, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=service_metrics, templates=templates)
@@ -193,6 +219,15 @@ def _bodies(settings: InferenceSettings, limits: BodyLimits) -> Bodies:
     others = settings.max_concurrency * settings.max_body_bytes
     usual, clock = settings.body_seconds, time.monotonic
     return Bodies(limits, Uploads(others, usual, clock), {batch.PATH: Uploads(batches, usual, clock)})
+
+
+def _turns_of(batches: Batches, pages: Admission, scope: Scope) -> Admission | None:
+    """Who lets in what does not take a slot of the predictions."""
+    return pages if page.is_page(scope["path"]) else batch.turns_of(batches, scope)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _shown(secret: SecretStr | None) -> str | None:

@@ -11,6 +11,8 @@ from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import Batches
 from src.services.inference.model.calls import Calls
 from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.rollback import Rollback
+from src.services.inference.page.page import Page
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.fast_predict import FastPredict
 from src.services.inference.web.front import Front
@@ -25,6 +27,8 @@ class ServiceState:
     batches: Batches
     spool: RetrainSpool
     alerts: AlertRetrain
+    rollback: Rollback
+    page: Page
     metrics: ServingMetrics
     front: Front
     fast: FastPredict

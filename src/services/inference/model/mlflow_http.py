@@ -41,9 +41,16 @@ class MlflowHttp:
 
     async def get(self, path: str, params: Mapping[str, str]) -> httpx.Response:
         """Its answer, of any status. Raises ConnectionFailedError."""
+        return await self._send(self._client.build_request("GET", path, params=params))
+
+    async def post(self, path: str, content: Mapping[str, str]) -> None:
+        """Have it do something. Raises ConnectionFailedError, RegistryError."""
+        self._check(await self._send(self._client.build_request("POST", path, json=content)))
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._client.get(path, params=params)
+                return await self._client.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._unreachable(error) from error
 

@@ -23,6 +23,7 @@ class ModelVersion(BaseModel):
         onnx_parity: what training said of an ONNX flavour, if it said anything.
         registered_at: when training registered it.
         scores: on the holdout, by name, where they are known.
+        zenml_run_id: the pipeline run that made it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -35,6 +36,7 @@ class ModelVersion(BaseModel):
     onnx_parity: str | None = None
     registered_at: AwareDatetime | None = None
     scores: dict[str, FiniteFloat] = {}
+    zenml_run_id: str | None = None
 
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:

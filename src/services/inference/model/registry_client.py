@@ -1,10 +1,6 @@
 """MLflow over plain REST: which version is champion, and the files of it that serving needs."""
 
 import asyncio
-import contextlib
-import math
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,15 +14,13 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     TAG_MANIFEST_SHA256,
     TAG_PARITY,
-    TAG_SCORE,
-    says_missing,
+    TAG_ZENML_RUN_ID,
 )
-from src.core.retrain_record import SCORE_NAMES
 from src.services.inference.model.mlflow_http import MlflowHttp
 from src.services.inference.model.model_loader import SERVED_FILES, choose_engine
 from src.services.inference.model.model_version import ModelVersion, origin_of
+from src.services.inference.model.registry_answers import API, moment_of, names_nothing, scores_of, tags_of
 
-API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 PROXIED_SCHEME = "mlflow-artifacts"
 MAX_MODEL_BYTES = 1 << 30
@@ -70,7 +64,7 @@ class RegistryClient:
             RegistryError: its answer is not what the registry contract promises.
         """
         answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
-        if _names_nothing(answer):
+        if names_nothing(answer):
             return None
         found = self._http.json_of(answer).get("model_version")
         if not isinstance(found, dict):
@@ -78,7 +72,7 @@ class RegistryClient:
                 f"MLflow at {self._http.shown_url} names no version in its answer; is it an MLflow server?"
             )
         try:
-            tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+            tags = tags_of(found)
             digest = tags.get(TAG_MANIFEST_SHA256)
             return ModelVersion(
                 name=self._name,
@@ -87,8 +81,9 @@ class RegistryClient:
                 origin_sha256=origin_of(found) if digest is None else None,
                 run_id=found.get("run_id") or None,
                 onnx_parity=tags.get(TAG_PARITY),
-                registered_at=_moment(found.get("creation_timestamp")),
-                scores=_scores(tags),
+                registered_at=moment_of(found.get("creation_timestamp")),
+                scores=scores_of(tags),
+                zenml_run_id=tags.get(TAG_ZENML_RUN_ID),
             )
         except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
             raise RegistryError(
@@ -186,31 +181,6 @@ class RegistryClient:
         return f"version {version.version} is larger than {self._max_model_bytes} bytes"
 
 
-def _scores(tags: Mapping[str, str]) -> dict[str, float]:
-    """The scores among a version's tags; they are for people, so what is no number is left out."""
-    found = {}
-    for name in SCORE_NAMES:
-        with contextlib.suppress(KeyError, ValueError):
-            found[name] = float(tags[f"{TAG_SCORE}{name}"])
-    return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _moment(milliseconds: object) -> datetime | None:
-    """MLflow's time stamps are milliseconds since the epoch, as a number or as text."""
-    return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
-
-
 def _is_plain_name(name: object) -> bool:
     """Whether a listed name is one path segment that stays where it is."""
     return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}
-
-
-def _names_nothing(answer: httpx.Response) -> bool:
-    """Whether MLflow says that the model, or its alias, does not exist."""
-    if answer.status_code not in {400, 404}:
-        return False
-    try:
-        content = answer.json()
-    except ValueError:
-        return False
-    return isinstance(content, dict) and says_missing(content.get("error_code"), content.get("message"))

@@ -1,19 +1,137 @@
-"""``GET /``: what there is."""
+"""``GET /``: the service's page, the parts of it that change, and what its forms send. Nothing here is for programs."""
 
-from fastapi import APIRouter
+import asyncio
+import functools
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qsl
 
-router = APIRouter(tags=["service"])
+from fastapi import APIRouter, Query, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from src.core.errors import InvalidInputError, LoopError
+from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.page.answer import AnswerView, answer_view
+from src.services.inference.page.form import mark_of, record_of
+from src.services.inference.page.page import Notice
+from src.services.inference.routes.rollback import asked_by
+from src.services.inference.service_state import Service, ServiceState
+
+STATIC = Path(__file__).parents[1] / "static"
+ASSETS = {
+    "htmx.min.js": "vendor/htmx.min.js",
+    "pico.min.css": "vendor/pico.min.css",
+    "page.css": "page.css",
+    "page.js": "page.js",
+}
+# Fixed paths of its routes that change something.
+WRITING = frozenset({"/page/retrain", "/page/rollback"})
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+router = APIRouter(include_in_schema=False)
 
 
-@router.get("/", summary="What there is")
-async def page() -> dict[str, str]:
-    """The service's pages by what they are for."""
-    return {
-        "documentation": "/docs",
-        "reference": "/redoc",
-        "openapi": "/openapi.json",
-        "health": "/health",
-        "predict": "/predict",
-        "retrain": "/retrain",
-        "metrics": "/metrics",
-    }
+def is_page(path: str) -> bool:
+    """Whether a path is the page's or a part's of it."""
+    return path == "/" or path.startswith("/page/")
+
+
+@router.get("/")
+async def whole(service: Service) -> Response:
+    """The page; always 200, as it is most needed when nothing else works."""
+    return _html(await service.page.whole())
+
+
+@router.get("/page/live", responses={204: {}})
+async def live(
+    service: Service,
+    seen: Annotated[str, Query(max_length=64)] = "",
+    form: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """The part that changes by itself: 204 if it is as the page has seen it."""
+    html, stale = await service.page.news(seen, form)
+    if stale:
+        return Response(status_code=204, headers={**HEADERS, "HX-Refresh": "true"})
+    return _html(html) if html is not None else Response(status_code=204, headers=HEADERS)
+
+
+@router.get("/page/assets/{name}", responses={304: {}, 404: {}})
+async def asset(name: str, request: Request) -> Response:
+    """A script or a style sheet of the page."""
+    if name not in ASSETS:
+        raise HTTPException(404)
+    response = await _files().get_response(ASSETS[name], request.scope)
+    response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+    return response
+
+
+@router.post("/page/predict", tags=["prediction"])
+async def predict(request: Request, service: Service) -> Response:
+    """The model's answer to the form; like one to ``/predict`` it counts as live traffic."""
+    given = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+    return _html(await service.page.answer(await _answer(service, given, str(request.base_url))))
+
+
+@router.post("/page/retrain")
+async def retrain(service: Service) -> Response:
+    """As ``POST /retrain``, and the page's news."""
+    try:
+        await asyncio.to_thread(service.spool.submit, "api")
+        notice = Notice("A training was requested; its way is shown below.")
+    except LoopError as error:
+        notice = Notice(f"Nothing was requested: {error}", failed=True)
+    return _html(await service.page.after(notice))
+
+
+@router.post("/page/rollback")
+async def roll_back(
+    request: Request, service: Service, champion: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")]
+) -> Response:
+    """As ``POST /rollback``, and the page's news."""
+    try:
+        done = await service.rollback.run(by=asked_by(request, "page"), expected=champion)
+    except LoopError as error:
+        return _html(await service.page.after(Notice(f"No roll back: {error}.", failed=True)))
+    text = f"Rolled back: version {done.champion} is champion again, in place of version {done.previous}."
+    if done.served == done.champion:
+        return _html(await service.page.after(Notice(f"{text} It answers now.")))
+    return _html(await service.page.after(Notice(f"{text} It does not answer yet.", failed=True)))
+
+
+async def _answer(service: ServiceState, given: dict[str, str], base_url: str) -> AnswerView:
+    try:
+        predictor = service.store.require()
+        if given.get("form") != mark_of(predictor.schema):
+            return AnswerView(["The model takes other columns by now; load this page again."])
+        record = record_of(predictor.schema, given)
+        row = predictor.decoder.decode(record)
+    except InvalidInputError as error:
+        service.metrics.prediction_error(error.kind)
+        return AnswerView(
+            [str(item) for item in (error.problems if isinstance(error, InvalidRecordError) else [error])]
+        )
+    except LoopError as error:
+        return AnswerView([str(error)])
+    answer = await service.calls.answer(predictor, row)
+    service.metrics.traffic.note(predictor, row, answer)
+    return answer_view(predictor, answer, record, base_url)
+
+
+def _html(content: str) -> Response:
+    return HTMLResponse(content, headers=HEADERS)
+
+
+@functools.cache
+def _files() -> StaticFiles:
+    return StaticFiles(directory=STATIC)

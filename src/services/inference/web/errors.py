@@ -12,15 +12,18 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import (
+    ConnectionFailedError,
     InvalidInputError,
     LoopError,
     ModelNotLoadedError,
+    RegistryError,
     SpoolBusyError,
     SpoolFullError,
     SpoolUnavailableError,
 )
 from src.services.inference.formats.parts import TooManyRowsError
 from src.services.inference.formats.records import TOO_LARGE, InvalidRecordError
+from src.services.inference.model.rollback import RollbackRefusedError
 from src.services.inference.watch.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.web.admission import OverloadedError
 from src.services.inference.web.error_shapes import Detail, shaped
@@ -113,9 +116,12 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),
     SpoolUnavailableError: (503, {"Retry-After": "5"}),
+    RollbackRefusedError: (409, {}),
+    ConnectionFailedError: (503, {"Retry-After": "5"}),
+    RegistryError: (503, {"Retry-After": "5"}),
 }
 # What Starlette itself refuses.
-TEXTS = {404: "there is no such page; GET / lists what there is", 405: "this page does not take this method"}
+TEXTS = {404: "there is no such page; GET /docs lists what there is", 405: "this page does not take this method"}
 WRONG_METHOD = 405
 INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
 

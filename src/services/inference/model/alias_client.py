@@ -1,0 +1,117 @@
+"""MLflow's aliases of the registered model over plain REST: which versions they point to, and moving them."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from src.core.errors import RegistryError
+from src.core.model_registry import (
+    CHALLENGER,
+    CHAMPION,
+    PREVIOUS,
+    TAG_REASON,
+    TAG_ROLLBACK_AT,
+    TAG_ROLLBACK_TO,
+    TAG_VERDICT,
+    TAG_ZENML_RUN_ID,
+)
+from src.services.inference.model.mlflow_http import MlflowHttp
+from src.services.inference.model.registry_answers import API, moment_of, names_nothing, scores_of, tags_of
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """What the registry tells people of a version.
+
+    Attributes:
+        scores: on the holdout, by name, as the gate saw them.
+        verdict: the gate's, and ``reason`` its sentence; None before it has spoken.
+        rolled_back_at: when it was last taken back (ISO 8601), and ``rolled_back_to`` in favour of which version.
+    """
+
+    version: str
+    run_id: str | None
+    zenml_run_id: str | None
+    registered_at: datetime | None
+    scores: dict[str, float]
+    verdict: str | None = None
+    reason: str | None = None
+    rolled_back_at: str | None = None
+    rolled_back_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """The versions that the aliases point to; None where one points nowhere."""
+
+    champion: RegisteredVersion | None
+    challenger: RegisteredVersion | None
+    previous: RegisteredVersion | None
+
+
+class AliasClient:
+    """Reads and moves one registered model's aliases. Close it with ``aclose``.
+
+    Args:
+        base_url: the MLflow server.
+        model_name: the registered model.
+        timeout: seconds for one call.
+        transport: replaces the network.
+    """
+
+    def __init__(
+        self, base_url: str, model_name: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._name = model_name
+        self._http = MlflowHttp(base_url, timeout=timeout, transport=transport)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def read(self) -> Aliases:
+        """All three at once. Raises ConnectionFailedError, RegistryError."""
+        return Aliases(*await asyncio.gather(*map(self.version_of, (CHAMPION, CHALLENGER, PREVIOUS))))
+
+    async def version_of(self, alias: str) -> RegisteredVersion | None:
+        """The version an alias points to, if any. Raises ConnectionFailedError, RegistryError."""
+        answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": alias})
+        if names_nothing(answer):
+            return None
+        try:
+            return _registered(self._http.json_of(answer)["model_version"])
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            raise RegistryError(
+                f"MLflow at {self._http.shown_url} does not describe a version as MLflow does"
+            ) from error
+
+    async def move(self, alias: str, version: str) -> None:
+        """Point an alias to a version. Raises ConnectionFailedError, RegistryError."""
+        await self._http.post(
+            f"{API}/registered-models/alias", {"name": self._name, "alias": alias, "version": version}
+        )
+
+    async def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a version. Raises ConnectionFailedError, RegistryError."""
+        for key, value in tags.items():
+            content = {"name": self._name, "version": version, "key": key, "value": value}
+            await self._http.post(f"{API}/model-versions/set-tag", content)
+
+
+def _registered(found: Mapping[str, Any]) -> RegisteredVersion:
+    tags = tags_of(found)
+    return RegisteredVersion(
+        version=str(found["version"]),
+        run_id=found.get("run_id") or None,
+        zenml_run_id=tags.get(TAG_ZENML_RUN_ID),
+        registered_at=moment_of(found.get("creation_timestamp")),
+        scores=scores_of(tags),
+        verdict=tags.get(TAG_VERDICT),
+        reason=tags.get(TAG_REASON),
+        rolled_back_at=tags.get(TAG_ROLLBACK_AT),
+        rolled_back_to=tags.get(TAG_ROLLBACK_TO),
+    )

@@ -1,0 +1,44 @@
+"""What MLflow's registry says of a version, read with care: anything may stand there."""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from src.core.model_registry import TAG_SCORE, says_missing
+from src.core.retrain_record import SCORE_NAMES
+
+API = "/api/2.0/mlflow"
+
+
+def tags_of(found: Mapping[str, Any]) -> dict[str, str]:
+    """A version's tags. Raises TypeError or KeyError where they are none."""
+    return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+
+
+def scores_of(tags: Mapping[str, str]) -> dict[str, float]:
+    """The scores among a version's tags; they are for people, so what is no number is left out."""
+    found = {}
+    for name in SCORE_NAMES:
+        with contextlib.suppress(KeyError, ValueError):
+            found[name] = float(tags[f"{TAG_SCORE}{name}"])
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def moment_of(milliseconds: object) -> datetime | None:
+    """MLflow's time stamps are milliseconds since the epoch, as a number or as text."""
+    return None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC)
+
+
+def names_nothing(answer: httpx.Response) -> bool:
+    """Whether MLflow says that the model, or its alias, does not exist."""
+    if answer.status_code not in {400, 404}:
+        return False
+    try:
+        content = answer.json()
+    except ValueError:
+        return False
+    return isinstance(content, dict) and says_missing(content.get("error_code"), content.get("message"))

@@ -1,0 +1,146 @@
+"""Rolling back: the version under ``previous`` is champion again, and can be taken back in the same way."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
+from src.core.file_lock import open_lock_file, try_lock
+from src.core.model_registry import CHAMPION, PREVIOUS, TAG_ROLLBACK_AT, TAG_ROLLBACK_BY, TAG_ROLLBACK_TO
+from src.services.inference.model.alias_client import AliasClient, RegisteredVersion
+from src.services.inference.model.model_store import ModelStore
+
+# How long an answer waits for the version to be loaded; most often it lies in the cache.
+CATCH_UP_SECONDS = 5.0
+BUSY = "somebody else moves the aliases just now; look again, then decide"
+
+logger = logging.getLogger(__name__)
+
+
+class RollbackRefusedError(LoopError):
+    """There is nothing to go back to, or not from what the caller means; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """What a roll back has led to.
+
+    Attributes:
+        champion: the version that is champion again.
+        previous: the one that was taken back; another roll back returns to it.
+        served: the version that answers now: the champion, unless it could not be loaded.
+        last_error: why it could not.
+    """
+
+    champion: str
+    previous: str
+    served: str | None
+    last_error: str | None
+
+
+class Rollback:
+    """Moves the aliases, one caller at a time among all replicas and the trainings that share the volume.
+
+    Args:
+        aliases: of the registered model.
+        store: loads what is champion.
+        lock_file: held by whoever moves the aliases.
+        clock: the time of day, with its zone.
+    """
+
+    def __init__(self, aliases: AliasClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]) -> None:
+        self._aliases = aliases
+        self._store = store
+        self._lock_file = lock_file
+        self._clock = clock
+        self._running = False
+
+    async def run(self, *, by: str, expected: str | None = None) -> RolledBack:
+        """Go back to the previous champion and have it loaded.
+
+        Args:
+            by: who asks; it is recorded with the version.
+            expected: the champion's version as the caller knows it; None if any will do.
+
+        Raises:
+            RollbackRefusedError: there is nothing to go back to, the champion is another than expected, or somebody
+                else moves the aliases.
+            ConnectionFailedError, RegistryError: MLflow does not do it; the message says if it has done half of it.
+            SpoolUnavailableError: the shared volume cannot be used.
+        """
+        async with self._alone():
+            champion, previous = await self._look(expected)
+            await self._move(champion, previous, by)
+        logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
+        await self._store.catch_up(seconds=CATCH_UP_SECONDS)
+        current = self._store.current
+        served = current.version.version if current is not None else None
+        return RolledBack(previous.version, champion.version, served, self._store.last_error)
+
+    async def _look(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
+        champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
+        if champion is None:
+            raise RollbackRefusedError("no version is champion, so there is nothing to take back")
+        if expected is not None and champion.version != expected:
+            raise RollbackRefusedError(
+                f"the champion is version {champion.version} by now, and not {expected}; look again, then decide"
+            )
+        if previous is None:
+            raise RollbackRefusedError(
+                f"there is nothing to go back to: version {champion.version} is the first champion"
+            )
+        if previous.version == champion.version:
+            raise RollbackRefusedError(
+                f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
+                f"{champion.version}, itself; point it to the version you mean"
+            )
+        return champion, previous
+
+    async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
+        # The record first, so that no half of this leaves the version that was taken back unnamed.
+        record = {
+            TAG_ROLLBACK_AT: self._clock().isoformat(timespec="seconds"),
+            TAG_ROLLBACK_TO: previous.version,
+            TAG_ROLLBACK_BY: by,
+        }
+        await self._aliases.tag(champion.version, record)
+        await self._aliases.move(CHAMPION, previous.version)
+        try:
+            await self._aliases.move(PREVIOUS, champion.version)
+        except LoopError as error:
+            raise RegistryError(
+                f"version {previous.version} is champion again, but the alias {PREVIOUS} could not be moved to "
+                f"{champion.version}: {error}"
+            ) from error
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        # Two who ask at once mean one step back: the second must not wait for its turn and undo the first's.
+        if self._running:
+            raise RollbackRefusedError(BUSY)
+        self._running = True
+        try:
+            async with self._locked():
+                yield
+        finally:
+            self._running = False
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        try:
+            descriptor = await asyncio.to_thread(open_lock_file, self._lock_file)
+        except OSError as error:
+            raise SpoolUnavailableError(
+                f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
+            ) from error
+        try:
+            if not try_lock(descriptor):
+                raise RollbackRefusedError(BUSY)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,40 @@
+"""The page of one service, from its settings and its objects."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import InferenceSettings
+from src.services.inference.model.alias_client import AliasClient
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.page.known_aliases import KnownAliases
+from src.services.inference.page.links import Links
+from src.services.inference.page.page import Page, PageOptions
+from src.services.inference.watch.live_traffic import LiveTraffic
+
+
+def create_page(  # noqa: PLR0913, PLR0917 - the page shows something of each
+    settings: InferenceSettings,
+    store: ModelStore,
+    traffic: LiveTraffic,
+    spool: RetrainSpool,
+    aliases: AliasClient,
+    *,
+    is_stopping: Callable[[], bool],
+) -> Page:
+    """A page; nothing is asked before its first view."""
+    options = PageOptions(
+        settings.model_name,
+        Links.from_settings(settings),
+        settings.drift_window_rows,
+        asks_key=settings.write_api_key is not None,
+    )
+    return Page(
+        store,
+        traffic,
+        spool,
+        KnownAliases(aliases),
+        options=options,
+        is_stopping=is_stopping,
+        clock=lambda: datetime.now(UTC),
+    )

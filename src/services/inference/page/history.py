@@ -1,0 +1,88 @@
+"""Retraining on the page: the newest requests, where each stands, and what came of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from src.core.retrain_record import RetrainRecord, State
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.links import Links
+from src.services.inference.page.words import Moment, coarsely, lasting, moment
+
+SHOWN = 8
+OPEN = (State.QUEUED, State.RUNNING)
+SOURCES = {"api": "by hand", "alert": "by an alert", "bootstrap": "as the first one"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One request.
+
+    Attributes:
+        steps: queued, running and the verdict, as far as they have come; the last one is the state.
+        asked: who asked.
+        took: how long the training took, or takes so far.
+        reason: the verdict's, or the last error's.
+        served: whether the version that it has made is the one that answers.
+    """
+
+    id: str
+    state: str
+    steps: list[str]
+    is_open: bool
+    asked: str
+    requested: Moment | None
+    took: str | None
+    attempts: int
+    reason: str | None
+    version: str | None
+    version_link: str | None
+    run_link: str | None
+    served: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """The newest requests, newest first, or why they cannot be told."""
+
+    runs: list[Run]
+    problem: str | None = None
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether any of them waits or runs."""
+        return any(run.is_open for run in self.runs)
+
+
+def history(records: list[RetrainRecord], current: Predictor | None, name: str, links: Links, now: datetime) -> History:
+    """What the page shows of requests, newest first."""
+    served = current.version.version if current is not None else None
+    return History([_run(record, served, name, links, now) for record in records])
+
+
+def _run(record: RetrainRecord, served: str | None, name: str, links: Links, now: datetime) -> Run:
+    result, state = record.result, record.state
+    steps = [State.QUEUED] if state is State.QUEUED else [State.QUEUED, State.RUNNING]
+    version = result.model_version if result is not None else None
+    return Run(
+        id=record.id,
+        state=state,
+        steps=[*steps, *(() if state in OPEN else (state,))],
+        is_open=state in OPEN,
+        asked=SOURCES[record.source],
+        requested=moment(record.submitted_at, now),
+        took=_took(record, now),
+        attempts=record.attempts,
+        reason=result.reason if result is not None else record.last_error,
+        version=version,
+        version_link=links.version(name, version) if version else None,
+        run_link=links.mlflow_run(result.mlflow_run_id) if result is not None else None,
+        served=version is not None and version == served,
+    )
+
+
+def _took(record: RetrainRecord, now: datetime) -> str | None:
+    if record.started_at is None:
+        return None
+    if record.result is None:
+        return coarsely((now - record.started_at).total_seconds())
+    return lasting((record.result.finished_at - record.started_at).total_seconds())

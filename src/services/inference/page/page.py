@@ -1,0 +1,170 @@
+"""The service's page as HTML: whole, the part of it that changes by itself, and the answers to its forms."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from src.core.errors import LoopError
+from src.core.retrain_signal import RetrainSpool
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.page.answer import AnswerView
+from src.services.inference.page.drift_bars import DriftView, drift_view
+from src.services.inference.page.form import form_of, mark_of
+from src.services.inference.page.history import SHOWN, History, history
+from src.services.inference.page.known_aliases import KnownAliases
+from src.services.inference.page.links import Links
+from src.services.inference.page.served_model import Status, status
+from src.services.inference.page.versions import VersionsView, versions_view
+from src.services.inference.watch.live_traffic import LiveTraffic
+
+TEMPLATES = Path(__file__).parent / "templates"
+# Seconds between two looks of an open page: while something is under way, and else.
+QUICK, SLOW = 1, 4
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """What a page shows of the settings.
+
+    Attributes:
+        asks_key: whether who writes needs a key.
+    """
+
+    model_name: str
+    links: Links
+    drift_window_rows: int
+    asks_key: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What became of something that was asked for on the page."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Live:
+    """Everything on the page that changes by itself."""
+
+    status: Status
+    drift: DriftView
+    history: History
+    versions: VersionsView
+
+    @property
+    def pause(self) -> int:
+        """Seconds until a page should look again."""
+        return QUICK if self.history.is_moving or self.status.state != "ready" else SLOW
+
+
+class Page:
+    """Makes the page of what lives in the service. Call its methods from the event loop.
+
+    Args:
+        store: holds the served model.
+        traffic: compares live rows with those of training.
+        spool: holds the retrain requests.
+        aliases: tells of the registered versions.
+        options: what is shown of the settings.
+        is_stopping: whether the service stops.
+        clock: the time of day, with its zone.
+    """
+
+    def __init__(  # noqa: PLR0913 - the page shows something of each
+        self,
+        store: ModelStore,
+        traffic: LiveTraffic,
+        spool: RetrainSpool,
+        aliases: KnownAliases,
+        *,
+        options: PageOptions,
+        is_stopping: Callable[[], bool],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._traffic = traffic
+        self._spool = spool
+        self._aliases = aliases
+        self._options = options
+        self._is_stopping = is_stopping
+        self._clock = clock
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+
+    async def whole(self) -> str:
+        """The page."""
+        current = self._store.current
+        live = await self._live()
+        form = form_of(current) if current is not None else None
+        return await self._render("page.html", form=form, **await self._parts(live))
+
+    async def news(self, seen: str, form: str) -> tuple[str | None, bool]:
+        """What has changed since a page was made: the live part or None, and whether it needs to be loaded anew.
+
+        Args:
+            seen: the mark of the live part that the page has.
+            form: the mark of its form.
+        """
+        if form != self._form_mark():
+            return None, True
+        parts = await self._parts(await self._live())
+        return (None if parts["seen"] == seen else await self._render("news.html", **parts)), False
+
+    async def after(self, notice: Notice) -> str:
+        """The live part after something was asked for, and what became of that."""
+        self._aliases.forget()
+        return await self._render("news.html", notice=notice, **await self._parts(await self._live()))
+
+    async def answer(self, view: AnswerView) -> str:
+        """The answer to the prediction form."""
+        return await self._render("answer.html", answer=view)
+
+    async def _live(self) -> Live:
+        known, runs = await asyncio.gather(self._aliases.read(), self._history())
+        current, links, now = self._store.current, self._options.links, self._clock()
+        return Live(
+            status=status(self._store, links, now, stopping=self._is_stopping()),
+            drift=drift_view(current, self._traffic.report(), self._options.drift_window_rows),
+            history=runs,
+            versions=versions_view(known.aliases, known.problem, self._options.model_name, links, now),
+        )
+
+    async def _history(self) -> History:
+        try:
+            records = await asyncio.to_thread(self._spool.recent, SHOWN)
+        except LoopError as error:
+            return History([], str(error))
+        options = self._options
+        return history(records, self._store.current, options.model_name, options.links, self._clock())
+
+    async def _parts(self, live: Live) -> dict[str, Any]:
+        """What the templates need, the live parts as HTML: their mark is that of what is shown."""
+        given = {"live": live, "options": self._options}
+        card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
+        seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
+        return {**given, "card": card, "rest": rest, "seen": seen, "form_mark": self._form_mark()}
+
+    def _form_mark(self) -> str:
+        current = self._store.current
+        return mark_of(current.schema) if current is not None else "none"
+
+    async def _render(self, name: str, **given: Any) -> str:
+        # Compiling a template the first time takes milliseconds, in which predictions shall go on.
+        return await asyncio.to_thread(self._render_now, name, given)
+
+    def _render_now(self, name: str, given: Mapping[str, Any]) -> str:
+        return self._templates.get_template(name).render(given)

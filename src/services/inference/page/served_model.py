@@ -1,0 +1,100 @@
+"""What the page says of the service itself: whether it answers, with which model, and what to do where it does not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.links import Links
+from src.services.inference.page.words import Moment, moment, score
+
+State = Literal["ready", "no model", "stopping"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where to, by its name."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model that answers."""
+
+    name: str
+    version: str
+    task: str
+    engine: str
+    engine_reason: str
+    verified: bool
+    source: str
+    scores: list[tuple[str, str]]
+    trained: Moment | None
+    loaded: Moment | None
+    links: list[Link]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether the service answers, and what is wrong.
+
+    Attributes:
+        problem: what the service said last, with what to do; None while all is well.
+    """
+
+    state: State
+    mlflow: str
+    problem: str | None
+    advice: str | None
+    model: ModelCard | None
+
+
+def status(store: ModelStore, links: Links, now: datetime, *, stopping: bool) -> Status:
+    """The state of this moment."""
+    current = store.current
+    state: State = "stopping" if stopping else "ready" if current is not None else "no model"
+    reachable = store.last_look.reachable
+    return Status(
+        state=state,
+        mlflow={None: "not asked yet", True: "reachable", False: "not reachable"}[reachable],
+        problem=store.last_error,
+        advice=_advice(store),
+        model=_card(current, links, now) if current is not None else None,
+    )
+
+
+def _advice(store: ModelStore) -> str | None:
+    if store.last_error is None:
+        return None
+    if store.last_look.reachable is False:
+        return "Start MLflow again, or mend MLFLOW_TRACKING_URI. " + (
+            "Until then the model below keeps answering." if store.current else "Until then nothing is predicted."
+        )
+    if store.current is None:
+        return "Train a first model with “Retrain now” below; it is served as soon as the gate lets it pass."
+    return "The model below keeps answering; the service tries again by itself."
+
+
+def _card(predictor: Predictor, links: Links, now: datetime) -> ModelCard:
+    version = predictor.version
+    found = [
+        ("MLflow version", links.version(version.name, version.version)),
+        ("MLflow run", links.mlflow_run(version.run_id)),
+        ("ZenML run", links.zenml_run(version.zenml_run_id)),
+    ]
+    return ModelCard(
+        name=version.name,
+        version=version.version,
+        task=predictor.task,
+        engine={"onnx": "ONNX Runtime", "pyfunc": "MLflow pyfunc"}[predictor.engine.name],
+        engine_reason=predictor.engine_reason,
+        verified=version.verified,
+        source=predictor.source,
+        scores=[(name, score(value)) for name, value in version.scores.items()],
+        trained=moment(version.registered_at, now),
+        loaded=moment(predictor.loaded_at, now),
+        links=[Link(name, url) for name, url in found if url is not None],
+    )

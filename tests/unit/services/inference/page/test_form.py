@@ -1,0 +1,113 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.core.feature_schema import FeatureSchema
+from src.core.model_registry import DriftReference
+from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.model.model_loader import load_predictor
+from src.services.inference.model.model_version import ModelVersion
+from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.form import field_name, form_of, mark_of, record_of
+from tests.support.typed_model import FLAT, HOUSE, SCHEMA, build_typed_model
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    folder: Path = tmp_path_factory.mktemp("typed") / "model"
+    version = ModelVersion(name="flats", version="1", manifest_sha256=build_typed_model(folder))
+    return load_predictor(folder, version, "cache")
+
+
+def given(**values: str) -> dict[str, str]:
+    return {field_name(SCHEMA.names.index(name)): text for name, text in values.items()}
+
+
+def filled(record: dict[str, Any]) -> dict[str, str]:
+    """The form's fields as a browser sends them for a record."""
+    texts = {
+        name: "" if value is None else json.dumps(value) if not isinstance(value, str) else value
+        for name, value in record.items()
+    }
+    return {field_name(index): texts[name] for index, name in enumerate(SCHEMA.names)}
+
+
+def test_form_has_a_fitting_field_for_each_column_filled_with_the_typical_row(predictor: Predictor) -> None:
+    form = form_of(replace(predictor, example=dict(FLAT)))
+    shown = [(item.label, item.kind, item.value, item.required) for item in form.fields]
+    assert shown == [
+        ("city", "text", "Ulm", False),
+        ("rooms", "number", "2", True),
+        ("furnished", "choice", "false", True),
+        ("area (m²)", "number", "50.5", False),
+        ("heating", "text", "gas", False),
+    ]
+    assert [item.step for item in form.fields if item.kind == "number"] == ["1", "any"]
+    assert form_of(replace(predictor, example=dict(HOUSE))).fields[3].value == ""
+
+
+def test_form_says_what_training_has_seen_and_what_may_be_empty(predictor: Predictor) -> None:
+    reference = DriftReference(
+        rows=9, edges={}, shares={}, minimum={"rooms": 1}, maximum={"rooms": 8.25}, class_shares={},
+        category_shares={"city": {"Ulm": 0.5, "Bonn": 0.5}},
+    )  # fmt: skip
+    city, rooms, furnished, area, heating = form_of(replace(predictor, reference=reference)).fields
+    assert city.suggestions == ["Bonn", "Ulm"]
+    assert [item.hint for item in (city, rooms, furnished)] == ["text", "1 to 8.25 in training", "yes or no"]
+    assert [item.hint for item in (area, heating)] == ["number, may be empty", "text, may be empty"]
+    assert form_of(replace(predictor, reference=None)).fields[1].hint == "whole number"
+
+
+@pytest.mark.parametrize("record", [FLAT, HOUSE])
+def test_what_is_filled_in_is_the_record_that_the_decoder_takes(record: dict[str, Any]) -> None:
+    body = record_of(SCHEMA, filled(record))
+    assert json.loads(body) == {name: value for name, value in record.items() if value is not None}
+    assert RecordDecoder(SCHEMA).decode(body) == tuple(record.values())
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "says"),
+    [
+        ({"rooms": ""}, "rooms", "is required"),
+        ({"rooms": "2.5"}, "rooms", "whole number"),
+        ({"rooms": "many"}, "rooms", "whole number"),
+        ({"rooms": "99999999999999999999"}, "rooms", "from -9223372036854775808"),
+        ({"furnished": "perhaps"}, "furnished", "true or false"),
+        ({"furnished": ""}, "furnished", "is required"),
+        ({"area (m²)": "nan"}, "area (m²)", "must be a number"),
+        ({"area (m²)": "inf"}, "area (m²)", "must be a number"),
+        ({"area (m²)": "1e300"}, "area (m²)", "float32"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_the_decoders_words(values: dict[str, str], field: str, says: str) -> None:
+    body = record_of(SCHEMA, filled(FLAT) | given(**values))
+    with pytest.raises(InvalidRecordError, match=says) as caught:
+        RecordDecoder(SCHEMA).decode(body)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("text", "value"), [(" 2 ", 2), ("2.0", 2.0), ("-1e2", -100.0), ("1_0", 10)])
+def test_numbers_are_read_with_care(text: str, value: float) -> None:
+    assert json.loads(record_of(SCHEMA, filled(FLAT) | given(**{"area (m²)": text})))["area (m²)"] == value
+
+
+def test_empty_text_is_one_where_it_cannot_be_missing() -> None:
+    record = json.loads(record_of(SCHEMA, filled(FLAT) | given(city="", heating="")))
+    assert record["city"] == ""
+    assert "heating" not in record
+
+
+def test_fields_go_by_their_place_whatever_the_columns_are_called() -> None:
+    schema = FeatureSchema.of_numbers('<b id="x">', "f1", "")
+    body = record_of(schema, {"f0": "1", "f1": "2", "f2": "3", "<b>": "9"})
+    assert json.loads(body) == {'<b id="x">': 1, "f1": 2, "": 3}
+
+
+def test_mark_tells_other_columns_from_another_version_of_the_same() -> None:
+    first = FeatureSchema.of_numbers("a", "b")
+    assert mark_of(first) == mark_of(FeatureSchema.of_numbers("a", "b"))
+    assert mark_of(first) != mark_of(FeatureSchema.of_numbers("b", "a"))
+    assert mark_of(FeatureSchema.of_numbers("a\ud800")) != mark_of(first)

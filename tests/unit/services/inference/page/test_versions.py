@@ -1,0 +1,80 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from src.services.inference.model.alias_client import Aliases, RegisteredVersion
+from src.services.inference.page.links import Links
+from src.services.inference.page.versions import VersionsView, versions_view
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LINKS = Links("http://mlflow:5000", None, None)
+
+
+def version(number: str, **fields: Any) -> RegisteredVersion:
+    usual = {"run_id": None, "zenml_run_id": None, "registered_at": NOW - timedelta(days=2), "scores": {}}
+    return RegisteredVersion(number, **usual | fields)
+
+
+def view(
+    champion: RegisteredVersion | None = None,
+    challenger: RegisteredVersion | None = None,
+    previous: RegisteredVersion | None = None,
+) -> VersionsView:
+    return versions_view(Aliases(champion, challenger, previous), None, "iris", LINKS, NOW)
+
+
+def test_versions_stand_side_by_side_with_every_score_that_one_of_them_has() -> None:
+    table = view(
+        version("3", scores={"f1": 0.91234}), version("4", scores={"f1": 0.9, "rmse": 1234.5678}), version("2")
+    )
+    assert table.metrics == ["f1", "rmse"]
+    assert [(column.alias, column.version, column.scores) for column in table.columns] == [
+        ("champion", "3", ("0.9123", "—")),
+        ("challenger", "4", ("0.9000", "1234.6")),
+        ("previous", "2", ("—", "—")),
+    ]
+    assert {column.trained and column.trained.shown for column in table.columns} == {"2 d ago"}
+    assert table.columns[0].link == "http://mlflow:5000/#/models/iris/versions/3"
+
+
+def test_way_back_leads_from_the_champion_to_the_previous_one() -> None:
+    table = view(version("3"), version("4"), version("2"))
+    assert (table.back_from, table.back_to, table.no_way_back) == ("3", "2", None)
+
+
+@pytest.mark.parametrize(
+    ("champion", "previous", "says"),
+    [
+        (None, version("2"), "no version is champion"),
+        (version("3"), None, "first"),
+        (version("3"), version("3"), "itself"),
+    ],
+)
+def test_without_a_way_back_it_says_why(
+    champion: RegisteredVersion | None, previous: RegisteredVersion | None, says: str
+) -> None:
+    table = view(champion, None, previous)
+    assert (table.back_from, table.back_to) == (None, None)
+    assert says in str(table.no_way_back)
+
+
+def test_notes_tell_verdicts_and_roll_backs() -> None:
+    taken_back = version("3", rolled_back_at="2026-11-24T11:00:00+00:00", rolled_back_to="2", verdict="promoted")
+    notes = [column.note for column in view(version("2"), version("4", verdict="rejected"), taken_back).columns]
+    assert notes == ["serves", "rejected", "was rolled back"]
+    assert [column.note for column in view(taken_back, taken_back, version("2")).columns][:2] == [
+        "serves",
+        "is the champion",
+    ]
+
+
+def test_alias_that_points_nowhere_has_an_empty_column() -> None:
+    column = view(version("1", scores={"f1": 1.0})).columns[2]
+    assert (column.version, column.link, column.trained, column.scores) == (None, None, None, ("—",))
+
+
+def test_without_any_answer_there_is_the_problem_alone() -> None:
+    table = versions_view(None, "MLflow is away", "iris", LINKS, NOW)
+    assert (table.columns, table.back_to, table.problem) == ([], None, "MLflow is away")
+    assert table.no_way_back

@@ -1,0 +1,309 @@
+import hashlib
+import html
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from src.core.retrain_record import Outcome, RetrainResult
+from src.core.retrain_signal import RetrainSpool
+from src.services.inference.page.form import mark_of
+from src.services.inference.routes.page import STATIC
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.models import COLUMNS, SETOSA, build_model
+from tests.support.typed_model import build_typed_model
+
+pytestmark = pytest.mark.anyio
+
+KEY = "k" * 16
+NASTY = '"><script>alert(1)</script>'
+
+
+async def page_of(served: Any) -> str:
+    answer = await served.client.get("/")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    return str(answer.text)
+
+
+def text_of(markup: str) -> str:
+    """What a person reads of it."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
+
+
+def filled(served: Any, **values: str) -> dict[str, str]:
+    row = {f"f{index}": str(SETOSA[name]) for index, name in enumerate(COLUMNS)}
+    return {"form": mark_of(served.service.store.current.schema), **row, **values}
+
+
+def poll_of(markup: str) -> str:
+    found = re.search(r'hx-get="([^"]+)"', markup)
+    assert found
+    return "/" + html.unescape(found[1])
+
+
+async def test_page_shows_the_served_model_and_its_way_out(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    mlflow.versions["1"].tags |= {"score.f1_macro": "0.91234", "zenml.run_id": "zr-1"}
+    links = {
+        "mlflow_public_url": "http://tracking.example/",
+        "zenml_public_url": "http://zen.example/",
+        "grafana_public_url": "http://graf.example/",
+    }
+    async with serving(tmp_path, mlflow, **links) as served:
+        markup = await page_of(served)
+    text = text_of(markup)
+    assert "iris version 1" in text
+    assert "f1_macro 0.9123" in text
+    assert "ONNX Runtime" in text
+    for url in (
+        "http://tracking.example/#/models/iris/versions/1",
+        "http://tracking.example/#/runs/run1",
+        "http://zen.example/projects/default/runs/zr-1",
+        "http://graf.example",
+        "docs",
+    ):
+        assert f'href="{url}"' in markup
+
+
+async def test_page_links_only_to_what_is_configured(served: Any) -> None:
+    markup = await page_of(served)
+    assert "ZenML" not in markup
+    assert "Grafana" not in markup
+
+
+async def test_page_has_a_policy_that_it_keeps(served: Any) -> None:
+    answer = await served.client.get("/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    form = await served.client.post("/page/predict", data=filled(served))
+    for markup in (answer.text, form.text, (await served.client.post("/page/retrain")).text):
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|hx-on|<script(?! src=)", markup)
+        assert not re.search(r'(?:src|href)="https?://(?!127\.0\.0\.1:5000)', markup.replace("http://inference", ""))
+    assert '"allowEval": false' in answer.text
+    assert '"includeIndicatorStyles": false' in answer.text
+
+
+async def test_page_without_a_model_says_what_to_do(unready: Any) -> None:
+    text = text_of(await page_of(unready))
+    assert "no model" in text
+    assert "no version is champion yet" in text
+    assert "Retrain now" in text
+    assert "The form appears as soon as a model is served" in text
+    answer = await unready.client.post("/page/predict", data={"form": "none"})
+    assert "no model is loaded yet" in answer.text
+
+
+async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any) -> None:
+    served.mlflow.down = True
+    await served.look()
+    text = text_of(await page_of(served))
+    assert "iris version 1" in text
+    assert "Start MLflow again" in text
+    assert "MLflow not reachable" in text
+    assert "Without MLflow there is no rolling back." in text
+
+
+async def test_page_without_mlflow_and_model_is_shown_too(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    mlflow.down = True
+    async with serving(tmp_path, mlflow, ready=False) as served:
+        await served.look()
+        text = text_of(await page_of(served))
+    assert "Until then nothing is predicted." in text
+
+
+async def test_page_without_the_volume_says_so(served: Any) -> None:
+    (served.service.spool.root / "new").rename(served.service.spool.root / "gone")
+    text = text_of(await page_of(served))
+    assert "the retrain spool cannot be used" in text
+    assert "Nothing was requested" in text_of((await served.client.post("/page/retrain")).text)
+
+
+async def test_names_that_are_markup_are_text(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    columns = (NASTY, "{{ 7*7 }}", "a b", "")
+    folder = tmp_path / "nasty"
+    mlflow.add("9", folder, build_model(folder, columns=columns, classes=(NASTY, "&amp;", "<i>")))
+    mlflow.promote("9")
+    mlflow.versions["9"].tags |= {"gate.verdict": NASTY, "zenml.run_id": NASTY}
+    async with serving(tmp_path, mlflow, zenml_public_url="http://zen.example", ready=False) as served:
+        served.service.spool.submit("alert", cause=NASTY)
+        with served.service.spool.lock():
+            (record,) = served.service.spool.claim()
+            served.service.spool.update(record.with_error(NASTY))
+        await served.look()
+        markup = await page_of(served)
+        markup += (await served.client.post("/page/predict", data=filled(served))).text
+    assert "<script>alert" not in markup
+    assert html.escape(NASTY, quote=False).replace('"', "&#34;") in markup
+    assert "49" not in text_of(markup).split()
+
+
+async def test_form_is_answered_with_a_bar_per_class_and_a_command(served: Any) -> None:
+    answer = await served.client.post("/page/predict", data=filled(served), headers={"Host": "localhost:8000"})
+    assert answer.status_code == 200
+    assert text_of(answer.text).startswith("setosa by version 1 Class Bar Probability setosa 100.0 % versicolor 0.0 %")
+    command = html.unescape(re.search(r"<code[^>]*>(.*)</code>", answer.text)[1])  # type: ignore[index]
+    assert command.endswith("http://localhost:8000/predict")
+    assert '{"sepal_length":5.1,' in command
+
+
+async def test_prediction_of_the_form_counts_as_live_traffic(served: Any) -> None:
+    await served.client.post("/page/predict", data=filled(served))
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 1
+    await served.client.post("/page/predict", data=filled(served, f0=""))
+    assert await served.metric("inference_prediction_errors_total", reason="missing") == 1
+
+
+async def test_form_that_does_not_fit_is_answered_with_every_problem(served: Any) -> None:
+    answer = await served.client.post("/page/predict", data=filled(served, f0="", f3="zq7marker"))
+    assert answer.status_code == 200
+    assert "sepal_length is required" in answer.text
+    assert "petal_width must be a number" in answer.text
+    assert "zq7marker" not in answer.text
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"form=%zz&f0", b"a" * 5000])
+async def test_form_with_any_body_is_answered(served: Any, body: bytes) -> None:
+    answer = await served.client.post("/page/predict", content=body)
+    assert "The model takes other columns by now" in answer.text
+
+
+async def test_typed_form_may_leave_out_what_may_be_missing(tmp_path: Path, serving: Any) -> None:
+    fake = FakeMlflow()
+    fake.add("1", tmp_path / "model", build_typed_model(tmp_path / "model"))
+    fake.promote("1")
+    async with serving(tmp_path, fake) as served:
+        markup = await page_of(served)
+        given = filled(served, f0="Köln", f1="7", f2="true", f3="", f4="")
+        answer = await served.client.post("/page/predict", data=given)
+    assert '<select id="f2"' in markup
+    assert "dear" in answer.text
+    assert "area" not in answer.text
+
+
+async def test_news_come_only_when_there_are_some(served: Any) -> None:
+    poll = poll_of(await page_of(served))
+    assert (await served.client.get(poll)).status_code == 204
+    await served.client.post("/predict", json=SETOSA)
+    news = await served.client.get(poll)
+    assert news.status_code == 200
+    assert "1 of 200 rows so far" in news.text
+    assert 'id="model"' in news.text
+    assert (await served.client.get(poll_of(news.text))).status_code == 204
+
+
+async def test_page_for_other_columns_is_loaded_anew(served: Any, tmp_path: Path) -> None:
+    poll = poll_of(await page_of(served))
+    folder = tmp_path / "other"
+    served.mlflow.add("4", folder, build_model(folder, columns=("a", "b", "c", "d")))
+    served.mlflow.promote("4")
+    await served.look()
+    answer = await served.client.get(poll)
+    assert (answer.status_code, answer.headers["HX-Refresh"]) == (204, "true")
+
+
+async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) -> None:
+    spool: RetrainSpool = served.service.spool
+    asked = await served.client.post("/page/retrain")
+    assert "A training was requested" in asked.text
+    assert 'hx-trigger="every 1s"' in asked.text
+    assert spool.has_waiting()
+    with spool.lock():
+        (record,) = spool.claim()
+        spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+        assert "running" in (await served.client.get(poll_of(asked.text))).text
+        result = RetrainResult(outcome=Outcome.REJECTED, reason="too weak", finished_at=datetime.now(UTC))
+        spool.finish(record, result)
+    news = (await served.client.get(poll_of(asked.text))).text
+    assert "rejected" in news
+    assert "too weak" in news
+    assert 'hx-trigger="every 4s"' in news
+
+
+async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
+    served.mlflow.aliases |= {"champion": "2", "previous": "1"}
+    await served.look()
+    markup = await page_of(served)
+    assert 'hx-confirm="Roll back from version 2 to version 1?"' in markup
+    (path,) = re.findall(r'hx-post="(page/rollback[^"]+)"', markup)
+    answer = await served.client.post(f"/{path}")
+    assert "version 1 is champion again, in place of version 2. It answers now." in answer.text
+    assert "iris</strong> version 1" in answer.text
+    assert 'hx-confirm="Roll back from version 1 to version 2?"' in answer.text
+    again = await served.client.post(f"/{path}")
+    assert again.status_code == 200
+    assert "No roll back: the champion is version 1 by now" in again.text
+    assert served.mlflow.aliases["champion"] == "1"
+    assert served.mlflow.versions["2"].tags["rollback.by"].startswith("page, 127.0.0.1")
+
+
+async def test_rolling_back_to_nothing_cannot_be_pressed(served: Any) -> None:
+    markup = await page_of(served)
+    assert re.search(r'<button id="roll-back"[^>]* disabled', markup)
+    assert "Nothing to go back to: this is the first champion." in markup
+    assert "page/rollback" not in markup
+
+
+async def test_key_is_asked_for_where_one_is_set(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    mlflow.aliases |= {"champion": "2", "previous": "1"}
+    async with serving(tmp_path, mlflow, write_api_key=KEY) as served:
+        assert '<input id="key" type="password"' in await page_of(served)
+        for path in ("/page/retrain", "/page/rollback?champion=2"):
+            assert (await served.client.post(path)).status_code == 401
+            answer = await served.client.post(path, headers={"Authorization": f"Bearer {KEY}"})
+            assert answer.status_code == 200
+        assert mlflow.aliases["champion"] == "1"
+
+
+async def test_without_a_key_none_is_asked_for(served: Any) -> None:
+    assert 'id="key"' not in await page_of(served)
+
+
+async def test_pages_of_other_sites_change_nothing(served: Any) -> None:
+    for path in ("/page/retrain", "/page/rollback?champion=1"):
+        assert (await served.client.post(path, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert not served.service.spool.has_waiting()
+
+
+async def test_page_is_answered_while_predictions_have_every_slot(
+    serving: Any, mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
+        before = await served.metric("inference_http_requests_shed_total", reason="queue_full")
+        admission = next(layer.kwargs["admission"] for layer in served.app.user_middleware if "turns" in layer.kwargs)
+        assert admission.try_enter()
+        assert (await served.client.get("/openapi.json")).status_code == 503
+        assert (await served.client.get("/")).status_code == 200
+        admission.leave()
+        assert await served.metric("inference_http_requests_shed_total", reason="queue_full") == before + 1
+
+
+@pytest.mark.parametrize("name", ["htmx.min.js", "pico.min.css", "page.css", "page.js"])
+async def test_assets_are_the_services_own(served: Any, name: str) -> None:
+    answer = await served.client.get(f"/page/assets/{name}")
+    assert answer.status_code == 200
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    again = await served.client.get(f"/page/assets/{name}", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["nope.js", "README.md", "..%2Fdocs.html", "vendor/htmx.min.js"])
+async def test_nothing_else_is_an_asset(served: Any, name: str) -> None:
+    assert (await served.client.get(f"/page/assets/{name}")).status_code == 404
+
+
+async def test_page_is_no_part_of_the_api(served: Any) -> None:
+    document: httpx.Response = await served.client.get("/openapi.json")
+    assert not [path for path in document.json()["paths"] if path == "/" or path.startswith("/page")]
+
+
+def test_files_of_others_are_those_that_are_written_down() -> None:
+    vendor = STATIC / "vendor"
+    told = dict(re.findall(r"\| `([\w.]+)` .*`([0-9a-f]{64})` \|", (vendor / "README.md").read_text(encoding="utf-8")))
+    found = {path.name for path in vendor.iterdir() if path.suffix in {".js", ".css"}}
+    assert set(told) == found
+    for name, digest in told.items():
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest

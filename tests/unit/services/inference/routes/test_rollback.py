@@ -1,0 +1,183 @@
+import asyncio
+import fcntl
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.models import SETOSA
+
+pytestmark = pytest.mark.anyio
+
+KEY = "k" * 16
+SET_ALIAS = "/api/2.0/mlflow/registered-models/alias"
+SET_TAG = "/api/2.0/mlflow/model-versions/set-tag"
+
+
+@pytest.fixture
+def mlflow(mlflow: FakeMlflow) -> FakeMlflow:
+    """Version 2 is champion, and 1 was it before."""
+    mlflow.aliases |= {"champion": "2", "previous": "1", "challenger": "2"}
+    return mlflow
+
+
+def on(path: str, act: Callable[[], None], *, call: int = 1) -> Callable[[str], None]:
+    """Act before the so-many-eth call of a path is answered."""
+    seen = 0
+
+    def before(asked: str) -> None:
+        nonlocal seen
+        seen += asked == path
+        if asked == path and seen == call:
+            act()
+
+    return before
+
+
+async def test_rollback_serves_the_previous_champion_at_once(served: Any) -> None:
+    answer = await served.client.post("/rollback")
+    assert answer.status_code == 200
+    assert answer.json() == {"champion": "1", "previous": "2", "served": "1", "last_error": None}
+    assert served.mlflow.aliases == {"champion": "1", "previous": "2", "challenger": "2"}
+    assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "1"
+
+
+async def test_rollback_is_not_undone_by_the_next_look_and_can_be_taken_back(served: Any) -> None:
+    await served.client.post("/rollback")
+    await served.look()
+    assert served.service.store.current.version.version == "1"
+    assert (await served.client.post("/rollback")).json()["served"] == "2"
+    assert served.mlflow.aliases == {"champion": "2", "previous": "1", "challenger": "2"}
+
+
+async def test_rollback_is_recorded_with_the_version_and_in_the_log(
+    served: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await served.client.post("/rollback", headers={"X-Request-ID": "because-of-me"})
+    tags = served.mlflow.versions["2"].tags
+    assert tags["rollback.to"] == "1"
+    assert tags["rollback.by"] == "api, 127.0.0.1, request because-of-me"
+    assert tags["rollback.at"].endswith("+00:00")
+    assert not {"rollback.to", "rollback.by", "rollback.at"} & set(served.mlflow.versions["1"].tags)
+    assert "rolled back from version 2 to 1, for api, 127.0.0.1, request because-of-me" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("aliases", "says"),
+    [
+        ({"champion": "2"}, "first champion"),
+        ({"champion": "2", "previous": "2"}, "points to the champion"),
+        ({"previous": "1"}, "no version is champion"),
+    ],
+)
+async def test_rollback_to_nothing_is_refused_and_changes_nothing(
+    served: Any, aliases: dict[str, str], says: str
+) -> None:
+    served.mlflow.aliases = dict(aliases)
+    answer = await served.client.post("/rollback")
+    assert answer.status_code == 409
+    assert says in answer.json()["detail"]
+    assert served.mlflow.aliases == aliases
+    assert "rollback.at" not in served.mlflow.versions["2"].tags
+
+
+async def test_rollback_from_another_champion_than_expected_is_refused(served: Any) -> None:
+    answer = await served.client.post("/rollback", params={"champion": "1"})
+    assert answer.status_code == 409
+    assert "version 2 by now" in answer.json()["detail"]
+    assert served.mlflow.aliases["champion"] == "2"
+    assert (await served.client.post("/rollback", params={"champion": "2"})).status_code == 200
+
+
+async def test_rollback_with_a_nonsensical_expectation_is_refused_without_repeating_it(served: Any) -> None:
+    answer = await served.client.post("/rollback", params={"champion": "zq7marker"})
+    assert answer.status_code == 422
+    assert "zq7marker" not in answer.text
+    assert served.mlflow.aliases["champion"] == "2"
+
+
+async def test_two_rollbacks_at_once_go_back_once(served: Any) -> None:
+    answers = await asyncio.gather(*(served.client.post("/rollback") for _ in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
+    assert served.mlflow.aliases["champion"] == "1"
+
+
+async def test_rollback_while_a_training_moves_the_aliases_is_refused(served: Any) -> None:
+    lock: Path = served.service.spool.root / "aliases.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        answer = await served.client.post("/rollback")
+        assert answer.status_code == 409
+        assert "moves the aliases just now" in answer.json()["detail"]
+    assert (await served.client.post("/rollback")).status_code == 200
+
+
+async def test_rollback_without_mlflow_is_503_and_serving_goes_on(served: Any) -> None:
+    served.mlflow.down = True
+    answer = await served.client.post("/rollback")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "MLflow" in answer.json()["detail"]
+    served.mlflow.down = False
+    assert served.mlflow.aliases["champion"] == "2"
+    assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "2"
+    assert (await served.client.post("/rollback")).status_code == 200  # the lock is free again
+
+
+async def test_rollback_that_mlflow_refuses_before_the_first_move_changes_nothing(served: Any) -> None:
+    served.mlflow.override[SET_TAG] = httpx.Response(500, text="oops")
+    assert (await served.client.post("/rollback")).status_code == 503
+    assert served.mlflow.aliases["champion"] == "2"
+
+
+async def test_rollback_that_mlflow_leaves_half_done_says_what_is_done(served: Any) -> None:
+    def go_down() -> None:
+        served.mlflow.down = True
+
+    # Read, read, move champion, and then there is no MLflow to move previous.
+    served.mlflow.before_answer = on(SET_ALIAS, go_down, call=4)
+    answer = await served.client.post("/rollback")
+    assert answer.status_code == 503
+    assert "version 1 is champion again, but the alias previous could not be moved to 2" in answer.json()["detail"]
+    assert served.mlflow.aliases == {"champion": "1", "previous": "1", "challenger": "2"}
+
+
+async def test_rollback_to_a_version_that_cannot_be_served_says_so_and_keeps_serving(served: Any) -> None:
+    served.mlflow.aliases["previous"] = "3"
+    told = (await served.client.post("/rollback")).json()
+    assert (told["champion"], told["served"]) == ("3", "2")
+    assert "version 3 cannot be served" in told["last_error"]
+
+
+async def test_rollback_without_the_volume_is_503_and_changes_nothing(served: Any) -> None:
+    (served.service.spool.root / "aliases.lock").mkdir()
+    answer = await served.client.post("/rollback")
+    assert answer.status_code == 503
+    assert "nothing was rolled back" in answer.json()["detail"]
+    assert served.mlflow.aliases["champion"] == "2"
+
+
+async def test_rollback_is_guarded_as_retrain_is(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    async with serving(tmp_path, mlflow, write_api_key=KEY) as served:
+        assert (await served.client.post("/rollback")).status_code == 401
+        foreign = {"Sec-Fetch-Site": "cross-site", "Authorization": f"Bearer {KEY}"}
+        assert (await served.client.post("/rollback", headers=foreign)).status_code == 403
+        assert mlflow.aliases["champion"] == "2"
+        answer = await served.client.post("/rollback", headers={"Authorization": f"Bearer {KEY}"})
+        assert answer.status_code == 200
+        for status, count in (("200", 1), ("401", 1), ("403", 1), ("409", 0), ("503", 0)):
+            labels = {"route": "/rollback", "method": "POST", "status": status}
+            assert await served.metric("inference_http_requests_total", **labels) == count
+        document = (await served.client.get("/openapi.json")).json()["paths"]["/rollback"]["post"]
+    assert document["security"] == [{"WriteKey": []}]
+    assert {"200", "401", "403", "409", "503"} <= document["responses"].keys()
+
+
+async def test_rollback_refuses_a_body_over_the_limit(served: Any) -> None:
+    assert (await served.client.post("/rollback", content=b"x" * 1_000_001)).status_code == 413
+    assert served.mlflow.aliases["champion"] == "2"
