@@ -13,7 +13,7 @@ from src.services.inference.page.page import Page, PageOptions
 from src.services.inference.watch.live_traffic import LiveTraffic
 
 
-def create_page(  # noqa: PLR0913, PLR0917 - the page shows something of each
+def create_page(  # noqa: PLR0913 - the page shows something of each
     settings: InferenceSettings,
     store: ModelStore,
     traffic: LiveTraffic,

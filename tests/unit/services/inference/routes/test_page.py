@@ -274,7 +274,7 @@ async def test_page_is_answered_while_predictions_have_every_slot(
     async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
         before = await served.metric("inference_http_requests_shed_total", reason="queue_full")
         admission = next(layer.kwargs["admission"] for layer in served.app.user_middleware if "turns" in layer.kwargs)
-        assert admission.try_enter()
+        await admission.enter()
         assert (await served.client.get("/openapi.json")).status_code == 503
         assert (await served.client.get("/")).status_code == 200
         admission.leave()
