@@ -11,7 +11,7 @@ import httpx
 import mlflow
 import pytest
 
-from src.core.model_registry import CHAMPION
+from src.core.model_registry import CHAMPION, PREVIOUS
 from tests.support.inference_process import NOWHERE, Inference
 from tests.support.models import SETOSA, build_model, register_model
 from tests.support.running import wait_until
@@ -89,6 +89,41 @@ def test_service_follows_the_alias_without_a_failed_request(inference: Inference
     assert set(statuses) == {200}, statuses
     assert statuses[200] > 100
     assert set(versions) == {"1", "2"}
+
+
+def test_rollback_moves_the_aliases_of_a_real_registry_and_serves_without_a_failed_request(
+    inference: Inference,
+) -> None:
+    client = mlflow.MlflowClient(inference.mlflow_url)
+    promote(inference, "2")
+    client.set_registered_model_alias(inference.model_name, PREVIOUS, "1")
+    # So seldom does it look by itself that only the roll back can have it loaded.
+    with inference.started(MODEL_POLL_SECONDS="60", WRITE_API_KEY="k" * 16):
+        wait_until("version 2 is served", lambda: inference.served() == "2")
+        url, key = f"{inference.url}/rollback", {"Authorization": f"Bearer {'k' * 16}"}
+        assert httpx.post(url).status_code == 401
+        stop = threading.Event()
+        load = Load(inference.port, stop)
+        load.start()
+        try:
+            for to, back in (("1", "2"), ("2", "1"), ("1", "2")):
+                told = httpx.post(url, headers=key, timeout=20).raise_for_status().json()
+                assert told == {"champion": to, "previous": back, "served": to, "last_error": None}
+                assert client.get_model_version_by_alias(inference.model_name, CHAMPION).version == to
+                assert client.get_model_version_by_alias(inference.model_name, PREVIOUS).version == back
+                tags = client.get_model_version(inference.model_name, back).tags
+                assert tags["rollback.to"] == to
+                assert tags["rollback.by"].startswith("api, 127.0.0.1, request ")
+        finally:
+            stop.set()
+            load.join()
+        assert set(load.statuses) == {200}, load.statuses
+        page = httpx.get(inference.url, timeout=20)
+        assert "was rolled back" in page.text
+        client.delete_registered_model_alias(inference.model_name, PREVIOUS)
+        refused = httpx.post(url, headers=key, timeout=20)
+        assert (refused.status_code, inference.served()) == (409, "1")
+        assert "nothing to go back to" in refused.json()["detail"]
 
 
 def test_service_stops_in_time_with_idle_connections_and_serves_again_without_mlflow(inference: Inference) -> None:
