@@ -82,12 +82,12 @@ async def test_request_turned_away_is_counted_and_takes_no_time(served: Any, pat
 
 
 async def test_refused_writes_exist_at_zero(serving: Any, tmp_path: Path, mlflow: FakeMlflow) -> None:
-    async with serving(tmp_path, mlflow, ready=False, alert_retrain=True, alert_token="x" * 20) as served:
-        for route in ("/retrain", "/alerts"):
+    async with serving(tmp_path, mlflow, alert_retrain=True, alert_token="x" * 20) as served:
+        for route in ("/retrain", "/rollback", "/page/retrain", "/alerts"):
             for status in ("401", "403"):
                 labels = {"route": route, "method": "POST", "status": status}
                 assert await served.metric("inference_http_requests_total", **labels) == 0
-    async with serving(tmp_path, mlflow, ready=False) as served:
+    async with serving(tmp_path, mlflow) as served:
         assert "/alerts" not in (await served.client.get("/metrics")).text
 
 
