@@ -9,19 +9,25 @@ from starlette.requests import HTTPConnection
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import Batches
+from src.services.inference.model.alias_client import AliasClient
 from src.services.inference.model.calls import Calls
 from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.registry_client import RegistryClient
 from src.services.inference.model.rollback import Rollback
 from src.services.inference.page.page import Page
 from src.services.inference.watch.metrics import ServingMetrics
+from src.services.inference.web.admission import Admission
 from src.services.inference.web.fast_predict import FastPredict
 from src.services.inference.web.front import Front
+from src.services.inference.web.guards import HostGuard
 
 
 @dataclass(frozen=True)
 class ServiceState:
     """The objects that decide; routes only translate for them."""
 
+    registry: RegistryClient
+    aliases: AliasClient
     store: ModelStore
     calls: Calls
     batches: Batches
@@ -31,6 +37,8 @@ class ServiceState:
     page: Page
     metrics: ServingMetrics
     front: Front
+    hosts: HostGuard
+    admission: Admission
     fast: FastPredict
 
 

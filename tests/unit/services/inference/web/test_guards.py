@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from src.services.inference.inference_service import WRITING
 from src.services.inference.routes import page
+from src.services.inference.routes.catalogue import WRITING
 from src.services.inference.web.guards import (
     CrossSiteError,
     HostGuard,

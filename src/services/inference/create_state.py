@@ -1,0 +1,106 @@
+"""The objects of one service, from its settings."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import InferenceSettings
+from src.services.inference.alert_retrain import AlertRetrain
+from src.services.inference.formats.batches import create_batches
+from src.services.inference.model.alias_client import AliasClient
+from src.services.inference.model.calls import INLINE_BYTES, Calls
+from src.services.inference.model.model_cache import ModelCache
+from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.pace import Pace
+from src.services.inference.model.registry_client import RegistryClient
+from src.services.inference.model.rollback import Rollback
+from src.services.inference.page.create_page import create_page
+from src.services.inference.routes import batch
+from src.services.inference.routes.catalogue import Catalogue
+from src.services.inference.service_state import ServiceState
+from src.services.inference.watch.metrics import ServingMetrics
+from src.services.inference.web.admission import Admission
+from src.services.inference.web.body_limits import BodyLimits
+from src.services.inference.web.fast_predict import FastPredict
+from src.services.inference.web.front import Front
+from src.services.inference.web.guards import HostGuard
+from src.services.inference.web.slow_clients import Patience
+from src.services.inference.web.uploads import Bodies, Uploads
+
+
+def create_state(
+    settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
+) -> ServiceState:
+    """All objects, wired; none of them does anything yet.
+
+    Args:
+        settings: where MLflow, the cache and the shared volume are, and the limits.
+        catalogue: of the routes.
+        transport: replaces the network to MLflow.
+    """
+    metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows)
+    mlflow = (settings.mlflow_url, settings.model_name)
+    registry = RegistryClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
+    aliases = AliasClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
+    cache = ModelCache(settings.cache_dir, settings.model_name)
+    pace = Pace(settings.model_poll_seconds, settings.model_retry_max_seconds)
+    store = ModelStore(registry, cache, metrics, pace)
+    spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
+    calls = Calls()
+    front = _front(settings, catalogue, metrics)
+    stopping = front.stopping
+    hosts = HostGuard(settings.allowed_hosts.split(","))
+    admission = Admission(
+        settings.max_concurrency, queue=settings.max_queue, seconds=settings.queue_seconds, on_shed=metrics.shed
+    )
+    return ServiceState(
+        registry=registry,
+        aliases=aliases,
+        store=store,
+        calls=calls,
+        batches=create_batches(settings, calls, metrics),
+        spool=spool,
+        alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now),
+        rollback=Rollback(aliases, store, settings.alias_lock, clock=_now),
+        page=create_page(settings, store, metrics.traffic, spool, aliases, is_stopping=lambda: stopping.begun),
+        metrics=metrics,
+        front=front,
+        hosts=hosts,
+        admission=admission,
+        fast=FastPredict(
+            store=store,
+            hosts=hosts,
+            admission=admission,
+            stopping=stopping,
+            metrics=metrics,
+            most=front.most,
+            max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
+        ),
+    )
+
+
+def _front(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMetrics) -> Front:
+    return Front(
+        Patience(settings.head_seconds, settings.body_seconds, settings.body_rate),
+        _bodies(settings),
+        metrics,
+        catalogue.templates,
+        most=settings.max_concurrency + settings.max_queue,
+        exempt=catalogue.exempt,
+    )
+
+
+def _bodies(settings: InferenceSettings) -> Bodies:
+    """Room for bodies that come in: for the batches in work and one more, and for as many others as there are slots."""
+    limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
+    batches = (settings.max_large_batches + 1) * settings.max_batch_bytes
+    others = settings.max_concurrency * settings.max_body_bytes
+    usual, clock = settings.body_seconds, time.monotonic
+    return Bodies(limits, Uploads(others, usual, clock), {batch.PATH: Uploads(batches, usual, clock)})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
