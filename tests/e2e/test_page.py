@@ -1,0 +1,219 @@
+"""The page in a real Chromium, on a loop of real processes."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Dialog, expect
+from sklearn.datasets import load_iris
+
+from src.services.local.preflight import make_state_folders
+from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
+from tests.support.browser import LAPTOP, PHONE, Tab, chromium, tab
+from tests.support.inference_process import NOWHERE, Inference, without_mlflow
+from tests.support.loop import Loop
+from tests.support.models import COLUMNS
+from tests.support.running import running, wait_until
+
+pytestmark = pytest.mark.e2e
+
+IMAGES = REPOSITORY / "docs" / "images"
+# The README's pictures are taken anew only on demand: they differ a little each time.
+TAKES_PICTURES = bool(os.environ.get("MLOPS_LOOP_SCREENSHOTS"))
+TRAINING_MS = 120_000
+KEY = "k" * 16
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    """A loop whose first model is served."""
+    folder = tmp_path_factory.mktemp("page")
+    loop = Loop(folder)
+    settings = loop.settings()
+    make_state_folders(settings)
+    mlflow, inference, monitor = loop_processes(settings)
+    preprocess = preprocess_process(settings)
+    subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
+    links = {"GRAFANA_PUBLIC_URL": "http://localhost:3000", "ZENML_PUBLIC_URL": "http://localhost:8080"}
+    with (
+        running(mlflow, folder / "mlflow.log"),
+        running(inference, folder / "inference.log", **loop.environment, **links),
+        running(monitor, folder / "monitor.log", **loop.environment),
+    ):
+        wait_until("inference answers", lambda: loop.is_answering(f"{loop.url}/health"))
+        wait_until("MLflow answers", lambda: loop.is_answering(f"http://127.0.0.1:{loop.mlflow_port}/health"))
+        assert loop.wait_for_end(loop.request_retrain())["state"] == "promoted"
+        wait_until("a model is served", loop.is_ready)
+        yield loop
+
+
+@pytest.fixture
+def opened(browser: Browser, loop: Loop) -> Iterator[Tab]:
+    """A tab that must have nothing to complain of at the end."""
+    with tab(browser, loop.url) as opened:
+        yield opened
+        assert opened.complaints == []
+        assert opened.strangers == []
+
+
+def send_shifted_rows(loop: Loop) -> None:
+    """300 flowers as live traffic, one of whose features is not as it was in training."""
+    rows = load_iris().data
+    records = [dict(zip(COLUMNS, row, strict=True)) for row in (*rows.tolist(), *rows.tolist())]
+    for record in records:
+        record["sepal_width"] += 0.25
+    answer = httpx.post(f"{loop.url}/predict/batch", json=records, timeout=30)
+    assert answer.status_code == 200, answer.text
+
+
+def test_form_is_answered_by_keyboard_and_its_command_works(opened: Tab) -> None:
+    page = opened.page
+    expect(page.get_by_role("heading", name="Served model ready")).to_be_visible()
+    typical = page.get_by_label("petal_length").input_value()
+    page.get_by_label("petal_length").focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("6.0")
+    page.get_by_label("petal_width").fill("2.5")
+    page.keyboard.press("Enter")
+    answer = page.locator("#answer")
+    expect(answer.locator("strong")).to_have_text("virginica")
+    expect(answer.get_by_role("row", name="virginica")).to_contain_text("%")
+    assert answer.locator("svg.chosen rect.fill").evaluate("bar => bar.getBoundingClientRect().width") > 50
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    command = page.evaluate("navigator.clipboard.readText()")
+    told = subprocess.run(["bash", "-c", f"{command} --silent --fail"], capture_output=True, text=True, check=True)
+    assert '"prediction":"virginica"' in told.stdout
+    page.get_by_role("button", name="Typical row").click()
+    expect(page.get_by_label("petal_length")).to_have_value(typical)
+
+
+def test_row_that_does_not_fit_is_told_where_it_stands(opened: Tab) -> None:
+    page = opened.page
+    page.get_by_label("petal_length").fill("1e300")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.get_by_role("alert")).to_contain_text("petal_length must be a finite number")
+
+
+def test_first_champion_cannot_be_rolled_back(opened: Tab) -> None:
+    expect(opened.page.locator("#roll-back")).to_be_disabled()
+    expect(opened.page.get_by_text("Nothing to go back to: this is the first champion.")).to_be_visible()
+
+
+def test_retraining_is_watched_to_its_verdict_and_rolled_back(opened: Tab, loop: Loop) -> None:
+    page = opened.page
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Retrain now").click()
+    expect(page.locator(".runs li")).to_have_count(1)
+
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Retrain now").click()
+    newest = page.locator(".runs li").first
+    expect(page.get_by_role("status")).to_contain_text("A training was requested")
+    expect(newest.locator(".tag").last).to_have_text("running", timeout=TRAINING_MS)
+    expect(newest).to_contain_text("is not below the champion's", timeout=TRAINING_MS)
+    expect(newest.get_by_text("promoted")).to_be_visible()
+    # The served model changes under the eyes of whoever looks, and the form keeps what was typed into it.
+    expect(page.locator("#model .name")).to_have_text("iris version 2", timeout=20_000)
+
+    confirmed = []
+
+    def confirm(dialog: Dialog) -> None:
+        confirmed.append(dialog.message)
+        dialog.accept()
+
+    page.once("dialog", confirm)
+    page.get_by_role("button", name="Roll back to version 1").click()
+    expect(page.get_by_role("status")).to_contain_text(
+        "version 1 is champion again, in place of version 2. It answers now."
+    )
+    assert confirmed == ["Roll back from version 2 to version 1?"]
+    expect(page.locator("#model .name")).to_have_text("iris version 1")
+    expect(page.get_by_role("button", name="Roll back to version 2")).to_be_focused()
+    assert loop.predict()["model"]["version"] == "1"
+
+
+def test_roll_back_from_what_is_champion_no_more_is_refused(opened: Tab, loop: Loop) -> None:
+    def overtaken(dialog: Dialog) -> None:
+        httpx.post(f"{loop.url}/rollback", timeout=20).raise_for_status()
+        dialog.accept()
+
+    opened.page.once("dialog", overtaken)
+    opened.page.get_by_role("button", name="Roll back to version 2").click()
+    expect(opened.page.get_by_role("status")).to_contain_text("No roll back: the champion is version 2 by now")
+    assert loop.predict()["model"]["version"] == "2"
+
+
+def test_drift_is_shown_as_it_comes(opened: Tab, loop: Loop) -> None:
+    expect(opened.page.get_by_text("of 200 rows so far")).to_be_visible()
+    send_shifted_rows(loop)
+    row = opened.page.get_by_role("row", name="sepal_width")
+    expect(row.locator(".level")).to_have_text("drifted", timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("light", {"color_scheme": "light", "viewport": LAPTOP}),
+        ("dark", {"color_scheme": "dark", "viewport": LAPTOP}),
+        ("phone", {"viewport": PHONE, "device_scale_factor": 1, "is_mobile": True, "has_touch": True}),
+    ],
+)
+def test_page_is_accessible_and_fits(browser: Browser, loop: Loop, name: str, options: dict[str, object]) -> None:
+    with tab(browser, loop.url, **options) as opened:
+        page = opened.page
+        page.get_by_label("petal_length").fill("5.0")
+        page.get_by_label("petal_width").fill("1.7")
+        page.get_by_role("button", name="Predict").click()
+        expect(page.locator("#answer svg")).to_have_count(3)
+        assert opened.barriers() == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if TAKES_PICTURES:
+            page.screenshot(path=IMAGES / f"page-{name}.png", full_page=True)
+        assert opened.complaints == []
+        assert opened.strangers == []
+
+
+def test_page_without_mlflow_asks_for_the_key_and_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
+    inference = without_mlflow(tmp_path)
+    with inference.serving(WRITE_API_KEY=KEY), tab(browser, inference.url) as opened:
+        page = opened.page
+        expect(page.locator("#model")).to_contain_text("Start MLflow again")
+        assert opened.barriers() == []
+        assert opened.complaints == []
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Retrain now").click()
+        expect(page.get_by_role("status")).to_contain_text("The service answers 401: this needs the key")
+        page.get_by_label("Key for retraining").fill(KEY)
+        page.get_by_role("button", name="Retrain now").click()
+        expect(page.get_by_role("status")).to_contain_text("A training was requested")
+        kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+        assert KEY not in kept
+
+
+def test_page_without_a_model_waits_for_one(browser: Browser, tmp_path: Path) -> None:
+    inference = Inference(tmp_path, NOWHERE, "iris")
+    with inference.started():
+        wait_until("the service answers", inference.health)
+        with tab(browser, inference.url) as opened:
+            expect(opened.page.get_by_text("No model is served: predictions get 503 until one is.")).to_be_visible()
+            assert opened.barriers() == []
+            assert opened.complaints == []
+
+
+def test_page_shows_everything_without_javascript(browser: Browser, loop: Loop) -> None:
+    with tab(browser, loop.url, java_script_enabled=False) as opened:
+        page = opened.page
+        for name in ("Served model", "Predict", "Drift", "Versions", "Retraining"):
+            expect(page.get_by_role("heading", name=name)).to_be_visible()
+        expect(page.locator("noscript p")).to_be_visible()
+        expect(page.locator(".runs li").first).to_be_visible()
