@@ -34,7 +34,7 @@ up: ## build what has changed and run the whole loop as containers; returns when
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }
 	docker compose up -d --wait
-	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/docs"
+	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/"
 
 scale: ## run inference REPLICAS times (2) behind one port; `make up` goes back to one
 	docker compose -f docker-compose.yml -f docker-compose.scale.yml up -d --wait --remove-orphans --scale inference=$(REPLICAS)

@@ -1,7 +1,7 @@
 """A real Chromium, and a tab in it that writes down what must not happen."""
 
 import os
-import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,23 +10,29 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from src.services.local.processes import REPOSITORY
+
 LAPTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
+def chromium_binary() -> str:
+    """Where a Chromium lies; without one the test is skipped, and fails where CI must have one."""
+    script = REPOSITORY / "tests/support/chromium.sh"
+    found = subprocess.run([str(script)], capture_output=True, text=True, timeout=280, check=False)
+    if found.returncode:
+        assert not os.environ.get("CI"), found.stderr
+        pytest.skip(f"needs a browser: {found.stderr.strip()}")
+    return found.stdout.strip()
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The machine's Chromium, headless. Skips where there is none, but fails in CI, which has to install one."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        message = f"none of {', '.join(NAMES)} is on the path; tests/e2e/browser/ensure.sh installs one on Debian"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    """The machine's Chromium, headless."""
     with sync_playwright() as playwright:
         # Root has no sandbox of Chromium's.
-        browser = playwright.chromium.launch(executable_path=found, chromium_sandbox=os.geteuid() != 0)
+        sandbox = os.geteuid() != 0
+        browser = playwright.chromium.launch(executable_path=chromium_binary(), chromium_sandbox=sandbox)
         yield browser
         browser.close()
 

@@ -95,7 +95,7 @@ class Guide:
         lines = [
             "",
             f"ready: {settings.model_name} is served; Ctrl-C stops everything",
-            f"  inference  {host}/docs",
+            f"  inference  {host}/",
             f"  MLflow     {shown(self._mlflow)}",
             f"  monitor    {shown(base_url(settings.monitor_host, settings.monitor_port))}/metrics",
             "try:",
