@@ -110,16 +110,18 @@ class Batches:
         self, predictor: Predictor, tables: deque[FeatureTable], goes_out: Format, request_id: str
     ) -> AsyncGenerator[bytes, None]:
         """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
-        self._metrics.batch(sum(map(len, tables)))
+        rows = sum(map(len, tables))
+        self._metrics.batch(rows)
         # Wide answers go in parts of fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._encoder(predictor, goes_out, request_id) as encoder:
+            at_once = not encoder.waits and self._calls.has_time(predictor, rows)
             yield encoder.start()
             while tables:
                 table = tables.popleft()
                 for start in range(0, len(table), size):
-                    yield await self._answer(predictor, table.part(start, start + size), encoder)
-            yield await (asyncio.to_thread if encoder.waits else self._calls.in_thread)(encoder.end)
+                    yield await self._answer(predictor, table.part(start, start + size), encoder, at_once=at_once)
+            yield await asyncio.to_thread(encoder.end) if encoder.waits else encoder.end()
 
     @contextlib.asynccontextmanager
     async def _encoder(self, predictor: Predictor, goes_out: Format, request_id: str) -> AsyncIterator[Encoder]:
@@ -129,12 +131,14 @@ class Batches:
         async with self._workers.one() as worker:
             yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
 
-    async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder) -> bytes:
+    async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder, *, at_once: bool) -> bytes:
         def predict() -> Predictions:
             found = predictor.predict(table)
             self._metrics.traffic.note_table(predictor, table, found)
             return found
 
+        if at_once:
+            return encoder.part(predict())
         if encoder.waits:  # not in the thread of the models, which others need
             return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict))
         return await self._calls.in_thread(lambda: encoder.part(predict()))

@@ -15,7 +15,7 @@ from src.services.inference.formats.parts import (
     in_arrays,
     shifted,
 )
-from src.services.inference.formats.records import InvalidRecordError, RecordDecoder, malformed
+from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError, RecordDecoder, malformed
 from src.services.inference.formats.windows import windows
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"
@@ -26,10 +26,35 @@ CUT = re.compile(rb"\}[ \t\n\r]*,")
 FLAT_RECORDS = re.compile(rb'(?:[ \t\n\r]*+\{(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\}[ \t\n\r]*+,)++', re.DOTALL)
 
 
+def list_tables(decoder: RecordDecoder, body: bytes) -> list[FeatureTable]:
+    """The records of a JSON array of objects, all of which fit; a long one in parts, each a few calls into C.
+
+    Raises:
+        InvalidRecordError: they do not, or it is no such array; with the first problems of all rows.
+    """
+    if len(body) <= PART_BYTES:
+        return [decoder.decode_list(body)]
+    tables: list[FeatureTable] = []
+    problems: list[InvalidInputError] = []
+    for part in _parts(decoder, body):
+        if isinstance(part, InvalidRecordError):
+            problems += part.problems
+        else:
+            tables.append(part)
+        if len(problems) >= MAX_TOLD:
+            break
+    if problems:
+        raise InvalidRecordError(problems)
+    return tables
+
+
 def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iterator[Part]:
     """The parts of a JSON array of objects."""
+    return _parts(RecordDecoder(schema), body)
+
+
+def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
     pieces = _Pieces(body)
-    decoder = RecordDecoder(schema)
     row = 0
     while (piece := pieces.take(row)) is not None:
         part: Part
@@ -77,7 +102,7 @@ def _by_line(schema: FeatureSchema, decoder: RecordDecoder, lines: list[bytes], 
 class _Pieces:
     """Cuts an array into arrays of some records each, so that nobody has to go through the whole body in one call."""
 
-    def __init__(self, body: bytearray) -> None:
+    def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
         opening = OPENING.match(body)
         self._position = opening.end() if opening else 0

@@ -2,9 +2,10 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -16,12 +17,21 @@ from src.services.inference.model.predictor import Predictor
 # What may hold up the event loop at a time: a health check waits no longer than for a few of these.
 INLINE_SECONDS = 0.002
 # Decoding more than this may take longer than the event loop has.
-INLINE_BYTES = 1 << 16
+INLINE_BYTES = 1 << 17
+# What all tables of one turn of the event loop may take; to the thread and back costs as much as a hundred rows.
+TURN_SECONDS = 0.004
 # A big table is answered in parts of about so long, between which others get their turn.
 PART_SECONDS = 0.02
 
 T = TypeVar("T")
+# The first is sent None.
+Steps = Generator[FeatureTable, Any, T]
 _Waiting = tuple[Predictor, Row, "asyncio.Future[Answer]"]
+
+
+@dataclass(frozen=True)
+class _Returned(Generic[T]):
+    value: T
 
 
 class Calls:
@@ -35,6 +45,8 @@ class Calls:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._waiting: list[_Waiting] = []
         self._busy = False
+        # Of this turn of the event loop, in seconds.
+        self._taken = 0.0
 
     def close(self) -> None:
         """Take no more calls; one that runs ends by itself."""
@@ -55,14 +67,43 @@ class Calls:
         self._waiting.append((predictor, row, future))
         return await future
 
+    async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
+        """Have a request's tables answered: on the event loop where that is quick, else every step away from it.
+
+        Args:
+            predictor: answers.
+            size: of the request's body, in bytes.
+            steps: decodes and yields tables, and is sent the answers to each; returns what the request gets.
+
+        Raises:
+            Exception: what the steps or the model raise.
+        """
+        at_once = size <= INLINE_BYTES
+        found: Predictions | None = None
+        while True:
+            step = functools.partial(_next, steps, found)
+            table = step() if at_once else await self.in_thread(step)
+            if isinstance(table, _Returned):
+                return table.value
+            at_once = at_once and self.has_time(predictor, len(table))
+            found = predictor.predict(table) if at_once else await self.predict(predictor, table)
+
+    def has_time(self, predictor: Predictor, rows: int) -> bool:
+        """Whether this turn of the event loop has time for a table of so many rows; then the table takes it."""
+        seconds = predictor.cost.of(rows)
+        if self._taken + seconds > TURN_SECONDS:
+            return False
+        if not self._taken:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._taken += seconds
+        return True
+
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
-        """The answers to a table of at least one row, away from the event loop and in parts where that takes long.
+        """The answers to a table of at least one row, away from the event loop and in parts.
 
         Raises:
             Exception: what the model raises on this table.
         """
-        if is_quick(predictor, len(table)):
-            return predictor.predict(table)
         if len(table) == 1:  # a slow model's single rows gather, whichever way they came in
             answer = await self.answer(predictor, table.row(0))
             shares = list(dict(answer.probabilities or {}).values())
@@ -74,6 +115,9 @@ class Calls:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something in the thread in which models run."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _end_turn(self) -> None:
+        self._taken = 0.0
 
     def _flush(self) -> None:
         """Answer what waits, one call per model: two where a swap came in between."""
@@ -96,6 +140,14 @@ class Calls:
             return
         _settle(batch, done.result())
         self._flush()
+
+
+def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T]:
+    """What is yielded next, or returned: StopIteration does not come through a future."""
+    try:
+        return steps.send(found)
+    except StopIteration as end:
+        return _Returned(end.value)
 
 
 def is_quick(predictor: Predictor, rows: int) -> bool:

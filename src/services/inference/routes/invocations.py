@@ -11,7 +11,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import values_of
-from src.services.inference.model.calls import INLINE_BYTES
+from src.services.inference.model.calls import Steps
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.scoring import SCORING_BODY
 from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
@@ -61,19 +61,13 @@ async def invocations(request: Request) -> Response:
     # Once for all: the model may be swapped while this request waits.
     predictor = service.store.require()
 
-    def encode(table: FeatureTable, found: Predictions) -> bytes:
+    def steps() -> Steps[bytes]:
+        table = decode(predictor.schema, body)
+        found: Predictions = yield table
         service.metrics.traffic.note_table(predictor, table, found)
         return msgspec.json.encode({"predictions": values_of(found, predictor.classes)})
 
-    def work() -> bytes:
-        table = decode(predictor.schema, body)
-        return encode(table, predictor.predict(table))
-
-    if len(body) > INLINE_BYTES:
-        content = await service.calls.in_thread(work)  # one way there and back
-    else:
-        table = decode(predictor.schema, body)
-        content = encode(table, await service.calls.predict(predictor, table))
+    content = await service.calls.run(predictor, len(body), steps())
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 

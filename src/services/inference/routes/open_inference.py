@@ -13,7 +13,7 @@ from starlette.responses import Response
 from src.core.predictions import Predictions
 from src.services.inference.formats.media_types import is_json
 from src.services.inference.formats.records import malformed
-from src.services.inference.model.calls import INLINE_BYTES
+from src.services.inference.model.calls import Steps
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.infer import (
@@ -25,7 +25,7 @@ from src.services.inference.openapi.infer import (
     VERSION_PARAMETERS,
 )
 from src.services.inference.protocols.infer_answer import encode_infer, metadata_of, outputs_of
-from src.services.inference.protocols.infer_request import InferRequest, decode_infer
+from src.services.inference.protocols.infer_request import decode_infer
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.web.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of
@@ -139,20 +139,14 @@ async def infer(request: Request) -> Response:
     predictor = _predictor_for(request)
     outputs = [output.name for output in outputs_of(predictor)]
 
-    def encode(asked: InferRequest, found: Predictions) -> tuple[bytes, int | None]:
+    def steps() -> Steps[tuple[bytes, int | None]]:
+        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
+        found: Predictions = yield asked.table
         encoded = encode_infer(predictor, found, asked, request_id_of(request.scope))
         service.metrics.traffic.note_table(predictor, asked.table, found)
         return encoded
 
-    def work() -> tuple[bytes, int | None]:
-        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
-        return encode(asked, predictor.predict(asked.table))
-
-    if len(body) > INLINE_BYTES:
-        content, length = await service.calls.in_thread(work)
-    else:
-        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
-        content, length = encode(asked, await service.calls.predict(predictor, asked.table))
+    content, length = await service.calls.run(predictor, len(body), steps())
     if length is None:
         return Response(content, headers=predictor.headers, media_type=JSON)
     return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)

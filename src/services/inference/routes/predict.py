@@ -4,12 +4,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats.encoders import JsonEncoder
+from src.services.inference.formats.json_records import list_tables
 from src.services.inference.formats.media_types import is_json
 from src.services.inference.formats.schemas import encode_answer
-from src.services.inference.model.calls import INLINE_BYTES
+from src.services.inference.model.calls import Steps
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
@@ -59,18 +59,13 @@ async def predict(request: Request) -> Response:
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
-    encoder = JsonEncoder(predictor, request_id)
+    def steps() -> Steps[bytes]:
+        encoder = JsonEncoder(predictor, request_id)
+        pieces = [encoder.start()]
+        for table in list_tables(predictor.decoder, body):
+            found: Predictions = yield table
+            service.metrics.traffic.note_table(predictor, table, found)
+            pieces.append(encoder.part(found))
+        return b"".join([*pieces, encoder.end()])
 
-    def encode(table: FeatureTable, found: Predictions) -> bytes:
-        service.metrics.traffic.note_table(predictor, table, found)
-        return encoder.start() + encoder.part(found) + encoder.end()
-
-    def work() -> bytes:
-        table = predictor.decoder.decode_list(body)
-        return encode(table, predictor.predict(table))
-
-    if len(body) > INLINE_BYTES:
-        # One way there and back: each costs as much as a few dozen rows.
-        return await service.calls.in_thread(work)
-    table = predictor.decoder.decode_list(body)
-    return encode(table, await service.calls.predict(predictor, table))
+    return await service.calls.run(predictor, len(body), steps())

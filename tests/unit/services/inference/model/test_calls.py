@@ -14,7 +14,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
 from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.model.calls import Calls
+from src.services.inference.model.calls import INLINE_BYTES, TURN_SECONDS, Calls, Steps
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Cost, Predictor
 
@@ -145,10 +145,63 @@ async def test_a_big_table_is_answered_in_parts_in_its_order(calls: Calls) -> No
     assert threading.get_ident() not in engine(model).threads
 
 
-async def test_a_small_table_is_answered_at_once(calls: Calls) -> None:
-    model = predictor()
-    await calls.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 10))
-    assert engine(model).threads == {threading.get_ident()}
+def table_of(*values: float) -> FeatureTable:
+    return FeatureTable.from_rows(SCHEMA, [(value,) for value in values])
+
+
+def steps(threads: set[int], *tables: FeatureTable) -> Steps[list[float]]:
+    """All answers; notes the threads in which it was asked for a step."""
+    found: list[float] = []
+    threads.add(threading.get_ident())
+    for table in tables:
+        answers: Predictions = yield table
+        threads.add(threading.get_ident())
+        found += answers.values
+    return found
+
+
+HERE = {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("cost", "size", "at_once", "called_here"),
+    [
+        (QUICK, 100, True, True),
+        (QUICK, INLINE_BYTES + 1, False, False),
+        (Cost(0.0, TURN_SECONDS), 100, False, False),
+    ],
+    ids=["small", "large body", "many rows"],
+)
+async def test_tables_are_answered_on_the_event_loop_where_that_is_quick(
+    calls: Calls, cost: Cost, size: int, *, at_once: bool, called_here: bool
+) -> None:
+    model = predictor(cost)
+    threads: set[int] = set()
+    found = await calls.run(model, size, steps(threads, table_of(1, 2), table_of(3, 4)))
+    assert found == [2, 4, 6, 8]
+    assert (engine(model).threads == HERE, threads == HERE) == (called_here, at_once)
+
+
+async def test_one_turn_of_the_event_loop_has_time_for_so_many_tables(calls: Calls) -> None:
+    models = [predictor(Cost(TURN_SECONDS * 0.3, 1e-9)) for _ in range(5)]
+    for count in (3, 3):  # a turn later there is time again
+        found = await asyncio.gather(*(calls.run(model, 100, steps(set(), table_of(1, 2))) for model in models))
+        assert found == [[2, 4]] * 5
+        assert [engine(model).threads == HERE for model in models] == [True] * count + [False] * (5 - count)
+        for model in models:
+            engine(model).threads.clear()
+
+
+@pytest.mark.parametrize("size", [100, INLINE_BYTES + 1])
+async def test_errors_of_the_model_and_of_the_steps_come_through(calls: Calls, size: int) -> None:
+    def failing() -> Steps[None]:
+        yield table_of(1, 2)
+        raise KeyError("mine")
+
+    with pytest.raises(ValueError, match="negative"):
+        await calls.run(predictor(), size, steps(set(), table_of(-1, 2)))
+    with pytest.raises(KeyError, match="mine"):
+        await calls.run(predictor(), size, failing())
 
 
 async def test_tables_of_one_row_gather_while_a_slow_call_runs(calls: Calls) -> None:

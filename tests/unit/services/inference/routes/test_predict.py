@@ -1,8 +1,10 @@
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from src.services.inference.formats.parts import PART_BYTES
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES, LIMIT, MARKER, body
@@ -140,6 +142,27 @@ async def test_problems_in_a_list_tell_record_and_field(one_app: Any) -> None:
         (["body", 2], "malformed"),
         (["body", 3], "unknown_field"),
     ]
+
+
+async def test_long_list_is_answered_as_in_short_ones(served: Any) -> None:
+    records = [{**SETOSA, "petal_length": 0.001 * index} for index in range(4000)]
+    assert len(json.dumps(records)) > 2 * PART_BYTES
+    found = (await served.client.post("/predict", json=records)).json()["predictions"]
+    short = [await served.client.post("/predict", json=records[start : start + 1000]) for start in range(0, 4000, 1000)]
+    assert found == [answer for each in short for answer in each.json()["predictions"]]
+
+
+async def test_problems_in_a_long_list_are_told_and_nothing_is_counted(served: Any) -> None:
+    records: list[object] = [SETOSA] * 4000
+    records[5] = {**SETOSA, "petal_length": "x"}
+    records[3900] = {}
+    answer = await served.client.post("/predict", json=records)
+    told = [item["loc"] for item in answer.json()["detail"]]
+    assert (answer.status_code, told) == (
+        422,
+        [["body", 5, "petal_length"], *(["body", 3900, name] for name in COLUMNS)],
+    )
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 0
 
 
 async def test_a_hundred_problems_are_told_of_many(one_app: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from src.core.feature_table import FeatureTable
+from src.services.inference.model.calls import INLINE_BYTES
 from src.services.inference.model.predictor import Cost
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA, VIRGINICA
@@ -77,7 +78,7 @@ async def test_a_plain_record_never_reaches_the_router(served: Any, routed: list
         (b"{}", {}, 422),
         (b"", {}, 422),
         (GOOD, {"content_type": "text/csv"}, 415),
-        (GOOD + b" " * (1 << 16), {}, 200),
+        (GOOD + b" " * INLINE_BYTES, {}, 200),
         (GOOD, {"target": "/predict?a=1"}, 200),
         (GOOD, {"target": "/%70redict"}, 200),
         (GOOD, {"version": "1.0"}, 200),
