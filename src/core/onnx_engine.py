@@ -118,7 +118,7 @@ class OnnxEngine:
         """
         order = np.lexsort(rows.T)
         answers = self._session.run(self._outputs, {name: rows[order]})[0]
-        found = np.empty_like(answers)
+        found: NDArray[Any] = np.empty_like(answers)
         found[order] = answers
         return found
 

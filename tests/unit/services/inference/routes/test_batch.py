@@ -4,6 +4,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 import httpx
@@ -398,11 +399,8 @@ async def test_large_batches_that_wait_hold_no_slot(serving: Any, mlflow: Any, t
         assert [(await task).status_code for task in large] == [200] * 4
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_hundred_thousand_rows_leave_the_event_loop_its_turns(served: Any, form: str) -> None:
-    """Between two turns of the loop this process does little: told by its own time, as the machine may be busy."""
-    kind, write = FORMS[form]
-    body = write(many(100_000))
+async def turns_during(asked: Awaitable[httpx.Response]) -> list[float]:
+    """What this process does between two turns of the event loop: by its own time, as the machine may be busy."""
     gaps = []
     ended = asyncio.Event()
 
@@ -415,9 +413,31 @@ async def test_hundred_thousand_rows_leave_the_event_loop_its_turns(served: Any,
             before = now
 
     ticking = asyncio.create_task(tick())
-    response = await served.client.post(URL, content=body, headers={"Content-Type": kind})
+    response = await asked
     ended.set()
     await ticking
     assert response.status_code == 200
+    return gaps
+
+
+async def test_a_short_batch_needs_no_thread(served: Any) -> None:
+    served.service.calls.close()
+    answer = await served.client.post(URL, json=ROWS)
+    assert (answer.status_code, len(answers(answer))) == (200, len(ROWS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_hundred_thousand_rows_leave_the_event_loop_its_turns(served: Any, form: str) -> None:
+    kind, write = FORMS[form]
+    body = write(many(100_000))
+    gaps = await turns_during(served.client.post(URL, content=body, headers={"Content-Type": kind}))
     assert len(gaps) > 50
     assert max(gaps) < 0.05
+
+
+async def test_long_list_leaves_the_event_loop_its_turns(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    body = json.dumps(many(300_000)).encode()
+    async with serving(tmp_path, mlflow, max_body_bytes=2 * len(body)) as running:
+        gaps = await turns_during(running.client.post("/predict", content=body))
+    assert len(gaps) > 50
+    assert max(gaps) < 0.04
