@@ -109,6 +109,16 @@ def test_mlflow_url_has_no_trailing_slash(monkeypatch: pytest.MonkeyPatch) -> No
     assert load_settings(CommonSettings).mlflow_url == "http://mlflow:5000"
 
 
+def test_links_lead_to_the_public_mlflow_or_else_to_the_tracking_server_and_never_show_a_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@mlflow:5000/base/")
+    for settings_class in (TrainSettings, InferenceSettings):
+        assert load_settings(settings_class).mlflow_link == "http://mlflow:5000/base"
+    monkeypatch.setenv("MLFLOW_PUBLIC_URL", "https://mlflow.example.com/")
+    assert load_settings(InferenceSettings).mlflow_link == "https://mlflow.example.com"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

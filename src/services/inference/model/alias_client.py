@@ -84,7 +84,7 @@ class AliasClient:
             return None
         try:
             return _registered(self._http.json_of(answer)["model_version"])
-        except (TypeError, KeyError, ValueError, OverflowError) as error:
+        except (TypeError, AttributeError, KeyError, ValueError, OverflowError) as error:
             raise RegistryError(
                 f"MLflow at {self._http.shown_url} does not describe a version as MLflow does"
             ) from error

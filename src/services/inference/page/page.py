@@ -5,10 +5,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Any
 
 from src.core.errors import LoopError
 from src.core.retrain_signal import RetrainSpool
@@ -22,6 +21,9 @@ from src.services.inference.page.links import Links
 from src.services.inference.page.served_model import Status, status
 from src.services.inference.page.versions import VersionsView, versions_view
 from src.services.inference.watch.live_traffic import LiveTraffic
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Seconds between two looks of an open page: while something is under way, and else.
@@ -96,14 +98,6 @@ class Page:
         self._options = options
         self._is_stopping = is_stopping
         self._clock = clock
-        self._templates = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
 
     async def whole(self) -> str:
         """The page."""
@@ -165,6 +159,19 @@ class Page:
     async def _render(self, name: str, **given: Any) -> str:
         # Compiling a template the first time takes milliseconds, in which predictions shall go on.
         return await asyncio.to_thread(self._render_now, name, given)
+
+    @cached_property
+    def _templates(self) -> "Environment":
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not for a start's time
+
+        return Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
 
     def _render_now(self, name: str, given: Mapping[str, Any]) -> str:
         return self._templates.get_template(name).render(given)

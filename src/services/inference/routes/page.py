@@ -79,7 +79,7 @@ async def asset(name: str, request: Request) -> Response:
 @router.post("/page/predict", tags=["prediction"])
 async def predict(request: Request, service: Service) -> Response:
     """The model's answer to the form; like one to ``/predict`` it counts as live traffic."""
-    given = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
+    given = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
     return _html(await service.page.answer(await _answer(service, given, str(request.base_url))))
 
 

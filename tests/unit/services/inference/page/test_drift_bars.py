@@ -1,4 +1,5 @@
 import math
+import re
 from typing import Any
 
 import pytest
@@ -6,8 +7,9 @@ import pytest
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.drift_bars import drift_view
+from src.services.inference.page.drift_bars import DRIFTED, drift_view
 from src.services.inference.watch.live_traffic import DriftReport
+from src.services.local.processes import REPOSITORY
 
 NAN = math.nan
 
@@ -31,6 +33,11 @@ def test_bars_are_as_long_as_the_index_and_named_by_its_marks(predictor: Predict
     ]
     assert view.marks == (20.0, 50.0)
     assert view.summary == "The newest 300 rows (at most 300) against those of training: drifted: gone, far."
+
+
+def test_last_mark_is_where_the_alert_begins() -> None:
+    alerts = (REPOSITORY / "config/alerts.yml").read_text(encoding="utf-8")
+    assert re.findall(r"inference_drift_score\S* > ([\d.]+)", alerts) == [str(DRIFTED)]
 
 
 def test_without_drift_the_summary_says_so(predictor: Predictor) -> None:

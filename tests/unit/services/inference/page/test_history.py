@@ -61,6 +61,7 @@ def test_version_is_linked_and_told_when_it_serves(predictor: Predictor) -> None
     assert run.version_link == "http://mlflow:5000/#/models/iris/versions/2"
     assert run.run_link == "http://mlflow:5000/#/runs/r%2F1"
     assert not only(made).served
+    assert not only(record(attempts=1, result=result(Outcome.FAILED))).served
     assert not only(record(attempts=1, result=result(Outcome.FAILED)), predictor).served
 
 
