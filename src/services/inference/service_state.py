@@ -53,4 +53,9 @@ def service_of(connection: HTTPConnection) -> ServiceState:
     return cast(ServiceState, connection.scope["state"]["service"])
 
 
-Service = Annotated[ServiceState, Depends(service_of)]
+async def _service(connection: HTTPConnection) -> ServiceState:
+    """FastAPI would call a plain function in a thread, which a busy event loop gives little time."""
+    return service_of(connection)
+
+
+Service = Annotated[ServiceState, Depends(_service)]

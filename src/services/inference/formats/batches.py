@@ -115,7 +115,8 @@ class Batches:
         # Wide answers go in parts of fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._encoder(predictor, goes_out, request_id) as encoder:
-            at_once = not encoder.waits and self._calls.has_time(predictor, rows)
+            await self._calls.turn()
+            at_once = not encoder.waits and self._calls.takes(predictor, rows)
             yield encoder.start()
             while tables:
                 table = tables.popleft()

@@ -18,8 +18,11 @@ from src.services.inference.model.predictor import Predictor
 INLINE_SECONDS = 0.002
 # Decoding more than this may take longer than the event loop has.
 INLINE_BYTES = 1 << 17
-# What all tables of one turn of the event loop may take; to the thread and back costs as much as a hundred rows.
-TURN_SECONDS = 0.004
+# What a table may take on the event loop. To the thread and back costs as much as a hundred rows, and more where the
+# loop has other work: both want the interpreter.
+TABLE_SECONDS = 0.004
+# Once a turn of the event loop has had tables of so long, others wait for the next turn.
+TURN_SECONDS = 0.001
 # A big table is answered in parts of about so long, between which others get their turn.
 PART_SECONDS = 0.02
 
@@ -79,19 +82,26 @@ class Calls:
             Exception: what the steps or the model raise.
         """
         at_once = size <= INLINE_BYTES
+        if at_once:
+            await self.turn()
         found: Predictions | None = None
         while True:
             step = functools.partial(_next, steps, found)
             table = step() if at_once else await self.in_thread(step)
             if isinstance(table, _Returned):
                 return table.value
-            at_once = at_once and self.has_time(predictor, len(table))
+            at_once = at_once and self.takes(predictor, len(table))
             found = predictor.predict(table) if at_once else await self.predict(predictor, table)
 
-    def has_time(self, predictor: Predictor, rows: int) -> bool:
-        """Whether this turn of the event loop has time for a table of so many rows; then the table takes it."""
+    async def turn(self) -> None:
+        """Wait for a turn of the event loop that has time for tables: those that came first go first."""
+        while self._taken >= TURN_SECONDS:  # noqa: ASYNC110 - a turn ends by itself, and nobody else is to be told
+            await asyncio.sleep(0)
+
+    def takes(self, predictor: Predictor, rows: int) -> bool:
+        """Whether so many rows may be answered on the event loop; then they take the time from this turn of it."""
         seconds = predictor.cost.of(rows)
-        if self._taken + seconds > TURN_SECONDS:
+        if seconds > TABLE_SECONDS:
             return False
         if not self._taken:
             asyncio.get_running_loop().call_soon(self._end_turn)

@@ -14,7 +14,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
 from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.model.calls import INLINE_BYTES, TURN_SECONDS, Calls, Steps
+from src.services.inference.model.calls import INLINE_BYTES, TABLE_SECONDS, TURN_SECONDS, Calls, Steps
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Cost, Predictor
 
@@ -168,7 +168,7 @@ HERE = {threading.get_ident()}
     [
         (QUICK, 100, True, True),
         (QUICK, INLINE_BYTES + 1, False, False),
-        (Cost(0.0, TURN_SECONDS), 100, False, False),
+        (Cost(0.0, TABLE_SECONDS), 100, False, False),
     ],
     ids=["small", "large body", "many rows"],
 )
@@ -182,14 +182,17 @@ async def test_tables_are_answered_on_the_event_loop_where_that_is_quick(
     assert (engine(model).threads == HERE, threads == HERE) == (called_here, at_once)
 
 
-async def test_one_turn_of_the_event_loop_has_time_for_so_many_tables(calls: Calls) -> None:
-    models = [predictor(Cost(TURN_SECONDS * 0.3, 1e-9)) for _ in range(5)]
-    for count in (3, 3):  # a turn later there is time again
-        found = await asyncio.gather(*(calls.run(model, 100, steps(set(), table_of(1, 2))) for model in models))
-        assert found == [[2, 4]] * 5
-        assert [engine(model).threads == HERE for model in models] == [True] * count + [False] * (5 - count)
-        for model in models:
-            engine(model).threads.clear()
+async def test_tables_that_come_together_are_spread_over_turns_of_the_event_loop_in_their_order(calls: Calls) -> None:
+    model = predictor(Cost(TURN_SECONDS * 0.4, 1e-9))
+    running = [asyncio.create_task(calls.run(model, 100, steps(set(), table_of(n, n)))) for n in range(8)]
+    done = []
+    while not all(task.done() for task in running):
+        await turn()
+        done.append(sum(task.done() for task in running))
+        assert [task.done() for task in running] == [True] * done[-1] + [False] * (8 - done[-1])
+    assert done == [3, 6, 8]
+    assert [task.result() for task in running] == [[2 * n, 2 * n] for n in range(8)]
+    assert engine(model).threads == HERE
 
 
 @pytest.mark.parametrize("size", [100, INLINE_BYTES + 1])

@@ -1,6 +1,8 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +26,13 @@ async def test_health_tells_what_is_served(served: Any) -> None:
     assert told["mlflow"]["reachable"] is True
     for moment in (loaded_at, told["mlflow"]["checked_at"]):
         assert datetime.now(UTC) - datetime.fromisoformat(moment) < timedelta(minutes=1)
+
+
+async def test_health_needs_no_thread(served: Any) -> None:
+    threads = anyio.to_thread.current_default_thread_limiter()
+    threads.total_tokens = 1
+    async with threads:
+        assert (await asyncio.wait_for(served.client.get("/health"), 10)).status_code == 200
 
 
 async def test_health_is_503_with_a_reason_until_a_model_is_loaded(unready: Any) -> None:
