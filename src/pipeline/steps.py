@@ -24,6 +24,8 @@ from src.pipeline.mlflow_run import cause_tags, log_cause, log_data, log_evaluat
 from src.pipeline.package_model import build_package, log_package
 from src.pipeline.registry import ModelRegistry
 
+STEP_SECONDS = "step_seconds"
+
 logger = logging.getLogger(__name__)
 
 
@@ -132,8 +134,10 @@ def _zenml_tags() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Log a step's start and end."""
+    """Log a step's start and end, and tell ZenML how long it took: with MySQL, its own times are whole seconds."""
     logger.info("%s …", name)
     started = time.monotonic()
     yield
-    logger.info("%s done in %.1f s", name, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    log_metadata({STEP_SECONDS: round(seconds, 3)})
+    logger.info("%s done in %.1f s", name, seconds)

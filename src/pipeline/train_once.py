@@ -50,6 +50,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
         # Heavy, and reading the environment.
         from src.pipeline.abandoned_runs import end_abandoned_runs  # noqa: PLC0415
         from src.pipeline.pipeline import training_pipeline  # noqa: PLC0415
+        from src.pipeline.steps import STEP_SECONDS  # noqa: PLC0415
 
     # ZenML has put handlers of its own on the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
@@ -68,7 +69,7 @@ def train_once(settings: TrainSettings, config: PipelineConfig, request_ids: Seq
                 alias_lock=str(settings.alias_lock.resolve()),
             )
         verdict = _verdict_of(run)
-        steps = _step_seconds(run)
+        steps = _step_seconds(run, STEP_SECONDS)
         seconds |= steps
     seconds["total"] = time.monotonic() - started
     logger.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
@@ -101,13 +102,12 @@ def _verdict_of(run: "PipelineRunResponse | None") -> Verdict:
     return verdict
 
 
-def _step_seconds(run: "PipelineRunResponse | None") -> dict[str, float]:
-    """Each step's duration, as ZenML has recorded it, and the training step's parts."""
+def _step_seconds(run: "PipelineRunResponse | None", key: str) -> dict[str, float]:
+    """How long each step and the training step's parts took, as ZenML was told."""
     found: dict[str, float] = {}
     for name, step in run.steps.items() if run is not None else ():
-        if step.start_time is not None and step.end_time is not None:
-            found[name] = max(0.0, (step.end_time - step.start_time).total_seconds())  # the clock may be set meanwhile
-        parts = step.run_metadata.get("seconds")
+        seconds, parts = step.run_metadata.get(key), step.run_metadata.get("seconds")
+        found |= {name: seconds} if isinstance(seconds, float) else {}
         found |= {f"{name}.{part}": value for part, value in parts.items()} if isinstance(parts, dict) else {}
     return found
 

@@ -131,13 +131,15 @@ def test_first_run_ends_its_request_with_the_outcome(world: World, first: Outcom
     assert result.challenger.model_dump() == run.data.metrics
 
 
-def test_first_run_tells_how_long_each_step_took_as_zenml_has_recorded_it(world: World, first: Outcome) -> None:
+def test_first_run_tells_how_long_each_step_took_within_the_time_that_zenml_saw(world: World, first: Outcome) -> None:
     steps = world.store("SELECT name, (julianday(end_time) - julianday(start_time)) * 86400 FROM step_run")
     recorded = {name: float(seconds) for name, seconds in steps}
     assert set(recorded) == set(Step)
     assert first.record.result is not None
-    assert first.record.result.step_seconds == pytest.approx(recorded, abs=0.01)
-    assert all(recorded.values())
+    told = first.record.result.step_seconds
+    assert told is not None
+    assert set(told) == set(Step)
+    assert all(0 < seconds <= recorded[step] for step, seconds in told.items())
 
 
 def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, first: Outcome) -> None:

@@ -51,7 +51,7 @@ class MonitorMetrics:
         )
         self._step = Gauge(
             "monitor_last_run_step_duration_seconds",
-            "Duration of each step of the last training run",
+            "Duration of each step of the last training run; NaN where it failed",
             ["step"],
             registry=registry,
         )
