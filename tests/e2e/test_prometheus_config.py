@@ -1,28 +1,14 @@
 """Prometheus' own tools on its configuration and on what the services say, in the image that runs in the stack."""
 
 import re
-import subprocess
 
 import pytest
 import yaml
 
 from src.services.local.processes import REPOSITORY
+from tests.support.prometheus_tools import CONFIG, run_tool
 
 pytestmark = pytest.mark.docker
-
-CONFIG = REPOSITORY / "config"
-
-
-def image(service: str) -> str:
-    return str(yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"][service]["image"])
-
-
-def run_tool(service: str, tool: str, *arguments: str, given: str | None = None) -> str:
-    command = ["docker", "run", "--rm", "--interactive", "--network=none", f"--volume={CONFIG}:/config:ro"]
-    command += [f"--entrypoint={tool}", image(service), *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def alerts() -> dict[str, dict[str, object]]:

@@ -84,6 +84,8 @@ def test_inference_restarted_while_mlflow_is_stopped_serves_from_its_cache(stack
         stack.container("inference").restart()
         wait_until("inference serves again", stack.is_ready, seconds=30)
         assert stack.predict()["model"]["version"] == version
+        missed = 'probe_success{instance="mlflow"} == 0'
+        wait_until("Prometheus knows that MLflow is missed", lambda: stack.prometheus(missed), seconds=30)
         request_id = stack.request_retrain()  # waits for MLflow, as its training does
     finally:
         stack.compose("start", "mlflow")

@@ -163,6 +163,18 @@ class Stack(InferenceClient):
         """Wait until every service is healthy, or ended well where it is a one-shot."""
         wait_until("all services are healthy", lambda: not self.unhealthy(), seconds=seconds, interval=0.5)
 
+    def require_limits(self) -> None:
+        """Every container is as closed and as limited as docker-compose.yml promises."""
+        for service, container in self.containers().items():
+            host = container.attrs["HostConfig"]
+            assert host["CapDrop"] == ["ALL"], service
+            assert not host["CapAdd"], service
+            assert host["SecurityOpt"] == ["no-new-privileges:true"], service
+            assert host["Memory"] > 0, service
+            assert host["PidsLimit"] > 0, service
+            assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, service
+            assert host["ReadonlyRootfs"] or service == "grafana", service
+
     # -- the other servers -------------------------------------------------------------------------------
 
     def prometheus(self, query: str) -> list[dict[str, Any]]:

@@ -21,11 +21,15 @@ declare -A FOLDER=(
   [ghcr.io/mlflow/mlflow:v3.17.2-full]=mlflow
   [prom/prometheus:v3.5.3]=prometheus
   [prom/alertmanager:v0.33.1]=alertmanager
+  [prom/blackbox-exporter:v0.28.0]=blackbox-exporter
+  [prom/node-exporter:v1.11.1]=node-exporter
+  [prom/mysqld-exporter:v0.19.0]=mysqld-exporter
 )
 # The Python image first, since others are built on it; then the slowest.
 ORDER=(
   python:3.13-slim-trixie ghcr.io/mlflow/mlflow:v3.17.2-full haproxy:3.0 mysql:9.7.4
   zenmldocker/zenml-server:0.98.0 prom/prometheus:v3.5.3 prom/alertmanager:v0.33.1
+  prom/blackbox-exporter:v0.28.0 prom/node-exporter:v1.11.1 prom/mysqld-exporter:v0.19.0
 )
 PYTHON_IMAGE=${ORDER[0]}
 
@@ -49,7 +53,7 @@ is_there() {
 suite_of() {
   case "$1" in
     python | haproxy) echo trixie ;;
-    mysql | prometheus | alertmanager) echo sid ;;
+    mysql | prometheus | alertmanager | *-exporter) echo sid ;;
   esac
 }
 
