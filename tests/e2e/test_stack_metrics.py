@@ -26,6 +26,7 @@ QUERIES = (
 def exporters(stack: Stack) -> Iterator[Stack]:
     """The profile `exporters` too; before it, and afterwards again, Prometheus has no target of it."""
     names = ("node-exporter", "mysqld-exporter")
+    stack.compose("exec", "-T", "mysql", "sh", "/docker-entrypoint-initdb.d/exporter.sh")  # as for an older volume
     assert stack.prometheus('up{job=~"node|mysql"}') == []
     stack.compose("--profile", "exporters", "up", "-d", "--wait", *names)
     try:
