@@ -135,7 +135,10 @@ async def test_names_that_are_markup_are_text(serving: Any, mlflow: FakeMlflow, 
             served.service.spool.update(record.with_error(NASTY))
         await served.look()
         markup = await page_of(served)
-        markup += (await served.client.post("/page/predict", data=filled(served))).text
+        for values in ({}, {"f0": ""}):
+            answer = await served.client.post("/page/predict", data=filled(served, **values))
+            assert "alert(1)" in answer.text
+            markup += answer.text
     assert "<script>alert" not in markup
     assert html.escape(NASTY, quote=False).replace('"', "&#34;") in markup
     assert "49" not in text_of(markup).split()
