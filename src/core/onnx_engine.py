@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidModelError
+from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
@@ -90,8 +90,14 @@ class OnnxEngine:
         self.classes = classes
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row, at least one."""
+        """Answer every row, at least one.
+
+        Raises:
+            ModelFailedError: an answer is not finite, as that of a linear model to numbers at float32's end may be.
+        """
         answers = self._run(table)
+        if not np.isfinite(answers).all():
+            raise ModelFailedError("the model's answer is not finite; its numbers grow too large on these values")
         if not self.classes:
             return Predictions(answers.reshape(-1).tolist())
         return Predictions(probabilities=answers, classes=self.classes)

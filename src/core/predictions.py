@@ -106,4 +106,4 @@ def rounded(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Probabilities in units of the last place that counts: the whole numbers that decide the label, same shape."""
     # In double precision, as Python's own numbers are: one row may be rounded without numpy, to the same bits.
     whole: NDArray[np.float64] = np.rint(probabilities.astype(np.float64) * SCALE)
-    return whole
+    return whole + 0.0  # there is no -0

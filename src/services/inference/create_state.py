@@ -11,7 +11,7 @@ from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import create_batches
 from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.calls import INLINE_BYTES, Calls
+from src.services.inference.model.calls import Calls
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.pace import Pace
@@ -24,7 +24,7 @@ from src.services.inference.service_state import ServiceState
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
 from src.services.inference.web.body_limits import BodyLimits
-from src.services.inference.web.fast_predict import FastPredict
+from src.services.inference.web.fast_predict import MAX_BYTES, FastPredict
 from src.services.inference.web.front import Front
 from src.services.inference.web.guards import HostGuard
 from src.services.inference.web.slow_clients import Patience
@@ -77,7 +77,7 @@ def create_state(
             stopping=stopping,
             metrics=metrics,
             most=front.most,
-            max_body_bytes=min(settings.max_body_bytes, INLINE_BYTES),
+            max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )
 

@@ -11,7 +11,7 @@ from src.core.errors import ConfigError, LoopError
 from src.core.log import configure_logging
 from src.core.settings import InferenceSettings, load_settings
 from src.services.inference.inference_service import create_app, prepare_folders
-from src.services.inference.web.fast_predict import FastProtocol
+from src.services.inference.web.fast_protocol import FastProtocol
 from src.services.inference.web.server import DrainingServer
 
 # For what is in work once nothing new comes; with DRAIN_SECONDS it must fit into what an orchestrator allows.

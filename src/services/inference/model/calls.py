@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from src.core.feature_table import FeatureTable, Row
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
+from src.services.inference.model.shared_turn import SharedTurn, is_quick
 
-# What may hold up the event loop at a time: a health check waits no longer than for a few of these.
-INLINE_SECONDS = 0.002
 # Decoding more than this may take longer than the event loop has.
 INLINE_BYTES = 1 << 17
 # What a table may take on the event loop. To the thread and back costs as much as a hundred rows, and more where the
@@ -29,7 +28,12 @@ PART_SECONDS = 0.02
 T = TypeVar("T")
 # The first is sent None.
 Steps = Generator[FeatureTable, Any, T]
-_Waiting = tuple[Predictor, Row, "asyncio.Future[Answer]"]
+
+
+class _Waiting(NamedTuple):
+    predictor: Predictor
+    row: Row
+    future: "asyncio.Future[Answer]"
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Calls:
     def __init__(self) -> None:
         # One thread: while it is busy, rows gather for the next call, which costs little more than one row's.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
         self._waiting: list[_Waiting] = []
         self._busy = False
         # Of this turn of the event loop, in seconds.
@@ -56,18 +61,20 @@ class Calls:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
-        """The answer to one row; a slow model's rows gather while a call runs, and share the next.
+        """The answer to one row, in one call with others: of this turn, or, of a slow model, of while a call ran.
 
         Raises:
             Exception: what the model raises on this row.
         """
-        if is_quick(predictor, 1):
-            return predictor.answer([row])[0]
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        if not self._waiting:
-            # Runs behind all requests that came in with this one: they are scheduled already.
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append((predictor, row, future))
+        waiting = _Waiting(predictor, row, future)
+        if is_quick(predictor, 1):
+            self._quick.add(waiting)
+        else:
+            if not self._waiting:
+                # Runs behind all requests that came in with this one: they are scheduled already.
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._waiting.append(waiting)
         return await future
 
     async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
@@ -130,16 +137,14 @@ class Calls:
         self._taken = 0.0
 
     def _flush(self) -> None:
-        """Answer what waits, one call per model: two where a swap came in between."""
+        """Have the thread answer the slow models' rows that wait, one call per model."""
         if self._busy or not self._waiting:
             return
-        predictor = self._waiting[0][0]
-        mine = [item for item in self._waiting if item[0] is predictor]
-        others = [item for item in self._waiting if item[0] is not predictor]
-        self._waiting = others
-        rows = [row for _, row, _ in mine]
+        predictor = self._waiting[0].predictor
+        mine = [item for item in self._waiting if item.predictor is predictor]
+        self._waiting = [item for item in self._waiting if item.predictor is not predictor]
         self._busy = True
-        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, rows)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, mine)
         running.add_done_callback(lambda done: self._flushed(mine, done))
 
     def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:
@@ -160,19 +165,14 @@ def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returne
         return _Returned(end.value)
 
 
-def is_quick(predictor: Predictor, rows: int) -> bool:
-    """Whether a call with so many rows may hold up the event loop."""
-    return predictor.cost.of(rows) <= INLINE_SECONDS
-
-
-def _answers(predictor: Predictor, rows: list[Row]) -> list[Answer | Exception]:
+def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
     """An answer or an error for each row: a row that the model cannot take spoils nobody else's answer."""
     try:
-        return list(predictor.answer(rows))
+        return list(predictor.answer([item.row for item in batch]))
     except Exception as error:  # noqa: BLE001 - it is raised where the row came from
-        if len(rows) == 1:
+        if len(batch) == 1:
             return [error]
-        return [answer for row in rows for answer in _answers(predictor, [row])]
+        return [answer for item in batch for answer in _answers(predictor, [item])]
 
 
 def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from src.core.settings import InferenceSettings
 from src.services.inference.inference_service import create_app
 from src.services.inference.service_state import ServiceState
-from src.services.inference.web.fast_predict import FastProtocol
+from src.services.inference.web.fast_protocol import FastProtocol
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
 
@@ -59,7 +59,7 @@ class Served:
     client: httpx.AsyncClient
     service: ServiceState
     mlflow: FakeMlflow
-    port: int
+    network: "Network"
 
     async def look(self) -> None:
         """Let the store look at MLflow now."""
@@ -100,7 +100,7 @@ class Served:
 
     async def connect(self) -> "Connection":
         """A connection over the network, through the service's own HTTP protocol."""
-        return Connection(*await asyncio.open_connection("127.0.0.1", self.port))
+        return Connection(*await asyncio.open_connection("127.0.0.1", self.network.port))
 
     async def post_plainly(self, body: bytes, **headers: str) -> httpx.Response:
         """A request that comes over the network in one piece."""
@@ -121,12 +121,31 @@ class Served:
         return found[0]
 
 
+@dataclass
+class Network:
+    """The service as ``run_inference`` serves it, but by the test's event loop.
+
+    Attributes:
+        config: of connections that are made from now on.
+        connections: the service's ends.
+    """
+
+    port: int
+    config: uvicorn.Config
+    connections: set[FastProtocol]
+
+    def end_of(self, connection: "Connection") -> FastProtocol:
+        """The service's end of a connection that has been used."""
+        return next(end for end in self.connections if end.client == connection.name)
+
+
 class Connection:
     """A client's end of a connection. Answers are read in their order."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.name = writer.get_extra_info("sockname")
 
     async def __aenter__(self) -> "Connection":
         return self
@@ -176,9 +195,9 @@ async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **se
         transport = httpx.ASGITransport(asgi)
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://inference") as client,
-            _network(app, dict(state)) as port,
+            _network(app, dict(state)) as network,
         ):
-            served = Served(app, asgi, client, state["service"], mlflow, port)
+            served = Served(app, asgi, client, state["service"], mlflow, network)
             if ready:
                 await served.look()
                 assert served.service.store.current is not None
@@ -186,15 +205,14 @@ async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **se
 
 
 @contextlib.asynccontextmanager
-async def _network(app: FastAPI, state: dict[str, Any]) -> AsyncIterator[int]:
-    """The port on which the application is served as ``run_inference`` serves it, but by this event loop."""
+async def _network(app: FastAPI, state: dict[str, Any]) -> AsyncIterator[Network]:
     config = uvicorn.Config(app, http=FastProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     shared = ServerState()
     server = await asyncio.get_running_loop().create_server(
         lambda: FastProtocol(config, shared, state), "127.0.0.1", 0, start_serving=True
     )
-    yield server.sockets[0].getsockname()[1]
+    yield Network(server.sockets[0].getsockname()[1], config, shared.connections)  # type: ignore[arg-type] # made above
     server.close()
     for connection in list(shared.connections):
         connection.shutdown()

@@ -80,16 +80,18 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_rows_of_one_turn_share_one_call_of_a_slow_model(calls: Calls) -> None:
-    model = predictor(SLOW)
+@pytest.mark.parametrize("cost", [QUICK, SLOW])
+async def test_rows_of_one_turn_share_one_call(calls: Calls, cost: Cost) -> None:
+    model = predictor(cost)
     assert await answers(calls, model, 1, 2, 3) == [2, 4, 6]
     assert engine(model).calls == [3]
 
 
-async def test_a_quick_model_answers_at_once(calls: Calls) -> None:
-    model = predictor()
-    assert await answers(calls, model, 1, 2, 3) == [2, 4, 6]
-    assert engine(model).calls == [1, 1, 1]
+async def test_many_rows_of_a_quick_model_take_several_turns_and_no_thread(calls: Calls) -> None:
+    model = predictor(Cost(0.0, 0.0005))
+    values = [float(value) for value in range(10)]
+    assert await answers(calls, model, *values) == [2 * value for value in values]
+    assert engine(model).calls == [4, 4, 2]
     assert engine(model).threads == {threading.get_ident()}
 
 

@@ -96,16 +96,83 @@ async def test_all_else_reaches_the_router(
     assert routed[0] == "/predict"
 
 
-async def test_what_comes_in_pieces_reaches_the_router(served: Any, routed: list[str]) -> None:
+async def send_in_pieces(served: Any, connection: Any, *pieces: bytes) -> None:
+    for piece in pieces:
+        connection.send(piece)
+        # Another connection's whole round: the service has had its turns to take the piece.
+        await served.post_plainly(OTHER)
+
+
+async def test_what_comes_in_pieces_is_waited_for(served: Any, routed: list[str]) -> None:
     async with await served.connect() as connection:
         whole = request(GOOD, x_request_id="in-pieces")
-        for piece in (whole[:20], whole[20:-30], whole[-30:-1], whole[-1:]):
-            connection.send(piece)
-            # Another connection's whole round: the server has had its turns to take the piece.
-            await served.post_plainly(OTHER)
+        await send_in_pieces(served, connection, whole[:20], whole[20:-90], whole[-90:-30], whole[-30:-1], whole[-1:])
         answer = await connection.answer()
     assert (answer.status_code, answer.json()["request_id"]) == (200, "in-pieces")
+    assert routed == []
+
+
+async def test_pieces_of_no_known_length_and_of_much_are_the_router_s(served: Any, routed: list[str]) -> None:
+    head = request(b"", content_length="", transfer_encoding="chunked")
+    long = request(GOOD + b" " * 20_000)
+    for pieces in ((head, b"%x\r\n" % len(GOOD), GOOD + b"\r\n", b"0\r\n\r\n"), (long[:1000], long[1000:])):
+        async with await served.connect() as connection:
+            await send_in_pieces(served, connection, *pieces)
+            assert (await connection.answer()).json()["prediction"] == "setosa"
+    assert routed == ["/predict"] * 2
+
+
+async def test_a_body_that_stays_away_is_not_waited_for_for_ever(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, body_seconds=0.1) as served, await served.connect() as connection:
+        connection.send(request(GOOD)[:-1])
+        assert (await connection.answer()).status_code == 408
+        assert await connection.is_closed()
+        assert await served.metric("inference_http_clients_cut_total", reason="slow_body") == 1
+
+
+async def test_half_a_head_behind_a_record_is_not_waited_for_for_ever(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, head_seconds=0.1) as served, await served.connect() as connection:
+        connection.send(request(GOOD) + request(GOOD)[:30])
+        assert (await connection.answer()).status_code == 200
+        assert (await connection.answer()).status_code == 408
+        assert await served.metric("inference_http_clients_cut_total", reason="slow_head") == 1
+
+
+async def test_an_idle_connection_is_closed_after_a_while(served: Any) -> None:
+    served.network.config.timeout_keep_alive = 0.1
+    async with await served.connect() as connection:
+        connection.send(request(GOOD))
+        assert (await connection.answer()).status_code == 200
+        assert await connection.is_closed()
+
+
+async def test_a_client_that_does_not_read_is_the_router_s(served: Any, routed: list[str]) -> None:
+    async with await served.connect() as connection:
+        connection.send(request(GOOD))
+        await connection.answer()
+        service_end = served.network.end_of(connection)
+        service_end.pause_writing()
+        await send_in_pieces(served, connection, request(OTHER))
+        service_end.resume_writing()
+        assert (await connection.answer()).json()["prediction"] == "virginica"
     assert routed == ["/predict"]
+
+
+async def test_a_record_behind_an_answer_that_is_not_there_yet_waits_for_it(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, go_on = served.service.calls.run, asyncio.Event()
+
+    async def wait_and_run(*arguments: Any) -> Any:
+        await go_on.wait()
+        return await run(*arguments)
+
+    monkeypatch.setattr(served.service.calls, "run", wait_and_run)
+    async with await served.connect() as connection:
+        await send_in_pieces(served, connection, request(b"[" + GOOD + b"]", x_request_id="1"))
+        await send_in_pieces(served, connection, request(OTHER, x_request_id="2"))
+        go_on.set()
+        assert [(await connection.answer()).headers["x-request-id"] for _ in range(2)] == ["1", "2"]
 
 
 async def test_requests_sent_ahead_are_answered_in_their_order(served: Any) -> None:
@@ -119,6 +186,9 @@ async def test_requests_sent_ahead_are_answered_in_their_order(served: Any) -> N
     assert [answer.status_code for answer in answers] == [200, 422, 200, 200, 200, 200]
     assert [a.headers["x-request-id"] for i, a in enumerate(answers) if i != 2] == ["1", "2", "4", "5", "6"]
     assert [a.json()["prediction"] for a in (answers[0], *answers[3:])] == ["setosa", "virginica", "setosa", "setosa"]
+    # Each is counted once, though some were taken before they went the ordinary way.
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 3
+    assert await served.metric("inference_http_request_duration_seconds_count", route="/predict") == 5
 
 
 async def test_a_connection_is_used_again_and_again(served: Any, routed: list[str]) -> None:
@@ -197,6 +267,16 @@ async def test_what_was_taken_is_answered_though_the_service_stops(
         assert await connection.is_closed()
 
 
+async def test_half_a_record_is_answered_though_the_service_stops(served: Any) -> None:
+    async with await served.connect() as connection:
+        await send_in_pieces(served, connection, request(GOOD)[:-1])
+        service_end = served.network.end_of(connection)
+        service_end.shutdown()
+        connection.send(GOOD[-1:])
+        answer = await connection.answer()
+        assert (answer.json()["prediction"], answer.headers["connection"]) == ("setosa", "close")
+
+
 class Client:
     """A connection that notes what becomes of what it asked."""
 
@@ -204,13 +284,22 @@ class Client:
         self.scope = scope
         self.answers: list[Any] = []
         self.ordinary: list[Any] = []
+        self.is_broken = False
+        self.is_ended = False
 
     def answer(self, _: Any, body: bytes) -> bool:
+        if self.is_broken:
+            raise OSError("out of order")
         self.answers.append(json.loads(body))
         return True
 
     def take_ordinary_way(self, asked: Any) -> None:
+        if self.is_broken:
+            raise OSError("out of order")
         self.ordinary.append(asked)
+
+    def abort(self) -> None:
+        self.is_ended = True
 
 
 @pytest.fixture
@@ -306,6 +395,23 @@ async def test_a_call_that_fails_leaves_its_records_to_the_route(
     # Over the network, where connections are real, each is answered all the same.
     answers = await asyncio.gather(*(served.post_plainly(GOOD) for _ in range(8)))
     assert [answer.json()["prediction"] for answer in answers] == ["setosa"] * 8
+
+
+@pytest.mark.parametrize("model_fails", [False, True])
+async def test_trouble_with_one_connection_is_no_other_s(
+    served: Any, clients: list[Client], monkeypatch: pytest.MonkeyPatch, *, model_fails: bool
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of order")
+
+    if model_fails:
+        monkeypatch.setattr(type(served.service.store.require().engine), "predict", broken)
+    clients[0].is_broken = True
+    for client in clients:
+        served.service.fast.take(client, client.scope, GOOD)
+    await turns()
+    assert [client.is_ended for client in clients] == [True] + [False] * 7
+    assert [len(client.answers) + len(client.ordinary) for client in clients] == [0] + [1] * 7
 
 
 async def test_beyond_the_limit_records_take_the_ordinary_way(serving: Any, mlflow: Any, tmp_path: Any) -> None:

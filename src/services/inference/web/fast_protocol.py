@@ -1,0 +1,130 @@
+"""The HTTP protocol with the short cut: a request that may be plain is held back until it is whole."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from src.services.inference.web.body_limits import announced_length
+from src.services.inference.web.fast_predict import ROUTE, Asked, FastPredict
+from src.services.inference.web.http_protocol import PatientProtocol
+from src.services.inference.web.slow_clients import BODY, HEAD, NOTHING
+
+TARGET = ROUTE.encode()
+
+
+class FastProtocol(PatientProtocol):
+    """One connection.
+
+    A record that is whole is taken by ``FastPredict``, or goes the ordinary way as if nothing had been.
+    """
+
+    # Of the request that is held back.
+    _plain_body: bytes | None = None
+    # The same once it was taken.
+    _asked: Asked | None = None
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._fast: FastPredict = app_state["service"].fast
+
+    def on_message_begin(self) -> None:
+        """Another request begins."""
+        if self._plain_body is not None:
+            # Sent ahead of the answer: the order of answers is the ordinary way's business.
+            self._go_ordinary_way()
+            self._phase = HEAD
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is in."""
+        if (
+            self.url == TARGET
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and self.parser.should_keep_alive()
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and (self.cycle is None or self.cycle.response_complete)
+        ):
+            self._plain_body = b""
+            self._phase = BODY
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body is in."""
+        if self._plain_body is None:
+            super().on_body(body)
+        else:
+            self._plain_body += body
+
+    def on_message_complete(self) -> None:
+        """A request's body is in."""
+        if self._plain_body is not None:
+            self._asked = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's own name
+            if self._asked is not None:
+                self._phase = NOTHING
+                if self._sender.phase:
+                    self._sender.stop()
+                return
+            self._go_ordinary_way()
+        super().on_message_complete()
+
+    def answer(self, asked: Asked, body: bytes) -> bool:
+        """Send the answer to what was taken; false where it goes the ordinary way by now, or nobody waits for it."""
+        if asked is not self._asked or self.transport.is_closing():
+            return False
+        self._plain_body = self._asked = None
+        self.transport.write(_head(self.server_state.default_headers, asked, len(body)) + body)
+        self.on_response_complete()
+        return True
+
+    def take_ordinary_way(self, asked: Asked) -> None:
+        """Give what was taken to the application."""
+        if asked is self._asked and not self.transport.is_closing():
+            self._go_ordinary_way()
+
+    def abort(self) -> None:
+        """End the connection without an answer."""
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The service stops."""
+        self._go_ordinary_way()
+        super().shutdown()
+
+    def _wait_for_more(self, size: int) -> None:
+        # Many clients send the head and a body in two packets. One in chunks may grow: its length is not known.
+        if self._plain_body is not None and not 0 < announced_length(self.scope) <= self._fast.max_body_bytes:  # type: ignore[arg-type] # as above
+            self._go_ordinary_way()
+        super()._wait_for_more(size)
+
+    def _most(self) -> int:
+        return super()._most() if self._plain_body is None else self._fast.max_body_bytes
+
+    def _cut(self, error: Any) -> None:
+        self._go_ordinary_way()  # it does not come in whole
+        super()._cut(error)
+
+    def _go_ordinary_way(self) -> None:
+        if self._plain_body is None:
+            return
+        body, self._plain_body = self._plain_body, None
+        taken, self._asked = self._asked, None
+        super().on_headers_complete()
+        super().on_body(body)
+        if taken is not None:
+            super().on_message_complete()
+
+
+def _head(default_headers: Iterable[tuple[bytes, bytes]], asked: Asked, length: int) -> bytes:
+    """The head of the answer as it goes over the network."""
+    lines = [b"%b: %b\r\n" % header for header in default_headers]
+    return b"%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        STATUS_LINE[200],
+        b"".join(lines),
+        asked.predictor.head_lines,
+        asked.request_id.encode(),
+        length,
+    )
