@@ -18,7 +18,7 @@ from src.services.inference.model.pace import Pace
 from src.services.inference.model.registry_client import RegistryClient
 from src.services.inference.model.rollback import Rollback
 from src.services.inference.page.create_page import create_page
-from src.services.inference.routes import batch
+from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import Catalogue
 from src.services.inference.service_state import ServiceState
 from src.services.inference.watch.metrics import ServingMetrics
@@ -95,7 +95,8 @@ def _front(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMe
 
 def _bodies(settings: InferenceSettings) -> Bodies:
     """Room for bodies that come in: for the batches in work and one more, and for as many others as there are slots."""
-    limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes})
+    forms = dict.fromkeys(page.FORMS, min(page.MAX_FORM_BYTES, settings.max_body_bytes))
+    limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes, **forms})
     batches = (settings.max_large_batches + 1) * settings.max_batch_bytes
     others = settings.max_concurrency * settings.max_body_bytes
     usual, clock = settings.body_seconds, time.monotonic

@@ -99,11 +99,12 @@ def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalo
     """What stands around every route; the one added last is the outermost."""
     writing = WriteGuard(WRITING, _shown(settings.write_api_key))
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
+    forms = WriteGuard(page.FORMS, None)  # predicting needs no key, here too
     pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=state.metrics.shed)
     turns = functools.partial(_turns_of, state.batches, pages)
     app.add_middleware(BodyLimitMiddleware, limits=state.front.bodies.limits)
     app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt)
-    app.add_middleware(GuardMiddleware, guards=(state.hosts, writing, alerting))
+    app.add_middleware(GuardMiddleware, guards=(state.hosts, forms, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates)
 
 

@@ -14,7 +14,6 @@ from src.core.model_registry import (
     CHAMPION,
     PREVIOUS,
     TAG_REASON,
-    TAG_ROLLBACK_AT,
     TAG_ROLLBACK_TO,
     TAG_VERDICT,
     TAG_ZENML_RUN_ID,
@@ -30,7 +29,7 @@ class RegisteredVersion:
     Attributes:
         scores: on the holdout, by name, as the gate saw them.
         verdict: the gate's, and ``reason`` its sentence; None before it has spoken.
-        rolled_back_at: when it was last taken back (ISO 8601), and ``rolled_back_to`` in favour of which version.
+        rolled_back_to: in favour of which version it was last to be taken back, whether or not that was done.
     """
 
     version: str
@@ -40,7 +39,6 @@ class RegisteredVersion:
     scores: dict[str, float]
     verdict: str | None = None
     reason: str | None = None
-    rolled_back_at: str | None = None
     rolled_back_to: str | None = None
 
 
@@ -112,6 +110,5 @@ def _registered(found: Mapping[str, Any]) -> RegisteredVersion:
         scores=scores_of(tags),
         verdict=tags.get(TAG_VERDICT),
         reason=tags.get(TAG_REASON),
-        rolled_back_at=tags.get(TAG_ROLLBACK_AT),
         rolled_back_to=tags.get(TAG_ROLLBACK_TO),
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 class RollbackRefusedError(LoopError):
     """There is nothing to go back to, or not from what the caller means; nothing was changed."""
+
+
+class RollbackUnfinishedError(RegistryError):
+    """MLflow went away while the aliases were moved: the message says what is done, or may be."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,18 @@ class Rollback:
         Raises:
             RollbackRefusedError: there is nothing to go back to, the champion is another than expected, or somebody
                 else moves the aliases.
-            ConnectionFailedError, RegistryError: MLflow does not do it; the message says if it has done half of it.
+            ConnectionFailedError, RegistryError: MLflow does not do it, and no alias was moved.
+            RollbackUnfinishedError: one of them was moved, or may have been; the store looks at once what is champion.
             SpoolUnavailableError: the shared volume cannot be used.
         """
         async with self._alone():
             champion, previous = await self._look(expected)
-            await self._move(champion, previous, by)
+            await self._record(champion, previous, by)
+            try:
+                await self._move(champion, previous)
+            finally:
+                # What has no answer may be done all the same.
+                self._store.poke()
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
         await self._store.catch_up(seconds=CATCH_UP_SECONDS)
         current = self._store.current
@@ -97,11 +107,12 @@ class Rollback:
         if previous.version == champion.version:
             raise RollbackRefusedError(
                 f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
-                f"{champion.version}, itself; point it to the version you mean"
+                f"{champion.version}, itself, as an unfinished roll back leaves it; in MLflow, point it to the version "
+                f"that was taken back (its tag {TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
             )
         return champion, previous
 
-    async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
+    async def _record(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
         # The record first, so that no half of this leaves the version that was taken back unnamed.
         record = {
             TAG_ROLLBACK_AT: self._clock().isoformat(timespec="seconds"),
@@ -109,13 +120,22 @@ class Rollback:
             TAG_ROLLBACK_BY: by,
         }
         await self._aliases.tag(champion.version, record)
-        await self._aliases.move(CHAMPION, previous.version)
+
+    async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
+        # A time-out, or an answer that got lost, says nothing of what MLflow has done.
+        try:
+            await self._aliases.move(CHAMPION, previous.version)
+        except LoopError as error:
+            raise RollbackUnfinishedError(
+                f"version {previous.version} may or may not be champion again in place of {champion.version}, and the "
+                f"alias {PREVIOUS} was not moved: {error}. Look again what is champion before you go on"
+            ) from error
         try:
             await self._aliases.move(PREVIOUS, champion.version)
         except LoopError as error:
-            raise RegistryError(
-                f"version {previous.version} is champion again, but the alias {PREVIOUS} could not be moved to "
-                f"{champion.version}: {error}"
+            raise RollbackUnfinishedError(
+                f"version {previous.version} is champion again, but the alias {PREVIOUS} may or may not point to "
+                f"{champion.version}: {error}. Look again, and point it there in MLflow if it does not"
             ) from error
 
     @contextlib.asynccontextmanager
@@ -132,15 +152,23 @@ class Rollback:
 
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        try:
+        with _explaining():
             descriptor = await asyncio.to_thread(open_lock_file, self._lock_file)
-        except OSError as error:
-            raise SpoolUnavailableError(
-                f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
-            ) from error
         try:
-            if not try_lock(descriptor):
+            with _explaining():
+                locked = try_lock(descriptor)
+            if not locked:
                 raise RollbackRefusedError(BUSY)
             yield
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolUnavailableError(
+            f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
+        ) from error

@@ -1,8 +1,7 @@
 """The prediction form: one field per column of the served model, and what is filled in as the JSON of a record."""
 
-import contextlib
 import hashlib
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +15,8 @@ from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.words import number
 
 Kind = Literal["number", "choice", "text"]
+# What a browser's number field sends: as JSON has numbers, and leading zeros or none before the point.
+NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
 # As many known values of a text as a browser suggests.
 MAX_SUGGESTIONS = 50
 
@@ -83,7 +84,7 @@ def field_name(index: int) -> str:
 
 
 def _typed(column: Column, text: str) -> Any:
-    """A value of the column's type where the text is one; else the text itself, for which the decoder has words."""
+    """The text as JSON's number or truth value where it is one; else as a text, for which the decoder has words."""
     if column.type is ColumnType.STRING:
         # An empty field is the empty text only where it cannot mean a missing one.
         return text if text or column.required else None
@@ -92,11 +93,11 @@ def _typed(column: Column, text: str) -> Any:
         return None
     if column.type is ColumnType.BOOLEAN:
         return {"true": True, "false": False}.get(text, text)
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            value = kind(text)
-            return value if math.isfinite(value) else text
-    return text
+    match = NUMBER.fullmatch(text)
+    if match is None or not (match[2] or match[3]):
+        return text
+    # Digit by digit as it was typed: whether it is too large is for the decoder to say.
+    return msgspec.Raw(f"{match[1]}{match[2].lstrip('0') or '0'}{match[3]}{match[4]}")
 
 
 def _field(index: int, column: Column, value: Value, reference: DriftReference | None) -> Field:

@@ -42,18 +42,22 @@ class KnownAliases:
         self._asking = asyncio.Lock()
         self._known = Known()
         self._asked_at: float | None = None
+        self._moves = 0
 
     async def read(self) -> Known:
         """What is known now. Never raises for MLflow."""
         async with self._asking:
             if self._asked_at is None or self._clock() - self._asked_at >= FRESH_SECONDS:
+                moves = self._moves
                 self._known = await self._ask()
-                self._asked_at = self._clock()
+                # An answer under way while they moved may be of before.
+                self._asked_at = self._clock() if moves == self._moves else None
             return self._known
 
     def forget(self) -> None:
         """The aliases have moved: the next one who wants to know asks again."""
         self._asked_at = None
+        self._moves += 1
 
     async def _ask(self) -> Known:
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from src.core.errors import LoopError
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.answer import AnswerView
 from src.services.inference.page.drift_bars import DriftView, drift_view
 from src.services.inference.page.form import form_of, mark_of
@@ -99,12 +100,18 @@ class Page:
         self._is_stopping = is_stopping
         self._clock = clock
 
+    @property
+    def form_mark(self) -> str:
+        """The mark of the form for the model that answers now."""
+        return _mark(self._store.current)
+
     async def whole(self) -> str:
         """The page."""
-        current = self._store.current
         live = await self._live()
+        # Form and mark of one model: whichever comes from here on, the next look sees that it is another.
+        current = self._store.current
         form = form_of(current) if current is not None else None
-        return await self._render("page.html", form=form, **await self._parts(live))
+        return await self._render("page.html", form=form, **await self._parts(live, _mark(current)))
 
     async def news(self, seen: str, form: str) -> tuple[str | None, bool]:
         """What has changed since a page was made: the live part or None, and whether it needs to be loaded anew.
@@ -113,15 +120,20 @@ class Page:
             seen: the mark of the live part that the page has.
             form: the mark of its form.
         """
-        if form != self._form_mark():
+        if form != self.form_mark:
             return None, True
-        parts = await self._parts(await self._live())
+        parts = await self._parts(await self._live(), form)
         return (None if parts["seen"] == seen else await self._render("news.html", **parts)), False
 
-    async def after(self, notice: Notice) -> str:
-        """The live part after something was asked for, and what became of that."""
+    async def after(self, notice: Notice, form: str) -> str:
+        """The live part after something was asked for, and what became of that.
+
+        Args:
+            notice: what became of it.
+            form: the mark of the form when that was asked for.
+        """
         self._aliases.forget()
-        return await self._render("news.html", notice=notice, **await self._parts(await self._live()))
+        return await self._render("news.html", notice=notice, **await self._parts(await self._live(), form))
 
     async def answer(self, view: AnswerView) -> str:
         """The answer to the prediction form."""
@@ -145,16 +157,12 @@ class Page:
         options = self._options
         return history(records, self._store.current, options.model_name, options.links, self._clock())
 
-    async def _parts(self, live: Live) -> dict[str, Any]:
+    async def _parts(self, live: Live, form_mark: str) -> dict[str, Any]:
         """What the templates need, the live parts as HTML: their mark is that of what is shown."""
         given = {"live": live, "options": self._options}
         card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
         seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
-        return {**given, "card": card, "rest": rest, "seen": seen, "form_mark": self._form_mark()}
-
-    def _form_mark(self) -> str:
-        current = self._store.current
-        return mark_of(current.schema) if current is not None else "none"
+        return {**given, "card": card, "rest": rest, "seen": seen, "form_mark": form_mark}
 
     async def _render(self, name: str, **given: Any) -> str:
         # Compiling a template the first time takes milliseconds, in which predictions shall go on.
@@ -175,3 +183,7 @@ class Page:
 
     def _render_now(self, name: str, given: Mapping[str, Any]) -> str:
         return self._templates.get_template(name).render(given)
+
+
+def _mark(current: Predictor | None) -> str:
+    return mark_of(current.schema) if current is not None else "none"

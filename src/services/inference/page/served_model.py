@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from src.services.inference.model.model_store import ModelStore
+from src.services.inference.model.model_store import NO_CHAMPION, ModelStore
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.links import Links
 from src.services.inference.page.words import Moment, moment, score
@@ -73,8 +73,10 @@ def _advice(store: ModelStore) -> str | None:
         return "Start MLflow again, or mend MLFLOW_TRACKING_URI. " + (
             "Until then the model below keeps answering." if store.current else "Until then nothing is predicted."
         )
-    if store.current is None:
+    if store.last_error == NO_CHAMPION and store.current is None:
         return "Train a first model with “Retrain now” below; it is served as soon as the gate lets it pass."
+    if store.current is None:
+        return "Nothing is predicted until that is mended; roll back or train another version below."
     return "The model below keeps answering; the service tries again by itself."
 
 

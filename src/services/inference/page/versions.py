@@ -64,7 +64,10 @@ def _refusal(champion: str | None, previous: str | None) -> str | None:
     if previous is None:
         return "Nothing to go back to: this is the first champion."
     if previous == champion:
-        return "Nothing to go back to: the alias “previous” points to the champion itself."
+        return (
+            "Nothing to go back to: the alias “previous” points to the champion itself. If a roll back was not "
+            "finished, point it in MLflow to the version that was taken back."
+        )
     return None
 
 
@@ -92,6 +95,7 @@ def _column(  # noqa: PLR0913, PLR0917 - a column needs the table's metrics and 
 def _note(alias: str, found: RegisteredVersion, champion: str | None) -> str | None:
     if found.version == champion:
         return "serves" if alias == "champion" else "is the champion"
-    if found.rolled_back_at is not None:
+    # The tags are written before the aliases move, and stay.
+    if found.rolled_back_to is not None and found.rolled_back_to == champion:
         return "was rolled back"
     return found.verdict

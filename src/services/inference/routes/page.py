@@ -11,13 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from src.core.errors import InvalidInputError, LoopError
+from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
 from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.model.rollback import RollbackUnfinishedError
 from src.services.inference.page.answer import AnswerView, answer_view
 from src.services.inference.page.form import mark_of, record_of
 from src.services.inference.page.page import Notice
+from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
-from src.services.inference.service_state import Service, ServiceState
+from src.services.inference.service_state import Service, service_of
+from src.services.inference.web.errors import BodyTooLargeError
 
 STATIC = Path(__file__).parents[1] / "static"
 ASSETS = {
@@ -28,6 +31,11 @@ ASSETS = {
 }
 # Fixed paths of its routes that change something.
 WRITING = frozenset({"/page/retrain", "/page/rollback"})
+# Of those that no other site's page may send, and that take no more than a form: parsing one stops all else.
+FORMS = WRITING | {"/page/predict"}
+MAX_FORM_BYTES = 1 << 16
+# Fields beside those of the columns: the form's mark.
+OTHER_FIELDS = 1
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -76,22 +84,31 @@ async def asset(name: str, request: Request) -> Response:
     return response
 
 
-@router.post("/page/predict", tags=["prediction"])
+@router.post("/page/predict", tags=["prediction"], responses={403: {}, 413: {}})
 async def predict(request: Request, service: Service) -> Response:
     """The model's answer to the form; like one to ``/predict`` it counts as live traffic."""
-    given = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-    return _html(await service.page.answer(await _answer(service, given, str(request.base_url))))
+    try:
+        view = await _answer(request)
+    except BodyTooLargeError:
+        raise
+    except InvalidInputError as error:
+        problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
+        view = AnswerView([str(item) for item in problems])
+    except ModelNotLoadedError as error:
+        view = AnswerView([str(error)])
+    return _html(await service.page.answer(view))
 
 
 @router.post("/page/retrain")
 async def retrain(service: Service) -> Response:
     """As ``POST /retrain``, and the page's news."""
+    form = service.page.form_mark
     try:
         await asyncio.to_thread(service.spool.submit, "api")
         notice = Notice("A training was requested; its way is shown below.")
     except LoopError as error:
         notice = Notice(f"Nothing was requested: {error}", failed=True)
-    return _html(await service.page.after(notice))
+    return _html(await service.page.after(notice, form))
 
 
 @router.post("/page/rollback")
@@ -99,33 +116,35 @@ async def roll_back(
     request: Request, service: Service, champion: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")]
 ) -> Response:
     """As ``POST /rollback``, and the page's news."""
+    form = service.page.form_mark
     try:
         done = await service.rollback.run(by=asked_by(request, "page"), expected=champion)
+    except RollbackUnfinishedError as error:
+        return _html(await service.page.after(Notice(f"An unfinished roll back: {error}.", failed=True), form))
     except LoopError as error:
-        return _html(await service.page.after(Notice(f"No roll back: {error}.", failed=True)))
+        return _html(await service.page.after(Notice(f"No roll back: {error}.", failed=True), form))
     text = f"Rolled back: version {done.champion} is champion again, in place of version {done.previous}."
     if done.served == done.champion:
-        return _html(await service.page.after(Notice(f"{text} It answers now.")))
-    return _html(await service.page.after(Notice(f"{text} It does not answer yet.", failed=True)))
+        return _html(await service.page.after(Notice(f"{text} It answers now."), form))
+    return _html(await service.page.after(Notice(f"{text} It does not answer yet.", failed=True), form))
 
 
-async def _answer(service: ServiceState, given: dict[str, str], base_url: str) -> AnswerView:
+@counting_errors
+async def _answer(request: Request) -> AnswerView:
+    service = service_of(request)
+    body = (await request.body()).decode("utf-8", "replace")
+    predictor = service.store.require()
     try:
-        predictor = service.store.require()
-        if given.get("form") != mark_of(predictor.schema):
-            return AnswerView(["The model takes other columns by now; load this page again."])
-        record = record_of(predictor.schema, given)
-        row = predictor.decoder.decode(record)
-    except InvalidInputError as error:
-        service.metrics.prediction_error(error.kind)
-        return AnswerView(
-            [str(item) for item in (error.problems if isinstance(error, InvalidRecordError) else [error])]
-        )
-    except LoopError as error:
-        return AnswerView([str(error)])
+        given = dict(parse_qsl(body, max_num_fields=len(predictor.schema.columns) + OTHER_FIELDS))
+    except ValueError:
+        return AnswerView(["The form has more fields than the model has columns; load this page again."])
+    if given.get("form") != mark_of(predictor.schema):
+        return AnswerView(["The model takes other columns by now; load this page again."])
+    record = record_of(predictor.schema, given)
+    row = predictor.decoder.decode(record)
     answer = await service.calls.answer(predictor, row)
     service.metrics.traffic.note(predictor, row, answer)
-    return answer_view(predictor, answer, record, base_url)
+    return answer_view(predictor, answer, record, str(request.base_url))
 
 
 def _html(content: str) -> Response:

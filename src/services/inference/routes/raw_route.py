@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import TypeVar, cast
 
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
@@ -15,6 +15,7 @@ from src.services.inference.watch.metrics import INTERNAL, NO_MODEL
 from src.services.inference.web.errors import IncompleteRequestError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
 
 
 class RawRoute(APIRoute):
@@ -29,11 +30,11 @@ class RawRoute(APIRoute):
         await response(scope, receive, send)
 
 
-def counting_errors(endpoint: Endpoint) -> Endpoint:
-    """Count a prediction's failure by its reason, and let the mapping of errors answer it."""
+def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Request], Awaitable[T]]:
+    """Count a prediction's failure by its reason, and raise it on."""
 
     @functools.wraps(endpoint)
-    async def counted(request: Request) -> Response:
+    async def counted(request: Request) -> T:
         metrics = service_of(request).metrics
         try:
             return await endpoint(request)

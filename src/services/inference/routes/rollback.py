@@ -9,7 +9,7 @@ from src.services.inference.service_state import Service
 from src.services.inference.web.errors import request_id_of
 
 MLFLOW_AWAY: dict[str, Any] = {
-    "description": "MLflow, or the shared volume, cannot be used; the message says what was done"
+    "description": "MLflow, or the shared volume, cannot be used; the message says what was done, or may have been"
 }
 
 router = APIRouter(tags=["registry"])

@@ -35,7 +35,6 @@ async def test_aliases_are_read_with_what_people_want_to_know(mlflow: FakeMlflow
         scores={"rmse": 0.5},
         verdict="promoted",
         reason="good",
-        rolled_back_at="2026-11-24T12:00:00+00:00",
         rolled_back_to="1",
     )
 

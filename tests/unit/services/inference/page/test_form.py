@@ -80,6 +80,14 @@ def test_what_is_filled_in_is_the_record_that_the_decoder_takes(record: dict[str
         ({"area (m²)": "nan"}, "area (m²)", "must be a number"),
         ({"area (m²)": "inf"}, "area (m²)", "must be a number"),
         ({"area (m²)": "1e300"}, "area (m²)", "float32"),
+        ({"area (m²)": "1" * 309}, "area (m²)", "float32"),
+        ({"area (m²)": "1" * 5000}, "area (m²)", "number"),
+        ({"rooms": "1" * 309}, "rooms", "from -9223372036854775808"),
+        ({"area (m²)": "1_0"}, "area (m²)", "must be a number"),
+        ({"area (m²)": "٣"}, "area (m²)", "must be a number"),
+        ({"area (m²)": "."}, "area (m²)", "must be a number"),
+        ({"area (m²)": "-"}, "area (m²)", "must be a number"),
+        ({"area (m²)": "1."}, "area (m²)", "must be a number"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_the_decoders_words(values: dict[str, str], field: str, says: str) -> None:
@@ -89,7 +97,9 @@ def test_what_does_not_fit_is_refused_in_the_decoders_words(values: dict[str, st
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize(("text", "value"), [(" 2 ", 2), ("2.0", 2.0), ("-1e2", -100.0), ("1_0", 10)])
+@pytest.mark.parametrize(
+    ("text", "value"), [(" 2 ", 2), ("2.0", 2.0), ("-1e2", -100.0), ("007", 7), (".5", 0.5), ("-.5e1", -5.0)]
+)
 def test_numbers_are_read_with_care(text: str, value: float) -> None:
     assert json.loads(record_of(SCHEMA, filled(FLAT) | given(**{"area (m²)": text})))["area (m²)"] == value
 

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -16,9 +17,11 @@ class FakeClient(AliasClient):
         self.asked = 0
         self.fails = False
         self.silent = False
+        self.meanwhile: Callable[[], None] = lambda: None
 
     async def read(self) -> Aliases:
         self.asked += 1
+        self.meanwhile()
         if self.silent:
             await asyncio.Event().wait()
         if self.fails:
@@ -68,5 +71,15 @@ async def test_moved_aliases_are_asked_for_again() -> None:
     known = KnownAliases(client, Clock())
     await known.read()
     known.forget()
+    await known.read()
+    assert client.asked == 2
+
+
+async def test_answer_under_way_while_aliases_moved_is_not_kept() -> None:
+    client = FakeClient()
+    known = KnownAliases(client, Clock())
+    client.meanwhile = known.forget
+    await known.read()
+    client.meanwhile = lambda: None
     await known.read()
     assert client.asked == 2

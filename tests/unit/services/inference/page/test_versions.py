@@ -60,13 +60,19 @@ def test_without_a_way_back_it_says_why(
 
 
 def test_notes_tell_verdicts_and_roll_backs() -> None:
-    taken_back = version("3", rolled_back_at="2026-11-24T11:00:00+00:00", rolled_back_to="2", verdict="promoted")
+    taken_back = version("3", rolled_back_to="2", verdict="promoted")
     notes = [column.note for column in view(version("2"), version("4", verdict="rejected"), taken_back).columns]
     assert notes == ["serves", "rejected", "was rolled back"]
     assert [column.note for column in view(taken_back, taken_back, version("2")).columns][:2] == [
         "serves",
         "is the champion",
     ]
+
+
+def test_version_that_was_to_be_rolled_back_and_was_not_keeps_its_verdict() -> None:
+    # The tags tell of a roll back to version 2 that did not come about; then version 4 was promoted.
+    table = view(version("4"), None, version("3", rolled_back_to="2", verdict="promoted"))
+    assert table.columns[2].note == "promoted"
 
 
 def test_alias_that_points_nowhere_has_an_empty_column() -> None:

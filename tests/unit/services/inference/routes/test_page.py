@@ -8,10 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from src.core.errors import ModelFailedError
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
+from src.services.inference.model.model_loader import load_predictor
+from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.page.form import mark_of
-from src.services.inference.routes.page import STATIC
+from src.services.inference.routes.page import MAX_FORM_BYTES, STATIC
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA, build_model
 from tests.support.typed_model import build_typed_model
@@ -97,6 +100,18 @@ async def test_page_without_a_model_says_what_to_do(unready: Any) -> None:
     assert "no model is loaded yet" in answer.text
 
 
+async def test_page_with_no_model_that_can_be_served_says_what_to_do(
+    serving: Any, mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    mlflow.promote("3")
+    async with serving(tmp_path, mlflow, ready=False) as served:
+        await served.look()
+        text = text_of(await page_of(served))
+    assert "version 3 cannot be served" in text
+    assert "Train a first model" not in text
+    assert "roll back or train another version below" in text
+
+
 async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any) -> None:
     served.mlflow.down = True
     await served.look()
@@ -174,6 +189,41 @@ async def test_form_with_any_body_is_answered(served: Any, body: bytes) -> None:
     assert "The model takes other columns by now" in answer.text
 
 
+async def test_form_with_a_number_of_any_length_is_answered(served: Any) -> None:
+    answer = await served.client.post("/page/predict", data=filled(served, f0="9" * 400))
+    assert answer.status_code == 200
+    assert "sepal_length must be a finite number" in answer.text
+
+
+async def test_form_with_more_fields_than_columns_is_told_so(served: Any) -> None:
+    answer = await served.client.post("/page/predict", data=filled(served, f4="1"))
+    assert answer.status_code == 200
+    assert "more fields than the model has columns" in answer.text
+
+
+async def test_form_takes_no_more_than_a_form_may_be_large(served: Any) -> None:
+    assert (await served.client.post("/page/predict", content=b"a" * MAX_FORM_BYTES)).status_code == 200
+    assert (await served.client.post("/page/predict", content=b"a" * (MAX_FORM_BYTES + 1))).status_code == 413
+    assert await served.metric("inference_prediction_errors_total", reason="too_large") == 1
+
+
+async def test_form_without_a_model_counts_as_the_apis_requests_do(unready: Any) -> None:
+    await unready.client.post("/page/predict", data={"form": "none"})
+    assert await unready.metric("inference_prediction_errors_total", reason="no_model") == 1
+
+
+async def test_form_that_a_model_fails_on_counts_as_the_apis_requests_do(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ModelFailedError("the model fails on these rows")
+
+    monkeypatch.setattr(served.service.calls, "answer", fail)
+    answer = await served.client.post("/page/predict", data=filled(served))
+    assert answer.status_code == 500
+    assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
+
+
 async def test_typed_form_may_leave_out_what_may_be_missing(tmp_path: Path, serving: Any) -> None:
     fake = FakeMlflow()
     fake.add("1", tmp_path / "model", build_typed_model(tmp_path / "model"))
@@ -206,6 +256,33 @@ async def test_page_for_other_columns_is_loaded_anew(served: Any, tmp_path: Path
     await served.look()
     answer = await served.client.get(poll)
     assert (answer.status_code, answer.headers["HX-Refresh"]) == (204, "true")
+
+
+async def test_model_that_comes_while_the_page_is_made_is_never_without_its_form(
+    unready: Any, models: dict[str, tuple[Path, str]]
+) -> None:
+    directory, digest = models["first"]
+    version = ModelVersion(name="iris", version="1", manifest_sha256=digest)
+    predictor = load_predictor(directory, version, "cache")
+    store = unready.service.store
+
+    def come(_: str) -> None:
+        store._swap(predictor)  # noqa: SLF001 - while MLflow is asked for the page
+
+    unready.mlflow.before_answer = come
+    poll = poll_of((await unready.client.post("/page/retrain")).text)
+    assert (await unready.client.get(poll)).headers["HX-Refresh"] == "true"
+
+    store._current = None  # noqa: SLF001 - as it was
+    unready.service.page._aliases.forget()  # noqa: SLF001 - so that MLflow is asked
+    markup = await page_of(unready)
+    assert 'name="f0"' in markup
+    assert (await unready.client.get(poll_of(markup))).status_code == 204
+
+    store._current = None  # noqa: SLF001 - as it was
+    unready.service.page._aliases.forget()  # noqa: SLF001 - so that MLflow is asked
+    news = (await unready.client.get("/page/live?form=none")).text
+    assert "form=none" in poll_of(news)
 
 
 async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) -> None:
@@ -243,6 +320,21 @@ async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     assert served.mlflow.versions["2"].tags["rollback.by"].startswith("page, 127.0.0.1")
 
 
+async def test_unfinished_roll_back_is_not_told_as_none(served: Any) -> None:
+    def do_it_silently(path: str) -> None:
+        if path.endswith("registered-models/alias") and "rollback.by" in served.mlflow.versions["2"].tags:
+            served.mlflow.before_answer = lambda _: None
+            served.mlflow.promote("1")
+            raise httpx.ReadTimeout("no answer")
+
+    served.mlflow.aliases |= {"champion": "2", "previous": "1"}
+    served.mlflow.before_answer = do_it_silently
+    answer = await served.client.post("/page/rollback?champion=2")
+    assert "No roll back" not in answer.text
+    assert "An unfinished roll back: version 1 may or may not be champion again" in answer.text
+    assert "If a roll back was not finished" in answer.text
+
+
 async def test_rolling_back_to_nothing_cannot_be_pressed(served: Any) -> None:
     markup = await page_of(served)
     assert re.search(r'<button id="roll-back"[^>]* disabled', markup)
@@ -263,6 +355,15 @@ async def test_key_is_asked_for_where_one_is_set(serving: Any, mlflow: FakeMlflo
 
 async def test_without_a_key_none_is_asked_for(served: Any) -> None:
     assert 'id="key"' not in await page_of(served)
+
+
+async def test_pages_of_other_sites_predict_nothing(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    async with serving(tmp_path, mlflow, write_api_key=KEY) as served:
+        foreign = {"Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
+        answer = await served.client.post("/page/predict", data=filled(served), headers=foreign)
+        assert answer.status_code == 403
+        assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 0
+        assert (await served.client.post("/page/predict", data=filled(served))).status_code == 200  # without the key
 
 
 async def test_pages_of_other_sites_change_nothing(served: Any) -> None:
