@@ -14,8 +14,9 @@ def monitor_panels(limits: dict[str, float]) -> list[Panel]:
             title="From promoted to served",
             description="How long after the last promotion each replica loaded the model that it serves; less "
             "than 0 while it still serves the one before, and where inference was quicker than the "
-            "verdict was told. PromotedNotServed fires half a minute below 0 for two minutes. A "
-            "replica that starts anew counts from its start.",
+            "verdict was told. PromotedNotServed fires half a minute below 0 for two minutes, "
+            "unless the model before is champion again: a roll back from one that was never served stays below 0. "
+            "A replica that starts anew counts from its start.",
             unit="s",
             least=None,
             queries=(Query(f"{LOADED} - on () group_left () {PROMOTED}", "{{instance}}"),),

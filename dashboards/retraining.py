@@ -53,10 +53,11 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     duration = Stat(
         title="Duration of the last run",
-        description="From the start of the last training to its verdict.",
+        description="From the start of the last training to its verdict; none where it died without one.",
         unit="s",
-        queries=(Query(f"max({series('monitor_last_run_duration_seconds')})"),),
+        queries=(Query(known(f"max({series('monitor_last_run_duration_seconds')})")),),
         base=BLUE,
+        nothing="no verdict",
     )
     failures = series("monitor_runs_total", 'outcome="failed"')
     failed = Stat(
@@ -136,7 +137,7 @@ def _last_run() -> list[Panel]:
             decimals=3,
             queries=(Query(scores, "{{metric}} {{model}}"),),
             base=BLUE,
-            nothing="the last run failed before it had any",
+            nothing="no run yet, or the last failed before it had any",
         ),
         Lines(
             title="Scores from run to run",
@@ -152,7 +153,7 @@ def _last_run() -> list[Panel]:
             title="Duration from run to run",
             description="From the start of each training to its verdict.",
             unit="s",
-            queries=(Query(f"max({series('monitor_last_run_duration_seconds')})", "whole run"),),
+            queries=(Query(known(f"max({series('monitor_last_run_duration_seconds')})"), "whole run"),),
             width=6,
         ),
         Lines(

@@ -3,44 +3,48 @@
 from dashboards import glance
 from dashboards.board import Board, Row
 from dashboards.panels import GREEN, RED, YELLOW, Lines, Panel, Query, Stat, States
-from dashboards.queries import HEALTH, quantile, rate, series
+from dashboards.queries import quantile, rate, series
 
 REQUESTS = "inference_http_requests_total"
 DURATION = "inference_http_request_duration_seconds"
-FAILED = ('status=~"5.."', f'route!~"{HEALTH}"')
-ALL = (f'route!~"{HEALTH}|/metrics"',)
 PREDICT = 'route="/predict"'
-ERROR_RATIO = f"sum({rate(REQUESTS, *FAILED)}) / sum({rate(REQUESTS, *ALL)})"
+FAILED = 'status=~"5.."'
+# `up` of a probe is the exporter's that asks.
+TARGETS = f"""{series("up", 'job!="probe"')} or {series("probe_success")}"""
 
 
-def service_board(limits: dict[str, float]) -> Board:
+def service_board(limits: dict[str, float], uncounted: str) -> Board:
     """What is on it.
 
     Args:
         limits: at which each alert fires, by its name.
+        uncounted: the routes that are no traffic, as a regular expression.
     """
+    traffic = f'route!~"{uncounted}"'
+    requests = f"sum({rate(REQUESTS, traffic)})"
+    error_ratio = f"sum({rate(REQUESTS, FAILED, traffic)}) / {requests}"
     return Board(
         name="service",
         title="Service",
         description="Does inference answer, how much, how fast, and how near it is to its limits.",
         rows=[
-            Row("", _glance(limits)),
+            Row("", _glance(limits, requests, error_ratio)),
             Row("Rate", _rates()),
-            Row("Errors", _errors(limits)),
+            Row("Errors", _errors(limits, error_ratio)),
             Row("Duration", _durations(limits)),
             Row("Saturation", [*_pressure(), *_process()]),
         ],
     )
 
 
-def _glance(limits: dict[str, float]) -> list[Panel]:
+def _glance(limits: dict[str, float], rate_of_requests: str, error_ratio: str) -> list[Panel]:
     ratio = Stat(
         title="Error ratio",
-        description="Share of requests answered with a 5xx, without the health routes. HighErrorRatio fires at "
-        "the red step.",
+        description="Share of requests answered with a 5xx, without those to health, metrics and the page. "
+        "HighErrorRatio fires at the red step.",
         unit="percentunit",
         decimals=1,
-        queries=(Query(ERROR_RATIO),),
+        queries=(Query(error_ratio),),
         steps=((limits["HighErrorRatio"], RED),),
         words={"nan": ("no requests", "text")},
     )
@@ -54,9 +58,9 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     requests = Stat(
         title="Requests",
-        description="Requests a second over all routes but health and metrics.",
+        description="Requests a second over all routes but health, metrics and the page, which asks by itself.",
         unit="reqps",
-        queries=(Query(f"sum({rate(REQUESTS, *ALL)})"),),
+        queries=(Query(rate_of_requests),),
         base="blue",
     )
     looked_at_first = [glance.answering(), glance.served(), glance.largest_drift(limits), glance.last_verdict()]
@@ -90,14 +94,14 @@ def _rates() -> list[Panel]:
     ]
 
 
-def _errors(limits: dict[str, float]) -> list[Panel]:
+def _errors(limits: dict[str, float], error_ratio: str) -> list[Panel]:
     return [
         Lines(
             title="Error ratio over time",
             description="Share of requests answered with a 5xx, without the health routes, which say 503 by "
-            "design while no model is loaded. The line is where HighErrorRatio fires.",
+            "design while no model is loaded, metrics and the page. The line is where HighErrorRatio fires.",
             unit="percentunit",
-            queries=(Query(ERROR_RATIO, "5xx"),),
+            queries=(Query(error_ratio, "5xx"),),
             steps=((limits["HighErrorRatio"], RED),),
         ),
         Lines(
@@ -109,9 +113,10 @@ def _errors(limits: dict[str, float]) -> list[Panel]:
         ),
         States(
             title="Targets",
-            description="Whether each target answers Prometheus. TargetDown fires after half a minute.",
+            description="Whether each target answers Prometheus, and MLflow and ZenML (probe) the blackbox exporter. "
+            "TargetDown fires after half a minute, DependencyDown after one.",
             unit="none",
-            queries=(Query(series("up"), "{{job}} {{instance}}"),),
+            queries=(Query(TARGETS, "{{job}} {{instance}}"),),
             base=RED,
             steps=((1, GREEN),),
             words={"0": ("down", RED), "1": ("up", GREEN)},

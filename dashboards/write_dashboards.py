@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from dashboards.alert_limits import read_limits
+from dashboards.alert_limits import read_limits, read_uncounted_routes
 from dashboards.model import model_board
 from dashboards.retraining import retraining_board
 from dashboards.service import service_board
@@ -16,7 +16,7 @@ FOLDER = REPOSITORY / "config/grafana/dashboards"
 def render(rules: Path = RULES) -> dict[str, str]:
     """Each dashboard's JSON by the name of its file; its lines lie where these rules' alerts fire."""
     limits = read_limits(rules)
-    boards = (service_board(limits), model_board(limits), retraining_board(limits))
+    boards = (service_board(limits, read_uncounted_routes(rules)), model_board(limits), retraining_board(limits))
     return {f"{board.name}.json": board.json() for board in boards}
 
 

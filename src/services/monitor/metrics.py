@@ -1,8 +1,9 @@
-"""The monitor's Prometheus metrics, each label value at 0 from the start."""
+"""The monitor's Prometheus metrics: each series from the start, at 0, or not a number where nothing is known."""
 
 import contextlib
 import math
 from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
 from typing import get_args
 
@@ -47,16 +48,21 @@ class MonitorMetrics:
         )
         self._queue = Gauge("monitor_queue", "Signals in each folder of the spool", ["folder"], registry=registry)
         self._duration = Gauge(
-            "monitor_last_run_duration_seconds", "Duration of the last training run", registry=registry
+            "monitor_last_run_duration_seconds",
+            "Duration of the last training run; NaN where there is none",
+            registry=registry,
         )
         self._step = Gauge(
             "monitor_last_run_step_duration_seconds",
-            "Duration of each step of the last training run; NaN where it failed",
+            "Duration of each step of the last training run; NaN where it failed, or there is none",
             ["step"],
             registry=registry,
         )
         self._score = Gauge(
-            "monitor_last_run_score", "Scores on the holdout of the last run", ["model", "metric"], registry=registry
+            "monitor_last_run_score",
+            "Scores on the holdout of the last run; NaN where there are none",
+            ["model", "metric"],
+            registry=registry,
         )
         self._promoted_at = Gauge(
             "monitor_last_promoted_timestamp_seconds", "When a training run last promoted its model", registry=registry
@@ -71,11 +77,7 @@ class MonitorMetrics:
             self._starts.labels(start)
         for folder in ("new", "cur", "bad"):
             self._queue.labels(folder)
-        for step in Step:
-            self._step.labels(step)
-        for model in ("challenger", "champion"):
-            for metric in SCORE_NAMES:
-                self._score.labels(model, metric)
+        self._show_run(None, None)
         self.show_state(MonitorState.IDLE)
 
     def beat(self, timestamp: float) -> None:
@@ -116,17 +118,26 @@ class MonitorMetrics:
         """A training run ended, with what it acknowledged; a run that acknowledged nothing failed."""
         if not ended or ended[0].result is None:
             self._runs.labels(Outcome.FAILED).inc()
+            self._show_run(None, None)
             return
         record, result = ended[0], ended[0].result
         self._runs.labels(result.outcome).inc()
         if result.outcome is Outcome.PROMOTED:
             self._promoted_at.set(result.finished_at.timestamp())
-        if record.started_at is not None:
-            self._duration.set(max(0.0, (result.finished_at - record.started_at).total_seconds()))
+        self._show_run(record.started_at, result)
+
+    def _show_run(self, started_at: datetime | None, result: RetrainResult | None) -> None:
+        """The last run's figures; not a number where it told none, so that none of the run before stands for it."""
+        seconds = math.nan
+        if result is not None and started_at is not None:
+            seconds = max(0.0, (result.finished_at - started_at).total_seconds())
+        self._duration.set(seconds)
+        steps = (result.step_seconds if result is not None else None) or {}
         for step in Step:
             # A run that failed tells no steps, nor did one before they were told.
-            self._step.labels(step).set((result.step_seconds or {}).get(step, math.nan))
-        for model, scores in (("challenger", result.challenger), ("champion", result.champion)):
+            self._step.labels(step).set(steps.get(step, math.nan))
+        for model in ("challenger", "champion"):
+            scores = getattr(result, model, None)
             for metric in SCORE_NAMES:
                 # A run without a champion to compare with has no such score, nor has a model of another kind.
                 self._score.labels(model, metric).set(getattr(scores, metric, math.nan))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.alert_limits import read_limits
+from dashboards.alert_limits import read_limits, read_uncounted_routes
 from dashboards.write_dashboards import FOLDER, RULES, render
 from src.services.local.processes import REPOSITORY
 from tests.support import grafana
@@ -219,9 +219,36 @@ def test_routes_that_are_no_errors_are_those_of_the_alert() -> None:
         for rule in group["rules"]
         if rule["alert"] == "HighErrorRatio"
     ]
-    (panel,) = [panel for panel in grafana.panels("service") if panel["title"] == "Error ratio"]
-    left_out = set(re.findall(r'route!~"([^"]*)"', rule["expr"]))
-    assert set(re.findall(r'route!~"([^"]*)"', panel["targets"][0]["expr"])) == left_out
+    found = re.findall(r'route!~"([^"]*)"', rule["expr"])
+    assert len(found) == 3
+    assert len(set(found)) == 1
+    panels = {panel["title"]: panel["targets"][0]["expr"] for panel in grafana.panels("service")}
+    for title, times in (("Requests", 1), ("Error ratio", 2), ("Error ratio over time", 2)):
+        assert re.findall(r'route!~"([^"]*)"', panels[title]) == found[:times], title
+
+
+def test_what_asks_by_itself_is_no_traffic() -> None:
+    uncounted = re.compile(read_uncounted_routes(RULES))
+    asking = ["/", "/health", "/metrics", "/page/assets/{name}", "/page/live", "/ping", "/v2/health/ready"]
+    assert all(uncounted.fullmatch(route) for route in asking)
+    assert not any(uncounted.fullmatch(route) for route in ("/predict", "/retrain", "/v2", "unmatched"))
+
+
+def test_targets_show_whether_a_probed_server_answers_and_not_whether_its_probe_does() -> None:
+    (panel,) = [panel for panel in grafana.panels("service") if panel["title"] == "Targets"]
+    (target,) = panel["targets"]
+    chosen = 'job=~"$job", instance=~"$instance"'
+    assert target["expr"] == f'up{{job!="probe", {chosen}}} or probe_success{{{chosen}}}'
+    scraped = yaml.safe_load((REPOSITORY / "config/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    assert [job["job_name"] for job in scraped if job.get("metrics_path") == "/probe"] == ["probe"]
+    assert "blackbox" in {job["job_name"] for job in scraped}
+
+
+@pytest.mark.parametrize(("name", "panel"), PANELS)
+def test_figures_of_the_last_run_are_shown_only_where_there_are_any(name: str, panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        if "monitor_last_run_" in target["expr"]:
+            assert target["expr"].endswith(" > -Inf"), name
 
 
 # -- provisioning ------------------------------------------------------------------------------------

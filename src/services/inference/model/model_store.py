@@ -107,6 +107,7 @@ class ModelStore:
             except Exception:  # the outermost loop: whatever happened, the next look may go well
                 logger.exception("following the champion failed")
                 self._metrics.reload(ERROR)
+                self._metrics.serves_champion(served=False)
                 self.last_error = "unexpected failure while following the champion; the log has the details"
                 self._failed_looks += 1
                 pause = self._pace.after(self._failed_looks)
@@ -184,7 +185,8 @@ class ModelStore:
         self._metrics.mlflow_reachable(reachable=reachable)
 
     def _report(self, problem: str | None) -> None:
-        """Keep the last error for /health, and log it when it changes: looks are frequent."""
+        """Keep the last error for /health (None: the champion serves); log it when it changes: looks are frequent."""
+        self._metrics.serves_champion(served=problem is None)
         if problem == self.last_error:
             return
         self.last_error = problem

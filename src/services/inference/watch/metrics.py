@@ -126,6 +126,11 @@ class ServingMetrics:
         self._mlflow = Gauge(
             "inference_mlflow_reachable", "1 if the last look-up of the champion succeeded", registry=registry
         )
+        self._serves_champion = Gauge(
+            "inference_serves_champion",
+            "1 if the last look-up found that the served model is the champion; 0 also where it found nothing out",
+            registry=registry,
+        )
         alerts = Counter(
             "inference_alerts_total",
             "Alertmanager's notifications by what became of them",
@@ -194,6 +199,10 @@ class ServingMetrics:
     def mlflow_reachable(self, *, reachable: bool) -> None:
         """Tell how the last look-up went."""
         self._mlflow.set(reachable)
+
+    def serves_champion(self, *, served: bool) -> None:
+        """Tell whether the last look found the champion to be the model that answers."""
+        self._serves_champion.set(served)
 
     def model_loaded(self, predictor: Predictor) -> None:
         """Tell which model is served from now on; call it before the first answer of that model."""

@@ -25,7 +25,7 @@ def values(registry: CollectorRegistry) -> dict[str, float]:
     }
 
 
-def test_every_value_exists_at_0_from_the_start() -> None:
+def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
     registry = CollectorRegistry()
     MonitorMetrics(registry)
     signals = [
@@ -44,6 +44,8 @@ def test_every_value_exists_at_0_from_the_start() -> None:
         "monitor_heartbeat_timestamp_seconds",
         "monitor_last_promoted_timestamp_seconds",
         *(f"monitor_queue {folder}" for folder in ("new", "cur", "bad")),
+    }
+    unknown = {
         "monitor_last_run_duration_seconds",
         *(
             f"monitor_last_run_step_duration_seconds {step}"
@@ -55,7 +57,12 @@ def test_every_value_exists_at_0_from_the_start() -> None:
             for metric in ("accuracy", "f1_macro", "log_loss", "r2", "rmse", "mae")
         ),
     }
-    assert values(registry) == {**dict.fromkeys(zeros, 0.0), "monitor_state idle": 1.0}
+    seen = values(registry)
+    assert {name for name, value in seen.items() if math.isnan(value)} == unknown
+    assert {name: seen[name] for name in seen.keys() - unknown} == {
+        **dict.fromkeys(zeros, 0.0),
+        "monitor_state idle": 1.0,
+    }
 
 
 def test_state_is_one_hot() -> None:
@@ -101,6 +108,28 @@ def test_last_run_shows_its_steps_and_nothing_of_the_run_before() -> None:
     failed = RetrainResult(outcome=Outcome.FAILED, reason="r", finished_at=NOW)
     metrics.count_run([record.model_copy(update={"result": failed})])
     assert all(math.isnan(value) for sample, value in values(registry).items() if sample.startswith(name))
+
+
+def test_run_that_died_without_a_result_shows_nothing_of_the_run_before() -> None:
+    registry = CollectorRegistry()
+    metrics = MonitorMetrics(registry)
+    scores = ClassificationScores(accuracy=1, f1_macro=0.9, log_loss=0.1)
+    result = RetrainResult(
+        outcome=Outcome.REJECTED,
+        reason="r",
+        challenger=scores,
+        champion=scores,
+        step_seconds=dict.fromkeys(Step, 1.0),
+        finished_at=NOW,
+    )
+    record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=1, started_at=NOW, result=result)
+    for died in ([], [record.model_copy(update={"result": None})]):
+        metrics.count_run([record])
+        assert values(registry)["monitor_last_run_score champion f1_macro"] == 0.9
+        metrics.count_run(died)
+        shown = {name: value for name, value in values(registry).items() if name.startswith("monitor_last_run_")}
+        assert all(math.isnan(value) for value in shown.values())
+    assert values(registry)["monitor_runs_total failed"] == 2
 
 
 def test_metrics_are_served_until_the_block_ends() -> None:

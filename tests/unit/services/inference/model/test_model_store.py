@@ -232,6 +232,45 @@ async def test_store_tries_a_bad_version_at_once_when_it_is_promoted_anew(rig: R
         assert rig.store.last_error is None
 
 
+async def test_metrics_tell_whether_the_champion_is_served(rig: Rig) -> None:
+    def told() -> tuple[float | None, str | None]:
+        return rig.value("inference_serves_champion"), rig.version
+
+    assert told() == (0, None)
+    await rig.store.look()
+    assert told() == (1, "1")
+    rig.mlflow.promote("3")  # one that cannot be served
+    for _ in range(2):  # the second look still keeps its backoff
+        await rig.store.look()
+        assert told() == (0, "1")
+    swapped_at = rig.value("inference_model_loaded_timestamp_seconds")
+    rig.mlflow.promote("1")  # rolled back: nothing is loaded anew
+    await rig.store.look()
+    assert told() == (1, "1")
+    assert rig.value("inference_model_loaded_timestamp_seconds") == swapped_at
+    rig.mlflow.down = True
+    await rig.store.look()
+    assert told() == (0, "1")
+    rig.mlflow.down = False
+    await rig.store.look()
+    assert told() == (1, "1")
+    rig.mlflow.aliases.clear()
+    await rig.store.look()
+    assert told() == (0, "1")
+    rig.mlflow.promote("2")
+    await rig.store.look()
+    assert told() == (1, "2")
+
+
+async def test_restored_model_is_taken_for_the_champion_s_only_after_a_look(rig: Rig) -> None:
+    await rig.store.look()
+    again = rig.restarted()
+    await again.store.restore()
+    assert (again.version, again.value("inference_serves_champion")) == ("1", 0)
+    await again.store.look()
+    assert again.value("inference_serves_champion") == 1
+
+
 async def test_store_tells_the_bad_version_again_after_an_outage(rig: Rig) -> None:
     rig.mlflow.promote("3")
     await rig.store.look()
@@ -395,8 +434,17 @@ async def test_follow_goes_on_after_the_unexpected(rig: Rig, caplog: pytest.LogC
         for error in failures:
             raise error
 
+    await rig.store.look()
+    rig.mlflow.promote("2")
     rig.mlflow.before_answer = fail
-    await follow_until(rig, lambda: rig.version == "1")
+    served: list[float | None] = []
+
+    def done() -> bool:
+        served.append(rig.value("inference_serves_champion"))
+        return rig.version == "2"
+
+    await follow_until(rig, done)
+    assert 0 in served
     assert rig.reloads("error") == 2
     assert rig.time.pauses[:2] == [2, 4]
     assert "boom" in caplog.text
