@@ -201,6 +201,33 @@ def test_page_without_mlflow_asks_for_the_key_and_says_what_to_do(browser: Brows
         assert KEY not in kept
 
 
+def test_what_one_failed_look_has_told_goes_with_the_next_good_one(browser: Browser, tmp_path: Path) -> None:
+    inference = without_mlflow(tmp_path)
+    with inference.serving(WRITE_API_KEY=KEY), tab(browser, inference.url) as opened:
+        page, notice = opened.page, opened.page.get_by_role("status")
+        page.route("**/page/live?*", lambda route: route.fulfill(status=503, json={"detail": "busy"}))
+        expect(notice).to_contain_text("The service answers 503: busy", timeout=20_000)
+        page.unroute("**/page/live?*")
+        expect(notice).to_be_empty(timeout=20_000)
+        # What became of something that was asked for stays for longer than until the next look.
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Retrain now").click()
+        expect(notice).to_contain_text("The service answers 401")
+        for _ in range(2):
+            with page.expect_response("**/page/live?*"):
+                pass
+        expect(notice).to_contain_text("The service answers 401")
+
+
+def test_look_without_an_answer_is_given_up(browser: Browser, tmp_path: Path) -> None:
+    inference = without_mlflow(tmp_path)
+    with inference.serving(), tab(browser, inference.url) as opened:
+        opened.page.route("**/page/live?*", lambda _: None)
+        expect(opened.page.get_by_role("status")).to_contain_text("The service does not answer", timeout=30_000)
+        opened.page.unroute("**/page/live?*")
+        expect(opened.page.get_by_role("status")).to_be_empty(timeout=20_000)
+
+
 def test_page_without_a_model_waits_for_one(browser: Browser, tmp_path: Path) -> None:
     inference = Inference(tmp_path, NOWHERE, "iris")
     with inference.started():

@@ -3,15 +3,23 @@
 
 const notice = document.getElementById("notice");
 
-function tell(text) {
+// What the notice tells of: a look ("get"), something that was asked for ("post"), or null for anything else.
+let failed = null;
+
+function tell(text, verb) {
+  failed = verb;
   const line = document.createElement("p");
   line.className = "notice failed";
   line.textContent = text;
   notice.replaceChildren(line);
 }
 
+// Milliseconds. A roll back waits for several of MLflow's answers.
+const PATIENCE = { get: 10_000, post: 90_000 };
+
 // The key lives in its field alone: nothing stores it.
 document.body.addEventListener("htmx:configRequest", (event) => {
+  event.detail.timeout = PATIENCE[event.detail.verb];
   const key = document.getElementById("key")?.value;
   if (key && event.detail.verb === "post") {
     event.detail.headers.Authorization = `Bearer ${key}`;
@@ -25,19 +33,19 @@ document.body.addEventListener("htmx:responseError", (event) => {
   } catch {
     // Whatever stands between here and the service has its own pages.
   }
-  tell(`The service answers ${event.detail.xhr.status}${typeof detail === "string" && detail ? `: ${detail}` : ""}`);
+  const told = typeof detail === "string" && detail ? `: ${detail}` : "";
+  tell(`The service answers ${event.detail.xhr.status}${told}`, event.detail.requestConfig.verb);
 });
 
-let lost = false;
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => {
-    lost = true;
-    tell("The service does not answer; what is shown may be old.");
+    tell("The service does not answer; what is shown may be old.", "get");
   });
 }
-document.body.addEventListener("htmx:beforeOnLoad", () => {
-  if (lost) {
-    lost = false;
+document.body.addEventListener("htmx:beforeOnLoad", (event) => {
+  // A good look takes away what a bad one has told, and not why something that was asked for was refused.
+  if (failed && event.detail.xhr.status < 400 && [failed, "post"].includes(event.detail.requestConfig.verb)) {
+    failed = null;
     notice.replaceChildren();
   }
 });
