@@ -9,6 +9,7 @@ Only the holder of the trainer lock may change ``cur/``.
 """
 
 import contextlib
+import heapq
 import os
 import threading
 import time
@@ -97,7 +98,7 @@ class RetrainSpool:
         folders = (*_LIVE_FOLDERS, "bad")
         with _explaining():
             ids = {name.removesuffix(".json") for folder in folders for name in self._files.names(folder)}
-        newest = sorted((i for i in ids if ID_PATTERN.fullmatch(i)), reverse=True)[:limit]
+        newest = heapq.nlargest(limit, (i for i in ids if ID_PATTERN.fullmatch(i)))
         return [record for record in map(self.get, newest) if record is not None]
 
     def has_waiting(self) -> bool:

@@ -7,7 +7,9 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.model.alias_client import AliasClient
 from src.services.inference.model.model_store import ModelStore
+from src.services.inference.page.history import SHOWN
 from src.services.inference.page.known_aliases import KnownAliases
+from src.services.inference.page.known_requests import KnownRequests
 from src.services.inference.page.links import Links
 from src.services.inference.page.page import Page, PageOptions
 from src.services.inference.watch.live_traffic import LiveTraffic
@@ -32,7 +34,7 @@ def create_page(  # noqa: PLR0913 - the page shows something of each
     return Page(
         store,
         traffic,
-        spool,
+        KnownRequests(spool, SHOWN),
         KnownAliases(aliases),
         options=options,
         is_stopping=is_stopping,

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.core.errors import LoopError
-from src.core.retrain_signal import RetrainSpool
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.answer import AnswerView
 from src.services.inference.page.drift_bars import DriftView, drift_view
 from src.services.inference.page.form import form_of, mark_of
-from src.services.inference.page.history import SHOWN, History, history
+from src.services.inference.page.history import History, history
 from src.services.inference.page.known_aliases import KnownAliases
+from src.services.inference.page.known_requests import KnownRequests
 from src.services.inference.page.links import Links
 from src.services.inference.page.served_model import Status, status
 from src.services.inference.page.versions import VersionsView, versions_view
@@ -74,7 +74,7 @@ class Page:
     Args:
         store: holds the served model.
         traffic: compares live rows with those of training.
-        spool: holds the retrain requests.
+        requests: tells of the newest retrain requests.
         aliases: tells of the registered versions.
         options: what is shown of the settings.
         is_stopping: whether the service stops.
@@ -85,7 +85,7 @@ class Page:
         self,
         store: ModelStore,
         traffic: LiveTraffic,
-        spool: RetrainSpool,
+        requests: KnownRequests,
         aliases: KnownAliases,
         *,
         options: PageOptions,
@@ -94,7 +94,7 @@ class Page:
     ) -> None:
         self._store = store
         self._traffic = traffic
-        self._spool = spool
+        self._requests = requests
         self._aliases = aliases
         self._options = options
         self._is_stopping = is_stopping
@@ -132,8 +132,13 @@ class Page:
             notice: what became of it.
             form: the mark of the form when that was asked for.
         """
-        self._aliases.forget()
+        self.forget()
         return await self._render("news.html", notice=notice, **await self._parts(await self._live(), form))
+
+    def forget(self) -> None:
+        """Something has changed: the next look does not make do with what the one before has found."""
+        self._aliases.forget()
+        self._requests.forget()
 
     async def answer(self, view: AnswerView) -> str:
         """The answer to the prediction form."""
@@ -151,7 +156,7 @@ class Page:
 
     async def _history(self) -> History:
         try:
-            records = await asyncio.to_thread(self._spool.recent, SHOWN)
+            records = await self._requests.read()
         except LoopError as error:
             return History([], str(error))
         options = self._options

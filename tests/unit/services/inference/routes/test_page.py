@@ -274,13 +274,13 @@ async def test_model_that_comes_while_the_page_is_made_is_never_without_its_form
     assert (await unready.client.get(poll)).headers["HX-Refresh"] == "true"
 
     store._current = None  # noqa: SLF001 - as it was
-    unready.service.page._aliases.forget()  # noqa: SLF001 - so that MLflow is asked
+    unready.service.page.forget()  # so that MLflow is asked
     markup = await page_of(unready)
     assert 'name="f0"' in markup
     assert (await unready.client.get(poll_of(markup))).status_code == 204
 
     store._current = None  # noqa: SLF001 - as it was
-    unready.service.page._aliases.forget()  # noqa: SLF001 - so that MLflow is asked
+    unready.service.page.forget()  # so that MLflow is asked
     news = (await unready.client.get("/page/live?form=none")).text
     assert "form=none" in poll_of(news)
 
@@ -294,9 +294,11 @@ async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) 
     with spool.lock():
         (record,) = spool.claim()
         spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+        served.service.page.forget()  # else a second goes by
         assert "running" in (await served.client.get(poll_of(asked.text))).text
         result = RetrainResult(outcome=Outcome.REJECTED, reason="too weak", finished_at=datetime.now(UTC))
         spool.finish(record, result)
+    served.service.page.forget()
     news = (await served.client.get(poll_of(asked.text))).text
     assert "rejected" in news
     assert "too weak" in news
