@@ -96,6 +96,13 @@ class Rollback:
         champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to take back")
+        # Before what was expected: who tries again after an unfinished roll back must learn what to do.
+        if previous is not None and previous.version == champion.version:
+            raise RollbackRefusedError(
+                f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
+                f"{champion.version}, itself, as an unfinished roll back leaves it; in MLflow, point it to the version "
+                f"that was taken back (its tag {TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
+            )
         if expected is not None and champion.version != expected:
             raise RollbackRefusedError(
                 f"the champion is version {champion.version} by now, and not {expected}; look again, then decide"
@@ -103,12 +110,6 @@ class Rollback:
         if previous is None:
             raise RollbackRefusedError(
                 f"there is nothing to go back to: version {champion.version} is the first champion"
-            )
-        if previous.version == champion.version:
-            raise RollbackRefusedError(
-                f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
-                f"{champion.version}, itself, as an unfinished roll back leaves it; in MLflow, point it to the version "
-                f"that was taken back (its tag {TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
             )
         return champion, previous
 

@@ -161,9 +161,10 @@ async def test_rollback_that_mlflow_does_and_does_not_answer_is_told_followed_an
     assert "Look again" in answer.json()["detail"]
     await asyncio.wait_for(looked.wait(), 20)
     assert served.service.store.current.version.version == "1"
-    again = await served.client.post("/rollback")
-    assert again.status_code == 409
-    assert "its tag rollback.to names 1" in again.json()["detail"]
+    for same in ({}, {"champion": "2"}):
+        again = await served.client.post("/rollback", params=same)
+        assert again.status_code == 409
+        assert "its tag rollback.to names 1" in again.json()["detail"]
     assert served.mlflow.versions["2"].tags["rollback.to"] == "1"
 
 
