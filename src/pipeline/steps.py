@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import mlflow
 import pandas as pd
@@ -116,7 +116,7 @@ def promote(
         registry = ModelRegistry(MlflowClient(), model_name)
         verdict = promote_model.promote(registry, gate, candidate, comparison, Path(alias_lock))
         mlflow.set_tags(promote_model.verdict_tags(verdict))
-        log_metadata({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
+        _note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
         return verdict
 
 
@@ -139,5 +139,13 @@ def _told(name: str) -> Iterator[None]:
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started
-    log_metadata({STEP_SECONDS: round(seconds, 3)})
+    _note({STEP_SECONDS: round(seconds, 3)})
     logger.info("%s done in %.1f s", name, seconds)
+
+
+def _note(metadata: dict[str, Any]) -> None:
+    """Tell ZenML what only people read: what a step has done, its model champion by now, is not undone for it."""
+    try:
+        log_metadata(metadata)
+    except Exception as error:  # ZenML raises built-in ones of every kind; the step has its result
+        logger.warning("ZenML was not told %s: %s", ", ".join(metadata), error, exc_info=True)
