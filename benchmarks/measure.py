@@ -40,8 +40,8 @@ class Plan:
 
     connections: tuple[int, ...] = (1, 16, 64)
     rates: tuple[float, ...] = (25.0, 2000.0)
-    sizes: tuple[int, ...] = (1, 10, 100, 1000, 10_000, 100_000)
-    seconds: float = 4.0
+    sizes: tuple[int, ...] = (1, 100, 1000, 10_000, 100_000)
+    seconds: float = 1.5
 
 
 class Measurement(msgspec.Struct, frozen=True):
