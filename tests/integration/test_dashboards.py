@@ -65,8 +65,9 @@ def result(loop: WatchedLoop, expr: str, chosen: Chosen, *, instant: bool) -> li
     if instant:
         found = loop.prometheus.ask("query", query=query, time=loop.end)["result"]
         return [{**row, "values": [row["value"]]} for row in found]
+    # A step more: the last one within the loop may come before the last scrape.
     rows: list[dict[str, Any]] = loop.prometheus.ask(
-        "query_range", query=query, start=loop.start, end=loop.end, step=STEP
+        "query_range", query=query, start=loop.start, end=loop.end + STEP, step=STEP
     )["result"]
     return rows
 

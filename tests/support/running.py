@@ -16,11 +16,18 @@ from src.services.local.processes import REPOSITORY, LocalProcess
 T = TypeVar("T")
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that nothing listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on right now, and another one each time: the system may offer one again."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def wait_until(what: str, probe: Callable[[], T | None], *, seconds: float = 60, interval: float = 0.05) -> T:

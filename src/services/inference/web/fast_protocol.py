@@ -46,6 +46,7 @@ class FastProtocol(PatientProtocol):
             and not self.expect_100_continue
             and not self.flow.write_paused
             and (self.cycle is None or self.cycle.response_complete)
+            and not self.parser.should_upgrade()  # else its body would come to a parser of its own
         ):
             self._plain_body = b""
             self._phase = BODY

@@ -96,6 +96,11 @@ async def test_all_else_reaches_the_router(
     assert routed[0] == "/predict"
 
 
+async def test_a_wish_for_another_protocol_costs_no_body(served: Any) -> None:
+    answer = await served.post_plainly(GOOD, connection="upgrade", upgrade="h2c")
+    assert (answer.status_code, answer.json()["prediction"]) == (200, "setosa")
+
+
 async def send_in_pieces(served: Any, connection: Any, *pieces: bytes) -> None:
     for piece in pieces:
         connection.send(piece)
