@@ -10,13 +10,12 @@ import pytest
 from playwright.sync_api import Browser, Dialog, expect
 from sklearn.datasets import load_iris
 
-from src.services.local.preflight import make_state_folders
-from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
+from src.services.local.processes import REPOSITORY
 from tests.support.browser import LAPTOP, PHONE, Tab, chromium, tab
 from tests.support.inference_process import NOWHERE, Inference, without_mlflow
 from tests.support.loop import Loop
 from tests.support.models import COLUMNS
-from tests.support.running import running, wait_until
+from tests.support.running import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -36,23 +35,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
     """A loop whose first model is served."""
-    folder = tmp_path_factory.mktemp("page")
-    loop = Loop(folder)
-    settings = loop.settings()
-    make_state_folders(settings)
-    mlflow, inference, monitor = loop_processes(settings)
-    preprocess = preprocess_process(settings)
-    subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
+    loop = Loop(tmp_path_factory.mktemp("page"))
     links = {"GRAFANA_PUBLIC_URL": "http://localhost:3000", "ZENML_PUBLIC_URL": "http://localhost:8080"}
-    with (
-        running(mlflow, folder / "mlflow.log"),
-        running(inference, folder / "inference.log", **loop.environment, **links),
-        running(monitor, folder / "monitor.log", **loop.environment),
-    ):
-        wait_until("inference answers", lambda: loop.is_answering(f"{loop.url}/health"))
-        wait_until("MLflow answers", lambda: loop.is_answering(f"http://127.0.0.1:{loop.mlflow_port}/health"))
-        assert loop.wait_for_end(loop.request_retrain())["state"] == "promoted"
-        wait_until("a model is served", loop.is_ready)
+    with loop.started(**links):
         yield loop
 
 

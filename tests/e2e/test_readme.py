@@ -7,33 +7,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.services.local.preflight import make_state_folders
-from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
+from src.services.local.processes import REPOSITORY
 from tests.support.loop import Loop
 from tests.support.readme import BLOCKS, LOOP_SCRIPTS, TEXT, on_ports, title
-from tests.support.running import running, wait_until
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
-    folder = tmp_path_factory.mktemp("readme")
-    loop = Loop(folder)
-    settings = loop.settings()
-    make_state_folders(settings)
-    mlflow, inference, monitor = loop_processes(settings)
-    preprocess = preprocess_process(settings)
-    subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
-    with (
-        running(mlflow, folder / "mlflow.log"),
-        running(inference, folder / "inference.log", **loop.environment),
-        running(monitor, folder / "monitor.log", **loop.environment),
-    ):
-        wait_until("inference answers", lambda: loop.is_answering(f"{loop.url}/health"))
-        wait_until("MLflow answers", lambda: loop.is_answering(f"http://127.0.0.1:{loop.mlflow_port}/health"))
-        assert loop.wait_for_end(loop.request_retrain())["state"] == "promoted"
-        wait_until("a model is served", loop.is_ready)
+    loop = Loop(tmp_path_factory.mktemp("readme"))
+    with loop.started():
         yield loop
 
 

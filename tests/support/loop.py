@@ -1,13 +1,18 @@
 """The loop as processes on this machine: its ports, its processes and its inference service."""
 
 import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from src.core.settings import LocalSettings
+from src.services.local.preflight import make_state_folders
+from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
 from tests.support.inference_client import InferenceClient
-from tests.support.running import free_port, wait_until
+from tests.support.running import free_port, running, wait_until
 
 
 class Loop(InferenceClient):
@@ -34,6 +39,25 @@ class Loop(InferenceClient):
             monitor_poll_seconds=0.2,
             retrain_backoff_seconds=0.1,
         )
+
+    @contextlib.contextmanager
+    def started(self, **environment: str) -> Iterator[None]:
+        """All its processes, on preprocessed data, with a first model served; inference has further variables."""
+        settings = self.settings()
+        make_state_folders(settings)
+        mlflow, inference, monitor = loop_processes(settings)
+        preprocess = preprocess_process(settings)
+        subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
+        with (
+            running(mlflow, self.folder / "mlflow.log"),
+            running(inference, self.folder / "inference.log", **self.environment, **environment),
+            running(monitor, self.folder / "monitor.log", **self.environment),
+        ):
+            wait_until("inference answers", lambda: self.is_answering(f"{self.url}/health"))
+            wait_until("MLflow answers", lambda: self.is_answering(f"http://127.0.0.1:{self.mlflow_port}/health"))
+            assert self.wait_for_end(self.request_retrain())["state"] == "promoted"
+            wait_until("a model is served", self.is_ready)
+            yield
 
     def processes(self) -> list[psutil.Process]:
         """Every process on the machine that was started for this loop."""

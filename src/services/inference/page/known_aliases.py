@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from src.core.errors import LoopError
 from src.services.inference.model.alias_client import AliasClient, Aliases
+from src.services.inference.page.fresh import Fresh
 
 # How old an answer may be, and how long a page waits for one.
 FRESH_SECONDS = 2.0
@@ -21,8 +22,8 @@ class Known:
     problem: str | None = None
 
 
-class KnownAliases:
-    """Asks once for all who want to know within ``FRESH_SECONDS``. Use from one event loop.
+class KnownAliases(Fresh[Known]):
+    """What is known of the aliases; ``read`` never raises for MLflow.
 
     Args:
         client: asks MLflow.
@@ -36,34 +37,18 @@ class KnownAliases:
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
+        super().__init__(self._ask, FRESH_SECONDS, clock)
         self._client = client
-        self._clock = clock
         self._patience = patience
-        self._asking = asyncio.Lock()
-        self._known = Known()
-        self._asked_at: float | None = None
-        self._moves = 0
-
-    async def read(self) -> Known:
-        """What is known now. Never raises for MLflow."""
-        async with self._asking:
-            if self._asked_at is None or self._clock() - self._asked_at >= FRESH_SECONDS:
-                moves = self._moves
-                self._known = await self._ask()
-                # An answer under way while they moved may be of before.
-                self._asked_at = self._clock() if moves == self._moves else None
-            return self._known
-
-    def forget(self) -> None:
-        """The aliases have moved: the next one who wants to know asks again."""
-        self._asked_at = None
-        self._moves += 1
+        # The last that MLflow has said, however old.
+        self._aliases: Aliases | None = None
 
     async def _ask(self) -> Known:
         try:
             async with asyncio.timeout(self._patience):
-                return Known(await self._client.read())
+                self._aliases = await self._client.read()
         except LoopError as error:
-            return Known(self._known.aliases, str(error))
+            return Known(self._aliases, str(error))
         except TimeoutError:
-            return Known(self._known.aliases, "MLflow did not answer in time; this is what it said last")
+            return Known(self._aliases, "MLflow did not answer in time; this is what it said last")
+        return Known(self._aliases)

@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from src.services.inference.web.body_limits import announced_length
 from src.services.inference.web.fast_predict import ROUTE, Asked, FastPredict
 from src.services.inference.web.http_protocol import PatientProtocol
-from src.services.inference.web.slow_clients import BODY, HEAD, NOTHING
+from src.services.inference.web.slow_clients import BODY, HEAD
 
 TARGET = ROUTE.encode()
 
@@ -65,9 +65,7 @@ class FastProtocol(PatientProtocol):
         if self._plain_body is not None:
             self._asked = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's own name
             if self._asked is not None:
-                self._phase = NOTHING
-                if self._sender.phase:
-                    self._sender.stop()
+                self._wait_for_nothing()
                 return
             self._go_ordinary_way()
         super().on_message_complete()

@@ -116,9 +116,7 @@ class PatientProtocol(NoUpgradeProtocol):
         super().on_message_complete()
         if self.skips_request:
             return
-        self._phase = NOTHING
-        if self._sender.phase:
-            self._sender.stop()
+        self._wait_for_nothing()
         if self._held is not None:
             held, self._held = self._held, None
             self._start_asgi_task(*held)
@@ -178,6 +176,11 @@ class PatientProtocol(NoUpgradeProtocol):
         self.transport.write(wire_format(response, self.server_state.default_headers, close=close))
         if close:
             self.transport.close()
+
+    def _wait_for_nothing(self) -> None:
+        self._phase = NOTHING
+        if self._sender.phase:
+            self._sender.stop()
 
     def _wait_for_more(self, size: int) -> None:
         if self._phase != self._sender.phase:
