@@ -15,10 +15,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeRegressor
 
-from src.core.errors import InvalidModelError
+from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.onnx_engine import COLUMN_INPUT, FEWEST_IN_ORDER, INPUT_NAME, OnnxEngine
+from src.core.onnx_engine import COLUMN_INPUT, FEW_NUMBERS, FEWEST_IN_ORDER, INPUT_NAME, OnnxEngine
 from src.core.predictions import labels_from
 
 CLASSES = ("ash", "birch", "cedar")
@@ -157,6 +157,15 @@ def write_difference(path: Path, first: str, second: str, kind: int = TensorProt
 def test_inputs_are_matched_to_columns_by_name_whatever_their_order(tmp_path: Path) -> None:
     engine = OnnxEngine(write_difference(tmp_path / "model.onnx", "girth", "height"), SCHEMA, ())
     assert engine.predict(FeatureTable.from_rows(SCHEMA, [(10.0, 1.0)])).values == [9]
+
+
+@pytest.mark.parametrize("before", [0, FEW_NUMBERS])
+def test_answer_that_is_not_finite_is_a_failure(tmp_path: Path, before: int) -> None:
+    engine = OnnxEngine(write_difference(tmp_path / "model.onnx", "girth", "height"), SCHEMA, ())
+    rows = [(1.0, 1.0)] * before
+    assert len(engine.predict(FeatureTable.from_rows(SCHEMA, [*rows, (3e38, 1.0)])).values) == before + 1
+    with pytest.raises(ModelFailedError, match="not finite"):
+        engine.predict(FeatureTable.from_rows(SCHEMA, [*rows, (3e38, -3e38)]))
 
 
 def test_inputs_named_by_place_are_matched_by_place(tmp_path: Path) -> None:
