@@ -1,7 +1,7 @@
 """A batch as records: a JSON array of objects, or one object a line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import msgspec
 
@@ -26,8 +26,11 @@ CUT = re.compile(rb"\}[ \t\n\r]*,")
 FLAT_RECORDS = re.compile(rb'(?:[ \t\n\r]*+\{(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\}[ \t\n\r]*+,)++', re.DOTALL)
 
 
-def list_tables(decoder: RecordDecoder, body: bytes) -> list[FeatureTable]:
+def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
     """The records of a JSON array of objects, all of which fit; a long one in parts, each a few calls into C.
+
+    It yields before each further part. Whoever goes on at once may keep other threads from the interpreter for as long
+    as it all takes: numpy lets go of the lock so often and so shortly that nobody's claim to it comes due.
 
     Raises:
         InvalidRecordError: they do not, or it is no such array; with the first problems of all rows.
@@ -43,6 +46,7 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> list[FeatureTable]:
             tables.append(part)
         if len(problems) >= MAX_TOLD:
             break
+        yield
     if problems:
         raise InvalidRecordError(problems)
     return tables

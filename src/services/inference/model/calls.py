@@ -26,8 +26,8 @@ TURN_SECONDS = 0.001
 PART_SECONDS = 0.02
 
 T = TypeVar("T")
-# The first is sent None.
-Steps = Generator[FeatureTable, Any, T]
+# The first is sent None, and so is one that yields None for others to have their turn.
+Steps = Generator[FeatureTable | None, Any, T]
 
 
 class _Waiting(NamedTuple):
@@ -97,6 +97,9 @@ class Calls:
             table = step() if at_once else await self.in_thread(step)
             if isinstance(table, _Returned):
                 return table.value
+            if table is None:
+                found = None
+                continue
             at_once = at_once and self.takes(predictor, len(table))
             found = predictor.predict(table) if at_once else await self.predict(predictor, table)
 
@@ -157,7 +160,7 @@ class Calls:
         self._flush()
 
 
-def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T]:
+def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:
     """What is yielded next, or returned: StopIteration does not come through a future."""
     try:
         return steps.send(found)

@@ -62,7 +62,7 @@ async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes,
     def steps() -> Steps[bytes]:
         encoder = JsonEncoder(predictor, request_id)
         pieces = [encoder.start()]
-        for table in list_tables(predictor.decoder, body):
+        for table in (yield from list_tables(predictor.decoder, body)):
             found: Predictions = yield table
             service.metrics.traffic.note_table(predictor, table, found)
             pieces.append(encoder.part(found))
