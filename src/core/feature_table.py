@@ -39,6 +39,11 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self._columns[0]) if self._columns is not None else len(self._rows or ())
 
+    @property
+    def rows(self) -> Sequence[Row] | None:
+        """Its rows, where it was made of these."""
+        return self._rows
+
     def part(self, start: int, stop: int) -> "FeatureTable":
         """Some of its rows."""
         if self._columns is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from src.core.bound_graph import FORMATS, BoundGraph
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
@@ -93,6 +94,9 @@ class OnnxEngine:
         # What `run` calls once it has looked at names and owners, which were looked at here and cost more than a small
         # graph's own work.
         self._call = self._session._sess.run  # noqa: SLF001
+        self._bound: BoundGraph | None = None
+        if self._takes_matrix and self._inputs[0][1] in FORMATS:
+            self._bound = BoundGraph(self._session, *self._inputs[0], len(names), output)
         self.classes = classes
 
     def predict(self, table: FeatureTable) -> Predictions:
@@ -110,6 +114,10 @@ class OnnxEngine:
 
     def _run(self, table: FeatureTable) -> NDArray[Any]:
         """The graph's output: (n, classes) probabilities or (n, 1) numbers."""
+        if self._bound is not None and table.rows is not None:
+            answers = self._bound.run(table.rows)
+            if answers is not None:
+                return answers
         if self._takes_matrix:
             name, dtype = self._inputs[0]
             rows = table.matrix(dtype)
