@@ -29,7 +29,7 @@ local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops
 	@$(BIN)/python -m src.services.local.run_local
 
 up: ## build what has changed and run the whole loop as containers; returns when it serves
-	@grep -qs '^ZENML_STORE_API_KEY=.' .env || $(PYTHON) setup_zenml_api_key.py
+	@docker compose config --quiet 2>/dev/null || $(PYTHON) setup_zenml_api_key.py
 	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }

@@ -11,6 +11,10 @@ MEGA = 1_000_000
 OURS = "ours"
 # The share of its core with which a client has no time left to wait for a server.
 CLIENT_LIMIT = 0.95
+# What the README's table shows.
+SUMMARY_CONNECTIONS = (1, 16, 64)
+SUMMARY_P99_AT = 16
+SUMMARY_ROWS = 1000
 # What answers without a model, and how the comparison names it.
 BARE = {"constant": "itself with a constant for the model", "echo": "FastAPI's echo"}
 
@@ -47,6 +51,25 @@ def markdown(results: Results) -> str:
         _remarks(results.outcomes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(results: Results) -> str:
+    """The README's table: every server that was asked for single rows, on one line."""
+    header = ["one row per request", *(f"{count} conn.: requests/s" for count in SUMMARY_CONNECTIONS)]
+    header += [f"{SUMMARY_P99_AT} conn.: p99 ms", f"{SUMMARY_ROWS:,} rows: p50 ms", "start s", "memory MB"]
+    lines = []
+    for outcome in results.measured_singly:
+        memory = outcome.memory_bytes()
+        rates = (outcome.closed(count, attrgetter("per_second")) for count in SUMMARY_CONNECTIONS)
+        lines.append([
+            outcome.title,
+            *(_number(rate, 0) for rate in rates),
+            _number(outcome.closed(SUMMARY_P99_AT, attrgetter("p99")), 1),
+            _number(outcome.batch(SUMMARY_ROWS, attrgetter("p50")), 1),
+            _number(outcome.start_seconds(), 1),
+            _number(None if memory is None else memory / MEGA, 0),
+        ])
+    return _table(header, lines)
 
 
 def _how(results: Results) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from src.core.errors import ConfigError
@@ -213,7 +214,15 @@ def load_settings(settings_class: type[Settings]) -> Settings:
         raise ConfigError(f"{env_file} cannot be read ({error}); mend it or name another one in ENV_FILE") from error
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"
+            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {_told(item, settings_class)}"
             for item in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None
+
+
+def _told(error: ErrorDetails, settings_class: type[CommonSettings]) -> str:
+    """What is wrong with a variable; a pattern says nothing to people, and what the variable is for does."""
+    field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    if error["type"] == "string_pattern_mismatch" and field is not None:
+        return f"is not of the form that it must have ({field.description})"
+    return error["msg"]

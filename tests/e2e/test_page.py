@@ -104,6 +104,7 @@ def test_retraining_is_watched_to_its_verdict_and_rolled_back(opened: Tab, loop:
     page.get_by_role("button", name="Retrain now").click()
     newest = page.locator(".runs li").first
     expect(page.get_by_role("status")).to_contain_text("A training was requested")
+    expect(page.get_by_role("status")).to_be_in_viewport()
     expect(newest.locator(".tag").last).to_have_text("running", timeout=TRAINING_MS)
     expect(newest).to_contain_text("is not below the champion's", timeout=TRAINING_MS)
     expect(newest.get_by_text("promoted")).to_be_visible()
@@ -123,7 +124,8 @@ def test_retraining_is_watched_to_its_verdict_and_rolled_back(opened: Tab, loop:
     )
     assert confirmed == ["Roll back from version 2 to version 1?"]
     expect(page.locator("#model .name")).to_have_text("iris version 1")
-    expect(page.get_by_role("button", name="Roll back to version 2")).to_be_focused()
+    expect(newest.get_by_text("rolled back", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Return to version 2")).to_be_focused()
     assert loop.predict()["model"]["version"] == "1"
 
 
@@ -133,7 +135,7 @@ def test_roll_back_from_what_is_champion_no_more_is_refused(opened: Tab, loop: L
         dialog.accept()
 
     opened.page.once("dialog", overtaken)
-    opened.page.get_by_role("button", name="Roll back to version 2").click()
+    opened.page.get_by_role("button", name="Return to version 2").click()
     expect(opened.page.get_by_role("status")).to_contain_text("No roll back: the champion is version 2 by now")
     assert loop.predict()["model"]["version"] == "2"
 
@@ -178,7 +180,7 @@ def test_page_without_mlflow_asks_for_the_key_and_says_what_to_do(browser: Brows
         assert opened.complaints == []
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Retrain now").click()
-        expect(page.get_by_role("status")).to_contain_text("The service answers 401: this needs the key")
+        expect(page.get_by_role("status")).to_contain_text("The key is missing or wrong; fill it in above.")
         page.get_by_label("Key for retraining").fill(KEY)
         page.get_by_role("button", name="Retrain now").click()
         expect(page.get_by_role("status")).to_contain_text("A training was requested")
@@ -197,11 +199,11 @@ def test_what_one_failed_look_has_told_goes_with_the_next_good_one(browser: Brow
         # What became of something that was asked for stays for longer than until the next look.
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Retrain now").click()
-        expect(notice).to_contain_text("The service answers 401")
+        expect(notice).to_contain_text("The key is missing or wrong")
         for _ in range(2):
             with page.expect_response("**/page/live?*"):
                 pass
-        expect(notice).to_contain_text("The service answers 401")
+        expect(notice).to_contain_text("The key is missing or wrong")
 
 
 def test_look_without_an_answer_is_given_up(browser: Browser, tmp_path: Path) -> None:

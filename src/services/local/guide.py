@@ -60,7 +60,7 @@ class Guide:
 
     def _follow(self, stop: threading.Event) -> None:
         with httpx.Client(timeout=5, trust_env=False) as client:
-            self._say("starting MLflow, inference and monitor")
+            self._say("starting MLflow, inference and monitor; that they miss each other until all are up is in order")
             first_training: RetrainRecord | None = None
             told: State | None = None
             while not stop.wait(POLL_SECONDS):

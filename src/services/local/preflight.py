@@ -1,13 +1,20 @@
-"""What must hold before the loop starts: its ports are free and its state can be written."""
+"""What must hold before the loop starts: its ports are free and its state can be written. And what is doubtful."""
 
 import errno
 import itertools
+import os
 import socket
+from pathlib import Path
+
+from dotenv import dotenv_values
 
 from src.core.errors import ConfigError
 from src.core.folders import explaining_unwritable, make_folder
+from src.core.misspelt import misspelt
+from src.core.pipeline_config import load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings
+from src.core.settings import LocalSettings, TrainSettings, load_settings
+from src.services.local.processes import REPOSITORY
 
 LAST_PORT = 65535
 
@@ -33,6 +40,22 @@ def check_ports(settings: LocalSettings) -> None:
         raise ConfigError("; ".join(troubles))
     if len({port for _, port in addresses.values()}) < len(addresses):
         raise ConfigError(f"{', '.join(f'{name}_PORT' for name in addresses)} must differ")
+
+
+def doubts() -> list[str]:
+    """What does not keep the loop from starting, and will surprise later on.
+
+    Raises:
+        ConfigError: a setting of training's is wrong.
+    """
+    env_file = Path(os.environ.get("ENV_FILE", ".env"))
+    names = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+    found = misspelt(names, (REPOSITORY / ".env.example").read_text(encoding="utf-8"))
+    try:
+        load_pipeline_config(load_settings(TrainSettings).pipeline_config)
+    except ConfigError as error:
+        found.append(f"{error}; no training can run until that is mended")
+    return found
 
 
 def try_to_listen(host: str, port: int) -> None:

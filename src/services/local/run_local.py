@@ -15,7 +15,7 @@ from src.core.settings import LocalSettings, load_settings
 from src.services.local.guide import Guide
 from src.services.local.manager import LocalManager, StopSignal
 from src.services.local.one_loop import only_loop_on
-from src.services.local.preflight import check_ports, make_state_folders
+from src.services.local.preflight import check_ports, doubts, make_state_folders
 from src.services.local.processes import REPOSITORY, LocalProcess, loop_processes, preprocess_process
 
 
@@ -25,6 +25,8 @@ def main() -> int:
     stop.install()
     try:
         settings = load_settings(LocalSettings)
+        for doubt in doubts():
+            print(f"warning: {doubt}", file=sys.stderr)  # noqa: T201 - the command's own output
         spool = make_state_folders(settings)
         with only_loop_on(settings.local_dir):
             check_ports(settings)

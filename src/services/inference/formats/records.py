@@ -160,6 +160,8 @@ class RecordDecoder:
 
     def _explain(self, body: bytes, row: int | None) -> list[InvalidInputError]:
         """Every problem of a refused record, in the order of the columns."""
+        if not body.strip():
+            return [self._malformed("the body is empty; send one object", row)]
         try:
             found = self._loose_decoder.decode(body)
         except msgspec.ValidationError:

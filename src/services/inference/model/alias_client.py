@@ -50,6 +50,16 @@ class Aliases:
     challenger: RegisteredVersion | None
     previous: RegisteredVersion | None
 
+    @property
+    def taken_back(self) -> frozenset[str]:
+        """Versions that were rolled back in favour of the present champion."""
+        champion = self.champion.version if self.champion is not None else None
+        others = [version for version in (self.challenger, self.previous) if version is not None]
+        # The tags are written before the aliases move, and stay.
+        return frozenset(
+            version.version for version in others if version.version != champion == version.rolled_back_to
+        )
+
 
 class AliasClient:
     """Reads and moves one registered model's aliases. Close it with ``aclose``.

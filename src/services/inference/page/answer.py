@@ -1,13 +1,15 @@
 """An answer of the model to the form: a bar per class or a number, and how to ask the same with curl."""
 
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from msgspec import UnsetType
 
+from src.core.feature_table import Row
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.words import percent
+from src.services.inference.page.words import number, percent
 
 # Classes with the highest probabilities; of the others there is a count.
 MAX_BARS = 12
@@ -29,6 +31,7 @@ class AnswerView:
 
     Attributes:
         more: how many classes have no bar.
+        doubts: values that no training row had the like of.
     """
 
     problems: list[str]
@@ -37,14 +40,16 @@ class AnswerView:
     more: int = 0
     version: str | None = None
     curl: str | None = None
+    doubts: tuple[str, ...] = ()
 
 
-def answer_view(predictor: Predictor, answer: Answer, record: bytes, base_url: str) -> AnswerView:
+def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, base_url: str) -> AnswerView:
     """The answer to a record, and the command that asks for it.
 
     Args:
         predictor: who has answered.
-        answer: its answer.
+        row: the record's values in the schema's order.
+        answer: the answer to it.
         record: the request's body.
         base_url: where the browser has found the page, with a trailing slash.
     """
@@ -57,6 +62,7 @@ def answer_view(predictor: Predictor, answer: Answer, record: bytes, base_url: s
         more=max(0, len(bars) - MAX_BARS),
         version=predictor.version.version,
         curl=curl_of(base_url, record),
+        doubts=tuple(_out_of_range(predictor, row)),
     )
 
 
@@ -64,6 +70,16 @@ def curl_of(base_url: str, record: bytes) -> str:
     """A command for a POSIX shell that sends this record."""
     words = ["curl", "-H", "Content-Type: application/json", "-d", record.decode(), f"{base_url}predict"]
     return shlex.join(words)
+
+
+def _out_of_range(predictor: Predictor, row: Row) -> Iterator[str]:
+    reference = predictor.reference
+    for name, value in zip(predictor.schema.names, row, strict=True):
+        if reference is None or name not in reference.minimum or not isinstance(value, int | float):
+            continue
+        low, high = reference.minimum[name], reference.maximum[name]
+        if not low <= value <= high:
+            yield f"{name} is outside of what training has seen, {number(low)} to {number(high)}."
 
 
 def _by_share(item: tuple[str, float]) -> float:

@@ -1,6 +1,7 @@
 """Retraining on the page: the newest requests, where each stands, and what came of it."""
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from src.core.retrain_record import RetrainRecord, State
@@ -10,7 +11,7 @@ from src.services.inference.page.words import Moment, coarsely, lasting, moment
 
 SHOWN = 8
 OPEN = (State.QUEUED, State.RUNNING)
-SOURCES = {"api": "by hand", "alert": "by an alert", "bootstrap": "as the first one"}
+SOURCES = {"api": "on request", "alert": "by an alert", "bootstrap": "as the first one"}
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Run:
         took: how long the training took, or takes so far.
         reason: the verdict's, or the last error's.
         served: whether the version that it has made is the one that answers.
+        taken_back: whether that version was rolled back.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Run:
     version_link: str | None
     run_link: str | None
     served: bool
+    taken_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,10 @@ class History:
     def is_moving(self) -> bool:
         """Whether any of them waits or runs."""
         return any(run.is_open for run in self.runs)
+
+    def marking(self, taken_back: Container[str]) -> "History":
+        """The same, where these versions were rolled back."""
+        return replace(self, runs=[replace(run, taken_back=run.version in taken_back) for run in self.runs])
 
 
 def history(records: list[RetrainRecord], current: Predictor | None, name: str, links: Links, now: datetime) -> History:

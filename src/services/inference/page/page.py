@@ -147,6 +147,8 @@ class Page:
     async def _live(self) -> Live:
         known, runs = await asyncio.gather(self._aliases.read(), self._history())
         current, links, now = self._store.current, self._options.links, self._clock()
+        if known.aliases is not None:
+            runs = runs.marking(known.aliases.taken_back)
         return Live(
             status=status(self._store, links, now, stopping=self._is_stopping()),
             drift=drift_view(current, self._traffic.report(), self._options.drift_window_rows),

@@ -32,6 +32,7 @@ class VersionsView:
     Attributes:
         metrics: names of the scores, one per row.
         back_from: the champion that a roll back would take back, and ``back_to`` the version it goes to.
+        returns: whether that one was rolled back itself.
         no_way_back: why there is no roll back.
         problem: why the registry's answer is missing or old.
     """
@@ -42,6 +43,7 @@ class VersionsView:
     back_to: str | None
     no_way_back: str | None
     problem: str | None
+    returns: bool = False
 
 
 def versions_view(aliases: Aliases | None, problem: str | None, name: str, links: Links, now: datetime) -> VersionsView:
@@ -51,11 +53,11 @@ def versions_view(aliases: Aliases | None, problem: str | None, name: str, links
     found = [("champion", aliases.champion), ("challenger", aliases.challenger), ("previous", aliases.previous)]
     metrics = list(dict.fromkeys(metric for _, version in found if version for metric in version.scores))
     champion = aliases.champion.version if aliases.champion is not None else None
-    columns = [_column(alias, version, metrics, champion, name, links, now) for alias, version in found]
+    columns = [_column(alias, version, metrics, aliases, name, links, now) for alias, version in found]
     previous = aliases.previous.version if aliases.previous is not None else None
     refusal = _refusal(champion, previous)
     back_from, back_to = (None, None) if refusal else (champion, previous)
-    return VersionsView(metrics, columns, back_from, back_to, refusal, problem)
+    return VersionsView(metrics, columns, back_from, back_to, refusal, problem, back_to in aliases.taken_back)
 
 
 def _refusal(champion: str | None, previous: str | None) -> str | None:
@@ -75,7 +77,7 @@ def _column(  # noqa: PLR0913, PLR0917 - a column needs the table's metrics and 
     alias: str,
     found: RegisteredVersion | None,
     metrics: list[str],
-    champion: str | None,
+    aliases: Aliases,
     name: str,
     links: Links,
     now: datetime,
@@ -88,14 +90,13 @@ def _column(  # noqa: PLR0913, PLR0917 - a column needs the table's metrics and 
         link=links.version(name, found.version),
         trained=moment(found.registered_at, now),
         scores=tuple(score(found.scores.get(metric)) for metric in metrics),
-        note=_note(alias, found, champion),
+        note=_note(alias, found, aliases),
     )
 
 
-def _note(alias: str, found: RegisteredVersion, champion: str | None) -> str | None:
-    if found.version == champion:
+def _note(alias: str, found: RegisteredVersion, aliases: Aliases) -> str | None:
+    if aliases.champion is not None and found.version == aliases.champion.version:
         return "serves" if alias == "champion" else "is the champion"
-    # The tags are written before the aliases move, and stay.
-    if found.rolled_back_to is not None and found.rolled_back_to == champion:
+    if found.version in aliases.taken_back:
         return "was rolled back"
     return found.verdict

@@ -144,7 +144,7 @@ async def _answer(request: Request) -> AnswerView:
     row = predictor.decoder.decode(record)
     answer = await service.calls.answer(predictor, row)
     service.metrics.traffic.note(predictor, row, answer)
-    return answer_view(predictor, answer, record, str(request.base_url))
+    return answer_view(predictor, row, answer, record, str(request.base_url))
 
 
 def _html(content: str) -> Response:

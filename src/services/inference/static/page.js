@@ -20,14 +20,24 @@ const PATIENCE = { get: 10_000, post: 90_000 };
 // The key lives in its field alone: nothing stores it.
 document.body.addEventListener("htmx:configRequest", (event) => {
   event.detail.timeout = PATIENCE[event.detail.verb];
+  if (event.detail.verb !== "post") {
+    return;
+  }
+  // What became of the last thing that was asked for is nobody's business any more.
+  failed = null;
+  notice.replaceChildren();
   const key = document.getElementById("key")?.value;
-  if (key && event.detail.verb === "post") {
+  if (key) {
     event.detail.headers.Authorization = `Bearer ${key}`;
   }
 });
 
 document.body.addEventListener("htmx:responseError", (event) => {
   let detail = "";
+  if (event.detail.xhr.status === 401) {
+    tell("The key is missing or wrong; fill it in above.", "post");
+    return;
+  }
   try {
     detail = JSON.parse(event.detail.xhr.response).detail;
   } catch {

@@ -1,4 +1,5 @@
 import errno
+import os
 import re
 import socket
 from pathlib import Path
@@ -7,7 +8,8 @@ import pytest
 
 from src.core.errors import ConfigError
 from src.core.settings import LocalSettings
-from src.services.local.preflight import check_ports, explain, make_state_folders
+from src.services.local.preflight import check_ports, doubts, explain, make_state_folders
+from src.services.local.processes import REPOSITORY
 from tests.support.running import free_port
 
 IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
@@ -94,3 +96,23 @@ def test_make_state_folders_names_the_folder_that_cannot_be_written(tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot write to .*file.* \(Not a directory\).*DATA_DIR"):
         make_state_folders(settings(data_dir=tmp_path / "file" / "data"))
+
+
+def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = tmp_path / "pipeline.yaml"
+    pipeline.write_text((REPOSITORY / "config/pipeline.yaml").read_text().replace("tolerance:", "tolerence:"))
+    (tmp_path / "env").write_text(f"MODEL_POL_SECONDS=2\nPIPELINE_CONFIG={pipeline}\nEDITOR=vi\n")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / "env"))
+    name, key = doubts()
+    assert "MODEL_POL_SECONDS" in name
+    assert "did you mean MODEL_POLL_SECONDS?" in name
+    assert "tolerence" in key
+    assert key.endswith("no training can run until that is mended")
+
+
+def test_nothing_is_doubtful_without_an_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+    monkeypatch.setenv("PIPELINE_CONFIG", str(REPOSITORY / "config/pipeline.yaml"))
+    assert doubts() == []

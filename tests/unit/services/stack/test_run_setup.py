@@ -1,4 +1,5 @@
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 
 from src.services.stack import dotenv_text, run_setup
 from src.services.stack.errors import StackError
-from src.services.stack.run_setup import Setup
+from src.services.stack.run_setup import REPOSITORY, Setup
 from tests.support.running import free_port
 from tests.unit.services.stack.fakes import REQUIRED, FakeDocker, FakeZenml, compose_config, serving
 
@@ -74,6 +75,16 @@ def test_setup_from_nothing_ends_with_a_key_that_works(checkout: Checkout) -> No
         "==> the key works; .env has it as ZENML_STORE_API_KEY",
         "next: docker compose up -d --wait",
     ]
+
+
+def test_name_in_env_that_is_nearly_one_of_ours_is_told(checkout: Checkout) -> None:
+    shutil.copy(REPOSITORY / ".env.example", checkout.folder)
+    checkout.env.write_text("GRAFANA_PROT=3001\nEDITOR=vi\n")
+    checkout.set_up()
+    assert [line for line in checkout.said if line.startswith("warning")] == [
+        "warning: nothing reads GRAFANA_PROT in .env; did you mean GRAFANA_PORT?"
+    ]
+
 
 
 def test_setup_again_replaces_the_key_alone(checkout: Checkout) -> None:

@@ -101,6 +101,13 @@ def test_decoder_refuses_another_type(change: dict[str, object], field: str | No
         assert [(item.field, item.kind) for item in caught.value.problems] == [(field, kind)]
 
 
+@pytest.mark.parametrize("body", [b"", b" \r\n"])
+def test_empty_body_is_told_as_one(body: bytes) -> None:
+    with pytest.raises(InvalidRecordError, match="the body is empty; send one object with the fields a") as caught:
+        RecordDecoder(FeatureSchema.of_numbers("a")).decode(body)
+    assert caught.value.kind == "malformed"
+
+
 @pytest.mark.parametrize(
     ("change", "field", "kind"),
     [

@@ -37,7 +37,7 @@ def only(record: RetrainRecord, current: Predictor | None = None) -> Run:
 def test_waiting_request_has_come_one_step() -> None:
     run = only(record())
     assert (run.state, run.steps, run.is_open, run.took, run.reason) == ("queued", ["queued"], True, None, None)
-    assert (run.asked, run.requested and run.requested.shown) == ("by hand", "5 min ago")
+    assert (run.asked, run.requested and run.requested.shown) == ("on request", "5 min ago")
 
 
 def test_running_request_tells_for_how_long_and_its_last_error() -> None:
@@ -75,3 +75,9 @@ def test_history_moves_while_anything_is_open() -> None:
     assert not history([ended], None, "iris", LINKS, NOW).is_moving
     assert history([ended, record()], None, "iris", LINKS, NOW).is_moving
     assert not History([], "no volume").is_moving
+
+
+def test_version_that_was_rolled_back_is_marked() -> None:
+    made = [record(attempts=1, result=result(Outcome.PROMOTED, model_version=number)) for number in ("3", "2")]
+    told = history([*made, record()], None, "iris", LINKS, NOW).marking({"3"})
+    assert [(run.version, run.taken_back) for run in told.runs] == [("3", True), ("2", False), (None, False)]

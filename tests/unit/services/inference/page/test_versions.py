@@ -43,6 +43,12 @@ def test_way_back_leads_from_the_champion_to_the_previous_one() -> None:
     assert (table.back_from, table.back_to, table.no_way_back) == ("3", "2", None)
 
 
+def test_way_to_what_was_rolled_back_is_a_return() -> None:
+    assert not view(version("3"), None, version("2")).returns
+    assert not view(version("3"), None, version("2", rolled_back_to="1")).returns
+    assert view(version("2"), version("3", rolled_back_to="2"), version("3", rolled_back_to="2")).returns
+
+
 @pytest.mark.parametrize(
     ("champion", "previous", "says"),
     [

@@ -1,0 +1,31 @@
+"""Variables in ``.env`` that are nobody's and look like one of ours: without a word they would do nothing.
+
+On the standard library alone, as the stack's set-up has nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+# As .env.example names them: given a value, or in the list of what the set-up writes.
+_NAMED = re.compile(r"\b([A-Z][A-Z0-9_]+)(?:=|  )")
+# How alike two names must be: other tools' variables may stand in the file, too.
+_ALIKE = 0.85
+
+
+def misspelt(names: Iterable[str], example: str) -> list[str]:
+    """A sentence for each name that may be meant for another one.
+
+    Args:
+        names: of the variables that ``.env`` sets.
+        example: the text of ``.env.example``, which lists all that are read.
+    """
+    known = set(_NAMED.findall(example))
+    told = []
+    for name in dict.fromkeys(names):
+        alike = [] if name in known else difflib.get_close_matches(name.upper(), known, n=1, cutoff=_ALIKE)
+        if alike:
+            told.append(f"nothing reads {name} in .env; did you mean {alike[0]}?")
+    return told
