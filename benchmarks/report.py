@@ -61,14 +61,16 @@ def summary(results: Results) -> str:
     for outcome in results.measured_singly:
         memory = outcome.memory_bytes()
         rates = (outcome.closed(count, attrgetter("per_second")) for count in SUMMARY_CONNECTIONS)
-        lines.append([
-            outcome.title,
-            *(_number(rate, 0) for rate in rates),
-            _number(outcome.closed(SUMMARY_P99_AT, attrgetter("p99")), 1),
-            _number(outcome.batch(SUMMARY_ROWS, attrgetter("p50")), 1),
-            _number(outcome.start_seconds(), 1),
-            _number(None if memory is None else memory / MEGA, 0),
-        ])
+        lines.append(
+            [
+                outcome.title,
+                *(_number(rate, 0) for rate in rates),
+                _number(outcome.closed(SUMMARY_P99_AT, attrgetter("p99")), 1),
+                _number(outcome.batch(SUMMARY_ROWS, attrgetter("p50")), 1),
+                _number(outcome.start_seconds(), 1),
+                _number(None if memory is None else memory / MEGA, 0),
+            ]
+        )
     return _table(header, lines)
 
 

@@ -56,9 +56,7 @@ class Aliases:
         champion = self.champion.version if self.champion is not None else None
         others = [version for version in (self.challenger, self.previous) if version is not None]
         # The tags are written before the aliases move, and stay.
-        return frozenset(
-            version.version for version in others if version.version != champion == version.rolled_back_to
-        )
+        return frozenset(version.version for version in others if version.version != champion == version.rolled_back_to)
 
 
 class AliasClient:

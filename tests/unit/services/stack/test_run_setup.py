@@ -86,7 +86,6 @@ def test_name_in_env_that_is_nearly_one_of_ours_is_told(checkout: Checkout) -> N
     ]
 
 
-
 def test_setup_again_replaces_the_key_alone(checkout: Checkout) -> None:
     checkout.env.write_text("# mine\nMODEL_NAME=wine # best\n")
     checkout.set_up()
