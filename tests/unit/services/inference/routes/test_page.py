@@ -322,7 +322,7 @@ async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     answer = await served.client.post(f"/{path}")
     assert "version 1 is champion again, in place of version 2. It answers now." in answer.text
     assert "iris</strong> version 1" in answer.text
-    assert 'hx-confirm="Roll back from version 1 to version 2?"' in answer.text
+    assert 'hx-confirm="Return from version 1 to version 2?"' in answer.text
     again = await served.client.post(f"/{path}")
     assert again.status_code == 200
     assert "No roll back: the champion is version 1 by now" in again.text
