@@ -12,7 +12,10 @@ from src.services.local.processes import REPOSITORY
 from tests.unit.services.stack.fakes import FakeDocker, FakeZenml, compose_config, serving
 
 SCRIPT = "setup_zenml_api_key.py"
-SOURCES = [REPOSITORY / SCRIPT, *sorted((REPOSITORY / "src/services/stack").glob("*.py"))]
+# What the set-up has in common with the other processes.
+SHARED = "src/core/misspelt.py"
+SOURCES = [REPOSITORY / SCRIPT, REPOSITORY / SHARED, *sorted((REPOSITORY / "src/services/stack").glob("*.py"))]
+OURS = ("src.services.stack", "src.core.misspelt")
 PASSWORDS = "ZENML_ADMIN_PASSWORD=right\n"
 
 
@@ -32,7 +35,8 @@ def checkout(tmp_path: Path) -> Path:
     """As little of the repository as the script needs."""
     folder = tmp_path / "checkout"
     shutil.copytree(REPOSITORY / "src/services/stack", folder / "src/services/stack")
-    for name in (SCRIPT, "src/__init__.py", "src/services/__init__.py"):
+    (folder / "src/core").mkdir()
+    for name in (SCRIPT, SHARED, "src/__init__.py", "src/core/__init__.py", "src/services/__init__.py"):
         shutil.copy(REPOSITORY / name, folder / name)
     return folder
 
@@ -67,7 +71,7 @@ def test_sources_import_the_standard_library_and_each_other_alone(source: Path) 
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
         for name in names:
-            assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith("src.services.stack")
+            assert name.partition(".")[0] in sys.stdlib_module_names or name.startswith(OURS)
 
 
 @pytest.mark.parametrize("python", [sys.executable, OLDEST], ids=["this", "oldest"])
