@@ -201,3 +201,5 @@ def test_down_and_up_again_keeps_the_state_and_serves_at_once(stack: Stack) -> N
     assert stack.unhealthy() == {}
     assert stack.predict()["model"]["version"] == version  # the stack's start trained nothing
     assert stack.wait_for_end(stack.request_retrain())["state"] == "promoted"
+    # Well below the five minutes for which Prometheus, stopped along with them, would take those before for running.
+    wait_until("Prometheus has one inference", lambda: len(stack.prometheus('up{job="inference"}')) == 1, seconds=90)

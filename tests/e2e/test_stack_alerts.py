@@ -148,7 +148,7 @@ def test_shifted_traffic_ends_in_a_verdict_and_asks_for_no_second_training_withi
     before, known = counted(stack), {request["id"] for request in requests(stack)}
     send_rows(stack, shift=1)
     wait_until("the drift alert fires", lambda: drifting(stack) == {SHIFTED}, seconds=30)
-    # The largest: a container that is gone is remembered for five minutes where Prometheus was restarted with it.
+    # The largest: a container that is gone is remembered for a while where Prometheus was restarted with it.
     assert number(stack, f'max(inference_drift_score{{feature="{SHIFTED}"}})') > 0.25
     assert number(stack, f'max(inference_drift_score{{feature!="{SHIFTED}"}})') < 0.1
 

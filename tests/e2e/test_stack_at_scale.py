@@ -49,21 +49,18 @@ def load_without_failure(stack: Stack, *, clients: int = 3) -> Iterator[None]:
     assert all(answer.startswith("200 ") for answer in answers), answers
 
 
-def wait_for_count(stack: Stack, query: str, number: int) -> None:
-    """Wait until Prometheus finds so many series."""
-    # A target that is gone keeps its last sample until Prometheus marks it stale, later on a busy machine.
-    wait_until(
-        f"{query} has {number} series", lambda: len(stack.prometheus(query)) == number, seconds=180, interval=0.5
-    )
+def wait_for_count(stack: Stack, series: str, number: int, *, condition: str = "") -> None:
+    """Wait until as many series were scraped within three intervals, whatever Prometheus remembers of former ones."""
+    query = f"last_over_time({series}[15s]) {condition}"
+    wait_until(f"{query} has {number} series", lambda: len(stack.prometheus(query)) == number, seconds=90, interval=0.5)
 
 
 def test_every_replica_answers_and_is_scraped(scaled: Stack) -> None:
     assert len(scaled.replicas("inference")) == REPLICAS
     with load_without_failure(scaled):
-        wait_for_count(scaled, 'up{job="inference"} == 1', REPLICAS)
-        wait_for_count(
-            scaled, 'inference_http_requests_total{route="/predict",method="POST",status="200"} > 0', REPLICAS
-        )
+        wait_for_count(scaled, 'up{job="inference"}', REPLICAS, condition="== 1")
+        answered = 'inference_http_requests_total{route="/predict",method="POST",status="200"}'
+        wait_for_count(scaled, answered, REPLICAS, condition="> 0")
 
 
 def test_retrain_reaches_every_replica_without_a_failed_request(scaled: Stack) -> None:
@@ -104,5 +101,5 @@ def test_gateway_alone_has_a_port_and_is_denied_what_it_does_not_need(scaled: St
 def test_replicas_that_are_scaled_away_fail_no_request(scaled: Stack) -> None:
     with load_without_failure(scaled):
         scaled.compose(*FILES, "up", "-d", "--wait", "--scale", "inference=2")
-        wait_for_count(scaled, 'up{job="inference"} == 1', 2)
+        wait_for_count(scaled, 'up{job="inference"}', 2, condition="== 1")
     assert len(scaled.replicas("inference")) == 2
