@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable
 
 # As .env.example names them: given a value, or in the list of what the set-up writes.
-_NAMED = re.compile(r"\b([A-Z][A-Z0-9_]+)(?:=|  )")
+_NAMED = re.compile(r"\b([A-Z][A-Z0-9_]+)(?:=|  |$)", re.MULTILINE)
 # How alike two names must be: other tools' variables may stand in the file, too.
-_ALIKE = 0.85
+_ALIKE = 0.8
 
 
 def misspelt(names: Iterable[str], example: str) -> list[str]:

@@ -97,12 +97,17 @@ class RetrainResult(_Frozen):
 
     outcome: Outcome
     reason: Text
+    model_name: str | None = None
     model_version: str | None = None
     mlflow_run_id: str | None = None
     challenger: Scores | None = None
     champion: Scores | None = None
     step_seconds: dict[Step, Duration] | None = None
     finished_at: AwareDatetime
+
+    def made(self, name: str, version: str) -> bool:
+        """Whether this is the version that it registered; one volume may have seen models of several names."""
+        return self.model_version == version and self.model_name in {None, name}
 
 
 class RetrainRecord(_Frozen):

@@ -207,7 +207,10 @@ def load_settings(settings_class: type[Settings]) -> Settings:
     Raises:
         ConfigError: naming each variable that is wrong and why, never its value.
     """
-    env_file = os.environ.get("ENV_FILE", ".env")
+    named = os.environ.get("ENV_FILE")
+    if named and not Path(named).exists():
+        raise ConfigError(f"ENV_FILE names {named}, which does not exist; mend the name, or unset it to use .env")
+    env_file = ".env" if named is None else named
     try:
         return settings_class(_env_file=env_file)
     except (OSError, UnicodeDecodeError) as error:
@@ -225,4 +228,6 @@ def _told(error: ErrorDetails, settings_class: type[CommonSettings]) -> str:
     field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
     if error["type"] == "string_pattern_mismatch" and field is not None:
         return f"is not of the form that it must have ({field.description})"
+    if error["type"] == "too_short":  # of a secret, whose characters pydantic calls items
+        return f"must have at least {error['ctx']['min_length']} characters"
     return error["msg"]

@@ -45,6 +45,7 @@ class Verdict(_Frozen):
 
     outcome: Literal[Outcome.PROMOTED, Outcome.REJECTED]
     reason: str
+    model_name: str
     model_version: str
     mlflow_run_id: str
     challenger: Scores

@@ -37,6 +37,7 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     verdict = Verdict(
         outcome=Outcome.PROMOTED if promoted else Outcome.REJECTED,
         reason=reason,
+        model_name=registry.name,
         model_version=candidate.model_version,
         mlflow_run_id=candidate.mlflow_run_id,
         challenger=comparison.challenger,

@@ -47,6 +47,11 @@ class ModelRegistry:
         self._client = client
         self._name = name
 
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return self._name
+
     def version_of(self, alias: str) -> ModelVersion | None:
         """The version an alias points to, or None where model or alias do not exist."""
         try:

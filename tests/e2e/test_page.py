@@ -80,6 +80,11 @@ def test_form_is_answered_by_keyboard_and_its_command_works(opened: Tab) -> None
     assert '"prediction":"virginica"' in told.stdout
     page.get_by_role("button", name="Typical row").click()
     expect(page.get_by_label("petal_length")).to_have_value(typical)
+    expect(answer).to_be_empty()  # it was to other values
+    page.get_by_role("button", name="Predict").click()
+    expect(answer.locator("strong")).not_to_be_empty()
+    page.get_by_label("petal_width").fill("2.4")
+    expect(answer).to_be_empty()
 
 
 def test_row_that_does_not_fit_is_told_where_it_stands(opened: Tab) -> None:

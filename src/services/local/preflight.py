@@ -31,11 +31,14 @@ def check_ports(settings: LocalSettings) -> None:
         "MONITOR": (settings.monitor_host, settings.monitor_port),
     }
     troubles = []
+    spoken_for = {port for _, port in addresses.values()}
     for name, (host, port) in addresses.items():
         try:
             try_to_listen(host, port)
         except OSError as error:
-            troubles.append(explain(error, name, host, port, ours={port for _, port in addresses.values()}))
+            other = another_port(port, spoken_for)
+            spoken_for.add(other)
+            troubles.append(explain(error, name, host, port, other))
     if troubles:
         raise ConfigError("; ".join(troubles))
     if len({port for _, port in addresses.values()}) < len(addresses):
@@ -72,14 +75,18 @@ def try_to_listen(host: str, port: int) -> None:
         probe.bind(address)
 
 
-def explain(error: OSError, name: str, host: str, port: int, *, ours: set[int]) -> str:
-    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do; ``ours`` are spoken for."""
+def another_port(port: int, spoken_for: set[int]) -> int:
+    """The next one that is not spoken for."""
+    candidates = itertools.chain(range(port + 1, LAST_PORT + 1), range(port - 1, 0, -1))
+    return next(candidate for candidate in candidates if candidate not in spoken_for)
+
+
+def explain(error: OSError, name: str, host: str, port: int, other: int) -> str:
+    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do, such as take the ``other``."""
     if isinstance(error, socket.gaierror):
         return f"{name}_HOST {host!r} cannot be resolved ({error.strerror}); set it to an address of this machine"
     match error.errno:
         case errno.EADDRINUSE:
-            candidates = itertools.chain(range(port + 1, LAST_PORT + 1), range(port - 1, 0, -1))
-            other = next(candidate for candidate in candidates if candidate not in ours)
             return (
                 f"port {port} ({name}_PORT) is taken; stop what listens there or choose another, "
                 f"such as {name}_PORT={other} make local"

@@ -37,7 +37,7 @@ def main() -> int:
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
-    return 1 if stop.number is None else 0
+    return 0
 
 
 def prepare(process: LocalProcess, stop: StopSignal) -> None:
@@ -53,7 +53,11 @@ def prepare(process: LocalProcess, stop: StopSignal) -> None:
 
 
 def run_loop(settings: LocalSettings, spool: RetrainSpool, stop: StopSignal) -> None:
-    """Start the processes, relay their lines marked by name, and end them all once one ends or ``stop`` comes."""
+    """Start the processes, relay their lines marked by name, and end them all once one ends or ``stop`` comes.
+
+    Raises:
+        LoopError: one ended by itself.
+    """
     manager = managing(loop_processes(settings), stop)
 
     def say(line: str) -> None:
@@ -65,6 +69,11 @@ def run_loop(settings: LocalSettings, spool: RetrainSpool, stop: StopSignal) -> 
     manager.loop()
     ended.set()
     watcher.join()
+    if stop.number is None:
+        raise LoopError(
+            "a process ended by itself (the first line above with “stopped” names it), so all were stopped; "
+            "nothing is lost: start again with make local"
+        )
 
 
 def managing(processes: Iterable[LocalProcess], stop: StopSignal) -> LocalManager:

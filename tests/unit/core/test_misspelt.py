@@ -15,6 +15,7 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
     [
         ("MODEL_POL_SECONDS", "MODEL_POLL_SECONDS"),
         ("WRITE_APIKEY", "WRITE_API_KEY"),
+        ("WRITE_KEY", "WRITE_API_KEY"),
         ("GRAFANA_ADMIN_PASWORD", "GRAFANA_ADMIN_PASSWORD"),
         ("COMPOSE_PROFILE", "COMPOSE_PROFILES"),
         ("mlflow_prt", "MLFLOW_PORT"),
@@ -26,4 +27,4 @@ def test_a_name_that_is_nearly_ours_is_told_with_the_one_that_is_meant(name: str
 
 def test_our_own_names_and_those_of_other_tools_are_not() -> None:
     ours = [*map(str.upper, InferenceSettings.model_fields), *REQUIRED]
-    assert misspelt([*ours, "COMPOSE_FILE", "DOCKER_BUILDKIT", "HTTP_PROXY", "TZ"], EXAMPLE) == []
+    assert misspelt([*ours, "COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "DOCKER_BUILDKIT", "HTTP_PROXY", "TZ"], EXAMPLE) == []

@@ -459,6 +459,7 @@ def test_largest_possible_record_can_be_read_again(spool: RetrainSpool) -> None:
         outcome=Outcome.REJECTED,
         reason=widest,
         mlflow_run_id="f" * 32,
+        model_name="m" * 100,
         step_seconds=dict.fromkeys(Step, 86400.1234567),
         finished_at=NOW,
     )

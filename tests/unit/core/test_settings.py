@@ -81,6 +81,18 @@ def test_env_file_can_be_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_settings(MonitorSettings).monitor_port == 8001
 
 
+def test_env_file_that_is_named_and_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENV_FILE", "nofile.env")
+    with pytest.raises(ConfigError, match=r"ENV_FILE names nofile\.env, which does not exist"):
+        load_settings(MonitorSettings)
+
+
+def test_key_that_is_too_short_is_told_in_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WRITE_API_KEY", "short")
+    with pytest.raises(ConfigError, match=r"WRITE_API_KEY: must have at least 16 characters"):
+        load_settings(InferenceSettings)
+
+
 def test_env_file_that_is_not_text_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe=\xfa")
     with pytest.raises(ConfigError, match=r"\.env cannot be read .*mend it or name another one in ENV_FILE"):

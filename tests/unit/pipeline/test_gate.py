@@ -81,6 +81,7 @@ def test_verdict_becomes_the_requests_outcome() -> None:
     verdict = Verdict(
         outcome=Outcome.PROMOTED,
         reason="good",
+        model_name="iris",
         model_version="4",
         mlflow_run_id="run",
         challenger=PERFECT,

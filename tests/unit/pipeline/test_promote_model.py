@@ -20,6 +20,8 @@ class FakeVersion:
 class FakeRegistry:
     """Keeps aliases and writes down what is done, in order."""
 
+    name = "wine"
+
     def __init__(self, **aliases: str) -> None:
         self.aliases = dict(aliases)
         self.done: list[tuple[Any, ...]] = []
@@ -118,3 +120,9 @@ def test_promote_moves_aliases_only_while_nobody_else_may(lock: Path) -> None:
     assert run(Watched(champion="3"), floor=0.85, lock=lock) is Outcome.PROMOTED
     with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_verdict_names_the_model_and_the_version(lock: Path) -> None:
+    comparison = Comparison(challenger=PERFECT)
+    verdict = promote(FakeRegistry(), config().gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    assert (verdict.model_name, verdict.model_version) == ("wine", "5")

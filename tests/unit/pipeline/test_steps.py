@@ -17,6 +17,8 @@ CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m
 class FakeRegistry:
     """A registry without a champion; writes down what is done."""
 
+    name = "iris"
+
     def __init__(self) -> None:
         self.aliases: dict[str, str] = {}
 

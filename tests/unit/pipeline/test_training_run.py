@@ -15,7 +15,14 @@ from src.pipeline.training_run import ExitCode, Training, TrainingRun
 from tests.support.training import CONFIG_FILE, PERFECT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-VERDICT = Verdict(outcome=Outcome.PROMOTED, reason="good", model_version="4", mlflow_run_id="run", challenger=PERFECT)
+VERDICT = Verdict(
+    outcome=Outcome.PROMOTED,
+    reason="good",
+    model_name="iris",
+    model_version="4",
+    mlflow_run_id="run",
+    challenger=PERFECT,
+)
 STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}
 
 

@@ -53,7 +53,9 @@ class Aliases:
     @property
     def taken_back(self) -> frozenset[str]:
         """Versions that were rolled back in favour of the present champion."""
-        champion = self.champion.version if self.champion is not None else None
+        if self.champion is None:
+            return frozenset()
+        champion = self.champion.version
         others = [version for version in (self.challenger, self.previous) if version is not None]
         # The tags are written before the aliases move, and stay.
         return frozenset(version.version for version in others if version.version != champion == version.rolled_back_to)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from src.core.retrain_record import RetrainRecord, State
+from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.links import Links
 from src.services.inference.page.words import Moment, coarsely, lasting, moment
@@ -23,6 +24,7 @@ class Run:
         asked: who asked.
         took: how long the training took, or takes so far.
         reason: the verdict's, or the last error's.
+        other_model: the name of the model that the version is of, where it is not this one.
         served: whether the version that it has made is the one that answers.
         taken_back: whether that version was rolled back.
     """
@@ -40,6 +42,7 @@ class Run:
     version_link: str | None
     run_link: str | None
     served: bool
+    other_model: str | None = None
     taken_back: bool = False
 
 
@@ -57,19 +60,21 @@ class History:
 
     def marking(self, taken_back: Container[str]) -> "History":
         """The same, where these versions were rolled back."""
-        return replace(self, runs=[replace(run, taken_back=run.version in taken_back) for run in self.runs])
+        marked = [replace(run, taken_back=run.other_model is None and run.version in taken_back) for run in self.runs]
+        return replace(self, runs=marked)
 
 
 def history(records: list[RetrainRecord], current: Predictor | None, name: str, links: Links, now: datetime) -> History:
     """What the page shows of requests, newest first."""
-    served = current.version.version if current is not None else None
+    served = current.version if current is not None else None
     return History([_run(record, served, name, links, now) for record in records])
 
 
-def _run(record: RetrainRecord, served: str | None, name: str, links: Links, now: datetime) -> Run:
+def _run(record: RetrainRecord, served: ModelVersion | None, name: str, links: Links, now: datetime) -> Run:
     result, state = record.result, record.state
     steps = [State.QUEUED] if state is State.QUEUED else [State.QUEUED, State.RUNNING]
     version = result.model_version if result is not None else None
+    model = result.model_name if result is not None and result.model_name is not None else name
     return Run(
         id=record.id,
         state=state,
@@ -81,9 +86,10 @@ def _run(record: RetrainRecord, served: str | None, name: str, links: Links, now
         attempts=record.attempts,
         reason=result.reason if result is not None else record.last_error,
         version=version,
-        version_link=links.version(name, version) if version else None,
+        version_link=links.version(model, version) if version else None,
         run_link=links.mlflow_run(result.mlflow_run_id) if result is not None else None,
-        served=version is not None and version == served,
+        served=result is not None and served is not None and result.made(served.name, served.version),
+        other_model=model if model != name else None,
     )
 
 

@@ -52,6 +52,7 @@ class RetrainStatus(BaseModel):
     reason: str | None = None
     scores: BothScores | None = None
     mlflow_run_id: str | None = None
+    model_name: str | None = None
     model_version: str | None = None
     finished_at: datetime | None = None
     cause: str | None = None
@@ -118,7 +119,10 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
         return False
     if (datetime.now(UTC) - result.finished_at).total_seconds() > FRESH_SECONDS:
         return False
-    return store.current is None or int(result.model_version or 0) > int(store.current.version.version)
+    if store.current is None:
+        return True
+    served = store.current.version
+    return result.model_name in {None, served.name} and int(result.model_version or 0) > int(served.version)
 
 
 def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
@@ -141,9 +145,11 @@ def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
         "reason": result.reason,
         "scores": BothScores(challenger=result.challenger, champion=result.champion),
         "mlflow_run_id": result.mlflow_run_id,
+        "model_name": result.model_name,
         "model_version": result.model_version,
         "finished_at": result.finished_at,
     }
     if result.outcome is Outcome.PROMOTED:
-        ended["served"] = store.current is not None and store.current.version.version == result.model_version
+        current = store.current
+        ended["served"] = current is not None and result.made(current.version.name, current.version.version)
     return status.model_copy(update=ended)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from src.services.inference.service_state import Service
 from src.services.inference.web.errors import request_id_of
@@ -27,6 +27,14 @@ class RollbackAnswer(BaseModel):
     last_error: str | None
 
 
+class RollbackQuery(BaseModel):
+    """Refuses what it does not know: a condition with a typo would be none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is champion still")
+
+
 @router.post(
     "/rollback",
     summary="Go back to the previous champion",
@@ -36,13 +44,7 @@ class RollbackAnswer(BaseModel):
         503: MLFLOW_AWAY,
     },
 )
-async def roll_back(
-    request: Request,
-    service: Service,
-    champion: Annotated[
-        str | None, Query(pattern=r"^[0-9]{1,18}$", description="Only if this version is champion still")
-    ] = None,
-) -> RollbackAnswer:
+async def roll_back(request: Request, service: Service, asked: Annotated[RollbackQuery, Query()]) -> RollbackAnswer:
     """Move the alias ``champion`` to the version under ``previous``, that one to where champion was, and load it.
 
     A second roll back returns. The version that was taken back is tagged with when, for whom and in whose favour.
@@ -50,7 +52,7 @@ async def roll_back(
     """
     async for _ in request.stream():
         pass
-    done = await service.rollback.run(by=asked_by(request, "api"), expected=champion)
+    done = await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
     return RollbackAnswer(
         champion=done.champion, previous=done.previous, served=done.served, last_error=done.last_error
     )

@@ -47,6 +47,12 @@ document.body.addEventListener("htmx:responseError", (event) => {
   tell(`The service answers ${event.detail.xhr.status}${told}`, event.detail.requestConfig.verb);
 });
 
+// An answer is to the values that were sent: it goes when others stand in the form.
+const answer = document.getElementById("answer");
+for (const name of ["input", "reset"]) {
+  document.querySelector('form[hx-target="#answer"]')?.addEventListener(name, () => answer.replaceChildren());
+}
+
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.body.addEventListener(name, () => {
     tell("The service does not answer; what is shown may be old.", "get");

@@ -194,10 +194,17 @@ def refusal(request_id: str, error: LoopError) -> ErrorResponse:
     return error_response(request_id, status, detail, headers)
 
 
+def _told(item: Mapping[str, Any]) -> dict[str, Any]:
+    told = {key: item[key] for key in ("loc", "msg", "type")}
+    if item["type"] == "extra_forbidden":  # the place is the name that somebody made up
+        told |= {"loc": item["loc"][:-1], "msg": "there is a parameter that this route does not have; /docs lists them"}
+    return told
+
+
 async def _wrong_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
     # FastAPI's own answer would repeat the input.
-    detail = [{key: item[key] for key in ("loc", "msg", "type")} for item in error.errors()]
+    detail = [_told(item) for item in error.errors()]
     return error_response(request_id_of(request.scope), 422, detail)
 
 

@@ -65,6 +65,15 @@ def test_version_is_linked_and_told_when_it_serves(predictor: Predictor) -> None
     assert not only(record(attempts=1, result=result(Outcome.FAILED)), predictor).served
 
 
+def test_version_of_another_model_is_told_as_that_and_neither_serves_nor_was_rolled_back(predictor: Predictor) -> None:
+    made = record(attempts=1, result=result(Outcome.PROMOTED, model_name="wine", model_version="2"))
+    (run,) = history([made], predictor, "iris", LINKS, NOW).marking({"2"}).runs
+    assert (run.other_model, run.served, run.taken_back) == ("wine", False, False)
+    assert run.version_link == "http://mlflow:5000/#/models/wine/versions/2"
+    own = only(record(attempts=1, result=result(Outcome.PROMOTED, model_name="iris", model_version="2")), predictor)
+    assert (own.other_model, own.served) == (None, True)
+
+
 @pytest.mark.parametrize(("source", "asked"), [("alert", "by an alert"), ("bootstrap", "as the first one")])
 def test_source_is_told_in_words(source: str, asked: str) -> None:
     assert only(record(source=source)).asked == asked

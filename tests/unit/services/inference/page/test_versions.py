@@ -90,3 +90,7 @@ def test_without_any_answer_there_is_the_problem_alone() -> None:
     table = versions_view(None, "MLflow is away", "iris", LINKS, NOW)
     assert (table.columns, table.back_to, table.problem) == ([], None, "MLflow is away")
     assert table.no_way_back
+
+
+def test_without_a_champion_nothing_was_rolled_back() -> None:
+    assert Aliases(None, version("1", verdict="rejected"), None).taken_back == frozenset()

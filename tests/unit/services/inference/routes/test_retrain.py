@@ -17,7 +17,9 @@ pytestmark = pytest.mark.anyio
 SCORES = ClassificationScores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
 
 
-def finish(spool: RetrainSpool, outcome: Outcome, version: str | None, ago: timedelta = timedelta()) -> RetrainRecord:
+def finish(
+    spool: RetrainSpool, outcome: Outcome, version: str | None, ago: timedelta = timedelta(), name: str = "iris"
+) -> RetrainRecord:
     """Do as a trainer does, or did some time ago, with all that waits."""
     with spool.lock():
         (record,) = spool.claim()
@@ -26,6 +28,7 @@ def finish(spool: RetrainSpool, outcome: Outcome, version: str | None, ago: time
         result = RetrainResult(
             outcome=outcome,
             reason="because",
+            model_name=name,
             model_version=version,
             mlflow_run_id="run2",
             challenger=SCORES,
@@ -148,6 +151,15 @@ async def test_retrain_tells_a_rejection_with_its_scores(served: Any) -> None:
     assert (told["mlflow_run_id"], told["model_version"]) == ("run2", "2")
     assert told["finished_at"] is not None
     assert "served" not in told
+    assert len(served.mlflow.paths) == asked, "nothing to catch up with"
+
+
+async def test_retrain_of_another_model_is_not_told_as_served(served: Any) -> None:
+    location = (await served.client.post("/retrain")).headers["Location"]
+    finish(served.service.spool, Outcome.PROMOTED, "1", name="wine")
+    asked = len(served.mlflow.paths)
+    told = (await served.client.get(location)).json()
+    assert (told["model_name"], told["model_version"], told["served"]) == ("wine", "1", False)
     assert len(served.mlflow.paths) == asked, "nothing to catch up with"
 
 

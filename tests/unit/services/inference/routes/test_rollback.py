@@ -95,6 +95,14 @@ async def test_rollback_from_another_champion_than_expected_is_refused(served: A
     assert (await served.client.post("/rollback", params={"champion": "2"})).status_code == 200
 
 
+async def test_rollback_on_a_condition_with_a_typo_is_refused(served: Any) -> None:
+    answer = await served.client.post("/rollback", params={"zq7marker": "2"})
+    assert answer.status_code == 422
+    assert "a parameter that this route does not have" in answer.json()["detail"][0]["msg"]
+    assert "zq7marker" not in answer.text
+    assert served.mlflow.aliases["champion"] == "2"
+
+
 async def test_rollback_with_a_nonsensical_expectation_is_refused_without_repeating_it(served: Any) -> None:
     answer = await served.client.post("/rollback", params={"champion": "zq7marker"})
     assert answer.status_code == 422
