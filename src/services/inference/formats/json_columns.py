@@ -25,7 +25,10 @@ from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecor
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
 OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
-NAME = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*\[', re.DOTALL)
+_FIELD = rb'("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*'
+NAME = re.compile(_FIELD + rb"\[", re.DOTALL)
+# As of a record, which is not what a batch is made of.
+LONE_VALUE = re.compile(_FIELD + rb'["{0-9a-z-]', re.DOTALL)
 _VALUE = rb'[^",\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[ \t\n\r]*+)?'
 # Values, each with the comma behind it: as many as a piece holds whole.
 VALUES = re.compile(rb"(?:" + _VALUE + rb",)++", re.DOTALL)
@@ -120,6 +123,8 @@ class _Scanner:
         if CLOSING.match(self._body, self._position):
             return
         while True:
+            if LONE_VALUE.match(self._body, self._position, self._position + MAX_VALUE_BYTES):
+                raise malformed("a column must be a list of its values; a single record is for /predict")
             name = self._take(NAME)[1]
             try:
                 yield msgspec.json.decode(name, type=str)

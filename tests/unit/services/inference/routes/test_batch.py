@@ -122,6 +122,12 @@ async def test_body_that_is_not_what_it_is_declared_to_be_is_refused(served: Any
     assert (await served.client.post(URL, json=ROWS, headers={"Accept": Format.PARQUET})).status_code == 200
 
 
+async def test_a_lone_record_is_sent_to_predict(served: Any) -> None:
+    answer = await served.client.post("/predict/batch", json=SETOSA)
+    assert answer.status_code == 422
+    assert "a single record is for /predict" in answer.json()["detail"][0]["msg"]
+
+
 async def test_problems_are_told_with_row_and_column_and_nothing_of_the_input(served: Any) -> None:
     rows = [{**SETOSA, "petal_width": MARKER} if index in (1, 5000) else SETOSA for index in range(6000)]
     for kind, body in (
