@@ -16,6 +16,10 @@ from src.core.feature_table import Row
 FORMATS: dict[type[Any], str] = {np.float32: "f", np.float64: "d"}
 # More than these are written sooner by numpy, and the calls cost little beside the graph's work.
 MOST_VALUES = 256
+# What numpy calls numbers and booleans; text has no memory to be written to.
+BINDABLE = "biuf"
+# More answers are not worth memory of their own for each number of rows.
+MOST_ANSWERS = 4096
 
 
 class _Memory(NamedTuple):
@@ -57,7 +61,9 @@ class BoundGraph:
         if len(rows) * self._columns > MOST_VALUES or not self._lock.acquire(blocking=False):
             return None
         try:
-            memory = self._known.get(len(rows)) or self._bind(len(rows))
+            memory = self._known.get(len(rows))
+            if memory is None:
+                return self._first(rows)
             memory.write(memory.rows, 0, *chain.from_iterable(rows))
             self._call(memory.binding._iobinding, None)  # noqa: SLF001
             return memory.answers.copy()
@@ -66,14 +72,16 @@ class BoundGraph:
         finally:
             self._lock.release()
 
-    def _bind(self, count: int) -> _Memory:
-        inputs = np.zeros((count, self._columns), self._dtype)
-        # How many answers there are to so many rows, and of which type, the graph itself knows best.
-        answers = np.empty_like(self._session.run([self._output], {self._input: inputs})[0])
-        binding = self._session.io_binding()
-        binding.bind_input(self._input, "cpu", 0, self._dtype, inputs.shape, inputs.ctypes.data)
-        binding.bind_output(self._output, "cpu", 0, answers.dtype.type, answers.shape, answers.ctypes.data)
-        write = struct.Struct(f"{inputs.size}{FORMATS[self._dtype]}").pack_into
-        memory = _Memory(write, inputs.data.cast("B"), answers, binding, inputs)
-        self._known[count] = memory
-        return memory
+    def _first(self, rows: Sequence[Row]) -> NDArray[Any]:
+        """The ordinary answers: how many there are to so many rows, and of which type, the graph itself knows best."""
+        inputs: NDArray[Any] = np.empty((len(rows), self._columns), self._dtype)
+        write, memory = struct.Struct(f"{inputs.size}{FORMATS[self._dtype]}").pack_into, inputs.data.cast("B")
+        write(memory, 0, *chain.from_iterable(rows))
+        answers: NDArray[Any] = self._session.run([self._output], {self._input: inputs})[0]
+        if answers.dtype.kind in BINDABLE and answers.size <= MOST_ANSWERS:
+            room = np.empty_like(answers)
+            binding = self._session.io_binding()
+            binding.bind_input(self._input, "cpu", 0, self._dtype, inputs.shape, inputs.ctypes.data)
+            binding.bind_output(self._output, "cpu", 0, room.dtype.type, room.shape, room.ctypes.data)
+            self._known[len(rows)] = _Memory(write, memory, room, binding, inputs)
+        return answers

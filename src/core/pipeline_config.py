@@ -85,7 +85,7 @@ def load_pipeline_config(path: Path) -> PipelineConfig:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError is not UTF-8, or a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is not UTF-8, or a date that is none
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         return PipelineConfig.model_validate(raw)

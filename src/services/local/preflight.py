@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 
 from src.core.errors import ConfigError
 from src.core.folders import explaining_unwritable, make_folder
-from src.core.misspelt import misspelt
+from src.core.misspelt import example_text, misspelt
 from src.core.pipeline_config import load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings, TrainSettings, load_settings
@@ -46,14 +46,11 @@ def check_ports(settings: LocalSettings) -> None:
 
 
 def doubts() -> list[str]:
-    """What does not keep the loop from starting, and will surprise later on.
-
-    Raises:
-        ConfigError: a setting of training's is wrong.
-    """
+    """What does not keep the loop from starting, and will surprise later on."""
     env_file = Path(os.environ.get("ENV_FILE", ".env"))
     names = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
-    found = misspelt(names, (REPOSITORY / ".env.example").read_text(encoding="utf-8"))
+    # Settings are read whatever the case of their names.
+    found = misspelt(map(str.upper, names), example_text(REPOSITORY), str(env_file))
     try:
         load_pipeline_config(load_settings(TrainSettings).pipeline_config)
     except ConfigError as error:

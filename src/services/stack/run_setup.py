@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from src.core.misspelt import misspelt
+from src.core.misspelt import example_text, misspelt
 from src.services.stack import dotenv_text, variables
 from src.services.stack.compose_config import Stack
 from src.services.stack.docker_checks import check_docker
@@ -88,7 +88,7 @@ class Setup:
             StackError: one of them did not work; a next run goes on from there.
         """
         variables.check(self._file_values(), self._environment)
-        for line in misspelt(self._file_values(), self._example()):
+        for line in misspelt(self._file_values(), example_text(self._folder)):
             self._say(f"warning: {line}")
         self._say(f"==> found {check_docker(self._docker(), self._environment)}")
         self._make_secrets()
@@ -99,11 +99,6 @@ class Setup:
 
     def _file_values(self) -> dict[str, str]:
         return dotenv_text.values(self._env_file.read() or "")
-
-    def _example(self) -> str:
-        """The list of all variables, which a copy of parts of the repository may lack."""
-        path = self._folder / ".env.example"
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     def _docker(self) -> Docker:
         """Docker with ``.env`` as it is now."""

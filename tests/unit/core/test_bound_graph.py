@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from src.core.bound_graph import MOST_VALUES, BoundGraph
+from src.core.bound_graph import MOST_ANSWERS, MOST_VALUES, BoundGraph
 from src.core.feature_table import Row
 
 COLUMNS = 4
@@ -59,6 +59,42 @@ def test_many_rows_and_missing_values_go_the_ordinary_way(bound: BoundGraph) -> 
     assert bound.run(some(MOST_ROWS + 1)) is None
     assert bound.run([(1.0, None, 3.0, 4.0)]) is None
     assert bound.run([(1.0, 2.0, 3.0, 4.0)]) is not None
+
+
+def test_graph_is_asked_for_nothing_but_the_rows_that_it_is_given() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Sub", ["i", "one"], ["k"]),
+        # Refuses what is not in 0 to 2, so that a row of zeros fails.
+        helper.make_node("Gather", ["table", "k"], ["y"]),
+    ]
+    values = [helper.make_tensor("one", TensorProto.INT64, [1], [4]), helper.make_tensor("table", 1, [3], [7, 8, 9])]
+    given, answers = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [given], [answers], values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    made = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    picky = BoundGraph(made, "x", np.float32, 1, "y")
+    for value, expected in ((4, 7), (6, 9), (5, 8)):
+        found = picky.run([(value,)])
+        assert found is not None
+        assert found.tolist() == [[expected]]
+
+
+@pytest.mark.parametrize(("kind", "wide"), [(TensorProto.STRING, 1), (TensorProto.FLOAT, MOST_ANSWERS + 1)])
+def test_text_and_many_answers_are_not_bound_and_come_all_the_same(kind: int, wide: int) -> None:
+    nodes = [helper.make_node("Cast", ["x"], ["c"], to=kind), helper.make_node("Tile", ["c", "times"], ["y"])]
+    times = helper.make_tensor("times", TensorProto.INT64, [2], [1, wide])
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])
+    answers = helper.make_tensor_value_info("y", kind, [None, wide])
+    graph = helper.make_graph(nodes, "g", [given], [answers], [times])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    made = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    unbound = BoundGraph(made, "x", np.float32, 1, "y")
+    for value in (1, 2):
+        found = unbound.run([(value,)])
+        assert found is not None
+        assert found.shape == (1, wide)
+        assert float(found[0, -1]) == value
 
 
 def test_threads_do_not_meet_in_the_memory(bound: BoundGraph) -> None:

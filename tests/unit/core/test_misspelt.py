@@ -19,6 +19,7 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
         ("GRAFANA_ADMIN_PASWORD", "GRAFANA_ADMIN_PASSWORD"),
         ("COMPOSE_PROFILE", "COMPOSE_PROFILES"),
         ("mlflow_prt", "MLFLOW_PORT"),
+        ("MLFLOW_DB_PASWORD", "MLFLOW_DB_PASSWORD"),
     ],
 )
 def test_a_name_that_is_nearly_ours_is_told_with_the_one_that_is_meant(name: str, meant: str) -> None:

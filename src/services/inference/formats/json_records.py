@@ -29,7 +29,7 @@ FLAT_RECORDS = re.compile(rb'(?:[ \t\n\r]*+\{(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+
 def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
     """The records of a JSON array of objects, all of which fit; a long one in parts, each a few calls into C.
 
-    It yields before each further part. Whoever goes on at once may keep other threads from the interpreter for as long
+    It yields after each part. Whoever goes on at once may keep other threads from the interpreter for as long
     as it all takes: numpy lets go of the lock so often and so shortly that nobody's claim to it comes due.
 
     Raises:

@@ -9,7 +9,7 @@ from msgspec import UnsetType
 from src.core.feature_table import Row
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.words import number, percent
+from src.services.inference.page.words import percent
 
 # Classes with the highest probabilities; of the others there is a count.
 MAX_BARS = 12
@@ -79,7 +79,7 @@ def _out_of_range(predictor: Predictor, row: Row) -> Iterator[str]:
             continue
         low, high = reference.minimum[name], reference.maximum[name]
         if not low <= value <= high:
-            yield f"{name} is outside of what training has seen, {number(low)} to {number(high)}."
+            yield f"{name} is outside of what training has seen, {low:.7g} to {high:.7g}."
 
 
 def _by_share(item: tuple[str, float]) -> float:

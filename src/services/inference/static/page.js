@@ -34,7 +34,7 @@ document.body.addEventListener("htmx:configRequest", (event) => {
 
 document.body.addEventListener("htmx:responseError", (event) => {
   let detail = "";
-  if (event.detail.xhr.status === 401) {
+  if (event.detail.xhr.status === 401 && document.getElementById("key")) {
     tell("The key is missing or wrong; fill it in above.", "post");
     return;
   }

@@ -314,6 +314,14 @@ async def test_open_pages_share_what_was_read_of_the_requests(served: Any) -> No
 
 
 async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
+    spool: RetrainSpool = served.service.spool
+    spool.submit("api")
+    with spool.lock():
+        (record,) = spool.claim()
+        made = RetrainResult(
+            outcome=Outcome.PROMOTED, reason="better", model_version="2", finished_at=datetime.now(UTC)
+        )
+        spool.finish(record.model_copy(update={"attempts": 1}), made)
     served.mlflow.aliases |= {"champion": "2", "previous": "1"}
     await served.look()
     markup = await page_of(served)
@@ -322,6 +330,7 @@ async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     answer = await served.client.post(f"/{path}")
     assert "version 1 is champion again, in place of version 2. It answers now." in answer.text
     assert "iris</strong> version 1" in answer.text
+    assert '<span class="tag failed">rolled back</span>' in answer.text
     assert 'hx-confirm="Return from version 1 to version 2?"' in answer.text
     again = await served.client.post(f"/{path}")
     assert again.status_code == 200
