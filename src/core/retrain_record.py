@@ -105,9 +105,13 @@ class RetrainResult(_Frozen):
     step_seconds: dict[Step, Duration] | None = None
     finished_at: AwareDatetime
 
+    def is_of(self, name: str) -> bool:
+        """Whether its version is this model's, as far as it tells: one volume may have seen models of several names."""
+        return self.model_name in {None, name}
+
     def made(self, name: str, version: str) -> bool:
-        """Whether this is the version that it registered; one volume may have seen models of several names."""
-        return self.model_version == version and self.model_name in {None, name}
+        """Whether this is the version that it registered."""
+        return self.model_version == version and self.is_of(name)
 
 
 class RetrainRecord(_Frozen):

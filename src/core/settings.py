@@ -201,20 +201,29 @@ class LocalSettings(InferenceSettings, MonitorSettings):
 Settings = TypeVar("Settings", bound=CommonSettings)
 
 
+def env_file() -> str:
+    """The file with variables: that of ENV_FILE, none where it is empty, ``.env`` where it is not set.
+
+    Raises:
+        ConfigError: it is named and not there.
+    """
+    named = os.environ.get("ENV_FILE")
+    if named and not Path(named).exists():
+        raise ConfigError(f"ENV_FILE names {named}, which does not exist; mend the name, or unset it to use .env")
+    return ".env" if named is None else named
+
+
 def load_settings(settings_class: type[Settings]) -> Settings:
     """Read a process's settings from its environment, and from the file ENV_FILE, ``.env`` if that is not set.
 
     Raises:
         ConfigError: naming each variable that is wrong and why, never its value.
     """
-    named = os.environ.get("ENV_FILE")
-    if named and not Path(named).exists():
-        raise ConfigError(f"ENV_FILE names {named}, which does not exist; mend the name, or unset it to use .env")
-    env_file = ".env" if named is None else named
+    file = env_file()
     try:
-        return settings_class(_env_file=env_file)
+        return settings_class(_env_file=file)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{env_file} cannot be read ({error}); mend it or name another one in ENV_FILE") from error
+        raise ConfigError(f"{file} cannot be read ({error}); mend it or name another one in ENV_FILE") from error
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {_told(item, settings_class)}"

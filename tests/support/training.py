@@ -13,13 +13,22 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_record import ClassificationScores
+from src.core.retrain_record import ClassificationScores, Outcome
 from src.pipeline import data_preprocess, train_model
+from src.pipeline.gate import Verdict
 from src.pipeline.package_model import ModelPackage, build_package
 from src.services.local.processes import REPOSITORY
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
 PERFECT = ClassificationScores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)
+VERDICT = Verdict(
+    outcome=Outcome.PROMOTED,
+    reason="good",
+    model_name="iris",
+    model_version="4",
+    mlflow_run_id="run",
+    challenger=PERFECT,
+)
 
 
 def config(**sections: dict[str, Any]) -> PipelineConfig:

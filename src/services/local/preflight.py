@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import os
 import socket
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.misspelt import example_text, misspelt
 from src.core.pipeline_config import load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings, TrainSettings, load_settings
+from src.core.settings import LocalSettings, TrainSettings, env_file, load_settings
 from src.services.local.processes import REPOSITORY
 
 LAST_PORT = 65535
@@ -47,10 +46,10 @@ def check_ports(settings: LocalSettings) -> None:
 
 def doubts() -> list[str]:
     """What does not keep the loop from starting, and will surprise later on."""
-    env_file = Path(os.environ.get("ENV_FILE", ".env"))
-    names = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+    file = env_file()
+    names = dotenv_values(file, interpolate=False) if Path(file).is_file() else {}
     # Settings are read whatever the case of their names.
-    found = misspelt(map(str.upper, names), example_text(REPOSITORY), str(env_file))
+    found = misspelt(map(str.upper, names), example_text(REPOSITORY), file)
     try:
         load_pipeline_config(load_settings(TrainSettings).pipeline_config)
     except ConfigError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from src.core.bound_graph import MOST_ANSWERS, MOST_VALUES, BoundGraph
 from src.core.feature_table import Row
@@ -17,14 +17,22 @@ MOST_ROWS = MOST_VALUES // COLUMNS
 RNG = np.random.default_rng(7)
 
 
+def session_of(
+    nodes: list[NodeProto], given: tuple[int, int], answers: tuple[int, int], *constants: TensorProto
+) -> ort.InferenceSession:
+    """A graph from a matrix x to a matrix y, each of a type and so many columns."""
+    x, y = (
+        helper.make_tensor_value_info(name, kind, [None, wide]) for name, kind, wide in (("x", *given), ("y", *answers))
+    )
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
 def session(kind: int) -> ort.InferenceSession:
     """Answers each row with itself, and its negative, in the columns' order."""
     nodes = [helper.make_node("Neg", ["x"], ["n"]), helper.make_node("Concat", ["x", "n"], ["y"], axis=1)]
-    shapes = {"x": [None, COLUMNS], "y": [None, 2 * COLUMNS]}
-    given, answers = (helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items())
-    graph = helper.make_graph(nodes, "g", [given], [answers])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session_of(nodes, (kind, COLUMNS), (kind, 2 * COLUMNS))
 
 
 @pytest.fixture
@@ -69,10 +77,7 @@ def test_graph_is_asked_for_nothing_but_the_rows_that_it_is_given() -> None:
         helper.make_node("Gather", ["table", "k"], ["y"]),
     ]
     values = [helper.make_tensor("one", TensorProto.INT64, [1], [4]), helper.make_tensor("table", 1, [3], [7, 8, 9])]
-    given, answers = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in "xy")
-    graph = helper.make_graph(nodes, "g", [given], [answers], values)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    made = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    made = session_of(nodes, (TensorProto.FLOAT, 1), (TensorProto.FLOAT, 1), *values)
     picky = BoundGraph(made, "x", np.float32, 1, "y")
     for value, expected in ((4, 7), (6, 9), (5, 8)):
         found = picky.run([(value,)])
@@ -84,11 +89,7 @@ def test_graph_is_asked_for_nothing_but_the_rows_that_it_is_given() -> None:
 def test_text_and_many_answers_are_not_bound_and_come_all_the_same(kind: int, wide: int) -> None:
     nodes = [helper.make_node("Cast", ["x"], ["c"], to=kind), helper.make_node("Tile", ["c", "times"], ["y"])]
     times = helper.make_tensor("times", TensorProto.INT64, [2], [1, wide])
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 1])
-    answers = helper.make_tensor_value_info("y", kind, [None, wide])
-    graph = helper.make_graph(nodes, "g", [given], [answers], [times])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    made = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    made = session_of(nodes, (TensorProto.FLOAT, 1), (kind, wide), times)
     unbound = BoundGraph(made, "x", np.float32, 1, "y")
     for value in (1, 2):
         found = unbound.run([(value,)])

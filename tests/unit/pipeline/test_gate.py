@@ -2,9 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from src.core.retrain_record import ClassificationScores, Outcome, Step
-from src.pipeline.gate import Comparison, Verdict, decide
-from tests.support.training import PERFECT, config
+from src.core.retrain_record import ClassificationScores, Step
+from src.pipeline.gate import Comparison, decide
+from tests.support.training import VERDICT, config
 
 
 def scores(f1_macro: float, accuracy: float = 0.5) -> ClassificationScores:
@@ -78,15 +78,7 @@ def test_gate_says_why(comparison: Comparison, reason: str) -> None:
 
 
 def test_verdict_becomes_the_requests_outcome() -> None:
-    verdict = Verdict(
-        outcome=Outcome.PROMOTED,
-        reason="good",
-        model_name="iris",
-        model_version="4",
-        mlflow_run_id="run",
-        challenger=PERFECT,
-        champion=scores(0.9),
-    )
+    verdict = VERDICT.model_copy(update={"champion": scores(0.9)})
     now = datetime.now(UTC)
     seconds = {Step.TRAIN: 1.5}
     result = verdict.to_result(now, seconds)

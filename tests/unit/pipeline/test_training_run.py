@@ -12,17 +12,9 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.pipeline.gate import Verdict
 from src.pipeline.training_run import ExitCode, Training, TrainingRun
-from tests.support.training import CONFIG_FILE, PERFECT
+from tests.support.training import CONFIG_FILE, VERDICT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-VERDICT = Verdict(
-    outcome=Outcome.PROMOTED,
-    reason="good",
-    model_name="iris",
-    model_version="4",
-    mlflow_run_id="run",
-    challenger=PERFECT,
-)
 STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}
 
 

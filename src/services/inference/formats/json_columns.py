@@ -24,6 +24,7 @@ from src.services.inference.formats.parts import (
 from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, malformed, value_of
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
+NO_COLUMN = "a column must be a list of its values; a single record is for /predict"
 OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
 _FIELD = rb'("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*'
 NAME = re.compile(_FIELD + rb"\[", re.DOTALL)
@@ -123,9 +124,7 @@ class _Scanner:
         if CLOSING.match(self._body, self._position):
             return
         while True:
-            if LONE_VALUE.match(self._body, self._position, self._position + MAX_VALUE_BYTES):
-                raise malformed("a column must be a list of its values; a single record is for /predict")
-            name = self._take(NAME)[1]
+            name = self._take(NAME, unless=LONE_VALUE, then=NO_COLUMN)[1]
             try:
                 yield msgspec.json.decode(name, type=str)
             except ValueError:
@@ -151,9 +150,14 @@ class _Scanner:
             self._position = end
             yield b"[" + body[start : end - 1] + b"]"
 
-    def _take(self, pattern: re.Pattern[bytes]) -> re.Match[bytes]:
-        found = pattern.match(self._body, self._position, self._position + MAX_VALUE_BYTES)
+    def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
+        return pattern.match(self._body, self._position, self._position + MAX_VALUE_BYTES)
+
+    def _take(
+        self, pattern: re.Pattern[bytes], unless: re.Pattern[bytes] | None = None, then: str = NO_JSON
+    ) -> re.Match[bytes]:
+        found = self._match(pattern)
         if not found:
-            raise malformed(NO_JSON)
+            raise malformed(then if unless and self._match(unless) else NO_JSON)
         self._position = found.end()
         return found

@@ -74,7 +74,7 @@ def _run(record: RetrainRecord, served: ModelVersion | None, name: str, links: L
     result, state = record.result, record.state
     steps = [State.QUEUED] if state is State.QUEUED else [State.QUEUED, State.RUNNING]
     version = result.model_version if result is not None else None
-    model = result.model_name if result is not None and result.model_name is not None else name
+    other = result.model_name if result is not None and not result.is_of(name) else None
     return Run(
         id=record.id,
         state=state,
@@ -86,10 +86,10 @@ def _run(record: RetrainRecord, served: ModelVersion | None, name: str, links: L
         attempts=record.attempts,
         reason=result.reason if result is not None else record.last_error,
         version=version,
-        version_link=links.version(model, version) if version else None,
+        version_link=links.version(other or name, version) if version else None,
         run_link=links.mlflow_run(result.mlflow_run_id) if result is not None else None,
         served=result is not None and served is not None and result.made(served.name, served.version),
-        other_model=model if model != name else None,
+        other_model=other,
     )
 
 

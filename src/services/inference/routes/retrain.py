@@ -122,7 +122,7 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
     if store.current is None:
         return True
     served = store.current.version
-    return result.model_name in {None, served.name} and int(result.model_version or 0) > int(served.version)
+    return result.is_of(served.name) and int(result.model_version or 0) > int(served.version)
 
 
 def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:

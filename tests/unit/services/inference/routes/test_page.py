@@ -17,6 +17,7 @@ from src.services.inference.page.form import mark_of
 from src.services.inference.routes.page import MAX_FORM_BYTES, STATIC
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA, build_model
+from tests.support.trained import finish
 from tests.support.typed_model import build_typed_model
 
 pytestmark = pytest.mark.anyio
@@ -316,12 +317,7 @@ async def test_open_pages_share_what_was_read_of_the_requests(served: Any) -> No
 async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     spool: RetrainSpool = served.service.spool
     spool.submit("api")
-    with spool.lock():
-        (record,) = spool.claim()
-        made = RetrainResult(
-            outcome=Outcome.PROMOTED, reason="better", model_version="2", finished_at=datetime.now(UTC)
-        )
-        spool.finish(record.model_copy(update={"attempts": 1}), made)
+    finish(spool, Outcome.PROMOTED, "2")
     served.mlflow.aliases |= {"champion": "2", "previous": "1"}
     await served.look()
     markup = await page_of(served)

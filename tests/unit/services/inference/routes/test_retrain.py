@@ -8,33 +8,11 @@ from typing import Any
 
 import pytest
 
-from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_record import Outcome
 from tests.support.models import SETOSA
+from tests.support.trained import SCORES, finish
 
 pytestmark = pytest.mark.anyio
-
-SCORES = ClassificationScores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
-
-
-def finish(
-    spool: RetrainSpool, outcome: Outcome, version: str | None, ago: timedelta = timedelta(), name: str = "iris"
-) -> RetrainRecord:
-    """Do as a trainer does, or did some time ago, with all that waits."""
-    with spool.lock():
-        (record,) = spool.claim()
-        record = record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)})
-        spool.update(record)
-        result = RetrainResult(
-            outcome=outcome,
-            reason="because",
-            model_name=name,
-            model_version=version,
-            mlflow_run_id="run2",
-            challenger=SCORES,
-            finished_at=datetime.now(UTC) - ago,
-        )
-        return spool.finish(record, result)
 
 
 async def test_retrain_is_accepted_durably_with_a_place_to_follow_it(served: Any) -> None:
