@@ -2,13 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.settings import TrainSettings, load_settings
-from src.pipeline.termination import exit_on_signals
-from src.pipeline.train_once import has_champion, train_once
-from src.pipeline.training_run import SERVICE, ExitCode, TrainingRun, logger
+from src.training.termination import exit_on_signals
+from src.training.train_once import has_champion, train_once
+from src.training.training_run import SERVICE, ExitCode, TrainingRun, logger
 
 
 def main() -> int:
@@ -27,7 +30,15 @@ def main() -> int:
         logger.error("%s", error)
         return ExitCode.PERMANENT
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
-    return TrainingRun(settings, train_once, is_needed=lambda: not (if_needed and has_champion(settings))).run()
+    train = partial(train_once, load_pipeline)
+    return TrainingRun(settings, train, is_needed=lambda: not (if_needed and has_champion(settings))).run()
+
+
+def load_pipeline() -> Callable[..., Any]:
+    """Import the training pipeline: heavy, and only once the environment that ZenML reads is prepared."""
+    from src.pipeline.pipeline import training_pipeline  # noqa: PLC0415
+
+    return training_pipeline
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def prepare(folder: Path) -> Material:
 def _key() -> str:
     """Changes with the configuration, the training code and the locked versions."""
     sources = [CONFIG_FILE, REPOSITORY / "uv.lock", Path(__file__)]
-    for package in ("core", "pipeline"):
+    for package in ("core", "training", "pipeline"):
         sources += sorted((REPOSITORY / "src" / package).glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
@@ -87,7 +87,7 @@ def _make(folder: Path) -> None:
     from mlflow.models import Model  # noqa: PLC0415
 
     from src.pipeline import data_preprocess, train_model  # noqa: PLC0415
-    from src.pipeline.package_model import Flavours, build_package  # noqa: PLC0415
+    from src.training.package_model import Flavours, build_package  # noqa: PLC0415
 
     # It warns that its package has no pip, which no server here asks for.
     logging.getLogger("mlflow").setLevel(logging.ERROR)

@@ -14,7 +14,7 @@ from src.core.errors import DataError, LoopError
 from src.core.log import configure_logging
 from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import TrainSettings, load_settings
-from src.pipeline.check_columns import check_feature, check_target, missing_texts, report
+from src.training.check_columns import check_feature, check_target, missing_texts, report
 
 SERVICE = "preprocess"
 

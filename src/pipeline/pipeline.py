@@ -1,12 +1,122 @@
-"""The training pipeline's wiring."""
+"""The training pipeline: its ZenML steps, thin wrappers over plain functions, and the order in which they run."""
 
-from zenml import pipeline
+import logging
+import time
+from pathlib import Path
+from typing import Annotated
+
+import mlflow
+import pandas as pd
+from mlflow.tracking import MlflowClient
+from zenml import log_metadata, pipeline, step
 from zenml.enums import ExecutionMode
+from zenml.metadata.metadata_types import Uri
 
-from src.core.pipeline_config import PipelineConfig
-from src.pipeline.steps import evaluate_on_holdout, preprocess, promote, split, train
+from src.core.dataset_config import DatasetConfig
+from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.pipeline_config import GateConfig, PipelineConfig, SplitConfig
+from src.pipeline import data_preprocess, train_model
+from src.training import promote_model
+from src.training.compare_models import compare
+from src.training.gate import Candidate, Comparison, Verdict
+from src.training.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
+from src.training.package_model import build_package, log_package
+from src.training.registry import ModelRegistry
+from src.training.step_context import active_run, note, timed_step, zenml_tags
+from src.training.train_once import PIPELINE
 
-PIPELINE = "training"
+logger = logging.getLogger(__name__)
+
+
+@step
+def preprocess(
+    dataset: DatasetConfig, dataset_file: str
+) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"]]:
+    """Load, validate and save the data set; return it with its file's SHA-256."""
+    with timed_step("preprocess"):
+        frame = data_preprocess.preprocess(dataset)
+        digest = data_preprocess.save(frame, Path(dataset_file))
+        logger.info("preprocess: %d rows, sha256 %s", len(frame), digest[:12])
+        return frame, digest
+
+
+@step
+def split(
+    frame: pd.DataFrame, dataset: DatasetConfig, config: SplitConfig
+) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"]]:
+    """Part the data set into training rows and the holdout."""
+    with timed_step("split"):
+        train_rows, holdout = train_model.split(frame, dataset, config)
+        # Spelt out: ZenML counts a step's outputs by reading this line.
+        return train_rows, holdout
+
+
+@step(experiment_tracker=True)
+def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in its graph
+    train_rows: pd.DataFrame,
+    holdout: pd.DataFrame,
+    data_sha256: str,
+    config: PipelineConfig,
+    model_name: str,
+    mlflow_url: str,
+    request_ids: list[str],
+) -> Annotated[Candidate, "candidate"]:
+    """Fit the model and register it; it leaves this step only as a registered version, never pickled."""
+    with timed_step("train"):
+        run, client = active_run(), MlflowClient()
+        # First, so that a run that fails leads there too.
+        log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
+        log_cause(config, data_sha256, request_ids, zenml_tags())
+        log_data(train_rows, holdout, config, data_sha256)
+        started = time.monotonic()
+        model = train_model.fit(train_rows, config.model, config.dataset)
+        package = build_package(model, train_rows, holdout, config.dataset)
+        fitted = time.monotonic()
+        mlflow.set_tag(TAG_PARITY, package.parity)
+        version, manifest_sha256 = log_package(package, model_name)
+        registry = ModelRegistry(client, model_name)
+        tags = {
+            TAG_MANIFEST_SHA256: manifest_sha256,
+            TAG_PARITY: package.parity,
+            **cause_tags(data_sha256, request_ids),
+            **zenml_tags(),
+        }
+        registry.tag(version, tags)
+        registry.set_alias(CHALLENGER, version)
+        seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}
+        log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds})
+        logger.info("train: registered %s version %s", model_name, version)
+        return Candidate(
+            model_version=version,
+            mlflow_run_id=run.info.run_id,
+            manifest_sha256=manifest_sha256,
+            data_sha256=data_sha256,
+        )
+
+
+@step(experiment_tracker=True)
+def evaluate_on_holdout(
+    candidate: Candidate, holdout: pd.DataFrame, target: str, model_name: str
+) -> Annotated[Comparison, "comparison"]:
+    """Score challenger and champion on the same holdout and record it in MLflow."""
+    with timed_step("evaluate"):
+        registry = ModelRegistry(MlflowClient(), model_name)
+        evaluation, comparison = compare(registry, candidate.model_version, holdout, target)
+        log_evaluation(evaluation, comparison.champion)
+        return comparison
+
+
+@step(experiment_tracker=True)
+def promote(
+    candidate: Candidate, comparison: Comparison, gate: GateConfig, model_name: str, alias_lock: str
+) -> Annotated[Verdict, "verdict"]:
+    """Let the challenger serve, or not; the verdict is in the registry when this returns."""
+    with timed_step("promote"):
+        registry = ModelRegistry(MlflowClient(), model_name)
+        verdict = promote_model.promote(registry, gate, candidate, comparison, Path(alias_lock))
+        mlflow.set_tags(promote_model.verdict_tags(verdict))
+        note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
+        return verdict
 
 
 # Cached, a retrain on unchanged data would do nothing at all. Failing fast lets a step's own error reach the caller.

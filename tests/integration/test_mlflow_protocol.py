@@ -18,7 +18,7 @@ from mlflow.pyfunc import scoring_server
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from mlflow.types import ColSpec, Schema
 
-from src.pipeline.package_model import Flavours
+from src.training.package_model import Flavours
 from tests.support import typed_model
 from tests.support.inference_process import without_mlflow
 from tests.support.models import COLUMNS, SETOSA, VIRGINICA

@@ -18,8 +18,8 @@ import pytest
 from mlflow.models import infer_signature
 
 from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256, TAG_PARITY
-from src.pipeline.package_model import log_package
 from src.services.local.processes import REPOSITORY
+from src.training.package_model import log_package
 from tests.support.inference_process import NOWHERE, Inference
 from tests.support.mlflow_models import (
     QUICKLY,

@@ -19,10 +19,10 @@ from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.retrain_signal import RetrainSpool
-from src.pipeline.compare_models import compare
-from src.pipeline.package_model import log_package
-from src.pipeline.registry import ModelRegistry
 from src.services.local.processes import LocalProcess
+from src.training.compare_models import compare
+from src.training.package_model import log_package
+from src.training.registry import ModelRegistry
 from tests.conftest import answers
 from tests.support.inference_client import FLOWER
 from tests.support.running import free_port, running, wait_until

@@ -11,12 +11,12 @@ from mlflow.tracking import MlflowClient
 
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_signal import RetrainSpool
-from src.pipeline.compare_models import compare
 from src.pipeline.data_preprocess import preprocess
-from src.pipeline.registry import ModelRegistry
 from src.pipeline.train_model import split
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
+from src.training.compare_models import compare
+from src.training.registry import ModelRegistry
 from tests.support.datasets import houses, passengers
 from tests.support.training import run_training
 

@@ -15,9 +15,9 @@ from sklearn.pipeline import Pipeline
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import ClassificationScores, Outcome
 from src.pipeline import data_preprocess, train_model
-from src.pipeline.gate import Verdict
-from src.pipeline.package_model import ModelPackage, build_package
 from src.services.local.processes import REPOSITORY
+from src.training.gate import Verdict
+from src.training.package_model import ModelPackage, build_package
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
 PERFECT = ClassificationScores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)

@@ -16,9 +16,9 @@ from src.core.model_registry import GOLDEN_FILE, ONNX_FILE
 from src.core.onnx_engine import OnnxEngine
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
-from src.pipeline.frames import table_of
-from src.pipeline.package_model import Flavours, ModelPackage, build_package
-from src.pipeline.sklearn_engine import SklearnEngine, load_skops
+from src.training.frames import table_of
+from src.training.package_model import Flavours, ModelPackage, build_package
+from src.training.sklearn_engine import SklearnEngine, load_skops
 from tests.support.datasets import houses, passengers, readings
 
 Kind = Callable[[Path], PipelineConfig]

@@ -1,0 +1,57 @@
+"""Ends, in ZenML and in MLflow, what a training that was killed has left behind as running."""
+
+import logging
+from datetime import UTC, datetime
+
+from mlflow.tracking import MlflowClient
+from zenml.client import Client
+from zenml.enums import ExecutionStatus
+from zenml.models import PipelineRunResponse, PipelineRunUpdate, StepRunUpdate
+
+from src.core.settings import TrainSettings
+
+REASON = "its process ended before it did"
+
+logger = logging.getLogger(__name__)
+
+
+def end_abandoned_runs(settings: TrainSettings, pipeline: str) -> None:
+    """Mark them as failed and killed. Call it under the trainer lock: no run of ours can be alive then.
+
+    Args:
+        settings: name the model and the MLflow experiment.
+        pipeline: the pipeline's name in ZenML.
+
+    Raises:
+        MlflowException, OSError: a server does not answer.
+    """
+    client = Client()
+    # Ours alone: the same account and the same model.
+    runs = client.list_pipeline_runs(
+        pipeline=pipeline, status=ExecutionStatus.RUNNING.value, user=client.active_user.id, hydrate=True
+    )
+    abandoned = [run for run in runs if (run.config.parameters or {}).get("model_name") == settings.model_name]
+    for run in abandoned:
+        _end_in_zenml(client, run)
+        logger.info("ZenML's run %s was left running by a training that was killed: ended", run.name)
+    if abandoned:
+        _end_in_mlflow(settings.mlflow_experiment, {run.name for run in abandoned})
+
+
+def _end_in_zenml(client: Client, run: PipelineRunResponse) -> None:
+    for step in run.steps.values():
+        if not step.status.is_finished:
+            update = StepRunUpdate(status=ExecutionStatus.FAILED, end_time=datetime.now(UTC))
+            client.zen_store.update_run_step(step.id, update)
+    client.zen_store.update_run(run.id, PipelineRunUpdate(status=ExecutionStatus.FAILED, status_reason=REASON))
+
+
+def _end_in_mlflow(experiment_name: str, names: set[str]) -> None:
+    """ZenML's tracker gives the MLflow run its own run's name, before any tag of ours."""
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        return
+    for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'"):
+        if run.info.run_name in names:
+            client.set_terminated(run.info.run_id, "KILLED")

@@ -1,0 +1,167 @@
+"""Converts a fitted model to the ONNX graph that serving runs, and proves that both give the same answers."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+from numpy.typing import NDArray
+from onnx import helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType, TensorType
+from skl2onnx.sklapi import CastTransformer
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from src.core.errors import InvalidModelError, ModelParityError
+from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.model_registry import ONNX_FILE
+from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
+from src.core.predictions import TOLERANCE, Engine, labels_from, values_agree
+from src.training.frames import table_of
+from src.training.sklearn_engine import SklearnEngine
+
+Floats = NDArray[np.floating[Any]]
+RAW = "raw_probabilities"
+Export = Callable[[Pipeline, FeatureSchema], bytes]
+
+
+def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...], rows: pd.DataFrame) -> bytes:
+    """The first graph of a fitted model that answers these rows as the model does.
+
+    Args:
+        model: fitted.
+        schema: its columns.
+        classes: class names in the order of the probabilities; empty for a regression.
+        rows: columns of the schema.
+
+    Raises:
+        ModelParityError: there is none, saying what is wrong with each.
+    """
+    problems: dict[str, list[str]] = {}
+    for precision, export in EXPORTS.items():
+        try:
+            graph = export(model, schema)
+            check_parity(model, load_graph(graph, schema, classes), schema, rows)
+        except ModelParityError as error:
+            problems.setdefault(str(error), []).append(precision)
+        else:
+            return graph
+    told = [f"in {' and '.join(precisions)} precision: {problem}" for problem, precisions in problems.items()]
+    raise ModelParityError("; ".join(told))
+
+
+def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
+    """The graph that computes in single precision, as trees do.
+
+    Raises:
+        ModelParityError: the model has no such graph.
+    """
+    return _convert(model, schema, FloatTensorType)
+
+
+def export_double(model: Pipeline, schema: FeatureSchema) -> bytes:
+    """The graph whose steps before the last compute in double precision, as scikit-learn's do; slower to feed.
+
+    Raises:
+        ModelParityError: the model has no such graph.
+    """
+    # Where scikit-learn's trees cast too: a scaled value must be rounded once, and last.
+    cast = Pipeline([*model.steps[:-1], ("cast", CastTransformer(dtype=np.float32)), model.steps[-1]])
+    return _convert(cast, schema, DoubleTensorType)
+
+
+# In the order in which they are tried.
+EXPORTS: dict[str, Export] = {"single": export_single, "double": export_double}
+
+
+def load_graph(graph: bytes, schema: FeatureSchema, classes: tuple[str, ...]) -> OnnxEngine:
+    """A graph as serving loads it.
+
+    Raises:
+        ModelParityError: serving would not take it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ONNX_FILE
+        path.write_bytes(graph)
+        try:
+            return OnnxEngine(path, schema, classes)
+        except InvalidModelError as error:
+            raise ModelParityError(str(error)) from error
+
+
+def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: pd.DataFrame) -> None:
+    """Require the same answer to every row: a label and its probabilities within ``TOLERANCE``, or a number.
+
+    Raises:
+        ModelParityError: saying for how many rows they differ, and by how much.
+    """
+    table = table_of(rows, schema)
+    expected = SklearnEngine(model, engine.classes).predict(table)
+    try:
+        found = engine.predict(table)
+    except Exception as error:  # ONNX Runtime's own errors share no base but Exception
+        raise ModelParityError(f"ONNX Runtime cannot answer: {_first_line(error)}") from error
+    if expected.probabilities is None or found.probabilities is None:
+        _compare_numbers(np.array(expected.values, dtype=np.float64), np.array(found.values, dtype=np.float64))
+    else:
+        _compare_probabilities(expected.probabilities, found.probabilities)
+
+
+def _compare_probabilities(expected: Floats, found: Floats) -> None:
+    if found.shape != expected.shape:
+        raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
+    # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
+    wrong_labels = int((labels_from(expected) != labels_from(found)).sum())
+    worst = float(np.abs(expected - found).max())
+    if wrong_labels or not worst <= TOLERANCE:  # a NaN is not
+        raise ModelParityError(
+            f"ONNX and scikit-learn disagree on {wrong_labels} of {len(expected)} labels and by up to {worst:.2g} in "
+            "probability"
+        )
+
+
+def _compare_numbers(expected: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    wrong = int((~values_agree(expected, found)).sum())
+    if wrong:
+        worst = float(np.abs(expected - found).max())
+        raise ModelParityError(
+            f"ONNX and scikit-learn disagree on {wrong} of {len(expected)} numbers, by up to {worst:.2g}"
+        )
+
+
+def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -> bytes:
+    """A graph of one matrix or, where there are texts, of one input per column in the schema's order."""
+    kinds = [StringTensorType if column.type is ColumnType.STRING else number for column in schema.columns]
+    inputs = [(COLUMN_INPUT.format(index), kind([None, 1])) for index, kind in enumerate(kinds)]
+    if StringTensorType not in kinds:
+        inputs = [(INPUT_NAME, number([None, len(kinds)]))]
+    options = {"zipmap": False} if is_classifier(model) else None
+    try:
+        graph = to_onnx(model, initial_types=inputs, options=options)
+    except Exception as error:  # the converters raise errors of many kinds, all meaning this
+        raise ModelParityError(f"no conversion to ONNX: {_first_line(error)}") from error
+    if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
+        _clip_probabilities(graph)
+    return bytes(graph.SerializeToString())
+
+
+def _clip_probabilities(graph: onnx.ModelProto) -> None:
+    """Keep them from 0 to 1, which the rounding of single precision passes by 1e-7."""
+    outputs = {item.name: item.type.tensor_type.elem_type for item in graph.graph.output}
+    if PROBABILITIES_OUTPUT not in outputs:
+        return
+    for node in graph.graph.node:
+        node.output[:] = [RAW if name == PROBABILITIES_OUTPUT else name for name in node.output]
+    limits = {"zero": 0.0, "one": 1.0}
+    kind = outputs[PROBABILITIES_OUTPUT]
+    graph.graph.initializer.extend(helper.make_tensor(name, kind, [], [value]) for name, value in limits.items())
+    graph.graph.node.append(helper.make_node("Clip", [RAW, *limits], [PROBABILITIES_OUTPUT]))
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong; the libraries append pages of what they know besides."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

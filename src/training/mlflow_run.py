@@ -1,0 +1,70 @@
+"""What a training run leaves in MLflow: parameters, data set, scores, pictures and the links to what caused it."""
+
+from collections.abc import Sequence
+
+import mlflow
+import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
+
+from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
+from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import Scores
+from src.training.evaluate_model import Evaluation
+from src.training.pictures import draw
+
+# MLflow's own limit is 8,000 for a run's tag.
+MAX_TAG = 5000
+REQUEST_IDS_FILE = "retrain_request_ids.json"
+DIGEST_LENGTH = 32
+
+
+def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[str], zenml_tags: dict[str, str]) -> None:
+    """Record in the active run what it learns from and who asked for it."""
+    dataset = {"source": config.dataset.source, "duplicates": config.dataset.duplicates}
+    sections = {
+        "dataset": dataset,
+        "split": config.split.model_dump(),
+        "model": config.model.model_dump(),
+        "gate": config.gate.model_dump(),
+    }
+    mlflow.log_params({f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()})
+    mlflow.set_tags({**cause_tags(data_sha256, request_ids), **zenml_tags})
+    if request_ids:
+        mlflow.log_dict({"request_ids": list(request_ids)}, REQUEST_IDS_FILE)
+
+
+def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig, data_sha256: str) -> None:
+    """Record both parts of the data set as the active run's inputs; their digest is the start of the file's."""
+    for frame, context in ((train, "training"), (holdout, "holdout")):
+        # MLflow tells inputs apart by name and digest.
+        name = f"{config.dataset.source} {context}"
+        digest = data_sha256[:DIGEST_LENGTH]
+        mlflow.log_input(from_pandas(frame, targets=config.dataset.target, name=name, digest=digest), context=context)
+
+
+def log_evaluation(evaluation: Evaluation, champion: Scores | None) -> None:
+    """Record the scores, a classification's report by class, and the pictures in the active run."""
+    metrics = evaluation.scores.model_dump()
+    if champion is not None:
+        metrics |= {f"champion_{name}": value for name, value in champion.model_dump().items()}
+    mlflow.log_metrics(metrics)
+    if evaluation.classes:
+        mlflow.log_dict(evaluation.report, "classification_report.json")
+    for name, figure in draw(evaluation).items():
+        mlflow.log_figure(figure, name)
+
+
+def cause_tags(data_sha256: str, request_ids: Sequence[str]) -> dict[str, str]:
+    """Tags of the run and the model version: the data set's hash and who asked for the training."""
+    return {TAG_DATA_SHA256: data_sha256, TAG_REQUEST_IDS: request_ids_tag(request_ids)}
+
+
+def request_ids_tag(request_ids: Sequence[str]) -> str:
+    """The ids, comma-separated; as many whole ones as fit a tag (the run's artifact has them all)."""
+    joined = ",".join(request_ids)
+    return joined if len(joined) <= MAX_TAG else joined[: MAX_TAG + 1].rpartition(",")[0]
+
+
+def run_link(base_url: str, experiment_id: str, run_id: str) -> str:
+    """A run's page in MLflow's UI, as a browser reaches it."""
+    return f"{base_url}/#/experiments/{experiment_id}/runs/{run_id}"

@@ -1,0 +1,167 @@
+"""Puts together all that a registered model consists of and registers it, with an ONNX flavour where that is exact."""
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.sklearn
+import onnx
+import pandas as pd
+import skops.io
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from src.core.dataset_config import DatasetConfig
+from src.core.errors import ConfigError, ModelParityError
+from src.core.feature_schema import FeatureSchema
+from src.core.golden_rows import GoldenRows
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    METADATA_CLASSES,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    PARITY_PASSED,
+    SKOPS_TRUSTED_TYPES,
+    DriftReference,
+    write_manifest,
+)
+from src.training.export_onnx import prove_onnx
+from src.training.probe_rows import probe_rows
+from src.training.reference_rows import drift_reference, golden_rows
+from src.training.sklearn_engine import require_trusted_types
+
+REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
+# MLflow shows a tag whole.
+MAX_REASON = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A fitted model with all that is registered beside it.
+
+    ``graph`` is None where ONNX does not answer as the model does, with ``parity`` saying why; ``example`` is
+    (n, features); there are no ``classes`` for a regression.
+    """
+
+    model: Pipeline
+    graph: bytes | None
+    parity: str
+    schema: FeatureSchema
+    classes: tuple[str, ...]
+    golden: GoldenRows
+    drift: DriftReference
+    example: pd.DataFrame
+
+
+def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig) -> ModelPackage:
+    """Convert the model, prove the conversion on all rows and on thousands of made-up ones, and derive the rest.
+
+    Args:
+        model: fitted on ``train``.
+        train: feature columns and the target; the drift reference describes these rows.
+        holdout: rows of the same columns that the model has not seen.
+        dataset: what the columns may hold.
+
+    Raises:
+        UntrustedModelError: nobody could load the model safely.
+        ConfigError: it is a classifier without probabilities.
+    """
+    require_trusted_types(skops.io.dumps(model))
+    if dataset.task == "classification" and not hasattr(model, "predict_proba"):
+        raise ConfigError(f"{type(model[-1]).__name__} gives no probabilities; take a classifier with predict_proba")
+    schema, classes = dataset.feature_schema, _classes_of(model)
+    known, unseen = train.drop(columns=dataset.target), holdout.drop(columns=dataset.target)
+    made_up = probe_rows(known, dataset, model)
+    golden = golden_rows(model, schema, train, dataset.target, made_up)
+    graph, parity = None, PARITY_PASSED
+    try:
+        graph = prove_onnx(model, schema, classes, pd.concat([unseen, known, made_up], ignore_index=True))
+    except ModelParityError as error:
+        parity = str(error)[:MAX_REASON]
+        logger.warning("the model is registered without ONNX, and answers in milliseconds: %s", parity)
+    return ModelPackage(
+        model=model,
+        graph=graph,
+        parity=parity,
+        schema=schema,
+        classes=classes,
+        golden=golden,
+        drift=drift_reference(train, dataset),
+        example=known.head(2),
+    )
+
+
+def _classes_of(model: Pipeline) -> tuple[str, ...]:
+    return tuple(str(name) for name in model.classes_) if is_classifier(model) else ()
+
+
+class Flavours:
+    """What ``Model.log`` calls a flavour: writes sklearn, python_function and, where exact, onnx into one directory."""
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._package = package
+        self.manifest_sha256 = ""
+
+    def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
+        """Write the model's directory; the manifest comes last and covers all of it."""
+        package, directory = self._package, Path(path)
+        mlflow.sklearn.save_model(
+            package.model,
+            path,
+            mlflow_model=mlflow_model,
+            serialization_format="skops",
+            skops_trusted_types=list(SKOPS_TRUSTED_TYPES),
+            signature=signature_of(package),
+            input_example=package.example,
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
+            metadata={METADATA_CLASSES: list(package.classes)},
+        )
+        if package.graph is not None:
+            (directory / ONNX_FILE).write_bytes(package.graph)
+            mlflow_model.add_flavor(
+                "onnx", onnx_version=onnx.__version__, data=ONNX_FILE, providers=["CPUExecutionProvider"]
+            )
+        mlflow_model.save(str(directory / MLMODEL_FILE))
+        (directory / GOLDEN_FILE).write_text(package.golden.model_dump_json() + "\n", encoding="utf-8")
+        (directory / DRIFT_FILE).write_text(package.drift.model_dump_json() + "\n", encoding="utf-8")
+        self.manifest_sha256 = write_manifest(directory)
+
+
+def signature_of(package: ModelPackage) -> ModelSignature:
+    """The columns in, the class's name or a number out."""
+    inputs: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType[column.mlflow_type], column.name, required=column.required)
+        for column in package.schema.columns
+    ]
+    output = DataType.string if package.classes else DataType.double
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(output)]))
+
+
+def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
+    """Upload the package to the active MLflow run and register it as a new version.
+
+    Returns:
+        The version's number and its manifest's SHA-256; no alias points to it yet.
+    """
+    flavours = Flavours(package)
+    # MLflow prints, past its loggers, what we log ourselves.
+    with contextlib.redirect_stderr(io.StringIO()):
+        info = Model.log(
+            artifact_path=None,
+            name=model_name,
+            flavor=flavours,
+            flavor_name="sklearn",
+            registered_model_name=model_name,
+            # MLflow would rewrite MLmodel after the manifest has been written.
+            validate_serving_input=False,
+        )
+    return str(info.registered_model_version), flavours.manifest_sha256

@@ -1,0 +1,105 @@
+"""The model registry as training uses it: look up, fetch and verify a version, tag it, move aliases."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow.artifacts
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from src.core.errors import InvalidModelError, OtherSchemaError
+from src.core.feature_schema import FeatureSchema
+from src.core.mlmodel import has_flavour, read_mlmodel
+from src.core.model_registry import (
+    MANIFEST_FILE,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    SKOPS_FILE,
+    TAG_MANIFEST_SHA256,
+    says_missing,
+    verify_manifest,
+)
+from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import Engine
+from src.training.sklearn_engine import SklearnEngine, load_skops
+
+
+@dataclass(frozen=True)
+class FetchedModel:
+    """A registered version, verified and loaded as serving loads it."""
+
+    version: str
+    schema: FeatureSchema
+    engine: Engine
+
+
+class ModelRegistry:
+    """One registered model.
+
+    Args:
+        client: talks to the MLflow server.
+        name: the registered model's name.
+    """
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The registered model's name."""
+        return self._name
+
+    def version_of(self, alias: str) -> ModelVersion | None:
+        """The version an alias points to, or None where model or alias do not exist."""
+        try:
+            return self._client.get_model_version_by_alias(self._name, alias)
+        except MlflowException as error:
+            if says_missing(error.error_code, error):
+                return None
+            raise
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Point an alias to a version."""
+        self._client.set_registered_model_alias(self._name, alias, version)
+
+    def tag(self, version: str, tags: dict[str, str]) -> None:
+        """Set tags on a version."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self._name, version, key, value)
+
+    def fetch(self, version: str) -> FetchedModel:
+        """Download a version, check its manifest against its tag and load it as serving does; nothing is unpickled.
+
+        Raises:
+            OtherSchemaError: it was not registered by this training, so nothing is known of what it answers.
+            InvalidModelError: its files are missing, changed or not a model of ours.
+            MlflowException, requests.RequestException: the server does not answer.
+        """
+        digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
+        if not digest:
+            raise OtherSchemaError(
+                f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder)
+            self._download(version, directory, MANIFEST_FILE, MLMODEL_FILE)
+            verify_manifest(directory, digest, (MLMODEL_FILE,))
+            schema, classes = read_mlmodel(directory)
+            file = ONNX_FILE if has_flavour(directory, "onnx") else SKOPS_FILE
+            self._download(version, directory, file)
+            verify_manifest(directory, digest, (MLMODEL_FILE, file))
+            if file == ONNX_FILE:
+                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes))
+            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes))
+
+    def _download(self, version: str, directory: Path, *names: str) -> None:
+        uri = self._client.get_model_version_download_uri(self._name, version)
+        # Listed first, so that a missing file is told from a server that fails.
+        listed = {Path(item.path).name for item in mlflow.artifacts.list_artifacts(artifact_uri=uri)}
+        for name in names:
+            if name not in listed:
+                raise InvalidModelError(f"version {version} lacks {name}")
+            mlflow.artifacts.download_artifacts(artifact_uri=f"{uri}/{name}", dst_path=str(directory))

@@ -1,0 +1,68 @@
+"""A scikit-learn model behind the engines' contract: what ONNX has to equal, and what the gate scores without ONNX."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import skops.io
+from sklearn.pipeline import Pipeline
+
+from src.core.errors import InvalidModelError, UntrustedModelError
+from src.core.feature_table import FeatureTable
+from src.core.model_registry import SKOPS_TRUSTED_TYPES
+from src.core.predictions import Predictions, labels_from
+from src.training.frames import frame_of
+
+
+class SklearnEngine:
+    """A fitted model. Serving runs the same one through mlflow.pyfunc.
+
+    Args:
+        model: fitted; a classification has ``predict_proba``.
+        classes: class names in the order of the probabilities; empty for a regression.
+    """
+
+    name: Literal["pyfunc"] = "pyfunc"
+
+    def __init__(self, model: Pipeline, classes: tuple[str, ...]) -> None:
+        self._model = model
+        self.classes = classes
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        """Answer every row, at least one."""
+        frame = frame_of(table)
+        if not self.classes:
+            return Predictions(self._model.predict(frame).tolist())
+        probabilities = self._model.predict_proba(frame)
+        return Predictions([self.classes[index] for index in labels_from(probabilities)], probabilities)
+
+
+def load_skops(file: Path) -> Any:
+    """Load a model whose manifest has been checked; nothing is unpickled, and only trusted types are built.
+
+    Raises:
+        InvalidModelError: the file is no skops file.
+        UntrustedModelError: it needs a type that is not in ``SKOPS_TRUSTED_TYPES``.
+        OSError: it cannot be read.
+    """
+    content = file.read_bytes()
+    try:
+        require_trusted_types(content)
+        return skops.io.loads(content, trusted=list(SKOPS_TRUSTED_TYPES))
+    except UntrustedModelError:
+        raise
+    except Exception as error:  # a file of another shape fails in many ways, all meaning this
+        raise InvalidModelError(f"{file.name} cannot be loaded") from error
+
+
+def require_trusted_types(content: bytes) -> None:
+    """Refuse a skops file that needs a type which nobody has looked at.
+
+    Raises:
+        UntrustedModelError: naming the types.
+    """
+    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(SKOPS_TRUSTED_TYPES))
+    if unknown:
+        raise UntrustedModelError(
+            f"the model has parts of the types {', '.join(unknown)}, which loading does not trust; add them to "
+            "SKOPS_TRUSTED_TYPES in src/core/model_registry.py once you have seen that loading them is harmless"
+        )

@@ -1,0 +1,56 @@
+"""The steps' own doing around the plain functions; the steps run whole in the integration tests."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from src.core.retrain_record import Outcome
+from src.pipeline import pipeline as steps
+from src.training import step_context
+from src.training.gate import Candidate, Comparison
+from tests.support.training import PERFECT, config
+
+CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
+
+
+class FakeRegistry:
+    """A registry without a champion; writes down what is done."""
+
+    name = "iris"
+
+    def __init__(self) -> None:
+        self.aliases: dict[str, str] = {}
+
+    def version_of(self, alias: str) -> None:
+        assert alias not in self.aliases
+
+    def tag(self, version: str, tags: dict[str, str]) -> None:
+        assert version == CANDIDATE.model_version
+        assert tags
+
+    def set_alias(self, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+
+def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: dict[str, Any]) -> None:
+        raise RuntimeError("the server is away")
+
+    registry = FakeRegistry()
+    monkeypatch.setattr(step_context, "log_metadata", refuse)
+    monkeypatch.setattr(steps, "MlflowClient", lambda: None)
+    monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
+    comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
+    verdict = steps.promote.entrypoint(CANDIDATE, comparison, config().gate, "iris", str(tmp_path / "aliases.lock"))
+    assert verdict.outcome is Outcome.PROMOTED
+    assert registry.aliases == {"champion": "5"}
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [
+        "could not record mlflow_run_id, model_version in ZenML: the server is away",
+        "could not record step_seconds in ZenML: the server is away",
+    ]

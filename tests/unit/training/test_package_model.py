@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import mlflow.pyfunc
+import mlflow.sklearn
+import pandas as pd
+import pytest
+from mlflow.models import Model
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from src.core.errors import InvalidModelError, UntrustedModelError
+from src.core.golden_rows import GoldenRows
+from src.core.mlmodel import has_flavour, read_mlmodel
+from src.core.model_registry import (
+    DRIFT_FILE,
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MLMODEL_FILE,
+    ONNX_FILE,
+    verify_manifest,
+)
+from src.core.onnx_engine import OnnxEngine
+from src.training.package_model import Flavours, build_package
+from src.training.sklearn_engine import SklearnEngine, load_skops
+from tests.support.training import config, inexact_package, iris_package, iris_parts
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("package") / "model"
+    flavours = Flavours(iris_package())
+    flavours.save_model(str(directory), mlflow_model=Model())
+    return directory, flavours.manifest_sha256
+
+
+def test_saved_model_matches_its_manifest_until_any_byte_changes(saved: tuple[Path, str]) -> None:
+    directory, digest = saved
+    files = [path.name for path in directory.iterdir() if path.name != MANIFEST_FILE]
+    assert {MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE, "model.skops", "requirements.txt"} <= set(files)
+    verify_manifest(directory, digest, tuple(files))
+    for name in files:
+        content = (directory / name).read_bytes()
+        (directory / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(InvalidModelError, match=f"{name} differs"):
+            verify_manifest(directory, digest, ())
+        (directory / name).write_bytes(content)
+
+
+def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, str]) -> None:
+    model = Model.load(str(saved[0]))
+    assert set(model.flavors) == {"python_function", "sklearn", "onnx"}
+    assert model.metadata == {"classes": ["setosa", "versicolor", "virginica"]}
+    assert [(column.name, column.type.name) for column in model.signature.inputs] == [
+        (name, "double") for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    ]
+
+
+def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(saved: tuple[Path, str]) -> None:
+    golden = GoldenRows.model_validate_json((saved[0] / GOLDEN_FILE).read_bytes())
+    schema, classes = read_mlmodel(saved[0])
+    golden.verify(OnnxEngine(saved[0] / ONNX_FILE, schema, classes), schema)
+    holdout = iris_parts()[1]
+    labels = mlflow.pyfunc.load_model(str(saved[0])).predict(holdout.drop(columns="species"))
+    assert (pd.Series(labels) == holdout["species"]).mean() > 0.85
+
+
+@pytest.fixture(scope="module")
+def inexact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a model that ONNX does not follow."""
+    directory = tmp_path_factory.mktemp("inexact") / "model"
+    Flavours(inexact_package()).save_model(str(directory), mlflow_model=Model())
+    return directory
+
+
+def test_model_that_onnx_does_not_follow_has_no_onnx_flavour_and_says_why(inexact: Path) -> None:
+    assert iris_package().parity == "passed"
+    assert "ONNX and scikit-learn disagree on" in inexact_package().parity
+    assert set(Model.load(str(inexact)).flavors) == {"python_function", "sklearn"}
+    assert (has_flavour(inexact, "onnx"), (inexact / ONNX_FILE).exists()) == (False, False)
+
+
+def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: Path) -> None:
+    golden = GoldenRows.model_validate_json((inexact / GOLDEN_FILE).read_bytes())
+    schema, classes = read_mlmodel(inexact)
+    golden.verify(SklearnEngine(load_skops(inexact / "model.skops"), classes), schema)
+    rows = pd.DataFrame(golden.rows, columns=list(schema.names))
+    assert mlflow.pyfunc.load_model(str(inexact)).predict(rows).tolist() == golden.labels
+
+
+def test_package_refuses_a_model_that_nobody_could_load_safely() -> None:
+    model = Pipeline([("same", FunctionTransformer(pd.DataFrame.abs)), *iris_package().model.steps])
+    with pytest.raises(UntrustedModelError, match="does not trust") as caught:
+        build_package(model, *iris_parts(), config().dataset)
+    assert caught.value.permanent
+
+
+def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:
+    lines = (saved[0] / "requirements.txt").read_text().splitlines()
+    assert all("==" in line for line in lines)
+    assert {"mlflow", "scikit-learn", "skops", "onnxruntime"} <= {line.split("==")[0] for line in lines}

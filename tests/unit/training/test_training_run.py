@@ -1,0 +1,168 @@
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
+from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, State, Step
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import TrainSettings
+from src.training.gate import Verdict
+from src.training.training_run import ExitCode, Training, TrainingRun
+from tests.support.training import CONFIG_FILE, VERDICT
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}
+
+
+class FakeTrain:
+    """Answers with a prepared verdict or error, having looked at the spool."""
+
+    def __init__(self, answer: Verdict | Exception, spool: RetrainSpool) -> None:
+        self._answer = answer
+        self._spool = spool
+        self.calls: list[list[str]] = []
+        self.states: list[State] = []
+
+    def __call__(self, _: TrainSettings, config: PipelineConfig, request_ids: Sequence[str]) -> Training:
+        assert config.dataset.source == "iris"
+        self.calls.append(list(request_ids))
+        self.states = [record.state for record in self._spool.claimed()]
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return Training(self._answer, STEP_SECONDS)
+
+
+class Case:
+    """A spool with two claimed requests and one that waits."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = TrainSettings(_env_file=None, data_dir=folder, pipeline_config=CONFIG_FILE)
+        self.spool = RetrainSpool(self.settings.retrain_dir).create()
+        self.ids = [self.spool.submit("api").id for _ in range(2)]
+        for record in self.spool.claim():
+            self.spool.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+        self.waiting = self.spool.submit("api").id
+
+    def run(self, answer: Verdict | Exception, settings: TrainSettings | None = None) -> tuple[ExitCode, FakeTrain]:
+        train = FakeTrain(answer, self.spool)
+        return TrainingRun(settings or self.settings, train, clock=lambda: NOW, patience=0.05).run(), train
+
+    def records(self) -> list[RetrainRecord]:
+        found = [self.spool.get(request_id) for request_id in self.ids]
+        return [record for record in found if record is not None]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PROMOTED, Outcome.REJECTED])
+def test_run_ends_every_claimed_request_with_the_verdict_and_no_other(
+    case: Case, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    verdict = VERDICT.model_copy(update={"outcome": outcome})
+    code, train = case.run(verdict)
+    assert code == 0
+    assert train.calls == [case.ids]
+    assert train.states == [State.RUNNING, State.RUNNING]  # nothing was acknowledged before the verdict
+    assert [record.result for record in case.records()] == [verdict.to_result(NOW, STEP_SECONDS)] * 2
+    assert case.spool.has_waiting()
+    assert caplog.messages[-1] == f"{outcome}: version 4; good"
+
+
+def test_run_without_requests_trains_all_the_same(tmp_path: Path) -> None:
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
+    assert TrainingRun(settings, train).run() == 0
+    assert train.calls == [[]]
+
+
+def test_run_that_is_not_needed_trains_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
+    assert TrainingRun(settings, train, is_needed=lambda: False).run() == 0
+    assert train.calls == []
+    assert caplog.messages == ["nothing to do: iris has a champion, and no retrain request waits"]
+
+
+def test_run_for_claimed_requests_is_always_needed(case: Case) -> None:
+    train = FakeTrain(VERDICT, case.spool)
+    assert TrainingRun(case.settings, train, is_needed=lambda: False).run() == 0
+    assert train.calls == [case.ids]
+
+
+def test_run_fails_where_it_cannot_tell_whether_it_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def is_needed() -> bool:
+        raise ConnectionFailedError("MLflow is down")
+
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
+    assert TrainingRun(settings, lambda *_: VERDICT, is_needed=is_needed).run() == 1
+    assert caplog.messages == ["MLflow is down"]
+
+
+@pytest.mark.parametrize("error", [DataError("bad rows"), ConfigError("bad key")])
+def test_run_ends_the_requests_as_failed_where_a_retry_cannot_help(case: Case, error: Exception) -> None:
+    assert case.run(error)[0] == 2
+    assert [(record.state, record.result and record.result.reason) for record in case.records()] == [
+        (State.FAILED, str(error))
+    ] * 2
+
+
+def test_run_ends_the_requests_on_a_misspelt_configuration_without_training(case: Case, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(CONFIG_FILE.read_text().replace("n_estimators", "n_estimatros"))
+    code, train = case.run(VERDICT, case.settings.model_copy(update={"pipeline_config": wrong}))
+    assert (code, train.calls) == (2, [])
+    (reason,) = {record.result.reason for record in case.records() if record.result}
+    assert "did you mean 'n_estimators'?" in reason
+
+
+@pytest.mark.parametrize("error", [ConnectionFailedError("MLflow is down"), InvalidModelError("differs")])
+def test_run_leaves_the_requests_claimed_with_the_reason_where_a_retry_may_help(
+    case: Case, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert case.run(error)[0] == 1
+    assert [(record.state, record.last_error) for record in case.records()] == [(State.RUNNING, str(error))] * 2
+    assert (caplog.messages, caplog.records[0].exc_info) == ([str(error)], None)
+
+
+def test_run_logs_the_traceback_of_an_unexpected_error_and_keeps_the_requests(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert case.run(ZeroDivisionError("x" * 9000))[0] == 1
+    assert caplog.records[0].exc_info is not None
+    # Clipped, or the records would be too large to be read again.
+    noted = [(record.state, (record.last_error or "")[:20], len(record.last_error or "")) for record in case.records()]
+    assert noted == [(State.RUNNING, "ZeroDivisionError: x", MAX_TEXT)] * 2
+
+
+def test_run_gives_up_when_another_training_holds_the_lock(case: Case) -> None:
+    with case.spool.lock():
+        code, train = case.run(VERDICT)
+    assert (code, train.calls) == (75, [])
+    assert [record.state for record in case.records()] == [State.RUNNING] * 2
+
+
+def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
+    codes: list[int] = []
+
+    def train(*_: object) -> Training:
+        codes.append(case.run(VERDICT)[0])
+        return Training(VERDICT, STEP_SECONDS)
+
+    assert TrainingRun(case.settings, train).run() == 0
+    assert codes == [75]
+
+
+def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    settings = TrainSettings(_env_file=None, data_dir=tmp_path / "file", pipeline_config=CONFIG_FILE)
+    assert TrainingRun(settings, lambda *_: Training(VERDICT, {})).run() == 1
+    assert "make it writable or set DATA_DIR" in caplog.messages[0]
