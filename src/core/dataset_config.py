@@ -1,16 +1,18 @@
-"""The ``dataset`` section of ``config/pipeline.yaml``: which rows are learned from, and what each column may hold."""
+"""The ``dataset`` section of ``config/pipeline.yaml``: where rows come from, and what each column may hold."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from src.core.feature_schema import TYPES, Column, FeatureSchema
+from src.core.feature_schema import TYPES, Column, ColumnType, FeatureSchema
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
 # Trees compare in single precision: no served value can lie beyond it.
 LARGEST = 3.4028234e38
 Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Task = Literal["classification", "regression"]
+IRIS = "iris"
+SQL = "sql"
 
 
 class Strict(BaseModel):
@@ -20,52 +22,71 @@ class Strict(BaseModel):
 
 
 class Range(Strict):
-    """The range a believable number lies in (inclusive)."""
+    """The range that valid numbers lie in (inclusive); a limit that is left out is learned from the training rows."""
 
-    minimum: Limit
-    maximum: Limit
+    minimum: Limit | None = None
+    maximum: Limit | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.minimum >= self.maximum:
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise ValueError("minimum must be less than maximum")
         return self
 
 
 class NumberFeature(Range):
-    """A column of numbers; one that is missing counts as the median of the training rows."""
+    """A column of numbers; a missing one is replaced by the median of the training rows."""
 
     type: Literal["number"] = "number"
     missing: bool = False
 
 
+class IntegerFeature(Range):
+    """A column of whole numbers of 64 bits; a missing one is replaced by the median of the training rows."""
+
+    type: Literal["integer"]
+    missing: bool = False
+
+
 class BooleanFeature(Strict):
-    """A column of true and false; one that is missing counts as what is more frequent in the training rows."""
+    """A column of true and false; a missing one is replaced by the more frequent value of the training rows."""
 
     type: Literal["boolean"]
     missing: bool = False
 
 
 class CategoryFeature(Strict):
-    """A column of texts, each one of a few; in a request another one counts as none of them, as a missing one does."""
+    """A column of texts, each one of a few; values that are left out are learned from the training rows.
+
+    In a request any other text is accepted and, like a missing value, counts as none of them.
+    """
 
     type: Literal["category"]
-    values: list[ColumnName] = Field(min_length=1)
+    values: Annotated[list[ColumnName], Field(min_length=1)] | None = None
     missing: bool = False
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        if len(set(self.values)) != len(self.values):
+        if self.values is not None and len(set(self.values)) != len(self.values):
             raise ValueError("values must differ")
         return self
 
 
+class DateFeature(Strict):
+    """A column of ISO 8601 dates or times; the model sees days since 1970-01-01 UTC, as a number."""
+
+    type: Literal["date"]
+    missing: bool = False
+
+
 FEATURE_TYPES: dict[str, type[Strict]] = {
     "number": NumberFeature,
+    "integer": IntegerFeature,
     "boolean": BooleanFeature,
     "category": CategoryFeature,
+    "date": DateFeature,
 }
-MLFLOW_TYPES = {"number": "double", "boolean": "boolean", "category": "string"}
+MLFLOW_TYPES = {"number": "double", "integer": "long", "boolean": "boolean", "category": "string", "date": "double"}
 
 
 def _type_of(raw: Any) -> Any:
@@ -75,26 +96,72 @@ def _type_of(raw: Any) -> Any:
 
 Feature = Annotated[
     Annotated[NumberFeature, Tag("number")]
+    | Annotated[IntegerFeature, Tag("integer")]
     | Annotated[BooleanFeature, Tag("boolean")]
-    | Annotated[CategoryFeature, Tag("category")],
+    | Annotated[CategoryFeature, Tag("category")]
+    | Annotated[DateFeature, Tag("date")],
     Discriminator(_type_of),
 ]
+
+
+class CsvFormat(Strict):
+    """How the cells of CSV and TSV files are written.
+
+    ``delimiter`` unset means a comma, or a tab in files named ``.tsv``; ``encoding`` is any name that Python knows.
+    """
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    decimal: Literal[".", ","] = "."
+    encoding: str = "utf-8"
+
+
+class InvalidRows(Strict):
+    """What to do with rows whose cells are not what their columns may hold.
+
+    ``fail`` stops the training; ``drop`` leaves the rows out; ``missing`` counts the cells as missing in columns that
+    may be missing, and drops the row otherwise. More than ``max_share`` of all rows stops the training in any case.
+    """
+
+    policy: Literal["fail", "drop", "missing"] = "fail"
+    max_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
 
 
 class DatasetConfig(Strict):
     """Where the rows come from and what must hold for them.
 
-    ``source`` is ``iris`` (bundled with scikit-learn) or the path of a CSV file with a header. With ``classes`` the
-    target is one of these names; with ``target_range`` it is a number.
+    ``source`` is ``iris`` (bundled with scikit-learn), a CSV, TSV or Parquet file (also gzipped), a folder or a glob
+    of such files, an ``https://`` or ``s3://`` address, or ``sql``, for which ``query`` selects the rows from the
+    database of ``DATASET_URL``. With ``classes`` the target is one of these names; with ``target_range`` it is a
+    number. ``id`` names the columns that identify a row, ``time`` when it happened, ``group`` whom it belongs to;
+    ``ignored`` columns may be in the source and are not read.
     """
 
     source: str = Field(min_length=1)
+    query: Annotated[str, Field(min_length=1)] | None = None
+    csv: CsvFormat = CsvFormat()
     target: ColumnName
+    id: list[ColumnName] = []
+    time: ColumnName | None = None
+    group: ColumnName | None = None
     features: dict[ColumnName, Feature] = Field(min_length=1)
+    ignored: list[ColumnName] = []
     classes: Annotated[list[ColumnName], Field(min_length=2)] | None = None
+    positive_class: ColumnName | None = None
     target_range: Range | None = None
     min_rows_per_class: Annotated[int, Field(ge=2)] | None = None
     duplicates: Literal["keep", "drop", "error"]
+    invalid_rows: InvalidRows = InvalidRows()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_ignored_aside(cls, raw: Any) -> Any:
+        """Columns of the type ``ignore`` are listed among the features and are none."""
+        features = raw.get("features") if isinstance(raw, dict) else None
+        if not isinstance(features, dict):
+            return raw
+        ignored = [name for name, feature in features.items() if feature == {"type": "ignore"}]
+        kept = {name: feature for name, feature in features.items() if name not in ignored}
+        return raw | {"features": kept, "ignored": [*(raw.get("ignored") or []), *ignored]} if ignored else raw
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -106,6 +173,13 @@ class DatasetConfig(Strict):
             raise ValueError("classes and min_rows_per_class go together")
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ")
+        if self.positive_class is not None and self.positive_class not in (self.classes or []):
+            raise ValueError("positive_class must be one of classes")
+        if (self.source == SQL) != (self.query is not None):
+            raise ValueError("source: sql and query go together")
+        roles = [*self.id, *([self.time] if self.time else []), *self.ignored]
+        if self.target in roles or len(set(self.id)) != len(self.id):
+            raise ValueError("id, time and ignored columns must differ from each other and from the target")
         return self
 
     @property
@@ -114,12 +188,36 @@ class DatasetConfig(Strict):
         return "regression" if self.classes is None else "classification"
 
     @property
+    def positive(self) -> str | None:
+        """The class that metrics of two classes such as ``f1`` and ``recall`` are about: the last one unless named."""
+        if self.classes is None or len(self.classes) != 2:  # noqa: PLR2004 - such metrics are about two classes
+            return None
+        return self.positive_class or self.classes[-1]
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """Columns that a row carries beside features and target: what identifies, dates and groups it."""
+        named = (*self.id, self.time, self.group)
+        known = (*self.features, self.target)
+        return tuple(dict.fromkeys(name for name in named if name is not None and name not in known))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The validated data set's columns in their order: the features, the target, then the extra columns."""
+        return (*self.features, self.target, *self.extra_columns)
+
+    @property
     def feature_schema(self) -> FeatureSchema:
         """The model's columns."""
-        kinds = {name: MLFLOW_TYPES[feature.type] for name, feature in self.features.items()}
         return FeatureSchema(
             tuple(
-                Column(name, TYPES[kind], required=not self.features[name].missing, mlflow_type=kind)
-                for name, kind in kinds.items()
+                Column(
+                    name,
+                    ColumnType.DATE if feature.type == "date" else TYPES[MLFLOW_TYPES[feature.type]],
+                    required=not feature.missing,
+                    mlflow_type=MLFLOW_TYPES[feature.type],
+                    values=tuple(feature.values or ()) if isinstance(feature, CategoryFeature) else (),
+                )
+                for name, feature in self.features.items()
             )
         )

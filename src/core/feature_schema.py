@@ -9,12 +9,16 @@ from src.core.errors import InvalidModelError
 
 
 class ColumnType(StrEnum):
-    """What a column's values are; a number is any finite number, an integer a whole one."""
+    """What a column's values are: a finite number, a whole one, true or false, a text, or a date.
+
+    A table holds a date as days since 1970-01-01 UTC, and the signature calls it a number.
+    """
 
     NUMBER = "number"
     INTEGER = "integer"
     BOOLEAN = "boolean"
     STRING = "string"
+    DATE = "date"
 
 
 # MLflow's types of columns. The others (dates, bytes, arrays, objects) have no form in a flat JSON record.
@@ -36,12 +40,14 @@ class Column:
     Attributes:
         required: whether a row must have a value; one that is not required may be missing (null).
         mlflow_type: the type's name in the signature, such as ``double``.
+        values: a text column's categories of training time; empty where they are not known.
     """
 
     name: str
     type: ColumnType = ColumnType.NUMBER
     required: bool = True
     mlflow_type: str = "double"
+    values: tuple[str, ...] = ()
 
     @property
     def limits(self) -> tuple[int, int]:

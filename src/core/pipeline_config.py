@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -11,53 +11,44 @@ from pydantic_core import ErrorDetails
 
 from src.core.dataset_config import FEATURE_TYPES, DatasetConfig, Strict, Task
 from src.core.errors import ConfigError
+from src.core.gate_config import GateConfig, MetricName, RetentionConfig, SplitConfig
+from src.core.model_config import ModelConfig
 
 Location = tuple[int | str, ...]
 # dataset.features.<name>
 FEATURE_DEPTH = 3
-Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-# By which scores the gate may decide, for each kind of model; in all of them more is better.
-METRICS: dict[Task, tuple[str, ...]] = {"classification": ("accuracy", "f1_macro"), "regression": ("r2",)}
-
-
-class SplitConfig(Strict):
-    """The holdout, stratified by class, on which challenger and champion are compared."""
-
-    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-class ModelConfig(Strict):
-    """The RandomForest's parameters, by scikit-learn's names."""
-
-    n_estimators: Annotated[int, Field(ge=1)]
-    max_depth: Annotated[int, Field(ge=1)] | None
-    min_samples_leaf: Annotated[int, Field(ge=1)]
-    random_state: Annotated[int, Field(ge=0, le=2**32 - 1)]
-
-
-class GateConfig(Strict):
-    """When a challenger becomes champion: ``score >= floor`` and ``score >= champion - tolerance``."""
-
-    metric: Literal["accuracy", "f1_macro", "r2"]
-    floor: Score
-    tolerance: Score
+# What is recorded of every model where ``report`` does not say otherwise; scikit-learn's names.
+REPORT: dict[Task, list[str]] = {
+    "classification": ["accuracy", "f1_macro", "neg_log_loss"],
+    "regression": ["r2", "neg_root_mean_squared_error", "neg_mean_absolute_error"],
+}
 
 
 class PipelineConfig(Strict):
-    """The whole of ``config/pipeline.yaml``."""
+    """The whole of ``config/pipeline.yaml``; ``report`` lists metrics that are recorded beside the gate's own."""
 
     dataset: DatasetConfig
     split: SplitConfig
-    model: ModelConfig
+    model: ModelConfig = ModelConfig()
     gate: GateConfig
+    report: Annotated[list[MetricName], Field(max_length=20)] | None = None
+    retention: RetentionConfig = RetentionConfig()
 
     @model_validator(mode="after")
-    def _metric_fits(self) -> Self:
-        metrics = METRICS[self.dataset.task]
-        if self.gate.metric not in metrics:
-            raise ValueError(f"gate.metric is {self.gate.metric}; a {self.dataset.task} takes {' or '.join(metrics)}")
+    def _fits(self) -> Self:
+        needed = {"group": self.dataset.group, "time": self.dataset.time}
+        if self.split.by in needed and needed[self.split.by] is None:
+            raise ValueError(f"split.by is {self.split.by}; name the column in dataset.{self.split.by}")
+        unknown = [name for name in self.gate.slices if name not in self.dataset.features]
+        if unknown:
+            raise ValueError(f"gate.slices: {', '.join(unknown)} must be columns of dataset.features")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that is computed: the gate's first, then its minimums', then the reported ones."""
+        reported = REPORT[self.dataset.task] if self.report is None else self.report
+        return tuple(dict.fromkeys((self.gate.metric, *self.gate.minimums, *reported)))
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

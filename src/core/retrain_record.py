@@ -13,7 +13,7 @@ MAX_TEXT = 300
 LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
-Source = Literal["api", "alert", "bootstrap"]
+Source = Literal["api", "alert", "schedule", "bootstrap"]
 
 
 def new_id() -> str:
@@ -31,6 +31,7 @@ class Outcome(StrEnum):
 
     PROMOTED = "promoted"
     REJECTED = "rejected"
+    SKIPPED = "skipped"
     FAILED = "failed"
 
 
@@ -51,6 +52,7 @@ class State(StrEnum):
     RUNNING = "running"
     PROMOTED = "promoted"
     REJECTED = "rejected"
+    SKIPPED = "skipped"
     FAILED = "failed"
 
 
@@ -69,27 +71,10 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ClassificationScores(_Frozen):
-    """A classification's scores on the holdout: accuracy and macro F1 in [0, 1], log loss in nats."""
-
-    # Finite, because a NaN is written to JSON as null and would make the record unreadable.
-    accuracy: FiniteFloat
-    f1_macro: FiniteFloat
-    log_loss: FiniteFloat
-
-
-class RegressionScores(_Frozen):
-    """A regression's scores on the holdout: R² is at most 1; the errors are in the target's unit."""
-
-    r2: FiniteFloat
-    rmse: FiniteFloat
-    mae: FiniteFloat
-
-
-Scores = ClassificationScores | RegressionScores
+# By metric. Finite, because a NaN is written to JSON as null and would make the record unreadable.
+Scores = Annotated[dict[str, FiniteFloat], Field(max_length=50)]
 # Whole milliseconds: no longer text than a record has room for.
 Duration = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: round(seconds, 3))]
-SCORE_NAMES = (*ClassificationScores.model_fields, *RegressionScores.model_fields)
 
 
 class RetrainResult(_Frozen):

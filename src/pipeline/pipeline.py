@@ -13,8 +13,9 @@ from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
 from src.core.dataset_config import DatasetConfig
+from src.core.gate_config import GateConfig, SplitConfig
 from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
-from src.core.pipeline_config import GateConfig, PipelineConfig, SplitConfig
+from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
 from src.training import promote_model
 from src.training.compare_models import compare

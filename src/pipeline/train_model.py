@@ -12,7 +12,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from src.core.dataset_config import CategoryFeature, DatasetConfig, Task
 from src.core.errors import DataError
-from src.core.pipeline_config import ModelConfig, SplitConfig
+from src.core.gate_config import SplitConfig
+from src.core.model_config import ModelConfig
 
 FORESTS: dict[Task, type[BaseEstimator]] = {
     "classification": RandomForestClassifier,
@@ -42,7 +43,7 @@ def split(frame: pd.DataFrame, dataset: DatasetConfig, config: SplitConfig) -> t
 
 def build_model(config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
     """The model, not fitted. Steps added before the forest are registered and served with it."""
-    forest = FORESTS[dataset.task](**config.model_dump())
+    forest = FORESTS[dataset.task](**config.params)
     columns = columns_step(dataset)
     return Pipeline([*([("columns", columns)] if columns else []), ("forest", forest)])
 

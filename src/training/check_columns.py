@@ -14,7 +14,9 @@ EXAMPLES = 3
 
 def missing_texts(config: DatasetConfig) -> dict[str, list[str]]:
     """For each configured column the texts that mean a missing value."""
-    names = {name: feature.values for name, feature in config.features.items() if isinstance(feature, CategoryFeature)}
+    names = {
+        name: feature.values or [] for name, feature in config.features.items() if isinstance(feature, CategoryFeature)
+    }
     names[config.target] = config.classes or []
     columns = (*config.features, config.target)
     return {column: sorted(MISSING_TEXTS - set(names.get(column, []))) for column in columns}
@@ -50,10 +52,12 @@ def report(problems: list[str], what: str, wrong: pd.Series) -> None:
 def _number(raw: pd.Series, name: str, limits: Range, problems: list[str]) -> pd.Series:
     values = pd.to_numeric(raw, errors="coerce").astype("float64")
     infinite = values.isin([float("inf"), float("-inf")])
-    outside = ~values.between(limits.minimum, limits.maximum) & values.notna() & ~infinite
+    low, high = limits.minimum, limits.maximum
+    outside = ((values < low) if low is not None else False) | ((values > high) if high is not None else False)
     report(problems, f"{name}: not a number", values.isna() & raw.notna())
     report(problems, f"{name}: infinite", infinite)
-    report(problems, f"{name}: outside {limits.minimum:g} to {limits.maximum:g}", outside)
+    if low is not None or high is not None:
+        report(problems, f"{name}: outside {low} to {high}", outside & ~infinite)
     return values
 
 
@@ -65,7 +69,8 @@ def _boolean(raw: pd.Series, name: str, _: BooleanFeature, problems: list[str]) 
 
 
 def _category(raw: pd.Series, name: str, feature: CategoryFeature, problems: list[str]) -> pd.Series:
-    values = _names(raw, name, feature.values, f"dataset.features.{name}.values", problems)
+    known = sorted(set(raw.dropna().astype("str"))) if feature.values is None else feature.values
+    values = _names(raw, name, known, f"dataset.features.{name}.values", problems)
     return values.astype("object").where(raw.notna(), None)
 
 

@@ -20,7 +20,7 @@ from sklearn.metrics import (
 
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.predictions import labels_from
-from src.core.retrain_record import ClassificationScores, RegressionScores, Scores
+from src.core.retrain_record import Scores
 from src.training.frames import table_of
 from src.training.registry import FetchedModel
 
@@ -102,17 +102,17 @@ def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluat
 def _scores(answers: Answers) -> Scores:
     truth, found = answers.truth, answers.found
     if not answers.classes:
-        return RegressionScores(
-            r2=float(r2_score(truth, found)),
-            rmse=float(root_mean_squared_error(truth, found)),
-            mae=float(mean_absolute_error(truth, found)),
-        )
+        return {
+            "r2": float(r2_score(truth, found)),
+            "neg_root_mean_squared_error": -float(root_mean_squared_error(truth, found)),
+            "neg_mean_absolute_error": -float(mean_absolute_error(truth, found)),
+        }
     indices = np.arange(len(answers.classes))
-    return ClassificationScores(
-        accuracy=float(accuracy_score(truth, found)),
-        f1_macro=float(f1_score(truth, found, average="macro", labels=indices, zero_division=0.0)),
-        log_loss=float(log_loss(truth, answers.probabilities, labels=indices)),
-    )
+    return {
+        "accuracy": float(accuracy_score(truth, found)),
+        "f1_macro": float(f1_score(truth, found, average="macro", labels=indices, zero_division=0.0)),
+        "neg_log_loss": -float(log_loss(truth, answers.probabilities, labels=indices)),
+    }
 
 
 def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Answers:

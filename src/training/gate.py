@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from src.core.pipeline_config import GateConfig
+from src.core.gate_config import GateConfig
 from src.core.retrain_record import Outcome, RetrainResult, Scores, Step
 
 # Scores that differ by rounding only are equal.
@@ -59,10 +59,11 @@ class Verdict(_Frozen):
 def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
     """Whether the challenger may serve, and why."""
     metric = gate.metric
-    challenger = float(getattr(comparison.challenger, metric))
-    if challenger < gate.floor - ROUNDING:
+    challenger = comparison.challenger[metric]
+    if gate.floor is not None and challenger < gate.floor - ROUNDING:
         return False, f"{metric} {challenger:.4f} is below the floor {gate.floor:.4f}"
-    above = f"{metric} {challenger:.4f} reaches the floor {gate.floor:.4f}"
+    floor = "there is no floor" if gate.floor is None else f"reaches the floor {gate.floor:.4f}"
+    above = f"{metric} {challenger:.4f} {floor}"
     if comparison.champion_differs:
         # Whoever calls the served model would be refused by this one.
         return False, (
@@ -73,7 +74,7 @@ def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
         if comparison.champion_problem:
             return True, f"{above}; the champion could not be scored: {comparison.champion_problem}"
         return True, f"{above}; there is no champion yet"
-    champion = float(getattr(comparison.champion, metric))
+    champion = comparison.champion[metric]
     against = f"the champion's {champion:.4f} (version {comparison.champion_version}) less {gate.tolerance:.4f}"
     if challenger < champion - gate.tolerance - ROUNDING:
         return False, f"{metric} {challenger:.4f} is below {against}"

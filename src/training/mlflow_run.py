@@ -44,9 +44,9 @@ def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig,
 
 def log_evaluation(evaluation: Evaluation, champion: Scores | None) -> None:
     """Record the scores, a classification's report by class, and the pictures in the active run."""
-    metrics = evaluation.scores.model_dump()
+    metrics = dict(evaluation.scores)
     if champion is not None:
-        metrics |= {f"champion_{name}": value for name, value in champion.model_dump().items()}
+        metrics |= {f"champion_{name}": value for name, value in champion.items()}
     mlflow.log_metrics(metrics)
     if evaluation.classes:
         mlflow.log_dict(evaluation.report, "classification_report.json")

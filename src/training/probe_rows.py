@@ -42,13 +42,14 @@ def _random_values(random: np.random.Generator, feature: Feature, known: pd.Seri
     """RANDOM_ROWS values of a column: those of its range or, where values are known, of theirs."""
     missing = random.random(RANDOM_ROWS) < (MISSING_SHARE if feature.missing else 0)
     if isinstance(feature, NumberFeature):
-        low, high = feature.minimum, feature.maximum
+        low, high = feature.minimum or 0.0, feature.maximum or 0.0
         if known is not None and known.notna().any():
             low, high = known.min(), known.max()
         return pd.Series(random.uniform(low, high, RANDOM_ROWS)).mask(missing)
     if isinstance(feature, CategoryFeature):
-        unknown = [] if known is not None else ["".join(feature.values) + "?"]
-        return pd.Series(random.choice([*feature.values, *unknown], RANDOM_ROWS), dtype=object).mask(missing, None)
+        values = feature.values or []
+        unknown = [] if known is not None else ["".join(values) + "?"]
+        return pd.Series(random.choice([*values, *unknown], RANDOM_ROWS), dtype=object).mask(missing, None)
     chosen = pd.Series(random.choice([False, True], RANDOM_ROWS))
     return chosen.astype(object).mask(missing, None) if feature.missing else chosen
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from src.core.file_lock import locked_file
+from src.core.gate_config import GateConfig
 from src.core.model_registry import CHAMPION, PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
-from src.core.pipeline_config import GateConfig
 from src.core.retrain_record import Outcome, Scores
 from src.training.gate import Candidate, Comparison, Verdict, decide
 from src.training.registry import ModelRegistry
@@ -59,4 +59,4 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 def score_tags(scores: Scores) -> dict[str, str]:
     """A version's scores as tags: whoever serves it can tell how good it was."""
-    return {f"{TAG_SCORE}{name}": repr(value) for name, value in scores.model_dump().items()}
+    return {f"{TAG_SCORE}{name}": repr(value) for name, value in scores.items()}

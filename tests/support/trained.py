@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores
 from src.core.retrain_signal import RetrainSpool
 
-SCORES = ClassificationScores(accuracy=0.95, f1_macro=0.94, log_loss=0.1)
+SCORES: Scores = {"accuracy": 0.95, "f1_macro": 0.94, "neg_log_loss": -0.1}
 
 
 def finish(

@@ -12,15 +12,16 @@ import yaml
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
+from src.core.model_config import ModelConfig
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_record import ClassificationScores, Outcome
+from src.core.retrain_record import Outcome, Scores
 from src.pipeline import data_preprocess, train_model
 from src.services.local.processes import REPOSITORY
 from src.training.gate import Verdict
 from src.training.package_model import ModelPackage, build_package
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
-PERFECT = ClassificationScores(accuracy=1.0, f1_macro=1.0, log_loss=0.01)
+PERFECT: Scores = {"accuracy": 1.0, "f1_macro": 1.0, "neg_log_loss": -0.01}
 VERDICT = Verdict(
     outcome=Outcome.PROMOTED,
     reason="good",
@@ -34,7 +35,13 @@ VERDICT = Verdict(
 def config(**sections: dict[str, Any]) -> PipelineConfig:
     """The repository's configuration with some values replaced, section by section."""
     raw = load_pipeline_config(CONFIG_FILE).model_dump()
-    return PipelineConfig.model_validate({name: value | sections.get(name, {}) for name, value in raw.items()})
+    # An estimator's parameter is named without the section it stands in.
+    model = {name: value for name, value in sections.get("model", {}).items() if name in ModelConfig.model_fields}
+    params = {name: value for name, value in sections.get("model", {}).items() if name not in model}
+    sections["model"] = {"params": raw["model"]["params"] | params} | model
+    return PipelineConfig.model_validate(
+        {name: value | sections[name] if name in sections else value for name, value in raw.items()}
+    )
 
 
 def write_config(file: Path, **sections: dict[str, Any]) -> Path:

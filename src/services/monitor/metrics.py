@@ -10,7 +10,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import SCORE_NAMES, Outcome, RetrainRecord, RetrainResult, Source, Step
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Source, Step
 from src.services.monitor.trainer import StartOutcome
 
 CLAIMED = "claimed"
@@ -136,11 +136,11 @@ class MonitorMetrics:
         for step in Step:
             # A run that failed tells no steps, nor did one before they were told.
             self._step.labels(step).set(steps.get(step, math.nan))
+        self._score.clear()
         for model in ("challenger", "champion"):
-            scores = getattr(result, model, None)
-            for metric in SCORE_NAMES:
-                # A run without a champion to compare with has no such score, nor has a model of another kind.
-                self._score.labels(model, metric).set(getattr(scores, metric, math.nan))
+            # A run without a champion to compare with has no such scores.
+            for metric, value in (getattr(result, model, None) or {}).items():
+                self._score.labels(model, metric).set(value)
 
 
 @contextlib.contextmanager

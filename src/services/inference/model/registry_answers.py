@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from src.core.model_registry import TAG_SCORE, says_missing
-from src.core.retrain_record import SCORE_NAMES
 
 API = "/api/2.0/mlflow"
 
@@ -22,9 +21,10 @@ def tags_of(found: Mapping[str, Any]) -> dict[str, str]:
 def scores_of(tags: Mapping[str, str]) -> dict[str, float]:
     """The scores among a version's tags; they are for people, so what is no number is left out."""
     found = {}
-    for name in SCORE_NAMES:
-        with contextlib.suppress(KeyError, ValueError):
-            found[name] = float(tags[f"{TAG_SCORE}{name}"])
+    for key, text in tags.items():
+        if key.startswith(TAG_SCORE):
+            with contextlib.suppress(ValueError):
+                found[key.removeprefix(TAG_SCORE)] = float(text)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

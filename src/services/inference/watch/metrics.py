@@ -1,6 +1,5 @@
 """What Prometheus is told about the inference service, on a registry of its own."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,7 +8,6 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from src.core.retrain_record import SCORE_NAMES
 from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.formats.records import RECORD_PROBLEMS, TOO_LARGE
 from src.services.inference.model.predictor import Predictor
@@ -104,13 +102,9 @@ class ServingMetrics:
             "inference_model_info", "1 for the model served", ["name", "version", "engine"], registry=registry
         )
         self._loaded = Gauge("inference_model_loaded", "1 if a model can answer", registry=registry)
-        scores = Gauge(
-            "inference_model_score",
-            "Score of the served model on the holdout; NaN where there is none",
-            ["metric"],
-            registry=registry,
+        self._scores = Gauge(
+            "inference_model_score", "Score of the served model on the holdout", ["metric"], registry=registry
         )
-        self._scores = {name: scores.labels(name) for name in SCORE_NAMES}
         self._trained_at = Gauge(
             "inference_model_trained_timestamp_seconds",
             "When the served model was registered by training; 0 where that is unknown",
@@ -211,7 +205,8 @@ class ServingMetrics:
         self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
         trained_at = predictor.version.registered_at
-        for name, gauge in self._scores.items():
-            gauge.set(predictor.version.scores.get(name, math.nan))
+        self._scores.clear()
+        for name, score in predictor.version.scores.items():
+            self._scores.labels(name).set(score)
         self._trained_at.set(trained_at.timestamp() if trained_at is not None else 0)
         self._loaded.set(1)

@@ -1,0 +1,59 @@
+"""Sections ``split``, ``gate`` and ``retention`` of ``config/pipeline.yaml``: what is compared, and what may serve."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from src.core.dataset_config import ColumnName, Strict
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class SplitConfig(Strict):
+    """Which rows are held out for the gate; each row's part depends on that row alone.
+
+    ``hash`` holds out rows by a keyed hash of their ``dataset.id`` columns or, where there are none, of all features;
+    ``group`` by a hash of ``dataset.group``; ``time`` holds out the newest rows by ``dataset.time``. With ``inherit``
+    a retrain keeps the champion's columns, seed and share, so that rows never change sides.
+    """
+
+    by: Literal["hash", "group", "time"] = "hash"
+    holdout_fraction: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
+    inherit: bool = True
+
+
+class GateConfig(Strict):
+    """When a challenger becomes champion.
+
+    Its score must reach ``floor``, beat every constant answer, and be at least the champion's, and the best former
+    champion's, less ``tolerance``, on rows that none of them was trained on. ``minimums`` are least scores by other
+    metrics. With ``confidence``, such as 0.9, the one-sided lower confidence bound of the difference must lie above
+    ``-tolerance``. A challenger that is significantly worse for a value of a column of ``slices`` is rejected, and so
+    is one that would refuse the champion's requests or answer in another shape, unless ``allow_breaking``.
+    """
+
+    metric: MetricName
+    floor: Finite | None = None
+    tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1, allow_inf_nan=False)] | None = None
+    minimums: dict[MetricName, Finite] = Field(default_factory=dict)
+    slices: list[ColumnName] = Field(default_factory=list)
+    allow_breaking: bool = False
+
+    @model_validator(mode="after")
+    def _slices_differ(self) -> Self:
+        if len(set(self.slices)) != len(self.slices):
+            raise ValueError("slices must differ")
+        return self
+
+
+class RetentionConfig(Strict):
+    """What is kept after a run.
+
+    ``versions`` of the model beside those with an alias, and finished retrain requests for ``request_days``.
+    """
+
+    versions: Annotated[int, Field(ge=1)] = 20
+    request_days: Annotated[int, Field(ge=1)] = 30

@@ -1,0 +1,49 @@
+"""The ``model`` section of ``config/pipeline.yaml``: which estimator learns, and how its parameters are found."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from src.core.dataset_config import Strict
+
+Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
+
+
+class SearchConfig(Strict):
+    """A search for the estimator's parameters by cross-validation on the training rows.
+
+    ``params`` lists the values to try, by the estimator's own parameter names. ``random`` tries ``trials``
+    combinations drawn at random on all rows; ``halving`` tries more of them on few rows first. The folds keep groups
+    together and never validate on rows older than those they fit on, as ``split.by`` says.
+    """
+
+    method: Literal["random", "halving"] = "random"
+    trials: Annotated[int, Field(ge=2, le=1000)] = 20
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    params: Annotated[dict[str, list[Any]], Field(min_length=1)]
+
+
+class ModelConfig(Strict):
+    """The estimator and its parameters.
+
+    ``estimator`` is a name of the catalogue in ``src/pipeline/train_model.py`` or ``module:Class`` of your own below
+    ``src/pipeline``; ``params`` are that estimator's own parameters. For a classification, ``class_weight`` weighs
+    classes against their frequency, ``calibrate`` makes probabilities reliable by cross-validation, and ``threshold``
+    is the least probability of the positive class of two, ``tune`` to find the best on training folds. For a
+    regression, ``target_transform: log`` fits log(1 + target).
+    """
+
+    estimator: Annotated[str, Field(min_length=1)] = "random_forest"
+    params: dict[str, Any] = Field(default_factory=dict)
+    class_weight: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
+    calibrate: Literal["sigmoid", "isotonic"] | None = None
+    threshold: Literal["tune"] | Fraction | None = None
+    target_transform: Literal["log"] | None = None
+    search: SearchConfig | None = None
+
+    @model_validator(mode="after")
+    def _searched_once(self) -> Self:
+        twice = sorted(set(self.params) & set(self.search.params if self.search else {}))
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: given in params and in search.params; keep one")
+        return self
