@@ -10,9 +10,7 @@ from pydantic import ValidationError
 from src.core.retrain_record import (
     ID_PATTERN,
     MAX_TEXT,
-    ClassificationScores,
     Outcome,
-    RegressionScores,
     RetrainRecord,
     RetrainResult,
     State,
@@ -52,8 +50,8 @@ def test_reason_is_folded_to_one_printable_line_and_clipped() -> None:
 
 def test_scores_of_either_kind_are_read_back_as_what_they_were() -> None:
     for scores in (
-        ClassificationScores(accuracy=1, f1_macro=0.5, log_loss=0.1),
-        RegressionScores(r2=-0.5, rmse=2, mae=1),
+        {"accuracy": 1, "f1_macro": 0.5, "neg_log_loss": -0.1},
+        {"r2": -0.5, "neg_root_mean_squared_error": -2, "neg_mean_absolute_error": -1},
     ):
         result = RetrainResult(outcome=Outcome.REJECTED, reason="r", challenger=scores, finished_at=NOW)
         assert RetrainResult.model_validate_json(result.model_dump_json()).challenger == scores
@@ -76,7 +74,7 @@ def test_step_durations_of_no_step_or_no_length_are_refused(seconds: str) -> Non
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_scores_must_be_finite_or_the_record_could_not_be_read_again(value: float) -> None:
     with pytest.raises(ValidationError, match="finite"):
-        ClassificationScores(accuracy=1, f1_macro=1, log_loss=value)
+        RetrainResult(outcome=Outcome.REJECTED, reason="r", challenger={"accuracy": value}, finished_at=NOW)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import EngineName, Predictions, labels_from
-from src.core.retrain_record import RegressionScores
 from src.training.compare_models import require_same_columns
 from src.training.evaluate_model import evaluate, score
 from src.training.pictures import draw, draw_confusion_matrix, draw_importance
@@ -122,7 +121,7 @@ REGRESSION = FetchedModel("7", FeatureSchema.of_numbers("x"), FakeRegression([1.
 
 def test_score_of_a_regression_is_what_the_formulas_say(tmp_path: Path) -> None:
     found = evaluate(REGRESSION, NUMBERS, "label")
-    assert found.scores == RegressionScores(r2=1 - 4 / 5, rmse=1.0, mae=0.5)
+    assert found.scores == {"r2": 1 - 4 / 5, "neg_root_mean_squared_error": -1.0, "neg_mean_absolute_error": -0.5}
     assert (found.classes, found.importance) == ((), {"x": pytest.approx(0.0)})
     drawn = draw(found)
     assert sorted(drawn) == ["feature_importance.png", "predictions.png"]

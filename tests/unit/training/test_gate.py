@@ -2,13 +2,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from src.core.retrain_record import ClassificationScores, Step
+from src.core.retrain_record import Scores, Step
 from src.training.gate import Comparison, decide
 from tests.support.training import VERDICT, config
 
 
-def scores(f1_macro: float, accuracy: float = 0.5) -> ClassificationScores:
-    return ClassificationScores(accuracy=accuracy, f1_macro=f1_macro, log_loss=0.1)
+def scores(f1_macro: float, accuracy: float = 0.5) -> Scores:
+    return {"accuracy": accuracy, "f1_macro": f1_macro, "neg_log_loss": -0.1}
 
 
 GATE = config(gate={"metric": "f1_macro", "floor": 0.85, "tolerance": 0.01}).gate

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
 from src.core.retrain_signal import RetrainSpool
 from src.services.monitor.metrics import MonitorMetrics
 from src.services.monitor.monitor_service import MonitorService
@@ -62,8 +62,8 @@ class FakeTrainer:
             outcome=outcome,
             reason="good enough",
             model_version="7",
-            challenger=ClassificationScores(accuracy=0.9, f1_macro=0.8, log_loss=0.3),
-            champion=ClassificationScores(accuracy=0.7, f1_macro=0.6, log_loss=0.5),
+            challenger={"accuracy": 0.9, "f1_macro": 0.8, "neg_log_loss": -0.3},
+            champion={"accuracy": 0.7, "f1_macro": 0.6, "neg_log_loss": -0.5},
             finished_at=self._clock(),
         )
         with self._spool.lock():

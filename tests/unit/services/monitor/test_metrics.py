@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ConnectionFailedError
-from src.core.retrain_record import ClassificationScores, Outcome, RetrainRecord, RetrainResult, Step, new_id
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step, new_id
 from src.services.monitor.metrics import MonitorMetrics, MonitorState, serving_metrics
 from tests.support.running import free_port
 
@@ -80,7 +80,7 @@ def test_first_run_shows_no_champions_score() -> None:
     result = RetrainResult(
         outcome=Outcome.PROMOTED,
         reason="first",
-        challenger=ClassificationScores(accuracy=1, f1_macro=0.9, log_loss=0.1),
+        challenger={"accuracy": 1, "f1_macro": 0.9, "neg_log_loss": -0.1},
         finished_at=NOW + timedelta(seconds=3),
     )
     record = RetrainRecord(id=new_id(), source="api", submitted_at=NOW, attempts=1, started_at=NOW, result=result)
@@ -113,7 +113,7 @@ def test_last_run_shows_its_steps_and_nothing_of_the_run_before() -> None:
 def test_run_that_died_without_a_result_shows_nothing_of_the_run_before() -> None:
     registry = CollectorRegistry()
     metrics = MonitorMetrics(registry)
-    scores = ClassificationScores(accuracy=1, f1_macro=0.9, log_loss=0.1)
+    scores = {"accuracy": 1, "f1_macro": 0.9, "neg_log_loss": -0.1}
     result = RetrainResult(
         outcome=Outcome.REJECTED,
         reason="r",
