@@ -13,6 +13,9 @@ Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Task = Literal["classification", "regression"]
 IRIS = "iris"
 SQL = "sql"
+# The type of a column that is not read.
+IGNORE = "ignore"
+BINARY = 2
 
 
 class Strict(BaseModel):
@@ -110,9 +113,17 @@ class CsvFormat(Strict):
     ``delimiter`` unset means a comma, or a tab in files named ``.tsv``; ``encoding`` is any name that Python knows.
     """
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = None
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
+
+    @model_validator(mode="after")
+    def _encoding_exists(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError):
+            raise ValueError(f"Python knows no text encoding {self.encoding!r}, but such as utf-8, cp1252") from None
+        return self
 
 
 class InvalidRows(Strict):
@@ -159,7 +170,7 @@ class DatasetConfig(Strict):
         features = raw.get("features") if isinstance(raw, dict) else None
         if not isinstance(features, dict):
             return raw
-        ignored = [name for name, feature in features.items() if feature == {"type": "ignore"}]
+        ignored = [name for name, feature in features.items() if feature == {"type": IGNORE}]
         kept = {name: feature for name, feature in features.items() if name not in ignored}
         return raw | {"features": kept, "ignored": [*(raw.get("ignored") or []), *ignored]} if ignored else raw
 
@@ -175,11 +186,22 @@ class DatasetConfig(Strict):
             raise ValueError("classes must differ")
         if self.positive_class is not None and self.positive_class not in (self.classes or []):
             raise ValueError("positive_class must be one of classes")
+        if self.positive_class is not None and len(self.classes or []) != BINARY:
+            raise ValueError("positive_class needs exactly two classes")
         if (self.source == SQL) != (self.query is not None):
             raise ValueError("source: sql and query go together")
-        roles = [*self.id, *([self.time] if self.time else []), *self.ignored]
-        if self.target in roles or len(set(self.id)) != len(self.id):
-            raise ValueError("id, time and ignored columns must differ from each other and from the target")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_differ(self) -> Self:
+        named = {*self.id, self.time, self.group}
+        if self.target in named | set(self.ignored):
+            raise ValueError(f"the target {self.target!r} cannot be an id, time, group or ignored column, too")
+        if len(set(self.id)) != len(self.id):
+            raise ValueError("the id columns must differ")
+        both = sorted(set(self.ignored) & (named | set(self.features)))
+        if both:
+            raise ValueError(f"ignored columns are used elsewhere: {', '.join(both)}")
         return self
 
     @property
@@ -190,7 +212,7 @@ class DatasetConfig(Strict):
     @property
     def positive(self) -> str | None:
         """The class that metrics of two classes such as ``f1`` and ``recall`` are about: the last one unless named."""
-        if self.classes is None or len(self.classes) != 2:  # noqa: PLR2004 - such metrics are about two classes
+        if self.classes is None or len(self.classes) != BINARY:
             return None
         return self.positive_class or self.classes[-1]
 

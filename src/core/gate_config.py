@@ -2,12 +2,28 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from src.core.dataset_config import ColumnName, Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+# Former names of scores, and what replaces them: scikit-learn's names, with the sign turned.
+FORMER_METRICS = {
+    "log_loss": "neg_log_loss",
+    "rmse": "neg_root_mean_squared_error",
+    "mae": "neg_mean_absolute_error",
+}
+
+
+def _not_former(name: str) -> str:
+    if name in FORMER_METRICS:
+        raise ValueError(f"{name!r} is now written {FORMER_METRICS[name]!r}, and greater is better")
+    return name
+
+
+MetricName = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_not_former)
+]
 
 
 class SplitConfig(Strict):

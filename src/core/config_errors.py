@@ -1,0 +1,126 @@
+"""Explains what is wrong with a configuration file: by key, with what was meant or what to write now."""
+
+import contextlib
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from src.core.dataset_config import FEATURE_TYPES, IGNORE
+from src.core.model_config import ModelConfig
+
+Location = tuple[int | str, ...]
+# Where a column of ``dataset.features`` begins in a location; pydantic puts the column's type behind its name.
+FEATURE_DEPTH = 3
+# Keys of the former layout, in which the forest's parameters were keys of ``model`` itself.
+MOVED_TO_PARAMS = ("n_estimators", "max_depth", "min_samples_leaf", "random_state")
+NUMBER_TYPES: dict[str, type[int | float]] = {"float_type": float, "int_type": int}
+PREFIX = "Input should be "
+
+
+def explain(error: ValidationError, raw: object, root: type[BaseModel]) -> list[str]:
+    """One line per problem, unknown keys first.
+
+    A misspelt key is two errors, one unknown and one missing: the unknown one says what was meant.
+
+    Args:
+        error: what pydantic found.
+        raw: the file's content as YAML gives it.
+        root: the model of the whole file.
+    """
+    errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    problems: dict[Location, list[str]] = {}
+    for item in errors:
+        place = _place(item, raw)
+        problems.setdefault(place, []).append(_message(item, place, root))
+    return [_line(_key(place), messages) for place, messages in problems.items()]
+
+
+def _key(place: Location) -> str:
+    return ".".join(map(str, place))
+
+
+def _line(key: str, messages: list[str]) -> str:
+    """A key's messages in one: a value that may be one of several things fails once for each of them."""
+    text = messages[0] + "".join(f" or {message.removeprefix(PREFIX)}" for message in dict.fromkeys(messages[1:]))
+    return f"{key}: {text}" if key and not text.startswith(("unknown key", "missing key")) else text
+
+
+def _message(error: ErrorDetails, place: Location, root: type[BaseModel]) -> str:
+    kind, value, message = error["type"], error["input"], error["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        message = f"unknown key {_key(place)!r}; {_remedy(place, _model_of(error['loc'][:-1], root))}"
+    elif kind == "missing":
+        message = f"missing key {_key(place)!r}"
+    elif kind == "union_tag_invalid":
+        known = [*FEATURE_TYPES, IGNORE]
+        message = f"no such type; {_meant(str(error['ctx']['tag']), known) or 'it is one of ' + ', '.join(known)}"
+    elif kind == "string_type" and not isinstance(value, dict | list):
+        # YAML reads no, yes, 1 and 2024-01-31 as other things than text.
+        message = f"{value!r} is not text here; put it in quotes"
+    elif kind in NUMBER_TYPES and isinstance(value, str) and _is_number(value):
+        message = f"{value!r} is text in YAML; write {NUMBER_TYPES[kind](float(value))!r}"
+    elif kind == "model_type":
+        model = _model_of(error["loc"], root)
+        message = f"expected a mapping with the keys {', '.join(model.model_fields)}, got {type(value).__name__}"
+    return message
+
+
+def _remedy(place: Location, model: type[BaseModel]) -> str:
+    """What to do about an unknown key of a model."""
+    name, known = str(place[-1]), list(model.model_fields)
+    takes = f"{_key(place[:-1]) or 'the top level'} takes {', '.join(known)}"
+    if model is not ModelConfig:
+        return _meant(name, known) or takes
+    close = difflib.get_close_matches(name, [*known, *MOVED_TO_PARAMS], n=1)
+    if close and close[0] in MOVED_TO_PARAMS:
+        return f"write {close[0]!r} under 'model.params', where an estimator's own parameters are"
+    return _meant(name, known) or f"{takes}; an estimator's own parameters are keys of 'model.params'"
+
+
+def _meant(name: str, known: Iterable[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _place(error: ErrorDetails, raw: object) -> Location:
+    """The error's place in the file: without the types that pydantic puts between a union and its parts."""
+    place: list[int | str] = []
+    here: Any = raw
+    for part in error["loc"]:
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            here = here[part]
+            place.append(part)
+    if error["type"] == "union_tag_invalid":
+        place.append("type")
+    elif error["type"] == "missing":
+        place.append(error["loc"][-1])
+    return tuple(place)
+
+
+def _is_feature(location: Location) -> bool:
+    return location[:2] == ("dataset", "features") and len(location) > FEATURE_DEPTH
+
+
+def _model_of(location: Location, root: type[BaseModel]) -> type[BaseModel]:
+    """The model at this place of the file, or the last one on the way there."""
+    if _is_feature(location):
+        return FEATURE_TYPES[str(location[FEATURE_DEPTH])]
+    model = root
+    for part in location:
+        inner: Any = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        found = next((kind for kind in (inner, *get_args(inner)) if isinstance(kind, type)), None)
+        if found is None or not issubclass(found, BaseModel):
+            return model
+        model = found
+    return model
