@@ -12,12 +12,14 @@ from src.core.errors import InvalidModelError
 CHAMPION = "champion"  # is served
 CHALLENGER = "challenger"  # the newest candidate
 PREVIOUS = "previous"  # where rollback goes
+BEST = "best"  # the best champion so far; no later one may be worse than it by more than the gate's tolerance
 
 # Tags on the MLflow run and on the model version.
 TAG_VERDICT = "gate.verdict"  # promoted | rejected
 TAG_REASON = "gate.reason"
 TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
+TAG_FINGERPRINT = "training.fingerprint"  # on the version only: equal where data, settings, code and packages are
 TAG_SCORE = "score."  # on the version only, with the score's name: as the gate saw it
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
@@ -26,6 +28,9 @@ TAG_ZENML_RUN_ID = "zenml.run_id"
 TAG_ROLLBACK_AT = "rollback.at"
 TAG_ROLLBACK_TO = "rollback.to"
 TAG_ROLLBACK_BY = "rollback.by"
+# On a version, while it becomes champion: the version that the alias previous then points to. MLflow moves one alias
+# at a time; whoever finds this tag on the champion completes a move that was interrupted.
+TAG_PENDING_PREVIOUS = "pending.previous"
 
 PARITY_PASSED = "passed"
 

@@ -8,7 +8,10 @@ from typing import Annotated, Literal, Self
 import uuid_utils
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
+# Longest texts, in characters; a record's file has room for all of them, see MAX_RECORD_BYTES in spool_files.py.
 MAX_TEXT = 300
+MAX_REASON = 1000
+MAX_PROGRESS = 100
 # A forged id may name a time that no date reaches, in seconds since the epoch.
 LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -36,7 +39,7 @@ class Outcome(StrEnum):
 
 
 class Step(StrEnum):
-    """A training run's steps in their order, by ZenML's names: the names of the functions in ``pipeline/steps.py``."""
+    """A training run's steps in their order, named as the functions in ``pipeline/pipeline.py``."""
 
     PREPROCESS = "preprocess"
     SPLIT = "split"
@@ -56,15 +59,21 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-def _clip(text: object) -> object:
-    """Fold white space, drop what does not print, and cut to ``MAX_TEXT`` so that any record fits its limit."""
-    if not isinstance(text, str):
-        return text
-    printable = "".join(char for char in " ".join(text.split()) if char.isprintable())
-    return printable if len(printable) <= MAX_TEXT else printable[: MAX_TEXT - 1] + "…"
+def _clipping(longest: int) -> BeforeValidator:
+    """Folds white space, drops what does not print, and cuts a text to so many characters."""
+
+    def clip(text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        printable = "".join(char for char in " ".join(text.split()) if char.isprintable())
+        return printable if len(printable) <= longest else printable[: longest - 1] + "…"
+
+    return BeforeValidator(clip)
 
 
-Text = Annotated[str, BeforeValidator(_clip)]
+Text = Annotated[str, _clipping(MAX_TEXT)]
+Reason = Annotated[str, _clipping(MAX_REASON)]
+Progress = Annotated[str, _clipping(MAX_PROGRESS)]
 
 
 class _Frozen(BaseModel):
@@ -81,7 +90,7 @@ class RetrainResult(_Frozen):
     """What came of a retrain request; the names are MLflow's. ``step_seconds`` are of a run that came to a verdict."""
 
     outcome: Outcome
-    reason: Text
+    reason: Reason
     model_name: str | None = None
     model_version: str | None = None
     mlflow_run_id: str | None = None
@@ -100,7 +109,10 @@ class RetrainResult(_Frozen):
 
 
 class RetrainRecord(_Frozen):
-    """One retrain request, as it lies in the spool; ``cause`` is an alert's group key."""
+    """One retrain request, as it lies in the spool.
+
+    ``cause`` is an alert's group key; ``progress`` says what the training that serves it does at the moment.
+    """
 
     id: Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$")]
     source: Source
@@ -109,6 +121,7 @@ class RetrainRecord(_Frozen):
     attempts: Annotated[int, Field(ge=0)] = 0
     started_at: AwareDatetime | None = None
     last_error: Text | None = None
+    progress: Progress | None = None
     result: RetrainResult | None = None
 
     @classmethod
@@ -119,8 +132,12 @@ class RetrainRecord(_Frozen):
         return cls(id=request_id, source="api", submitted_at=born, result=result)
 
     def with_error(self, error: str) -> Self:
-        """The same with its last error, clipped: a plain copy would not be, and outgrow what can be read again."""
-        return type(self).model_validate(self.model_dump() | {"last_error": error})
+        """The same after an attempt that failed; the error is clipped, so that the record can be read again."""
+        return type(self).model_validate(self.model_dump() | {"last_error": error, "progress": None})
+
+    def with_progress(self, progress: str) -> Self:
+        """The same with what the training does now, clipped."""
+        return type(self).model_validate(self.model_dump() | {"progress": progress})
 
     @property
     def state(self) -> State:

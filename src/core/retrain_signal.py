@@ -173,7 +173,7 @@ class RetrainSpool:
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
         """Write a claimed record's outcome, then move it to ``done/``."""
-        ended = record.model_copy(update={"result": result})
+        ended = record.model_copy(update={"result": result, "progress": None})
         self._files.write("cur", ended)
         self._files.move_to_done(ended)
         return ended

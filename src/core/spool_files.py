@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from src.core.errors import SpoolFullError
 from src.core.retrain_record import RetrainRecord, new_id
 
-MAX_RECORD_BYTES = 4096
+# Texts take up to 4 bytes a character, scores up to 9 KB.
+MAX_RECORD_BYTES = 1 << 15
 # What opening a symlink, a foreigner's file, a socket or a device fails with.
 _POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 

@@ -14,27 +14,32 @@ from zenml.metadata.metadata_types import Uri
 
 from src.core.dataset_config import DatasetConfig
 from src.core.gate_config import GateConfig, SplitConfig
-from src.core.model_registry import CHALLENGER, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
 from src.training import promote_model
 from src.training.compare_models import compare
+from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison, Verdict
 from src.training.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
+from src.training.served_requests import ServedRequests
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
+
+# What is yours to edit; part of a training's fingerprint.
+CODE = Path(__file__).parent
 
 logger = logging.getLogger(__name__)
 
 
 @step
 def preprocess(
-    dataset: DatasetConfig, dataset_file: str
+    dataset: DatasetConfig, dataset_file: str, served: ServedRequests
 ) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"]]:
     """Load, validate and save the data set; return it with its file's SHA-256."""
-    with timed_step("preprocess"):
+    with timed_step("preprocess", served.report):
         frame = data_preprocess.preprocess(dataset)
         digest = data_preprocess.save(frame, Path(dataset_file))
         logger.info("preprocess: %d rows, sha256 %s", len(frame), digest[:12])
@@ -60,14 +65,14 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
     config: PipelineConfig,
     model_name: str,
     mlflow_url: str,
-    request_ids: list[str],
+    served: ServedRequests,
 ) -> Annotated[Candidate, "candidate"]:
     """Fit the model and register it; it leaves this step only as a registered version, never pickled."""
-    with timed_step("train"):
+    with timed_step("train", served.report):
         run, client = active_run(), MlflowClient()
         # First, so that a run that fails leads there too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
-        log_cause(config, data_sha256, request_ids, zenml_tags())
+        log_cause(config, data_sha256, served.ids, zenml_tags())
         log_data(train_rows, holdout, config, data_sha256)
         started = time.monotonic()
         model = train_model.fit(train_rows, config.model, config.dataset)
@@ -79,7 +84,8 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         tags = {
             TAG_MANIFEST_SHA256: manifest_sha256,
             TAG_PARITY: package.parity,
-            **cause_tags(data_sha256, request_ids),
+            TAG_FINGERPRINT: fingerprint_of(data_sha256, config, CODE),
+            **cause_tags(data_sha256, served.ids),
             **zenml_tags(),
         }
         registry.tag(version, tags)
@@ -97,10 +103,10 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
 
 @step(experiment_tracker=True)
 def evaluate_on_holdout(
-    candidate: Candidate, holdout: pd.DataFrame, target: str, model_name: str
+    candidate: Candidate, holdout: pd.DataFrame, target: str, model_name: str, served: ServedRequests
 ) -> Annotated[Comparison, "comparison"]:
     """Score challenger and champion on the same holdout and record it in MLflow."""
-    with timed_step("evaluate"):
+    with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, holdout, target)
         log_evaluation(evaluation, comparison.champion)
@@ -127,12 +133,12 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     dataset_file: str,
     model_name: str,
     mlflow_url: str,
-    request_ids: list[str],
+    served: ServedRequests,
     alias_lock: str,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target
-    frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file)
+    frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
     train_rows, holdout = split(frame=frame, dataset=config.dataset, config=config.split)
     candidate = train(
         train_rows=train_rows,
@@ -141,9 +147,11 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
         config=config,
         model_name=model_name,
         mlflow_url=mlflow_url,
-        request_ids=request_ids,
+        served=served,
     )
-    comparison = evaluate_on_holdout(candidate=candidate, holdout=holdout, target=target, model_name=model_name)
+    comparison = evaluate_on_holdout(
+        candidate=candidate, holdout=holdout, target=target, model_name=model_name, served=served
+    )
     promote(
         candidate=candidate,
         comparison=comparison,

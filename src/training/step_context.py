@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mlflow
@@ -18,9 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def timed_step(name: str) -> Iterator[None]:
-    """Log a step's start and end, and record its duration in ZenML, whose own times on MySQL are whole seconds."""
+def timed_step(name: str, report: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Log a step's start and end, and record its duration in ZenML, whose own times on MySQL are whole seconds.
+
+    Args:
+        name: shown in the log.
+        report: shows the name as the progress of the requests that the training serves.
+    """
     logger.info("%s …", name)
+    if report is not None:
+        report(name)
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started

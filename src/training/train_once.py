@@ -15,6 +15,7 @@ from src.core.retrain_record import Step
 from src.core.settings import TrainSettings
 from src.training.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_until_answering
 from src.training.gate import Verdict
+from src.training.served_requests import ServedRequests
 from src.training.training_run import SERVICE, Training
 from src.training.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
 
@@ -75,7 +76,7 @@ def train_once(
                 dataset_file=str(settings.dataset_file.resolve()),
                 model_name=settings.model_name,
                 mlflow_url=settings.mlflow_link,
-                request_ids=list(request_ids),
+                served=ServedRequests(ids=list(request_ids), retrain_dir=str(settings.retrain_dir.resolve())),
                 alias_lock=str(settings.alias_lock.resolve()),
             )
         verdict = _verdict_of(run)

@@ -216,7 +216,7 @@ class MonitorService:
         self._uncharged = {record.id: record for record in records}
         charged = []
         for record in records:
-            attempt = record.model_copy(update={"attempts": record.attempts + 1, "started_at": now})
+            attempt = record.model_copy(update={"attempts": record.attempts + 1, "started_at": now, "progress": None})
             self._spool.update(attempt)
             charged.append(attempt)
         return charged

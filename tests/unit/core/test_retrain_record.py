@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from src.core.retrain_record import (
     ID_PATTERN,
+    MAX_PROGRESS,
+    MAX_REASON,
     MAX_TEXT,
     Outcome,
     RetrainRecord,
@@ -41,11 +43,19 @@ def test_state_follows_attempts_and_outcome() -> None:
 
 
 def test_reason_is_folded_to_one_printable_line_and_clipped() -> None:
-    text = "a\n\n b\x1b[31m\x00" + "c" * 1000
+    text = "a\n\n b\x1b[31m\x00" + "c" * 2000
     reason = RetrainResult(outcome=Outcome.FAILED, reason=text, finished_at=NOW).reason
     assert reason.startswith("a b[31mccc")
-    assert len(reason) == MAX_TEXT
+    assert len(reason) == MAX_REASON == 1000
     assert reason.endswith("…")
+    assert RetrainResult(outcome=Outcome.FAILED, reason="c" * 1000, finished_at=NOW).reason == "c" * 1000
+
+
+def test_error_and_progress_are_clipped_to_what_a_record_has_room_for() -> None:
+    record = RetrainRecord(id=new_id(), source="schedule", submitted_at=NOW, attempts=1)
+    assert record.with_error("e" * 2000).last_error == "e" * (MAX_TEXT - 1) + "…"
+    assert record.with_progress("p" * 2000).progress == "p" * (MAX_PROGRESS - 1) + "…"
+    assert record.with_progress("train").with_error("it died").progress is None
 
 
 def test_scores_of_either_kind_are_read_back_as_what_they_were() -> None:

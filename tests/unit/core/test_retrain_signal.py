@@ -454,16 +454,22 @@ def test_sweep_deletes_only_what_is_stale_and_ours(spool: RetrainSpool) -> None:
 def test_largest_possible_record_can_be_read_again(spool: RetrainSpool) -> None:
     spool.submit("api")
     [record] = spool.claim()
-    widest = "\U0001f600" * 1000
+    widest = "\U0001f600" * 2000
+    scores = {f"{number:03d}".ljust(64, "m"): -1.2345678901234567e-300 for number in range(50)}
     result = RetrainResult(
         outcome=Outcome.REJECTED,
         reason=widest,
         mlflow_run_id="f" * 32,
         model_name="m" * 100,
+        challenger=scores,
+        champion=scores,
         step_seconds=dict.fromkeys(Step, 86400.1234567),
         finished_at=NOW,
     )
-    full = RetrainRecord(**record.model_dump(exclude={"last_error"}), last_error=widest)
+    given = record.model_dump(exclude={"cause", "last_error", "progress"})
+    full = RetrainRecord(**given, cause=widest, last_error=widest, progress=widest)
+    spool.update(full)
+    assert spool.claimed() == [full]
     assert spool.get(spool.finish(full, result).id) is not None
 
 

@@ -12,7 +12,7 @@ from src.services.inference.page.words import Moment, coarsely, lasting, moment
 
 SHOWN = 8
 OPEN = (State.QUEUED, State.RUNNING)
-SOURCES = {"api": "on request", "alert": "by an alert", "bootstrap": "as the first one"}
+SOURCES = {"api": "on request", "alert": "by an alert", "schedule": "by a schedule", "bootstrap": "as the first one"}
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Run:
         asked: who asked.
         took: how long the training took, or takes so far.
         reason: the verdict's, or the last error's.
+        progress: what the training does at the moment.
         other_model: the name of the model that the version is of, where it is not this one.
         served: whether the version that it has made is the one that answers.
         taken_back: whether that version was rolled back.
@@ -44,6 +45,7 @@ class Run:
     served: bool
     other_model: str | None = None
     taken_back: bool = False
+    progress: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _run(record: RetrainRecord, served: ModelVersion | None, name: str, links: L
         run_link=links.mlflow_run(result.mlflow_run_id) if result is not None else None,
         served=result is not None and served is not None and result.made(served.name, served.version),
         other_model=other,
+        progress=record.progress,
     )
 
 

@@ -56,6 +56,7 @@ class RetrainStatus(BaseModel):
     model_version: str | None = None
     finished_at: datetime | None = None
     cause: str | None = None
+    progress: str | None = None
     served: bool | None = None
 
 
@@ -135,8 +136,8 @@ def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
         attempts=record.attempts,
         last_error=record.last_error,
     )
-    if record.cause is not None:
-        status = status.model_copy(update={"cause": record.cause})
+    given = {"cause": record.cause, "progress": record.progress}
+    status = status.model_copy(update={name: value for name, value in given.items() if value is not None})
     result = record.result
     if result is None:
         return status

@@ -83,6 +83,16 @@ def test_dead_run_is_tried_again_after_the_backoff_counted_from_its_start(bench:
     assert bench.get(ids[0]).attempts == 2
 
 
+def test_second_attempt_does_not_show_the_progress_of_the_first(bench: Bench) -> None:
+    (request_id,) = bench.submit()
+    bench.service.step()
+    bench.spool.update(bench.get(request_id).with_progress("train"))
+    bench.trainer.die()
+    bench.clock.advance(2)
+    bench.service.step()
+    assert (bench.get(request_id).attempts, bench.get(request_id).progress) == (2, None)
+
+
 def test_run_longer_than_the_backoff_is_tried_again_at_once(bench: Bench) -> None:
     bench.submit()
     bench.service.step()

@@ -41,9 +41,9 @@ def test_waiting_request_has_come_one_step() -> None:
 
 
 def test_running_request_tells_for_how_long_and_its_last_error() -> None:
-    run = only(record(attempts=2, started_at=NOW - timedelta(seconds=13), last_error="it died"))
+    run = only(record(attempts=2, started_at=NOW - timedelta(seconds=13), last_error="it died", progress="train"))
     assert (run.steps, run.is_open, run.took) == (["queued", "running"], True, "10 s")
-    assert (run.attempts, run.reason) == (2, "it died")
+    assert (run.attempts, run.reason, run.progress) == (2, "it died", "train")
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -74,7 +74,10 @@ def test_version_of_another_model_is_told_as_that_and_neither_serves_nor_was_rol
     assert (own.other_model, own.served) == (None, True)
 
 
-@pytest.mark.parametrize(("source", "asked"), [("alert", "by an alert"), ("bootstrap", "as the first one")])
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [("alert", "by an alert"), ("schedule", "by a schedule"), ("bootstrap", "as the first one")],
+)
 def test_source_is_told_in_words(source: str, asked: str) -> None:
     assert only(record(source=source)).asked == asked
 

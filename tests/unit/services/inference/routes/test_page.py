@@ -295,8 +295,11 @@ async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) 
     with spool.lock():
         (record,) = spool.claim()
         spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+        spool.update(spool.claimed()[0].with_progress("search: 12 of 20 trials"))
         served.service.page.forget()  # else a second goes by
-        assert "running" in (await served.client.get(poll_of(asked.text))).text
+        running = (await served.client.get(poll_of(asked.text))).text
+        assert "running" in running
+        assert "for 0 s, search: 12 of 20 trials" in running
         result = RetrainResult(outcome=Outcome.REJECTED, reason="too weak", finished_at=datetime.now(UTC))
         spool.finish(record, result)
     served.service.page.forget()

@@ -112,9 +112,11 @@ async def test_retrain_tells_running_and_its_attempts(served: Any) -> None:
         spool.update(
             record.model_copy(update={"attempts": 2, "started_at": datetime.now(UTC), "last_error": "it died"})
         )
+        spool.update(spool.claimed()[0].with_progress("search: 12 of 20 trials"))
     told = (await served.client.get(location)).json()
     assert (told["state"], told["attempts"], told["last_error"]) == ("running", 2, "it died")
     assert told["started_at"] is not None
+    assert told["progress"] == "search: 12 of 20 trials"
     assert "outcome" not in told
 
 
@@ -125,7 +127,7 @@ async def test_retrain_tells_a_rejection_with_its_scores(served: Any) -> None:
     told = (await served.client.get(location)).json()
     assert told["state"] == told["outcome"] == "rejected"
     assert told["reason"] == "because"
-    assert told["scores"] == {"challenger": SCORES.model_dump(), "champion": None}
+    assert told["scores"] == {"challenger": SCORES, "champion": None}
     assert (told["mlflow_run_id"], told["model_version"]) == ("run2", "2")
     assert told["finished_at"] is not None
     assert "served" not in told

@@ -1,0 +1,73 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from src.core.retrain_record import RetrainRecord
+from src.core.retrain_signal import RetrainSpool
+from src.training.served_requests import MAX_REPORTED, ServedRequests
+from tests.support.training import VERDICT
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> RetrainSpool:
+    return RetrainSpool(tmp_path).create()
+
+
+def claim(spool: RetrainSpool, number: int) -> list[str]:
+    for _ in range(number):
+        spool.submit("api")
+    for record in spool.claim():
+        spool.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+    return [record.id for record in spool.claimed()]
+
+
+def get(spool: RetrainSpool, request_id: str) -> RetrainRecord:
+    record = spool.get(request_id)
+    assert record is not None
+    return record
+
+
+def test_report_shows_the_progress_in_every_request_that_is_served_and_in_no_other(spool: RetrainSpool) -> None:
+    ids = claim(spool, 3)
+    ServedRequests(ids=ids[:2], retrain_dir=str(spool.root)).report("search: 12 of 20 trials")
+    assert [get(spool, i).progress for i in ids] == ["search: 12 of 20 trials"] * 2 + [None]
+    assert get(spool, ids[0]).attempts == 1
+
+
+def test_report_clips_what_is_too_long_for_a_record(spool: RetrainSpool) -> None:
+    ids = claim(spool, 1)
+    ServedRequests(ids=ids, retrain_dir=str(spool.root)).report("x" * 1000)
+    assert get(spool, ids[0]).progress == "x" * 99 + "…"
+
+
+def test_report_writes_a_bounded_number_of_files(spool: RetrainSpool) -> None:
+    ids = claim(spool, MAX_REPORTED + 1)
+    ServedRequests(ids=ids, retrain_dir=str(spool.root)).report("train")
+    assert [get(spool, i).progress for i in ids] == ["train"] * MAX_REPORTED + [None]
+
+
+def test_report_does_not_bring_back_a_request_that_is_gone_or_has_not_started(spool: RetrainSpool) -> None:
+    waiting = spool.submit("api").id
+    (spool.root / "new" / f"{waiting}.json").rename(spool.root / "cur" / f"{waiting}.json")
+    (gone,) = (record.id for record in [spool.submit("api")])
+    (spool.root / "new" / f"{gone}.json").unlink()
+    ServedRequests(ids=[gone, waiting], retrain_dir=str(spool.root)).report("train")
+    assert spool.get(gone) is None
+    assert get(spool, waiting).progress is None
+
+
+def test_training_goes_on_where_its_progress_cannot_be_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    served = ServedRequests(ids=["019acf3c-6d80-7000-8000-000000000000"], retrain_dir=str(tmp_path / "gone"))
+    served.report("train")
+    assert "could not report the progress 'train'" in caplog.text
+
+
+def test_finished_request_has_no_progress(spool: RetrainSpool) -> None:
+    (request_id,) = claim(spool, 1)
+    ServedRequests(ids=[request_id], retrain_dir=str(spool.root)).report("train")
+    record = get(spool, request_id)
+    assert record.with_error("it died").progress is None
+    assert spool.finish(record, VERDICT.to_result(NOW, {})).progress is None
