@@ -1,13 +1,17 @@
 """What a cell of a table means, whatever format carries it: the same rules in training and in serving.
 
-Every rule takes a text without white space around it and answers None where the text is nothing of the kind. A typed
-carrier, such as Parquet, JSON or SQL, applies them only to what is still text.
+A rule takes a text without white space around it and answers None where the text is nothing of the kind; ``read_cell``
+is all of them together, for a column. A typed carrier, such as Parquet, JSON or SQL, applies them only to what is
+still text: its numbers, booleans and nulls are what they are, and a number in a date column counts days.
 """
 
 import math
 import re
-from collections.abc import Collection
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+from src.core.feature_schema import Column, ColumnType
 
 # Texts that mean a missing value, unless one is a category of its column ("NA" may be North America). They are the
 # ones that pandas takes for missing.
@@ -25,14 +29,21 @@ BOOLEAN_TEXTS = {
     "1.0": True,
     "0.0": False,
 }
+LARGEST_INTEGER = 2**63 - 1
 SECONDS_PER_DAY = 86_400
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Days since 1970 of the years 1 to 9999, with a day for time zones: no date lies beyond. A year, month and day written
+# as one number, or a count of seconds, is no number of days.
+FIRST_DAY, LAST_DAY = -719_163.0, 2_932_897.0
 
 # Possessive: a long row of digits that ends in something else must not be tried again from each of its digits.
 _NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d{1,400}(?:\.0*+)?", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
-LARGEST_INTEGER = 2**63 - 1
+_PLAIN_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_MOST_DIGITS = 19
+_HOUR, _SIXTY = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
+_ZONE = rf"Z|[+-]{_HOUR}(?::?{_SIXTY})?"
+_TIME = rf"{_HOUR}:{_SIXTY}(?::{_SIXTY}(?:\.\d{{1,9}})?)?(?:{_ZONE})?"
+_DATE = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[T ]{_TIME})?", re.ASCII)
 
 
 def is_missing(text: str, known: Collection[str] = ()) -> bool:
@@ -53,11 +64,19 @@ def number_of(text: str, decimal: str = ".") -> float | None:
 
 
 def integer_of(text: str) -> int | None:
-    """A whole number of 64 bits, exactly; ``3.0`` is one, ``3.5`` is not."""
-    if not _INTEGER.fullmatch(text):
+    """A whole number of 64 bits, exactly; ``3.0`` and ``3e2`` are such, ``3.5`` is not."""
+    if _PLAIN_INTEGER.fullmatch(text):
+        return int(text)
+    if not _NUMBER.fullmatch(text):
         return None
-    value = int(text.partition(".")[0])
-    return value if -LARGEST_INTEGER - 1 <= value <= LARGEST_INTEGER else None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent of very many digits
+        return None
+    if value.adjusted() >= _MOST_DIGITS and value:
+        return None
+    whole = int(value)
+    return whole if whole == value and -LARGEST_INTEGER - 1 <= whole <= LARGEST_INTEGER else None
 
 
 def boolean_of(text: str) -> bool | None:
@@ -79,6 +98,50 @@ def days_of(text: str) -> float | None:
 def days_of_moment(moment: datetime | date) -> float:
     """The same of a date or a date and time; without a zone it is UTC."""
     if not isinstance(moment, datetime):
-        return float(moment.toordinal() - EPOCH_ORDINAL)
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return aware.timestamp() / SECONDS_PER_DAY
+    return (aware - EPOCH).total_seconds() / SECONDS_PER_DAY
+
+
+def date_text(days: float) -> str:
+    """Days since 1970-01-01 UTC as people read them: a date, with the time of day in whole seconds where there is one.
+
+    Raises:
+        OverflowError: the year is not 1 to 9999.
+    """
+    moment = EPOCH + timedelta(seconds=round(days * SECONDS_PER_DAY))
+    text = moment.strftime("%H:%M:%S")
+    return moment.date().isoformat() + ("" if text == "00:00:00" else f"T{text}Z")
+
+
+def category_of(text: str, known: Collection[str] = ()) -> str | None:
+    """A text column's value: without white space around it, unless a category is spelt so; None where it is missing."""
+    if text in known:
+        return text
+    text = text.strip()
+    return None if is_missing(text, known) else text
+
+
+_RULES: Mapping[ColumnType, Callable[[str], float | int | bool | None]] = {
+    ColumnType.NUMBER: number_of,
+    ColumnType.INTEGER: integer_of,
+    ColumnType.BOOLEAN: boolean_of,
+    ColumnType.DATE: days_of,
+}
+
+
+def read_cell(column: Column, text: str) -> float | int | bool | str | None:
+    """A cell's value; None where it is missing, whether or not the column may be.
+
+    Raises:
+        ValueError: the text is nothing of the column's type. Limits are not looked at.
+    """
+    if column.type is ColumnType.STRING:
+        return category_of(text, column.known)
+    text = text.strip()
+    if text in MISSING_TEXTS:
+        return None
+    value = _RULES[column.type](text)
+    if value is None:
+        raise ValueError(f"not of the type {column.type}")
+    return value

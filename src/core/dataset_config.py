@@ -241,5 +241,6 @@ class DatasetConfig(Strict):
                     values=tuple(feature.values or ()) if isinstance(feature, CategoryFeature) else (),
                 )
                 for name, feature in self.features.items()
-            )
+            ),
+            ids=tuple(name for name in self.id if name not in self.features),
         )

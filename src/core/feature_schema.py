@@ -1,4 +1,4 @@
-"""The columns a model takes, in order, with their types, as its MLflow signature states them."""
+"""The columns a model takes, in order, with their types: its MLflow signature, and what its metadata add to that."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ColumnType(StrEnum):
     DATE = "date"
 
 
-# MLflow's types of columns. The others (dates, bytes, arrays, objects) have no form in a flat JSON record.
+# MLflow's types of columns that a flat JSON record can hold; bytes, arrays and objects are none.
 TYPES = {
     "double": ColumnType.NUMBER,
     "float": ColumnType.NUMBER,
@@ -31,6 +31,8 @@ TYPES = {
     "string": ColumnType.STRING,
 }
 INTEGER_BITS = {"long": 64, "integer": 32}
+# Tables hold an integer column with a missing value as float64, which holds every whole number up to 2 ** 53.
+EXACT_BITS = 54
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,28 @@ class Column:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """The least and the largest value of an integer column."""
+        """The least and the largest value of an integer column; within what is exact in any table."""
         bits = INTEGER_BITS[self.mlflow_type]
+        if not self.required:
+            bits = min(bits, EXACT_BITS)
         return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The same as ``values``, for looking one up."""
+        return frozenset(self.values)
 
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """A model's input columns, in the order of its input."""
+    """A model's input columns, in the order of its input.
+
+    Attributes:
+        ids: columns that are no inputs and identified the rows of training.
+    """
 
     columns: tuple[Column, ...]
+    ids: tuple[str, ...] = ()
 
     @classmethod
     def of_numbers(cls, *names: str) -> "FeatureSchema":

@@ -17,8 +17,9 @@ Row = tuple[Value, ...]
 class FeatureTable:
     """An immutable table that fits a schema; make one with ``from_rows`` or ``from_columns``.
 
-    A column's array is float64 for numbers (missing: NaN), int64 for integers (float64 with NaN where one is missing),
-    bool for booleans and object for strings (object with None where one is missing).
+    A column's array is float64 for numbers and for dates, in days since 1970-01-01 UTC (missing: NaN), int64 for
+    integers (float64 with NaN where one is missing), bool for booleans and object for strings (object with None where
+    one is missing).
     """
 
     def __init__(self, schema: FeatureSchema, rows: Sequence[Row] | None, columns: list[NDArray[Any]] | None) -> None:
@@ -78,7 +79,7 @@ class FeatureTable:
 
 def array_of(column: Column, values: Sequence[Value]) -> NDArray[Any]:
     """One column's values as the array that ``FeatureTable`` describes, shape (n,)."""
-    if column.type is ColumnType.NUMBER:
+    if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
         return np.array(values, dtype=np.float64)
     if column.type is ColumnType.STRING:
         return np.array(values, dtype=object)

@@ -1,15 +1,15 @@
 """MLflow's own description of a model, read by the gate and by serving alike."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from src.core.errors import InvalidModelError
-from src.core.feature_schema import FeatureSchema
-from src.core.model_registry import METADATA_CLASSES, MLMODEL_FILE
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.model_registry import METADATA_CLASSES, METADATA_COLUMNS, MLMODEL_FILE
 
 ONNX_FLAVOUR = "onnx"
 PYFUNC_FLAVOUR = "python_function"
@@ -17,6 +17,9 @@ PYFUNC_FLAVOUR = "python_function"
 LABEL_TYPES = {"string", "boolean", "str", "object", "bool"}
 BOOLEAN_TYPES = {"boolean", "bool"}
 BOOLEAN_CLASSES = ("False", "True")
+# In the metadata: a column that identifies rows. Dates are doubles in the signature.
+ID = "id"
+DATE_TYPE = "double"
 HOW_TO_SIGN = (
     "log it again with signature=mlflow.models.infer_signature(frame, model.predict(frame)), "
     "frame being a pandas DataFrame with named columns"
@@ -57,14 +60,16 @@ def describe(directory: Path) -> ModelDescription:
         content: Any = yaml.safe_load((directory / MLMODEL_FILE).read_text(encoding="utf-8"))
         flavours = frozenset(map(str, content.get("flavors") or {}))
         signature = content.get("signature") or {}
-        classes = (content.get("metadata") or {}).get(METADATA_CLASSES)
+        metadata = content.get("metadata") or {}
+        classes, columns = metadata.get(METADATA_CLASSES), metadata.get(METADATA_COLUMNS)
         example = content.get("saved_input_example_info") or {}
         is_split = example.get("type") == "dataframe" and example.get("pandas_orient") == "split"
         example_file = str(example["artifact_path"]) if is_split else None
         inputs, outputs = signature.get("inputs"), signature.get("outputs")
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise InvalidModelError(f"{MLMODEL_FILE} is not MLflow's description of a model") from error
-    return ModelDescription(_schema(inputs), _classes(classes), flavours, _type_of_answers(outputs), example_file)
+    schema = _with_metadata(_schema(inputs), columns or {})
+    return ModelDescription(schema, _classes(classes), flavours, _type_of_answers(outputs), example_file)
 
 
 def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
@@ -101,6 +106,34 @@ def _schema(inputs: object) -> FeatureSchema:
     if not named:
         raise InvalidModelError(f"the model's signature does not list named columns; {HOW_TO_SIGN}")
     return FeatureSchema.from_signature(str(inputs))
+
+
+def columns_metadata(schema: FeatureSchema) -> dict[str, dict[str, Any]]:
+    """What an MLmodel's metadata say of columns, by name, beside the signature.
+
+    ``{"values": [...]}`` are a text column's categories, ``{"type": "date"}`` is a column of days, and
+    ``{"type": "id"}`` one that identifies rows and is no input. Other columns are not mentioned.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"type": ID} for name in schema.ids}
+    found |= {column.name: {"type": "date"} for column in schema.columns if column.type is ColumnType.DATE}
+    return found | {column.name: {"values": list(column.values)} for column in schema.columns if column.values}
+
+
+def _with_metadata(schema: FeatureSchema, metadata: object) -> FeatureSchema:
+    if not isinstance(metadata, dict) or not all(isinstance(said, dict) for said in metadata.values()):
+        raise InvalidModelError(f"{METADATA_COLUMNS} in {MLMODEL_FILE} must be a mapping of columns")
+    ids = tuple(str(name) for name, said in metadata.items() if said.get("type") == ID and name not in schema.names)
+    return FeatureSchema(tuple(_described(column, metadata.get(column.name, {})) for column in schema.columns), ids)
+
+
+def _described(column: Column, said: dict[str, Any]) -> Column:
+    """A column of the signature with what the metadata add."""
+    if said.get("type") == "date" and column.mlflow_type == DATE_TYPE:
+        return replace(column, type=ColumnType.DATE)
+    values = said.get("values", [])
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise InvalidModelError(f"values of {column.name} in {MLMODEL_FILE} must be a list of texts")
+    return replace(column, values=tuple(values)) if column.type is ColumnType.STRING else column
 
 
 def _classes(classes: object) -> tuple[str, ...] | None:

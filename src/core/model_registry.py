@@ -47,6 +47,8 @@ LOCAL_MANIFEST_FILE = ".downloaded.json"
 BYTECODE_FOLDER = "__pycache__"
 # Key in the MLmodel's metadata: class names in the order of the probabilities.
 METADATA_CLASSES = "classes"
+# Key beside it: by column's name what the signature cannot say, see ``core.mlmodel``.
+METADATA_COLUMNS = "column_rules"
 
 # What skops may build when it loads a model, beyond its own list of safe types: parts of scikit-learn's estimators that
 # only hold numbers. A file's own word on whom to trust, as MLflow takes it, is no defence; this list is in no file.

@@ -41,11 +41,11 @@ DTYPES: dict[str, type[Any]] = {
     "tensor(string)": np.object_,
 }
 # The columns whose values an input of each type can hold as they are; integers and booleans know no missing value.
-NUMERIC = frozenset({ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.BOOLEAN})
+NUMERIC = frozenset({ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.BOOLEAN, ColumnType.DATE})
 HOLDS: dict[type[Any], frozenset[ColumnType]] = {
     np.float32: NUMERIC,
     np.float64: NUMERIC,
-    np.int64: NUMERIC - {ColumnType.NUMBER},
+    np.int64: NUMERIC - {ColumnType.NUMBER, ColumnType.DATE},
     np.bool_: frozenset({ColumnType.BOOLEAN}),
     np.object_: frozenset({ColumnType.STRING}),
 }

@@ -21,10 +21,12 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, ModelParityError
 from src.core.feature_schema import FeatureSchema
 from src.core.golden_rows import GoldenRows
+from src.core.mlmodel import columns_metadata
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
     METADATA_CLASSES,
+    METADATA_COLUMNS,
     MLMODEL_FILE,
     ONNX_FILE,
     PARITY_PASSED,
@@ -123,7 +125,7 @@ class Flavours:
             signature=signature_of(package),
             input_example=package.example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
-            metadata={METADATA_CLASSES: list(package.classes)},
+            metadata={METADATA_CLASSES: list(package.classes), METADATA_COLUMNS: columns_metadata(package.schema)},
         )
         if package.graph is not None:
             (directory / ONNX_FILE).write_bytes(package.graph)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from src.core.errors import InvalidModelError
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 
 
 def column(name: str, **more: object) -> dict[str, object]:
@@ -72,3 +72,10 @@ def test_from_signature_keeps_types_and_what_may_be_missing() -> None:
 )
 def test_schema_of_required_numbers_is_numeric(columns: list[object], numeric: bool) -> None:  # noqa: FBT001 - a case's expectation
     assert FeatureSchema.from_signature(json.dumps(columns)).is_numeric is numeric
+
+
+@pytest.mark.parametrize(("mlflow_type", "bits"), [("long", 54), ("integer", 32)])
+def test_integer_that_may_be_missing_stays_within_what_float64_holds_exactly(mlflow_type: str, bits: int) -> None:
+    low, high = Column("a", ColumnType.INTEGER, required=False, mlflow_type=mlflow_type).limits
+    assert (low, high) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    assert (int(float(low)), int(float(high))) == (low, high)

@@ -12,20 +12,21 @@ SCHEMA = FeatureSchema(
         Column("floors", ColumnType.INTEGER, required=False, mlflow_type="long"),
         Column("garden", ColumnType.BOOLEAN, required=False, mlflow_type="boolean"),
         Column("town", ColumnType.STRING, required=False, mlflow_type="string"),
+        Column("built", ColumnType.DATE, required=False),
     )
 )
-WHOLE = [(1.0, 1, True, "Ulm"), (2.0, 2, False, "Bonn")]
-MISSING = [(1.0, 1, True, "Ulm"), (None, None, None, None)]
+WHOLE = [(1.0, 1, True, "Ulm", -1.5), (2.0, 2, False, "Bonn", 19782.0)]
+MISSING = [(1.0, 1, True, "Ulm", -1.5), (None, None, None, None, None)]
 
 
 def test_columns_have_the_types_of_the_schema() -> None:
-    assert [column.dtype.kind for column in FeatureTable.from_rows(SCHEMA, WHOLE).columns] == ["f", "i", "b", "O"]
+    assert [column.dtype.kind for column in FeatureTable.from_rows(SCHEMA, WHOLE).columns] == ["f", "i", "b", "O", "f"]
 
 
 def test_missing_values_are_nan_or_none() -> None:
-    size, floors, garden, town = FeatureTable.from_rows(SCHEMA, MISSING).columns
+    size, floors, garden, town, built = FeatureTable.from_rows(SCHEMA, MISSING).columns
     assert (floors.dtype.kind, garden.dtype.kind) == ("f", "O")
-    assert np.isnan([size[1], floors[1]]).all()
+    assert np.isnan([size[1], floors[1], built[1]]).all()
     assert (garden[1], town[1]) == (None, None)
 
 

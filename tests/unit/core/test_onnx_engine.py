@@ -246,7 +246,16 @@ def test_matrix_of_integers_takes_no_columns_that_may_be_missing(tmp_path: Path)
         OnnxEngine(path, FeatureSchema(tuple(columns)), ())
 
 
-def test_input_that_would_change_values_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ColumnType.NUMBER, ColumnType.DATE])
+def test_input_that_would_change_values_is_refused(tmp_path: Path, kind: ColumnType) -> None:
     path = write_difference(tmp_path / "model.onnx", *SCHEMA.names, TensorProto.INT64)
-    with pytest.raises(InvalidModelError, match=r"'height', of type number, as tensor\(int64\)"):
-        OnnxEngine(path, SCHEMA, ())
+    schema = FeatureSchema(tuple(Column(name, kind) for name in SCHEMA.names))
+    with pytest.raises(InvalidModelError, match=rf"'height', of type {kind}, as tensor\(int64\)"):
+        OnnxEngine(path, schema, ())
+
+
+def test_dates_are_days_to_a_graph(tmp_path: Path) -> None:
+    path = write_difference(tmp_path / "model.onnx", *SCHEMA.names, TensorProto.DOUBLE)
+    schema = FeatureSchema(tuple(Column(name, ColumnType.DATE) for name in SCHEMA.names))
+    found = OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, [(19782.5, 2.0)]))
+    assert [abs(value) for value in found.values] == [19780.5]

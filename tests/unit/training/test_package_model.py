@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -9,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from src.core.errors import InvalidModelError, UntrustedModelError
+from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.golden_rows import GoldenRows
 from src.core.mlmodel import has_flavour, read_mlmodel
 from src.core.model_registry import (
@@ -49,10 +51,22 @@ def test_saved_model_matches_its_manifest_until_any_byte_changes(saved: tuple[Pa
 def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, str]) -> None:
     model = Model.load(str(saved[0]))
     assert set(model.flavors) == {"python_function", "sklearn", "onnx"}
-    assert model.metadata == {"classes": ["setosa", "versicolor", "virginica"]}
+    assert model.metadata == {"classes": ["setosa", "versicolor", "virginica"], "column_rules": {}}
     assert [(column.name, column.type.name) for column in model.signature.inputs] == [
         (name, "double") for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")
     ]
+
+
+def test_saved_model_says_what_its_signature_cannot(tmp_path: Path) -> None:
+    package = iris_package()
+    columns = (replace(package.schema.columns[0], type=ColumnType.DATE), *package.schema.columns[1:])
+    described = replace(package, schema=FeatureSchema(columns, ids=("flower",)))
+    Flavours(described).save_model(str(tmp_path / "model"), mlflow_model=Model())
+    assert Model.load(str(tmp_path / "model")).metadata["column_rules"] == {
+        "flower": {"type": "id"},
+        "sepal_length": {"type": "date"},
+    }
+    assert read_mlmodel(tmp_path / "model")[0] == described.schema
 
 
 def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(saved: tuple[Path, str]) -> None:
