@@ -88,15 +88,17 @@ def _make(folder: Path) -> None:
 
     from src.pipeline import data_preprocess, train_model  # noqa: PLC0415
     from src.training.package_model import Flavours, build_package  # noqa: PLC0415
+    from src.training.splitting import split_rows  # noqa: PLC0415
 
     # It warns that its package has no pip, which no server here asks for.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target
     frame = data_preprocess.preprocess(config.dataset)
-    train, holdout = train_model.split(frame, config.dataset, config.split)
+    parts = split_rows(frame, config, None)
+    train = parts.train
     model = train_model.fit(train, config.model, config.dataset)
-    flavours = Flavours(build_package(model, train, holdout, config.dataset))
+    flavours = Flavours(build_package(model, train, parts.holdout, config.dataset, parts.rule))
     flavours.save_model(str(folder / "model"), Model())
     joblib.dump(model, folder / "model.joblib")
     _fill_cache(folder, flavours.manifest_sha256)

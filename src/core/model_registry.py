@@ -41,6 +41,7 @@ ONNX_FILE = "model.onnx"  # where the MLmodel lists the flavour onnx
 SKOPS_FILE = "model.skops"
 GOLDEN_FILE = "golden_rows.json"
 DRIFT_FILE = "drift_reference.json"
+SPLIT_FILE = "split_rule.json"  # by what rows were held out; models of older versions have none
 # What a reader notes of a download whose version has no manifest of its own.
 LOCAL_MANIFEST_FILE = ".downloaded.json"
 # What Python makes of a model's code.

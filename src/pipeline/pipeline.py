@@ -13,7 +13,7 @@ from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
 from src.core.dataset_config import DatasetConfig
-from src.core.gate_config import GateConfig, SplitConfig
+from src.core.gate_config import GateConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
@@ -24,7 +24,9 @@ from src.training.gate import Candidate, Comparison, Verdict
 from src.training.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
+from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
+from src.training.splitting import SplitRule, split_rows
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
 
@@ -48,19 +50,24 @@ def preprocess(
 
 @step
 def split(
-    frame: pd.DataFrame, dataset: DatasetConfig, config: SplitConfig
-) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"]]:
-    """Part the data set into training rows and the holdout."""
+    frame: pd.DataFrame, config: PipelineConfig, model_name: str
+) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"], Annotated[SplitRule, "split_rule"]]:
+    """Part the data set into training rows and the holdout, as the champion's was parted where it can be."""
     with timed_step("split"):
-        train_rows, holdout = train_model.split(frame, dataset, config)
-        # Spelt out: ZenML counts a step's outputs by reading this line.
-        return train_rows, holdout
+        parts = split_rows(frame, config, inherited_rule(ModelRegistry(MlflowClient(), model_name)))
+        train_rows, holdout, rule = parts.train, parts.holdout, parts.rule
+        note(
+            {"split": str(rule), "split_note": parts.note, "rows": {"train": len(train_rows), "holdout": len(holdout)}}
+        )
+        # Each output by its name: ZenML counts a step's outputs by reading this line.
+        return train_rows, holdout, rule
 
 
 @step(experiment_tracker=True)
 def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in its graph
     train_rows: pd.DataFrame,
     holdout: pd.DataFrame,
+    rule: SplitRule,
     data_sha256: str,
     config: PipelineConfig,
     model_name: str,
@@ -76,7 +83,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_data(train_rows, holdout, config, data_sha256)
         started = time.monotonic()
         model = train_model.fit(train_rows, config.model, config.dataset)
-        package = build_package(model, train_rows, holdout, config.dataset)
+        package = build_package(model, train_rows, holdout, config.dataset, rule)
         fitted = time.monotonic()
         mlflow.set_tag(TAG_PARITY, package.parity)
         version, manifest_sha256 = log_package(package, model_name)
@@ -139,10 +146,11 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
     target = config.dataset.target
     frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
-    train_rows, holdout = split(frame=frame, dataset=config.dataset, config=config.split)
+    train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name)
     candidate = train(
         train_rows=train_rows,
         holdout=holdout,
+        rule=rule,
         data_sha256=data_sha256,
         config=config,
         model_name=model_name,

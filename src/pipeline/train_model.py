@@ -1,4 +1,4 @@
-"""Splits the data set and fits the model: one scikit-learn Pipeline, so that preprocessing is part of the model."""
+"""Fits the model: one scikit-learn Pipeline, so that preprocessing is part of the model."""
 
 import numpy as np
 import pandas as pd
@@ -6,39 +6,16 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from src.core.dataset_config import CategoryFeature, DatasetConfig, Task
-from src.core.errors import DataError
-from src.core.gate_config import SplitConfig
 from src.core.model_config import ModelConfig
 
 FORESTS: dict[Task, type[BaseEstimator]] = {
     "classification": RandomForestClassifier,
     "regression": RandomForestRegressor,
 }
-REMEDY = "add rows or change split.holdout_fraction"
-
-
-def split(frame: pd.DataFrame, dataset: DatasetConfig, config: SplitConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows and holdout rows, with classes in equal shares; the same rows give the same split.
-
-    Raises:
-        DataError: too few rows for every class, or two rows of a regression, to be in both parts.
-    """
-    classes = frame[dataset.target] if dataset.task == "classification" else None
-    try:
-        train, holdout = train_test_split(
-            frame, test_size=config.holdout_fraction, random_state=config.seed, stratify=classes
-        )
-    except ValueError as error:
-        raise DataError(f"the data set cannot be split: {error}; {REMEDY}") from error
-    if min(len(train), len(holdout)) < 2:  # noqa: PLR2004 - no score says anything of a single row
-        parts = f"{len(train)} training rows and {len(holdout)} holdout rows"
-        raise DataError(f"the data set cannot be split: {parts} are too few; {REMEDY}")
-    return train.reset_index(drop=True), holdout.reset_index(drop=True)
 
 
 def build_model(config: ModelConfig, dataset: DatasetConfig) -> Pipeline:

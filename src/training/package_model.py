@@ -31,6 +31,7 @@ from src.core.model_registry import (
     ONNX_FILE,
     PARITY_PASSED,
     SKOPS_TRUSTED_TYPES,
+    SPLIT_FILE,
     DriftReference,
     write_manifest,
 )
@@ -38,6 +39,7 @@ from src.training.export_onnx import prove_onnx
 from src.training.probe_rows import probe_rows
 from src.training.reference_rows import drift_reference, golden_rows
 from src.training.sklearn_engine import require_trusted_types
+from src.training.splitting import SplitRule
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
 # MLflow shows a tag whole.
@@ -61,10 +63,13 @@ class ModelPackage:
     classes: tuple[str, ...]
     golden: GoldenRows
     drift: DriftReference
+    rule: SplitRule
     example: pd.DataFrame
 
 
-def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig) -> ModelPackage:
+def build_package(
+    model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig, rule: SplitRule
+) -> ModelPackage:
     """Convert the model, prove the conversion on all rows and on thousands of made-up ones, and derive the rest.
 
     Args:
@@ -72,6 +77,7 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
         train: feature columns and the target; the drift reference describes these rows.
         holdout: rows of the same columns that the model has not seen.
         dataset: what the columns may hold.
+        rule: by what ``holdout`` was held out.
 
     Raises:
         UntrustedModelError: nobody could load the model safely.
@@ -81,7 +87,7 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
         raise ConfigError(f"{type(model[-1]).__name__} gives no probabilities; take a classifier with predict_proba")
     schema, classes = dataset.feature_schema, _classes_of(model)
-    known, unseen = train.drop(columns=dataset.target), holdout.drop(columns=dataset.target)
+    known, unseen = train[list(dataset.features)], holdout[list(dataset.features)]
     made_up = probe_rows(known, dataset, model)
     golden = golden_rows(model, schema, train, dataset.target, made_up)
     graph, parity = None, PARITY_PASSED
@@ -98,6 +104,7 @@ def build_package(model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, d
         classes=classes,
         golden=golden,
         drift=drift_reference(train, dataset),
+        rule=rule,
         example=known.head(2),
     )
 
@@ -135,6 +142,7 @@ class Flavours:
         mlflow_model.save(str(directory / MLMODEL_FILE))
         (directory / GOLDEN_FILE).write_text(package.golden.model_dump_json() + "\n", encoding="utf-8")
         (directory / DRIFT_FILE).write_text(package.drift.model_dump_json() + "\n", encoding="utf-8")
+        (directory / SPLIT_FILE).write_text(package.rule.model_dump_json() + "\n", encoding="utf-8")
         self.manifest_sha256 = write_manifest(directory)
 
 

@@ -8,6 +8,7 @@ import mlflow.artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from pydantic import ValidationError
 
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.feature_schema import FeatureSchema
@@ -17,6 +18,7 @@ from src.core.model_registry import (
     MLMODEL_FILE,
     ONNX_FILE,
     SKOPS_FILE,
+    SPLIT_FILE,
     TAG_MANIFEST_SHA256,
     says_missing,
     verify_manifest,
@@ -24,15 +26,20 @@ from src.core.model_registry import (
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Engine
 from src.training.sklearn_engine import SklearnEngine, load_skops
+from src.training.splitting import SplitRule
 
 
 @dataclass(frozen=True)
 class FetchedModel:
-    """A registered version, verified and loaded as serving loads it."""
+    """A registered version, verified and loaded as serving loads it.
+
+    ``split_rule`` is None where the version was registered before rules were recorded.
+    """
 
     version: str
     schema: FeatureSchema
     engine: Engine
+    split_rule: SplitRule | None = None
 
 
 class ModelRegistry:
@@ -78,22 +85,47 @@ class ModelRegistry:
             InvalidModelError: its files are missing, changed or not a model of ours.
             MlflowException, requests.RequestException: the server does not answer.
         """
-        digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
-        if not digest:
-            raise OtherSchemaError(
-                f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"
-            )
+        digest = self._digest_of(version)
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
-            self._download(version, directory, MANIFEST_FILE, MLMODEL_FILE)
+            rule = self._fetch_rule(version, directory, digest)
+            self._download(version, directory, MLMODEL_FILE)
             verify_manifest(directory, digest, (MLMODEL_FILE,))
             schema, classes = read_mlmodel(directory)
             file = ONNX_FILE if has_flavour(directory, "onnx") else SKOPS_FILE
             self._download(version, directory, file)
             verify_manifest(directory, digest, (MLMODEL_FILE, file))
             if file == ONNX_FILE:
-                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes))
-            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes))
+                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes), rule)
+            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes), rule)
+
+    def split_rule(self, version: str) -> SplitRule | None:
+        """By what a version's holdout was held out, from two small files; None where it does not say.
+
+        Raises: as ``fetch``.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            return self._fetch_rule(version, Path(folder), self._digest_of(version))
+
+    def _digest_of(self, version: str) -> str:
+        digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
+        if not digest:
+            raise OtherSchemaError(
+                f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"
+            )
+        return str(digest)
+
+    def _fetch_rule(self, version: str, directory: Path, digest: str) -> SplitRule | None:
+        """Download the manifest and the rule that it lists into the directory."""
+        self._download(version, directory, MANIFEST_FILE)
+        if SPLIT_FILE not in verify_manifest(directory, digest, ()):
+            return None
+        self._download(version, directory, SPLIT_FILE)
+        verify_manifest(directory, digest, (SPLIT_FILE,))
+        try:
+            return SplitRule.model_validate_json((directory / SPLIT_FILE).read_bytes())
+        except ValidationError as error:
+            raise InvalidModelError(f"version {version} has a {SPLIT_FILE} that is no split rule") from error
 
     def _download(self, version: str, directory: Path, *names: str) -> None:
         uri = self._client.get_model_version_download_uri(self._name, version)

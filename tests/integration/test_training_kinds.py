@@ -12,11 +12,11 @@ from mlflow.tracking import MlflowClient
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_signal import RetrainSpool
 from src.pipeline.data_preprocess import preprocess
-from src.pipeline.train_model import split
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.training.compare_models import compare
 from src.training.registry import ModelRegistry
+from src.training.splitting import split_rows
 from tests.support.datasets import houses, passengers
 from tests.support.training import run_training
 
@@ -70,6 +70,6 @@ def test_any_columns_are_learned_registered_and_served(
     assert predictor.schema == config.dataset.feature_schema
     assert len(predictor.answer([row])) == 1
 
-    _, holdout = split(preprocess(config.dataset), config.dataset, config.split)
+    holdout = split_rows(preprocess(config.dataset), config, None).holdout
     evaluation, comparison = compare(ModelRegistry(client, name), "1", holdout, config.dataset.target)
     assert comparison.champion == evaluation.scores == record.result.challenger

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from mlflow.models import Model
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
@@ -18,7 +19,8 @@ from src.core.retrain_record import Outcome, Scores
 from src.pipeline import data_preprocess, train_model
 from src.services.local.processes import REPOSITORY
 from src.training.gate import Verdict
-from src.training.package_model import ModelPackage, build_package
+from src.training.package_model import Flavours, ModelPackage, build_package
+from src.training.splitting import Split, SplitRule, split_rows
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
 PERFECT: Scores = {"accuracy": 1.0, "f1_macro": 1.0, "neg_log_loss": -0.01}
@@ -51,10 +53,20 @@ def write_config(file: Path, **sections: dict[str, Any]) -> Path:
 
 
 @cache
+def iris_split() -> Split:
+    """Iris, split as configured."""
+    settings = config()
+    return split_rows(data_preprocess.preprocess(settings.dataset), settings, None)
+
+
 def iris_parts() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Iris's training rows and holdout."""
-    settings = config()
-    return train_model.split(data_preprocess.preprocess(settings.dataset), settings.dataset, settings.split)
+    return iris_split().train, iris_split().holdout
+
+
+def iris_rule() -> SplitRule:
+    """By what Iris's holdout is held out."""
+    return iris_split().rule
 
 
 @cache
@@ -63,7 +75,14 @@ def iris_package() -> ModelPackage:
     settings = config(model={"n_estimators": 10})
     train, holdout = iris_parts()
     model = train_model.fit(train, settings.model, settings.dataset)
-    return build_package(model, train, holdout, settings.dataset)
+    return build_package(model, train, holdout, settings.dataset, iris_rule())
+
+
+def save_iris(directory: Path) -> str:
+    """Write that model's directory; return its manifest's SHA-256."""
+    flavours = Flavours(iris_package())
+    flavours.save_model(str(directory), mlflow_model=Model())
+    return flavours.manifest_sha256
 
 
 @cache
@@ -72,7 +91,7 @@ def inexact_package() -> ModelPackage:
     train, holdout = iris_parts()
     model = Pipeline([("neighbours", KNeighborsClassifier())])
     model.fit(train.drop(columns="species"), train["species"].to_numpy(dtype=object))
-    return build_package(model, train, holdout, config().dataset)
+    return build_package(model, train, holdout, config().dataset, iris_rule())
 
 
 def run_training(folder: Path, mlflow_url: str, **environment: str) -> subprocess.CompletedProcess[str]:

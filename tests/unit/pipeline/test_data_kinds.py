@@ -19,6 +19,7 @@ from src.pipeline import data_preprocess, train_model
 from src.training.frames import table_of
 from src.training.package_model import Flavours, ModelPackage, build_package
 from src.training.sklearn_engine import SklearnEngine, load_skops
+from src.training.splitting import split_rows
 from tests.support.datasets import houses, passengers, readings
 
 Kind = Callable[[Path], PipelineConfig]
@@ -30,9 +31,10 @@ class Trained:
     def __init__(self, folder: Path, kind: Kind) -> None:
         self.config = kind(folder / "data.csv")
         self.frame = data_preprocess.preprocess(self.config.dataset)
-        train, self.holdout = train_model.split(self.frame, self.config.dataset, self.config.split)
+        split = split_rows(self.frame, self.config, None)
+        train, self.holdout = split.train, split.holdout
         model = train_model.fit(train, self.config.model, self.config.dataset)
-        self.package: ModelPackage = build_package(model, train, self.holdout, self.config.dataset)
+        self.package: ModelPackage = build_package(model, train, self.holdout, self.config.dataset, split.rule)
         self.directory = folder / "model"
         Flavours(self.package).save_model(str(self.directory), mlflow_model=Model())
         self.schema, self.classes = read_mlmodel(self.directory)

@@ -2,12 +2,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 from sklearn.ensemble import RandomForestRegressor
 
 from src.core.dataset_config import DatasetConfig
-from src.core.errors import DataError
-from src.pipeline.train_model import build_model, columns_step, fit, split
+from src.pipeline.train_model import build_model, columns_step, fit
 from tests.support.training import config, iris_parts
 
 DATASET = config().dataset
@@ -31,28 +29,6 @@ def with_columns(**features: Any) -> DatasetConfig:
     )
 
 
-def test_split_keeps_the_classes_shares_and_every_row() -> None:
-    train, holdout = iris_parts()
-    assert holdout["species"].value_counts().to_dict() == {"setosa": 15, "versicolor": 15, "virginica": 15}
-    assert len(train) + len(holdout) == 149
-    assert pd.concat([train, holdout]).duplicated().sum() == 0
-
-
-def test_split_follows_its_seed() -> None:
-    frame = pd.concat(iris_parts(), ignore_index=True)
-    settings = config().split
-    again = [split(frame, DATASET, settings)[1] for _ in range(2)]
-    other = split(frame, DATASET, settings.model_copy(update={"seed": 1}))[1]
-    assert again[0].equals(again[1])
-    assert not again[0].equals(other)
-
-
-def test_split_says_when_there_are_too_few_rows() -> None:
-    few = iris_parts()[0].groupby("species").head(2)
-    with pytest.raises(DataError, match=r"cannot be split.*change split\.holdout_fraction"):
-        split(few, DATASET, config(split={"holdout_fraction": 0.2}).split)
-
-
 def test_a_forest_takes_numbers_and_booleans_as_they_are_and_other_columns_through_a_step() -> None:
     steps = [[name for name, _ in build_model(config().model, dataset).steps] for dataset in (DATASET, with_columns())]
     assert steps == [["forest"], ["columns", "forest"]]
@@ -72,15 +48,6 @@ def test_columns_become_complete_numbers_with_a_column_for_each_category() -> No
     assert step is not None
     found = step.fit(rows).transform(rows)
     assert found.tolist() == [[1, 1, 0, 1], [2, 1, 0, 0], [2, 1, 0, 0], [9, 0, 1, 0]]
-
-
-def test_split_of_a_regression_is_not_stratified_and_needs_two_rows_on_each_side() -> None:
-    dataset = with_columns()
-    frame = pd.DataFrame({"c": ["red"] * 20, "n": np.arange(20.0), "b": [True] * 20, "price": np.arange(20.0)})
-    train, holdout = split(frame, dataset, config().split)
-    assert (len(train), len(holdout)) == (14, 6)
-    with pytest.raises(DataError, match="2 training rows and 1 holdout rows are too few"):
-        split(frame.head(3), dataset, config(split={"holdout_fraction": 0.2}).split)
 
 
 def test_regression_is_a_forest_of_numbers() -> None:

@@ -24,7 +24,7 @@ from src.core.model_registry import (
 from src.core.onnx_engine import OnnxEngine
 from src.training.package_model import Flavours, build_package
 from src.training.sklearn_engine import SklearnEngine, load_skops
-from tests.support.training import config, inexact_package, iris_package, iris_parts
+from tests.support.training import config, inexact_package, iris_package, iris_parts, iris_rule
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: 
 def test_package_refuses_a_model_that_nobody_could_load_safely() -> None:
     model = Pipeline([("same", FunctionTransformer(pd.DataFrame.abs)), *iris_package().model.steps])
     with pytest.raises(UntrustedModelError, match="does not trust") as caught:
-        build_package(model, *iris_parts(), config().dataset)
+        build_package(model, *iris_parts(), config().dataset, iris_rule())
     assert caught.value.permanent
 
 

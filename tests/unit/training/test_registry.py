@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
-from src.core.errors import OtherSchemaError
+from src.core.errors import InvalidModelError, OtherSchemaError
+from src.core.model_registry import MANIFEST_FILE, SPLIT_FILE, sha256_file, write_manifest
 from src.training.registry import ModelRegistry
+from src.training.seen_rows import inherited_rule
+from tests.support.training import iris_rule, save_iris
 
 
 class FakeVersion:
@@ -54,3 +59,80 @@ def test_version_of_never_takes_a_failing_server_for_a_missing_champion(error: M
 def test_fetch_refuses_a_version_that_was_not_registered_by_us() -> None:
     with pytest.raises(OtherSchemaError, match=r"version 3 was not registered by this training .*manifest\.sha256 tag"):
         registry(ValueError()).fetch("3")
+
+
+class OneVersion:
+    """A registry with one version, its files in a folder; ``champion`` points to it unless it is not there."""
+
+    def __init__(self, folder: Path, *, champion: bool = True) -> None:
+        self.folder, self.champion = folder, champion
+        self.digest = sha256_file(folder / MANIFEST_FILE)
+
+    def get_model_version_by_alias(self, name: str, alias: str) -> FakeVersion:
+        if not self.champion or alias != "champion":
+            raise MlflowException(f"Registered model alias {alias} not found.", INVALID_PARAMETER_VALUE)
+        return self.get_model_version(name, "3")
+
+    def get_model_version(self, *_: str) -> FakeVersion:
+        version = FakeVersion(**{"manifest.sha256": self.digest})
+        version.version = 3  # type: ignore[attr-defined]
+        return version
+
+    def get_model_version_download_uri(self, *_: str) -> str:
+        return str(self.folder)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> OneVersion:
+    save_iris(tmp_path / "model")
+    return OneVersion(tmp_path / "model")
+
+
+def of(client: OneVersion) -> ModelRegistry:
+    return ModelRegistry(client, "iris")  # type: ignore[arg-type]
+
+
+def without_rule(client: OneVersion) -> OneVersion:
+    (client.folder / SPLIT_FILE).unlink()
+    (client.folder / MANIFEST_FILE).unlink()
+    write_manifest(client.folder)
+    return OneVersion(client.folder)
+
+
+def test_version_brings_the_rule_by_which_its_data_were_split(client: OneVersion) -> None:
+    assert of(client).split_rule("3") == iris_rule()
+    fetched = of(client).fetch("3")
+    assert (fetched.version, fetched.split_rule, fetched.engine.name) == ("3", iris_rule(), "onnx")
+    assert inherited_rule(of(client)) == iris_rule()
+
+
+def test_version_from_before_rules_has_none_and_is_sound(client: OneVersion) -> None:
+    old = of(without_rule(client))
+    assert old.split_rule("3") is None
+    assert old.fetch("3").split_rule is None
+    assert inherited_rule(old) is None
+
+
+def test_without_a_champion_nothing_is_inherited(client: OneVersion) -> None:
+    assert inherited_rule(of(OneVersion(client.folder, champion=False))) is None
+
+
+@pytest.mark.parametrize("change", ["{}", None], ids=["changed", "gone"])
+def test_rule_that_is_not_the_registered_one_is_refused_and_not_inherited(
+    client: OneVersion, change: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = client.folder / SPLIT_FILE
+    file.unlink() if change is None else file.write_text(change)
+    with pytest.raises(InvalidModelError, match=SPLIT_FILE):
+        of(client).split_rule("3")
+    with pytest.raises(InvalidModelError, match=SPLIT_FILE):
+        of(client).fetch("3")
+    assert inherited_rule(of(client)) is None
+    assert "the champion's split rule cannot be read" in caplog.text
+
+
+def test_file_that_is_no_rule_is_refused(client: OneVersion) -> None:
+    (client.folder / SPLIT_FILE).write_text("{}")
+    write_manifest(client.folder)
+    with pytest.raises(InvalidModelError, match=r"version 3 has a split_rule\.json that is no split rule"):
+        of(OneVersion(client.folder)).split_rule("3")

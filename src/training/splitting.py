@@ -1,0 +1,193 @@
+"""The stable split: whether a row is held out depends on that row alone, never on which other rows exist."""
+
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from src.core.column_rules import SECONDS_PER_DAY
+from src.core.errors import DataError
+from src.core.pipeline_config import PipelineConfig
+from src.training.row_keys import days, row_hashes
+
+# How far the holdout's share of the rows may be from the one asked for, as a part of that share.
+SHARE_SLACK = 1 / 3
+MIN_ROWS = 2  # a score of a single row says nothing
+HASHES = 2.0**64
+HEAVIEST = 3
+MAX_VALUE = 40
+
+logger = logging.getLogger(__name__)
+
+
+class SplitRule(BaseModel):
+    """By what a row is held out; registered with the model, so that later runs know which rows it has not seen.
+
+    ``hash`` and ``group`` hold out ``share`` of all keys by a hash of ``columns`` keyed with ``seed``; ``time`` holds
+    out the rows whose one column is later than ``cutoff``, in days since 1970-01-01 UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Literal["hash", "group", "time"]
+    columns: list[str]
+    seed: int
+    share: float
+    cutoff: float | None = None
+
+    def fits(self, frame: pd.DataFrame) -> bool:
+        """Whether the frame has the columns that the rule reads."""
+        return set(self.columns) <= set(frame.columns)
+
+    def __str__(self) -> str:
+        if self.by == "time":
+            return f"time {self.columns[0]}, share {self.share:g}"
+        return f"{self.by} of {', '.join(self.columns)}, seed {self.seed}, share {self.share:g}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set and which of its rows are held out.
+
+    ``mask`` is (n,), true for the rows of the holdout; ``note`` says where the rule is not the one that the
+    configuration states, and is empty otherwise.
+    """
+
+    frame: pd.DataFrame
+    mask: NDArray[np.bool_]
+    rule: SplitRule
+    note: str = ""
+
+    @cached_property
+    def train(self) -> pd.DataFrame:
+        """The training rows, numbered from 0."""
+        return self.frame[~self.mask].reset_index(drop=True)
+
+    @cached_property
+    def holdout(self) -> pd.DataFrame:
+        """The rows that are held out, numbered from 0."""
+        return self.frame[self.mask].reset_index(drop=True)
+
+
+def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule | None) -> Split:
+    """Part the data set by the configured rule, or by the champion's where that is to be kept.
+
+    Args:
+        frame: the validated data set.
+        config: sections ``dataset`` and ``split``.
+        inherited: the champion's rule, if it has one.
+
+    Raises:
+        DataError: the holdout is far from its share, or a part lacks a class or has next to no rows.
+    """
+    rule, note = _rule_for(frame, config, inherited)
+    if note:
+        logger.info("split: %s", note)
+    split = split_by(rule, frame, note)
+    problems = _problems(split, config)
+    if problems:
+        remedy = f"{_remedy(rule)}; " + _heaviest(rule, frame)
+        raise DataError(f"the data set cannot be split by {rule}: {'; '.join(problems)}; {remedy}".rstrip("; "))
+    return split
+
+
+def split_by(rule: SplitRule, frame: pd.DataFrame, note: str = "") -> Split:
+    """Part a data set by a rule that is known already."""
+    return Split(frame, held_out(rule, frame), rule, note)
+
+
+def held_out(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows the rule holds out, shape (n,); each answer depends on that row alone."""
+    if rule.by == "time":
+        return np.asarray(days(frame[rule.columns[0]]) > (np.inf if rule.cutoff is None else rule.cutoff))
+    return np.asarray(row_hashes(frame, rule.columns, rule.seed) < rule.share * HASHES)
+
+
+def clusters(rule: SplitRule, holdout: pd.DataFrame) -> NDArray[np.intp]:
+    """Which rows belong together when the holdout is resampled: a number for each row's cluster, shape (n,).
+
+    Rows with equal keys or of one group; by time, blocks of n^(1/3) consecutive rows (the rate of Hall, Horowitz and
+    Jing, "On blocking rules for the bootstrap with dependent data", Biometrika 1995), equal times in one block.
+    """
+    if rule.by != "time":
+        return np.unique(row_hashes(holdout, rule.columns, rule.seed), return_inverse=True)[1].astype(np.intp)
+    moments = days(holdout[rule.columns[0]])
+    length = max(1, round(len(moments) ** (1 / 3)))
+    # A row's place is that of the first row of its time.
+    places = np.searchsorted(np.sort(moments), moments, side="left")
+    return np.unique(places // length, return_inverse=True)[1].astype(np.intp)
+
+
+def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule | None) -> tuple[SplitRule, str]:
+    """The rule, and a note where it is not what the configuration states."""
+    split, dataset = config.split, config.dataset
+    named = {"group": dataset.group, "time": dataset.time}.get(split.by)
+    columns = [named] if named else dataset.id or list(dataset.features)
+    wanted = rule = SplitRule(by=split.by, columns=columns, seed=split.seed, share=split.holdout_fraction)
+    note = ""
+    if inherited is not None and split.inherit and inherited.by == split.by:
+        if inherited.fits(frame):
+            rule = inherited
+            if inherited.model_copy(update={"cutoff": None}) != wanted:
+                note = f"the champion's rule is kept ({rule}), not the file's ({wanted}); split.inherit: false ends it"
+        else:
+            gone = ", ".join(name for name in inherited.columns if name not in frame.columns)
+            note = f"the champion's rule ({inherited}) cannot be kept without its columns {gone}; split by {wanted}"
+    if split.by == "time":
+        rule = rule.model_copy(update={"cutoff": _cutoff(rule, frame)})
+    return rule, note
+
+
+def _cutoff(rule: SplitRule, frame: pd.DataFrame) -> float:
+    """The time after which the share of the rows is newest; never before the rule's own."""
+    moments, counts = np.unique(days(frame[rule.columns[0]]), return_counts=True)
+    if np.isnan(moments).any():
+        raise DataError(f"{rule.columns[0]}: rows without a time cannot be split by time; fill or drop them")
+    newer = 1 - np.cumsum(counts) / len(frame)
+    return max(float(moments[np.argmin(np.abs(newer - rule.share))]), -np.inf if rule.cutoff is None else rule.cutoff)
+
+
+def _problems(split: Split, config: PipelineConfig) -> list[str]:
+    frame, mask, share = split.frame, split.mask, split.rule.share
+    rows, held = len(frame), int(mask.sum())
+    problems = []
+    if min(held, rows - held) < MIN_ROWS:
+        problems.append(f"{rows - held} training rows and {held} holdout rows are too few")
+    elif not 1 - SHARE_SLACK <= held / rows / share <= 1 + SHARE_SLACK:
+        problems.append(f"the holdout has {held} of {rows} rows ({held / rows:.1%}), not {share:.1%} ± a third of it")
+    for name in config.dataset.classes or []:
+        there = (frame[config.dataset.target] == name).to_numpy()
+        for part, rows_of_it in (("training rows", there & ~mask), ("holdout", there & mask)):
+            if not rows_of_it.any():
+                problems.append(f"the {part} lack the class {name} ({int(there.sum())} rows in all)")
+    return problems
+
+
+def _remedy(rule: SplitRule) -> str:
+    if rule.by == "time":
+        return "add rows, or set another split.holdout_fraction with split.inherit: false"
+    return "add rows, set another split.seed with split.inherit: false, or name an id with fewer rows per key"
+
+
+def _heaviest(rule: SplitRule, frame: pd.DataFrame) -> str:
+    """The keys with most rows, as far as any has more than one."""
+    hashes = days(frame[rule.columns[0]]) if rule.by == "time" else row_hashes(frame, rule.columns, rule.seed)
+    _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+    keys = [
+        f"{_shown(rule, frame.iloc[first[place]], float(hashes[first[place]]))}: {counts[place]} rows"
+        for place in np.argsort(-counts, kind="stable")[:HEAVIEST]
+        if counts[place] > 1
+    ]
+    return f"the keys with most rows are {'; '.join(keys)}" if keys else ""
+
+
+def _shown(rule: SplitRule, row: pd.Series, moment: float) -> str:
+    if rule.by == "time":
+        return f"{rule.columns[0]} {pd.Timestamp(moment * SECONDS_PER_DAY, unit='s').isoformat(timespec='seconds')}"
+    text = ", ".join(f"{name} {row[name]}" for name in rule.columns)
+    return text if len(text) <= MAX_VALUE else f"{text[:MAX_VALUE]}…"

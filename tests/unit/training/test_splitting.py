@@ -1,0 +1,243 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.core.errors import DataError
+from src.core.pipeline_config import PipelineConfig
+from src.training.splitting import SplitRule, clusters, held_out, split_by, split_rows
+from tests.support.training import config, iris_parts
+
+
+def settings(split: dict[str, Any] | None = None, **dataset: Any) -> PipelineConfig:
+    """A regression on x and y, with a customer, an order and a day beside them."""
+    raw = {
+        "dataset": {
+            "source": "x.csv",
+            "target": "price",
+            "features": {"x": {}, "y": {"missing": True}},
+            "target_range": {},
+            "duplicates": "keep",
+            **dataset,
+        },
+        "split": {"holdout_fraction": 0.25, "seed": 1, **(split or {})},
+        "gate": {"metric": "r2", "tolerance": 0.01},
+    }
+    return PipelineConfig.model_validate(raw)
+
+
+def table(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "x": random.normal(size=rows),
+            "y": random.normal(size=rows),
+            "price": random.normal(size=rows),
+            "order": np.arange(rows),
+            "customer": [f"c{number}" for number in random.integers(0, rows // 5, rows)],
+            "day": np.sort(random.integers(19_000, 19_500, rows)).astype(float),
+        }
+    )
+
+
+BY_TIME = settings({"by": "time"}, time="day")
+BY_GROUP = settings({"by": "group"}, group="customer")
+
+
+def test_iris_is_split_as_shipped_with_every_class_in_both_parts() -> None:
+    train, holdout = iris_parts()
+    assert holdout["species"].value_counts().to_dict() == {"virginica": 18, "versicolor": 14, "setosa": 13}
+    assert len(train) + len(holdout) == 149
+    assert pd.concat([train, holdout]).duplicated().sum() == 0
+    assert list(train.index) == list(range(len(train)))
+    assert list(holdout.index) == list(range(len(holdout)))
+
+
+@pytest.mark.parametrize("by_what", [settings(), settings(id=["order"]), BY_GROUP], ids=["features", "id", "group"])
+def test_appended_rows_never_change_the_part_of_a_row(by_what: PipelineConfig) -> None:
+    first = split_rows(table(), by_what, None)
+    grown = pd.concat([table(100, seed=9), table()], ignore_index=True)
+    second = split_rows(grown, by_what, first.rule)
+    assert second.mask[100:].tolist() == first.mask.tolist()
+    assert 0.18 < first.mask.mean() < 0.32
+    assert second.rule == first.rule
+
+
+def test_the_key_is_the_ids_or_all_features_and_never_the_target() -> None:
+    assert split_rows(table(), settings(), None).rule.columns == ["x", "y"]
+    by_id = split_rows(table(), settings(id=["order", "customer"]), None)
+    assert by_id.rule == SplitRule(by="hash", columns=["order", "customer"], seed=1, share=0.25)
+    changed = table().assign(price=0.0, x=1.0)
+    assert split_by(by_id.rule, changed).mask.tolist() == by_id.mask.tolist()
+
+
+def test_rows_of_one_group_are_on_one_side() -> None:
+    split = split_rows(table(), BY_GROUP, None)
+    assert set(split.train["customer"]).isdisjoint(split.holdout["customer"])
+    assert split.rule.columns == ["customer"]
+
+
+def test_seed_and_share_decide() -> None:
+    whole = table(4000)
+    first = split_rows(whole, settings(), None)
+    other = split_rows(whole, settings({"seed": 2}), None)
+    assert (first.mask == other.mask).mean() < 0.7
+    more = split_rows(whole, settings({"holdout_fraction": 0.4}), None)
+    assert abs(more.mask.mean() - 0.4) < 0.03
+    assert more.mask[first.mask].all()
+
+
+def test_time_holds_out_the_newest_rows_and_records_the_cutoff() -> None:
+    split = split_rows(table(), BY_TIME, None)
+    assert split.rule.cutoff == split.train["day"].max() < split.holdout["day"].min()
+    assert abs(split.mask.mean() - 0.25) < 0.01
+
+
+def test_cutoff_moves_on_with_new_rows_and_never_back() -> None:
+    first = split_rows(table(), BY_TIME, None).rule
+    assert first.cutoff is not None
+    newer = pd.concat([table(), table(100).assign(day=19_600.0 + np.arange(100))])
+    moved = split_rows(newer, BY_TIME, first).rule
+    assert moved.cutoff is not None
+    assert moved.cutoff > first.cutoff
+    older = pd.concat([table(), table(60).assign(day=18_000.0)])
+    assert split_rows(older, BY_TIME, first).rule.cutoff == first.cutoff
+
+
+def test_cutoff_is_the_time_whose_share_of_newer_rows_is_nearest() -> None:
+    frame = table(100).assign(day=[1.0] * 50 + [2.0] * 20 + [3.0] * 20 + [4.0] * 10)
+    assert split_rows(frame, BY_TIME, None).rule.cutoff == 2.0
+
+
+def test_rows_without_a_time_are_refused_by_time() -> None:
+    frame = table()
+    frame.loc[3, "day"] = np.nan
+    with pytest.raises(DataError, match="day: rows without a time cannot be split by time"):
+        split_rows(frame, BY_TIME, None)
+
+
+CHAMPIONS = SplitRule(by="hash", columns=["x"], seed=5, share=0.3)
+
+
+def test_retrain_keeps_the_champions_columns_seed_and_share_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    split = split_rows(table(), settings(), CHAMPIONS)
+    assert split.rule == CHAMPIONS
+    note = (
+        "the champion's rule is kept (hash of x, seed 5, share 0.3), not the file's "
+        "(hash of x, y, seed 1, share 0.25); split.inherit: false ends it"
+    )
+    assert split.note == note
+    assert [record.getMessage() for record in caplog.records] == [f"split: {note}"]
+    same = split_rows(table(), settings(), split_rows(table(), settings(), None).rule)
+    assert (same.note, len(caplog.records)) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "inherited", "note"),
+    [
+        (settings({"inherit": False}), CHAMPIONS, ""),
+        (settings(), CHAMPIONS.model_copy(update={"by": "group"}), ""),
+        (
+            settings(),
+            CHAMPIONS.model_copy(update={"columns": ["x", "gone"]}),
+            (
+                "the champion's rule (hash of x, gone, seed 5, share 0.3) cannot be kept without its columns gone; "
+                "split by hash of x, y, seed 1, share 0.25"
+            ),
+        ),
+    ],
+    ids=["not inherited", "another kind", "a column is gone"],
+)
+def test_split_starts_anew(asked: PipelineConfig, inherited: SplitRule, note: str) -> None:
+    split = split_rows(table(), asked, inherited)
+    assert split.rule == SplitRule(by="hash", columns=["x", "y"], seed=1, share=0.25)
+    assert split.note == note
+
+
+def test_unchanged_time_split_is_no_news() -> None:
+    first = split_rows(table(), BY_TIME, None)
+    assert split_rows(table(), BY_TIME, first.rule).note == ""
+
+
+def test_holdout_far_from_its_share_is_refused_with_the_heaviest_keys() -> None:
+    frame = table(300).assign(customer=["big one"] * 280 + ["small"] * 15 + list("abcde"))
+    with pytest.raises(DataError) as caught:
+        split_rows(frame, BY_GROUP, None)
+    assert caught.value.permanent
+    message = str(caught.value)
+    assert "cannot be split by group of customer, seed 1, share 0.25: the holdout has " in message
+    assert "of 300 rows (" in message
+    assert "not 25.0% ± a third of it" in message
+    assert "split.inherit: false, or name an id with fewer rows per key" in message
+    assert message.endswith("the keys with most rows are customer big one: 280 rows; customer small: 15 rows")
+
+
+@pytest.mark.parametrize(("held", "refused"), [(14, False), (13, True), (5, True)], ids=str)
+def test_inherited_cutoff_that_leaves_too_few_rows_is_refused(held: int, *, refused: bool) -> None:
+    rule = SplitRule(by="time", columns=["day"], seed=1, share=0.2, cutoff=99.0 - held)
+    asked = settings({"by": "time", "holdout_fraction": 0.2}, time="day")
+    frame = table(100).assign(day=np.arange(100.0))
+    if not refused:
+        assert split_rows(frame, asked, rule).mask.sum() == held
+        return
+    with pytest.raises(DataError, match=rf"the holdout has {held} of 100 rows.*another split\.holdout_fraction"):
+        split_rows(frame, asked, rule)
+
+
+@pytest.mark.parametrize(("newest", "refused"), [(26, False), (27, True)], ids=str)
+def test_holdout_may_be_too_large_by_a_third(newest: int, *, refused: bool) -> None:
+    asked = settings({"by": "time", "holdout_fraction": 0.2}, time="day")
+    frame = table(100).assign(day=[1.0] * (100 - newest) + [2.0] * newest)
+    if not refused:
+        assert split_rows(frame, asked, None).mask.sum() == newest
+        return
+    with pytest.raises(DataError, match=rf"the holdout has {newest} of 100 rows"):
+        split_rows(frame, asked, None)
+
+
+def test_one_time_for_all_rows_is_refused_with_that_time() -> None:
+    frame = table(30).assign(day=1.5)
+    with pytest.raises(DataError, match=r"30 training rows and 0 holdout rows are too few.*1970-01-02T12:00:00: 30"):
+        split_rows(frame, BY_TIME, None)
+
+
+def test_rare_class_without_a_holdout_row_is_refused_by_name() -> None:
+    train, holdout = iris_parts()
+    whole = pd.concat([train, holdout], ignore_index=True)
+    for part, rest, name in ((train, "holdout lack", "holdout"), (holdout, "training rows lack", "training rows")):
+        few = whole[(whole["species"] != "setosa")]
+        few = pd.concat([few, part[part["species"] == "setosa"].head(3)], ignore_index=True)
+        with pytest.raises(DataError, match=rf"the {name} lacks? the class setosa \(3 rows in all\)") as caught:
+            split_rows(few, config(), None)
+        assert "setosa" in str(caught.value)
+        assert "most rows" not in str(caught.value)  # every key has one row
+        assert rest.split()[0] in str(caught.value)
+
+
+def test_held_out_by_hash_is_below_the_share() -> None:
+    frame = table(50)
+    none, everything = (SplitRule(by="hash", columns=["x"], seed=1, share=share) for share in (0.0, 1.0))
+    assert not held_out(none, frame).any()
+    assert held_out(everything, frame).all()
+    assert not held_out(SplitRule(by="time", columns=["day"], seed=1, share=0.5), frame).any()
+
+
+def test_clusters_are_equal_keys() -> None:
+    rule = SplitRule(by="group", columns=["customer"], seed=1, share=0.5)
+    found = clusters(rule, pd.DataFrame({"customer": ["b", "a", "b", None, "c", None]}))
+    assert found[0] == found[2]
+    assert found[3] == found[5]
+    assert len(set(found.tolist())) == 4
+    assert found.max() == 3
+
+
+def test_clusters_by_time_are_blocks_of_consecutive_rows_that_no_time_is_split_by() -> None:
+    rule = SplitRule(by="time", columns=["day"], seed=1, share=0.5, cutoff=0.0)
+    moments = np.arange(64.0)
+    random = np.random.default_rng(0).permutation(64)
+    found = clusters(rule, pd.DataFrame({"day": moments[random]}))
+    assert found.tolist() == (random // 4).tolist()
+    tied = clusters(rule, pd.DataFrame({"day": np.repeat([1.0, 2.0, 3.0, 4.0], [1, 20, 1, 42])}))
+    assert tied.tolist() == np.repeat([0, 0, 1, 1], [1, 20, 1, 42]).tolist()
