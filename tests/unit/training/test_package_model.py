@@ -19,6 +19,7 @@ from src.core.model_registry import (
     MANIFEST_FILE,
     MLMODEL_FILE,
     ONNX_FILE,
+    SPLIT_FILE,
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
@@ -38,7 +39,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_saved_model_matches_its_manifest_until_any_byte_changes(saved: tuple[Path, str]) -> None:
     directory, digest = saved
     files = [path.name for path in directory.iterdir() if path.name != MANIFEST_FILE]
-    assert {MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE, "model.skops", "requirements.txt"} <= set(files)
+    assert {MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE, SPLIT_FILE, "model.skops", "requirements.txt"} <= set(
+        files
+    )
     verify_manifest(directory, digest, tuple(files))
     for name in files:
         content = (directory / name).read_bytes()
