@@ -99,7 +99,7 @@ def _versions() -> list[Panel]:
         ),
         Lines(
             title="Scores of the served model",
-            description="What the gate measured on the holdout before it promoted this version.",
+            description="What the gate measured on the holdout before it promoted this version; greater is better.",
             unit="none",
             width=6,
             least=None,

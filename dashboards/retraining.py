@@ -99,8 +99,8 @@ def _counts() -> list[Panel]:
     return [
         Bars(
             title="Signals",
-            description="Retrain requests by who asked and what became of them: claimed when the monitor took "
-            "them, then the verdict.",
+            description="Retrain requests by source and outcome: claimed when the monitor took them, then how they "
+            "ended.",
             unit="none",
             queries=(
                 Query(f"sum by (source, outcome) ({increase('monitor_signals_total')})", "{{source}} {{outcome}}"),
@@ -108,7 +108,8 @@ def _counts() -> list[Panel]:
         ),
         Bars(
             title="Runs by outcome",
-            description="Trainings that ended. One training serves all requests that wait when it starts.",
+            description="Trainings that ended. One training serves all requests that wait when it starts. Skipped: "
+            "there was nothing new to learn from.",
             unit="none",
             queries=(Query(f"sum by (outcome) ({increase('monitor_runs_total')})", "{{outcome}}"),),
         ),
@@ -130,10 +131,11 @@ def _last_run() -> list[Panel]:
     return [
         Gauges(
             title="Challenger against champion",
-            description="Scores of both on the same holdout in the last run; the gate compares one of them "
-            "(gate.metric).",
+            description="Scores of both on the same rows in the last training, greater is better; the gate decides by "
+            "one of them (gate.metric).",
             unit="none",
             width=6,
+            least=None,
             decimals=3,
             queries=(Query(scores, "{{metric}} {{model}}"),),
             base=BLUE,

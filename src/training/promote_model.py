@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig
-from src.core.model_registry import CHAMPION, PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
+from src.core.model_registry import CHAMPION, PREVIOUS, TAG_PENDING_PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
 from src.core.retrain_record import Outcome, Scores
 from src.training.gate import Candidate, Comparison, Verdict, decide
 from src.training.registry import ModelRegistry
@@ -15,10 +15,22 @@ def promote(
 ) -> Verdict:
     """Decide, tag the version with the verdict and, if it may serve, make it champion.
 
-    Whoever rolls back holds ``alias_lock`` too: an alias moves on what was read while nobody else moved one.
+    Promotions and roll backs hold ``alias_lock`` from when they read the aliases until they have moved them.
     """
     with locked_file(alias_lock):
+        complete_move(registry)
         return _promote(registry, gate, candidate, comparison)
+
+
+def complete_move(registry: ModelRegistry) -> None:
+    """Point ``previous`` to where the champion's tag says, if a promotion or roll back was interrupted."""
+    champion = registry.version_of(CHAMPION)
+    previous = champion.tags.get(TAG_PENDING_PREVIOUS) if champion is not None else None
+    if champion is None or previous is None:
+        return
+    if registry.has(previous):
+        registry.set_alias(PREVIOUS, previous)
+    registry.untag(str(champion.version), TAG_PENDING_PREVIOUS)
 
 
 def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, comparison: Comparison) -> Verdict:
@@ -26,7 +38,7 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     champion = str(found.version) if found is not None else None
     promoted, reason = decide(gate, comparison)
     if promoted and champion not in {None, candidate.model_version, comparison.champion_version}:
-        # A roll back, most likely: it must not be undone by a verdict about the version that was taken back.
+        # Most likely a roll back, which a verdict about the version that was taken back must not undo.
         promoted, reason = (
             False,
             (
@@ -43,13 +55,21 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
         challenger=comparison.challenger,
         champion=comparison.champion,
     )
-    # Tags before the alias: a version that is served always says why.
+    # Tags before the alias: a served version always has its verdict.
     registry.tag(candidate.model_version, {**verdict_tags(verdict), **score_tags(comparison.challenger)})
     if promoted:
-        if champion is not None and champion != candidate.model_version:
-            registry.set_alias(PREVIOUS, champion)
-        registry.set_alias(CHAMPION, candidate.model_version)
+        _move_aliases(registry, candidate.model_version, champion)
     return verdict
+
+
+def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:
+    """Make a version champion and the present one previous; killed in between, the next run completes it."""
+    if champion is None or champion == promoted:
+        registry.set_alias(CHAMPION, promoted)
+        return
+    registry.tag(promoted, {TAG_PENDING_PREVIOUS: champion})
+    registry.set_alias(CHAMPION, promoted)
+    complete_move(registry)
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:
@@ -58,5 +78,5 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def score_tags(scores: Scores) -> dict[str, str]:
-    """A version's scores as tags: whoever serves it can tell how good it was."""
+    """A version's scores as tags, from which inference exports and shows them."""
     return {f"{TAG_SCORE}{name}": repr(value) for name, value in scores.items()}

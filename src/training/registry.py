@@ -28,6 +28,9 @@ from src.core.predictions import Engine
 from src.training.sklearn_engine import SklearnEngine, load_skops
 from src.training.splitting import SplitRule
 
+# Versions in one answer of MLflow.
+PAGE = 1000
+
 
 @dataclass(frozen=True)
 class FetchedModel:
@@ -76,6 +79,25 @@ class ModelRegistry:
         """Set tags on a version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(self._name, version, key, value)
+
+    def untag(self, version: str, key: str) -> None:
+        """Delete a tag of a version."""
+        self._client.delete_model_version_tag(self._name, version, key)
+
+    def has(self, version: str) -> bool:
+        """Whether this version exists."""
+        return any(str(found.version) == version for found in self.versions())
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, newest first, with their tags; none where the model does not exist."""
+        found: list[ModelVersion] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{self._name}'", max_results=PAGE, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: int(version.version), reverse=True)
 
     def fetch(self, version: str) -> FetchedModel:
         """Download a version, check its manifest against its tag and load it as serving does; nothing is unpickled.

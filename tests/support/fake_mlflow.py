@@ -72,7 +72,7 @@ class FakeMlflow:
             raise httpx.ConnectError("connection refused", request=request)
         if path in self.override:
             return self.override[path]
-        if request.method == "POST":
+        if request.method in {"POST", "DELETE"}:
             return self._change(path, json.loads(request.content))
         match path.removeprefix("/api/2.0/"):
             case "mlflow/registered-models/alias":
@@ -108,6 +108,8 @@ class FakeMlflow:
                 self.aliases[given["alias"]] = given["version"]
             case "model-versions/set-tag":
                 self.versions[given["version"]].tags[given["key"]] = given["value"]
+            case "model-versions/delete-tag":
+                self.versions[given["version"]].tags.pop(given["key"], None)
             case other:
                 raise AssertionError(f"asked for {other}, which serving does not need")
         return httpx.Response(200, json={})

@@ -52,9 +52,9 @@ with spool.lock(patience=5):
     for record in spool.claimed():
         spool.finish(record, RetrainResult(finished_at=datetime.now(UTC), **verdict))
 """
-GOOD = {"accuracy": 0.95, "f1_macro": 0.94, "log_loss": 0.2}
+GOOD = {"accuracy": 0.95, "f1_macro": 0.94, "neg_log_loss": -0.2}
 STEPS = {"preprocess": 0.5, "train": 2.0}
-BETTER = {"accuracy": 0.97, "f1_macro": 0.96, "log_loss": 0.1}
+BETTER = {"accuracy": 0.97, "f1_macro": 0.96, "neg_log_loss": -0.1}
 
 
 @dataclass(frozen=True)

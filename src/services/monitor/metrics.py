@@ -37,7 +37,12 @@ class MonitorMetrics:
         self._signals = Counter(
             "monitor_signals", "Retrain signals, by what became of them", ["source", "outcome"], registry=registry
         )
-        self._runs = Counter("monitor_runs", "Training runs that ended, by outcome", ["outcome"], registry=registry)
+        self._runs = Counter(
+            "monitor_runs",
+            "Training runs that ended, by outcome; skipped: nothing new to learn from",
+            ["outcome"],
+            registry=registry,
+        )
         self._attempts = Counter("monitor_attempts", "Training attempts, counted per request", registry=registry)
         self._starts = Counter(
             "monitor_trainer_starts", "Attempts to start a training run", ["outcome"], registry=registry
@@ -49,7 +54,7 @@ class MonitorMetrics:
         self._queue = Gauge("monitor_queue", "Signals in each folder of the spool", ["folder"], registry=registry)
         self._duration = Gauge(
             "monitor_last_run_duration_seconds",
-            "Duration of the last training run; NaN where there is none",
+            "Duration of the last training run that was not skipped; NaN where it failed, or there is none",
             registry=registry,
         )
         self._step = Gauge(
@@ -60,7 +65,7 @@ class MonitorMetrics:
         )
         self._score = Gauge(
             "monitor_last_run_score",
-            "Scores on the holdout of the last run; NaN where there are none",
+            "Scores of the last training run by scikit-learn's metric names, greater is better; none where it failed",
             ["model", "metric"],
             registry=registry,
         )
@@ -115,7 +120,10 @@ class MonitorMetrics:
         self._signals.labels(record.source, result.outcome).inc()
 
     def count_run(self, ended: list[RetrainRecord]) -> None:
-        """A training run ended, with what it acknowledged; a run that acknowledged nothing failed."""
+        """A training run ended, with what it acknowledged; a run that acknowledged nothing failed.
+
+        A skipped run trained nothing: the figures of the last training stay.
+        """
         if not ended or ended[0].result is None:
             self._runs.labels(Outcome.FAILED).inc()
             self._show_run(None, None)
@@ -124,17 +132,18 @@ class MonitorMetrics:
         self._runs.labels(result.outcome).inc()
         if result.outcome is Outcome.PROMOTED:
             self._promoted_at.set(result.finished_at.timestamp())
-        self._show_run(record.started_at, result)
+        if result.outcome is not Outcome.SKIPPED:
+            self._show_run(record.started_at, result)
 
     def _show_run(self, started_at: datetime | None, result: RetrainResult | None) -> None:
-        """The last run's figures; not a number where it told none, so that none of the run before stands for it."""
+        """The last run's figures, and none of the run before: NaN, or no series, where it has none."""
         seconds = math.nan
         if result is not None and started_at is not None:
             seconds = max(0.0, (result.finished_at - started_at).total_seconds())
         self._duration.set(seconds)
         steps = (result.step_seconds if result is not None else None) or {}
         for step in Step:
-            # A run that failed tells no steps, nor did one before they were told.
+            # A run that failed has no steps.
             self._step.labels(step).set(steps.get(step, math.nan))
         self._score.clear()
         for model in ("challenger", "champion"):

@@ -262,8 +262,19 @@ class MonitorService:
         self._open = claimed
         if run:
             self._metrics.count_run(ended_in_run)
+            _log_run(ended_in_run)
 
     def _count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
         self._metrics.count_end(record, result)
         if self._open is not None:
             self._open.discard(record.id)
+
+
+def _log_run(ended: list[RetrainRecord]) -> None:
+    """One line for a training run that ended, with what it acknowledged."""
+    result = ended[0].result if ended else None
+    if result is None:
+        logger.warning("the training run ended without an outcome; the training log says why")
+        return
+    version = f", version {result.model_version}" if result.model_version else ""
+    logger.info("the training run ended: %s%s; %s", result.outcome, version, result.reason)

@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,51 @@ from tests.support.training import PERFECT, config
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
 class FakeVersion:
-    def __init__(self, version: str) -> None:
-        self.version = version
+    def __init__(self, version: str, tags: dict[str, str]) -> None:
+        self.version, self.tags = version, tags
 
 
 class FakeRegistry:
-    """Keeps aliases and writes down what is done, in order."""
+    """Keeps aliases and tags and writes down what is done, in order; ``lives`` is how many changes it survives."""
 
     name = "wine"
 
     def __init__(self, **aliases: str) -> None:
         self.aliases = dict(aliases)
+        self.tags: dict[str, dict[str, str]] = {str(version): {} for version in range(1, 6)}
         self.done: list[tuple[Any, ...]] = []
+        self.lives = 1000
 
     def version_of(self, alias: str) -> FakeVersion | None:
-        return FakeVersion(self.aliases[alias]) if alias in self.aliases else None
+        if alias not in self.aliases:
+            return None
+        return FakeVersion(self.aliases[alias], dict(self.tags[self.aliases[alias]]))
+
+    def has(self, version: str) -> bool:
+        return version in self.tags
 
     def set_alias(self, alias: str, version: str) -> None:
-        self.done.append((alias, version))
+        self._live(alias, version)
         self.aliases[alias] = version
 
     def tag(self, version: str, tags: dict[str, str]) -> None:
-        self.done.append(("tags", version, tags))
+        self._live("tags", version, tags)
+        self.tags[version] |= tags
+
+    def untag(self, version: str, key: str) -> None:
+        self._live("untag", version, key)
+        del self.tags[version][key]
+
+    def _live(self, *change: Any) -> None:
+        if self.lives == 0:
+            raise Killed
+        self.lives -= 1
+        self.done.append(change)
 
 
 @pytest.fixture
@@ -45,20 +68,52 @@ def lock(tmp_path: Path) -> Path:
 def run(registry: FakeRegistry, floor: float, lock: Path, *, compared_with: str | None = "3") -> Outcome:
     gate = config(gate={"floor": floor}).gate
     comparison = Comparison(
-        challenger=PERFECT.model_copy(update={"f1_macro": 0.9}),
-        champion=PERFECT.model_copy(update={"f1_macro": 0.88}) if compared_with else None,
+        challenger=PERFECT | {"f1_macro": 0.9},
+        champion=PERFECT | {"f1_macro": 0.88} if compared_with else None,
         champion_version=compared_with,
     )
     return promote(registry, gate, CANDIDATE, comparison, lock).outcome  # type: ignore[arg-type]
 
 
-def test_promote_keeps_the_old_champion_as_previous_before_it_moves_the_alias(lock: Path) -> None:
+def test_promote_says_where_previous_must_point_before_it_moves_an_alias(lock: Path) -> None:
     registry = FakeRegistry(champion="3", previous="2", challenger="5")
     assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
     reason = "f1_macro 0.9000 is not below the champion's 0.8800 (version 3) less 0.0100"
-    scores = {"score.accuracy": "1.0", "score.f1_macro": "0.9", "score.log_loss": "0.01"}
+    scores = {"score.accuracy": "1.0", "score.f1_macro": "0.9", "score.neg_log_loss": "-0.01"}
     tags = ("tags", "5", {"gate.verdict": "promoted", "gate.reason": reason, **scores})
-    assert registry.done == [tags, ("previous", "3"), ("champion", "5")]
+    pending = ("tags", "5", {"pending.previous": "3"})
+    moves = [("champion", "5"), ("previous", "3"), ("untag", "5", "pending.previous")]
+    assert registry.done == [tags, pending, *moves]
+
+
+@pytest.mark.parametrize("lives", range(7))
+def test_promote_that_is_killed_anywhere_leaves_a_pair_that_the_next_run_completes(lock: Path, lives: int) -> None:
+    registry = FakeRegistry(champion="3", previous="2", challenger="5")
+    registry.lives = lives
+    with contextlib.suppress(Killed):
+        run(registry, floor=0.85, lock=lock)
+    registry.lives = 1000
+    run(registry, floor=0.95, lock=lock)  # rejected: it moves nothing of its own
+    pair = registry.aliases["champion"], registry.aliases["previous"]
+    assert pair == (("3", "2") if lives < 3 else ("5", "3"))
+    champion = registry.version_of("champion")
+    assert champion is not None
+    assert "pending.previous" not in champion.tags
+
+
+def test_next_run_completes_a_roll_back_that_was_interrupted(lock: Path) -> None:
+    registry = FakeRegistry(champion="2", previous="2", challenger="3")
+    registry.tags["2"]["pending.previous"] = "3"
+    run(registry, floor=0.95, lock=lock)
+    assert registry.aliases == {"champion": "2", "previous": "3", "challenger": "3"}
+
+
+def test_move_whose_previous_version_was_deleted_is_given_up(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", previous="2")
+    registry.tags["3"]["pending.previous"] = "9"
+    run(registry, floor=0.85, lock=lock)
+    assert registry.aliases == {"champion": "5", "previous": "3"}
+    assert registry.tags["3"] == {}
 
 
 def test_promote_makes_the_first_version_champion_without_a_previous(lock: Path) -> None:

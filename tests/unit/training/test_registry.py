@@ -12,8 +12,12 @@ from tests.support.training import iris_rule, save_iris
 
 
 class FakeVersion:
-    def __init__(self, **tags: str) -> None:
-        self.tags = tags
+    def __init__(self, version: str = "3", **tags: str) -> None:
+        self.version, self.tags = version, tags
+
+
+class FakePage(list[FakeVersion]):
+    token: str | None = None
 
 
 class FakeClient:
@@ -74,9 +78,7 @@ class OneVersion:
         return self.get_model_version(name, "3")
 
     def get_model_version(self, *_: str) -> FakeVersion:
-        version = FakeVersion(**{"manifest.sha256": self.digest})
-        version.version = 3  # type: ignore[attr-defined]
-        return version
+        return FakeVersion(**{"manifest.sha256": self.digest})
 
     def get_model_version_download_uri(self, *_: str) -> str:
         return str(self.folder)
@@ -136,3 +138,20 @@ def test_file_that_is_no_rule_is_refused(client: OneVersion) -> None:
     write_manifest(client.folder)
     with pytest.raises(InvalidModelError, match=r"version 3 has a split_rule\.json that is no split rule"):
         of(OneVersion(client.folder)).split_rule("3")
+
+
+class PagedClient:
+    """Has versions in two answers, in the order in which they were changed last."""
+
+    def search_model_versions(self, filter_string: str, max_results: int, page_token: str | None) -> FakePage:
+        assert (filter_string, max_results) == ("name = 'iris'", 1000)
+        page = FakePage([FakeVersion("9"), FakeVersion("11")] if page_token is None else [FakeVersion("10")])
+        page.token = "more" if page_token is None else ""
+        return page
+
+
+def test_versions_are_all_of_them_newest_first() -> None:
+    registry = ModelRegistry(PagedClient(), "iris")  # type: ignore[arg-type]
+    assert [found.version for found in registry.versions()] == ["11", "10", "9"]
+    assert registry.has("10")
+    assert not registry.has("1")

@@ -13,6 +13,7 @@ from src.core.model_registry import (
     CHALLENGER,
     CHAMPION,
     PREVIOUS,
+    TAG_PENDING_PREVIOUS,
     TAG_REASON,
     TAG_ROLLBACK_TO,
     TAG_VERDICT,
@@ -30,6 +31,7 @@ class RegisteredVersion:
         scores: on the holdout, by name, as the gate saw them.
         verdict: the gate's, and ``reason`` its sentence; None before it has spoken.
         rolled_back_to: in favour of which version it was last to be taken back, whether or not that was done.
+        pending_previous: where ``previous`` must point, while this version's move to champion is not complete.
     """
 
     version: str
@@ -40,6 +42,7 @@ class RegisteredVersion:
     verdict: str | None = None
     reason: str | None = None
     rolled_back_to: str | None = None
+    pending_previous: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ class AliasClient:
             content = {"name": self._name, "version": version, "key": key, "value": value}
             await self._http.post(f"{API}/model-versions/set-tag", content)
 
+    async def untag(self, version: str, key: str) -> None:
+        """Delete a version's tag. Raises ConnectionFailedError, RegistryError."""
+        content = {"name": self._name, "version": version, "key": key}
+        await self._http.delete(f"{API}/model-versions/delete-tag", content)
+
 
 def _registered(found: Mapping[str, Any]) -> RegisteredVersion:
     tags = tags_of(found)
@@ -121,4 +129,5 @@ def _registered(found: Mapping[str, Any]) -> RegisteredVersion:
         verdict=tags.get(TAG_VERDICT),
         reason=tags.get(TAG_REASON),
         rolled_back_to=tags.get(TAG_ROLLBACK_TO),
+        pending_previous=tags.get(TAG_PENDING_PREVIOUS),
     )

@@ -45,7 +45,14 @@ class MlflowHttp:
 
     async def post(self, path: str, content: Mapping[str, str]) -> None:
         """Have it do something. Raises ConnectionFailedError, RegistryError."""
-        self._check(await self._send(self._client.build_request("POST", path, json=content)))
+        await self._change("POST", path, content)
+
+    async def delete(self, path: str, content: Mapping[str, str]) -> None:
+        """Have it delete something. Raises ConnectionFailedError, RegistryError."""
+        await self._change("DELETE", path, content)
+
+    async def _change(self, method: str, path: str, content: Mapping[str, str]) -> None:
+        self._check(await self._send(self._client.build_request(method, path, json=content)))
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:

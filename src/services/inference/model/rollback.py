@@ -11,13 +11,20 @@ from pathlib import Path
 
 from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
 from src.core.file_lock import open_lock_file, try_lock
-from src.core.model_registry import CHAMPION, PREVIOUS, TAG_ROLLBACK_AT, TAG_ROLLBACK_BY, TAG_ROLLBACK_TO
+from src.core.model_registry import (
+    CHAMPION,
+    PREVIOUS,
+    TAG_PENDING_PREVIOUS,
+    TAG_ROLLBACK_AT,
+    TAG_ROLLBACK_BY,
+    TAG_ROLLBACK_TO,
+)
 from src.services.inference.model.alias_client import AliasClient, RegisteredVersion
 from src.services.inference.model.model_store import ModelStore
 
 # How long an answer waits for the version to be loaded; most often it lies in the cache.
 CATCH_UP_SECONDS = 5.0
-BUSY = "somebody else moves the aliases just now; look again, then decide"
+BUSY = "another promotion or roll back is in progress; look again, then decide"
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +57,9 @@ class RolledBack:
 class Rollback:
     """Moves the aliases, one caller at a time among all replicas and the trainings that share the volume.
 
+    MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
+    point; the next roll back or training (``training/promote_model.py``) completes what was interrupted in between.
+
     Args:
         aliases: of the registered model.
         store: loads what is champion.
@@ -72,8 +82,8 @@ class Rollback:
             expected: the champion's version as the caller knows it; None if any will do.
 
         Raises:
-            RollbackRefusedError: there is nothing to go back to, the champion is another than expected, or somebody
-                else moves the aliases.
+            RollbackRefusedError: there is nothing to go back to, the champion is another than expected, another
+                promotion or roll back is in progress, or an interrupted one had to be completed first.
             ConnectionFailedError, RegistryError: MLflow does not do it, and no alias was moved.
             RollbackUnfinishedError: one of them was moved, or may have been; the store looks at once what is champion.
             SpoolUnavailableError: the shared volume cannot be used.
@@ -96,12 +106,19 @@ class Rollback:
         champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to take back")
+        if champion.pending_previous is not None:
+            # Not followed by a roll back: who repeats a request that was interrupted means one step back, not two.
+            await self._complete(champion.version, champion.pending_previous)
+            raise RollbackRefusedError(
+                f"an interrupted promotion or roll back was completed: version {champion.version} is champion and "
+                f"{champion.pending_previous} is {PREVIOUS}; look again, then decide"
+            )
         # Before what was expected: who tries again after an unfinished roll back must learn what to do.
         if previous is not None and previous.version == champion.version:
             raise RollbackRefusedError(
                 f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
-                f"{champion.version}, itself, as an unfinished roll back leaves it; in MLflow, point it to the version "
-                f"that was taken back (its tag {TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
+                f"{champion.version}, itself; in MLflow, point it to the version that was taken back (its tag "
+                f"{TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
             )
         if expected is not None and champion.version != expected:
             raise RollbackRefusedError(
@@ -121,6 +138,7 @@ class Rollback:
             TAG_ROLLBACK_BY: by,
         }
         await self._aliases.tag(champion.version, record)
+        await self._aliases.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
 
     async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
         # A time-out, or an answer that got lost, says nothing of what MLflow has done.
@@ -129,15 +147,20 @@ class Rollback:
         except LoopError as error:
             raise RollbackUnfinishedError(
                 f"version {previous.version} may or may not be champion again in place of {champion.version}, and the "
-                f"alias {PREVIOUS} was not moved: {error}. Look again what is champion before you go on"
+                f"alias {PREVIOUS} was not moved: {error}. Check which version is champion before you go on"
             ) from error
         try:
-            await self._aliases.move(PREVIOUS, champion.version)
+            await self._complete(previous.version, champion.version)
         except LoopError as error:
             raise RollbackUnfinishedError(
                 f"version {previous.version} is champion again, but the alias {PREVIOUS} may or may not point to "
-                f"{champion.version}: {error}. Look again, and point it there in MLflow if it does not"
+                f"{champion.version}: {error}. The next roll back or training points it there"
             ) from error
+
+    async def _complete(self, champion: str, previous: str) -> None:
+        """The second half of a move, after which the champion's tag is no longer needed."""
+        await self._aliases.move(PREVIOUS, previous)
+        await self._aliases.untag(champion, TAG_PENDING_PREVIOUS)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

@@ -54,10 +54,17 @@ def versions_view(aliases: Aliases | None, problem: str | None, name: str, links
     metrics = list(dict.fromkeys(metric for _, version in found if version for metric in version.scores))
     champion = aliases.champion.version if aliases.champion is not None else None
     columns = [_column(alias, version, metrics, aliases, name, links, now) for alias, version in found]
-    previous = aliases.previous.version if aliases.previous is not None else None
+    previous = _way_back(aliases)
     refusal = _refusal(champion, previous)
     back_from, back_to = (None, None) if refusal else (champion, previous)
     return VersionsView(metrics, columns, back_from, back_to, refusal, problem, back_to in aliases.taken_back)
+
+
+def _way_back(aliases: Aliases) -> str | None:
+    """The version that a roll back goes to; an interrupted move of the aliases is completed before one."""
+    if aliases.champion is not None and aliases.champion.pending_previous is not None:
+        return aliases.champion.pending_previous
+    return aliases.previous.version if aliases.previous is not None else None
 
 
 def _refusal(champion: str | None, previous: str | None) -> str | None:
@@ -67,8 +74,8 @@ def _refusal(champion: str | None, previous: str | None) -> str | None:
         return "Nothing to go back to: this is the first champion."
     if previous == champion:
         return (
-            "Nothing to go back to: the alias “previous” points to the champion itself. If a roll back was not "
-            "finished, point it in MLflow to the version that was taken back."
+            "Nothing to go back to: the alias “previous” points to the champion itself. In MLflow, point it to the "
+            "version to go back to."
         )
     return None
 

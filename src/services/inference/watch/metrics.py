@@ -103,7 +103,10 @@ class ServingMetrics:
         )
         self._loaded = Gauge("inference_model_loaded", "1 if a model can answer", registry=registry)
         self._scores = Gauge(
-            "inference_model_score", "Score of the served model on the holdout", ["metric"], registry=registry
+            "inference_model_score",
+            "Scores of the served model on the holdout by scikit-learn's metric names, greater is better",
+            ["metric"],
+            registry=registry,
         )
         self._trained_at = Gauge(
             "inference_model_trained_timestamp_seconds",

@@ -30,13 +30,13 @@ def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
     MonitorMetrics(registry)
     signals = [
         f"monitor_signals_total {source} {outcome}"
-        for source in ("api", "alert", "bootstrap")
-        for outcome in ("claimed", "promoted", "rejected", "failed")
+        for source in ("api", "alert", "schedule", "bootstrap")
+        for outcome in ("claimed", "promoted", "rejected", "skipped", "failed")
     ]
     zeros = {
         *signals,
         "monitor_signals_total unknown poison",
-        *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "rejected", "failed")),
+        *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "rejected", "skipped", "failed")),
         "monitor_attempts_total",
         *(f"monitor_trainer_starts_total {x}" for x in ("started", "already_running", "missing", "failed")),
         "monitor_state training",
@@ -50,11 +50,6 @@ def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
         *(
             f"monitor_last_run_step_duration_seconds {step}"
             for step in ("preprocess", "split", "train", "evaluate_on_holdout", "promote")
-        ),
-        *(
-            f"monitor_last_run_score {model} {metric}"
-            for model in ("challenger", "champion")
-            for metric in ("accuracy", "f1_macro", "log_loss", "r2", "rmse", "mae")
         ),
     }
     seen = values(registry)
@@ -87,7 +82,8 @@ def test_first_run_shows_no_champions_score() -> None:
     MonitorMetrics(registry).count_run([record])
     seen = values(registry)
     assert seen["monitor_last_run_score challenger f1_macro"] == 0.9
-    assert math.isnan(seen["monitor_last_run_score champion f1_macro"])
+    assert seen["monitor_last_run_score challenger neg_log_loss"] == -0.1
+    assert not [name for name in seen if name.startswith("monitor_last_run_score champion")]
     assert seen["monitor_last_run_duration_seconds"] == 3
     assert seen["monitor_runs_total promoted"] == 1
     assert seen["monitor_last_promoted_timestamp_seconds"] == result.finished_at.timestamp()
@@ -129,7 +125,28 @@ def test_run_that_died_without_a_result_shows_nothing_of_the_run_before() -> Non
         metrics.count_run(died)
         shown = {name: value for name, value in values(registry).items() if name.startswith("monitor_last_run_")}
         assert all(math.isnan(value) for value in shown.values())
+        assert not [name for name in shown if name.startswith("monitor_last_run_score")]
     assert values(registry)["monitor_runs_total failed"] == 2
+
+
+def test_skipped_run_is_counted_and_leaves_the_figures_of_the_last_training() -> None:
+    registry = CollectorRegistry()
+    metrics = MonitorMetrics(registry)
+    trained = RetrainResult(
+        outcome=Outcome.REJECTED,
+        reason="r",
+        challenger={"r2": 0.5},
+        step_seconds={Step.TRAIN: 2.5},
+        finished_at=NOW + timedelta(seconds=3),
+    )
+    record = RetrainRecord(id=new_id(), source="schedule", submitted_at=NOW, attempts=1, started_at=NOW, result=trained)
+    metrics.count_run([record])
+    before = values(registry)
+    skipped = RetrainResult(outcome=Outcome.SKIPPED, reason="nothing new", finished_at=NOW + timedelta(seconds=9))
+    metrics.count_end(record, skipped)
+    metrics.count_run([record.model_copy(update={"result": skipped})])
+    changed = {"monitor_runs_total skipped": 1.0, "monitor_signals_total schedule skipped": 1.0}
+    assert values(registry) == pytest.approx({**before, **changed}, nan_ok=True)
 
 
 def test_metrics_are_served_until_the_block_ends() -> None:

@@ -418,9 +418,33 @@ def test_run_is_counted_with_duration_and_scores(bench: Bench) -> None:
     assert bench.value("monitor_trainer_starts_total", outcome="started") == 1
     assert bench.value("monitor_last_run_duration_seconds") == 7
     assert bench.value("monitor_last_run_score", model="challenger", metric="f1_macro") == 0.8
-    assert bench.value("monitor_last_run_score", model="champion", metric="log_loss") == 0.5
+    assert bench.value("monitor_last_run_score", model="champion", metric="neg_log_loss") == -0.5
     assert bench.value("monitor_heartbeat_timestamp_seconds") == bench.clock.now.timestamp()
     assert bench.state() == "idle"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_end_of_a_run_is_logged_once_with_its_outcome(
+    bench: Bench, outcome: Outcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.submit(2)
+    bench.service.step()
+    bench.trainer.succeed(outcome)
+    bench.service.step()
+    bench.service.step()
+    ends = [line for line in caplog.messages if line.startswith("the training run ended")]
+    assert ends == [f"the training run ended: {outcome}, version 7; good enough"]
+
+
+def test_end_of_a_run_that_died_is_logged_as_one_without_an_outcome(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.submit()
+    bench.service.step()
+    bench.trainer.die()
+    bench.service.step()
+    assert "the training run ended without an outcome; the training log says why" in caplog.messages
 
 
 # -- a disk that is full or gone -----------------------------------------------------------------------

@@ -547,6 +547,8 @@ async def test_metrics_tell_the_served_model_s_scores(rig: Rig) -> None:
 
 
 async def test_a_score_that_is_no_number_is_left_out(rig: Rig) -> None:
-    rig.mlflow.versions["1"].tags.update({"score.accuracy": "odd", "score.log_loss": "nan", "score.f1_macro": "0.9"})
+    rig.mlflow.versions["1"].tags.update(
+        {"score.accuracy": "odd", "score.neg_log_loss": "nan", "score.f1_macro": "0.9"}
+    )
     await rig.store.look()
     assert rig.store.require().version.scores == {"f1_macro": 0.9}

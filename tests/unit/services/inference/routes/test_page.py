@@ -350,7 +350,11 @@ async def test_unfinished_roll_back_is_not_told_as_none(served: Any) -> None:
     answer = await served.client.post("/page/rollback?champion=2")
     assert "No roll back" not in answer.text
     assert "An unfinished roll back: version 1 may or may not be champion again" in answer.text
-    assert "If a roll back was not finished" in answer.text
+    # Version 1 says that it is becoming champion in place of version 2.
+    assert 'hx-confirm="Roll back from version 1 to version 2?"' in answer.text
+    again = await served.client.post("/page/rollback?champion=1")
+    assert "No roll back: an interrupted promotion or roll back was completed" in again.text
+    assert served.mlflow.aliases["previous"] == "2"
 
 
 async def test_rolling_back_to_nothing_cannot_be_pressed(served: Any) -> None:

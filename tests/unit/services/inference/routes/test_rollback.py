@@ -72,7 +72,7 @@ async def test_rollback_is_recorded_with_the_version_and_in_the_log(
     ("aliases", "says"),
     [
         ({"champion": "2"}, "first champion"),
-        ({"champion": "2", "previous": "2"}, "points to the champion"),
+        ({"champion": "2", "previous": "2"}, "its tag rollback.to names 2"),
         ({"previous": "1"}, "no version is champion"),
     ],
 )
@@ -122,7 +122,7 @@ async def test_rollback_while_a_training_moves_the_aliases_is_refused(served: An
         fcntl.flock(file, fcntl.LOCK_EX)
         answer = await served.client.post("/rollback")
         assert answer.status_code == 409
-        assert "moves the aliases just now" in answer.json()["detail"]
+        assert "another promotion or roll back is in progress" in answer.json()["detail"]
     assert (await served.client.post("/rollback")).status_code == 200
 
 
@@ -156,6 +156,50 @@ async def test_rollback_that_mlflow_leaves_half_done_says_what_is_done(served: A
     assert served.mlflow.aliases == {"champion": "1", "previous": "1", "challenger": "2"}
 
 
+async def test_interrupted_rollback_is_completed_and_not_followed_by_another(served: Any) -> None:
+    def go_down() -> None:
+        served.mlflow.down = True
+
+    served.mlflow.before_answer = on(SET_ALIAS, go_down, call=4)
+    assert (await served.client.post("/rollback")).status_code == 503
+    assert served.mlflow.aliases == {"champion": "1", "previous": "1", "challenger": "2"}
+    served.mlflow.down, served.mlflow.before_answer = False, lambda _: None
+    again = await served.client.post("/rollback")
+    assert again.status_code == 409
+    told = "an interrupted promotion or roll back was completed: version 1 is champion and 2 is previous"
+    assert told in again.json()["detail"]
+    assert served.mlflow.aliases == {"champion": "1", "previous": "2", "challenger": "2"}
+    assert "pending.previous" not in served.mlflow.versions["1"].tags
+    assert (await served.client.post("/rollback")).json()["champion"] == "2"
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+async def test_rollback_interrupted_at_any_change_leaves_a_pair_that_is_whole_or_known(
+    served: Any, number: int
+) -> None:
+    asked = 0
+
+    def go_down(_: str) -> None:
+        nonlocal asked
+        asked += 1
+        # The first two calls read the aliases.
+        served.mlflow.down = asked >= number + 2
+
+    served.mlflow.before_answer = go_down
+    status = (await served.client.post("/rollback")).status_code
+    champion = served.mlflow.aliases["champion"]
+    # Four tags, two aliases, and the tag that says that the pair is moving.
+    assert (status, champion) == ((503, "2") if number <= 5 else (503, "1") if number <= 7 else (200, "1"))
+    tags = served.mlflow.versions[champion].tags
+    pair = champion, tags.get("pending.previous", served.mlflow.aliases["previous"])
+    assert pair in {("2", "1"), ("1", "2")}
+
+
+async def test_rollback_leaves_no_tag_that_says_it_is_moving(served: Any) -> None:
+    await served.client.post("/rollback")
+    assert "pending.previous" not in {**served.mlflow.versions["1"].tags, **served.mlflow.versions["2"].tags}
+
+
 async def test_rollback_that_mlflow_does_and_does_not_answer_is_told_followed_and_can_be_mended(served: Any) -> None:
     def do_it_silently() -> None:
         served.mlflow.promote("1")
@@ -166,13 +210,13 @@ async def test_rollback_that_mlflow_does_and_does_not_answer_is_told_followed_an
     answer = await served.client.post("/rollback")
     assert answer.status_code == 503
     assert "version 1 may or may not be champion again in place of 2" in answer.json()["detail"]
-    assert "Look again" in answer.json()["detail"]
+    assert "Check which version is champion" in answer.json()["detail"]
     await asyncio.wait_for(looked.wait(), 20)
     assert served.service.store.current.version.version == "1"
-    for same in ({}, {"champion": "2"}):
-        again = await served.client.post("/rollback", params=same)
-        assert again.status_code == 409
-        assert "its tag rollback.to names 1" in again.json()["detail"]
+    again = await served.client.post("/rollback", params={"champion": "2"})
+    assert again.status_code == 409
+    assert "version 1 is champion and 2 is previous" in again.json()["detail"]
+    assert served.mlflow.aliases == {"champion": "1", "previous": "2", "challenger": "2"}
     assert served.mlflow.versions["2"].tags["rollback.to"] == "1"
 
 
