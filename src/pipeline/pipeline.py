@@ -21,7 +21,7 @@ from src.training import promote_model
 from src.training.compare_models import compare
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison, Verdict
-from src.training.mlflow_run import cause_tags, log_cause, log_data, log_evaluation, run_link
+from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
 from src.training.seen_rows import inherited_rule
@@ -83,6 +83,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_data(train_rows, holdout, config, data_sha256)
         started = time.monotonic()
         model = train_model.fit(train_rows, config.model, config.dataset)
+        log_estimator(model)
         package = build_package(model, train_rows, holdout, config.dataset, rule)
         fitted = time.monotonic()
         mlflow.set_tag(TAG_PARITY, package.parity)
@@ -143,7 +144,12 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     served: ServedRequests,
     alias_lock: str,
 ) -> None:
-    """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not."""
+    """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not.
+
+    Raises:
+        ConfigError: the estimator or its parameters are wrong; no step has run then.
+    """
+    train_model.check_model(config.model, config.dataset)
     target = config.dataset.target
     frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
     train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name)

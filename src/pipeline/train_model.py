@@ -1,55 +1,92 @@
-"""Fits the model: one scikit-learn Pipeline, so that preprocessing is part of the model."""
+"""YOURS: which estimators there are, and how the configured one is put together and fitted.
+
+The model is one scikit-learn Pipeline, so that preprocessing is part of what is registered and served.
+"""
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import StandardScaler
 
-from src.core.dataset_config import CategoryFeature, DatasetConfig, Task
+from src.core.dataset_config import DatasetConfig
 from src.core.model_config import ModelConfig
+from src.pipeline.features import transformers
+from src.training.estimators import (
+    Estimator,
+    build_estimator,
+    find_estimator,
+    fit_pipeline,
+    require_valid_values,
+    with_names,
+)
 
-FORESTS: dict[Task, type[BaseEstimator]] = {
-    "classification": RandomForestClassifier,
-    "regression": RandomForestRegressor,
+# What ``model.estimator`` may name, beside ``module:Class`` below this package. Add your own entries here.
+ESTIMATORS: dict[str, Estimator] = {
+    "random_forest": Estimator(
+        "sklearn.ensemble:RandomForestClassifier", "sklearn.ensemble:RandomForestRegressor", {"n_jobs": -1}
+    ),
+    "extra_trees": Estimator(
+        "sklearn.ensemble:ExtraTreesClassifier", "sklearn.ensemble:ExtraTreesRegressor", {"n_jobs": -1}
+    ),
+    "gradient_boosting": Estimator(
+        "sklearn.ensemble:GradientBoostingClassifier", "sklearn.ensemble:GradientBoostingRegressor"
+    ),
+    "hist_gradient_boosting": Estimator(
+        "sklearn.ensemble:HistGradientBoostingClassifier", "sklearn.ensemble:HistGradientBoostingRegressor"
+    ),
+    "logistic_regression": Estimator("sklearn.linear_model:LogisticRegression", None, {"max_iter": 1000}, scaled=True),
+    "ridge": Estimator(None, "sklearn.linear_model:Ridge", scaled=True),
+    "xgboost": Estimator(
+        "xgboost:XGBClassifier", "xgboost:XGBRegressor", {"n_jobs": -1}, xgboost=True, group="xgboost"
+    ),
 }
+OWN_PACKAGE = "src.pipeline"
+
+
+def check_model(config: ModelConfig, dataset: DatasetConfig) -> None:
+    """Check the estimator and its parameters, within a second and without the data.
+
+    Raises:
+        ConfigError: saying which key is wrong.
+    """
+    entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
+    estimator = build_estimator(entry, config, dataset)
+    if ":" not in config.estimator:  # made-up rows say nothing about a class of your own
+        require_valid_values(estimator, dataset)
 
 
 def build_model(config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
-    """The model, not fitted. Steps added before the forest are registered and served with it."""
-    forest = FORESTS[dataset.task](**config.params)
-    columns = columns_step(dataset)
-    return Pipeline([*([("columns", columns)] if columns else []), ("forest", forest)])
+    """The model, not fitted: your transformers, a scaler for estimators that want one, the estimator.
 
-
-def columns_step(dataset: DatasetConfig) -> ColumnTransformer | None:
-    """What makes complete numbers of all columns: one column per category, medians for what is missing.
-
-    None where a forest can take the columns as they are.
+    Raises:
+        ConfigError: the estimator or its parameters are wrong.
     """
-    # By position: names that are no Python identifiers would be other names in ONNX.
-    features = list(enumerate(dataset.features.values()))
-    categories = {index: feature.values for index, feature in features if isinstance(feature, CategoryFeature)}
-    numbers = [index for index, _ in features if index not in categories]
-    if not categories and not any(feature.missing for _, feature in features):
-        return None
-    # A category that is missing, or unknown to the configuration, is a row of zeros.
-    one_hot = OneHotEncoder(
-        categories=[np.array(values, dtype=object) for values in categories.values()],
-        handle_unknown="ignore",
-        sparse_output=False,
-    )
-    median = SimpleImputer(strategy="median", keep_empty_features=True)
-    steps = (("numbers", median, numbers), ("categories", one_hot, list(categories)))
-    return ColumnTransformer([step for step in steps if step[2]])
+    entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
+    estimator = build_estimator(entry, config, dataset)
+    steps = transformers(dataset)
+    if entry.xgboost and not steps:
+        # Without the columns' names, of which XGBoost allows few.
+        steps = [("columns", ColumnTransformer([("all", "passthrough", list(range(len(dataset.features))))]))]
+    if entry.xgboost and dataset.task == "classification":
+        estimator = with_names(estimator)
+    scale = [("scale", StandardScaler())] if entry.scaled else []
+    return Pipeline([*steps, *scale, ("estimator", estimator)])
 
 
 def fit(train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
-    """A model fitted on the training rows; a classification's classes are names."""
+    """The model fitted on the training rows; a classification's classes are names.
+
+    Args:
+        train: the columns of ``dataset``; others are ignored.
+        config: the estimator and its parameters.
+        dataset: its features are what the model gets.
+
+    Raises:
+        ConfigError: the estimator cannot learn with these parameters.
+    """
     # Plain Python strings: pandas' own string type would end up in the saved classes.
     dtype = np.float64 if dataset.task == "regression" else object
-    model = build_model(config, dataset)
-    return model.fit(train.drop(columns=dataset.target), train[dataset.target].to_numpy(dtype=dtype))
+    return fit_pipeline(
+        build_model(config, dataset), train[list(dataset.features)], train[dataset.target].to_numpy(dtype=dtype)
+    )

@@ -22,6 +22,7 @@ from src.core.model_registry import ONNX_FILE
 from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
 from src.core.predictions import TOLERANCE, Engine, labels_from, values_agree
 from src.training.frames import table_of
+from src.training.onnx_converters import register_converters
 from src.training.sklearn_engine import SklearnEngine
 
 Floats = NDArray[np.floating[Any]]
@@ -114,10 +115,11 @@ def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: p
 def _compare_probabilities(expected: Floats, found: Floats) -> None:
     if found.shape != expected.shape:
         raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
+    _require_finite(expected, found)
     # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
     wrong_labels = int((labels_from(expected) != labels_from(found)).sum())
     worst = float(np.abs(expected - found).max())
-    if wrong_labels or not worst <= TOLERANCE:  # a NaN is not
+    if wrong_labels or worst > TOLERANCE:
         raise ModelParityError(
             f"ONNX and scikit-learn disagree on {wrong_labels} of {len(expected)} labels and by up to {worst:.2g} in "
             "probability"
@@ -125,12 +127,23 @@ def _compare_probabilities(expected: Floats, found: Floats) -> None:
 
 
 def _compare_numbers(expected: NDArray[np.float64], found: NDArray[np.float64]) -> None:
+    if found.shape != expected.shape:
+        raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
+    _require_finite(expected, found)
     wrong = int((~values_agree(expected, found)).sum())
     if wrong:
         worst = float(np.abs(expected - found).max())
         raise ModelParityError(
             f"ONNX and scikit-learn disagree on {wrong} of {len(expected)} numbers, by up to {worst:.2g}"
         )
+
+
+def _require_finite(expected: Floats, found: Floats) -> None:
+    """Comparisons with NaN are never true, and infinities may be equal: neither is an answer."""
+    for name, answers in (("scikit-learn", expected), ("ONNX", found)):
+        count = int((~np.isfinite(answers)).sum())
+        if count:
+            raise ModelParityError(f"{name} answers with {count} values that are not finite")
 
 
 def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -> bytes:
@@ -141,7 +154,8 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
         inputs = [(INPUT_NAME, number([None, len(kinds)]))]
     options = {"zipmap": False} if is_classifier(model) else None
     try:
-        graph = to_onnx(model, initial_types=inputs, options=options)
+        opsets = register_converters(model)
+        graph = to_onnx(model, initial_types=inputs, options=options, target_opset=opsets)
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
         raise ModelParityError(f"no conversion to ONNX: {_first_line(error)}") from error
     if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other

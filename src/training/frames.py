@@ -1,18 +1,18 @@
 """Between pandas and the tables that engines take."""
 
-import pandas as pd
+from typing import Any
 
-from src.core.feature_schema import FeatureSchema
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, Value, array_of
 
 
 def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
-    """The schema's columns of a frame; a cell that is not there (NaN, None, NA) is missing."""
-    columns = []
-    for column in schema.columns:
-        values = frame[column.name]
-        columns.append(array_of(column, values.astype(object).where(values.notna(), None).tolist()))
-    return FeatureTable.from_columns(schema, columns)
+    """The schema's columns of a frame; an empty cell (NaN, None, NA) is missing."""
+    return FeatureTable.from_columns(schema, [_array(frame[column.name], column) for column in schema.columns])
 
 
 def frame_of(table: FeatureTable) -> pd.DataFrame:
@@ -24,3 +24,9 @@ def rows_of(table: FeatureTable) -> list[list[Value]]:
     """A table's rows as JSON takes them: a missing value is None."""
     columns = [[None if pd.isna(value) else value for value in column.tolist()] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _array(values: pd.Series, column: Column) -> NDArray[Any]:
+    if values.dtype == np.float64 and column.type in {ColumnType.NUMBER, ColumnType.DATE}:
+        return values.to_numpy()
+    return array_of(column, values.astype(object).where(values.notna(), None).tolist())

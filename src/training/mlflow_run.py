@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
+from sklearn.pipeline import Pipeline
 
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Scores
+from src.training.estimators import parts_of
 from src.training.evaluate_model import Evaluation
 from src.training.pictures import draw
 
@@ -31,6 +33,14 @@ def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[st
     mlflow.set_tags({**cause_tags(data_sha256, request_ids), **zenml_tags})
     if request_ids:
         mlflow.log_dict({"request_ids": list(request_ids)}, REQUEST_IDS_FILE)
+
+
+def log_estimator(model: Pipeline) -> None:
+    """Record in the active run which estimator a fitted model has, and each of its parameters, defaults included."""
+    *_, estimator = parts_of(model)
+    # On how many cores it was fitted does not change it.
+    params = {f"estimator.{name}": value for name, value in estimator.get_params().items() if name != "n_jobs"}
+    mlflow.log_params({"estimator": type(estimator).__name__, **params})
 
 
 def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig, data_sha256: str) -> None:

@@ -28,7 +28,7 @@ def golden_rows(
     For a classification some rows of each class and the made-up ones that were the closest calls; for a regression rows
     from the least to the largest target, and some of the made-up ones.
     """
-    known = train.drop(columns=target)
+    known = train[list(schema.names)]
     if not is_classifier(model):
         places = np.linspace(0, len(train) - 1, min(GOLDEN_NUMBERS, len(train))).astype(int)
         typical = known.iloc[train[target].argsort(kind="stable").to_numpy()[places]]

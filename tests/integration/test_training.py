@@ -154,7 +154,9 @@ def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, fir
     }
     assert run.data.tags | expected == run.data.tags
     assert world.tags("1") | expected == world.tags("1")
-    assert run.data.params["model.n_estimators"] == "100"
+    params = run.data.params
+    assert (params["estimator"], params["estimator.n_estimators"]) == ("RandomForestClassifier", "100")
+    assert params["estimator.criterion"] == "gini"  # a default
     files = {file.path for file in world.client.list_artifacts(run.info.run_id)}
     assert {"confusion_matrix.png", "feature_importance.png", "classification_report.json"} <= files
     assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"iris training", "iris holdout"}

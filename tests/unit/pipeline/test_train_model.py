@@ -2,10 +2,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.preprocessing import StandardScaler
 
 from src.core.dataset_config import DatasetConfig
-from src.pipeline.train_model import build_model, columns_step, fit
+from src.core.errors import ConfigError
+from src.core.model_config import ModelConfig
+from src.pipeline import train_model
+from src.pipeline.features import transformers
+from src.pipeline.train_model import ESTIMATORS, build_model, check_model, fit
 from tests.support.training import config, iris_parts
 
 DATASET = config().dataset
@@ -29,11 +35,45 @@ def with_columns(**features: Any) -> DatasetConfig:
     )
 
 
-def test_a_forest_takes_numbers_and_booleans_as_they_are_and_other_columns_through_a_step() -> None:
-    steps = [[name for name, _ in build_model(config().model, dataset).steps] for dataset in (DATASET, with_columns())]
-    assert steps == [["forest"], ["columns", "forest"]]
-    complete = with_columns(b={"type": "boolean"}, c={"minimum": 0.0, "maximum": 1.0})
-    assert columns_step(complete) is None
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("random_forest", [["estimator"], ["columns", "estimator"]]),
+        ("xgboost", [["columns", "estimator"], ["columns", "estimator"]]),
+    ],
+)
+def test_model_is_the_transformers_then_the_estimator(name: str, expected: list[list[str]]) -> None:
+    settings = ModelConfig(estimator=name)
+    steps = [[step for step, _ in build_model(settings, dataset).steps] for dataset in (DATASET, with_columns())]
+    assert steps == expected
+
+
+def test_linear_models_get_scaled_columns() -> None:
+    linear = build_model(ModelConfig(estimator="logistic_regression"), DATASET)
+    assert [name for name, _ in linear.steps] == ["scale", "estimator"]
+    ridge = build_model(ModelConfig(estimator="ridge"), with_columns())
+    assert [name for name, _ in ridge.steps] == ["columns", "scale", "estimator"]
+
+
+def test_own_transformers_come_before_the_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_model, "transformers", lambda _: [("mine", StandardScaler())])
+    for name in ("random_forest", "xgboost"):
+        assert [step for step, _ in build_model(ModelConfig(estimator=name), DATASET).steps] == ["mine", "estimator"]
+
+
+def test_model_is_checked_without_data() -> None:
+    check_model(config().model, DATASET)
+    for model, message in (
+        (ModelConfig(estimator="forest"), "did you mean"),
+        (ModelConfig(params={"max_deep": 3}), "did you mean 'max_depth'"),
+        (ModelConfig(params={"max_depth": -3}), "'max_depth' parameter"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check_model(model, DATASET)
+
+
+def test_complete_numbers_and_booleans_need_no_transformer() -> None:
+    assert transformers(with_columns(b={"type": "boolean"}, c={"minimum": 0.0, "maximum": 1.0})) == []
 
 
 def test_columns_become_complete_numbers_with_a_column_for_each_category() -> None:
@@ -44,8 +84,8 @@ def test_columns_become_complete_numbers_with_a_column_for_each_category() -> No
             "b": pd.Series([True, None, True, False], dtype=object),
         }
     )
-    step = columns_step(with_columns())
-    assert step is not None
+    ((name, step),) = transformers(with_columns())
+    assert name == "columns"
     found = step.fit(rows).transform(rows)
     assert found.tolist() == [[1, 1, 0, 1], [2, 1, 0, 0], [2, 1, 0, 0], [9, 0, 1, 0]]
 
@@ -60,9 +100,27 @@ def test_regression_is_a_forest_of_numbers() -> None:
 
 
 def test_fit_uses_the_configured_parameters_and_class_names() -> None:
-    settings = config(model={"n_estimators": 7, "max_depth": 2, "min_samples_leaf": 3, "random_state": 5}).model
-    model = fit(iris_parts()[0], settings, DATASET)
-    assert model[-1].get_params() | settings.model_dump() == model[-1].get_params()
+    params = {"n_estimators": 7, "max_depth": 2, "min_samples_leaf": 3, "random_state": 5}
+    model = fit(iris_parts()[0], ModelConfig(params=params), DATASET)
+    assert model[-1].get_params() | params == model[-1].get_params()
     assert [type(name) for name in model.classes_] == [str, str, str]
     assert list(model.classes_) == ["setosa", "versicolor", "virginica"]
     assert list(model.feature_names_in_) == list(config().dataset.features)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ESTIMATORS.items() if entry.classification])
+def test_every_classifier_learns_iris_by_its_names_the_same_way_each_time(name: str) -> None:
+    train, holdout = iris_parts()
+    one, two = (fit(train, ModelConfig(estimator=name), DATASET) for _ in range(2))
+    rows = holdout[list(DATASET.features)]
+    assert (one.predict(rows) == holdout["species"].to_numpy()).mean() > 0.85
+    assert np.array_equal(one.predict_proba(rows), two.predict_proba(rows))
+    assert list(one.classes_) == DATASET.classes
+
+
+def test_fit_leaves_columns_alone_that_are_no_features() -> None:
+    train = iris_parts()[0]
+    more = train.assign(id=range(len(train)))
+    one, two = (fit(rows, ModelConfig(params={"n_estimators": 3}), DATASET) for rows in (train, more))
+    rows = train[list(DATASET.features)]
+    assert np.array_equal(one.predict_proba(rows), two.predict_proba(rows))

@@ -6,13 +6,16 @@ import pandas as pd
 import pytest
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from src.core.errors import ModelParityError
 from src.core.feature_schema import FeatureSchema
+from src.core.model_config import ModelConfig
 from src.core.onnx_engine import OnnxEngine
+from src.core.predictions import Predictions
 from src.pipeline.train_model import fit
 from src.training.export_onnx import check_parity, export_single, load_graph, prove_onnx
 from src.training.probe_rows import probe_rows
@@ -90,3 +93,81 @@ def test_model_without_an_exact_graph_says_what_is_wrong_with_each(model: Pipeli
         prove(model)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Fixed:
+    """An engine that always gives these answers."""
+
+    name = "onnx"
+
+    def __init__(self, answers: Predictions, classes: tuple[str, ...]) -> None:
+        self.answers = answers
+        self.classes = classes
+
+    def predict(self, _: object) -> Predictions:
+        return self.answers
+
+
+def changed(value: float, at: tuple[int, int] = (3, 1)) -> Predictions:
+    probabilities = MODEL.predict_proba(FEATURES)
+    probabilities[at] = value
+    return Predictions(probabilities=probabilities, classes=CLASSES)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_check_parity_refuses_probabilities_that_are_no_numbers(value: float) -> None:
+    check_parity(MODEL, Fixed(Predictions(probabilities=MODEL.predict_proba(FEATURES)), CLASSES), SCHEMA, FEATURES)
+    with pytest.raises(ModelParityError, match="ONNX answers with 1 values that are not finite"):
+        check_parity(MODEL, Fixed(changed(value), CLASSES), SCHEMA, FEATURES)
+
+
+def test_check_parity_refuses_a_nan_on_both_sides() -> None:
+    class Undecided(LogisticRegression):
+        def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+            return np.full((len(rows), 3), np.nan)
+
+    model = Pipeline([("model", Undecided())]).fit(FEATURES, TRAIN["species"].to_numpy(dtype=object))
+    answers = Predictions(probabilities=np.full((len(FEATURES), 3), np.nan), classes=CLASSES)
+    with pytest.raises(ModelParityError, match=f"scikit-learn answers with {3 * len(FEATURES)} values"):
+        check_parity(model, Fixed(answers, CLASSES), SCHEMA, FEATURES)
+
+
+def test_check_parity_refuses_another_number_of_classes_and_rows() -> None:
+    probabilities = MODEL.predict_proba(FEATURES)
+    for found in (probabilities[:, :2], probabilities[1:]):
+        with pytest.raises(ModelParityError, match="ONNX answers in the shape"):
+            check_parity(MODEL, Fixed(Predictions(probabilities=found), CLASSES), SCHEMA, FEATURES)
+
+
+@pytest.mark.parametrize(("error", "passes"), [(9e-6, True), (1.1e-5, False)])
+def test_check_parity_allows_the_tolerance_and_no_more(error: float, *, passes: bool) -> None:
+    sure = int(np.argmax(MODEL.predict_proba(FEATURES).max(axis=1)))
+    answers = changed(MODEL.predict_proba(FEATURES)[sure, 1] + error, (sure, 1))
+    with contextlib.nullcontext() if passes else pytest.raises(ModelParityError, match=r"by up to 1\.1e-05"):
+        check_parity(MODEL, Fixed(answers, CLASSES), SCHEMA, FEATURES)
+
+
+HEIGHTS = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+LINE = Pipeline([("model", Ridge(alpha=0.0))]).fit(HEIGHTS, [10.0, 20.0, 30.0])
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([10.0, 20.0, 30.0], None),
+        ([10.0, 20.0, 30.0002], None),
+        ([10.0, 20.0, 30.001], "disagree on 1 of 3 numbers, by up to 0.001"),
+        ([10.0, np.nan, 30.0], "ONNX answers with 1 values that are not finite"),
+        ([np.inf, np.nan, 30.0], "ONNX answers with 2 values that are not finite"),
+        ([10.0, 20.0], "in the shape"),
+    ],
+)
+def test_check_parity_of_a_regression(found: list[float], message: str | None) -> None:
+    with contextlib.nullcontext() if message is None else pytest.raises(ModelParityError, match=message):
+        check_parity(LINE, Fixed(Predictions(found), ()), FeatureSchema.of_numbers("a"), HEIGHTS)
+
+
+def test_xgboost_is_exact_on_columns_of_every_kind_of_name() -> None:
+    pytest.importorskip("xgboost")
+    model = fit(TRAIN, ModelConfig(estimator="xgboost", params={"n_estimators": 5}), DATASET)
+    assert input_type(prove(model)) == "tensor(float)"

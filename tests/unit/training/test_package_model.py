@@ -1,18 +1,22 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlflow.pyfunc
 import mlflow.sklearn
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import InvalidModelError, UntrustedModelError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.golden_rows import GoldenRows
 from src.core.mlmodel import has_flavour, read_mlmodel
+from src.core.model_config import ModelConfig
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
@@ -23,7 +27,11 @@ from src.core.model_registry import (
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
-from src.training.package_model import Flavours, build_package
+from src.pipeline import train_model
+from src.training import package_model
+from src.training.export_onnx import prove_onnx
+from src.training.package_model import Flavours, ModelPackage, build_package
+from src.training.probe_rows import probe_rows
 from src.training.sklearn_engine import SklearnEngine, load_skops
 from tests.support.training import config, inexact_package, iris_package, iris_parts, iris_rule
 
@@ -115,3 +123,53 @@ def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:
     lines = (saved[0] / "requirements.txt").read_text().splitlines()
     assert all("==" in line for line in lines)
     assert {"mlflow", "scikit-learn", "skops", "onnxruntime"} <= {line.split("==")[0] for line in lines}
+
+
+def packaged_from(rows: pd.DataFrame, dataset: dict[str, Any], params: dict[str, Any]) -> ModelPackage:
+    settings = DatasetConfig.model_validate({"source": "x.csv", "target": "y", "duplicates": "keep"} | dataset)
+    model = train_model.fit(rows, ModelConfig(params=params), settings)
+    return build_package(model, rows, rows.head(50), settings, iris_rule())
+
+
+def test_forest_without_a_decision_is_packaged_with_onnx() -> None:
+    settings = config(model={"min_samples_leaf": 60})
+    train, holdout = iris_parts()
+    model = train_model.fit(train, settings.model, settings.dataset)
+    assert all(tree.tree_.node_count == 1 for tree in model[-1].estimators_)
+    package = build_package(model, train, holdout, settings.dataset, iris_rule())
+    assert (package.parity, package.graph is None) == ("passed", False)
+
+
+def test_forest_of_a_rare_class_is_packaged_with_onnx() -> None:
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": random.random(305), "b": random.random(305), "y": ["no"] * 300 + ["yes"] * 5})
+    unit = {"minimum": 0.0, "maximum": 1.0}
+    dataset = {"features": {"a": unit, "b": unit}, "classes": ["no", "yes"], "min_rows_per_class": 2}
+    package = packaged_from(rows, dataset, {"min_samples_leaf": 4})
+    assert (package.parity, package.classes) == ("passed", ("no", "yes"))
+
+
+def test_forest_of_a_target_that_is_constant_but_for_one_row_is_packaged_with_onnx() -> None:
+    rows = pd.DataFrame({"a": np.linspace(0, 1, 60), "y": [5.0] * 59 + [6.0]})
+    dataset = {"features": {"a": {"minimum": 0.0, "maximum": 1.0}}, "target_range": {"minimum": 0.0, "maximum": 9.0}}
+    package = packaged_from(rows, dataset, {"n_estimators": 20})
+    assert (package.parity, package.classes) == ("passed", ())
+
+
+def test_parity_is_proven_on_some_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    proven: list[pd.DataFrame] = []
+
+    def prove(model: Any, schema: Any, classes: Any, rows: pd.DataFrame) -> bytes:
+        proven.append(rows)
+        return prove_onnx(model, schema, classes, rows)
+
+    monkeypatch.setattr(package_model, "prove_onnx", prove)
+    monkeypatch.setattr(package_model, "MAX_PARITY_ROWS", 10)
+    train, holdout = iris_parts()
+    made_up = probe_rows(train[list(config().dataset.features)], config().dataset, iris_package().model)
+    build_package(iris_package().model, train, holdout, config().dataset, iris_rule())
+    (rows,) = proven
+    assert len(rows) == 20 + len(made_up)
+    features = list(config().dataset.features)
+    for part, known in ((rows[:10], holdout), (rows[10:20], train)):
+        assert len(part.merge(known[features].drop_duplicates())) == 10

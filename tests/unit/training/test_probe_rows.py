@@ -1,13 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import ClassifierMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-import src.training.probe_rows as module
+from src.core.dataset_config import DatasetConfig
+from src.training import probe_rows as probe_rows_module
+from src.training import tree_decisions
+from src.training.estimators import with_names
 from src.training.probe_rows import RANDOM_ROWS, around, decision_rows, probe_rows
 from tests.support.training import config, iris_parts
 
@@ -82,8 +87,83 @@ def test_there_are_no_decision_rows_without_trees_or_behind_steps_that_cannot_be
         assert list(rows.columns) == list(FEATURES.columns)
 
 
-def test_decision_rows_of_a_large_forest_are_a_choice_of_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_DECISIONS", 7)
+def test_decision_rows_of_a_large_forest_are_a_choice_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_decisions, "MAX_DECISIONS", 7)
     assert len(decision_rows(FEATURES, fitted(RandomForestClassifier(10, random_state=0)))) == 42
+
+
+def test_decision_rows_of_many_rows_use_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_rows_module, "MAX_BASE_ROWS", 10)
+    found = decision_rows(FEATURES, fitted(RandomForestClassifier(5, random_state=0)))
+    assert len(found) > 6
+    known = FEATURES.sample(10, random_state=0)
+    # One column of each row is moved; all others are those of ten rows.
+    kept = np.column_stack([np.isin(found[name], known[name]) for name in FEATURES.columns])
+    assert (kept.sum(axis=1) >= 3).all()
+
+
+@pytest.mark.parametrize("model", [DecisionTreeClassifier(max_depth=1), RandomForestClassifier(3)])
+def test_trees_without_a_decision_have_no_rows(model: ClassifierMixin) -> None:
+    stump = Pipeline([("model", model.set_params(min_samples_leaf=100))]).fit(FEATURES, LABELS)
+    rows = decision_rows(FEATURES, stump)
+    assert (len(rows), list(rows.columns)) == (0, list(FEATURES.columns))
+    assert len(probe_rows(FEATURES, DATASET, stump)) == 2 * RANDOM_ROWS
+
+
+def test_forest_with_some_trees_of_a_single_leaf_gives_the_decisions_of_the_others() -> None:
+    rows = pd.DataFrame(np.arange(600.0).reshape(300, 2), columns=["a", "b"])
+    labels = np.array([0] * 299 + [1])
+    model = Pipeline([("model", RandomForestClassifier(20, random_state=0))]).fit(rows, labels)
+    decisions = [int((tree.tree_.feature >= 0).sum()) for tree in model[-1].estimators_]
+    assert (min(decisions), max(decisions) > 0) == (0, True)
+    assert len(decision_rows(rows, model)) == 6 * sum(decisions)
+
+
+def test_decision_rows_know_the_trees_of_xgboost() -> None:
+    xgboost = pytest.importorskip("xgboost")
+    booster = xgboost.XGBClassifier(n_estimators=2, max_depth=2, random_state=0)
+    table = ColumnTransformer([("all", "passthrough", [0, 1, 2, 3])])
+    model = Pipeline([("columns", table), ("model", with_names(booster))]).fit(FEATURES, LABELS)
+    trees = model[-1].estimators_[0].get_booster().trees_to_dataframe()
+    inner = trees[trees["Feature"] != "Leaf"]
+    rows = decision_rows(FEATURES, model)
+    assert len(rows) == 6 * len(inner)
+    thresholds = np.repeat(inner["Split"].to_numpy(), 6)
+    columns = np.repeat(inner["Feature"].str.removeprefix("f").astype(int).to_numpy(), 6)
+    assert np.allclose(rows.to_numpy()[np.arange(len(rows)), columns], thresholds, rtol=1e-6)
+
+
+def test_columns_of_every_type_get_values_that_they_may_hold() -> None:
+    dataset = DatasetConfig.model_validate(
+        {
+            "source": "x.csv",
+            "target": "y",
+            "features": {
+                "day": {"type": "date"},
+                "count": {"type": "integer", "minimum": 3.0, "maximum": 9.0},
+                "gaps": {"type": "integer", "missing": True},
+                "kind": {"type": "category", "values": ["a", "b"], "missing": True},
+                "flag": {"type": "boolean"},
+            },
+            "target_range": {},
+            "duplicates": "keep",
+        }
+    )
+    known = pd.DataFrame(
+        {
+            "day": [100.5, 200.0],
+            "count": [4, 6],
+            "gaps": [1.0, np.nan],
+            "kind": pd.Series(["a", None], dtype=object),
+            "flag": [True, False],
+        }
+    )
+    rows = probe_rows(known, dataset, Pipeline([("model", LogisticRegression())]))
+    near, wide = rows[:RANDOM_ROWS], rows[RANDOM_ROWS:]
+    assert (100.5 <= near["day"].min() < 110, 190 < near["day"].max() <= 200) == (True, True)
+    assert (0 <= wide["day"].min() < 400, 47_000 < wide["day"].max() <= 47_482) == (True, True)
+    assert (set(near["count"]), set(wide["count"])) == ({4, 5, 6}, set(range(3, 10)))
+    assert (set(near["gaps"].dropna()), set(wide["gaps"].dropna())) == ({1.0}, {0.0, 1.0})
+    assert 0.05 < rows["gaps"].isna().mean() < 0.15
+    assert (set(near["kind"].dropna()), set(wide["kind"].dropna())) == ({"a", "b"}, {"a", "b", "ab?"})
+    assert set(rows["flag"]) == {True, False}

@@ -1,0 +1,203 @@
+"""Finds the configured estimator, checks its parameters before any row is read, and builds it."""
+
+import difflib
+import importlib
+import inspect
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import VotingClassifier
+from sklearn.pipeline import Pipeline
+
+from src.core.dataset_config import DatasetConfig, Task
+from src.core.errors import ConfigError
+from src.core.model_config import ModelConfig
+
+# Fixed where ``model.params`` does not say otherwise: the same rows give the same model.
+SEED = 42
+# A trial fit finds wrong values of parameters, on this many made-up rows per class and with few trees or rounds.
+TRIAL_ROWS = 12
+TRIAL_ROUNDS = 3
+ROUNDS = ("n_estimators", "max_iter")
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An entry of the catalogue.
+
+    Attributes:
+        classification: ``module:Class`` that learns classes, with ``predict_proba``; None where it has none.
+        regression: ``module:Class`` that learns numbers, or None.
+        defaults: parameters that differ from the class's own defaults; ``model.params`` go first.
+        scaled: whether it learns better from columns of mean 0 and variance 1.
+        xgboost: whether it is one of XGBoost's, which take classes as numbers and few names of columns.
+        group: the dependency group that installs it, or None where training always has it.
+    """
+
+    classification: str | None = None
+    regression: str | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    scaled: bool = False
+    xgboost: bool = False
+    group: str | None = None
+
+    def path(self, task: Task) -> str | None:
+        """``module:Class`` for this task."""
+        return self.classification if task == "classification" else self.regression
+
+
+Catalogue = Mapping[str, Estimator]
+
+
+def find_estimator(config: ModelConfig, task: Task, catalogue: Catalogue, own_package: str) -> Estimator:
+    """The configured entry of the catalogue, or an entry for a class of the adopter's own.
+
+    Args:
+        config: its ``estimator`` is a name of the catalogue, or ``module:Class`` below ``own_package``.
+        task: what is learned.
+        catalogue: entries by name.
+        own_package: such as ``src.pipeline``.
+
+    Raises:
+        ConfigError: there is no such estimator, or not for this task.
+    """
+    name = config.estimator
+    if ":" in name:
+        path = f"{own_package}.{name.removeprefix(f'{own_package}.')}"
+        return Estimator(path, path)
+    if name not in catalogue:
+        own = f"module:Class below {own_package.replace('.', '/')}"
+        raise ConfigError(f"model.estimator: no such name {name!r}; {meant(name, catalogue)}, or {own}")
+    if catalogue[name].path(task) is None:
+        fit = ", ".join(other for other, entry in catalogue.items() if entry.path(task) is not None)
+        raise ConfigError(f"model.estimator: {name} does not learn a {task}; these do: {fit}")
+    return catalogue[name]
+
+
+def build_estimator(entry: Estimator, config: ModelConfig, dataset: DatasetConfig) -> BaseEstimator:
+    """The estimator with its parameters, not fitted.
+
+    Fits are repeatable and use all cores where the estimator lets them and ``model.params`` do not say otherwise.
+
+    Raises:
+        ConfigError: it cannot be imported, is no estimator, or does not have these parameters.
+    """
+    estimator_class = _import_class(entry, dataset.task)
+    known = _parameters_of(estimator_class)
+    _require_known("model.params", config.params, known)
+    _require_known("model.search.params", config.search.params if config.search else (), known)
+    usual = {"random_state": SEED} if "random_state" in known else {}
+    try:
+        return estimator_class(**{**usual, **entry.defaults, **config.params})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.params: {error}") from error
+
+
+def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> None:
+    """Refuse parameters that have a wrong value, which estimators look at only when they are fitted.
+
+    Raises:
+        ConfigError: as the estimator says it.
+    """
+    classes = dataset.classes or ()
+    target = np.repeat(np.arange(max(len(classes), 1)), TRIAL_ROWS)
+    rows = np.random.default_rng(SEED).random((len(target), 3))
+    params = estimator.get_params()
+    few = {name: min(params[name], TRIAL_ROUNDS) for name in ROUNDS if type(params.get(name)) is int}
+    trial = type(estimator)(**params | few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rounds that do not converge
+        try:
+            trial.fit(rows, target if classes else rows[:, 0])
+        except Exception as error:  # made-up rows may suit no estimator: only errors about parameters count
+            if _is_about_parameters(error):
+                raise ConfigError(f"model.params: {type(estimator).__name__}: {_first_line(error)}") from error
+
+
+def with_names(estimator: BaseEstimator) -> BaseEstimator:
+    """A classifier of class names, made of one that takes numbers only: a vote with this one voter."""
+    return VotingClassifier([("classifier", estimator)], voting="soft", flatten_transform=False)
+
+
+def fit_pipeline(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Pipeline:
+    """Fit a model; from then on it answers on one core, as threads cost a single row more than they save.
+
+    Raises:
+        ConfigError: it cannot learn from these rows, which are valid: a parameter or a step of the model is wrong.
+    """
+    try:
+        model.fit(rows, target)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{type(model[-1]).__name__} cannot be fitted: {_first_line(error)}") from error
+    for part in parts_of(model):
+        if part.get_params(deep=False).get("n_jobs") is not None:
+            part.set_params(n_jobs=1)
+    return model
+
+
+def parts_of(model: Any) -> Iterator[BaseEstimator]:
+    """A fitted model and the fitted estimators inside it, down to what learns; the trees of a forest are no parts."""
+    yield model
+    inner = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
+    if isinstance(model, VotingClassifier):
+        inner = list(model.estimators_)
+    for part in inner:
+        yield from parts_of(part)
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """What a misspelt name may have been meant for, or all that there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(names)}"
+
+
+def _import_class(entry: Estimator, task: Task) -> Any:
+    path = str(entry.path(task))
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if entry.group is not None:
+            raise ConfigError(
+                f"model.estimator needs the Python package {error.name}, which is not installed: add the dependency "
+                f"group {entry.group} (.uv/bin/uv sync --locked --group {entry.group}; in Compose set "
+                f"TRAIN_EXTRA_GROUPS={entry.group} in .env and run make up)"
+            ) from error
+        raise ConfigError(f"model.estimator: {path}: there is no module {error.name}") from error
+    except AttributeError as error:
+        raise ConfigError(f"model.estimator: {module} has no class {name!r}") from error
+    if not (inspect.isclass(found) and all(hasattr(found, method) for method in ("fit", "predict", "get_params"))):
+        raise ConfigError(f"model.estimator: {path} is no estimator; derive it from scikit-learn's BaseEstimator")
+    return found
+
+
+def _parameters_of(estimator_class: Any) -> dict[str, Any]:
+    try:
+        return dict(estimator_class().get_params(deep=False))
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"model.estimator: {estimator_class.__name__} needs a default for each of its parameters ({error})"
+        ) from error
+
+
+def _require_known(section: str, given: Iterable[str], known: Mapping[str, Any]) -> None:
+    unknown = [f"{name!r} ({meant(name, known)})" for name in given if name not in known]
+    if unknown:
+        raise ConfigError(f"{section}: the estimator has no parameter {', '.join(unknown)}")
+
+
+def _is_about_parameters(error: Exception) -> bool:
+    """Whether an estimator refuses one of its parameters' values, as scikit-learn and XGBoost do."""
+    # Scikit-learn's InvalidParameterError is a TypeError, too; what rows do not fit raises a ValueError alone.
+    return isinstance(error, TypeError) or type(error).__name__ == "XGBoostError"
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

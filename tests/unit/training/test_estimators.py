@@ -1,0 +1,228 @@
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
+
+from src.core.errors import ConfigError
+from src.core.model_config import ModelConfig
+from src.pipeline.train_model import ESTIMATORS, OWN_PACKAGE
+from src.training.estimators import (
+    Estimator,
+    build_estimator,
+    find_estimator,
+    fit_pipeline,
+    parts_of,
+    require_valid_values,
+    with_names,
+)
+from tests.support.training import config, iris_parts
+
+IRIS = config().dataset
+NUMBER = IRIS.model_copy(update={"classes": None})
+
+
+def built(name: str = "random_forest", dataset: Any = IRIS, **params: Any) -> BaseEstimator:
+    settings = ModelConfig(estimator=name, params=params)
+    return build_estimator(find_estimator(settings, dataset.task, ESTIMATORS, OWN_PACKAGE), settings, dataset)
+
+
+@pytest.fixture
+def own_module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """``src/pipeline/mine.py``, without a file."""
+    module = ModuleType("src.pipeline.mine")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_catalogue_has_an_estimator_of_each_name_for_its_tasks() -> None:
+    named = {name: (entry.classification, entry.regression) for name, entry in ESTIMATORS.items()}
+    assert all(any(paths) for paths in named.values())
+    found = {name: type(built(name)).__name__ for name, (path, _) in named.items() if path}
+    assert found == {
+        "random_forest": "RandomForestClassifier",
+        "extra_trees": "ExtraTreesClassifier",
+        "gradient_boosting": "GradientBoostingClassifier",
+        "hist_gradient_boosting": "HistGradientBoostingClassifier",
+        "logistic_regression": "LogisticRegression",
+        "xgboost": "XGBClassifier",
+    }
+    found = {name: type(built(name, NUMBER)).__name__ for name, (_, path) in named.items() if path}
+    assert found == {
+        "random_forest": "RandomForestRegressor",
+        "extra_trees": "ExtraTreesRegressor",
+        "gradient_boosting": "GradientBoostingRegressor",
+        "hist_gradient_boosting": "HistGradientBoostingRegressor",
+        "ridge": "Ridge",
+        "xgboost": "XGBRegressor",
+    }
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ESTIMATORS.items() if entry.classification])
+def test_a_seed_is_fixed_unless_the_configuration_gives_one(name: str) -> None:
+    assert built(name).get_params()["random_state"] == 42
+    assert built(name, random_state=7).get_params()["random_state"] == 7
+
+
+def test_parameters_go_before_the_catalogue_s_and_those_before_the_class_s() -> None:
+    assert built().get_params() == RandomForestClassifier(n_jobs=-1, random_state=42).get_params()
+    own = built(n_jobs=2, max_depth=3).get_params()
+    assert (own["n_jobs"], own["max_depth"], own["n_estimators"]) == (2, 3, 100)
+    assert built("logistic_regression").get_params()["max_iter"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "message"),
+    [
+        ("random_forrest", IRIS, r"no such name 'random_forrest'; did you mean 'random_forest'\?.*below src/pipeline"),
+        ("zzz", IRIS, r"it is one of random_forest, extra_trees, .*, or module:Class"),
+        ("ridge", IRIS, r"ridge does not learn a classification; these do: random_forest, .*logistic_regression"),
+        ("logistic_regression", NUMBER, r"does not learn a regression; these do: random_forest, .*ridge, xgboost$"),
+        ("nowhere:Model", IRIS, r"src\.pipeline\.nowhere:Model: there is no module src\.pipeline\.nowhere"),
+        ("features:Model", IRIS, r"src\.pipeline\.features has no class 'Model'"),
+        ("features:transformers", IRIS, "is no estimator"),
+        ("src.pipeline.features:DatasetConfig", IRIS, "is no estimator"),
+    ],
+)
+def test_estimator_that_does_not_exist_is_refused(name: str, dataset: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        built(name, dataset)
+
+
+def test_estimator_of_a_group_that_is_not_installed_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(
+        ConfigError, match=r"package xgboost, which is not installed.*group xgboost.*TRAIN_EXTRA_GROUPS"
+    ):
+        built("xgboost")
+
+
+def test_own_class_is_found_below_the_package(own_module: ModuleType) -> None:
+    class Mine(ClassifierMixin, BaseEstimator):
+        def __init__(self, share: float = 0.5) -> None:
+            self.share = share
+
+        fit = predict = print
+
+    own_module.Mine = Mine  # type: ignore[attr-defined]
+    for name in ("mine:Mine", "src.pipeline.mine:Mine"):
+        assert built(name, share=0.1).get_params() == {"share": 0.1}
+    with pytest.raises(ConfigError, match=r"no parameter 'shar' \(did you mean 'share'\?\)"):
+        built("mine:Mine", shar=0.1)
+
+
+def test_own_class_without_defaults_or_that_refuses_a_value_is_refused(own_module: ModuleType) -> None:
+    class Strict(ClassifierMixin, BaseEstimator):
+        def __init__(self, share: float = 0.5) -> None:
+            if share > 1:
+                raise ValueError("share must be at most 1")
+            self.share = share
+
+        fit = predict = print
+
+    class Needs(Strict):
+        def __init__(self, share: float) -> None:
+            super().__init__(share)
+
+    own_module.Strict, own_module.Needs = Strict, Needs  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"model\.params: share must be at most 1"):
+        built("mine:Strict", share=2)
+    with pytest.raises(ConfigError, match="Needs needs a default for each of its parameters"):
+        built("mine:Needs", share=1)
+
+
+@pytest.mark.parametrize("name", ["random_forest", "logistic_regression", "xgboost"])
+def test_unknown_parameter_is_refused_with_what_was_meant(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.params: the estimator has no parameter 'randomstate' \(did you mean 'random_state'"
+    ):
+        built(name, randomstate=3)
+
+
+def test_searched_parameters_are_checked_as_well() -> None:
+    settings = ModelConfig.model_validate({"search": {"params": {"max_deep": [1, 2]}}})
+    with pytest.raises(ConfigError, match=r"model\.search\.params: .*'max_deep' \(did you mean 'max_depth'\?\)"):
+        build_estimator(ESTIMATORS["random_forest"], settings, IRIS)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("random_forest", {"max_depth": 0}, "RandomForestClassifier: The 'max_depth' parameter .* must be an int"),
+        ("random_forest", {"n_estimators": 0}, "The 'n_estimators' parameter"),
+        ("random_forest", {"n_estimators": "many"}, "The 'n_estimators' parameter"),
+        ("extra_trees", {"criterion": "jinni"}, "The 'criterion' parameter"),
+        ("gradient_boosting", {"learning_rate": -1.0}, "The 'learning_rate' parameter"),
+        ("hist_gradient_boosting", {"max_iter": 0}, "The 'max_iter' parameter"),
+        ("logistic_regression", {"C": "big"}, "The 'C' parameter"),
+        ("xgboost", {"max_depth": "deep"}, "XGBClassifier: Invalid Parameter format for max_depth"),
+        ("xgboost", {"n_estimators": "many"}, "XGBClassifier: 'str' object"),
+    ],
+)
+def test_wrong_value_is_refused(name: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.params: .*{message}"):
+        require_valid_values(built(name, **params), IRIS)
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS))
+def test_default_values_pass(name: str) -> None:
+    for dataset in (IRIS, NUMBER):
+        if ESTIMATORS[name].path(dataset.task):
+            require_valid_values(built(name, dataset), dataset)
+
+
+def test_trial_fit_is_small_and_does_not_mind_made_up_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[tuple[int, tuple[int, ...]]] = []
+    real = RandomForestClassifier.fit
+
+    def fit(self: Any, rows: Any, target: Any) -> Any:
+        fits.append((self.n_estimators, rows.shape))
+        return real(self, rows, target)
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", fit)
+    # A list by column suits the real columns only.
+    require_valid_values(built(n_estimators=10_000, monotonic_cst=[1, 0, 0, 0]), IRIS)
+    assert fits == [(3, (36, 3))]
+
+
+def test_fitted_model_answers_on_one_core_and_keeps_its_other_parameters() -> None:
+    train = iris_parts()[0]
+    rows, target = train[list(IRIS.features)], train["species"].to_numpy(dtype=object)
+    model = fit_pipeline(
+        Pipeline([("estimator", with_names(built("xgboost", n_estimators=3)))]), rows.to_numpy(), target
+    )
+    assert [part.get_params().get("n_jobs") for part in parts_of(model)] == [None, None, 1]
+    assert set(model.predict(rows.to_numpy())) == {"setosa", "versicolor", "virginica"}
+    forest = fit_pipeline(Pipeline([("estimator", built(n_estimators=3))]), rows, target)
+    assert (forest[-1].n_jobs, forest[-1].n_estimators, len(forest[-1].estimators_)) == (1, 3, 3)
+
+
+def test_estimator_that_cannot_learn_from_valid_rows_is_an_error_of_the_configuration() -> None:
+    rows, target = np.zeros((20, 2)), np.repeat(["a", "b"], 10)
+    with pytest.raises(ConfigError, match=r"LogisticRegression cannot be fitted: .*penalt"):
+        fit_pipeline(Pipeline([("estimator", LogisticRegression(solver="lbfgs", l1_ratio=1.0))]), rows, target)
+
+
+def test_parts_are_the_steps_and_what_is_wrapped_but_not_the_trees() -> None:
+    rows, target = np.random.default_rng(0).random((20, 2)), np.repeat([0, 1], 10)
+    model = Pipeline([("forest", with_names(RandomForestClassifier(2)))]).fit(rows, target)
+    assert [type(part).__name__ for part in parts_of(model)] == [
+        "Pipeline",
+        "VotingClassifier",
+        "RandomForestClassifier",
+    ]
+    for estimator in (ExtraTreesClassifier(2), RandomForestRegressor(2), Ridge(), KNeighborsClassifier()):
+        assert list(parts_of(estimator)) == [estimator]
+    assert list(parts_of(DecisionTreeClassifier())) != []
+
+
+def test_entry_has_a_path_for_each_task() -> None:
+    entry = Estimator("a:B", None)
+    assert (entry.path("classification"), entry.path("regression")) == ("a:B", None)
