@@ -13,17 +13,19 @@ from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
 from src.core.dataset_config import DatasetConfig
-from src.core.gate_config import GateConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
+from src.pipeline.metrics import METRICS
 from src.training import promote_model
 from src.training.compare_models import compare
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison, Verdict
+from src.training.importance import rank_columns
 from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
+from src.training.scoring import metrics_of
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_rows
@@ -110,27 +112,39 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
 
 
 @step(experiment_tracker=True)
-def evaluate_on_holdout(
-    candidate: Candidate, holdout: pd.DataFrame, target: str, model_name: str, served: ServedRequests
+def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
+    candidate: Candidate,
+    train_rows: pd.DataFrame,
+    holdout: pd.DataFrame,
+    rule: SplitRule,
+    config: PipelineConfig,
+    model_name: str,
+    served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
     """Score challenger and champion on the same holdout and record it in MLflow."""
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
-        evaluation, comparison = compare(registry, candidate.model_version, holdout, target)
-        log_evaluation(evaluation, comparison.champion)
+        evaluation, comparison = compare(registry, candidate.model_version, train_rows, holdout, config, rule, METRICS)
+        log_evaluation(evaluation, comparison, config.gate.metric)
         return comparison
 
 
 @step(experiment_tracker=True)
-def promote(
-    candidate: Candidate, comparison: Comparison, gate: GateConfig, model_name: str, alias_lock: str
+def promote(  # noqa: PLR0913, PLR0917 - as above
+    candidate: Candidate,
+    comparison: Comparison,
+    holdout: pd.DataFrame,
+    config: PipelineConfig,
+    model_name: str,
+    alias_lock: str,
 ) -> Annotated[Verdict, "verdict"]:
-    """Let the challenger serve, or not; the verdict is in the registry when this returns."""
+    """Let the challenger serve, or not; the verdict is in the registry before its columns are ranked."""
     with timed_step("promote"):
         registry = ModelRegistry(MlflowClient(), model_name)
-        verdict = promote_model.promote(registry, gate, candidate, comparison, Path(alias_lock))
+        verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
         mlflow.set_tags(promote_model.verdict_tags(verdict))
         note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
+        rank_columns(registry, candidate.model_version, holdout, config, METRICS)
         return verdict
 
 
@@ -147,10 +161,10 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not.
 
     Raises:
-        ConfigError: the estimator or its parameters are wrong; no step has run then.
+        ConfigError: the estimator, its parameters or a metric's name are wrong; no step has run then.
     """
     train_model.check_model(config.model, config.dataset)
-    target = config.dataset.target
+    metrics_of(config, METRICS)
     frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
     train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name)
     candidate = train(
@@ -164,12 +178,19 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
         served=served,
     )
     comparison = evaluate_on_holdout(
-        candidate=candidate, holdout=holdout, target=target, model_name=model_name, served=served
+        candidate=candidate,
+        train_rows=train_rows,
+        holdout=holdout,
+        rule=rule,
+        config=config,
+        model_name=model_name,
+        served=served,
     )
     promote(
         candidate=candidate,
         comparison=comparison,
-        gate=config.gate,
+        holdout=holdout,
+        config=config,
         model_name=model_name,
         alias_lock=alias_lock,
     )

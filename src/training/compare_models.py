@@ -1,53 +1,72 @@
 """Scores challenger and champion side by side."""
 
 import logging
+from collections.abc import Mapping
 
 import pandas as pd
 
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.feature_schema import FeatureSchema
 from src.core.model_registry import CHAMPION
-from src.training.evaluate_model import Evaluation, evaluate, score
+from src.core.pipeline_config import PipelineConfig
+from src.training.answers import Answers
+from src.training.evaluate_model import Evaluation, Material, answers_of, judge
 from src.training.gate import Comparison
 from src.training.registry import FetchedModel, ModelRegistry
+from src.training.scoring import Metric, metrics_of
+from src.training.splitting import SplitRule, clusters
 
 logger = logging.getLogger(__name__)
 
 
-def compare(
-    registry: ModelRegistry, challenger: str, holdout: pd.DataFrame, target: str
+def compare(  # noqa: PLR0913, PLR0917 - two models, two parts of the data, and how they are judged
+    registry: ModelRegistry,
+    challenger: str,
+    train: pd.DataFrame,
+    holdout: pd.DataFrame,
+    config: PipelineConfig,
+    rule: SplitRule,
+    own_metrics: Mapping[str, Metric],
 ) -> tuple[Evaluation, Comparison]:
     """Score a new version and the champion on the same holdout, both as serving would load them from the registry.
 
     Args:
         registry: holds both.
         challenger: the new version.
+        train: the training rows, from which constant answers are learned.
         holdout: feature columns and the target.
-        target: the target's name.
+        config: names target, metrics and gate.
+        rule: by what the holdout was held out.
+        own_metrics: the adopter's, by name.
 
     Raises:
         InvalidModelError: the challenger cannot be scored; a champion that is broken does not stand in its way.
     """
+    target = config.dataset.target
     model = registry.fetch(challenger)
-    evaluation = evaluate(model, holdout, target)
+    material = Material(
+        config, metrics_of(config, own_metrics), train[target].to_numpy(), holdout, clusters(rule, holdout)
+    )
+    ours = answers_of(model, holdout, target)
     champion = registry.version_of(CHAMPION)
     if champion is None:
-        return evaluation, Comparison(challenger=evaluation.scores)
-    scores, problem, differs = None, None, False
+        return judge(ours, {}, material)
+    rivals: dict[str, Answers] = {}
+    problem: str | None = None
+    breaking: tuple[str, ...] = ()
     try:
         served = registry.fetch(str(champion.version))
         require_same_columns(served, model.schema)
-        scores = score(served, holdout, target)
+        rivals["champion"] = answers_of(served, holdout, target)
+    except OtherSchemaError as error:
+        problem, breaking = str(error), (str(error),)
     except InvalidModelError as error:
-        problem, differs = str(error), isinstance(error, OtherSchemaError)
+        problem = str(error)
+    if problem is not None:
         logger.warning("the champion cannot be scored: %s", problem)
-    return evaluation, Comparison(
-        challenger=evaluation.scores,
-        champion=scores,
-        champion_version=str(champion.version),
-        champion_problem=problem,
-        champion_differs=differs,
-    )
+    evaluation, comparison = judge(ours, rivals, material)
+    found = {"champion_version": str(champion.version), "champion_problem": problem, "breaking": breaking}
+    return evaluation, comparison.model_copy(update=found)
 
 
 def require_same_columns(served: FetchedModel, schema: FeatureSchema) -> None:

@@ -1,5 +1,6 @@
-"""Scores models on the holdout, as they are served."""
+"""Scores models on the holdout, as they are served, and compares the challenger with its rivals."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,149 +8,160 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import (
-    accuracy_score,
-    classification_report,
-    confusion_matrix,
-    f1_score,
-    log_loss,
-    mean_absolute_error,
-    r2_score,
-    root_mean_squared_error,
-)
+from sklearn.metrics import classification_report, confusion_matrix
 
 from src.core.errors import InvalidModelError, OtherSchemaError
-from src.core.predictions import labels_from
+from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Scores
+from src.training.answers import Answers
+from src.training.baselines import best_baseline
+from src.training.comparison import Baseline, Comparison
 from src.training.frames import table_of
 from src.training.registry import FetchedModel
+from src.training.resampling import LEVEL, bootstrap
+from src.training.scoring import Metric, scores_of
+from src.training.slices import score_slices
 
-SHUFFLES = 20
-SEED = 0
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model answers to the holdout, and what is true.
-
-    ``truth`` and ``found`` are (n,): indices into ``classes`` or, where there are none, a regression's numbers;
-    ``probabilities`` is (n, classes).
-    """
-
-    classes: tuple[str, ...]
-    truth: NDArray[Any]
-    found: NDArray[Any]
-    probabilities: NDArray[np.float64]
-
-    @property
-    def quality(self) -> float:
-        """What shuffling a column lessens: accuracy, or R² for a regression."""
-        measure = accuracy_score if self.classes else r2_score
-        return float(measure(self.truth, self.found))
+CHAMPION, BEST = "champion", "best"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model did on the holdout; ``truth`` and ``found`` as in ``Answers``.
-
-    ``importance`` is by column: the accuracy or R² lost when that column is shuffled.
-    """
+    """What a model did on the holdout."""
 
     scores: Scores
-    classes: tuple[str, ...]
-    truth: NDArray[Any]
-    found: NDArray[Any]
-    importance: dict[str, float]
+    answers: Answers
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The model's classes; empty for a regression."""
+        return self.answers.classes
 
     @cached_property
     def confusion(self) -> NDArray[np.intp]:
         """(classes, classes), true classes in rows, both in the order of ``classes``."""
-        counts: NDArray[np.intp] = confusion_matrix(self.truth, self.found, labels=np.arange(len(self.classes)))
+        known = set(self.classes)
+        rows = [true in known for true in self.answers.truth.tolist()]
+        if not any(rows):
+            return np.zeros((len(known), len(known)), dtype=np.intp)
+        truth, values = self.answers.truth[rows], self.answers.values[rows]
+        counts: NDArray[np.intp] = confusion_matrix(truth, values, labels=list(self.classes))
         return counts
 
     @cached_property
     def report(self) -> dict[str, Any]:
         """Precision, recall and F1 by class."""
-        names, indices = list(self.classes), np.arange(len(self.classes))
         report: dict[str, Any] = classification_report(
-            self.truth, self.found, labels=indices, target_names=names, output_dict=True, zero_division=0.0
+            self.answers.truth, self.answers.values, labels=list(self.classes), output_dict=True, zero_division=0.0
         )
         return report
 
 
-def score(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Scores:
-    """Accuracy, macro F1 and log loss on the holdout, or a regression's R² and errors.
+@dataclass(frozen=True)
+class Material:
+    """What models are judged on, beside their answers to the n holdout rows.
+
+    Attributes:
+        config: names the gate's metric, the minimums, the slices and the classes.
+        metrics: of ``metrics_of(config, own)``.
+        train_target: (m,) the training rows' target, from which constant answers are learned.
+        rows: (n, …) the holdout rows; its columns of ``gate.slices`` are read.
+        clusters: (n,) which rows belong together when they are resampled.
+    """
+
+    config: PipelineConfig
+    metrics: Mapping[str, Metric]
+    train_target: NDArray[Any]
+    rows: pd.DataFrame
+    clusters: NDArray[np.intp]
+
+
+def answers_of(model: FetchedModel, rows: pd.DataFrame, target: str) -> Answers:
+    """What a model answers to rows.
 
     Args:
         model: as serving loads it.
-        holdout: feature columns and the target.
+        rows: the model's columns and the target, perhaps more.
         target: the target's name.
 
     Raises:
-        OtherSchemaError: the model takes other columns or answers something else than the holdout has.
-        InvalidModelError: it cannot answer the holdout.
+        OtherSchemaError: the rows lack some of its columns, or it answers with classes for numbers or the reverse.
+        InvalidModelError: it cannot answer the rows.
     """
-    return _scores(_answers(model, holdout, target))
-
-
-def evaluate(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Evaluation:
-    """Scores, answers and permutation importance; arguments and errors as ``score``."""
-    answers = _answers(model, holdout, target)
-    importance = _importance(model, holdout, answers)
-    return Evaluation(_scores(answers), answers.classes, answers.truth, answers.found, importance)
-
-
-def _scores(answers: Answers) -> Scores:
-    truth, found = answers.truth, answers.found
-    if not answers.classes:
-        return {
-            "r2": float(r2_score(truth, found)),
-            "neg_root_mean_squared_error": -float(root_mean_squared_error(truth, found)),
-            "neg_mean_absolute_error": -float(mean_absolute_error(truth, found)),
-        }
-    indices = np.arange(len(answers.classes))
-    return {
-        "accuracy": float(accuracy_score(truth, found)),
-        "f1_macro": float(f1_score(truth, found, average="macro", labels=indices, zero_division=0.0)),
-        "neg_log_loss": -float(log_loss(truth, answers.probabilities, labels=indices)),
-    }
-
-
-def _answers(model: FetchedModel, holdout: pd.DataFrame, target: str) -> Answers:
-    columns, classes = model.schema.names, model.engine.classes
-    if set(columns) != set(holdout.columns) - {target}:
-        raise OtherSchemaError(f"version {model.version} takes other columns: {', '.join(columns)}")
-    if (holdout[target].dtype.kind == "f") != (not classes):
-        raise OtherSchemaError(f"version {model.version} answers with {'classes' if classes else 'numbers'}")
-    truth = holdout[target].to_numpy()
-    if classes:
-        truth = np.array([classes.index(name) if name in classes else -1 for name in truth], dtype=np.intp)
-        if set(truth.tolist()) != set(range(len(classes))):
-            raise OtherSchemaError(f"version {model.version} knows other classes: {', '.join(classes)}")
-    return _answers_to(model, holdout, truth)
-
-
-def _answers_to(model: FetchedModel, rows: pd.DataFrame, truth: NDArray[Any]) -> Answers:
-    classes = model.engine.classes
+    version, classes = model.version, model.engine.classes
+    missing = [name for name in model.schema.names if name not in rows.columns]
+    if missing:
+        raise OtherSchemaError(f"version {version} takes other columns: {', '.join(missing)}")
+    if pd.api.types.is_numeric_dtype(rows[target]) != (not classes):
+        raise OtherSchemaError(f"version {version} answers with {'classes' if classes else 'numbers'}")
     try:
         answer = model.engine.predict(table_of(rows, model.schema))
-        found = np.asarray(answer.probabilities if classes else answer.values, dtype=np.float64)
+        values = np.asarray(answer.values, dtype=str if classes else np.float64)
+        probabilities = np.asarray(answer.probabilities, dtype=np.float64) if classes else None
     except Exception as error:  # a graph of another shape fails in many ways, all meaning this
-        raise InvalidModelError(f"version {model.version} cannot answer the holdout: {error}") from error
-    if found.shape != (len(rows), *([len(classes)] if classes else [])) or not np.isfinite(found).all():
-        what = "probabilities" if classes else "numbers"
-        raise InvalidModelError(f"version {model.version} answers the holdout with no {what}")
-    if not classes:
-        return Answers(classes, truth, found, np.empty((len(rows), 0)))
+        raise InvalidModelError(f"version {version} cannot answer the holdout: {error}") from error
+    if probabilities is None:
+        if values.shape != (len(rows),) or not np.isfinite(values).all():
+            raise InvalidModelError(f"version {version} answers the holdout with no numbers")
+        return Answers(version, (), rows[target].to_numpy(dtype=np.float64), values)
+    if probabilities.shape != (len(rows), len(classes)) or not np.isfinite(probabilities).all():
+        raise InvalidModelError(f"version {version} answers the holdout with no probabilities")
     # float32 votes do not add up to one to the precision that the log loss asks for.
-    return Answers(classes, truth, labels_from(found), found / found.sum(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return Answers(version, classes, rows[target].to_numpy(dtype=str), values, probabilities)
 
 
-def _importance(model: FetchedModel, holdout: pd.DataFrame, answers: Answers) -> dict[str, float]:
-    random = np.random.default_rng(SEED)
-    truth = np.tile(answers.truth, SHUFFLES)
-    losses = {}
-    for name in model.schema.names:
-        shuffled = [holdout.assign(**{name: random.permutation(holdout[name].to_numpy())}) for _ in range(SHUFFLES)]
-        losses[name] = answers.quality - _answers_to(model, pd.concat(shuffled, ignore_index=True), truth).quality
-    return losses
+def judge(challenger: Answers, rivals: Mapping[str, Answers], material: Material) -> tuple[Evaluation, Comparison]:
+    """Score the challenger and its rivals on the same rows, with the differences' uncertainty.
+
+    Args:
+        challenger: its answers to the holdout rows.
+        rivals: ``champion`` and ``best``, the best former champion, as far as they can be compared on these rows.
+        material: what they are judged on.
+
+    Returns:
+        The challenger's evaluation, and the comparison without what only the caller knows: basis, problems, breaking
+        changes and repeats.
+
+    Raises:
+        InvalidModelError: a metric needs probabilities that a model does not have.
+        ConfigError: an own metric fails.
+    """
+    gate, metrics = material.config.gate, material.metrics
+    classes = tuple(sorted(material.config.dataset.classes or ()))
+    ours = challenger.among(classes)
+    theirs = {name: answers.among(classes) for name, answers in rivals.items()}
+    evaluation = Evaluation(scores_of(metrics, ours), challenger)
+    found: dict[str, Any] = {
+        "challenger": evaluation.scores,
+        "lower_is_better": tuple(name for name, metric in metrics.items() if not metric.greater_is_better),
+        "rows": len(ours),
+    }
+    for name, answers in theirs.items():
+        found |= {name: scores_of(metrics, answers), f"{name}_version": answers.version}
+    if gate.metric in evaluation.scores:
+        found |= _differences(ours, theirs, material)
+        if gate.slices:
+            columns = material.rows[gate.slices]
+            found["slices"] = tuple(
+                score_slices(metrics[gate.metric], ours, theirs.get(CHAMPION), columns, material.clusters)
+            )
+    return evaluation, Comparison(**found)
+
+
+def _differences(ours: Answers, theirs: Mapping[str, Answers], material: Material) -> dict[str, Any]:
+    """What the challenger gains over each rival and over answers without features, from the same resamples."""
+    gate = material.config.gate
+    metric = material.metrics[gate.metric]
+    baseline = best_baseline(gate, material.metrics, material.train_target, ours)
+    compared: Sequence[Answers] = [ours, *theirs.values(), *([] if baseline is None else [baseline])]
+    resampled = bootstrap(metric, compared, material.clusters)
+    confidence = LEVEL if gate.confidence is None else gate.confidence
+    found: dict[str, Any] = {"skipped": resampled.skipped}
+    for place, name in enumerate(theirs, start=1):
+        found[f"{name}_difference"] = resampled.difference(0, place, sign=metric.sign, confidence=confidence)
+    if baseline is not None:
+        place = len(compared) - 1
+        difference = resampled.difference(0, place, sign=metric.sign)
+        found["baseline"] = Baseline(name=baseline.version, score=float(resampled.points[place]), difference=difference)
+    return found

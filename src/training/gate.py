@@ -1,6 +1,6 @@
 """The gate's rule and its verdict: whether a challenger may serve, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -8,9 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 from src.core.gate_config import GateConfig
 from src.core.retrain_record import Outcome, RetrainResult, Scores, Step
+from src.training.comparison import Comparison, Difference, SliceScore
+
+__all__ = ["Candidate", "Comparison", "Verdict", "decide"]
 
 # Scores that differ by rounding only are equal.
 ROUNDING = 1e-9
+# From here on a score is written with six significant digits instead of four decimals.
+LARGE = 100
 
 
 class _Frozen(BaseModel):
@@ -18,26 +23,12 @@ class _Frozen(BaseModel):
 
 
 class Candidate(_Frozen):
-    """A newly registered version that nobody serves yet."""
+    """A newly registered version that is not served yet."""
 
     model_version: str
     mlflow_run_id: str
     manifest_sha256: str
     data_sha256: str
-
-
-class Comparison(_Frozen):
-    """Challenger and champion, scored on the same holdout.
-
-    ``champion`` is None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored;
-    ``champion_differs`` tells that it is sound and has other columns or classes.
-    """
-
-    challenger: Scores
-    champion: Scores | None = None
-    champion_version: str | None = None
-    champion_problem: str | None = None
-    champion_differs: bool = False
 
 
 class Verdict(_Frozen):
@@ -57,25 +48,114 @@ class Verdict(_Frozen):
 
 
 def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
-    """Whether the challenger may serve, and why."""
-    metric = gate.metric
-    challenger = comparison.challenger[metric]
-    if gate.floor is not None and challenger < gate.floor - ROUNDING:
-        return False, f"{metric} {challenger:.4f} is below the floor {gate.floor:.4f}"
-    floor = "there is no floor" if gate.floor is None else f"reaches the floor {gate.floor:.4f}"
-    above = f"{metric} {challenger:.4f} {floor}"
-    if comparison.champion_differs:
-        # Whoever calls the served model would be refused by this one.
-        return False, (
-            f"the champion is a model of something else: {comparison.champion_problem}; "
-            "give this one a MODEL_NAME of its own, or take the champion alias away"
+    """Whether the challenger may serve, and why: first every rule that it breaks, then the figures."""
+    problems = [
+        *_contract_problems(gate, comparison),
+        *_level_problems(gate, comparison),
+        *_rival_problems(gate, comparison),
+        *_slice_problems(comparison),
+    ]
+    return not problems, "; ".join([*problems, *_figures(gate, comparison)])
+
+
+def _contract_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
+    if comparison.breaking and not gate.allow_breaking:
+        yield f"breaks the champion's callers, which gate.allow_breaking does not allow: {_joined(comparison.breaking)}"
+    if comparison.repeats is not None:
+        yield f"has the same data, settings and code as version {comparison.repeats}, which was rolled back"
+
+
+def _level_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
+    """What the challenger's own scores break."""
+    for metric, limit in ({gate.metric: gate.floor} | gate.minimums).items():
+        score, sign = comparison.challenger.get(metric), comparison.sign(metric)
+        if score is None:
+            yield f"{metric} is not defined on these rows"
+        elif limit is not None and sign * score < sign * limit - ROUNDING:
+            what = "floor" if metric == gate.metric else "minimum"
+            yield f"{metric} {number(score)} is {'above' if sign < 0 else 'below'} the {what} {limit:g}"
+    baseline = comparison.baseline
+    if baseline is not None and comparison.sign(gate.metric) * baseline.difference.bound < ROUNDING:
+        bound = f"the one-sided 95 % bound of the difference is {baseline.difference.bound:+.4f}"
+        yield f"does not beat {baseline.name} with {gate.metric} {number(baseline.score)}: {bound}"
+
+
+def _rival_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
+    metric, sign = gate.metric, comparison.sign(gate.metric)
+    score = comparison.challenger.get(metric)
+    rivals = (
+        (f"champion version {comparison.champion_version}", comparison.champion),
+        (f"the best former champion, version {comparison.best_version},", comparison.best),
+    )
+    for name, scores in rivals:
+        theirs = None if scores is None else scores.get(metric)
+        if score is not None and theirs is not None and sign * (score - theirs) < -gate.tolerance - ROUNDING:
+            yield f"worse than {name} by more than the tolerance {gate.tolerance:g}"
+    difference = comparison.champion_difference
+    if gate.confidence is None or difference is None:
+        return
+    if sign * difference.bound <= -gate.tolerance + ROUNDING:
+        yield (
+            f"not shown to be as good as the champion: the one-sided {gate.confidence * 100:g} % bound of the "
+            f"difference, {difference.bound:+.4f}, exceeds the tolerance {gate.tolerance:g}"
         )
-    if comparison.champion is None:
-        if comparison.champion_problem:
-            return True, f"{above}; the champion could not be scored: {comparison.champion_problem}"
-        return True, f"{above}; there is no champion yet"
-    champion = comparison.champion[metric]
-    against = f"the champion's {champion:.4f} (version {comparison.champion_version}) less {gate.tolerance:.4f}"
-    if challenger < champion - gate.tolerance - ROUNDING:
-        return False, f"{metric} {challenger:.4f} is below {against}"
-    return True, f"{metric} {challenger:.4f} is not below {against}"
+
+
+def _slice_problems(comparison: Comparison) -> Iterator[str]:
+    worse = [found for found in comparison.slices if found.worse]
+    if worse:
+        more = f" (and in {len(worse) - 1} more slices)" if len(worse) > 1 else ""
+        yield f"significantly worse than the champion where {_slice(_worst(worse))}{more}"
+
+
+def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
+    """The scores that the verdict rests on, whatever it is."""
+    metric = gate.metric
+    limits = [] if gate.floor is None else [f"floor {gate.floor:g}"]
+    if comparison.baseline is not None:
+        limits.append(f"best constant answer {number(comparison.baseline.score)}")
+    yield f"{metric} {number(comparison.challenger.get(metric))}" + (f" ({', '.join(limits)})" if limits else "")
+    rows = "" if comparison.rows is None else f" on {comparison.rows} rows {comparison.basis}".rstrip()
+    if comparison.champion is not None:
+        champion = f"champion version {comparison.champion_version} has {number(comparison.champion.get(metric))}"
+        yield f"{champion}{_difference(comparison.champion_difference)}{rows}"
+    elif comparison.champion_problem:
+        yield f"the champion could not be scored: {comparison.champion_problem}"
+    elif comparison.champion_version is None:
+        yield f"there is no champion yet{rows and f'; scored{rows}'}"
+    if comparison.best is not None:
+        best = f"version {comparison.best_version}, the best former champion, has {number(comparison.best.get(metric))}"
+        yield f"{best}{_difference(comparison.best_difference)}"
+    compared = [found for found in comparison.slices if found.p_value is not None]
+    if compared and not any(found.worse for found in compared):
+        yield f"worst slice: {_slice(_worst(compared))}"
+    if comparison.breaking and gate.allow_breaking:
+        yield f"breaking changes, as gate.allow_breaking allows: {_joined(comparison.breaking)}"
+
+
+def _worst(slices: list[SliceScore]) -> SliceScore:
+    """The slice in which the challenger is most certainly worse."""
+    return min(slices, key=lambda found: 1.0 if found.p_value is None else found.p_value)
+
+
+def _slice(found: SliceScore) -> str:
+    scores = f"{number(found.challenger)} against {number(found.champion)}"
+    p_value = "" if found.p_value is None else f", p = {found.p_value:.2g}"
+    return f"{found.column} is {found.value}: {scores} on {found.rows} rows{p_value}"
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    return f": difference {found.point:+.4f} (95 % interval {found.low:+.4f} to {found.high:+.4f})"
+
+
+def _joined(sentences: tuple[str, ...]) -> str:
+    return ", ".join(sentence.rstrip(".") for sentence in sentences)
+
+
+def number(value: float | None) -> str:
+    """A score as a person reads it; None where it is not defined."""
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if abs(value) < LARGE else f"{value:.6g}"

@@ -1,6 +1,7 @@
 """What a training run leaves in MLflow: parameters, data set, scores, pictures and the links to what caused it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import mlflow
 import pandas as pd
@@ -9,10 +10,10 @@ from sklearn.pipeline import Pipeline
 
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
-from src.core.retrain_record import Scores
+from src.training.comparison import Comparison
 from src.training.estimators import parts_of
 from src.training.evaluate_model import Evaluation
-from src.training.pictures import draw
+from src.training.pictures import draw, draw_importance
 
 # MLflow's own limit is 8,000 for a run's tag.
 MAX_TAG = 5000
@@ -52,16 +53,43 @@ def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig,
         mlflow.log_input(from_pandas(frame, targets=config.dataset.target, name=name, digest=digest), context=context)
 
 
-def log_evaluation(evaluation: Evaluation, champion: Scores | None) -> None:
-    """Record the scores, a classification's report by class, and the pictures in the active run."""
-    metrics = dict(evaluation.scores)
-    if champion is not None:
-        metrics |= {f"champion_{name}": value for name, value in champion.items()}
-    mlflow.log_metrics(metrics)
+def log_evaluation(evaluation: Evaluation, comparison: Comparison, metric: str) -> None:
+    """Record scores, intervals, slices, a classification's report by class, and the pictures in the active run.
+
+    Args:
+        evaluation: the challenger's.
+        comparison: with its rivals.
+        metric: the gate's.
+    """
+    mlflow.log_metrics(comparison_metrics(comparison))
+    if comparison.slices:
+        rows = [{**found.model_dump(), "difference": found.difference} for found in comparison.slices]
+        mlflow.log_table(pd.DataFrame(rows), "slices.json")
     if evaluation.classes:
         mlflow.log_dict(evaluation.report, "classification_report.json")
-    for name, figure in draw(evaluation).items():
+    for name, figure in draw(evaluation, comparison, metric).items():
         mlflow.log_figure(figure, name)
+
+
+def comparison_metrics(comparison: Comparison) -> dict[str, float]:
+    """The challenger's scores by their names, its rivals' with theirs in front, and the ends of the intervals."""
+    metrics = dict(comparison.challenger)
+    for rival, scores in (("champion", comparison.champion), ("best", comparison.best)):
+        metrics |= {f"{rival}_{name}": value for name, value in (scores or {}).items()}
+    differences = {"champion": comparison.champion_difference, "best": comparison.best_difference}
+    if comparison.baseline is not None:
+        metrics["baseline"] = comparison.baseline.score
+        differences["baseline"] = comparison.baseline.difference
+    for rival, difference in differences.items():
+        if difference is not None:
+            metrics |= {f"difference_{rival}_{end}": value for end, value in difference.model_dump().items()}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+def log_importance(importance: Mapping[str, float], metric: str) -> None:
+    """Record in the active run what shuffling each column loses."""
+    mlflow.log_dict(dict(importance), "feature_importance.json")
+    mlflow.log_figure(draw_importance(importance, metric), "feature_importance.png")
 
 
 def cause_tags(data_sha256: str, request_ids: Sequence[str]) -> dict[str, str]:

@@ -1,19 +1,32 @@
 """Draws what a person looks at to judge a model."""
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
+from src.training.comparison import Comparison, Difference
 from src.training.evaluate_model import Evaluation
 
+BLUE, RED = "#4878a8", "#b8483c"
+MAX_SLICES = 30
 
-def draw(evaluation: Evaluation) -> dict[str, Figure]:
-    """The pictures of a model, by file name."""
-    answers = (
+
+def draw(evaluation: Evaluation, comparison: Comparison, metric: str) -> dict[str, Figure]:
+    """The pictures of a model and of how it compares, by file name.
+
+    Args:
+        evaluation: the challenger's.
+        comparison: with its rivals.
+        metric: the gate's.
+    """
+    pictures = (
         {"confusion_matrix.png": draw_confusion_matrix(evaluation)}
         if evaluation.classes
         else {"predictions.png": draw_predictions(evaluation)}
     )
-    return answers | {"feature_importance.png": draw_importance(evaluation)}
+    differences = draw_differences(comparison, metric)
+    return pictures | ({} if differences is None else {"differences.png": differences})
 
 
 def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
@@ -24,8 +37,8 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
     axes.imshow(confusion, cmap="Blues")
     ticks = range(len(evaluation.classes))
     axes.set(xlabel="predicted class", ylabel="true class", title="Confusion matrix, rows of the holdout")
-    axes.set_xticks(ticks, evaluation.classes, rotation=30, ha="right")
-    axes.set_yticks(ticks, evaluation.classes)
+    axes.set_xticks(ticks, evaluation.classes, rotation=30, ha="right", parse_math=False)
+    axes.set_yticks(ticks, evaluation.classes, parse_math=False)
     dark = confusion.max() / 2
     for row, column in np.ndindex(confusion.shape):
         count = int(confusion[row, column])
@@ -37,20 +50,66 @@ def draw_predictions(evaluation: Evaluation) -> Figure:
     """Predicted against true numbers of the holdout, with the line on which they are equal."""
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(evaluation.truth, evaluation.found, s=12, alpha=0.6, color="#4878a8")
-    ends = [evaluation.truth.min(), evaluation.truth.max()]
+    truth, values = evaluation.answers.truth, evaluation.answers.values
+    axes.scatter(truth, values, s=12, alpha=0.6, color=BLUE)
+    ends = [truth.min(), truth.max()]
     axes.plot(ends, ends, color="black", linewidth=1)
     axes.set(xlabel="true", ylabel="predicted", title="Predictions, rows of the holdout")
     return figure
 
 
-def draw_importance(evaluation: Evaluation) -> Figure:
-    """What is lost on the holdout when one column is shuffled, the most important column on top."""
-    ranked = sorted(evaluation.importance.items(), key=lambda item: item[1])
+def draw_importance(importance: Mapping[str, float], metric: str) -> Figure:
+    """What is lost on the holdout when one column is shuffled, the most important column on top.
+
+    Args:
+        importance: by column.
+        metric: what is lost.
+    """
+    ranked = sorted(importance.items(), key=lambda item: item[1])
     figure = Figure(figsize=(6, 1.5 + 0.4 * len(ranked)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(range(len(ranked)), [loss for _, loss in ranked], color="#4878a8")
+    axes.barh(range(len(ranked)), [loss for _, loss in ranked], color=BLUE)
     axes.set_yticks(range(len(ranked)), [name for name, _ in ranked], parse_math=False)
-    lost = "accuracy" if evaluation.classes else "R²"
-    axes.set(xlabel=f"{lost} lost when the column is shuffled", title="Feature importance on the holdout")
+    axes.set(xlabel=f"{metric} lost when the column is shuffled", title="Feature importance on the holdout")
     return figure
+
+
+def draw_differences(comparison: Comparison, metric: str) -> Figure | None:
+    """The challenger's score less each rival's with its 95 % interval, and less the champion's by slice.
+
+    Args:
+        comparison: what was compared; None is returned where nothing was.
+        metric: the gate's.
+    """
+    intervals = list(_intervals(comparison))
+    slices = [(found, found.difference) for found in comparison.slices if found.difference is not None]
+    worst_first = sorted(slices, key=lambda item: comparison.sign(metric) * item[1])[:MAX_SLICES]
+    names = [name for name, _ in intervals]
+    names += [f"{found.column} = {found.value} ({found.rows} rows)" for found, _ in worst_first]
+    if not names:
+        return None
+    figure = Figure(figsize=(7, 1.5 + 0.4 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, interval) in enumerate(intervals):
+        ends = [[interval.point - interval.low], [interval.high - interval.point]]
+        axes.errorbar([interval.point], [place], xerr=ends, fmt="o", color=BLUE, capsize=4)
+    for place, (found, difference) in enumerate(worst_first, start=len(intervals)):
+        axes.plot([difference], [place], "D", color=RED if found.worse else BLUE)
+    axes.axvline(0.0, color="black", linewidth=1)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set(xlabel=f"difference of {metric}", title="The challenger less …")
+    return figure
+
+
+def _intervals(comparison: Comparison) -> Iterator[tuple[str, Difference]]:
+    """The differences to rivals whose intervals end somewhere."""
+    baseline = comparison.baseline
+    found = (
+        (f"champion (version {comparison.champion_version})", comparison.champion_difference),
+        (f"best former champion (version {comparison.best_version})", comparison.best_difference),
+        *([(baseline.name, baseline.difference)] if baseline is not None else []),
+    )
+    for name, difference in found:
+        if difference is not None and np.isfinite([difference.low, difference.high]).all():
+            yield name, difference

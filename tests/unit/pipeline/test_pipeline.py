@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import pytest
 
 from src.core.retrain_record import Outcome
@@ -33,6 +34,10 @@ class FakeRegistry:
     def set_alias(self, alias: str, version: str) -> None:
         self.aliases[alias] = version
 
+    def fetch(self, version: str) -> None:
+        assert (version, self.aliases) == ("5", {"champion": "5"})
+        raise RuntimeError("the registry is away")
+
 
 def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -46,11 +51,13 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
-    verdict = steps.promote.entrypoint(CANDIDATE, comparison, config().gate, "iris", str(tmp_path / "aliases.lock"))
+    lock = str(tmp_path / "aliases.lock")
+    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock)
     assert verdict.outcome is Outcome.PROMOTED
     assert registry.aliases == {"champion": "5"}
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
         "could not record mlflow_run_id, model_version in ZenML: the server is away",
+        "the importance of the columns was not recorded: the registry is away",
         "could not record step_seconds in ZenML: the server is away",
     ]

@@ -1,0 +1,76 @@
+"""Answers that need no features: what a model must beat before it is worth serving."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from src.core.gate_config import GateConfig
+from src.training.answers import Answers
+from src.training.gate import ROUNDING
+from src.training.scoring import Metric
+
+SEED = 0
+
+
+def best_baseline(
+    gate: GateConfig, metrics: Mapping[str, Metric], train_target: NDArray[Any], answers: Answers
+) -> Answers | None:
+    """The answers without features that score best by the gate's metric; its ``version`` names it.
+
+    A metric that a constant answer maximises, such as recall, is constrained by ``gate.minimums``: answers that do not
+    reach them do not count.
+
+    Args:
+        gate: names the metric.
+        metrics: by name.
+        train_target: the training rows' target, from which they learn.
+        answers: a model's, for the rows and the classes.
+
+    Returns:
+        None where none counts.
+    """
+    metric = metrics[gate.metric]
+    minimums = {metrics[name]: limit for name, limit in gate.minimums.items()} if metric.constant_wins else {}
+    best, best_score = None, -np.inf
+    for candidate in baselines(train_target, answers):
+        score = metric.sign * metric.of(candidate)
+        reached = all(m.sign * m.of(candidate) >= m.sign * limit - ROUNDING for m, limit in minimums.items())
+        if reached and score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def baselines(train_target: NDArray[Any], answers: Answers) -> list[Answers]:
+    """Every constant class, the classes' shares and a random draw from them; of a regression, mean and median.
+
+    Args:
+        train_target: (m,) what they learn from.
+        answers: a model's, for the rows and the classes.
+    """
+    features = np.zeros((len(train_target), 1))
+    rows = np.zeros((len(answers), 1))
+    if not answers.classes:
+        regressors = {
+            f"always the training rows' {name}": DummyRegressor(strategy=name).fit(features, train_target)
+            for name in ("mean", "median")
+        }
+        return [Answers(name, (), answers.truth, found.predict(rows)) for name, found in regressors.items()]
+    names = np.asarray(train_target, dtype=str)
+    classifiers = {
+        f"always {name!r}": DummyClassifier(strategy="constant", constant=name).fit(features, names)
+        for name in np.unique(names).tolist()
+    }
+    classifiers["the classes' shares"] = DummyClassifier(strategy="prior").fit(features, names)
+    classifiers["random answers"] = DummyClassifier(strategy="stratified", random_state=SEED).fit(features, names)
+    return [_answered(name, found, rows, answers) for name, found in classifiers.items()]
+
+
+def _answered(name: str, found: DummyClassifier, rows: NDArray[np.float64], answers: Answers) -> Answers:
+    # Drawn once: the labels of random answers are the ones that their probabilities name.
+    probabilities = found.predict_proba(rows)
+    classes = tuple(found.classes_.tolist())
+    values = found.classes_[probabilities.argmax(axis=1)]
+    return Answers(name, classes, answers.truth, values, probabilities).among(answers.classes)

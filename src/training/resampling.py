@@ -1,0 +1,154 @@
+"""How far scores, and their differences on the same rows, may lie from what they would be on endless rows.
+
+The paired bootstrap: rows are drawn with replacement, as many as there are, and all models are scored on the same draw
+(Efron & Tibshirani 1993, An Introduction to the Bootstrap). What is drawn are clusters of rows that belong together:
+rows with the same key or group (Field & Welsh 2007, Bootstrapping clustered data, JRSS B 69), or blocks of consecutive
+time (Carlstein 1986; Künsch 1989, The jackknife and the bootstrap for general stationary observations, Ann. Stat. 17).
+Intervals are percentiles, expanded for few clusters as Student's t is (Hesterberg 2015, What Teachers Should Know About
+the Bootstrap, Am. Stat. 69).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.stats import norm, t
+
+from src.core.errors import ConfigError
+from src.training.answers import Answers
+from src.training.comparison import Difference
+from src.training.scoring import Metric
+from src.training.sums import Floats
+
+RESAMPLES = 2000
+SEED = 0
+# Two-sided, and one-sided where ``gate.confidence`` says nothing else.
+LEVEL = 0.95
+# A metric that is no function of sums is computed on resamples of at most so many rows.
+MAX_ROWS = 2000
+# Counts of rows that are drawn at once.
+CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Scores of several models on all rows and, less those, on the same resamples.
+
+    Attributes:
+        points: (models,) on all rows.
+        deviations: (resamples, models), as far as all are defined.
+        clusters: how many clusters the rows are in.
+        skipped: resamples in which the metric is not defined for one of the models.
+    """
+
+    points: Floats
+    deviations: Floats
+    clusters: int
+    skipped: int
+
+    def difference(self, model: int, rival: int, *, sign: int = 1, confidence: float = LEVEL) -> Difference:
+        """The first model's score less the second's.
+
+        Args:
+            model: its index.
+            rival: the other's.
+            sign: 1 where more is better, -1 where less is.
+            confidence: of the one-sided bound.
+        """
+        point = float(self.points[model] - self.points[rival])
+        deviations = self.deviations[:, model] - self.deviations[:, rival]
+        low, high = self._quantile(deviations, (1 - LEVEL) / 2), self._quantile(deviations, (1 + LEVEL) / 2)
+        bound = self._quantile(deviations, 1 - confidence if sign > 0 else confidence)
+        return Difference(point=point, low=point + low, high=point + high, bound=point + bound)
+
+    def _quantile(self, deviations: Floats, share: float) -> float:
+        """The quantile of the deviations, further out for fewer clusters; one cluster shows nothing."""
+        if self.clusters == 1:
+            return math.copysign(math.inf, share - 0.5)
+        student = t.ppf(share, self.clusters - 1) * math.sqrt(self.clusters / (self.clusters - 1))
+        return float(np.quantile(deviations, norm.cdf(student)))
+
+
+def bootstrap(metric: Metric, answers: Sequence[Answers], clusters: NDArray[np.intp]) -> Resampled:
+    """Score the models on resamples of the rows that they all answered; the same input gives the same resamples.
+
+    A metric of sums takes all rows. Another one is called for each resample and, of many rows, draws m out of n
+    clusters and shrinks the deviations by √(m/n) (Bickel, Götze & van Zwet 1997, Resampling fewer than n observations,
+    Stat. Sinica 7).
+
+    Args:
+        metric: defined for each model on all rows.
+        answers: the models', to the same rows.
+        clusters: (n,) which rows are drawn together.
+
+    Raises:
+        ConfigError: the metric is defined in no resample.
+    """
+    random = np.random.default_rng(SEED)
+    _, codes = np.unique(clusters, return_inverse=True)
+    count = int(codes.max()) + 1
+    points = np.array([metric.of(found) for found in answers])
+    deviations = (
+        _by_function(metric, answers, codes, random)
+        if metric.sums is None
+        else _by_sums(metric, answers, codes, random)
+    )
+    usable = np.isfinite(deviations).all(axis=1)
+    if not usable.any():
+        raise ConfigError(f"the metric {metric.name} is defined in no resample of these {len(codes)} rows")
+    return Resampled(points, deviations[usable], count, int((~usable).sum()))
+
+
+def by_cluster(codes: NDArray[np.intp]) -> csr_array:
+    """(clusters, n): which rows are of a cluster; a product with it sums rows by cluster."""
+    count = len(codes)
+    return csr_array((np.ones(count), (codes, np.arange(count))), shape=(int(codes.max()) + 1, count))
+
+
+def chunks(total: int, width: int) -> Iterator[int]:
+    """Numbers of resamples, each of this many numbers, that fit into memory together and add up to the total."""
+    size = max(1, CHUNK // width)
+    for start in range(0, total, size):
+        yield min(size, total - start)
+
+
+def _by_sums(
+    metric: Metric, answers: Sequence[Answers], codes: NDArray[np.intp], random: np.random.Generator
+) -> Floats:
+    assert metric.sums is not None  # noqa: S101 - the caller's choice
+    sums = metric.sums(answers)
+    parts = [csr_array((by_cluster(codes) @ rows).T) for rows in sums.rows]
+    count = int(codes.max()) + 1
+    whole = [sums.score(part.sum(axis=1)[None, :])[0] for part in parts]
+    found = []
+    for size in chunks(RESAMPLES, max(count, parts[0].shape[0])):
+        drawn = random.integers(0, count, size=(count, size))
+        counts = np.bincount((drawn * size + np.arange(size)).ravel(), minlength=count * size)
+        counts = counts.reshape(count, size).astype(np.float64)
+        found.append(np.column_stack([sums.score((part @ counts).T) for part in parts]))
+    return np.asarray(np.concatenate(found) - whole)
+
+
+def _by_function(
+    metric: Metric, answers: Sequence[Answers], codes: NDArray[np.intp], random: np.random.Generator
+) -> Floats:
+    count = int(codes.max()) + 1
+    order = np.argsort(codes, kind="stable")
+    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
+    drawn = max(1, min(count, round(count * MAX_ROWS / len(codes))))
+    found = np.empty((RESAMPLES, len(answers)))
+    for resample in range(RESAMPLES):
+        rows = np.concatenate([members[cluster] for cluster in random.integers(0, count, size=drawn)])
+        found[resample] = [defined(metric, model.take(rows)) for model in answers]
+    return (found - [metric.of(model) for model in answers]) * math.sqrt(drawn / count)
+
+
+def defined(metric: Metric, answers: Answers) -> float:
+    """The score; NaN where an own metric fails on a resample, which may lack a class."""
+    try:
+        return metric.of(answers)
+    except ConfigError:
+        return math.nan
