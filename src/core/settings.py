@@ -85,6 +85,7 @@ class TrainSettings(LinkingSettings):
     server_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         60.0, description="how long a run that serves retrain requests waits for MLflow and ZenML to answer"
     )
+    dataset_url: SecretStr | None = Field(None, description="database for dataset.source sql, as a SQLAlchemy URL")
     zenml_store_url: AnyHttpUrl | None = Field(None, description="ZenML server; unset: the local SQLite store")
     zenml_store_api_key: SecretStr | None = Field(None, description="ZenML service-account key for that server")
     zenml_config_path: Path | None = Field(

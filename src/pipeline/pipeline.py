@@ -15,14 +15,17 @@ from zenml.metadata.metadata_types import Uri
 from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
+from src.core.settings import TrainSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
 from src.training import promote_model
+from src.training.check_rows import DataReport
 from src.training.compare_models import compare
+from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison, Verdict
 from src.training.importance import rank_columns
-from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, run_link
+from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, log_report, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
@@ -41,13 +44,15 @@ logger = logging.getLogger(__name__)
 @step
 def preprocess(
     dataset: DatasetConfig, dataset_file: str, served: ServedRequests
-) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"]]:
-    """Load, validate and save the data set; return it with its file's SHA-256."""
+) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"], Annotated[DataReport, "data_report"]]:
+    """Load, validate and save the data set; return it with its file's SHA-256 and what was read and left out."""
     with timed_step("preprocess", served.report):
-        frame = data_preprocess.preprocess(dataset)
-        digest = data_preprocess.save(frame, Path(dataset_file))
-        logger.info("preprocess: %d rows, sha256 %s", len(frame), digest[:12])
-        return frame, digest
+        # From the environment: a step's inputs are shown in ZenML, and the database's address is a secret.
+        rows = data_preprocess.prepare(dataset, load_settings(TrainSettings).dataset_url)
+        digest = save(rows, Path(dataset_file), dataset)
+        logger.info("preprocess: %s, sha256 %s", rows.report.summary(), digest[:12])
+        frame, report = rows.frame, rows.report
+        return frame, digest, report
 
 
 @step
@@ -71,6 +76,8 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
     holdout: pd.DataFrame,
     rule: SplitRule,
     data_sha256: str,
+    data_report: DataReport,
+    dataset_file: str,
     config: PipelineConfig,
     model_name: str,
     mlflow_url: str,
@@ -82,7 +89,8 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         # First, so that a run that fails leads there too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
         log_cause(config, data_sha256, served.ids, zenml_tags())
-        log_data(train_rows, holdout, config, data_sha256)
+        log_data(train_rows, holdout, config.dataset, data_sha256)
+        log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         model = train_model.fit(train_rows, config.model, config.dataset)
         log_estimator(model)
@@ -165,13 +173,15 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     """
     train_model.check_model(config.model, config.dataset)
     metrics_of(config, METRICS)
-    frame, data_sha256 = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
+    frame, data_sha256, data_report = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
     train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name)
     candidate = train(
         train_rows=train_rows,
         holdout=holdout,
         rule=rule,
         data_sha256=data_sha256,
+        data_report=data_report,
+        dataset_file=dataset_file,
         config=config,
         model_name=model_name,
         mlflow_url=mlflow_url,

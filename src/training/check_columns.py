@@ -1,89 +1,176 @@
-"""Checks the data set column by column: text or values in, typed values out, and a line for all that is wrong."""
+"""Checks raw columns against the configuration: raw cells in, values and problems out."""
 
-from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from src.core.dataset_config import BooleanFeature, CategoryFeature, DatasetConfig, Feature, NumberFeature, Range
+from src.core.column_rules import number_of
+from src.core.dataset_config import (
+    LARGEST,
+    BooleanFeature,
+    CategoryFeature,
+    DatasetConfig,
+    DateFeature,
+    Feature,
+    IntegerFeature,
+    NumberFeature,
+    Range,
+)
+from src.training.cells import (
+    Bools,
+    Cells,
+    boolean_cell,
+    dates,
+    integers,
+    numbers,
+    objects,
+    text_cell,
+)
 
-# What stands for a missing value in a CSV file, unless it is a name in the configuration ("NA" may be North America).
-MISSING_TEXTS = frozenset({"", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None"})
-BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
 EXAMPLES = 3
+MAX_EXAMPLE = 40
+# Beyond it, float64 does not hold every whole number, and a column with a missing value is float64.
+EXACT_INTEGER = 2**53
+NO_DATE = "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z"
+# As many wrong cells say whether all of them have the other decimal sign.
+MAX_LOOKS = 1000
 
 
-def missing_texts(config: DatasetConfig) -> dict[str, list[str]]:
-    """For each configured column the texts that mean a missing value."""
-    names = {
-        name: feature.values or [] for name, feature in config.features.items() if isinstance(feature, CategoryFeature)
-    }
-    names[config.target] = config.classes or []
-    columns = (*config.features, config.target)
-    return {column: sorted(MISSING_TEXTS - set(names.get(column, []))) for column in columns}
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with some cells of a column: ``rows`` is (n,); ``examples`` are such cells, in brackets."""
+
+    column: str
+    what: str
+    rows: Bools
+    examples: str = ""
 
 
-def check_feature(raw: pd.Series, name: str, feature: Feature, problems: list[str]) -> pd.Series:
-    """A column's values, typed: float64, bool or text, a missing one NaN or None; problems are added to the list."""
-    missing = raw.isna()
-    if not feature.missing:
-        report(problems, f"{name}: missing", missing)
-    elif missing.all():
-        problems.append(f"{name}: no row has a value")
-    return CHECKS[type(feature)](raw, name, feature, problems)
+@dataclass(frozen=True)
+class Column:
+    """A column that has been read: its cells, whether they may be missing, and the problems."""
+
+    name: str
+    cells: Cells
+    optional: bool
+    problems: list[Problem]
+
+    def finished(self, keep: Bools) -> pd.Series:
+        """The values of some rows: float64, int64 (float64 where one is missing), bool or objects.
+
+        A cell that is missing or wrong is NaN or, among objects, None.
+        """
+        values, absent = self.cells.values[keep], (self.cells.missing | self.cells.wrong)[keep]
+        if values.dtype == object:
+            values[absent] = None
+            return pd.Series(values, dtype=bool if set(map(type, values)) == {bool} else object)
+        if absent.any():
+            values = values.astype(np.float64)
+            values[absent] = np.nan
+        return pd.Series(values)
 
 
-def check_target(raw: pd.Series, config: DatasetConfig, problems: list[str]) -> pd.Series:
-    """The target's values: class names, or float64 for a regression; problems are added to the list."""
-    report(problems, f"{config.target}: missing", raw.isna())
-    if config.target_range is not None:
-        return _number(raw, config.target, config.target_range, problems)
-    return _names(raw, config.target, config.classes or [], "dataset.classes", problems).astype("str")
+def check_columns(raw: pd.DataFrame, dataset: DatasetConfig) -> list[Column]:
+    """All columns of the data set, in its order.
+
+    Args:
+        raw: (n, …) of raw cells, with at least the columns of the data set.
+        dataset: what they may hold.
+    """
+    found = [check_feature(raw[name], name, feature, dataset) for name, feature in dataset.features.items()]
+    found.append(check_target(raw[dataset.target], dataset))
+    return found + [check_extra(raw[name], name, dataset) for name in dataset.extra_columns]
 
 
-def report(problems: list[str], what: str, wrong: pd.Series) -> None:
-    """Add one problem with its count and the first row numbers."""
-    count = int(wrong.sum())
-    if count:
-        rows = ", ".join(str(position + 1) for position in wrong.to_numpy().nonzero()[0][:EXAMPLES])
-        more = ", …" if count > EXAMPLES else ""
-        problems.append(f"{what}: {count} {'row' if count == 1 else 'rows'} ({rows}{more})")
+def check_feature(raw: pd.Series, name: str, feature: Feature, dataset: DatasetConfig) -> Column:
+    """One feature's cells against its type, its range or its values, and whether they may be missing."""
+    optional = feature.missing
+    match feature:
+        case NumberFeature():
+            return _number(raw, name, feature, dataset.csv.decimal, optional=optional)
+        case IntegerFeature():
+            return _integer(raw, name, feature)
+        case BooleanFeature():
+            return _column(name, objects(raw, boolean_cell), "not true or false", optional=optional)
+        case DateFeature():
+            return _column(name, dates(raw), NO_DATE, optional=optional)
+        case CategoryFeature():
+            return _names(raw, name, feature.values, f"dataset.features.{name}.values", optional=optional)
 
 
-def _number(raw: pd.Series, name: str, limits: Range, problems: list[str]) -> pd.Series:
-    values = pd.to_numeric(raw, errors="coerce").astype("float64")
-    infinite = values.isin([float("inf"), float("-inf")])
-    low, high = limits.minimum, limits.maximum
-    outside = ((values < low) if low is not None else False) | ((values > high) if high is not None else False)
-    report(problems, f"{name}: not a number", values.isna() & raw.notna())
-    report(problems, f"{name}: infinite", infinite)
-    if low is not None or high is not None:
-        report(problems, f"{name}: outside {low} to {high}", outside & ~infinite)
-    return values
+def check_target(raw: pd.Series, dataset: DatasetConfig) -> Column:
+    """The target's class names, or a regression's numbers; none may be missing."""
+    if dataset.target_range is not None:
+        return _number(raw, dataset.target, dataset.target_range, dataset.csv.decimal, optional=False)
+    return _names(raw, dataset.target, dataset.classes, "dataset.classes", optional=False)
 
 
-def _boolean(raw: pd.Series, name: str, _: BooleanFeature, problems: list[str]) -> pd.Series:
-    values = raw.map(lambda value: BOOLEANS.get(str(value).strip().lower()), na_action="ignore")
-    report(problems, f"{name}: not true or false", values.isna() & raw.notna())
-    found = values.astype("object").where(values.notna(), None)
-    return found if values.isna().any() else found.astype("bool")
+def check_extra(raw: pd.Series, name: str, dataset: DatasetConfig) -> Column:
+    """A column that is no feature: the time as days since 1970, or as a number; others as text. None may be missing."""
+    if name != dataset.time:
+        return _column(name, objects(raw, text_cell), "not text or a number", optional=False)
+    found = dates(raw)
+    if (found.missing | found.wrong).all():
+        return _column(name, numbers(raw, dataset.csv.decimal), f"{NO_DATE}, nor a number", optional=False)
+    # A number among dates would be compared with days.
+    return _column(name, found, NO_DATE, optional=False)
 
 
-def _category(raw: pd.Series, name: str, feature: CategoryFeature, problems: list[str]) -> pd.Series:
-    known = sorted(set(raw.dropna().astype("str"))) if feature.values is None else feature.values
-    values = _names(raw, name, known, f"dataset.features.{name}.values", problems)
-    return values.astype("object").where(raw.notna(), None)
+def _number(raw: pd.Series, name: str, limits: Range, decimal: str, *, optional: bool) -> Column:
+    cells = numbers(raw, decimal)
+    hint = _decimal_hint(raw[cells.wrong], decimal) if cells.wrong.any() else ""
+    return _within(_column(name, cells, f"not a finite number{hint}", optional=optional), limits)
 
 
-def _names(raw: pd.Series, name: str, known: list[str], where: str, problems: list[str]) -> pd.Series:
-    names = raw.astype("str")
-    unknown = raw.notna() & ~names.isin(known)
-    examples = ", ".join(repr(text) for text in sorted(set(names[unknown]))[:EXAMPLES])
-    report(problems, f"{name}: not one of {where} ({examples})", unknown)
-    return names
+def _integer(raw: pd.Series, name: str, feature: IntegerFeature) -> Column:
+    column = _within(_column(name, integers(raw), "not a whole number of 64 bits", optional=feature.missing), feature)
+    values, there = column.cells.values, ~(column.cells.missing | column.cells.wrong)
+    inexact = there & ((values > EXACT_INTEGER) | (values < -EXACT_INTEGER))
+    return (
+        _with(column, inexact, "beyond 2^53, where a column with missing values is not exact")
+        if feature.missing
+        else column
+    )
 
 
-CHECKS: dict[type, Callable[..., pd.Series]] = {
-    NumberFeature: _number,
-    BooleanFeature: _boolean,
-    CategoryFeature: _category,
-}
+def _names(raw: pd.Series, name: str, known: list[str] | None, where: str, *, optional: bool) -> Column:
+    """Names as text, each one of the known ones where these are given."""
+    cells = objects(raw, partial(text_cell, known=known or ()), known or ())
+    column = _column(name, cells, "not text or a number", optional=optional)
+    if known is None:
+        return column
+    there = ~(cells.missing | cells.wrong)
+    unknown = there.copy()
+    unknown[there] = ~pd.Series(cells.values[there]).isin(known).to_numpy()
+    found = sorted(set(cells.values[unknown]))[:EXAMPLES]
+    examples = ", ".join(repr(text[:MAX_EXAMPLE]) for text in found)
+    return _with(column, unknown, f"not one of {where}", f" ({examples})")
+
+
+def _within(column: Column, limits: Range) -> Column:
+    """The column with numbers outside of the range as problems."""
+    low = -LARGEST if limits.minimum is None else limits.minimum
+    high = LARGEST if limits.maximum is None else limits.maximum
+    values, there = column.cells.values, ~(column.cells.missing | column.cells.wrong)
+    return _with(column, there & ((values < low) | (values > high)), f"outside {low:g} to {high:g}")
+
+
+def _column(name: str, cells: Cells, wrong: str, *, optional: bool) -> Column:
+    problems = [] if optional else [Problem(name, "missing", cells.missing)]
+    return Column(name, cells, optional, [*problems, Problem(name, wrong, cells.wrong)])
+
+
+def _with(column: Column, rows: Bools, what: str, examples: str = "") -> Column:
+    """The column with one more problem: cells that are wrong, too."""
+    cells = column.cells._replace(wrong=column.cells.wrong | rows)
+    return replace(column, cells=cells, problems=[*column.problems, Problem(column.name, what, rows, examples)])
+
+
+def _decimal_hint(wrong: pd.Series, decimal: str) -> str:
+    """What to set where cells are numbers with the other decimal sign."""
+    other = {",": ".", ".": ","}[decimal]
+    texts = [cell.strip() for cell in wrong.head(MAX_LOOKS) if isinstance(cell, str)]
+    meant = sum(number_of(text, other) is not None for text in texts)
+    return f" (set dataset.csv.decimal: {other!r}?)" if meant > len(texts) / 2 else ""

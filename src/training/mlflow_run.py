@@ -2,28 +2,38 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 from sklearn.pipeline import Pipeline
 
+from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
+from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
 from src.training.estimators import parts_of
 from src.training.evaluate_model import Evaluation
 from src.training.pictures import draw, draw_importance
+from src.training.remote_source import shown_source
 
 # MLflow's own limit is 8,000 for a run's tag.
 MAX_TAG = 5000
 REQUEST_IDS_FILE = "retrain_request_ids.json"
+REPORT_FILE = "data_report.json"
 DIGEST_LENGTH = 32
 
 
 def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[str], zenml_tags: dict[str, str]) -> None:
     """Record in the active run what it learns from and who asked for it."""
-    dataset = {"source": config.dataset.source, "duplicates": config.dataset.duplicates}
+    data = config.dataset
+    dataset = {
+        "source": shown_source(data.source),
+        "duplicates": data.duplicates,
+        "invalid_rows": data.invalid_rows.policy,
+    }
     sections = {
         "dataset": dataset,
         "split": config.split.model_dump(),
@@ -44,13 +54,26 @@ def log_estimator(model: Pipeline) -> None:
     mlflow.log_params({"estimator": type(estimator).__name__, **params})
 
 
-def log_data(train: pd.DataFrame, holdout: pd.DataFrame, config: PipelineConfig, data_sha256: str) -> None:
+def log_data(train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig, data_sha256: str) -> None:
     """Record both parts of the data set as the active run's inputs; their digest is the start of the file's."""
     for frame, context in ((train, "training"), (holdout, "holdout")):
         # MLflow tells inputs apart by name and digest.
-        name = f"{config.dataset.source} {context}"
+        name = f"{shown_source(dataset.source)} {context}"
         digest = data_sha256[:DIGEST_LENGTH]
-        mlflow.log_input(from_pandas(frame, targets=config.dataset.target, name=name, digest=digest), context=context)
+        mlflow.log_input(from_pandas(frame, targets=dataset.target, name=name, digest=digest), context=context)
+
+
+def log_report(report: DataReport, invalid_rows: Path) -> None:
+    """Record in the active run which files were read, how many rows are used, and what was invalid or repeated.
+
+    ``invalid_rows`` is the list of invalid cells, if there are any.
+    """
+    counts = {"rows": report.rows, "files": len(report.files), "invalid_rows": report.invalid_rows}
+    counts |= {"dropped_rows": report.dropped_rows, "duplicate_rows": report.duplicate_rows}
+    mlflow.log_metrics({f"data_{name}": float(count) for name, count in counts.items()})
+    mlflow.log_dict(report.model_dump(), REPORT_FILE)
+    if report.invalid_rows:
+        mlflow.log_artifact(str(invalid_rows))
 
 
 def log_evaluation(evaluation: Evaluation, comparison: Comparison, metric: str) -> None:

@@ -16,6 +16,7 @@ from src.core.model_registry import GOLDEN_FILE, ONNX_FILE
 from src.core.onnx_engine import OnnxEngine
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
+from src.training.dataset_file import to_csv
 from src.training.frames import table_of
 from src.training.package_model import Flavours, ModelPackage, build_package
 from src.training.sklearn_engine import SklearnEngine, load_skops
@@ -77,10 +78,10 @@ def test_python_function_answers_through_its_signature(trained: Trained) -> None
 
 
 def test_preprocessed_file_is_read_to_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
-    data_preprocess.save(trained.frame, tmp_path / "again.csv")
-    source = trained.config.dataset.model_copy(update={"source": str(tmp_path / "again.csv")})
-    again = data_preprocess.preprocess(source)
-    assert data_preprocess.data_sha256(again) == data_preprocess.data_sha256(trained.frame)
+    dataset = trained.config.dataset
+    (tmp_path / "again.csv").write_bytes(to_csv(trained.frame, dataset))
+    again = data_preprocess.preprocess(dataset.model_copy(update={"source": str(tmp_path / "again.csv")}))
+    assert to_csv(again, dataset) == to_csv(trained.frame, dataset)
     assert again.dtypes.to_dict() == trained.frame.dtypes.to_dict()
 
 

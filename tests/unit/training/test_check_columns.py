@@ -1,59 +1,128 @@
+import math
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.dataset_config import BooleanFeature, CategoryFeature, Feature, NumberFeature
-from src.training.check_columns import check_feature, check_target, missing_texts
+from src.core.dataset_config import (
+    BooleanFeature,
+    CategoryFeature,
+    DatasetConfig,
+    DateFeature,
+    Feature,
+    IntegerFeature,
+    NumberFeature,
+)
+from src.training.check_columns import Column, check_columns, check_extra, check_feature, check_target
 from tests.support.training import config
 
 NUMBER = NumberFeature(minimum=0, maximum=10)
 OPTIONAL_NUMBER = NumberFeature(minimum=0, maximum=10, missing=True)
+INTEGER = IntegerFeature(type="integer")
+OPTIONAL_INTEGER = IntegerFeature(type="integer", missing=True)
 BOOLEAN = BooleanFeature(type="boolean")
 OPTIONAL_BOOLEAN = BooleanFeature(type="boolean", missing=True)
 COLOUR = CategoryFeature(type="category", values=["red", "NA"])
 OPTIONAL_COLOUR = CategoryFeature(type="category", values=["red", "NA"], missing=True)
+ANY_COLOUR = CategoryFeature(type="category", missing=True)
+DATE = DateFeature(type="date")
+OPTIONAL_DATE = DateFeature(type="date", missing=True)
+DATASET = config().dataset
+COMMAS = config(dataset={"csv": {"decimal": ","}}).dataset
 
 
-def checked(values: list[str | None], feature: Feature) -> tuple[pd.Series, list[str]]:
-    problems: list[str] = []
-    return check_feature(pd.Series(values, dtype="str"), "x", feature, problems), problems
+def problems_of(column: Column) -> dict[str, list[int]]:
+    """What is wrong, with the positions of the rows."""
+    return {
+        problem.what + problem.examples: np.flatnonzero(problem.rows).tolist()
+        for problem in column.problems
+        if problem.rows.any()
+    }
+
+
+def values_of(column: Column) -> list[Any]:
+    found = column.finished(np.ones(len(column.cells.values), dtype=bool))
+    return [None if pd.isna(value) else value for value in found.tolist()]
+
+
+def checked(values: list[Any], feature: Feature, dataset: DatasetConfig = DATASET) -> Column:
+    dtype = "str" if all(isinstance(value, str) for value in values) else object
+    return check_feature(pd.Series(values, dtype=dtype), "x", feature, dataset)
 
 
 @pytest.mark.parametrize(
     ("values", "feature", "expected", "dtype"),
     [
-        (["1", "2.5"], NUMBER, [1.0, 2.5], "float64"),
-        (["1", None], OPTIONAL_NUMBER, [1.0, None], "float64"),
-        (["True", "false", "YES", "no", "1", "0"], BOOLEAN, [True, False, True, False, True, False], "bool"),
-        (["true", None], OPTIONAL_BOOLEAN, [True, None], "object"),
+        (["1", " 2.5 "], NUMBER, [1.0, 2.5], "float64"),
+        (["1", "", " NA"], OPTIONAL_NUMBER, [1.0, None, None], "float64"),
+        (["0", "10"], NUMBER, [0.0, 10.0], "float64"),
+        (["3", "3.0", "-9223372036854775808"], INTEGER, [3, 3, -(2**63)], "int64"),
+        (["9007199254740992", ""], OPTIONAL_INTEGER, [2.0**53, None], "float64"),
+        (["True", "false", " YES", "no", "1", "0"], BOOLEAN, [True, False, True, False, True, False], "bool"),
+        (["true", ""], OPTIONAL_BOOLEAN, [True, None], "object"),
         (["true", "false"], OPTIONAL_BOOLEAN, [True, False], "bool"),
-        (["red", "NA"], COLOUR, ["red", "NA"], "object"),
-        (["red", None], OPTIONAL_COLOUR, ["red", None], "object"),
+        (["red", " NA "], COLOUR, ["red", "NA"], "object"),
+        (["red", "null"], OPTIONAL_COLOUR, ["red", None], "object"),
+        ([" 007", "NA", "b c"], ANY_COLOUR, ["007", None, "b c"], "object"),
+        (["1970-01-02", "1970-01-02T12:00:00Z"], DATE, [1.0, 1.5], "float64"),
+        (["1970-01-02", "n/a"], OPTIONAL_DATE, [1.0, None], "float64"),
     ],
 )
-def test_values_become_what_the_configuration_says(
-    values: list[str | None], feature: Feature, expected: list[object], dtype: str
+def test_text_becomes_what_the_configuration_says(
+    values: list[str], feature: Feature, expected: list[object], dtype: str
 ) -> None:
-    found, problems = checked(values, feature)
-    assert problems == []
-    assert found.dtype == dtype
-    assert [None if pd.isna(value) else value for value in found.tolist()] == expected
+    column = checked(values, feature)
+    assert problems_of(column) == {}
+    assert values_of(column) == expected
+    assert column.finished(np.ones(len(values), dtype=bool)).dtype == dtype
 
 
 @pytest.mark.parametrize(
     ("values", "feature", "told"),
     [
-        (["1", None], NUMBER, "x: missing: 1 row (2)"),
-        (["x", "11"], OPTIONAL_NUMBER, "x: not a number: 1 row (1)"),
-        (["true", None], BOOLEAN, "x: missing: 1 row (2)"),
-        (["true", "maybe", "2"], OPTIONAL_BOOLEAN, "x: not true or false: 2 rows (2, 3)"),
-        (["red", None], COLOUR, "x: missing: 1 row (2)"),
-        (["red", "Red", "blue"], COLOUR, "x: not one of dataset.features.x.values ('Red', 'blue'): 2 rows (2, 3)"),
-        ([None, None], OPTIONAL_NUMBER, "x: no row has a value"),
+        (["1", "", "NA"], NUMBER, {"missing": [1, 2]}),
+        (["x", "11", "-0.1", ""], OPTIONAL_NUMBER, {"not a finite number": [0], "outside 0 to 10": [1, 2]}),
+        (["inf", "1e999", "1_0", "0x1"], NUMBER, {"not a finite number": [0, 1, 2, 3]}),
+        (["1e39"], NumberFeature(), {"outside -3.40282e+38 to 3.40282e+38": [0]}),
+        (["2.5", "9223372036854775808", "7"], INTEGER, {"not a whole number of 64 bits": [0, 1]}),
+        (
+            ["9007199254740993", "-9007199254740993", "1"],
+            OPTIONAL_INTEGER,
+            {"beyond 2^53, where a column with missing values is not exact": [0, 1]},
+        ),
+        (["1", "5"], IntegerFeature(type="integer", minimum=2), {"outside 2 to 3.40282e+38": [0]}),
+        (["true", ""], BOOLEAN, {"missing": [1]}),
+        (["true", "maybe", "2"], OPTIONAL_BOOLEAN, {"not true or false": [1, 2]}),
+        (["red", ""], COLOUR, {"missing": [1]}),
+        (["red", "Red", "blue"], COLOUR, {"not one of dataset.features.x.values ('Red', 'blue')": [1, 2]}),
+        (
+            ["2026-02-30", "31.01.2026", "20260131", "1970-01-01"],
+            DATE,
+            {"not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z": [0, 1, 2]},
+        ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_rows(values: list[str | None], feature: Feature, told: str) -> None:
-    assert told in checked(values, feature)[1]
+def test_what_is_wrong_is_reported_with_its_rows(
+    values: list[str], feature: Feature, told: dict[str, list[int]]
+) -> None:
+    assert problems_of(checked(values, feature)) == told
+
+
+def test_wrong_cells_become_missing_values() -> None:
+    assert values_of(checked(["x", "11", "1"], OPTIONAL_NUMBER)) == [None, None, 1.0]
+    assert values_of(checked(["blue", "red"], OPTIONAL_COLOUR)) == [None, "red"]
+
+
+def test_decimal_commas_are_read_where_configured_and_named_where_not() -> None:
+    assert values_of(checked(["1,5", "2", "-0,25"], NumberFeature(), COMMAS)) == [1.5, 2.0, -0.25]
+    assert list(problems_of(checked(["1,5", "2,5", "x"], NumberFeature()))) == [
+        "not a finite number (set dataset.csv.decimal: ','?)"
+    ]
+    assert list(problems_of(checked(["1.5", "1"], NumberFeature(), COMMAS))) == [
+        "not a finite number (set dataset.csv.decimal: '.'?)"
+    ]
+    assert list(problems_of(checked(["1,5", "x"], NumberFeature()))) == ["not a finite number"]
 
 
 def test_target_of_a_regression_is_a_number_in_its_range() -> None:
@@ -61,22 +130,64 @@ def test_target_of_a_regression_is_a_number_in_its_range() -> None:
         dataset={"classes": None, "min_rows_per_class": None, "target_range": {"minimum": 0.0, "maximum": 5.0}},
         gate={"metric": "r2"},
     ).dataset
-    problems: list[str] = []
-    found = check_target(pd.Series(["1", "9", None, "x"], dtype="str"), dataset, problems)
-    assert found.dtype == np.float64
-    assert problems == [
-        "species: missing: 1 row (3)",
-        "species: not a number: 1 row (4)",
-        "species: outside 0 to 5: 1 row (2)",
-    ]
+    column = check_target(pd.Series(["1", "9", "", "x"], dtype="str"), dataset)
+    assert problems_of(column) == {"missing": [2], "not a finite number": [3], "outside 0 to 5": [1]}
 
 
-def test_a_text_that_is_a_name_in_the_configuration_is_not_missing() -> None:
-    dataset = config(dataset={"classes": ["None", "some"], "features": {"a": COLOUR, "b": NUMBER}}).dataset
-    texts = missing_texts(dataset)
-    assert ["NA" in texts["a"], "NA" in texts["b"], "None" in texts["species"], "None" in texts["b"]] == [
-        False,
-        True,
-        False,
-        True,
-    ]
+def target(values: list[Any], *classes: str) -> Column:
+    return check_target(pd.Series(values, dtype=object), config(dataset={"classes": list(classes)}).dataset)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "expected"),
+    [
+        ([1, 0], ("0", "1"), ["1", "0"]),
+        ([1.0, 0.0], ("0", "1"), ["1", "0"]),
+        ([True, False], ("0", "1"), ["1", "0"]),
+        ([True, False], ("no", "yes"), ["yes", "no"]),
+        ([True, False], ("True", "False"), ["True", "False"]),
+        (["None", " some"], ("None", "some"), ["None", "some"]),
+    ],
+)
+def test_classes_may_come_as_numbers_and_booleans(
+    values: list[Any], classes: tuple[str, ...], expected: list[str]
+) -> None:
+    column = target(values, *classes)
+    assert (problems_of(column), values_of(column)) == ({}, expected)
+
+
+def test_unknown_and_missing_classes_are_reported() -> None:
+    column = target(["a", "None", 3, True], "a", "b")
+    assert problems_of(column) == {"missing": [1], "not one of dataset.classes ('3', 'true')": [2, 3]}
+
+
+EXTRA = config(dataset={"id": ["key"], "time": "at", "group": "who"}).dataset
+
+
+def test_ids_and_groups_are_text_and_may_not_be_missing() -> None:
+    key = check_extra(pd.Series([7, 8.0, "009", None], dtype=object), "key", EXTRA)
+    assert values_of(key) == ["7", "8", "009", None]
+    assert problems_of(key) == {"missing": [3]}
+    assert problems_of(check_extra(pd.Series(["a", "NA"]), "who", EXTRA)) == {"missing": [1]}
+
+
+def test_time_is_days_or_a_number_but_not_both() -> None:
+    assert values_of(check_extra(pd.Series(["1970-01-03", "1970-01-01T06:00"]), "at", EXTRA)) == [2.0, 0.25]
+    assert values_of(check_extra(pd.Series(["1700000000", "5.5"]), "at", EXTRA)) == [1700000000.0, 5.5]
+    assert problems_of(check_extra(pd.Series(["1970-01-03", "5", ""]), "at", EXTRA)) == {
+        "missing": [2],
+        "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z": [1],
+    }
+    assert problems_of(check_extra(pd.Series(["soon", "", "2"]), "at", EXTRA)) == {
+        "missing": [1],
+        "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z, nor a number": [0],
+    }
+
+
+def test_all_columns_are_checked_in_the_data_set_s_order() -> None:
+    names = ["species", "who", *DATASET.features, "at", "key"]
+    raw = pd.DataFrame({name: ["1"] for name in names})
+    columns = check_columns(raw, EXTRA)
+    assert [column.name for column in columns] == list(EXTRA.columns)
+    assert list(problems_of(columns[4])) == ["not one of dataset.classes ('1')"]
+    assert math.isclose(columns[-2].cells.values[0], 1.0)

@@ -1,0 +1,211 @@
+"""Columns of raw cells to values: text by the rules of ``src.core.column_rules``, other cells by their own types."""
+
+import math
+from collections.abc import Callable, Collection
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from src.core.column_rules import (
+    LARGEST_INTEGER,
+    boolean_of,
+    days_of,
+    days_of_moment,
+    integer_of,
+    is_missing,
+    number_of,
+)
+
+# Texts that Arrow reads as Python does, column by column; all others go through the rules one by one.
+PLAIN_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+PLAIN_INTEGER = r"^-?[0-9]{1,18}$"
+# Longer ones may lie beyond the largest number.
+PLAIN_DIGITS = 300
+
+Bools = NDArray[np.bool_]
+Rule = Callable[[Any], Any]
+
+
+class Cells(NamedTuple):
+    """A column of n cells.
+
+    Attributes:
+        values: (n,) of float64, int64 or objects; where there is no value, anything.
+        missing: (n,) cells that say that there is no value.
+        wrong: (n,) cells that are nothing of the column's kind.
+    """
+
+    values: NDArray[Any]
+    missing: Bools
+    wrong: Bools
+
+
+def numbers(raw: pd.Series, decimal: str = ".") -> Cells:
+    """Finite numbers, as float64; a decimal sign other than the point holds for text alone."""
+    array = _arrow(raw)
+    if array is not None and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        missing = np.asarray(pc.is_null(array, nan_is_null=True))
+        values = np.asarray(pc.fill_null(pc.cast(array, pa.float64(), safe=False), np.nan))
+        return Cells(values, missing, ~missing & ~np.isfinite(values))
+    pattern = PLAIN_NUMBER.replace(r"\.", rf"\{decimal}")
+    return _texts_in_bulk(raw, array, pattern, pa.float64(), partial(number_cell, decimal=decimal))
+
+
+def integers(raw: pd.Series) -> Cells:
+    """Whole numbers of 64 bits, as int64."""
+    array = _arrow(raw)
+    if array is not None and pa.types.is_signed_integer(array.type):
+        missing = np.asarray(pc.is_null(array))
+        values = np.asarray(pc.fill_null(pc.cast(array, pa.int64()), 0))
+        return Cells(values, missing, np.zeros(len(values), dtype=bool))
+    return _texts_in_bulk(raw, array, PLAIN_INTEGER, pa.int64(), integer_cell)
+
+
+def dates(raw: pd.Series) -> Cells:
+    """Days since 1970-01-01 UTC, as float64."""
+    return _filled(_by_rule(raw, _arrow(raw), date_cell, ()), pa.float64())
+
+
+def objects(raw: pd.Series, rule: Rule, known: Collection[str] = ()) -> Cells:
+    """What a rule makes of each cell, None being nothing of the kind; ``known`` are texts that never mean missing."""
+    return _by_rule(raw, _arrow(raw), rule, known)
+
+
+def number_cell(cell: Any, decimal: str = ".") -> float | None:
+    """A finite number: text, or any type of number but a boolean."""
+    if isinstance(cell, str):
+        return number_of(cell, decimal)
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
+        return None
+    try:
+        value = float(cell)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def integer_cell(cell: Any) -> int | None:
+    """A whole number of 64 bits: text, or a number without a fraction."""
+    if isinstance(cell, str):
+        return integer_of(cell)
+    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
+        return None
+    if not _is_whole(cell):
+        return None
+    return int(cell) if -LARGEST_INTEGER - 1 <= cell <= LARGEST_INTEGER else None
+
+
+def boolean_cell(cell: Any) -> bool | None:
+    """True or false: text, a boolean, or the number 1 or 0."""
+    if isinstance(cell, str):
+        return boolean_of(cell)
+    return bool(cell) if isinstance(cell, int | float | Decimal) and cell in {0, 1} else None
+
+
+def date_cell(cell: Any) -> float | None:
+    """Days since 1970-01-01 UTC of an ISO 8601 text, a date or a time stamp."""
+    if isinstance(cell, str):
+        return days_of(cell)
+    return days_of_moment(cell) if isinstance(cell, date) else None
+
+
+def text_cell(cell: Any, known: Collection[str] = ()) -> str | None:
+    """A name: text as it is, other cells as their canonical text.
+
+    1 and 1.0 are ``1``; a boolean is that one of the known texts that means it, such as ``yes``, or ``true``.
+    """
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return next((text for text in known if boolean_of(text) is cell), str(cell).lower())
+    if isinstance(cell, datetime | date):
+        return cell.isoformat()
+    if not isinstance(cell, int | float | Decimal):
+        return None
+    if _is_whole(cell):
+        return str(int(cell))
+    return format(cell.normalize(), "f") if isinstance(cell, Decimal) else str(cell)
+
+
+def _is_whole(cell: float | Decimal) -> bool:
+    """Whether a number is finite and has no fraction."""
+    return isinstance(cell, int) or (math.isfinite(cell) and cell == math.trunc(cell))
+
+
+def _arrow(raw: pd.Series) -> pa.Array | None:
+    """The column as an Arrow array, plain; None where its cells are of several types."""
+    try:
+        array = pa.array(raw, from_pandas=True)
+    except (pa.ArrowException, OverflowError):
+        return None
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array
+
+
+def _texts_in_bulk(raw: pd.Series, array: pa.Array | None, pattern: str, kind: pa.DataType, rule: Rule) -> Cells:
+    """Plain numbers all at once, and the other cells by the rule."""
+    if array is None or not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return _filled(_by_rule(raw, array, rule, ()), kind)
+    short = pc.less_equal(pc.binary_length(array), PLAIN_DIGITS)
+    plain = np.asarray(pc.fill_null(pc.and_(pc.match_substring_regex(array, pattern), short), fill_value=False))
+    texts = pc.replace_substring(array.filter(pa.array(plain)), ",", ".")
+    values = np.zeros(len(plain), dtype=kind.to_pandas_dtype())
+    values[plain] = np.asarray(pc.cast(pc.utf8_ltrim(texts, "+"), kind))
+    others = _filled(_by_rule(raw[~plain], array.filter(pa.array(~plain)), rule, ()), kind)
+    missing, wrong = np.zeros(len(plain), dtype=bool), np.zeros(len(plain), dtype=bool)
+    values[~plain], missing[~plain], wrong[~plain] = others
+    return Cells(values, missing, wrong)
+
+
+def _filled(cells: Cells, kind: pa.DataType) -> Cells:
+    """Objects that are all numbers, as an array of numbers."""
+    there = ~(cells.missing | cells.wrong)
+    values = np.zeros(len(there), dtype=kind.to_pandas_dtype())
+    values[there] = cells.values[there].astype(values.dtype)
+    return cells._replace(values=values)
+
+
+def _by_rule(raw: pd.Series, array: pa.Array | None, rule: Rule, known: Collection[str]) -> Cells:
+    """Each different cell is read once, where the column's cells are of one type."""
+    if array is None:
+        cells: list[Any] = raw.astype(object).tolist()
+        places = np.arange(len(cells))
+    else:
+        cells, places = _different(array)
+    read = [_read(cell, rule, known) for cell in cells]
+    values = np.empty(len(read) + 1, dtype=object)
+    values[:-1] = [value for value, _ in read]
+    # The last one stands for nulls, at the place -1.
+    missing = np.array([*(is_none for _, is_none in read), True])
+    wrong = np.array([*(value is None and not is_none for value, is_none in read), False])
+    return Cells(values[places], missing[places], wrong[places])
+
+
+def _different(array: pa.Array) -> tuple[list[Any], NDArray[np.int64]]:
+    """The different cells, and for each row the place of its own among them, -1 for a null."""
+    try:
+        encoded = array.dictionary_encode()
+    except pa.ArrowNotImplementedError:  # lists and the like
+        return array.to_pylist(), np.arange(len(array))
+    return encoded.dictionary.to_pylist(), np.asarray(pc.fill_null(encoded.indices, -1))
+
+
+def _read(cell: Any, rule: Rule, known: Collection[str]) -> tuple[Any, bool]:
+    """The value, or None, and whether the cell says that there is none."""
+    if isinstance(cell, str):
+        text = cell if cell in known else cell.strip()
+        return (None, True) if is_missing(text, known) else (rule(text), False)
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:  # noqa: PLR0124 - NaN differs from itself
+        return None, True
+    return rule(cell), False

@@ -1,0 +1,205 @@
+"""Validates raw rows: every problem with its rows, and what the configured policies make of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from src.core.dataset_config import DatasetConfig, InvalidRows
+from src.core.errors import DataError
+from src.training.cells import Bools
+from src.training.check_columns import EXAMPLES, Column, Problem, check_columns
+from src.training.data_files import duplicates_of, lacks
+from src.training.remote_source import shown_source
+from src.training.sources import DataFile, RawData
+
+MAX_LISTED = 10_000
+INVALID_COLUMNS = ["file", "row", "column", "problem"]
+
+
+class DataReport(BaseModel):
+    """Where a data set's rows came from and which of them were not used.
+
+    Attributes:
+        source: as configured, without an address's query.
+        files: what was read.
+        rows: rows of the validated data set.
+        invalid_rows: rows of the source with an invalid cell.
+        dropped_rows: those of them that were left out.
+        duplicate_rows: rows that were left out as they repeat another.
+        problems: what was invalid, with counts.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    files: list[DataFile]
+    rows: int
+    invalid_rows: int = 0
+    dropped_rows: int = 0
+    duplicate_rows: int = 0
+    problems: list[str] = []
+
+    def summary(self) -> str:
+        """What a log line says of it."""
+        several = f"{len(self.files)} files" if len(self.files) > 1 else self.source
+        text = f"{self.rows} rows from {several}"
+        if self.invalid_rows:
+            kept = self.invalid_rows - self.dropped_rows
+            text += f"; {self.dropped_rows} invalid rows left out, {kept} kept with missing values"
+            text += f" ({'; '.join(self.problems)})"
+        return text + (f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else "")
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """A validated data set.
+
+    Attributes:
+        frame: (rows, ``dataset.columns``). Numbers, dates (days since 1970-01-01 UTC) and times are float64, integers
+            int64 (float64 where one is missing), booleans bool (objects where one is missing), other columns text; a
+            missing value is NaN or None.
+        report: what was read and left out.
+        invalid: (cells, 4) file, row there, column and problem of invalid cells, ``MAX_LISTED`` at most.
+    """
+
+    frame: pd.DataFrame
+    report: DataReport
+    invalid: pd.DataFrame
+
+
+def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
+    """Check everything, and drop or forgive invalid rows as ``dataset.invalid_rows`` says.
+
+    Raises:
+        DataError: naming at once, with counts and example rows (the first row of a file is 1), everything that is
+            wrong and not to be dropped or forgiven.
+    """
+    source, total = shown_source(dataset.source), len(raw.frame)
+    _require(raw.frame, dataset, source)
+    columns, places = check_columns(raw.frame, dataset), _Places(raw)
+    invalid = [problem for column in columns for problem in column.problems if problem.rows.any()]
+    described = [
+        f"{problem.column}: {problem.what}{problem.examples}: {places.examples(problem.rows)}" for problem in invalid
+    ]
+    affected, dropped = _any_of(invalid, total), _any_of(_not_forgiven(invalid, columns, dataset), total)
+    wrong = _refused(described, int(affected.sum()), total, dataset.invalid_rows)
+    frame = _frame(columns, ~dropped, dataset)
+    repeats = np.zeros(total, dtype=bool)
+    if dataset.duplicates != "keep":
+        repeats[~dropped] = frame.duplicated().to_numpy()
+    if dataset.duplicates == "error" and repeats.any():
+        wrong.append(f"repeats an earlier row in every column: {places.examples(repeats)}")
+    frame = frame[~repeats[~dropped]].reset_index(drop=True)
+    # Only now: rows that are wrong otherwise would be missing from the counts and reported twice.
+    wrong = wrong or _unlearnable(frame, dataset)
+    if wrong:
+        raise DataError(f"{source} fails validation: {'; '.join(wrong)}; fix the rows or the dataset section")
+    report = DataReport(
+        source=source,
+        files=list(raw.files),
+        rows=len(frame),
+        invalid_rows=int(affected.sum()),
+        dropped_rows=int(dropped.sum()),
+        duplicate_rows=int(repeats.sum()),
+        problems=described,
+    )
+    return CheckedRows(frame, report, places.listed(invalid))
+
+
+def _require(frame: pd.DataFrame, dataset: DatasetConfig, source: str) -> None:
+    """The configured columns, once each, and a row; ``clean`` may have removed them."""
+    names = list(frame.columns)
+    if twice := duplicates_of([name for name in names if name in dataset.columns]):
+        raise DataError(f"{source} has the columns {', '.join(twice)} more than once")
+    if not set(dataset.columns) <= set(names):
+        raise DataError(lacks(source, names, dataset.columns))
+    if frame.empty:
+        raise DataError(f"{source} has no rows")
+
+
+def _any_of(problems: list[Problem], rows: int) -> Bools:
+    """Rows that have one of the problems, shape (rows,)."""
+    found = np.zeros(rows, dtype=bool)
+    for problem in problems:
+        found |= problem.rows
+    return found
+
+
+def _not_forgiven(problems: list[Problem], columns: list[Column], dataset: DatasetConfig) -> list[Problem]:
+    """The problems that cost the row: all, unless invalid cells of columns that may be missing count as missing."""
+    forgiving = {column.name for column in columns if column.optional and dataset.invalid_rows.policy == "missing"}
+    return [problem for problem in problems if problem.column not in forgiving]
+
+
+def _refused(described: list[str], affected: int, total: int, allowed: InvalidRows) -> list[str]:
+    """The invalid rows as reasons to stop: all of them, or that they are too many."""
+    if allowed.policy == "fail" or not affected:
+        return list(described)
+    if affected / total <= allowed.max_share:
+        return []
+    share = (
+        f"{affected} of {total} rows are invalid, more than dataset.invalid_rows.max_share {allowed.max_share:g} allows"
+    )
+    return [share, *described]
+
+
+def _frame(columns: list[Column], keep: Bools, dataset: DatasetConfig) -> pd.DataFrame:
+    """The finished columns of the rows that are kept."""
+    frame = pd.DataFrame({column.name: column.finished(keep) for column in columns})
+    names = [name for name in frame.columns if name not in dataset.features and frame[name].dtype == object]
+    return frame.astype(dict.fromkeys(names, "str"))
+
+
+def _unlearnable(frame: pd.DataFrame, dataset: DatasetConfig) -> list[str]:
+    """What makes valid rows useless: columns without a value, classes with too few rows, a constant target."""
+    if frame.empty:
+        return ["no valid row is left"]
+    problems = [f"{name}: no row has a value" for name in dataset.features if frame[name].isna().all()]
+    target = frame[dataset.target]
+    if dataset.classes is None or dataset.min_rows_per_class is None:
+        if target.nunique() < 2:  # noqa: PLR2004 - one value only is nothing to learn
+            problems.append(f"{dataset.target}: the same number in every row")
+        return problems
+    counts, least = target.value_counts(), dataset.min_rows_per_class
+    few = [f"{name} {counts.get(name, 0)}" for name in dataset.classes if counts.get(name, 0) < least]
+    if few:
+        problems.append(f"fewer than dataset.min_rows_per_class = {least} rows: {', '.join(few)}")
+    return problems
+
+
+class _Places:
+    """Where rows came from: by position in the raw frame, the file and the row there.
+
+    A frame whose index ``clean`` has made anew is numbered as it is.
+    """
+
+    def __init__(self, raw: RawData) -> None:
+        self._raw = raw
+        labels = raw.frame.index
+        known = pd.api.types.is_integer_dtype(labels.dtype) and labels.is_unique and labels.min() >= 0
+        within = known and labels.max() < sum(file.rows for file in raw.files)
+        self._labels = labels.to_numpy() if within else np.arange(len(labels))
+        self._is_known = within
+
+    def examples(self, rows: Bools) -> str:
+        """How many rows, and the first of them."""
+        found = np.flatnonzero(rows)
+        first = ", ".join(self._name(position) for position in found[:EXAMPLES])
+        return f"{len(found)} {'row' if len(found) == 1 else 'rows'} ({first}{', …' if len(found) > EXAMPLES else ''})"
+
+    def listed(self, problems: list[Problem]) -> pd.DataFrame:
+        """The problems cell by cell."""
+        cells = [(position, problem) for problem in problems for position in np.flatnonzero(problem.rows)[:MAX_LISTED]]
+        cells.sort(key=lambda cell: int(cell[0]))
+        rows = [(*self._place(position), problem.column, problem.what) for position, problem in cells[:MAX_LISTED]]
+        return pd.DataFrame(rows, columns=INVALID_COLUMNS)
+
+    def _place(self, position: int) -> tuple[str, int]:
+        row = int(self._labels[position])
+        return self._raw.place(row) if self._is_known else ("", row + 1)
+
+    def _name(self, position: int) -> str:
+        file, row = self._place(position)
+        return f"{file} {row}" if len(self._raw.files) > 1 and file else str(row)

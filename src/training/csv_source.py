@@ -1,0 +1,125 @@
+"""Reads CSV and TSV files strictly, every cell as text: nothing is shifted, cut off or guessed."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+
+from src.core.dataset_config import CsvFormat
+from src.core.errors import DataError
+from src.training.data_files import TableFile, duplicates_of, lacks
+
+# As many rows at a time: their cells are Python objects until they are in an Arrow array.
+PART_ROWS = 10_000
+DELIMITERS = (",", ";", "\t", "|")
+ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
+BYTE_ORDER_MARK = "\ufeff"
+SAMPLE_BYTES = 65_536
+
+
+def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.DataFrame:
+    """Some columns of a file, every cell as the text that it is.
+
+    White space after a delimiter is skipped, as in ``1, "a, b"``, and around names in the header. Where every row, but
+    not the header, ends in a delimiter, the empty cell after it is left out. Blank lines are no rows.
+
+    Args:
+        file: what is read.
+        columns: names in the header, in the order of the answer.
+        options: delimiter and encoding.
+
+    Returns:
+        (rows, columns) of texts.
+
+    Raises:
+        DataError: the file cannot be read as the options say, lacks a column, has a name twice, or a row of more or
+            fewer cells than the header; it names the row, or the options that fit.
+    """
+    delimiter = options.delimiter or ("\t" if file.is_tsv else ",")
+    encoding = options.encoding
+    try:
+        with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+            lines = _lines(text, delimiter)
+            header = [name.strip() for name in next(lines, [])]
+            places = _places(file, header, columns)
+            if places is None:
+                raise DataError(
+                    lacks(file.name, header, columns) + _advice(file, columns, delimiter, encoding, {encoding})
+                )
+            return _cells(file.name, lines, len(header), dict(zip(columns, places, strict=True)))
+    except UnicodeError as error:
+        advice = _advice(file, columns, delimiter, encoding, set()) or "; set dataset.csv.encoding"
+        raise DataError(f"{file.name} is not {encoding} text{advice}") from error
+    except csv.Error as error:
+        raise DataError(
+            f"{file.name} is not valid CSV ({error}); fix its quotes or set dataset.csv.delimiter"
+        ) from error
+
+
+def _lines(text: TextIO, delimiter: str) -> Iterator[list[str]]:
+    """The header and the rows, without blank lines."""
+    if text.read(1) != BYTE_ORDER_MARK:
+        text.seek(0)
+    return filter(None, csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True))
+
+
+def _places(file: TableFile, header: list[str], columns: Sequence[str]) -> list[int] | None:
+    """Where the columns are; None where one is missing."""
+    if not header:
+        raise DataError(f"{file.name} is empty; it needs a header with the columns' names")
+    if twice := duplicates_of([name for name in header if name]):
+        raise DataError(f"{file.name} has the columns {', '.join(twice)} more than once; rename one in the header")
+    return [header.index(name) for name in columns] if set(columns) <= set(header) else None
+
+
+def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, int]) -> pd.DataFrame:
+    """The columns' cells, of rows that must have as many cells as the header."""
+    chunks: dict[str, list[pa.Array]] = {column: [] for column in places}
+    extra, rows = 0, 0
+    while part := list(islice(lines, PART_ROWS)):
+        if not rows:
+            extra = int(len(part[0]) == width + 1 and not part[0][-1].strip())
+        for row, line in enumerate(part, rows + 1):
+            if len(line) != width + extra or (extra and line[-1].strip()):
+                raise DataError(
+                    f"{name}: row {row} has {len(line)} cells, the header has {width}; fix the row, or quote cells "
+                    "that hold the delimiter"
+                )
+        for column, place in places.items():
+            chunks[column].append(pa.array([line[place] for line in part], pa.large_string()))
+        rows += len(part)
+    arrays = {column: pa.chunked_array(found, pa.large_string()) for column, found in chunks.items()}
+    frame: pd.DataFrame = pa.table(arrays).to_pandas()
+    return frame
+
+
+def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: str, also: set[str]) -> str:
+    """The options under which the header has all columns; empty where there are none.
+
+    ``also`` are encodings to try beside the usual ones.
+    """
+    with file.open() as stream:
+        sample = stream.read(SAMPLE_BYTES)
+    signs = dict.fromkeys((delimiter, *DELIMITERS))
+    encodings = [name for name in dict.fromkeys((*also, *ENCODINGS)) if name in also or name != encoding]
+    for candidate, sign in product(encodings, signs):
+        text = _decoded(sample, candidate)
+        header = [] if text is None else next(csv.reader([text.splitlines()[0]] if text else [], delimiter=sign), [])
+        if set(columns) <= {name.strip() for name in header}:
+            settings = [f"dataset.csv.delimiter: {sign!r}"] if sign != delimiter else []
+            settings += [f"dataset.csv.encoding: {candidate}"] if candidate != encoding else []
+            return f"; it looks as if you should set {' and '.join(settings)}"
+    return ""
+
+
+def _decoded(sample: bytes, encoding: str) -> str | None:
+    """The start of a file, which may end within a character; None where it is of another encoding."""
+    try:
+        return codecs.getincrementaldecoder(encoding)().decode(sample).removeprefix(BYTE_ORDER_MARK)
+    except UnicodeError:
+        return None

@@ -1,0 +1,146 @@
+"""Which local files a data set consists of, and how their bytes are opened."""
+
+import glob
+import gzip
+import logging
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, cast
+
+from src.core.errors import DataError, LoopError
+
+# A file that somebody still writes to changes more often than this.
+SETTLED_SECONDS = 10.0
+FORMATS: dict[str, Literal["csv", "parquet"]] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
+SHOWN_NAMES = 20
+UNREADABLE = (OSError, EOFError, zlib.error)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file to read: ``name`` is what messages call it, ``path`` where its bytes are on this machine."""
+
+    name: str
+    path: Path
+    format: Literal["csv", "parquet"]
+
+    @property
+    def is_tsv(self) -> bool:
+        """Whether its name says that tabs separate its cells."""
+        return _suffix(self.name) == ".tsv"
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Its bytes, decompressed where they are gzip's.
+
+        Raises:
+            DataError: it cannot be read, or is no whole gzip file.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                compressed = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            # A BufferedReader either way, whatever the type checker knows of gzip.
+            with cast("BinaryIO", gzip.open(self.path) if compressed else self.path.open("rb")) as stream:
+                yield stream
+        except UNREADABLE as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DataError(f"{self.name} cannot be read: {reason}; fix the file or dataset.source") from error
+
+
+def local_files(source: str, clock: Callable[[], float]) -> list[TableFile]:
+    """The files that a path, a folder or a glob stands for, in the order of their names.
+
+    In a folder, or where a glob matches, hidden and temporary files (``.x``, ``x.tmp``, ``x.part``) and files of other
+    kinds do not count. A file that has changed within ``SETTLED_SECONDS`` is left for the next run, as its writer may
+    not be done; one that was renamed since its last change is complete.
+
+    Args:
+        source: a path, as configured.
+        clock: the time in seconds since 1970.
+
+    Raises:
+        DataError: there is no such file, or none of a kind that can be read.
+        LoopError: all of them have just changed.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _ready([child for child in path.iterdir() if child.is_file()], source, clock)
+    if glob.has_magic(source) and not path.exists():
+        found = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return _ready([path for path in found if path.is_file()], source, clock)
+    kind = format_of(source)
+    if kind is None:
+        raise DataError(
+            f"dataset.source is {source!r}; it must be iris, sql, an https:// or s3:// address, or the path of a .csv, "
+            ".tsv or .parquet file (also .gz), of a folder of them or a glob"
+        )
+    return [TableFile(source, path, kind)]
+
+
+def format_of(name: str) -> Literal["csv", "parquet"] | None:
+    """The format that a file's name says, whether it is compressed or not."""
+    return FORMATS.get(_suffix(name))
+
+
+def kind_of_content(path: Path) -> Literal["csv", "parquet"]:
+    """What a downloaded file is, whose address may say nothing about it."""
+    with TableFile(path.name, path, "csv").open() as stream:
+        return "parquet" if stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else "csv"
+
+
+def duplicates_of(names: Sequence[str]) -> list[str]:
+    """Names that stand there more than once."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:
+    """The message that a file, or the answer to a query, lacks columns."""
+    missing = ", ".join(column for column in columns if column not in found)
+    shown = ", ".join(map(str, found[:SHOWN_NAMES])) + (", …" if len(found) > SHOWN_NAMES else "")
+    return f"{name} lacks the columns {missing} (it has {shown}); fix its header or the names in the dataset section"
+
+
+def _ready(paths: list[Path], source: str, clock: Callable[[], float]) -> list[TableFile]:
+    candidates = sorted(path for path in paths if _is_data(path))
+    young = [path for path in candidates if not _is_settled(path, clock())]
+    if young:
+        names = ", ".join(path.name for path in young)
+        logger.warning(
+            "left for the next run, as changed less than %d s ago (files renamed into place are read at once): %s",
+            SETTLED_SECONDS,
+            names,
+        )
+    files = [TableFile(str(path), path, FORMATS[_suffix(path.name)]) for path in candidates if path not in young]
+    if not files and young:
+        raise LoopError(
+            f"{source}: every file changed less than {SETTLED_SECONDS:.0f} s ago; run again when they are complete"
+        )
+    if not files:
+        raise DataError(f"{source} has no .csv, .tsv or .parquet file (also .gz); put one there or set dataset.source")
+    return files
+
+
+def _is_data(path: Path) -> bool:
+    return not path.name.startswith((".", "~")) and _suffix(path.name) in FORMATS
+
+
+def _is_settled(path: Path, now: float) -> bool:
+    try:
+        found = path.stat()
+    except OSError:  # it was taken away after the folder was listed
+        return False
+    renamed = found.st_ctime_ns > found.st_mtime_ns
+    return renamed or not 0 <= now - found.st_mtime < SETTLED_SECONDS
+
+
+def _suffix(name: str) -> str:
+    """A name's suffix in lower case, without the one of gzip."""
+    return Path(name.lower().removesuffix(".gz")).suffix

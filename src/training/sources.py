@@ -1,0 +1,98 @@
+"""Reads a data set's source: raw cells, text or typed, and which file each row came from."""
+
+import bisect
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, SecretStr
+from sklearn.datasets import load_iris
+
+from src.core.dataset_config import IRIS, SQL, DatasetConfig
+from src.core.errors import DataError
+from src.training.csv_source import read_csv
+from src.training.data_files import TableFile, local_files
+from src.training.parquet_source import read_parquet
+from src.training.remote_source import REMOTE, fetched_files
+from src.training.sql_source import read_sql
+
+
+class DataFile(BaseModel):
+    """A file, or what else rows came from, and how many rows it has."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set as its source has it.
+
+    Attributes:
+        frame: (rows, ``dataset.columns``) of raw cells; its index counts the rows of all files from 0.
+        files: what was read, in the order of the rows.
+    """
+
+    frame: pd.DataFrame
+    files: tuple[DataFile, ...]
+
+    def place(self, row: int) -> tuple[str, int]:
+        """The file that a row came from, and the row's number there, from 1."""
+        ends = list(accumulate(file.rows for file in self.files))
+        index = bisect.bisect_right(ends, row)
+        return self.files[index].name, row - ends[index] + self.files[index].rows + 1
+
+
+def read(dataset: DatasetConfig, url: SecretStr | None = None, clock: Callable[[], float] = time.time) -> RawData:
+    """Read the configured columns of the configured source.
+
+    Args:
+        dataset: what is read.
+        url: the database's, for ``source: sql``; in no error and no log line.
+        clock: the time in seconds since 1970, by which files that are still written to are left out.
+
+    Raises:
+        DataError: the source is missing, cannot be read or lacks columns; it names the file.
+        ConfigError: the source needs a setting or a package that is missing.
+        ConnectionFailedError: a server does not answer; trying again may help.
+    """
+    if dataset.source == IRIS:
+        return _joined([("iris", _iris(dataset))])
+    if dataset.source == SQL:
+        return _joined([("sql", read_sql(dataset.query or "", dataset.columns, url))])
+    if dataset.source.lower().startswith(REMOTE):
+        with fetched_files(dataset.source) as files:
+            return _read_files(files, dataset)
+    return _read_files(local_files(dataset.source, clock), dataset)
+
+
+def _read_files(files: Sequence[TableFile], dataset: DatasetConfig) -> RawData:
+    kinds = sorted({file.format for file in files})
+    if len(kinds) > 1:
+        raise DataError(
+            f"{dataset.source} has files of {' and '.join(kinds)}; choose one kind by a glob such as *.{kinds[0]}"
+        )
+    return _joined([(file.name, _read_file(file, dataset)) for file in files])
+
+
+def _read_file(file: TableFile, dataset: DatasetConfig) -> pd.DataFrame:
+    if file.format == "parquet":
+        return read_parquet(file, dataset.columns)
+    return read_csv(file, dataset.columns, dataset.csv)
+
+
+def _joined(parts: Sequence[tuple[str, pd.DataFrame]]) -> RawData:
+    # Unlike types of a column, such as numbers in one Parquet file and text in another, become objects.
+    frame = parts[0][1] if len(parts) == 1 else pd.concat([part for _, part in parts], ignore_index=True)
+    files = tuple(DataFile(name=name, rows=len(part)) for name, part in parts)
+    return RawData(frame, files)
+
+
+def _iris(dataset: DatasetConfig) -> pd.DataFrame:
+    iris = load_iris(as_frame=True)
+    frame: pd.DataFrame = iris.data.rename(columns=lambda name: name.removesuffix(" (cm)").replace(" ", "_"))
+    return frame.assign(**{dataset.target: iris.target_names[iris.target]})

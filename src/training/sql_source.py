@@ -1,0 +1,93 @@
+"""Reads the answer to a SQL query; the database's address stays out of every message."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import quote, quote_plus
+
+import numpy as np
+import pandas as pd
+from pydantic import SecretStr
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from src.core.errors import ConfigError, ConnectionFailedError, DataError
+from src.training.data_files import duplicates_of, lacks
+
+NAME = "the answer to dataset.query"
+PART_ROWS = 10_000
+
+
+def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.DataFrame:
+    """Some columns of the answer, each cell as the Python object that the driver gives.
+
+    Rows keep the answer's order: with ORDER BY, equal rows are an equal data set with an equal hash.
+
+    Args:
+        query: a statement that returns rows; nothing is committed.
+        columns: names in the answer, in the order of the frame.
+        url: SQLAlchemy's, such as ``mysql+pymysql://user:password@host/database``.
+
+    Raises:
+        ConfigError: there is no URL, it is none, or its driver is not installed.
+        DataError: the statement fails or lacks a column.
+        ConnectionFailedError: the database cannot be reached or refuses us.
+    """
+    if url is None:
+        raise ConfigError("dataset.source is sql; set DATASET_URL to the database's SQLAlchemy URL")
+    try:
+        address = make_url(url.get_secret_value())
+        engine = create_engine(address)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"DATASET_URL needs the driver {error.name}; add it to the dependency group preprocess"
+        ) from None
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise ConfigError(
+            "DATASET_URL is not a SQLAlchemy URL such as mysql+pymysql://user:password@host/database"
+        ) from None
+    try:
+        with engine.connect().execution_options(stream_results=True) as connection:
+            result = connection.execute(text(query))
+            names = list(result.keys())
+            if twice := duplicates_of([name for name in names if name in columns]):
+                raise DataError(f"{NAME} has the columns {', '.join(twice)} more than once; rename one with AS")
+            if not set(columns) <= set(names):
+                raise DataError(lacks(NAME, names, columns))
+            cells: list[list[object]] = [[] for _ in columns]
+            for part in result.columns(*columns).partitions(PART_ROWS):
+                for index, found in enumerate(zip(*part, strict=True)):
+                    cells[index] += found
+    except (OperationalError, InterfaceError) as error:
+        raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address)}") from None
+    except SQLAlchemyError as error:
+        raise DataError(f"dataset.query fails: {_reason(error, address)}") from None
+    finally:
+        engine.dispose()
+    series = {name: pd.Series(_objects(found), dtype=object) for name, found in zip(columns, cells, strict=True)}
+    return pd.DataFrame(series)
+
+
+def _objects(values: list[object]) -> np.ndarray:
+    """An array of the objects as they are: pandas would make floats of whole numbers where one is missing."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _reason(error: SQLAlchemyError, address: URL) -> str:
+    """What the driver says, in one line, with every part of the URL that it repeats struck out."""
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    said = " ".join(str(origin).split())
+    password = str(address.password or "")
+    secrets = [address.render_as_string(hide_password=False), password, quote(password), quote_plus(password)]
+    secrets += [address.username or "", address.host or ""]
+    for secret in sorted({part for part in secrets if part}, key=len, reverse=True):
+        said = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", said)
+    return f"{type(origin).__name__}: {said}"

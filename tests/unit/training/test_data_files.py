@@ -1,0 +1,145 @@
+import gzip
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from src.core.errors import DataError, LoopError
+from src.training.data_files import TableFile, format_of, kind_of_content, local_files
+
+NOW = 4_000_000_000.0
+
+
+def put(file: Path, *, age: float = 3600.0, renamed: bool = False) -> Path:
+    """A file that was last changed so long ago, in seconds before ``NOW``."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("x")
+    os.utime(file, (NOW - age, NOW - age))
+    # Setting these times changes the file's entry, as renaming it does: now, which is before NOW, so that a file counts
+    # as renamed only where its last change is set to an earlier time still.
+    changed = file.stat().st_ctime
+    assert changed < NOW
+    if renamed:
+        os.utime(file, (changed - age, changed - age))
+    return file
+
+
+def names(source: Path | str, now: float = NOW) -> list[str]:
+    return [Path(file.name).name for file in local_files(str(source), lambda: now)]
+
+
+def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.CSV", "c.tsv.gz", "a.csv.gz"):
+        put(tmp_path / name)
+    for name in (".hidden.csv", "~$a.csv", "d.csv.tmp", "d.csv.part", "d.tmp", "README.md", "a.csv.sha256"):
+        put(tmp_path / name)
+    put(tmp_path / "deeper" / "e.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert names(tmp_path) == ["a.CSV", "a.csv.gz", "b.csv", "c.tsv.gz"]
+    assert next(file.name for file in local_files(str(tmp_path), lambda: NOW)) == str(tmp_path / "a.CSV")
+
+
+def test_glob_stands_for_the_data_files_that_it_matches(tmp_path: Path) -> None:
+    for name in ("2026-01.csv", "2026-02.csv", "2025-12.csv", "2026-03.csv.tmp", "deeper/2026-04.csv"):
+        put(tmp_path / name)
+    assert names(tmp_path / "2026-*.csv") == ["2026-01.csv", "2026-02.csv"]
+    assert names(tmp_path / "2026-0[2-9]*") == ["2026-02.csv"]
+    assert names(tmp_path / "**" / "2026-*.csv") == ["2026-01.csv", "2026-02.csv", "2026-04.csv"]
+
+
+def test_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+    assert names(put(tmp_path / "rows[1].csv")) == ["rows[1].csv"]
+
+
+def test_files_that_are_still_written_to_are_left_for_the_next_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "old.csv", age=10.0)
+    put(tmp_path / "young.csv", age=9.99)
+    put(tmp_path / "now.csv", age=0.0)
+    put(tmp_path / "clock-is-wrong.csv", age=-3600.0)
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path) == ["clock-is-wrong.csv", "old.csv"]
+    assert "changed less than 10 s ago" in caplog.text
+    assert "now.csv, young.csv" in caplog.text
+
+
+def test_file_that_was_renamed_after_its_last_change_is_read_at_once(tmp_path: Path) -> None:
+    file = put(tmp_path / "new.csv", age=1.0, renamed=True)
+    assert names(tmp_path, file.stat().st_mtime + 1.0) == ["new.csv"]
+
+
+def test_folder_of_files_that_are_still_written_to_is_worth_another_try(tmp_path: Path) -> None:
+    put(tmp_path / "new.csv", age=1.0)
+    with pytest.raises(LoopError, match="every file changed less than 10 s ago") as caught:
+        names(tmp_path)
+    assert not caught.value.permanent
+
+
+@pytest.mark.parametrize("source", ["", "*.csv"])
+def test_folder_or_glob_without_data_files_is_an_error(tmp_path: Path, source: str) -> None:
+    put(tmp_path / "README.md")
+    with pytest.raises(DataError, match=r"has no \.csv, \.tsv or \.parquet file"):
+        names(tmp_path / source)
+
+
+def test_single_file_is_read_however_young_it_is(tmp_path: Path) -> None:
+    assert names(put(tmp_path / "a.parquet", age=0.0)) == ["a.parquet"]
+
+
+def test_path_of_another_kind_is_refused_with_what_can_be_read() -> None:
+    with pytest.raises(DataError, match=r"'roses'; it must be iris, sql, an https:// or s3:// address, or the path"):
+        names("roses")
+
+
+def test_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            DataError, match=r"x\.csv cannot be read: No such file or directory; fix the file or dataset.source"
+        ),
+        TableFile("x.csv", tmp_path / "x.csv", "csv").open(),
+    ):
+        pass
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(gzip.compress(b"a,b\n" * 1000)[:-9])
+    with (
+        pytest.raises(DataError, match="cut cannot be read: Compressed file ended"),
+        TableFile("cut", cut, "csv").open() as stream,
+    ):
+        stream.read()
+
+
+def test_content_is_decompressed_whatever_the_name_says(tmp_path: Path) -> None:
+    file = tmp_path / "plain.csv"
+    for content in (b"a,b\n", gzip.compress(b"a,b\n")):
+        file.write_bytes(content)
+        with TableFile("x", file, "csv").open() as stream:
+            assert stream.read() == b"a,b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.CSV", "csv"),
+        ("a.tsv.gz", "csv"),
+        ("a.parquet", "parquet"),
+        ("a.parquet.GZ", "parquet"),
+        ("a.gz", None),
+        ("csv", None),
+    ],
+)
+def test_name_says_the_format(name: str, kind: str | None) -> None:
+    assert format_of(name) == kind
+
+
+def test_content_says_the_format(tmp_path: Path) -> None:
+    file = tmp_path / "download"
+    for content, kind in (
+        (b"PAR1...", "parquet"),
+        (gzip.compress(b"PAR1"), "parquet"),
+        (b"PART,b", "csv"),
+        (b"", "csv"),
+    ):
+        file.write_bytes(content)
+        assert kind_of_content(file) == kind

@@ -1,0 +1,188 @@
+import datetime as dt
+import decimal
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from src.core.dataset_config import DatasetConfig
+from src.core.errors import DataError
+from src.training.check_rows import check_rows
+from src.training.sources import RawData, read
+
+NOW = 4e9
+
+
+def dataset(source: Path | str, **changes: Any) -> DatasetConfig:
+    values: dict[str, Any] = {
+        "source": str(source),
+        "target": "y",
+        "features": {"x": {}, "c": {"type": "category", "missing": True}},
+        "target_range": {},
+        "duplicates": "keep",
+    }
+    return DatasetConfig.model_validate(values | changes)
+
+
+def read_now(config: DatasetConfig) -> RawData:
+    return read(config, clock=lambda: NOW)
+
+
+def test_files_of_a_folder_are_one_table_whatever_their_columns_order(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("c,extra,x,y\nred,-,3,30\n")
+    (tmp_path / "a.csv").write_text("x,c,y\n1,NA,10\n2,blue,20\n")
+    (tmp_path / "c.tsv").write_text("y\tx\tc\n40\t4\t\n")
+    raw = read_now(dataset(tmp_path))
+    assert raw.frame.to_numpy().tolist() == [
+        ["1", "NA", "10"],
+        ["2", "blue", "20"],
+        ["3", "red", "30"],
+        ["4", "", "40"],
+    ]
+    assert raw.frame.index.to_list() == [0, 1, 2, 3]
+    files = [(Path(file.name).name, file.rows) for file in raw.files]
+    assert files == [("a.csv", 2), ("b.csv", 1), ("c.tsv", 1)]
+    places = [(Path(name).name, row) for name, row in map(raw.place, range(4))]
+    assert places == [("a.csv", 1), ("a.csv", 2), ("b.csv", 1), ("c.tsv", 1)]
+
+
+def test_file_that_lacks_a_column_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,c,y\n1,red,10\n")
+    (tmp_path / "b.csv").write_text("x,y\n1,10\n")
+    with pytest.raises(DataError, match=r"b\.csv lacks the columns c \(it has x, y\)"):
+        read_now(dataset(tmp_path))
+
+
+def test_id_time_and_group_are_read_with_the_features(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("k,t,g,x,c,y,z\n7,2026-01-01,A,1,red,10,0\n")
+    raw = read_now(dataset(tmp_path / "a.csv", id=["k"], time="t", group="g", ignored=["z"]))
+    assert raw.frame.columns.to_list() == ["x", "c", "y", "k", "t", "g"]
+
+
+def test_csv_and_parquet_files_do_not_mix(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,c,y\n1,red,10\n")
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"has files of csv and parquet; choose one kind by a glob such as \*\.csv"):
+        read_now(dataset(tmp_path))
+
+
+TYPED = pa.table(
+    {
+        "y": pa.array([1, None, 2**53 + 1], pa.int64()),
+        "x": pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("-2.25")]),
+        "c": pa.array(["red", None, "blue"]).dictionary_encode(),
+        "when": pa.array(
+            [dt.datetime(1970, 1, 2, 12, tzinfo=dt.UTC), None, dt.datetime(1970, 1, 3, tzinfo=dt.UTC)],
+            pa.timestamp("ns", "UTC"),
+        ),
+        "day": pa.array([dt.date(1970, 1, 2), None, dt.date(1970, 1, 3)]),
+        "yes.no": pa.array([True, None, False]),
+        "small": pa.array([1, None, 255], pa.uint8()),
+        "zip": pa.array([1234, None, 7], pa.int32()),
+        "other": pa.array([[1], [2], [3]]),
+    }
+)
+OPTIONAL = {"missing": True}
+
+
+def test_parquet_s_types_are_read_exactly(tmp_path: Path) -> None:
+    pq.write_table(TYPED, tmp_path / "typed.parquet")
+    features = {
+        "x": OPTIONAL,
+        "c": {"type": "category", **OPTIONAL},
+        "when": {"type": "date", **OPTIONAL},
+        "day": {"type": "date", **OPTIONAL},
+        "yes.no": {"type": "boolean", **OPTIONAL},
+        "small": {"type": "integer", **OPTIONAL},
+        "zip": {"type": "category", **OPTIONAL},
+    }
+    config = dataset(
+        tmp_path / "typed.parquet",
+        features=features,
+        id=["y"],
+        target="row",
+        invalid_rows={"policy": "drop", "max_share": 1.0},
+    )
+    pq.write_table(TYPED.append_column("row", pa.array([0.5, 1.5, 2.5], pa.float32())), tmp_path / "typed.parquet")
+    rows = check_rows(read_now(config), config)
+    assert rows.report.problems == ["y: missing: 1 row (2)"]
+    assert rows.frame.to_numpy().tolist() == [
+        [1.5, "red", 1.5, 1.0, True, 1, "1234", 0.5, "1"],
+        [-2.25, "blue", 2.0, 2.0, False, 255, "7", 2.5, "9007199254740993"],
+    ]
+    assert rows.frame["small"].dtype == "int64"
+
+
+def test_missing_values_of_parquet_are_missing_values(tmp_path: Path) -> None:
+    table = TYPED.set_column(0, "y", pa.array([1.0, 2.0, 3.0]))
+    pq.write_table(table, tmp_path / "typed.parquet")
+    names = ["x", "c", "when", "yes.no", "small"]
+    kinds = ["number", "category", "date", "boolean", "integer"]
+    config = dataset(
+        tmp_path / "typed.parquet",
+        features={name: {"type": kind, **OPTIONAL} for name, kind in zip(names, kinds, strict=True)},
+    )
+    rows = check_rows(read_now(config), config)
+    assert rows.frame.isna().sum().to_list() == [1, 1, 1, 1, 1, 0]
+
+
+def test_type_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    pq.write_table(TYPED.set_column(0, "y", pa.array([1.0, 2.0, 3.0])), tmp_path / "typed.parquet")
+    for name in ("other", "yes.no", "day"):
+        config = dataset(tmp_path / "typed.parquet", features={name: OPTIONAL})
+        with pytest.raises(DataError, match=rf"{name}: not a finite number: \d rows \(1, "):
+            check_rows(read_now(config), config)
+
+
+def test_compressed_parquet_and_a_folder_of_parts_are_read(tmp_path: Path) -> None:
+    table = pd.DataFrame({"x": [1, 2], "c": ["a", None], "y": [1.0, 2.0]})
+    table.to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    table.assign(x=["3", "NA"]).to_parquet(tmp_path / "c.parquet")
+    config = dataset(tmp_path, features={"x": OPTIONAL, "c": {"type": "category", **OPTIONAL}})
+    frame = check_rows(read_now(config), config).frame
+    assert frame["x"].fillna(-1).to_list() == [1, 2, 1, 2, 3, -1]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (pa.table([pa.array([1]), pa.array([2]), pa.array([2])], names=["x", "y", "y"]), "columns y more than once"),
+        (pa.table({"x": [1], "y": [1]}), r"lacks the columns c \(it has x, y\)"),
+    ],
+)
+def test_parquet_names_are_checked(tmp_path: Path, table: pa.Table, told: str) -> None:
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=rf"a\.parquet .*{told}"):
+        read_now(dataset(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PAR1" + bytes(100)])
+def test_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file"):
+        read_now(dataset(tmp_path / "a.parquet"))
+
+
+def test_files_that_are_still_written_to_are_left_out_by_the_real_clock(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x,c,y\n1,red,10\n")
+    os.utime(tmp_path / "a.csv", (1e9, 1e9))
+    if (found := (tmp_path / "b.csv").stat()).st_ctime_ns == found.st_mtime_ns:
+        assert [Path(file.name).name for file in read(dataset(tmp_path)).files] == ["a.csv"]
+
+
+def test_csv_parquet_and_sqlite_give_the_same_rows(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.5, 2.0], "c": ["red", None], "y": [10, 20]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = [
+        check_rows(read_now(config), config).frame
+        for config in map(dataset, (tmp_path / "a.csv", tmp_path / "a.parquet"))
+    ]
+    pd.testing.assert_frame_equal(found[0], found[1])
