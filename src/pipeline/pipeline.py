@@ -34,6 +34,7 @@ from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_rows
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
+from src.training.version_history import rolled_back_twin
 
 # What is yours to edit; part of a training's fingerprint.
 CODE = Path(__file__).parent
@@ -133,6 +134,8 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, train_rows, holdout, config, rule, METRICS)
+        repeats = rolled_back_twin(registry, fingerprint_of(candidate.data_sha256, config, CODE))
+        comparison = comparison.model_copy(update={"repeats": repeats})
         log_evaluation(evaluation, comparison, config.gate.metric)
         return comparison
 

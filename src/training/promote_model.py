@@ -4,10 +4,11 @@ from pathlib import Path
 
 from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig
-from src.core.model_registry import CHAMPION, PREVIOUS, TAG_PENDING_PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
+from src.core.model_registry import BEST, CHAMPION, PREVIOUS, TAG_PENDING_PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
 from src.core.retrain_record import Outcome, Scores
-from src.training.gate import Candidate, Comparison, Verdict, decide
+from src.training.gate import ROUNDING, Candidate, Comparison, Verdict, decide
 from src.training.registry import ModelRegistry
+from src.training.version_history import best_version
 
 
 def promote(
@@ -58,8 +59,28 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     # Tags before the alias: a served version always has its verdict.
     registry.tag(candidate.model_version, {**verdict_tags(verdict), **score_tags(comparison.challenger)})
     if promoted:
+        # First: killed after this, the next challenger is held to one good version too many, never to one too few.
+        _mark_best(registry, gate.metric, candidate.model_version, comparison)
         _move_aliases(registry, candidate.model_version, champion)
     return verdict
+
+
+def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: Comparison) -> None:
+    """Point ``best`` to the best of promoted version, champion and best champion so far, on the rows of this run.
+
+    One that was rolled back, or could not be scored, does not count; of equal ones the newest is the best.
+    """
+    scored = {comparison.champion_version: comparison.champion}
+    if best_version(registry) == comparison.best_version:
+        scored[comparison.best_version] = comparison.best
+    best, best_score = promoted, comparison.sign(metric) * comparison.challenger[metric]
+    for version, scores in scored.items():
+        if version is None or scores is None or metric not in scores:
+            continue
+        score = comparison.sign(metric) * scores[metric]
+        if score > best_score + ROUNDING:
+            best, best_score = version, score
+    registry.set_alias(BEST, best)
 
 
 def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:

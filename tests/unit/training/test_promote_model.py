@@ -1,5 +1,6 @@
 import contextlib
 import fcntl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@dataclass
 class FakeVersion:
-    def __init__(self, version: str, tags: dict[str, str]) -> None:
-        self.version, self.tags = version, tags
+    version: str
+    tags: dict[str, str]
 
 
 class FakeRegistry:
@@ -37,6 +39,9 @@ class FakeRegistry:
         if alias not in self.aliases:
             return None
         return FakeVersion(self.aliases[alias], dict(self.tags[self.aliases[alias]]))
+
+    def versions(self) -> list[FakeVersion]:
+        return [FakeVersion(version, dict(tags)) for version, tags in self.tags.items()]
 
     def has(self, version: str) -> bool:
         return version in self.tags
@@ -78,15 +83,15 @@ def run(registry: FakeRegistry, floor: float, lock: Path, *, compared_with: str 
 def test_promote_says_where_previous_must_point_before_it_moves_an_alias(lock: Path) -> None:
     registry = FakeRegistry(champion="3", previous="2", challenger="5")
     assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
-    reason = "f1_macro 0.9000 is not below the champion's 0.8800 (version 3) less 0.0100"
+    reason = "f1_macro 0.9000 (floor 0.85); champion version 3 has 0.8800"
     scores = {"score.accuracy": "1.0", "score.f1_macro": "0.9", "score.neg_log_loss": "-0.01"}
     tags = ("tags", "5", {"gate.verdict": "promoted", "gate.reason": reason, **scores})
     pending = ("tags", "5", {"pending.previous": "3"})
     moves = [("champion", "5"), ("previous", "3"), ("untag", "5", "pending.previous")]
-    assert registry.done == [tags, pending, *moves]
+    assert registry.done == [tags, ("best", "5"), pending, *moves]
 
 
-@pytest.mark.parametrize("lives", range(7))
+@pytest.mark.parametrize("lives", range(8))
 def test_promote_that_is_killed_anywhere_leaves_a_pair_that_the_next_run_completes(lock: Path, lives: int) -> None:
     registry = FakeRegistry(champion="3", previous="2", challenger="5")
     registry.lives = lives
@@ -95,7 +100,7 @@ def test_promote_that_is_killed_anywhere_leaves_a_pair_that_the_next_run_complet
     registry.lives = 1000
     run(registry, floor=0.95, lock=lock)  # rejected: it moves nothing of its own
     pair = registry.aliases["champion"], registry.aliases["previous"]
-    assert pair == (("3", "2") if lives < 3 else ("5", "3"))
+    assert pair == (("3", "2") if lives < 4 else ("5", "3"))
     champion = registry.version_of("champion")
     assert champion is not None
     assert "pending.previous" not in champion.tags
@@ -112,14 +117,78 @@ def test_move_whose_previous_version_was_deleted_is_given_up(lock: Path) -> None
     registry = FakeRegistry(champion="3", previous="2")
     registry.tags["3"]["pending.previous"] = "9"
     run(registry, floor=0.85, lock=lock)
-    assert registry.aliases == {"champion": "5", "previous": "3"}
+    assert registry.aliases == {"champion": "5", "previous": "3", "best": "5"}
     assert registry.tags["3"] == {}
+
+
+def best_after(
+    best: str | None,
+    scores: tuple[float | None, float, float | None],
+    lock: Path,
+    *,
+    lower_is_better: tuple[str, ...] = (),
+    **tags: str,
+) -> str:
+    """The version that is best once a run is promoted whose best, champion 3 and challenger 5 have these scores."""
+    registry = FakeRegistry(champion="3", **({"best": best} if best else {}))
+    if best:
+        registry.tags[best] |= tags
+    of_best, of_challenger, of_champion = scores
+    comparison = Comparison(
+        challenger=PERFECT | {"f1_macro": of_challenger},
+        champion=None if of_champion is None else PERFECT | {"f1_macro": of_champion},
+        champion_version="3",
+        best=None if of_best is None else PERFECT | {"f1_macro": of_best},
+        best_version=None if best == "3" else best,
+        lower_is_better=lower_is_better,
+    )
+    gate = config(gate={"floor": None, "tolerance": 0.05}).gate
+    verdict = promote(registry, gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    assert verdict.outcome is Outcome.PROMOTED
+    return registry.aliases["best"]
+
+
+@pytest.mark.parametrize(
+    ("best", "scores", "is_best"),
+    [
+        (None, (None, 0.90, None), "5"),
+        (None, (None, 0.90, 0.89), "5"),
+        (None, (None, 0.89, 0.90), "3"),  # a champion from before the alias
+        ("2", (0.93, 0.90, 0.89), "2"),
+        ("2", (0.90, 0.90, 0.89), "5"),  # of equal ones the newest
+        ("2", (0.90 + 1e-12, 0.90, 0.89), "5"),  # a difference by rounding
+        ("2", (0.89, 0.90, 0.92), "3"),  # the champion is better on today's rows
+        ("2", (None, 0.90, 0.89), "5"),  # cannot be scored
+        ("3", (None, 0.90, 0.92), "3"),  # is the champion
+        ("3", (None, 0.92, 0.90), "5"),
+    ],
+)
+def test_best_is_the_best_of_promoted_version_champion_and_best_so_far(
+    best: str | None, scores: tuple[float | None, float, float | None], is_best: str, lock: Path
+) -> None:
+    assert best_after(best, scores, lock) == is_best
+
+
+def test_best_that_was_rolled_back_does_not_count(lock: Path) -> None:
+    tags = {"rollback.at": "2026-11-28T12:00:00+00:00", "rollback.to": "3"}
+    assert best_after("2", (0.93, 0.90, 0.89), lock, **tags) == "5"
+
+
+def test_best_goes_by_the_metric_s_direction(lock: Path) -> None:
+    assert best_after("2", (0.89, 0.90, 0.92), lock, lower_is_better=("f1_macro",)) == "2"
+    assert best_after("2", (0.92, 0.90, 0.91), lock, lower_is_better=("f1_macro",)) == "5"
+
+
+def test_rejected_version_leaves_the_best_alone(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", best="2")
+    run(registry, floor=0.95, lock=lock)
+    assert registry.aliases == {"champion": "3", "best": "2"}
 
 
 def test_promote_makes_the_first_version_champion_without_a_previous(lock: Path) -> None:
     registry = FakeRegistry(challenger="5")
     run(registry, floor=0.85, lock=lock)
-    assert registry.aliases == {"challenger": "5", "champion": "5"}
+    assert registry.aliases == {"challenger": "5", "champion": "5", "best": "5"}
 
 
 def test_promote_leaves_the_aliases_of_a_rejected_candidate_alone(lock: Path) -> None:
@@ -132,7 +201,7 @@ def test_promote_leaves_the_aliases_of_a_rejected_candidate_alone(lock: Path) ->
 def test_promote_never_makes_a_version_its_own_previous(lock: Path) -> None:
     registry = FakeRegistry(champion="5", previous="2")
     run(registry, floor=0.85, lock=lock)
-    assert registry.aliases == {"champion": "5", "previous": "2"}
+    assert registry.aliases == {"champion": "5", "previous": "2", "best": "5"}
 
 
 @pytest.mark.parametrize("floor", [0.85, 0.95])
@@ -155,7 +224,7 @@ def test_promote_does_not_undo_a_roll_back_that_came_while_it_trained(lock: Path
 def test_promote_after_a_roll_back_makes_the_version_that_was_gone_back_to_the_previous_one(lock: Path) -> None:
     registry = FakeRegistry(champion="3", previous="4", challenger="5")
     assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
-    assert registry.aliases == {"champion": "5", "previous": "3", "challenger": "5"}
+    assert registry.aliases == {"champion": "5", "previous": "3", "challenger": "5", "best": "5"}
 
 
 def test_promote_moves_aliases_only_while_nobody_else_may(lock: Path) -> None:
