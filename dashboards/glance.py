@@ -4,16 +4,11 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from dashboards.panels import BLUE, GREEN, GREY, RED, YELLOW, Query, Stat
 from dashboards.queries import or_zero, series
-from src.services.inference.watch.drift import MIN_ROWS
+from src.services.inference.watch.drift import LARGE, MIN_ROWS
 
-# What is taken for worth a look below the limit of the alert: the index's usual reading.
-NOTABLE_DRIFT = 0.1
 FEW_ROWS = {"nan": (f"under {MIN_ROWS} rows", GREY)}
-
-
-def drift_steps(limit: float) -> tuple[tuple[float, str], ...]:
-    """Yellow where a drift is worth a look, red where the alert of this limit fires."""
-    return ((NOTABLE_DRIFT, YELLOW), (limit, RED))
+# Yellow where a drift is large; the alerts also require that it is significant.
+DRIFT_STEPS = ((LARGE, YELLOW),)
 
 
 def answering() -> Stat:
@@ -43,17 +38,15 @@ def served() -> Stat:
     )
 
 
-def largest_drift(limits: dict[str, float]) -> Stat:
+def drifted_features() -> Stat:
     """Whether the model still fits the data."""
     return Stat(
-        title="Largest drift",
-        description="The highest population stability index among the features: how far the newest rows lie "
-        "from those of training. Worth a look from the yellow step on; FeatureDrift fires at the "
-        "red one.",
+        title="Drifted features",
+        description="Features whose newest values are not distributed as in training, significantly and by a large "
+        "amount. FeatureDrift fires at the red step.",
         unit="none",
-        decimals=2,
-        queries=(Query(f"max({series('inference_drift_score')})"),),
-        steps=drift_steps(limits["FeatureDrift"]),
+        queries=(Query(f"sum(max by (feature) ({series('inference_feature_drifted')}))"),),
+        steps=((1, RED),),
         words=FEW_ROWS,
         nothing="no reference",
     )

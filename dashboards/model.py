@@ -8,6 +8,7 @@ from src.services.inference.watch.drift import MIN_ROWS
 
 DRIFT = "inference_drift_score"
 PREDICTIONS = "inference_predictions_total"
+DRIFTED = {"0": ("no drift", GREEN), "1": ("drifted", RED), **glance.FEW_ROWS}
 TRAINED = "inference_model_trained_timestamp_seconds"
 
 
@@ -26,7 +27,7 @@ def model_board(limits: dict[str, float]) -> Board:
         rows=[
             Row("", _glance(limits)),
             Row("Versions", _versions()),
-            Row("Predictions", _predictions(limits)),
+            Row("Predictions", _predictions()),
             Row("Features", _features(limits)),
         ],
     )
@@ -52,17 +53,16 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     predictions = Stat(
         title="Prediction drift",
-        description="Population stability index of the predicted classes against their shares in training.",
+        description="Whether the predicted classes are distributed as the classes in training. PredictionDrift fires "
+        "where they are not.",
         unit="none",
-        decimals=2,
-        queries=(Query(f"max({series('inference_prediction_drift_score')})"),),
-        steps=glance.drift_steps(limits["PredictionDrift"]),
-        words=glance.FEW_ROWS,
+        queries=(Query(f"max({series('inference_prediction_drifted')})"),),
+        words=DRIFTED,
         nothing="no reference",
     )
     rows = Stat(
         title="Rows compared",
-        description=f"The newest rows that drift is reckoned over; there is no figure below {MIN_ROWS}.",
+        description=f"The newest rows that drift is computed over; it is not computed below {MIN_ROWS}.",
         unit="none",
         queries=(Query(or_zero(f"min({series('inference_drift_window_rows')})")),),
         base=YELLOW,
@@ -78,7 +78,7 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
         steps=((1, GREEN),),
         words={"0": ("away", RED), "1": ("reachable", GREEN)},
     )
-    return [glance.answering(), glance.served(), age, loaded, glance.largest_drift(limits), predictions, rows, registry]
+    return [glance.answering(), glance.served(), age, loaded, glance.drifted_features(), predictions, rows, registry]
 
 
 def _versions() -> list[Panel]:
@@ -117,7 +117,7 @@ def _versions() -> list[Panel]:
     ]
 
 
-def _predictions(limits: dict[str, float]) -> list[Panel]:
+def _predictions() -> list[Panel]:
     share = f"sum by (class) ({rate(PREDICTIONS)}) / on () group_left () sum({rate(PREDICTIONS)})"
     reference = f"avg by (class) ({series('inference_reference_class_ratio')})"
     return [
@@ -142,57 +142,65 @@ def _predictions(limits: dict[str, float]) -> list[Panel]:
         ),
         Lines(
             title="Prediction drift over time",
-            description="Population stability index of the predicted classes. The lines are where it is worth a"
-            " look and where PredictionDrift fires.",
+            description="Distance of the predicted classes from the classes in training, beyond what chance gives."
+            " From the line on it is large; PredictionDrift fires where it is significant, too.",
             unit="none",
             decimals=2,
             queries=(Query(f"max({series('inference_prediction_drift_score')})", "classes"),),
-            steps=glance.drift_steps(limits["PredictionDrift"]),
+            steps=glance.DRIFT_STEPS,
         ),
     ]
 
 
 def _features(limits: dict[str, float]) -> list[Panel]:
-    outside = (
-        f"sum by (feature) ({rate('inference_out_of_range_total')}) / on () group_left () sum({rate(PREDICTIONS)})"
-    )
+    outside = f"{rate('inference_out_of_range_total')} or {rate('inference_unknown_categories_total')}"
     return [
         Gauges(
             title="Drift now",
-            description="Population stability index of each feature's newest values against those of training.",
+            description="Distance of each feature's newest values from training's, beyond what chance gives (0: none).",
             unit="none",
             decimals=2,
             width=6,
             queries=(Query(f"sort_desc(max by (feature) ({series(DRIFT)}))", "{{feature}}"),),
-            steps=glance.drift_steps(limits["FeatureDrift"]),
+            steps=glance.DRIFT_STEPS,
             words=glance.FEW_ROWS,
         ),
         Lines(
             title="Drift by feature",
-            description="The same over time. The lines are where it is worth a look and where FeatureDrift "
-            "fires and asks for a training.",
+            description="The same over time. From the line on it is large.",
             unit="none",
             decimals=2,
-            width=8,
+            width=9,
             queries=(Query(f"max by (feature) ({series(DRIFT)})", "{{feature}}"),),
-            steps=glance.drift_steps(limits["FeatureDrift"]),
+            steps=glance.DRIFT_STEPS,
+        ),
+        States(
+            title="Drifted over time",
+            description="When the drift of a feature was both large and significant over all features of the model. "
+            "FeatureDrift then fires and requests a training.",
+            unit="none",
+            width=9,
+            queries=(Query(f"max by (feature) ({series('inference_feature_drifted')})", "{{feature}}"),),
+            words=DRIFTED,
         ),
         Lines(
             title="Rows compared over time",
             description="Rows in each replica's window; a swap empties it.",
             unit="none",
-            width=4,
+            width=12,
             queries=(Query(series("inference_drift_window_rows"), "{{instance}}"),),
             steps=((MIN_ROWS, GREEN),),
             base=YELLOW,
         ),
         Lines(
-            title="Out of range",
-            description="Share of the rows whose value lies outside the range of training, by feature. The line"
-            " is where OutOfRange fires.",
+            title="Out of range or unknown",
+            description="Share of the rows whose value is outside the range of training or an unknown category, by "
+            "feature. OutOfRange fires at the line.",
             unit="percentunit",
-            width=6,
-            queries=(Query(outside, "{{feature}}"),),
+            width=12,
+            queries=(
+                Query(f"sum by (feature) ({outside}) / on () group_left () sum({rate(PREDICTIONS)})", "{{feature}}"),
+            ),
             steps=((limits["OutOfRange"], RED),),
         ),
     ]

@@ -63,7 +63,7 @@ def _glance(limits: dict[str, float], rate_of_requests: str, error_ratio: str) -
         queries=(Query(rate_of_requests),),
         base="blue",
     )
-    looked_at_first = [glance.answering(), glance.served(), glance.largest_drift(limits), glance.last_verdict()]
+    looked_at_first = [glance.answering(), glance.served(), glance.drifted_features(), glance.last_verdict()]
     return [*looked_at_first, requests, ratio, slowest, glance.firing()]
 
 

@@ -86,12 +86,13 @@ def says_missing(error_code: object, message: object) -> bool:
 
 
 class DriftReference(BaseModel):
-    """What the training rows looked like, for comparing live traffic with them.
+    """The distribution of the training rows, which live rows are compared with. It is a sample of ``rows`` rows.
 
-    ``edges`` are inner bin edges per feature from training quantiles (a value equal to an edge belongs to the
-    bin on its left); ``shares`` are the bins' shares of the values that are there, one more than edges;
-    ``category_shares`` are the same by value for columns that are no numbers; ``missing`` is the share that is missing;
-    ``minimum``/``maximum`` bound the training values; ``class_shares`` are the classes' shares.
+    ``edges`` are the inner edges of a number's bins (a value equal to an edge belongs to the bin on its left) and
+    ``shares`` the bins' shares, one more than edges; ``category_shares`` are the shares of other columns by value, and
+    ``bucket_shares`` those of columns with very many values by ``category_keys.bucket_of``: all of the values that are
+    not missing. ``missing`` is the share that is; ``minimum`` and ``maximum`` bound the numbers; ``class_shares`` are
+    the classes' shares.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +101,7 @@ class DriftReference(BaseModel):
     edges: dict[str, list[float]]
     shares: dict[str, list[float]]
     category_shares: dict[str, dict[str, float]] = {}
+    bucket_shares: dict[str, list[float]] = {}
     missing: dict[str, float] = {}
     minimum: dict[str, float]
     maximum: dict[str, float]

@@ -35,9 +35,10 @@ from src.core.model_registry import (
     DriftReference,
     write_manifest,
 )
+from src.training.drift_reference import drift_reference
 from src.training.export_onnx import prove_onnx
 from src.training.probe_rows import probe_rows
-from src.training.reference_rows import drift_reference, golden_rows
+from src.training.reference_rows import golden_rows
 from src.training.sklearn_engine import require_trusted_types
 from src.training.splitting import SplitRule
 

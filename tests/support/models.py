@@ -47,10 +47,10 @@ def forest(seed: int) -> tuple[bytes, list[list[float]], list[list[float]]]:
 
 
 def drift_reference(columns: tuple[str, ...], rows: list[list[float]]) -> DriftReference:
-    """Two bins per column, split at 1; the shares are made up."""
+    """Two bins per column, split at 1; the shares are made up, as if of 1,000 rows."""
     low, high = np.min(rows, axis=0).tolist(), np.max(rows, axis=0).tolist()
     return DriftReference(
-        rows=len(rows),
+        rows=1000,
         edges={name: [1.0] for name in columns},
         shares={name: [0.5, 0.5] for name in columns},
         minimum=dict(zip(columns, low, strict=False)),

@@ -128,7 +128,7 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         loop.client.wait_for_version("1")
         load.enter_context(loop.client.constant_load())
         _send_one_of_each(loop.inference.url)
-        prometheus.wait_for("max(inference_drift_score) > 0.25")
+        prometheus.wait_for("max(inference_feature_drifted) == 1")
         loop.train(prometheus, loop.client.request_retrain(), "failed")
         told = {"challenger": BETTER, "champion": GOOD, "step_seconds": STEPS}
         loop.train(prometheus, _alert(loop.inference.url), "promoted", model_version="2", **told)
@@ -136,7 +136,7 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         _send_one_of_each(loop.inference.url)
         prometheus.wait_for('monitor_last_run_score{model="champion", metric="f1_macro"} > 0')
         prometheus.wait_for('ALERTS{alertname="RetrainFailed", alertstate="firing"}')
-        drifted = "max(inference_drift_score) > 0.25 and max(inference_prediction_drift_score) > 0.25"
+        drifted = "max(inference_feature_drifted) == 1 and max(inference_prediction_drifted) == 1"
         prometheus.wait_for(f'{drifted} and on () inference_model_info{{version="2"}}')
         yield WatchedLoop(prometheus, start, time.time())
 

@@ -11,6 +11,7 @@ import yaml
 
 from dashboards.alert_limits import read_limits, read_uncounted_routes
 from dashboards.write_dashboards import FOLDER, RULES, render
+from src.services.inference.watch.drift import LARGE
 from src.services.local.processes import REPOSITORY
 from tests.support import grafana
 
@@ -44,9 +45,7 @@ def test_lines_lie_where_the_alerts_fire() -> None:
     for alert, name, title in (
         ("HighErrorRatio", "service", "Error ratio over time"),
         ("HighLatency", "service", "Latency of /predict"),
-        ("FeatureDrift", "model", "Drift by feature"),
-        ("PredictionDrift", "model", "Prediction drift over time"),
-        ("OutOfRange", "model", "Out of range"),
+        ("OutOfRange", "model", "Out of range or unknown"),
         ("StaleModel", "model", "Trained"),
         ("MonitorStalled", "retraining", "Heartbeat over time"),
     ):
@@ -56,7 +55,9 @@ def test_lines_lie_where_the_alerts_fire() -> None:
 
 def test_another_limit_of_an_alert_moves_its_lines_and_no_other(tmp_path: Path) -> None:
     rules = tmp_path / "alerts.yml"
-    text, times = re.subn(r"(inference_drift_score\) >) [\d.]+", r"\1 0.4", RULES.read_text(encoding="utf-8"))
+    text, times = re.subn(
+        r"(inference_predictions_total\[5m\]\)\) >) 0\.05", r"\1 0.4", RULES.read_text(encoding="utf-8")
+    )
     assert times == 1
     rules.write_text(text, encoding="utf-8")
     before, after = (
@@ -64,8 +65,8 @@ def test_another_limit_of_an_alert_moves_its_lines_and_no_other(tmp_path: Path) 
         for boards in (render(), render(rules))
     )
     moved = {title for title in before if before[title] != after[title]}
-    assert moved == {"Largest drift", "Drift now", "Drift by feature"}
-    assert all(thresholds(after[title])[-1] == 0.4 for title in moved)
+    assert moved == {"Out of range or unknown"}
+    assert thresholds(after["Out of range or unknown"])[-1] == 0.4
 
 
 def test_limit_of_an_alert_is_the_number_that_its_expression_compares_with_first(tmp_path: Path) -> None:
@@ -76,17 +77,28 @@ def test_limit_of_an_alert_is_the_number_that_its_expression_compares_with_first
     assert read_limits(rules) == {"A": 0.05, "B": 30 * 86400}
 
 
-@pytest.mark.parametrize(
-    ("title", "alert"),
-    [
-        ("Drift now", "FeatureDrift"),
-        ("Drift by feature", "FeatureDrift"),
-        ("Prediction drift over time", "PredictionDrift"),
-    ],
-)
-def test_drift_is_shown_against_both_of_its_limits(title: str, alert: str) -> None:
+@pytest.mark.parametrize("title", ["Drift now", "Drift by feature", "Prediction drift over time"])
+def test_drift_is_yellow_where_it_is_large(title: str) -> None:
     (panel,) = [panel for panel in grafana.panels("model") if panel["title"] == title]
-    assert thresholds(panel) == [None, 0.1, read_limits(RULES)[alert]]
+    assert thresholds(panel) == [None, LARGE]
+    assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["color"] == "yellow"
+
+
+@pytest.mark.parametrize("title", ["Prediction drift", "Drifted over time"])
+def test_a_drifted_column_is_red(title: str) -> None:
+    (panel,) = [panel for panel in grafana.panels("model") if panel["title"] == title]
+    shown = panel["fieldConfig"]["defaults"]["mappings"][0]["options"]
+    assert {value: (text["text"], text["color"]) for value, text in shown.items()} == {
+        "0": ("no drift", "green"),
+        "1": ("drifted", "red"),
+    }
+
+
+def test_drifted_features_are_counted_once_however_many_replicas_see_them() -> None:
+    for board in ("service", "model"):
+        (panel,) = [panel for panel in grafana.panels(board) if panel["title"] == "Drifted features"]
+        assert panel["targets"][0]["expr"].startswith("sum(max by (feature) (inference_feature_drifted{")
+        assert thresholds(panel) == [None, 1]
 
 
 # -- well formed -------------------------------------------------------------------------------------
@@ -124,7 +136,7 @@ def test_dashboard_begins_with_one_row_of_figures(name: str) -> None:
 
 def test_first_row_of_the_service_answers_what_is_asked_first() -> None:
     titles = [panel["title"] for panel in grafana.panels("service")[:4]]
-    assert titles == ["Replicas that answer", "Served model", "Largest drift", "Last training"]
+    assert titles == ["Replicas that answer", "Served model", "Drifted features", "Last training"]
 
 
 @pytest.mark.parametrize(("name", "panel"), PANELS)

@@ -22,6 +22,7 @@ from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError
 from src.services.inference.formats.workers import Workers
 from src.services.inference.model.calls import INLINE_BYTES, Calls
 from src.services.inference.model.predictor import Predictor
+from src.services.inference.watch.live_traffic import Batch
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
 
@@ -117,11 +118,13 @@ class Batches:
         async with self._encoder(predictor, goes_out, request_id) as encoder:
             await self._calls.turn()
             at_once = not encoder.waits and self._calls.takes(predictor, rows)
+            batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
             while tables:
                 table = tables.popleft()
                 for start in range(0, len(table), size):
-                    yield await self._answer(predictor, table.part(start, start + size), encoder, at_once=at_once)
+                    yield await self._answer(batch, table.part(start, start + size), encoder, at_once=at_once)
+            self._metrics.traffic.end(batch)
             yield await asyncio.to_thread(encoder.end) if encoder.waits else encoder.end()
 
     @contextlib.asynccontextmanager
@@ -132,10 +135,10 @@ class Batches:
         async with self._workers.one() as worker:
             yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
 
-    async def _answer(self, predictor: Predictor, table: FeatureTable, encoder: Encoder, *, at_once: bool) -> bytes:
+    async def _answer(self, batch: Batch, table: FeatureTable, encoder: Encoder, *, at_once: bool) -> bytes:
         def predict() -> Predictions:
-            found = predictor.predict(table)
-            self._metrics.traffic.note_table(predictor, table, found)
+            found = batch.predictor.predict(table)
+            self._metrics.traffic.note_part(batch, table, found)
             return found
 
         if at_once:

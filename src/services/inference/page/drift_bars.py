@@ -6,20 +6,19 @@ from typing import Literal
 
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.words import NONE
-from src.services.inference.watch.drift import MIN_ROWS
-from src.services.inference.watch.live_traffic import DriftReport
+from src.services.inference.watch.drift import LARGE, MIN_ROWS, Drift
+from src.services.inference.watch.model_windows import DriftReport
 
-# Where an index begins to be worth a look, and where the data are others; the bars' marks.
-WATCH, DRIFTED = 0.1, 0.25
-# A bar as long as its box.
+# The score at which a bar fills its box.
 FULL = 0.5
 
+# A score that is large, and not significant over all features of the model, is to be watched.
 Level = Literal["stable", "watch", "drifted", "waiting"]
 
 
 @dataclass(frozen=True)
 class DriftBar:
-    """One bar: its length and its marks are in percent of its box."""
+    """One bar: its length is in percent of its box."""
 
     label: str
     shown: str
@@ -29,31 +28,31 @@ class DriftBar:
 
 @dataclass(frozen=True)
 class DriftView:
-    """All bars, and the sentence above them."""
+    """All bars, the sentence above them, and where on the bars a drift begins to be large, in percent."""
 
     summary: str
     bars: list[DriftBar]
-    marks: tuple[float, float] = (WATCH / FULL * 100, DRIFTED / FULL * 100)
+    marks: tuple[float] = (LARGE / FULL * 100,)
 
 
 def drift_view(predictor: Predictor | None, report: DriftReport, window_rows: int) -> DriftView:
-    """How the newest rows compare with those of training."""
+    """How the newest rows compare with the training rows."""
     if predictor is None:
         return DriftView("No model is served, so there is nothing to compare with.", [])
     if not report.features:
-        return DriftView("This model brought no reference of its training rows, so drift is not measured.", [])
-    bars = [_bar(name, score) for name, score in report.features.items()]
+        return DriftView("This model has no reference of its training rows, so drift is not measured.", [])
+    bars = [_bar(name, drift) for name, drift in report.features.items()]
     if predictor.classes:
         bars.append(_bar("predicted classes", report.predictions))
     if report.rows < MIN_ROWS:
-        return DriftView(f"{report.rows} of {MIN_ROWS} rows so far: a score with fewer would tell of chance.", bars)
+        return DriftView(f"{report.rows} of {MIN_ROWS} rows so far: with fewer, drift is not tested.", bars)
     drifted = [bar.label for bar in bars if bar.level == "drifted"]
     found = f"drifted: {', '.join(drifted)}" if drifted else "no drift"
-    return DriftView(f"The newest {report.rows} rows (at most {window_rows}) against those of training: {found}.", bars)
+    return DriftView(f"The newest {report.rows} rows (at most {window_rows}) against the training rows: {found}.", bars)
 
 
-def _bar(label: str, score: float) -> DriftBar:
-    if math.isnan(score):
+def _bar(label: str, drift: Drift) -> DriftBar:
+    if math.isnan(drift.score):
         return DriftBar(label, NONE, 0.0, "waiting")
-    level: Level = "stable" if score < WATCH else "watch" if score <= DRIFTED else "drifted"
-    return DriftBar(label, f"{score:.3f}", round(min(score, FULL) / FULL * 100, 1), level)
+    level: Level = "drifted" if drift.drifted else "watch" if drift.score >= LARGE else "stable"
+    return DriftBar(label, f"{drift.score:.3f}", round(min(drift.score, FULL) / FULL * 100, 1), level)

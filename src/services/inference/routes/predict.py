@@ -62,10 +62,12 @@ async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes,
     def steps() -> Steps[bytes]:
         encoder = JsonEncoder(predictor, request_id)
         pieces = [encoder.start()]
+        traffic, batch = service.metrics.traffic, service.metrics.traffic.batch(predictor)
         for table in (yield from list_tables(predictor.decoder, body)):
             found: Predictions = yield table
-            service.metrics.traffic.note_table(predictor, table, found)
+            traffic.note_part(batch, table, found)
             pieces.append(encoder.part(found))
+        traffic.end(batch)
         return b"".join([*pieces, encoder.end()])
 
     return await service.calls.run(predictor, len(body), steps())

@@ -1,175 +1,183 @@
-"""Drift: how far a sliding window of live values lies from the training values, as a population stability index."""
+"""Drift: whether the newest values of a column still come from the distribution of the training rows."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.feature_schema import Column, FeatureSchema
+from src.core.category_keys import bucket_of, category_key, category_name
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
+from src.services.inference.watch.two_sample import Comparison, compare
 
-# With fewer rows the index tells more about chance than about the data.
+# With fewer rows only the largest changes would be found.
 MIN_ROWS = 200
-# What an empty bin counts as: an index must stay finite.
-HALF = 0.5
+# False alarms per window without drift, over all features of a model and its predictions. Half of what is promised: the
+# test's p-values are approximations.
+FALSE_ALARMS = 0.0005
+# An excess below this is no drift, however significant: a tenth of the rows, or a fifth of a standard deviation.
+LARGE = 0.05
+MISSING = -1
+
+Keys = NDArray[np.int64]
 
 
-def psi(expected: NDArray[np.float64], counts: NDArray[np.intp]) -> float:
-    """The population stability index of binned values against the shares expected of them.
+@dataclass(frozen=True)
+class Drift:
+    """What a window says of one column.
 
-    Below 0.1 means no change worth a look, above 0.25 that the data are not those of training any more.
-
-    Args:
-        expected: (bins,) shares that sum to 1.
-        counts: (bins,) how many values fell into each.
+    Attributes:
+        score: how far it is from training, beyond what chance gives (0: nothing); NaN with fewer than ``MIN_ROWS``.
+        drifted: whether that is both significant, over all columns of the model, and large.
     """
-    smooth = (counts + HALF) / (counts.sum() + HALF * len(counts))
-    # As if the expected shares had been counted over as many rows, so that an empty bin on both sides is no difference.
-    known = (expected * counts.sum() + HALF) / (counts.sum() + HALF * len(counts))
-    return float(np.sum((smooth - known) * np.log(smooth / known)))
+
+    score: float
+    drifted: bool
+
+    @property
+    def flag(self) -> float:
+        """As a gauge: 1 drifted, 0 not, NaN with too few rows."""
+        return math.nan if math.isnan(self.score) else float(self.drifted)
+
+    @classmethod
+    def of(cls, comparison: Comparison | None, tests: int) -> "Drift":
+        """The verdict on one of so many comparisons (Bonferroni 1936); None stands for too few rows."""
+        if comparison is None:
+            return cls(math.nan, drifted=False)
+        significant = comparison.p_value * tests <= FALSE_ALARMS
+        return cls(comparison.excess, drifted=significant and comparison.excess >= LARGE)
 
 
 class Window:
-    """The bins of the newest values.
+    """The newest values of one column as keys, compared with the training rows.
 
     Args:
-        expected: (bins,) the training values' shares.
+        reference: how many training rows have each key.
         size: how many values it holds.
+        ordered: whether neighbouring keys are neighbouring values.
     """
 
-    def __init__(self, expected: Sequence[float], size: int) -> None:
-        self._expected = np.asarray(expected, dtype=np.float64)
-        self._bins = np.zeros(size, dtype=np.intp)
+    def __init__(self, reference: Mapping[int, int], size: int, *, ordered: bool = False) -> None:
+        self._reference = np.array(sorted(reference), dtype=np.int64)
+        self._counts = np.array([reference[key] for key in sorted(reference)], dtype=np.int64)
+        self._ordered = ordered
+        self._keys = np.zeros(size, dtype=np.int64)
         self._next = 0
         self.size = size
         self.rows = 0
 
-    def add(self, bins: NDArray[np.intp]) -> None:
-        """Take up values by their bins, oldest first; older ones make room."""
-        size = self.size
-        newest = bins[-size:]
-        self._bins[(self._next + np.arange(len(newest))) % size] = newest
-        self._next = (self._next + len(newest)) % size
-        self.rows = min(size, self.rows + len(newest))
+    def add(self, keys: Keys) -> None:
+        """Add values by their keys, oldest first; they replace the oldest ones."""
+        newest = keys[-self.size :]
+        self._keys[(self._next + np.arange(len(newest))) % self.size] = newest
+        self._next = (self._next + len(newest)) % self.size
+        self.rows = min(self.size, self.rows + len(newest))
 
-    @property
-    def counts(self) -> NDArray[np.intp]:
-        """(bins,) how many of the values fell into each."""
-        return np.bincount(self._bins[: self.rows], minlength=len(self._expected))
-
-    @property
-    def score(self) -> float:
-        """The index of the window; NaN while it has fewer than ``MIN_ROWS`` values."""
-        return psi(self._expected, self.counts) if self.rows >= MIN_ROWS else float("nan")
-
-
-class Bins(Protocol):
-    """Sorts values into the bins of training."""
-
-    def of(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """(n,) the bins of values, shape (n,)."""
+    def compare(self) -> Comparison | None:
+        """The window against the training rows; None with fewer than ``MIN_ROWS`` values, or without training rows."""
+        if self.rows < MIN_ROWS or not self._counts.any():
+            return None
+        # Sorted by key: no order of frequency, and the same whichever sample a key is from.
+        keys, cells = np.unique(np.concatenate([self._reference, self._keys[: self.rows]]), return_inverse=True)
+        training = np.bincount(cells[: len(self._reference)], self._counts, len(keys)).astype(np.int64)
+        window = np.bincount(cells[len(self._reference) :], minlength=len(keys))
+        return compare(training, window, ordered=self._ordered)
 
 
-class NumberBins:
-    """Bins of a number, those of training; a missing value has one of its own, the last.
+class FeatureWindow(Window):
+    """The newest values of a feature.
 
     Args:
-        edges: inner edges, ascending; a value equal to one belongs to the bin on its left.
-    """
-
-    def __init__(self, edges: Sequence[float]) -> None:
-        # numpy sorts NaN behind infinity.
-        self._edges = np.array([*edges, np.inf], dtype=np.float64)
-
-    def of(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """(n,) the bins of values, shape (n,)."""
-        return np.searchsorted(self._edges, values.astype(np.float64), side="left")
-
-
-class CategoryBins:
-    """One bin per category of training, then one for all others and one, the last, for a missing value."""
-
-    def __init__(self, categories: Sequence[str]) -> None:
-        self._known: Mapping[Any, int] = {name: index for index, name in enumerate(categories)}
-
-    def of(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """(n,) the bins of values, shape (n,)."""
-        other = len(self._known)
-        return np.array(
-            [other + 1 if v is None else self._known.get(_key(v), other) for v in values.tolist()], dtype=np.intp
-        )
-
-
-def _key(value: object) -> str:
-    """As JSON writes it, which is how the reference names it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-class DriftWindow:
-    """The newest values of one column, in the bins of training.
-
-    Args:
-        bins: those of training.
-        expected: the training rows' share of each.
+        reference: how many training rows have each key.
         size: how many values it holds.
-        limits: the least and the largest training value; None where there is no order.
+        keys_of: the keys of values, shape (n,).
+        limits: the smallest and the largest training value of a number; None for other columns.
+        categories: the known values of a text column; None for other columns, and where they are not known.
     """
 
     def __init__(
-        self, bins: Bins, expected: Sequence[float], size: int, limits: tuple[float, float] | None = None
+        self,
+        reference: Mapping[int, int],
+        size: int,
+        keys_of: Callable[[NDArray[Any]], Keys],
+        *,
+        limits: tuple[float, float] | None = None,
+        categories: Collection[str] | None = None,
     ) -> None:
-        self._bins = bins
-        self._window = Window(expected, size)
-        self._limits = limits
+        super().__init__(reference, size, ordered=limits is not None)
+        self.keys_of = keys_of
+        self.limits = limits
+        self.categories = None if categories is None else frozenset(categories)
 
-    def add(self, values: NDArray[Any]) -> int:
-        """Take up values, oldest first; return how many lie outside the limits."""
-        self._window.add(self._bins.of(values[-self._window.size :]))
-        if self._limits is None:
+    def out_of_range(self, values: NDArray[Any]) -> int:
+        """How many values are outside the limits; a missing one is not."""
+        if self.limits is None:
             return 0
         numbers = values.astype(np.float64)
-        return int(((numbers < self._limits[0]) | (numbers > self._limits[1])).sum())
+        return int(((numbers < self.limits[0]) | (numbers > self.limits[1])).sum())
 
-    @property
-    def rows(self) -> int:
-        """How many values it holds."""
-        return self._window.rows
-
-    @property
-    def score(self) -> float:
-        """The population stability index; NaN while it has fewer than ``MIN_ROWS`` values."""
-        return self._window.score
+    def unknown(self, values: NDArray[Any]) -> int:
+        """How many values are none of the categories; a missing one is not."""
+        known = self.categories
+        return 0 if known is None else sum(v is not None and v not in known for v in values.tolist())
 
 
-def feature_windows(schema: FeatureSchema, reference: DriftReference | None, size: int) -> dict[str, DriftWindow]:
-    """A window for each column of the schema that the reference knows, in the schema's order."""
+def feature_windows(schema: FeatureSchema, reference: DriftReference | None, size: int) -> dict[str, FeatureWindow]:
+    """A window for each column of the schema that the reference has, in the schema's order."""
     if reference is None:
         return {}
     windows = {column.name: _window_of(column, reference, size) for column in schema.columns}
     return {name: window for name, window in windows.items() if window is not None}
 
 
-def class_window(classes: tuple[str, ...], reference: DriftReference | None, size: int) -> Window | None:
+def class_window(classes: Sequence[str], reference: DriftReference | None, size: int) -> Window | None:
     """A window for the predicted classes, where there are any and their training shares are known.
 
-    Each class is a bin, in their order; one more is for all other labels.
+    A class's key is its place among the classes; any other label has the next one.
     """
     if reference is None or not classes:
         return None
     shares = [reference.class_shares.get(name, 0.0) for name in classes]
-    return Window([*shares, 0.0], size)
+    return Window(_counts(dict(enumerate(shares)), reference.rows), size)
 
 
-def _window_of(column: Column, reference: DriftReference, size: int) -> DriftWindow | None:
+def _window_of(column: Column, reference: DriftReference, size: int) -> FeatureWindow | None:
     name = column.name
-    missing = reference.missing.get(name, 0.0)
+    missing = reference.missing.get(name, 0.0) * reference.rows
+    present, other = reference.rows - missing, {MISSING: round(missing)}
     if name in reference.edges:
-        # The shares are those of the values that are there.
-        shares = [share * (1 - missing) for share in reference.shares[name]]
+        edges = np.array(reference.edges[name], dtype=np.float64)
+        counts = _counts(dict(enumerate(reference.shares[name])), present) | other
         limits = reference.minimum[name], reference.maximum[name]
-        return DriftWindow(NumberBins(reference.edges[name]), [*shares, missing], size, limits)
+        return FeatureWindow(counts, size, lambda values: _bins(values, edges), limits=limits)
+    known = tuple(reference.category_shares.get(name, ()))
+    categories = (column.values or known or None) if column.type is ColumnType.STRING else None
+    if name in reference.bucket_shares:
+        counts = _counts(dict(enumerate(reference.bucket_shares[name])), present) | other
+        return FeatureWindow(counts, size, lambda values: _keys(values, bucket_of), categories=categories)
     if name in reference.category_shares:
-        known = {key: share * (1 - missing) for key, share in reference.category_shares[name].items()}
-        return DriftWindow(CategoryBins(list(known)), [*known.values(), 0.0, missing], size)
+        by_key: dict[int, float] = {}
+        for category, share in reference.category_shares[name].items():
+            by_key[category_key(category)] = by_key.get(category_key(category), 0.0) + share
+        counts = _counts(by_key, present) | other
+        return FeatureWindow(counts, size, lambda values: _keys(values, category_key), categories=categories)
     return None
+
+
+def _counts(shares: Mapping[int, float], rows: float) -> dict[int, int]:
+    return {key: round(share * rows) for key, share in shares.items()}
+
+
+def _bins(values: NDArray[Any], edges: NDArray[np.float64]) -> Keys:
+    """(n,) the bins of numbers; a value equal to an edge belongs to the bin on its left."""
+    numbers = values.astype(np.float64)
+    return np.where(np.isnan(numbers), MISSING, np.searchsorted(edges, numbers, side="left")).astype(np.int64)
+
+
+def _keys(values: NDArray[Any], key: Callable[[str], int]) -> Keys:
+    """(n,) the keys of texts and booleans."""
+    found = [MISSING if v is None or v != v else key(category_name(v)) for v in values.tolist()]  # noqa: PLR0124 - NaN
+    return np.array(found, dtype=np.int64)

@@ -1,5 +1,3 @@
-import math
-import re
 from typing import Any
 
 import pytest
@@ -7,11 +5,9 @@ import pytest
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.drift_bars import DRIFTED, drift_view
-from src.services.inference.watch.live_traffic import DriftReport
-from src.services.local.processes import REPOSITORY
-
-NAN = math.nan
+from src.services.inference.page.drift_bars import drift_view
+from src.services.inference.watch.drift import Drift
+from src.services.inference.watch.model_windows import NO_DRIFT, DriftReport
 
 
 @pytest.fixture(scope="module")
@@ -20,39 +16,38 @@ def predictor(models: Any) -> Predictor:
     return load_predictor(directory, ModelVersion(name="iris", version="1", manifest_sha256=digest), "cache")
 
 
-def test_bars_are_as_long_as_the_index_and_named_by_its_marks(predictor: Predictor) -> None:
-    scores = {"calm": 0.05, "at the mark": 0.1, "still": 0.25, "gone": 0.26, "far": 3.0}
-    view = drift_view(predictor, DriftReport(300, scores, 0.0), 300)
+def test_bars_are_as_long_as_the_score_and_named_by_the_verdict(predictor: Predictor) -> None:
+    found = {
+        "calm": Drift(0.049, drifted=False),
+        "large": Drift(0.05, drifted=False),
+        "gone": Drift(0.05, drifted=True),
+        "far": Drift(3.0, drifted=True),
+    }
+    view = drift_view(predictor, DriftReport(300, found, Drift(0.0, drifted=False)), 300)
     assert [(bar.label, bar.shown, bar.length, bar.level) for bar in view.bars] == [
-        ("calm", "0.050", 10.0, "stable"),
-        ("at the mark", "0.100", 20.0, "watch"),
-        ("still", "0.250", 50.0, "watch"),
-        ("gone", "0.260", 52.0, "drifted"),
+        ("calm", "0.049", 9.8, "stable"),
+        ("large", "0.050", 10.0, "watch"),
+        ("gone", "0.050", 10.0, "drifted"),
         ("far", "3.000", 100.0, "drifted"),
         ("predicted classes", "0.000", 0.0, "stable"),
     ]
-    assert view.marks == (20.0, 50.0)
-    assert view.summary == "The newest 300 rows (at most 300) against those of training: drifted: gone, far."
-
-
-def test_last_mark_is_where_the_alert_begins() -> None:
-    alerts = (REPOSITORY / "config/alerts.yml").read_text(encoding="utf-8")
-    # The features' and that of the predicted classes: all bars have one mark.
-    assert re.findall(r"_drift_score\S* > ([\d.]+)", alerts) == [str(DRIFTED)] * 2
+    assert view.marks == (10.0,)
+    assert view.summary == "The newest 300 rows (at most 300) against the training rows: drifted: gone, far."
 
 
 def test_without_drift_the_summary_says_so(predictor: Predictor) -> None:
-    assert drift_view(predictor, DriftReport(200, {"a": 0.01}, 0.01), 300).summary.endswith("training: no drift.")
+    calm = Drift(0.01, drifted=False)
+    assert drift_view(predictor, DriftReport(200, {"a": calm}, calm), 300).summary.endswith("training rows: no drift.")
 
 
 def test_too_few_rows_are_counted_up_to_enough(predictor: Predictor) -> None:
-    view = drift_view(predictor, DriftReport(199, {"a": NAN}, NAN), 300)
+    view = drift_view(predictor, DriftReport(199, {"a": NO_DRIFT}, NO_DRIFT), 300)
     assert view.summary.startswith("199 of 200 rows so far")
     assert {(bar.shown, bar.length, bar.level) for bar in view.bars} == {("—", 0.0, "waiting")}
 
 
 def test_without_a_model_or_its_reference_there_are_no_bars(predictor: Predictor) -> None:
-    nothing = DriftReport(0, {}, NAN)
+    nothing = DriftReport(0, {}, NO_DRIFT)
     assert "No model" in drift_view(None, nothing, 300).summary
     view = drift_view(predictor, nothing, 300)
     assert ("no reference" in view.summary, view.bars) == (True, [])

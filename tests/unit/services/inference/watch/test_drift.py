@@ -1,156 +1,249 @@
-"""The population stability index: quiet where nothing changed, loud within 300 rows where something did."""
+"""Windows of the newest values against the reference that training wrote, and the verdicts on them."""
 
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
-from numpy.typing import NDArray
 
+from src.core.category_keys import BUCKETS, MAX_CATEGORIES
+from src.core.dataset_config import DatasetConfig
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
 from src.services.inference.watch.drift import (
+    FALSE_ALARMS,
+    LARGE,
     MIN_ROWS,
-    CategoryBins,
-    DriftWindow,
-    NumberBins,
+    MISSING,
+    Drift,
+    FeatureWindow,
     Window,
     class_window,
     feature_windows,
-    psi,
 )
+from src.services.inference.watch.two_sample import Comparison
+from src.training.drift_reference import drift_reference
 
-ALERT = 0.25
 SIZE = 300
 
 
-def window_of(training: NDArray[np.float64], size: int = SIZE) -> DriftWindow:
-    """As training's reference has it: five quantile bins."""
-    edges = np.quantile(training, [0.2, 0.4, 0.6, 0.8], method="lower")
-    shares = np.bincount(np.searchsorted(edges, training, side="left"), minlength=5) / len(training)
-    limits = (float(training.min()), float(training.max()))
-    return DriftWindow(NumberBins(edges.tolist()), [*shares.tolist(), 0.0], size, limits)
+def window_of(training: list[object], size: int = SIZE, kind: str = "category") -> FeatureWindow:
+    """A window against the reference that training writes for a column."""
+    frame = pd.DataFrame({"x": training, "y": 0.0})
+    features = {"x": {"type": kind, "missing": True}}
+    raw = {"source": "x.csv", "target": "y", "features": features, "target_range": {}, "duplicates": "keep"}
+    dataset = DatasetConfig.model_validate(raw)
+    return feature_windows(dataset.feature_schema, drift_reference(frame, dataset), size)["x"]
 
 
-def test_psi_is_zero_for_the_expected_shares_and_grows_with_the_distance() -> None:
-    expected = np.array([0.2, 0.3, 0.5])
-    same, near, far = (
-        psi(expected, np.array(counts)) for counts in ([200, 300, 500], [250, 300, 450], [600, 300, 100])
-    )
-    assert same == pytest.approx(0)
-    assert 0 < near < 0.1 < ALERT < far
-
-
-def test_psi_is_what_the_formula_says() -> None:
-    # Large enough that the smoothing does not show.
-    counts = np.array([4_000_000, 6_000_000])
-    assert psi(np.array([0.5, 0.5]), counts) == pytest.approx(-0.1 * math.log(0.8) + 0.1 * math.log(1.2), rel=1e-4)
-
-
-def test_psi_is_finite_for_empty_bins_and_ignores_bins_that_are_empty_on_both_sides() -> None:
-    assert math.isfinite(psi(np.array([0.5, 0.5]), np.array([500, 0])))
-    assert psi(np.array([0.5, 0.5, 0.0]), np.array([250, 250, 0])) == pytest.approx(0)
+def seen(window: FeatureWindow, values: list[object], tests: int = 1) -> Drift:
+    dtype = object if window.limits is None else np.float64
+    window.add(window.keys_of(np.array(values, dtype=dtype)))
+    return Drift.of(window.compare(), tests)
 
 
 def test_window_keeps_the_newest_values() -> None:
-    window = Window([0.5, 0.5], 4)
+    window = Window({0: 1, 1: 1}, 4)
     for block in ([0, 0, 0], [1], [1, 1, 1], [0, 1, 0, 1, 0, 0]):
-        window.add(np.array(block, dtype=np.intp))
+        window.add(np.array(block))
     # The last four: 0 1 0 0.
-    assert (window.rows, window.counts.tolist()) == (4, [3, 1])
+    assert (window.rows, sorted(window._keys.tolist())) == (4, [0, 0, 0, 1])  # noqa: SLF001 - what this test is about
 
 
-def test_window_has_no_score_before_it_has_rows_enough() -> None:
-    window = Window([0.5, 0.5], SIZE)
-    window.add(np.zeros(MIN_ROWS - 1, dtype=np.intp))
-    assert math.isnan(window.score)
-    window.add(np.zeros(1, dtype=np.intp))
-    assert window.score > ALERT
+def test_window_is_not_compared_before_it_has_rows_enough() -> None:
+    window = Window({0: 500, 1: 500}, SIZE)
+    window.add(np.zeros(MIN_ROWS - 1, dtype=np.int64))
+    assert window.compare() is None
+    window.add(np.zeros(1, dtype=np.int64))
+    found = window.compare()
+    assert found is not None
+    assert found.p_value < 1e-20
 
 
-def test_value_on_an_edge_belongs_to_the_left_and_a_missing_one_to_the_last_bin() -> None:
-    bins = NumberBins([1.0, 2.0])
-    assert bins.of(np.array([0.5, 1.0, 1.5, 2.0, 2.5, np.nan])).tolist() == [0, 0, 1, 1, 2, 3]
+def test_window_is_not_compared_with_a_reference_of_no_rows() -> None:
+    window = Window({0: 0, 1: 0}, SIZE)
+    window.add(np.zeros(SIZE, dtype=np.int64))
+    assert window.compare() is None
 
 
-def test_unknown_and_missing_categories_have_bins_of_their_own() -> None:
-    bins = CategoryBins(["Ulm", "Bonn"])
-    assert bins.of(np.array(["Bonn", "Ulm", "Paris", None], dtype=object)).tolist() == [1, 0, 2, 3]
+def test_rows_of_the_reference_count() -> None:
+    few, many = Window({0: 60, 1: 40}, SIZE), Window({0: 60_000, 1: 40_000}, SIZE)
+    for window in (few, many):
+        window.add(np.array([0] * 140 + [1] * 160))
+    low, high = (Drift.of(window.compare(), 1) for window in (few, many))
+    assert (low.drifted, high.drifted) == (False, True)
+
+
+# -- verdicts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("excess", "p_value", "tests", "drifted"),
+    [
+        (LARGE, FALSE_ALARMS, 1, True),
+        (LARGE - 1e-9, 0.0, 1, False),
+        (1.0, FALSE_ALARMS * 1.01, 1, False),
+        (1.0, FALSE_ALARMS / 30, 30, True),
+        (1.0, FALSE_ALARMS / 29, 30, False),
+    ],
+)
+def test_drift_is_significant_over_all_tests_and_large(
+    excess: float, p_value: float, tests: int, *, drifted: bool
+) -> None:
+    found = Drift.of(Comparison(excess, p_value), tests)
+    assert (found.score, found.drifted, found.flag) == (excess, drifted, float(drifted))
+
+
+def test_too_few_rows_are_no_verdict() -> None:
+    found = Drift.of(None, 1)
+    assert math.isnan(found.score)
+    assert math.isnan(found.flag)
+    assert not found.drifted
+
+
+# -- columns of every type ---------------------------------------------------------------------------
+
+
+def test_number_is_compared_by_the_bins_of_training() -> None:
+    random = np.random.default_rng(6)
+    training = random.normal(size=1000)
+    edge = float(np.quantile(training, 0.3, method="lower"))
+    window = window_of(training.tolist(), kind="number")
+    keys = window.keys_of(np.array([-99.0, edge, np.nextafter(edge, 9), 99.0, np.nan]))
+    assert keys.tolist() == [0, 2, 3, 9, MISSING]
+    assert seen(window, random.normal(size=SIZE).tolist()) == Drift(0.0, drifted=False)
+    shifted = seen(window, (random.normal(size=SIZE) + 1).tolist())
+    assert shifted.drifted
+    assert 0.5 < shifted.score < 1.2
+
+
+@pytest.mark.parametrize("kind", ["number", "integer", "date"])
+def test_missing_numbers_are_drift_where_training_had_few(kind: str) -> None:
+    window = window_of([*range(900), *[None] * 100], kind=kind)
+    assert seen(window, [*(n * 900 // 270 for n in range(270)), *[None] * 30]).score == 0
+    assert seen(window, [*range(0, 900, 4), *[None] * 75]).drifted
+
+
+@pytest.mark.parametrize(
+    ("values", "drifted"),
+    [
+        (["Ulm"] * 150 + ["Bonn"] * 150, False),
+        (["Ulm"] * 220 + ["Bonn"] * 80, True),
+        (["Ulm"] * 120 + ["Bonn"] * 120 + ["Paris"] * 60, True),
+        (["Ulm"] * 120 + ["Bonn"] * 120 + [f"no {n}" for n in range(60)], True),
+        (["Ulm"] * 120 + ["Bonn"] * 120 + [None] * 60, True),
+        (["Ulm"] * 149 + ["Bonn"] * 149 + ["Paris", None], False),
+    ],
+)
+def test_other_shares_unknown_and_missing_categories_are_drift(values: list[object], *, drifted: bool) -> None:
+    assert seen(window_of(["Ulm"] * 500 + ["Bonn"] * 500), values).drifted == drifted
+
+
+def test_booleans_are_named_alike_in_training_and_serving() -> None:
+    window = window_of([True] * 750 + [False] * 250, kind="boolean")
+    found = window.keys_of(np.array([True, False, None], dtype=object))
+    assert found.tolist() == [*window_of(["true", "false"]).keys_of(np.array(["true", "false"])), MISSING]
+    assert seen(window, [True] * 225 + [False] * 75).score == 0
+    assert seen(window, [True] * 150 + [False] * 150).drifted
+
+
+def test_a_column_of_names_that_all_differ_does_not_drift() -> None:
+    # No live value was in the training rows: that is as expected where every value is a new one.
+    training, live = ([f"{kind} {n}" for n in range(rows)] for kind, rows in (("known", MAX_CATEGORIES), ("new", SIZE)))
+    assert not seen(window_of(training), live).drifted
+
+
+def test_a_column_of_very_many_values_is_compared_by_buckets() -> None:
+    random = np.random.default_rng(2)
+    training = [f"name {n}" for n in random.integers(0, 5000, 5000)]
+    window = window_of(training)
+    live = [f"name {n}" for n in random.integers(0, 5000, SIZE)]
+    assert set(window.keys_of(np.array(live, dtype=object)).tolist()) <= set(range(BUCKETS))
+    assert not seen(window, live).drifted
+    assert seen(window, [*live[:240], *["one name"] * 60]).drifted
+    assert window.categories is None
+
+
+def test_texts_that_no_encoding_has_are_texts_all_the_same() -> None:
+    window = window_of(["a"] * 500)
+    assert len(set(window.keys_of(np.array(["a", "\ud800", "é", ""], dtype=object)).tolist())) == 4
+
+
+# -- values that training has not seen ---------------------------------------------------------------
 
 
 def test_values_outside_the_training_range_are_counted() -> None:
-    window = window_of(np.arange(100.0))
-    assert window.add(np.array([-0.1, 0.0, 50.0, 99.0, 99.1, np.nan])) == 2
+    window = window_of([float(n) for n in range(100)], kind="number")
+    assert window.out_of_range(np.array([-0.1, 0.0, 50.0, 99.0, 99.1, np.nan])) == 2
+    assert window.unknown(np.array([-0.1, 99.1])) == 0
 
 
-@pytest.mark.parametrize("rows", [105, 1000])
-def test_at_most_one_window_in_a_hundred_of_training_s_own_distribution_alarms(rows: int) -> None:
-    random = np.random.default_rng(5)
-    alarms = 0
-    for _ in range(1000):
-        window = window_of(random.normal(size=rows))
-        window.add(random.normal(size=2000).astype(np.float64))
-        alarms += window.score > ALERT
-    assert alarms <= 10
+def test_unknown_categories_are_counted() -> None:
+    window = window_of(["Ulm", "Bonn"])
+    assert window.unknown(np.array(["Bonn", "bonn", None, "Paris", "Ulm", "Paris"], dtype=object)) == 3
+    assert window.out_of_range(np.array(["Paris"], dtype=object)) == 0
 
 
-@pytest.mark.parametrize("rows", [105, 1000])
-@pytest.mark.parametrize("shift", [-1.0, 1.0])
-def test_shift_of_one_standard_deviation_alarms_within_300_rows(rows: int, shift: float) -> None:
-    random = np.random.default_rng(6)
-    seen = 0
-    for _ in range(200):
-        window = window_of(random.normal(size=rows))
-        window.add(random.normal(size=2000).astype(np.float64))
-        window.add(random.normal(loc=shift, size=300))
-        seen += window.score > ALERT
-    assert seen == 200
-
+# -- references --------------------------------------------------------------------------------------
 
 HOUSES = FeatureSchema(
     (
         Column("size", required=False),
         Column("garden", ColumnType.BOOLEAN, required=False, mlflow_type="boolean"),
-        Column("town", ColumnType.STRING, mlflow_type="string"),
+        Column("town", ColumnType.STRING, mlflow_type="string", values=("Bonn", "Ulm", "Rome")),
         Column("unknown"),
     )
 )
-REFERENCE = DriftReference(
-    rows=100,
-    edges={"size": [10.0]},
-    shares={"size": [0.5, 0.5]},
-    category_shares={"garden": {"false": 0.25, "true": 0.75}, "town": {"Bonn": 0.5, "Ulm": 0.5}},
-    missing={"size": 0.2},
-    minimum={"size": 1.0},
-    maximum={"size": 20.0},
-    class_shares={},
+# As models of earlier releases have it: five bins at most, no buckets.
+REFERENCE = DriftReference.model_validate(
+    {
+        "rows": 1000,
+        "edges": {"size": [10.0]},
+        "shares": {"size": [0.5, 0.5]},
+        "category_shares": {"garden": {"false": 0.25, "true": 0.75}, "town": {"Bonn": 0.5, "Ulm": 0.5}},
+        "missing": {"size": 0.2},
+        "minimum": {"size": 1.0},
+        "maximum": {"size": 20.0},
+        "class_shares": {"a": 0.5, "b": 0.5},
+    }
 )
 
 
-def test_columns_of_every_type_are_compared_with_their_shares_in_training() -> None:
+def test_an_earlier_model_s_reference_is_compared_as_before() -> None:
     windows = feature_windows(HOUSES, REFERENCE, 1000)
     assert list(windows) == ["size", "garden", "town"]
-    # As in training, a fifth of the sizes missing.
-    windows["size"].add(np.array([5.0] * 400 + [15.0] * 400 + [np.nan] * 200))
-    windows["garden"].add(np.array([True] * 750 + [False] * 250))
-    windows["town"].add(np.array(["Ulm", "Bonn"] * 500, dtype=object))
-    assert [window.score for window in windows.values()] == pytest.approx([0, 0, 0], abs=1e-9)
+    values: dict[str, list[object]] = {
+        # As in training, a fifth of the sizes missing.
+        "size": [5.0] * 400 + [15.0] * 400 + [math.nan] * 200,
+        "garden": [True] * 750 + [False] * 250,
+        "town": ["Ulm", "Bonn"] * 500,
+    }
+    assert [seen(window, values[name]) for name, window in windows.items()] == [Drift(0.0, drifted=False)] * 3
+    assert windows["size"].limits == (1.0, 20.0)
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("size", [5.0] * 300 + [15.0] * 300 + [np.nan] * 400),
-        ("garden", [True] * 400 + [False] * 600),
-        ("garden", [True] * 700 + [False] * 200 + [None] * 100),
-        ("town", ["Ulm"] * 900 + ["Bonn"] * 100),
-        ("town", ["Ulm"] * 400 + ["Bonn"] * 400 + ["Paris"] * 200),
-    ],
-)
-def test_other_shares_unknown_categories_and_more_missing_values_are_drift(name: str, values: list[object]) -> None:
-    window = feature_windows(HOUSES, REFERENCE, 1000)[name]
-    window.add(np.array(values, dtype=np.float64 if name == "size" else object))
-    assert window.score > 0.1
+def test_known_categories_are_those_of_the_model_and_else_those_of_the_training_rows() -> None:
+    windows = feature_windows(HOUSES, REFERENCE, 1000)
+    assert windows["town"].categories == {"Bonn", "Ulm", "Rome"}
+    assert windows["garden"].categories is windows["size"].categories is None
+    plain = FeatureSchema((Column("town", ColumnType.STRING, mlflow_type="string"),))
+    assert feature_windows(plain, REFERENCE, 1000)["town"].categories == {"Bonn", "Ulm"}
+
+
+def test_without_a_reference_there_are_no_windows() -> None:
+    assert feature_windows(HOUSES, None, 1000) == {}
+    assert class_window(("a", "b"), None, 1000) is None
 
 
 def test_a_regression_has_no_classes_to_compare() -> None:
     assert class_window((), REFERENCE, 1000) is None
+
+
+def test_predicted_classes_are_compared_with_those_of_training() -> None:
+    window = class_window(("a", "b"), REFERENCE, SIZE)
+    assert window is not None
+    window.add(np.array([0, 1] * 150))
+    assert window.compare() == Comparison(0.0, 1.0)
+    # A label of the engine's own is in neither.
+    window.add(np.array([0] * 120 + [1] * 120 + [2] * 60))
+    assert Drift.of(window.compare(), 1).drifted
