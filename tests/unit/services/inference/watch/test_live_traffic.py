@@ -231,7 +231,7 @@ async def test_unknown_categories_are_counted_by_feature(served: Any) -> None:
 
 
 async def test_chance_of_a_false_alarm_is_shared_by_all_features_and_the_predictions(served: Any) -> None:
-    # Five standard errors in one column: significant for the four features and the predictions, not for ten times those.
+    # Five standard errors in one column: significant among 5 tests, and not among 4,001.
     traffic = served.service.metrics.traffic
     base = served.service.store.require()
     for columns, drifted in ((4, 1.0), (4000, 0.0)):
