@@ -1,17 +1,23 @@
-"""Trains once: exit code 0 promoted or rejected, 1 failed, 2 configuration or data wrong, 75 already training."""
+"""Trains once. Exit code 0: promoted, rejected or skipped; 1: failed; 2: configuration or data wrong; 75: busy."""
 
 import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.settings import TrainSettings, load_settings
+from src.training.nothing_new import nothing_new
 from src.training.termination import exit_on_signals
 from src.training.train_once import has_champion, train_once
-from src.training.training_run import SERVICE, ExitCode, TrainingRun, logger
+from src.training.training_run import SERVICE, ExitCode, Tasks, TrainingRun, logger
+
+# What is yours to edit; part of a training's fingerprint.
+CODE = Path(__file__).parent / "src/pipeline"
 
 
 def main() -> int:
@@ -30,8 +36,20 @@ def main() -> int:
         logger.error("%s", error)
         return ExitCode.PERMANENT
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
-    train = partial(train_once, load_pipeline)
-    return TrainingRun(settings, train, is_needed=lambda: not (if_needed and has_champion(settings))).run()
+    tasks = Tasks(
+        train=partial(train_once, load_pipeline),
+        is_needed=lambda: not (if_needed and has_champion(settings)),
+        nothing_new=partial(nothing_new, hash_data, CODE),
+    )
+    return TrainingRun(settings, tasks).run()
+
+
+def hash_data(settings: TrainSettings, dataset: DatasetConfig) -> str:
+    """Load and validate the data set; its SHA-256. Imports pandas, and neither ZenML nor MLflow."""
+    from src.pipeline.data_preprocess import prepare  # noqa: PLC0415
+    from src.training.dataset_file import data_sha256  # noqa: PLC0415
+
+    return data_sha256(prepare(dataset, settings.dataset_url).frame, dataset)
 
 
 def load_pipeline() -> Callable[..., Any]:

@@ -17,6 +17,8 @@ LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 Source = Literal["api", "alert", "schedule", "bootstrap"]
+# Requests that no person made: they end as skipped where there is nothing new to learn from.
+UNATTENDED: frozenset[Source] = frozenset({"alert", "schedule"})
 
 
 def new_id() -> str:

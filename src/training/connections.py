@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from src.core.errors import ConnectionFailedError
@@ -18,6 +19,7 @@ TIMEOUT_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
 ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias?"
+VERSIONS_PATH = "/api/2.0/mlflow/model-versions/search?"
 ZENML_PATH = "/api/v1/login"
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,27 @@ def has_alias(url: str, model_name: str, alias: str) -> bool:
     if isinstance(answer, dict) and says_missing(answer.get("error_code"), answer.get("message")):
         return False
     raise ConnectionFailedError(f"{name} answers {status} when asked for the {alias} of {model_name}")
+
+
+def find_versions(url: str, model_name: str, tag: str, value: str) -> list[dict[str, Any]]:
+    """The versions of a registered model that have this tag, as MLflow describes them, ``tags`` as a mapping.
+
+    Raises:
+        ConnectionFailedError: MLflow does not list them.
+    """
+    name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
+    query = urlencode({"filter": f"name = '{model_name}' and tags.`{tag}` = '{value}'"})
+    status, body = _ask(url, VERSIONS_PATH + query, None, name, variable)
+    answer = _json(body)
+    try:
+        if status == 200 and isinstance(answer, dict):  # noqa: PLR2004 - HTTP's own number
+            return [
+                found | {"tags": {item["key"]: item["value"] for item in found["tags"]}}
+                for found in answer.get("model_versions", [])
+            ]
+    except (KeyError, TypeError) as error:
+        raise ConnectionFailedError(f"{name} does not list versions of {model_name} as MLflow does") from error
+    raise ConnectionFailedError(f"{name} answers {status} when asked for versions of {model_name}")
 
 
 def wait_until_answering(

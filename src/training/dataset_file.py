@@ -56,6 +56,11 @@ def to_csv(frame: pd.DataFrame, dataset: DatasetConfig) -> bytes:
     return frame.assign(**{name: _iso(frame[name]) for name in dates}).to_csv(index=False, lineterminator="\n").encode()
 
 
+def data_sha256(frame: pd.DataFrame, dataset: DatasetConfig) -> str:
+    """The SHA-256, in hexadecimal, of the data set's canonical bytes: that of its file."""
+    return hashlib.sha256(to_csv(frame, dataset)).hexdigest()
+
+
 def _iso(days: pd.Series) -> pd.Series:
     """Dates, or dates and times to the microsecond, of days since 1970-01-01 UTC."""
     there = days.notna().to_numpy()

@@ -1,4 +1,4 @@
-"""The policy of one training run: take the lock and the claimed requests, train, tell each request its outcome."""
+"""The policy of one training run: take the lock and the claimed requests, train, end each request with its outcome."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step
+from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.training.gate import Verdict
@@ -39,13 +39,27 @@ class Training:
 Train = Callable[[TrainSettings, PipelineConfig, Sequence[str]], Training]
 
 
+@dataclass(frozen=True)
+class Tasks:
+    """What a training run does; each of them may raise LoopError.
+
+    Attributes:
+        train: does the training for these request ids; its verdict is in the registry when it returns.
+        is_needed: asked where no request is claimed; a run that is not needed ends well at once.
+        nothing_new: asked where no person made any of the requests; the reason to skip them, or None to train.
+    """
+
+    train: Train
+    is_needed: Callable[[], bool] = lambda: True
+    nothing_new: Callable[[TrainSettings, PipelineConfig], str | None] = lambda *_: None
+
+
 class TrainingRun:
     """Serves everything that is claimed in the spool by one training.
 
     Args:
         settings: the servers and the shared volume.
-        train: does the training; its verdict is in the registry when it returns.
-        is_needed: asked where no request is claimed; a run that is not needed ends well at once. Raises LoopError.
+        tasks: what the run does.
         clock: the time of day, with its zone.
         patience: seconds to wait for the trainer lock.
     """
@@ -53,21 +67,19 @@ class TrainingRun:
     def __init__(
         self,
         settings: TrainSettings,
-        train: Train,
+        tasks: Tasks,
         *,
-        is_needed: Callable[[], bool] = lambda: True,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         patience: float = LOCK_PATIENCE_SECONDS,
     ) -> None:
         self._settings = settings
-        self._train = train
-        self._is_needed = is_needed
+        self._tasks = tasks
         self._clock = clock
         self._patience = patience
         self._spool = RetrainSpool(settings.retrain_dir)
 
     def run(self) -> ExitCode:
-        """Train once; errors are told in one line each and become the exit code."""
+        """Train once; each error is logged in one line and becomes the exit code."""
         try:
             with self._spool.create().lock(patience=self._patience):
                 return self._run_locked()
@@ -84,11 +96,13 @@ class TrainingRun:
     def _run_locked(self) -> ExitCode:
         records = self._spool.claimed()
         try:
-            if not records and not self._is_needed():
+            if not records and not self._tasks.is_needed():
                 logger.info("nothing to do: %s has a champion, and no retrain request waits", self._settings.model_name)
                 return ExitCode.OK
             config = load_pipeline_config(self._settings.pipeline_config)
-            training = self._train(self._settings, config, [record.id for record in records])
+            if (reason := self._reason_to_skip(records, config)) is not None:
+                return self._skip(records, reason)
+            training = self._tasks.train(self._settings, config, [record.id for record in records])
         except LoopError as error:
             logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
             logger.debug("where it came from", exc_info=error)
@@ -100,6 +114,17 @@ class TrainingRun:
         verdict = training.verdict
         self._finish(records, verdict.to_result(self._clock(), training.step_seconds))
         logger.info("%s: version %s; %s", verdict.outcome, verdict.model_version, verdict.reason)
+        return ExitCode.OK
+
+    def _reason_to_skip(self, records: Sequence[RetrainRecord], config: PipelineConfig) -> str | None:
+        """Why these requests need no training; a person's request, and a run without any, always trains."""
+        if not records or not all(record.source in UNATTENDED for record in records):
+            return None
+        return self._tasks.nothing_new(self._settings, config)
+
+    def _skip(self, records: Sequence[RetrainRecord], reason: str) -> ExitCode:
+        self._finish(records, RetrainResult(outcome=Outcome.SKIPPED, reason=reason, finished_at=self._clock()))
+        logger.info("%s: %s", Outcome.SKIPPED, reason)
         return ExitCode.OK
 
     def _fail(self, records: Sequence[RetrainRecord], reason: str, *, permanent: bool) -> ExitCode:

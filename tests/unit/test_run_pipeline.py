@@ -2,10 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from run_pipeline import hash_data
 from src.core.retrain_record import State
 from src.core.retrain_signal import RetrainSpool
+from src.core.settings import TrainSettings
+from src.pipeline.data_preprocess import prepare
+from src.training.dataset_file import data_sha256
 from tests.support.running import free_port
-from tests.support.training import CONFIG_FILE, last_line, run_training
+from tests.support.training import CONFIG_FILE, config, last_line, run_training
 
 
 @pytest.fixture
@@ -52,6 +56,17 @@ def test_wrong_environment_ends_with_2_and_names_the_variable_not_its_value(tmp_
     assert "ZENML_STORE_URL: URL scheme should be 'http' or 'https'" in line
     assert "s3cret" not in line
     assert "ZENKEY_x" not in line
+
+
+def test_scheduled_run_reads_the_configured_data_before_it_decides(tmp_path: Path) -> None:
+    data = tmp_path / "flowers.csv"
+    iris = prepare(config().dataset).frame
+    iris.to_csv(data, index=False)
+    dataset = config(dataset={"source": str(data)}).dataset
+    settings = TrainSettings(_env_file=None)
+    assert hash_data(settings, dataset) == hash_data(settings, config().dataset) == data_sha256(iris, dataset)
+    iris.iloc[:-1].to_csv(data, index=False)
+    assert hash_data(settings, dataset) == data_sha256(iris.iloc[:-1], dataset)
 
 
 def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:

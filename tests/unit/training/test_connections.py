@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from src.core.errors import ConnectionFailedError
-from src.training.connections import has_alias, probe_mlflow, probe_zenml, shown
+from src.training.connections import find_versions, has_alias, probe_mlflow, probe_zenml, shown
 from tests.support.http_server import serving
 from tests.support.running import free_port
 
@@ -87,6 +87,34 @@ def test_has_alias_asks_the_registry(server: FakeServer, status: int, body: str,
     server.status, server.body = status, body
     assert has_alias(server.url, "my model", "champion") is has
     assert server.path == "/api/2.0/mlflow/registered-models/alias?name=my+model&alias=champion"
+
+
+def test_find_versions_asks_for_a_tag_and_maps_the_tags(server: FakeServer) -> None:
+    server.body = json.dumps({"model_versions": [{"version": "3", "tags": [{"key": "a.b", "value": "1"}]}]})
+    assert find_versions(server.url, "iris", "a.b", "1") == [{"version": "3", "tags": {"a.b": "1"}}]
+    path, query = server.path.split("?")
+    assert path == "/api/2.0/mlflow/model-versions/search"
+    assert parse_qs(query) == {"filter": ["name = 'iris' and tags.`a.b` = '1'"]}
+
+
+def test_find_versions_finds_none_in_an_empty_answer(server: FakeServer) -> None:
+    server.body = "{}"
+    assert find_versions(server.url, "iris", "a.b", "1") == []
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (500, "{}", "answers 500 when asked for versions of iris"),
+        (200, "<html>", "answers 200 when asked for versions of iris"),
+        (200, '{"model_versions": [{"version": "3"}]}', "does not list versions of iris as MLflow does"),
+        (200, '{"model_versions": 3}', "does not list versions of iris as MLflow does"),
+    ],
+)
+def test_find_versions_says_what_is_wrong(server: FakeServer, status: int, body: str, told: str) -> None:
+    server.status, server.body = status, body
+    with pytest.raises(ConnectionFailedError, match=told):
+        find_versions(server.url, "iris", "a.b", "1")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])

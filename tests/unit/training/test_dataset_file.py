@@ -10,7 +10,7 @@ import pytest
 from src.core.column_rules import days_of
 from src.core.errors import LoopError
 from src.training.check_rows import CheckedRows, DataReport
-from src.training.dataset_file import invalid_rows_file, save, to_csv
+from src.training.dataset_file import data_sha256, invalid_rows_file, save, to_csv
 from tests.support.training import config
 
 DATASET = config().dataset
@@ -27,7 +27,7 @@ def test_save_writes_the_file_and_a_checkable_hash_and_leaves_nothing_else(tmp_p
     file = tmp_path / "new" / "iris_preprocessed.csv"
     digest = save(checked(), file, DATASET)
     assert file.read_bytes() == b"sepal_length,species\n5.1,setosa\n,virginica\n"
-    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest() == data_sha256(checked().frame, DATASET)
     assert sorted(path.name for path in file.parent.iterdir()) == [file.name, f"{file.name}.sha256"]
     subprocess.run(["sha256sum", "--check", "--strict", f"{file.name}.sha256"], cwd=file.parent, check=True)
 

@@ -7,11 +7,11 @@ import pytest
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
 from src.core.pipeline_config import PipelineConfig
-from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, State, Step
+from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, RetrainResult, Source, State, Step
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.training.gate import Verdict
-from src.training.training_run import ExitCode, Training, TrainingRun
+from src.training.training_run import ExitCode, Tasks, Training, TrainingRun
 from tests.support.training import CONFIG_FILE, VERDICT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -49,7 +49,7 @@ class Case:
 
     def run(self, answer: Verdict | Exception, settings: TrainSettings | None = None) -> tuple[ExitCode, FakeTrain]:
         train = FakeTrain(answer, self.spool)
-        return TrainingRun(settings or self.settings, train, clock=lambda: NOW, patience=0.05).run(), train
+        return TrainingRun(settings or self.settings, Tasks(train), clock=lambda: NOW, patience=0.05).run(), train
 
     def records(self) -> list[RetrainRecord]:
         found = [self.spool.get(request_id) for request_id in self.ids]
@@ -79,7 +79,7 @@ def test_run_ends_every_claimed_request_with_the_verdict_and_no_other(
 def test_run_without_requests_trains_all_the_same(tmp_path: Path) -> None:
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
     train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
-    assert TrainingRun(settings, train).run() == 0
+    assert TrainingRun(settings, Tasks(train)).run() == 0
     assert train.calls == [[]]
 
 
@@ -87,14 +87,14 @@ def test_run_that_is_not_needed_trains_nothing(tmp_path: Path, caplog: pytest.Lo
     caplog.set_level(logging.INFO)
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
     train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
-    assert TrainingRun(settings, train, is_needed=lambda: False).run() == 0
+    assert TrainingRun(settings, Tasks(train, is_needed=lambda: False)).run() == 0
     assert train.calls == []
     assert caplog.messages == ["nothing to do: iris has a champion, and no retrain request waits"]
 
 
 def test_run_for_claimed_requests_is_always_needed(case: Case) -> None:
     train = FakeTrain(VERDICT, case.spool)
-    assert TrainingRun(case.settings, train, is_needed=lambda: False).run() == 0
+    assert TrainingRun(case.settings, Tasks(train, is_needed=lambda: False)).run() == 0
     assert train.calls == [case.ids]
 
 
@@ -103,7 +103,7 @@ def test_run_fails_where_it_cannot_tell_whether_it_is_needed(tmp_path: Path, cap
         raise ConnectionFailedError("MLflow is down")
 
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "new", pipeline_config=CONFIG_FILE)
-    assert TrainingRun(settings, lambda *_: VERDICT, is_needed=is_needed).run() == 1
+    assert TrainingRun(settings, Tasks(lambda *_: Training(VERDICT, {}), is_needed=is_needed)).run() == 1
     assert caplog.messages == ["MLflow is down"]
 
 
@@ -117,11 +117,75 @@ def test_run_ends_the_requests_as_failed_where_a_retry_cannot_help(case: Case, e
 
 def test_run_ends_the_requests_on_a_misspelt_configuration_without_training(case: Case, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(CONFIG_FILE.read_text().replace("n_estimators", "n_estimatros"))
+    wrong.write_text(CONFIG_FILE.read_text().replace("holdout_fraction", "holdout_fractoin"))
     code, train = case.run(VERDICT, case.settings.model_copy(update={"pipeline_config": wrong}))
     assert (code, train.calls) == (2, [])
     (reason,) = {record.result.reason for record in case.records() if record.result}
-    assert "did you mean 'n_estimators'?" in reason
+    assert "did you mean 'holdout_fraction'?" in reason
+
+
+def skipping(
+    folder: Path, sources: Sequence[Source], answer: str | Exception | None
+) -> tuple[ExitCode, list[RetrainRecord], list[list[str]]]:
+    """Run for claimed requests of these sources; ``answer`` is what the look for anything new says."""
+    settings = TrainSettings(_env_file=None, data_dir=folder, pipeline_config=CONFIG_FILE)
+    spool = RetrainSpool(settings.retrain_dir).create()
+    ids = [spool.submit(source).id for source in sources]
+    for record in spool.claim():
+        spool.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+    train = FakeTrain(VERDICT, spool)
+
+    def nothing_new(given: TrainSettings, config: PipelineConfig) -> str | None:
+        assert (given, config.dataset.source) == (settings, "iris")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    code = TrainingRun(settings, Tasks(train, nothing_new=nothing_new), clock=lambda: NOW).run()
+    records = [record for request_id in ids if (record := spool.get(request_id)) is not None]
+    return code, records, train.calls
+
+
+@pytest.mark.parametrize("sources", [["alert"], ["schedule"], ["schedule", "alert", "schedule"]])
+def test_run_without_a_person_s_request_is_skipped_where_nothing_is_new(
+    tmp_path: Path, sources: list[Source], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    code, records, trained = skipping(tmp_path, sources, "nothing new to learn from since version 3")
+    assert (code, trained) == (0, [])
+    assert [record.result for record in records] == [
+        RetrainResult(outcome=Outcome.SKIPPED, reason="nothing new to learn from since version 3", finished_at=NOW)
+    ] * len(sources)
+    assert caplog.messages[-1] == "skipped: nothing new to learn from since version 3"
+
+
+@pytest.mark.parametrize(
+    ("sources", "answer"),
+    [
+        (["alert", "schedule"], None),
+        (["api"], "same"),
+        (["bootstrap"], "same"),
+        (["alert", "api"], "same"),
+        ([], "same"),
+    ],
+)
+def test_run_trains_where_something_is_new_or_a_person_asks(
+    tmp_path: Path, sources: list[Source], answer: str | None
+) -> None:
+    code, records, trained = skipping(tmp_path, sources, answer)
+    assert (code, trained) == (0, [[record.id for record in records]])
+    assert {record.state for record in records} <= {State.PROMOTED}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "state"),
+    [(DataError("bad rows"), 2, State.FAILED), (ConnectionFailedError("down"), 1, State.RUNNING)],
+)
+def test_look_for_anything_new_fails_as_a_training_does(
+    tmp_path: Path, error: Exception, code: int, state: State
+) -> None:
+    found = skipping(tmp_path, ["schedule"], error)
+    assert (found[0], [record.state for record in found[1]], found[2]) == (code, [state], [])
 
 
 @pytest.mark.parametrize("error", [ConnectionFailedError("MLflow is down"), InvalidModelError("differs")])
@@ -157,12 +221,12 @@ def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
         codes.append(case.run(VERDICT)[0])
         return Training(VERDICT, STEP_SECONDS)
 
-    assert TrainingRun(case.settings, train).run() == 0
+    assert TrainingRun(case.settings, Tasks(train)).run() == 0
     assert codes == [75]
 
 
 def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "file", pipeline_config=CONFIG_FILE)
-    assert TrainingRun(settings, lambda *_: Training(VERDICT, {})).run() == 1
+    assert TrainingRun(settings, Tasks(lambda *_: Training(VERDICT, {}))).run() == 1
     assert "make it writable or set DATA_DIR" in caplog.messages[0]

@@ -2,10 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State
 from src.services.inference.model.model_store import ModelStore
@@ -27,6 +27,14 @@ class RetrainAccepted(BaseModel):
     id: str
     state: State
     submitted_at: datetime
+
+
+class RetrainQuery(BaseModel):
+    """Refuses what it does not know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Literal["api", "schedule"] = Field("api", description="Who requests the training")
 
 
 class BothScores(BaseModel):
@@ -77,11 +85,17 @@ class RetrainList(BaseModel):
         507: {"description": "The shared volume is full; nothing was accepted"},
     },
 )
-async def submit(request: Request, response: Response, service: Service) -> RetrainAccepted:
-    """Accept a request durably; ``Location`` tells where to follow it. A body is read only for its limit."""
+async def submit(
+    request: Request, response: Response, service: Service, given: Annotated[RetrainQuery, Query()]
+) -> RetrainAccepted:
+    """Accept a request durably; ``Location`` tells where to follow it. A body is read only for its limit.
+
+    A scheduled job sends ``source=schedule``: its request ends as ``skipped`` where data, settings and code are those
+    of an earlier training. Other requests always train.
+    """
     async for _ in request.stream():
         pass
-    record = await asyncio.to_thread(service.spool.submit, "api")
+    record = await asyncio.to_thread(service.spool.submit, given.source)
     response.headers["Location"] = f"/retrain/{record.id}"
     return RetrainAccepted(id=record.id, state=record.state, submitted_at=record.submitted_at)
 

@@ -33,6 +33,28 @@ async def test_retrain_is_accepted_durably_with_a_place_to_follow_it(served: Any
     }
 
 
+@pytest.mark.parametrize("source", ["api", "schedule"])
+async def test_retrain_says_who_requests_it(served: Any, source: str) -> None:
+    answer = await served.client.post("/retrain", params={"source": source})
+    assert answer.status_code == 202
+    assert (await served.client.get(answer.headers["Location"])).json()["source"] == source
+
+
+@pytest.mark.parametrize("query", [{"source": "alert"}, {"source": "bootstrap"}, {"source": ""}, {"sources": "api"}])
+async def test_retrain_refuses_a_source_that_is_none_of_a_client_s(served: Any, query: dict[str, str]) -> None:
+    assert (await served.client.post("/retrain", params=query)).status_code == 422
+    assert not served.service.spool.has_waiting()
+
+
+async def test_retrain_reports_a_skipped_request(served: Any) -> None:
+    location = (await served.client.post("/retrain?source=schedule")).headers["Location"]
+    finish(served.service.spool, Outcome.SKIPPED, None)
+    told = (await served.client.get(location)).json()
+    assert told["state"] == told["outcome"] == "skipped"
+    assert (told["reason"], told["model_version"]) == ("because", None)
+    assert "served" not in told
+
+
 async def test_retrain_works_without_a_model_and_ignores_a_body(unready: Any) -> None:
     assert (await unready.client.post("/retrain", content=b"\xff not JSON")).status_code == 202
 
