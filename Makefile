@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down train test e2e bench dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train test e2e bench dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ scale: ## run inference REPLICAS times (2) behind one port; `make up` goes back 
 
 down: ## stop the containers; their volumes stay
 	docker compose down --remove-orphans
+
+# Values go through the environment unchanged: a column may have any name.
+config: export override CSV := $(value CSV)
+config: export override TARGET := $(value TARGET)
+config: export override ID := $(value ID)
+config: export override TIME := $(value TIME)
+config: $(READY) ## write config/pipeline.yaml for your table: CSV=data-file/churn.csv TARGET='Churn?' (ID=, TIME=, OUT=, FORCE=1)
+	@$(BIN)/python -m src.services.local.make_config --csv "$$CSV" --target "$$TARGET" --id "$$ID" --time "$$TIME" \
+	    --out "$(OUT)" --force "$(FORCE)"
+
+check-data: $(READY) ## check the configured data set in seconds, with a table of its columns; writes nothing
+	@$(BIN)/python -m src.services.local.check_data
 
 train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 	@$(BIN)/python run_pipeline.py

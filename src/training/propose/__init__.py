@@ -1,0 +1,1 @@
+"""Proposes a configuration for a table: `make config`."""

@@ -1,0 +1,138 @@
+"""Finds out how a CSV file is written: its encoding, delimiter and decimal sign."""
+
+import codecs
+import csv
+import io
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from src.core.column_rules import number_of
+from src.core.errors import DataError
+
+CHUNK = 1 << 20
+# Delimiters by preference where two fit equally well.
+DELIMITERS = (",", ";", "\t", "|")
+# Of the rows in the sample, how many must have as many cells as the header.
+CONSISTENT = 0.9
+SAMPLE_ROWS = 1000
+# What other files than text begin with.
+MAGIC = {b"PK\x03\x04": "an Excel or zip file", b"\xd0\xcf\x11\xe0": "an old Excel file", b"%PDF": "a PDF file"}
+BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_POINT = re.compile(r"[+-]?\d+\.\d+", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        columns: the names in the header, without white space around them.
+        why: for each of the three settings, what it was seen by.
+    """
+
+    encoding: str
+    delimiter: str
+    decimal: str
+    columns: list[str]
+    why: dict[str, str]
+
+
+def sniff(stream: BinaryIO, name: str) -> Dialect:
+    """How the CSV file that this stream reads is written.
+
+    Args:
+        stream: the file's bytes, not compressed, from the first one.
+        name: what messages call the file.
+
+    Raises:
+        DataError: it is no text, has no header, or its rows have no common number of cells.
+    """
+    encoding, why_encoding, sample = _decode(stream, name)
+    delimiter, rows = _split(sample, name)
+    header, body = rows[0], rows[1:]
+    if all(number_of(cell.strip()) is not None for cell in header):
+        raise DataError(
+            f"{name} has no header: its first line is {', '.join(header[:5])}; add a line with column names"
+        )
+    decimal, why_decimal = _decimal_of(cell.strip() for row in body for cell in row)
+    return Dialect(
+        encoding,
+        delimiter,
+        decimal,
+        [cell.strip() for cell in header],
+        {
+            "encoding": why_encoding,
+            "delimiter": f"{len(header)} cells in the header and in the rows",
+            "decimal": why_decimal,
+        },
+    )
+
+
+def _decode(stream: BinaryIO, name: str) -> tuple[str, str, str]:
+    """The encoding, what it was seen by, and the beginning of the text; the whole file is read."""
+    start = stream.read(CHUNK)
+    if not start.strip():
+        raise DataError(f"{name} is empty; it needs a header and rows")
+    for magic, kind in MAGIC.items():
+        if start.startswith(magic):
+            raise DataError(f"{name} is {kind}; save it as CSV or Parquet")
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if start.startswith(mark):
+            text = start.decode(encoding, errors="ignore").removeprefix("\ufeff")
+            return encoding, "it begins with a byte order mark", text
+    if b"\0" in start:
+        if start.count(0) < len(start) // 4:
+            raise DataError(f"{name} is not a text file; save it as CSV or Parquet")
+        encoding = "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
+        return encoding, "every other byte is zero", start.decode(encoding, errors="ignore")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for chunk in itertools.chain([start], iter(lambda: stream.read(CHUNK), b"")):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        # Five bytes mean nothing in cp1252.
+        encoding = "latin-1" if any(byte in error.object for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
+        why = f"byte {error.object[error.start]:#x} is not UTF-8; look at a text that is not plain ASCII"
+        return encoding, why, start.decode(encoding, errors="replace")
+    return "utf-8", "every byte fits", start.decode("utf-8", errors="ignore")
+
+
+def _split(sample: str, name: str) -> tuple[str, list[list[str]]]:
+    """The delimiter, and the sample's rows by it, the header first."""
+    best: tuple[float, int, str, list[list[str]]] = (0.0, 1, "", [])
+    for delimiter in DELIMITERS:
+        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, skipinitialspace=True)
+        rows = list(itertools.islice((row for row in reader if row), SAMPLE_ROWS + 1))
+        if len(rows) <= SAMPLE_ROWS and len(sample) > CHUNK // 4:
+            rows = rows[:-1]  # the sample may end within a row
+        if len(rows) < 2:  # noqa: PLR2004 - a header and a row
+            raise DataError(f"{name} has no rows below its first line; it needs a header and rows")
+        cells = len(rows[0])
+        # Rows may end in a delimiter, although the header does not.
+        fitting = sum(len(row) == cells or (len(row) == cells + 1 and not row[-1]) for row in rows[1:])
+        share = fitting / (len(rows) - 1)
+        if cells > 1 and share >= CONSISTENT and (share, cells) > best[:2]:
+            best = (share, cells, delimiter, rows)
+    if not best[2]:
+        raise DataError(
+            f"{name}: no delimiter fits (tried comma, semicolon, tab and |); its first line, {sample[:60].strip()!r}, "
+            "must name two columns or more, and every row must have as many cells"
+        )
+    return best[2], best[3]
+
+
+def _decimal_of(cells: Iterable[str]) -> tuple[str, str]:
+    commas, points, example = 0, 0, ""
+    for cell in cells:
+        points += bool(_POINT.fullmatch(cell))
+        if _COMMA.fullmatch(cell) and not _THOUSANDS.fullmatch(cell):
+            commas, example = commas + 1, example or cell
+    if commas > points:
+        return ",", f"numbers such as {example}"
+    return ".", f"{points} numbers with a point" if points else "no number has a fraction"
