@@ -34,7 +34,9 @@ SECONDS_PER_DAY = 86_400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Days since 1970 of the years 1 to 9999, with a day for time zones: no date lies beyond. A year, month and day written
 # as one number, or a count of seconds, is no number of days.
-FIRST_DAY, LAST_DAY = -719_163.0, 2_932_897.0
+FIRST_DAY, LAST_DAY = -719_163.0, 2_932_898.0
+
+_FIRST_SECOND, _LAST_SECOND = -719_162 * SECONDS_PER_DAY, 2_932_897 * SECONDS_PER_DAY - 1
 
 # Possessive: a long row of digits that ends in something else must not be tried again from each of its digits.
 _NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
@@ -106,10 +108,9 @@ def days_of_moment(moment: datetime | date) -> float:
 def date_text(days: float) -> str:
     """Days since 1970-01-01 UTC as people read them: a date, with the time of day in whole seconds where there is one.
 
-    Raises:
-        OverflowError: the year is not 1 to 9999.
+    Any number of days before the year 1 or after 9999 is shown as the first or the last second of these.
     """
-    moment = EPOCH + timedelta(seconds=round(days * SECONDS_PER_DAY))
+    moment = EPOCH + timedelta(seconds=min(max(round(days * SECONDS_PER_DAY), _FIRST_SECOND), _LAST_SECOND))
     text = moment.strftime("%H:%M:%S")
     return moment.date().isoformat() + ("" if text == "00:00:00" else f"T{text}Z")
 

@@ -1,17 +1,22 @@
 """How the answers to a batch are written as Arrow or Parquet: by a worker."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from src.core.predictions import Predictions
 from src.services.inference.formats import Format
-from src.services.inference.formats.encoders import Encoder, columns_of
+from src.services.inference.formats.encoders import NO_COLUMNS, PREDICTION, Columns, Encoder, columns_of
+from src.services.inference.formats.extra_columns import DOUBLE, TEXT, text_of
 from src.services.inference.formats.worker_messages import End, Piece, WriteTask, table_message
 from src.services.inference.formats.workers import Worker
 from src.services.inference.model.predictor import Predictor
 
 
 class ArrowEncoder(Encoder):
-    """The columns prediction and, for each class, probability_<class>; who answered stands in the schema's metadata.
+    """What is kept, the prediction and, for each class, probability_<class>; the schema's metadata say who answered.
 
     Args:
         form: Arrow or Parquet.
@@ -20,21 +25,25 @@ class ArrowEncoder(Encoder):
 
     waits = True
 
-    def __init__(self, predictor: Predictor, request_id: str, *, form: Format, worker: Worker) -> None:
-        super().__init__(predictor, request_id)
+    def __init__(
+        self, predictor: Predictor, request_id: str, kinds: Mapping[str, str], *, form: Format, worker: Worker
+    ) -> None:
+        super().__init__(predictor, request_id, kinds)
         self._form = form
         self._worker = worker
         self._begun = False
 
-    def part(self, found: Predictions) -> bytes:
+    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
         """What of the file is known with these answers; none at all until a row group is full."""
-        columns = columns_of(found, self._classes)
+        answers = columns_of(found, self._classes)
         if not self._begun:
             self._begun = True
-            self._worker.begin(self._task(tuple(columns)))
-        kinds = [object if name == "prediction" and self._classes else np.float64 for name in columns]
-        arrays = [np.array(values, dtype=kind) for values, kind in zip(columns.values(), kinds, strict=True)]
-        self._worker.tell(table_message(arrays))
+            own = {name: TEXT if name == PREDICTION and self._classes else DOUBLE for name in answers}
+            self._worker.begin(self._task({**self._kinds, **own}))
+        columns = [_kept(values, self._kinds[name]) for name, values in kept.items()]
+        for name, values in answers.items():
+            columns.append(np.array(values, dtype=object if name == PREDICTION and self._classes else np.float64))
+        self._worker.tell(table_message(columns))
         return self._heard()
 
     def end(self) -> bytes:
@@ -44,12 +53,18 @@ class ArrowEncoder(Encoder):
         self._worker.hear()
         return rest
 
-    def _task(self, names: tuple[str, ...]) -> WriteTask:
+    def _task(self, kinds: dict[str, str]) -> WriteTask:
         told = {"model_name": self._model.name, "model_version": self._model.version, "request_id": self._request_id}
-        text = tuple(name == "prediction" and bool(self._classes) for name in names)
-        return WriteTask(self._form, names, text, told)
+        return WriteTask(self._form, kinds, told)
 
     def _heard(self) -> bytes:
         message = self._worker.hear()
         assert isinstance(message, Piece)  # noqa: S101 - what each table is answered by
         return message.data
+
+
+def _kept(values: Sequence[Any], kind: str) -> NDArray[Any]:
+    """Kept values of a column of this kind; an array of objects, as any may be missing."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = [text_of(value) for value in values] if kind == TEXT else values
+    return array

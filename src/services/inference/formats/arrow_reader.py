@@ -1,25 +1,40 @@
 """A batch as Arrow or Parquet. Runs in a worker only: the library may end its process over a malformed body."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
-from arro3.core import Array, DataType, RecordBatchReader
+from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
 from arro3.io import read_ipc, read_ipc_stream, read_parquet
 from numpy.typing import NDArray
 
+from src.core.column_rules import SECONDS_PER_DAY, category_of
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
-from src.services.inference.formats.parts import PART_ROWS, Checked, Part, TooManyRowsError, checked, part_of, positions
-from src.services.inference.formats.records import (
+from src.services.inference.formats.extra_columns import ExtraColumns, Kept
+from src.services.inference.formats.parts import (
+    PART_ROWS,
+    Checked,
+    Part,
+    TooManyRowsError,
+    checked,
+    checked_texts,
+    kept_places,
+    part_of,
+    positions,
+)
+from src.services.inference.formats.problems import (
     NOT_A_BOOLEAN,
+    NOT_A_DATE,
     NOT_A_NUMBER,
     NOT_A_STRING,
     NOT_AN_INTEGER,
     InvalidRecordError,
     malformed,
 )
+from src.services.inference.formats.values import EXACT_FLOAT
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,
@@ -29,11 +44,10 @@ READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
 # A dictionary's texts may be repeated in every row: the body's length does not limit them.
 MAX_TEXT = 1 << 26
 WHOLE_LIMIT = 2**63 - 1
-# As far as a float holds every whole number.
-EXACT_LIMIT = 2**53
+UNITS_PER_DAY = {unit: SECONDS_PER_DAY * 1000**power for power, unit in enumerate(("s", "ms", "us", "ns"))}
 
 
-def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int) -> Iterator[Part]:
+def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
     """The parts of a body.
 
     Raises:
@@ -42,48 +56,77 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int)
         BaseException: whatever the library raises on a malformed body, a Rust panic among it.
     """
     reader = READERS[form](body)
-    places = positions(reader.schema.names, schema)
+    names = reader.schema.names
+    places, others = positions(names, schema, extra), kept_places(names, schema, extra)
     _check_types(schema, places, reader.schema.types)
     columns = [_Column(column) for column in schema.columns]
-    gathered: list[list[Checked]] = []
-    row, waiting, text = 0, 0, 0
+    gathered = _Gathered(schema, others)
+    row, text = 0, 0
     for batch in reader:
         if row + batch.num_rows > max_rows:
             raise TooManyRowsError(max_rows)
         for start in range(0, batch.num_rows, PART_ROWS):
             some = batch.slice(start, min(PART_ROWS, batch.num_rows - start))
-            gathered.append(
-                [
-                    column.read(None if place is None else some.column(place), some.num_rows, row)
-                    for column, place in zip(columns, places, strict=True)
-                ]
-            )
-            row, waiting = row + some.num_rows, waiting + some.num_rows
-            text += sum(column.text for column in columns)
+            read = [
+                column.read(None if place is None else some.column(place), some.num_rows, row)
+                for column, place in zip(columns, places, strict=True)
+            ]
+            text += sum(column.text for column in columns) + gathered.add(some, read)
+            row += some.num_rows
             if text > MAX_TEXT:
                 raise malformed(f"the texts are longer than {MAX_TEXT} characters together; send several batches")
-            if waiting >= PART_ROWS:
-                yield _joined(schema, gathered)
-                gathered, waiting = [], 0
-    if gathered:
-        yield _joined(schema, gathered)
+            if gathered.rows >= PART_ROWS:
+                yield gathered.part()
+    if gathered.rows:
+        yield gathered.part()
     if not row:
         raise malformed("the batch has no rows; send at least one")
 
 
-def _joined(schema: FeatureSchema, pieces: list[list[Checked]]) -> Part:
-    """A part of several small pieces: a stream may come in batches of one row each."""
-    return part_of(
-        schema,
-        [
+class _Gathered:
+    """Small pieces that become a part together: a stream may come in batches of one row each."""
+
+    def __init__(self, schema: FeatureSchema, others: dict[str, int]) -> None:
+        self._schema = schema
+        self._others = others
+        self._empty()
+
+    def _empty(self) -> None:
+        self.rows = 0
+        self._pieces: list[list[Checked]] = []
+        self._kept: dict[str, list[Any]] = {name: [] for name in self._others}
+
+    def add(self, some: RecordBatch, read: list[Checked]) -> int:
+        """Add rows with their checked columns; return how many characters there are in the columns that are kept."""
+        self.rows += some.num_rows
+        self._pieces.append(read)
+        text = 0
+        for name, place in self._others.items():
+            values = [_plain(value) for value in some.column(place).to_pylist()]
+            self._kept[name] += values
+            text += sum(len(value) for value in values if isinstance(value, str))
+        return text
+
+    def part(self) -> Part:
+        """What was added; from here on there is nothing."""
+        columns = [
             Checked(
                 np.concatenate([piece.values for piece in column]),
                 sum(piece.rows for piece in column),
                 [problem for piece in column for problem in piece.problems],
             )
-            for column in zip(*pieces, strict=True)
-        ],
-    )
+            for column in zip(*self._pieces, strict=True)
+        ]
+        kept = Kept.of(self._kept)
+        self._empty()
+        return part_of(self._schema, columns, kept)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it; a date as ISO 8601, anything else as Python writes it."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _check_types(schema: FeatureSchema, places: list[int | None], types: list[DataType]) -> None:
@@ -96,7 +139,7 @@ def _check_types(schema: FeatureSchema, places: list[int | None], types: list[Da
         if DataType.is_dictionary(found) and found.value_type is not None:
             found = found.value_type
         what, kind, fits = TAKEN[column.type]
-        if not (fits(found) or DataType.is_null(found)):
+        if not (fits(found) or _is_text(found) or DataType.is_null(found)):
             text = f"{column.name} must be a column of {what}; its Arrow type is another"
             problems.append(InvalidInputError(text, kind=kind, field=column.name))
     if problems:
@@ -107,17 +150,29 @@ def _is_number(found: DataType) -> bool:
     return DataType.is_integer(found) or DataType.is_floating(found)
 
 
+def _is_date(found: DataType) -> bool:
+    return DataType.is_date(found) or DataType.is_timestamp(found) or _is_number(found)
+
+
 def _is_text(found: DataType) -> bool:
     return DataType.is_string(found) or DataType.is_large_string(found) or DataType.is_string_view(found)
 
 
-# How a column's type is called, the problem of another one, and which Arrow types it takes.
+# How a column's type is called, the problem of another one, and which Arrow types it takes beside texts.
 TAKEN: Mapping[ColumnType, tuple[str, str, Callable[[DataType], bool]]] = {
     ColumnType.NUMBER: ("integers or floats", NOT_A_NUMBER, _is_number),
     ColumnType.INTEGER: ("integers, or of floats that are whole", NOT_AN_INTEGER, _is_number),
     ColumnType.BOOLEAN: ("booleans", NOT_A_BOOLEAN, DataType.is_boolean),
     ColumnType.STRING: ("texts, plain or in a dictionary", NOT_A_STRING, _is_text),
+    ColumnType.DATE: ("dates, timestamps, ISO 8601 texts, or numbers of days since 1970", NOT_A_DATE, _is_date),
 }
+
+
+def _units_per_day(found: DataType) -> int:
+    """How many of a date's or timestamp's units a day has; 0 for other types."""
+    if DataType.is_date(found):
+        return 1 if DataType.is_date32(found) else UNITS_PER_DAY["ms"]
+    return UNITS_PER_DAY[str(found.time_unit)] if DataType.is_timestamp(found) else 0
 
 
 class _Column:
@@ -134,24 +189,36 @@ class _Column:
             array = array.cast(array.type.value_type)
         if array is None or DataType.is_null(array.type):
             return checked(self._column, self._empty(rows), np.ones(rows, dtype=np.bool_), first_row)
-        if not array.null_count and self._column.type is not ColumnType.STRING:
-            return checked(self._column, self._typed(array.to_numpy()), None, first_row)
-        listed: list[Any] = array.to_pylist()
+        if _is_text(array.type):
+            return self._texts(array, first_row)
+        per_day = _units_per_day(array.type)
+        if per_day:
+            array = array.cast(DataType.int32() if DataType.is_date32(array.type) else DataType.int64())
+        if not array.null_count:
+            return checked(self._column, self._typed(array.to_numpy(), per_day), None, first_row)
+        listed: Any = array.to_pylist()
         missing = np.array([value is None for value in listed], dtype=np.bool_)
-        if self._column.type is ColumnType.STRING:
-            self.text = sum(len(value) for value in listed if value is not None)
-            return checked(self._column, np.array(listed, dtype=object), missing, first_row)
         values = np.array([0 if value is None else value for value in listed])
-        return checked(self._column, self._typed(values), missing, first_row)
+        return checked(self._column, self._typed(values, per_day), missing, first_row)
 
-    def _typed(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values as ``checked`` takes them."""
-        if self._column.type is ColumnType.NUMBER:
-            return values.astype(np.float64)
+    def _texts(self, array: Array, first_row: int) -> Checked:
+        listed: Any = array.to_pylist()
+        self.text = sum(len(value) for value in listed if value is not None)
+        if self._column.type is not ColumnType.STRING:
+            return checked_texts(self._column, ["" if value is None else value for value in listed], first_row)
+        if self._column.values:
+            listed = [None if value is None else category_of(value, self._column.known) for value in listed]
+        missing = np.array([value is None for value in listed], dtype=np.bool_)
+        return checked(self._column, np.array(listed, dtype=object), missing, first_row)
+
+    def _typed(self, values: NDArray[Any], per_day: int) -> NDArray[Any]:
+        """Values as ``checked`` takes them; of a date so many are a day, or 0 where it is a number of days."""
+        if self._column.type in {ColumnType.NUMBER, ColumnType.DATE}:
+            return values.astype(np.float64) / (per_day or 1)
         if self._column.type is ColumnType.INTEGER:
             if values.dtype == np.uint64 and (beyond := values > WHOLE_LIMIT).any():
                 # The part will be refused; what is good in it must only still look so.
-                return np.where(beyond, float(WHOLE_LIMIT), np.minimum(values, EXACT_LIMIT))
+                return np.where(beyond, float(WHOLE_LIMIT), np.minimum(values, EXACT_FLOAT))
             return values.astype(np.int64 if values.dtype.kind in "iu" else np.float64)
         return values.astype(np.bool_)
 

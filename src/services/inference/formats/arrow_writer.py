@@ -9,10 +9,18 @@ from arro3.io import write_ipc, write_ipc_stream, write_parquet
 from numpy.typing import NDArray
 
 from src.services.inference.formats import Format
+from src.services.inference.formats.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, UNKNOWN
 from src.services.inference.formats.worker_messages import WriteTask
 
 # Rows that a reader has to hold at a time; as many wait here, too.
 ROW_GROUP = 1 << 16
+TYPES: Mapping[str, Callable[[], DataType]] = {
+    TEXT: DataType.utf8,
+    DOUBLE: DataType.float64,
+    LONG: DataType.int64,
+    BOOLEAN: DataType.bool,
+    UNKNOWN: DataType.utf8,
+}
 WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
     Format.ARROW_STREAM: write_ipc_stream,
     Format.ARROW_FILE: write_ipc,
@@ -24,15 +32,15 @@ WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
 
 def write_arrow(task: WriteTask, tables: Iterator[list[NDArray[Any]]], file: "Sink") -> None:
     """Write tables with the task's columns into the file, each as soon as it comes."""
-    types = [DataType.utf8() if text else DataType.float64() for text in task.text]
-    fields = [Field(name, kind, nullable=False) for name, kind in zip(task.names, types, strict=True)]
+    types = [TYPES[kind]() for kind in task.kinds.values()]
+    fields = [Field(name, kind, nullable=True) for name, kind in zip(task.kinds, types, strict=True)]
     schema = Schema(fields, metadata=task.metadata)
 
     def batches() -> Iterator[RecordBatch]:
         for columns in tables:
             arrays = [
-                Array(column.tolist(), kind) if text else Array.from_numpy(column)
-                for column, kind, text in zip(columns, types, task.text, strict=True)
+                Array(column.tolist(), kind) if column.dtype == object else Array.from_numpy(column)
+                for column, kind in zip(columns, types, strict=True)
             ]
             yield RecordBatch.from_arrays(arrays, schema=schema)
 

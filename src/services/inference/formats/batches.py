@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import ClientDisconnect
 
@@ -14,11 +14,13 @@ from src.core.predictions import Predictions
 from src.core.settings import InferenceSettings
 from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.arrow_encoder import ArrowEncoder
-from src.services.inference.formats.encoders import ENCODERS, Encoder
+from src.services.inference.formats.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
+from src.services.inference.formats.extra_columns import ExtraColumns, joined_kinds
 from src.services.inference.formats.isolated_reader import isolated_parts
-from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, TooManyRowsError
+from src.services.inference.formats.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError
+from src.services.inference.formats.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.services.inference.formats.readers import READERS
-from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError
+from src.services.inference.formats.worker_messages import ReadTask
 from src.services.inference.formats.workers import Workers
 from src.services.inference.model.calls import INLINE_BYTES, Calls
 from src.services.inference.model.predictor import Predictor
@@ -33,6 +35,14 @@ END: Final = object()
 LARGE_BATCH_SECONDS = 10.0
 # What a worker may need beside two copies of a body.
 WORKER_BYTES = 128_000_000
+
+
+class IncomingBatch(NamedTuple):
+    """A batch as it came in, and what to do with the columns that are not the model's."""
+
+    form: Format
+    body: bytearray
+    extra: ExtraColumns
 
 
 class Batches:
@@ -71,11 +81,13 @@ class Batches:
         return self._admission
 
     async def read(
-        self, predictor: Predictor, came_in: Format, body: bytearray, gone: Callable[[], Awaitable[bool]]
-    ) -> deque[FeatureTable]:
+        self, predictor: Predictor, batch: IncomingBatch, gone: Callable[[], Awaitable[bool]]
+    ) -> deque[Rows]:
         """The whole batch, at least one row, once all of it is known to fit.
 
         Args:
+            predictor: whose columns it has.
+            batch: what came in.
             gone: says whether the client has left; asked between parts.
 
         Raises:
@@ -83,88 +95,110 @@ class Batches:
             TooManyRowsError: there are more than memory is set aside for.
             ClientDisconnect: nobody waits for the answer any more.
         """
-        max_rows = max(1, self._max_values // len(predictor.schema.names))
-        tables: deque[FeatureTable] = deque()
+        columns = len(predictor.schema.names)
+        parts_read: deque[Rows] = deque()
         problems: list[InvalidInputError] = []
         rows = 0
         try:
-            async with contextlib.aclosing(self._parts(predictor, came_in, body, max_rows)) as parts:
+            async with contextlib.aclosing(self._parts(predictor, batch, self._max_rows(columns))) as parts:
                 async for part in parts:
                     if isinstance(part, InvalidRecordError):
                         problems += part.problems
                         if len(problems) >= MAX_TOLD:
                             break
                     elif part is not None and not problems:
-                        rows += len(part)
-                        tables.append(part)
-                    if rows > max_rows:
-                        raise TooManyRowsError(max_rows)
-                    if len(body) > INLINE_BYTES and await gone():
+                        _require_other_names(part, predictor)
+                        rows += len(part.table)
+                        columns = max(columns, len(predictor.schema.names) + len(part.kept.kinds))
+                        parts_read.append(part)
+                    if rows > self._max_rows(columns):
+                        raise TooManyRowsError(self._max_rows(columns))
+                    if len(batch.body) > INLINE_BYTES and await gone():
                         raise ClientDisconnect
         except InvalidRecordError as error:
             problems += error.problems
         if problems:
             raise InvalidRecordError(problems)
-        return tables
+        return parts_read
+
+    def _max_rows(self, columns: int) -> int:
+        return max(1, self._max_values // columns)
 
     async def answers(
-        self, predictor: Predictor, tables: deque[FeatureTable], goes_out: Format, request_id: str
+        self, predictor: Predictor, parts: deque[Rows], goes_out: Format, request_id: str
     ) -> AsyncGenerator[bytes, None]:
         """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
-        rows = sum(map(len, tables))
+        rows = sum(len(part.table) for part in parts)
         self._metrics.batch(rows)
+        kinds = joined_kinds(part.kept for part in parts)
         # Wide answers go in parts of fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
-        async with self._encoder(predictor, goes_out, request_id) as encoder:
+        async with self._encoder(predictor, goes_out, request_id, kinds) as encoder:
             await self._calls.turn()
             at_once = not encoder.waits and self._calls.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
-            while tables:
-                table = tables.popleft()
+            while parts:
+                table, kept = parts.popleft()
+                nothing, columns = [None] * len(table), kept.columns()
                 for start in range(0, len(table), size):
-                    yield await self._answer(batch, table.part(start, start + size), encoder, at_once=at_once)
+                    some = {name: columns.get(name, nothing)[start : start + size] for name in kinds}
+                    part = table.part(start, start + size)
+                    yield await self._answer(batch, part, some, encoder, at_once=at_once)
             self._metrics.traffic.end(batch)
             yield await asyncio.to_thread(encoder.end) if encoder.waits else encoder.end()
 
     @contextlib.asynccontextmanager
-    async def _encoder(self, predictor: Predictor, goes_out: Format, request_id: str) -> AsyncIterator[Encoder]:
+    async def _encoder(
+        self, predictor: Predictor, goes_out: Format, request_id: str, kinds: dict[str, str]
+    ) -> AsyncIterator[Encoder]:
         if goes_out not in BINARY:
-            yield ENCODERS[goes_out](predictor, request_id)
+            yield ENCODERS[goes_out](predictor, request_id, kinds)
             return
         async with self._workers.one() as worker:
-            yield ArrowEncoder(predictor, request_id, form=goes_out, worker=worker)
+            yield ArrowEncoder(predictor, request_id, kinds, form=goes_out, worker=worker)
 
-    async def _answer(self, batch: Batch, table: FeatureTable, encoder: Encoder, *, at_once: bool) -> bytes:
+    async def _answer(
+        self, batch: Batch, table: FeatureTable, kept: Columns, encoder: Encoder, *, at_once: bool
+    ) -> bytes:
         def predict() -> Predictions:
             found = batch.predictor.predict(table)
             self._metrics.traffic.note_part(batch, table, found)
             return found
 
         if at_once:
-            return encoder.part(predict())
+            return encoder.part(predict(), kept)
         if encoder.waits:  # not in the thread of the models, which others need
-            return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict))
-        return await self._calls.in_thread(lambda: encoder.part(predict()))
+            return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict), kept)
+        return await self._calls.in_thread(lambda: encoder.part(predict(), kept))
 
     async def _parts(
-        self, predictor: Predictor, came_in: Format, body: bytearray, max_rows: int
+        self, predictor: Predictor, batch: IncomingBatch, max_rows: int
     ) -> AsyncGenerator[Part | None, None]:
-        if came_in in BINARY:
+        schema, body = predictor.schema, batch.body
+        if batch.form in BINARY:
+            task = ReadTask(batch.form, schema.columns, max_rows, batch.extra, len(body))
             async with (
                 self._workers.one() as worker,
-                contextlib.aclosing(isolated_parts(worker, predictor.schema, came_in, body, max_rows)) as isolated,
+                contextlib.aclosing(isolated_parts(worker, task, schema, body)) as isolated,
             ):
                 async for part in isolated:
                     yield part
             return
-        parts = READERS[came_in](predictor.schema, body, max_rows)
+        parts = READERS[batch.form](schema, body, max_rows, batch.extra)
         if len(body) <= INLINE_BYTES:
             for found in parts:
                 yield found
             return
         while (step := await self._calls.in_thread(lambda: next(parts, END))) is not END:
             yield step  # type: ignore[misc] # the sentinel is none of the parts
+
+
+def _require_other_names(rows: Rows, predictor: Predictor) -> None:
+    """Raise InvalidRecordError where a column that is kept has the name of one of the answers'."""
+    taken = {PREDICTION, *probability_columns(predictor.classes)} & rows.kept.kinds.keys()
+    if taken:
+        raise malformed(f"the answers have columns of the same names as yours: {', '.join(sorted(taken))}; rename them")
 
 
 def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:

@@ -10,7 +10,13 @@ import msgspec
 from src.core.predictions import Predictions
 from src.services.inference.formats import Format
 from src.services.inference.formats.answer_json import encode_answers
+from src.services.inference.formats.extra_columns import text_of
 from src.services.inference.model.predictor import Predictor
+
+Columns = Mapping[str, Sequence[Any]]
+NO_COLUMNS: Columns = {}
+NO_KINDS: Mapping[str, str] = {}
+PREDICTION = "prediction"
 
 
 class Encoder:
@@ -19,6 +25,7 @@ class Encoder:
     Args:
         predictor: whose answers they are.
         request_id: of the request that is answered.
+        kinds: of the columns that are kept, by name.
 
     Attributes:
         waits: whether its methods wait for another process.
@@ -26,7 +33,8 @@ class Encoder:
 
     waits = False
 
-    def __init__(self, predictor: Predictor, request_id: str) -> None:
+    def __init__(self, predictor: Predictor, request_id: str, kinds: Mapping[str, str] = NO_KINDS) -> None:
+        self._kinds = kinds
         self._classes = predictor.classes
         self._model = predictor.model_name
         self._request_id = request_id
@@ -35,8 +43,8 @@ class Encoder:
         """What stands before the first answer."""
         return b""
 
-    def part(self, found: Predictions) -> bytes:
-        """Some answers. Blocking, for a few milliseconds."""
+    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
+        """Some answers, and the columns that are kept beside them. Blocking, for a few milliseconds."""
         raise NotImplementedError
 
     def end(self) -> bytes:
@@ -53,10 +61,10 @@ class JsonEncoder(Encoder):
         """Up to the first answer."""
         return b'{"predictions":['
 
-    def part(self, found: Predictions) -> bytes:
+    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
         """Answers, with a comma between them and those before."""
         comma, self._comma = self._comma, b","
-        return comma + encode_answers(found, self._classes, b",")
+        return comma + encode_answers(found, self._classes, b",", kept)
 
     def end(self) -> bytes:
         """Which model answered, and which request."""
@@ -66,19 +74,20 @@ class JsonEncoder(Encoder):
 class NdjsonEncoder(Encoder):
     """An answer a line; the model and the request stand in the headers."""
 
-    def part(self, found: Predictions) -> bytes:
+    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
         """Whole lines."""
-        return encode_answers(found, self._classes, b"\n") + b"\n"
+        return encode_answers(found, self._classes, b"\n", kept) + b"\n"
 
 
 class CsvEncoder(Encoder):
-    """A line for each answer, with a header: the prediction, and the probability of each class where there are any."""
+    """A line for each answer, with a header: what is kept, the prediction, and the classes' probabilities if any."""
 
     _begun = False
 
-    def part(self, found: Predictions) -> bytes:
+    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
         """Whole lines."""
-        columns = columns_of(found, self._classes)
+        texts = {name: [text_of(value) for value in values] for name, values in kept.items()}
+        columns = {**texts, **columns_of(found, self._classes)}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if not self._begun:
@@ -90,11 +99,15 @@ class CsvEncoder(Encoder):
 
 def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:
     """Answers as a table: the prediction, and the probability of each class where there are any, n values each."""
-    columns = {"prediction": found.values}
+    columns = {PREDICTION: found.values}
     if found.probabilities is not None:
-        shown = found.shown.T.tolist()
-        columns |= {f"probability_{name}": share for name, share in zip(classes, shown, strict=True)}
+        columns |= dict(zip(probability_columns(classes), found.shown.T.tolist(), strict=True))
     return columns
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """The columns of the classes' probabilities."""
+    return [f"probability_{name}" for name in classes]
 
 
 ENCODERS: Mapping[Format, type[Encoder]] = {

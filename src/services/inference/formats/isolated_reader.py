@@ -5,9 +5,8 @@ import logging
 from collections.abc import AsyncGenerator
 
 from src.core.feature_schema import FeatureSchema
-from src.services.inference.formats import Format
 from src.services.inference.formats.parts import Part, TooManyRowsError
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 from src.services.inference.formats.worker_messages import (
     End,
     Problems,
@@ -15,7 +14,7 @@ from src.services.inference.formats.worker_messages import (
     Table,
     TooManyRows,
     error_of,
-    table_of,
+    rows_of,
 )
 from src.services.inference.formats.workers import Worker, WorkerLostError
 
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 async def isolated_parts(
-    worker: Worker, schema: FeatureSchema, form: Format, body: bytearray, max_rows: int
+    worker: Worker, task: ReadTask, schema: FeatureSchema, body: bytearray
 ) -> AsyncGenerator[Part, None]:
     """The parts of a body as ``parts.Reader`` yields them.
 
@@ -33,18 +32,18 @@ async def isolated_parts(
     """
     too_many = False
     try:
-        await asyncio.to_thread(worker.begin, ReadTask(form, schema.columns, max_rows, len(body)), body)
+        await asyncio.to_thread(worker.begin, task, body)
         while not isinstance(message := await asyncio.to_thread(worker.hear), End):
             if isinstance(message, Table):
-                yield table_of(message, schema)
+                yield rows_of(message, schema)
             elif isinstance(message, Problems):
                 yield error_of(message)
             too_many = too_many or isinstance(message, TooManyRows)
     except WorkerLostError as error:
-        logger.warning("a body of %d bytes as %s was not read: %s", len(body), form, error)
+        logger.warning("a body of %d bytes as %s was not read: %s", len(body), task.form, error)
         raise malformed(
             "the body is not a whole file of the format that it is declared to have, or takes too much memory or time "
             "to read; send it in several"
         ) from None
     if too_many:
-        raise TooManyRowsError(max_rows)
+        raise TooManyRowsError(task.max_rows)

@@ -10,18 +10,20 @@ import numpy as np
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
+from src.services.inference.formats.extra_columns import ExtraColumns, Kept, unknown_columns
 from src.services.inference.formats.parts import (
     MAX_VALUE_BYTES,
     PART_BYTES,
     Checked,
     Part,
+    Rows,
     TooManyRowsError,
     checked,
     given_twice,
     missing_columns,
-    unknown_columns,
 )
-from src.services.inference.formats.records import MAX_TOLD, UNFIT, InvalidRecordError, convert, malformed, value_of
+from src.services.inference.formats.problems import MAX_TOLD, UNFIT, InvalidRecordError, malformed
+from src.services.inference.formats.values import convert, value_of
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
 NO_COLUMN = "a column must be a list of its values; a single record is for /predict"
@@ -38,32 +40,43 @@ NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 CLOSING = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
-def json_columns(schema: FeatureSchema, body: bytearray, max_rows: int) -> Iterator[Part | None]:
+def json_columns(schema: FeatureSchema, body: bytearray, max_rows: int, extra: ExtraColumns) -> Iterator[Part | None]:
     """The one part of a JSON object of columns, which come in any order and are read piece by piece."""
     scanner = _Scanner(body)
     found: dict[str, list[Checked]] = {}
+    kept: dict[str, list[Any]] = {}
+    unknown: list[str] = []
     for name in scanner.names():
         column = next((column for column in schema.columns if column.name == name), None)
-        if column is None:
-            raise InvalidRecordError([unknown_columns(schema)])
-        if name in found:
+        if name in found or name in kept:
             raise InvalidRecordError([given_twice(schema)])
-        found[name] = []
+        if column is not None:
+            found[name] = []
+        elif extra is ExtraColumns.KEEP:
+            kept[name] = []
+        else:
+            unknown.append(name)
         row = 0
         for piece in scanner.values():
-            values = _read(column, piece, row)
-            row += values.rows
+            if column is not None:
+                values = _read(column, piece, row)
+                row += values.rows
+                found[name].append(values)
+            elif name in kept:
+                kept[name] += _decoded(piece, list[Any], name)
+                row = len(kept[name])
             if row > max_rows:
                 raise TooManyRowsError(max_rows)
-            found[name].append(values)
             yield None
-    yield _part(schema, found)
+    if unknown and extra is ExtraColumns.REFUSE:
+        raise InvalidRecordError([*missing_columns(schema, found), unknown_columns(schema, unknown)])
+    yield _part(schema, found, kept)
 
 
-def _part(schema: FeatureSchema, found: dict[str, list[Checked]]) -> Part:
+def _part(schema: FeatureSchema, found: dict[str, list[Checked]], kept: dict[str, list[Any]]) -> Part:
     if missing := missing_columns(schema, found):
         raise InvalidRecordError(missing)
-    rows = {sum(piece.rows for piece in pieces) for pieces in found.values()}
+    rows = {sum(piece.rows for piece in pieces) for pieces in found.values()} | set(map(len, kept.values()))
     if len(rows) != 1:
         raise malformed("the batch has no columns, or they differ in their number of values")
     if rows == {0}:
@@ -71,15 +84,13 @@ def _part(schema: FeatureSchema, found: dict[str, list[Checked]]) -> Part:
     problems = [problem for pieces in found.values() for piece in pieces for problem in piece.problems]
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
-    return FeatureTable.from_columns(
-        schema,
-        [
-            np.concatenate([piece.values for piece in found[column.name]])
-            if column.name in found
-            else array_of(column, [None] * next(iter(rows)))
-            for column in schema.columns
-        ],
-    )
+    columns = [
+        np.concatenate([piece.values for piece in found[column.name]])
+        if column.name in found
+        else array_of(column, [None] * next(iter(rows)))
+        for column in schema.columns
+    ]
+    return Rows(FeatureTable.from_columns(schema, columns), Kept.of(kept))
 
 
 def _read(column: Column, piece: bytes, first_row: int) -> Checked:
@@ -96,10 +107,7 @@ def _read(column: Column, piece: bytes, first_row: int) -> Checked:
 
 def _explained(column: Column, piece: bytes, first_row: int) -> Checked:
     """The same, value by value, with every problem."""
-    try:
-        values = msgspec.json.decode(piece, type=list[msgspec.Raw])
-    except (ValueError, RecursionError):
-        raise malformed(NO_JSON, field=column.name) from None
+    values = _decoded(piece, list[msgspec.Raw], column.name)
     good: list[Any] = []
     problems: list[InvalidInputError] = []
     for index, value in enumerate(values):
@@ -109,6 +117,13 @@ def _explained(column: Column, piece: bytes, first_row: int) -> Checked:
             problem.row = first_row + index
             problems.append(problem)
     return Checked(array_of(column, good), len(values), problems[:MAX_TOLD])
+
+
+def _decoded(piece: bytes, kind: type[list[Any]], name: str | None) -> list[Any]:
+    try:
+        return msgspec.json.decode(piece, type=kind)  # type: ignore[no-any-return] # a list
+    except (ValueError, RecursionError):
+        raise malformed(NO_JSON, field=name) from None
 
 
 class _Scanner:

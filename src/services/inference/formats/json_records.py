@@ -7,7 +7,8 @@ import msgspec
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
-from src.core.feature_table import FeatureTable, Row
+from src.core.feature_table import FeatureTable
+from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.parts import (
     MAX_PIECE_BYTES,
     PART_BYTES,
@@ -15,7 +16,8 @@ from src.services.inference.formats.parts import (
     in_arrays,
     shifted,
 )
-from src.services.inference.formats.records import MAX_TOLD, InvalidRecordError, RecordDecoder, malformed
+from src.services.inference.formats.problems import MAX_TOLD, InvalidRecordError, malformed
+from src.services.inference.formats.records import RecordDecoder
 from src.services.inference.formats.windows import windows
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"
@@ -43,7 +45,7 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, li
         if isinstance(part, InvalidRecordError):
             problems += part.problems
         else:
-            tables.append(part)
+            tables.append(part.table)
         if len(problems) >= MAX_TOLD:
             break
         yield
@@ -52,9 +54,9 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, li
     return tables
 
 
-def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iterator[Part]:
+def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
     """The parts of a JSON array of objects."""
-    return _parts(RecordDecoder(schema), body)
+    return _parts(RecordDecoder(schema, extra), body)
 
 
 def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
@@ -63,7 +65,7 @@ def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
     while (piece := pieces.take(row)) is not None:
         part: Part
         try:
-            part = in_arrays(decoder.decode_list(piece))
+            part = in_arrays(decoder.decode_rows(piece))
         except InvalidRecordError as error:
             part = shifted(error, row)
         yield part
@@ -72,35 +74,35 @@ def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
         raise malformed("the batch has no records; send at least one")
 
 
-def ndjson_records(schema: FeatureSchema, body: bytearray, _max_rows: int) -> Iterator[Part]:
+def ndjson_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
     """The parts of lines with one JSON object each; empty lines do not count."""
-    decoder = RecordDecoder(schema)
+    decoder = RecordDecoder(schema, extra)
     row = 0
     for window in windows(body):
         lines = [bytes(line) for line in window.split(b"\n") if line.strip()]
         if not lines:
             continue
-        table = decoder.decode_lines_or_none(window)
-        # msgspec takes two records on a line, and one over several; then ``_by_line`` says which line is wrong. A line
-        # that ends a record holds whole ones: as many records as lines are one each.
-        if table is None or len(table) != len(lines) or not all(line.rstrip().endswith(b"}") for line in lines):
-            yield _by_line(schema, decoder, lines, row)
+        rows = decoder.decode_lines_or_none(window)
+        # msgspec takes two records on a line, and one over several; then ``_wrong`` says which line it is. A line that
+        # ends a record holds whole ones: as many records as lines are one each.
+        if rows is None or len(rows.table) != len(lines) or not all(line.rstrip().endswith(b"}") for line in lines):
+            yield _wrong(decoder, lines, row)
         else:
-            yield in_arrays(table)
+            yield in_arrays(rows)
         row += len(lines)
     if not row:
         raise malformed("the batch has no records; send at least one line")
 
 
-def _by_line(schema: FeatureSchema, decoder: RecordDecoder, lines: list[bytes], first_row: int) -> Part:
-    rows: list[Row] = []
+def _wrong(decoder: RecordDecoder, lines: list[bytes], first_row: int) -> InvalidRecordError:
+    """The problems of lines that are not one record each."""
     problems: list[InvalidInputError] = []
     for index, line in enumerate(lines):
         try:
-            rows.append(decoder.decode(line))
+            decoder.decode(line)
         except InvalidRecordError as error:
             problems += shifted(error, first_row + index).problems
-    return InvalidRecordError(problems) if problems else in_arrays(FeatureTable.from_rows(schema, rows))
+    return InvalidRecordError(problems)
 
 
 class _Pieces:

@@ -2,31 +2,39 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.column_rules import FIRST_DAY, LAST_DAY, MISSING_TEXTS
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable
-from src.services.inference.formats.records import (
-    FLOAT32_MAX,
+from src.core.feature_table import FeatureTable, Value, array_of
+from src.services.inference.formats.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
+from src.services.inference.formats.problems import (
     MALFORMED,
     MAX_TOLD,
     MISSING,
     TOO_LARGE,
-    UNKNOWN_FIELD,
     InvalidRecordError,
-    convert,
 )
+from src.services.inference.formats.values import EXACT_FLOAT, FLOAT32_MAX, convert, convert_text
 
-# Some rows of a batch that fit, or the problems of some that do not. A part keeps a thread busy for a few
-# milliseconds, and no call into C for longer: the event loop gets its turn in between.
-Part = FeatureTable | InvalidRecordError
+
+class Rows(NamedTuple):
+    """Some rows of a batch that fit, with the other columns that are kept."""
+
+    table: FeatureTable
+    kept: Kept = NOTHING
+
+
+# Some rows, or the problems of some that do not fit. A part keeps a thread busy for a few milliseconds, and no call
+# into C for longer: the event loop gets its turn in between.
+Part = Rows | InvalidRecordError
 # Reads a body of at most so many rows. Yields the parts in the order of the rows, or None where nothing is complete
 # yet; raises InvalidRecordError where nothing further can be read.
-Reader = Callable[[FeatureSchema, bytearray, int], Iterator[Part | None]]
+Reader = Callable[[FeatureSchema, bytearray, int, ExtraColumns], Iterator[Part | None]]
 PART_ROWS = 2000
 PART_VALUES = 10_000
 PART_BYTES = 1 << 17
@@ -68,27 +76,22 @@ def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[Invalid
     ]
 
 
-def unknown_columns(schema: FeatureSchema) -> InvalidInputError:
-    """The problem of columns that the model does not have."""
-    expected = ", ".join(schema.names)
-    return InvalidInputError(f"unknown columns; the model takes {expected} and nothing else", kind=UNKNOWN_FIELD)
-
-
 def given_twice(schema: FeatureSchema) -> InvalidInputError:
     """The problem of a name that two columns have."""
     return InvalidInputError(f"each of {', '.join(schema.names)} must be given once", kind=MALFORMED)
 
 
-def positions(names: Sequence[str], schema: FeatureSchema) -> list[int | None]:
+def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) -> list[int | None]:
     """Where each of the schema's columns stands among a batch's, in any order; None for one that may be missing.
 
     Raises:
         InvalidRecordError: columns are missing, unknown or given twice.
     """
     problems = missing_columns(schema, names)
-    if not set(names) <= set(schema.names):
-        problems.append(unknown_columns(schema))
-    elif len(set(names)) != len(names):
+    if extra is ExtraColumns.REFUSE and not set(names) <= set(schema.names):
+        problems.append(unknown_columns(schema, names))
+    counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in schema.names]
+    if len(set(counted)) != len(counted):
         problems.append(given_twice(schema))
     if problems:
         raise InvalidRecordError(problems)
@@ -96,24 +99,66 @@ def positions(names: Sequence[str], schema: FeatureSchema) -> list[int | None]:
     return [places.get(name) for name in schema.names]
 
 
-def in_arrays(table: FeatureTable) -> FeatureTable:
-    """The same table, holding arrays only: rows take six times the memory, and a batch may wait."""
-    return FeatureTable.from_columns(table.schema, table.columns)
+def kept_places(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) -> dict[str, int]:
+    """Where the columns stand that are kept."""
+    if extra is not ExtraColumns.KEEP:
+        return {}
+    return {name: place for place, name in enumerate(names) if name not in schema.names}
 
 
-def part_of(schema: FeatureSchema, columns: Sequence[Checked]) -> Part:
+def in_arrays(rows: Rows) -> Rows:
+    """The same, holding arrays only: rows of Python's values take six times the memory, and a batch may wait."""
+    return rows._replace(table=FeatureTable.from_columns(rows.table.schema, rows.table.columns))
+
+
+def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTHING) -> Part:
     """A part, of its columns in the schema's order."""
     problems = [problem for column in columns for problem in column.problems]
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
-    return FeatureTable.from_columns(schema, [column.values for column in columns])
+    return Rows(FeatureTable.from_columns(schema, [column.values for column in columns]), kept)
+
+
+def checked_texts(column: Column, texts: Sequence[str], first_row: int) -> Checked:
+    """Read and check cells of text of one column."""
+    numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
+    if numbers is not None:
+        return checked(column, *numbers, first_row)
+    good: list[Value] = []
+    problems: list[InvalidInputError] = []
+    for index, text in enumerate(texts):
+        try:
+            good.append(convert_text(column, text))
+        except InvalidInputError as problem:
+            problem.row = first_row + index
+            problems.append(problem)
+    return Checked(array_of(column, good), len(texts), problems[:MAX_TOLD])
+
+
+def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
+    """Plain numbers, all at once, and where one is missing; None where each needs a look."""
+    joined = "".join(texts)
+    # Python's float reads what nothing else does: 1_000, digits of other scripts, inf.
+    if not joined.isascii() or "_" in joined:
+        return None
+    missing = None
+    try:
+        values = np.array(list(map(float, texts)))
+    except ValueError:
+        missing = np.array([text in MISSING_TEXTS for text in texts])
+        try:
+            values = np.array([0.0 if text in MISSING_TEXTS else float(text) for text in texts])
+        except ValueError:
+            return None
+    return (values, missing) if np.isfinite(values).all() else None
 
 
 def checked(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None, first_row: int) -> Checked:
     """Check a column's values that have its type already.
 
     Args:
-        values: (n,) float64 for a number, int64 or float64 for an integer, bool for a boolean, object for a string.
+        values: (n,) float64 for a number or a date, int64 or float64 for an integer, bool for a boolean, object for a
+            string.
         missing: (n,) where there is no value, whatever ``values`` has there; None where all are there.
         first_row: the row of the first value.
     """
@@ -138,18 +183,21 @@ def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
     if column.type is ColumnType.NUMBER:
         wrong = ~(np.abs(values) <= FLOAT32_MAX)
         return wrong
+    if column.type is ColumnType.DATE:
+        wrong = ~((values >= FIRST_DAY) & (values <= LAST_DAY))
+        return wrong
     if column.type is ColumnType.INTEGER:
         low, high = column.limits
-        # Below the next whole number, which a float holds exactly where it does not hold the limit.
-        fits = (values >= low) & ((values <= high) if values.dtype == np.int64 else (values < float(high + 1)))
-        wrong = ~(fits & (values == np.floor(values)))
+        if values.dtype != np.int64:
+            low, high = max(low, -EXACT_FLOAT), min(high, EXACT_FLOAT)
+        wrong = ~((values >= low) & (values <= high) & (values == np.floor(values)))
         return wrong
     return np.zeros(len(values), dtype=np.bool_)
 
 
 def _filled(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
     """Good values as ``FeatureTable`` has them."""
-    if column.type is ColumnType.NUMBER:
+    if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
         return values if missing is None else np.where(missing, np.nan, values)
     if column.type is ColumnType.INTEGER:
         return values.astype(np.int64) if missing is None else np.where(missing, np.nan, values)

@@ -6,21 +6,22 @@ from collections.abc import Iterator, Mapping
 from src.core.feature_schema import FeatureSchema
 from src.services.inference.formats import Format
 from src.services.inference.formats.csv_rows import csv_rows
+from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.json_columns import json_columns
 from src.services.inference.formats.json_records import json_records, ndjson_records
 from src.services.inference.formats.parts import MAX_VALUE_BYTES, Part, Reader
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 
 FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
 
 
-def json_batch(schema: FeatureSchema, body: bytearray, max_rows: int) -> Iterator[Part | None]:
+def json_batch(schema: FeatureSchema, body: bytearray, max_rows: int, extra: ExtraColumns) -> Iterator[Part | None]:
     """The parts of a JSON body: an array of records, or an object of columns."""
     first = FIRST.match(body, 0, MAX_VALUE_BYTES)
     if first is None:
         raise malformed('the body is not valid JSON; send [{"column": value, ...}, ...] or {"column": [values], ...}')
     reader = json_records if first[1] == b"[" else json_columns
-    return reader(schema, body, max_rows)
+    return reader(schema, body, max_rows, extra)
 
 
 READERS: Mapping[Format, Reader] = {Format.JSON: json_batch, Format.NDJSON: ndjson_records, Format.CSV: csv_rows}

@@ -1,7 +1,6 @@
-"""Strict decoding of JSON records into rows of a model's schema, with every problem told and none of the input."""
+"""Strict decoding of JSON records into rows of a model's schema; every problem is reported, and none of the input."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -9,52 +8,12 @@ import msgspec
 import numpy as np
 
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable, Row, Value
-
-FLOAT32_MAX = 3.4028234663852886e38
-# Every kind of a record's problems; they are also labels of a metric.
-MISSING = "missing"
-NOT_A_NUMBER = "not_a_number"
-NOT_FINITE = "not_finite"
-NOT_AN_INTEGER = "not_an_integer"
-NOT_A_BOOLEAN = "not_a_boolean"
-NOT_A_STRING = "not_a_string"
-UNKNOWN_FIELD = "unknown_field"
-MALFORMED = "malformed"
-# Of a body, before any record is looked at.
-TOO_LARGE = "too_large"
-RECORD_PROBLEMS = (
-    MISSING,
-    NOT_A_NUMBER,
-    NOT_FINITE,
-    NOT_AN_INTEGER,
-    NOT_A_BOOLEAN,
-    NOT_A_STRING,
-    UNKNOWN_FIELD,
-    MALFORMED,
-)
-# What a record that does not fit raises on the way: UnicodeDecodeError is a ValueError, deep nesting a RecursionError.
-UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
-# As many problems as an answer tells: a batch may have one per cell.
-MAX_TOLD = 100
-
-
-class InvalidRecordError(InvalidInputError):
-    """Records with at least one problem; its own kind and field are the first's.
-
-    Messages name columns of the model and never repeat anything of the input.
-    """
-
-    def __init__(self, problems: list[InvalidInputError]) -> None:
-        first = problems[0]
-        super().__init__(str(first), kind=first.kind, field=first.field, row=first.row)
-        self.problems = tuple(problems[:MAX_TOLD])
-
-
-def malformed(message: str, row: int | None = None, field: str | None = None) -> InvalidRecordError:
-    """The one problem of a body that cannot be read, or of a row."""
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable, Row
+from src.services.inference.formats.extra_columns import NOTHING, ExtraColumns, kept_of_records, unknown_columns
+from src.services.inference.formats.parts import Rows
+from src.services.inference.formats.problems import MALFORMED, MAX_TOLD, UNFIT, UNKNOWN_FIELD, InvalidRecordError
+from src.services.inference.formats.values import FLOAT32_MAX, convert, value_of
 
 
 class RecordDecoder:
@@ -62,17 +21,25 @@ class RecordDecoder:
 
     The accepting path is a few calls into C where all columns are numbers; only a refused body is looked at a second
     time, to say why.
+
+    Args:
+        schema: the model's columns.
+        extra: what to do with other fields; where it is not said, they are refused without their names.
     """
 
-    def __init__(self, schema: FeatureSchema) -> None:
+    def __init__(self, schema: FeatureSchema, extra: ExtraColumns | None = None) -> None:
         self.schema = schema
+        self._extra = extra
+        self._takes_others = extra in {ExtraColumns.IGNORE, ExtraColumns.KEEP}
+        self._is_plain = schema.is_numeric and not self._takes_others
         self._names = schema.names
+        self._known = frozenset(schema.names)
         # One name alone would give no tuple.
         only = schema.names[0]
         self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
         self._expected = ", ".join(schema.names)
         # Not a msgspec struct: its fields refuse names with quotes or control characters, which columns may have.
-        value: Any = float if schema.is_numeric else bool | int | float | str | None
+        value: Any = float if self._is_plain else Any if self._takes_others else bool | int | float | str | None
         self._decoder = msgspec.json.Decoder(dict[str, value])
         self._list_decoder = msgspec.json.Decoder(list[dict[str, value]])
         self._loose_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -102,24 +69,36 @@ class RecordDecoder:
         Raises:
             InvalidRecordError: the body is no such array; ``row`` of each problem counts from 0.
         """
+        return self.decode_rows(body).table
+
+    def decode_rows(self, body: bytes) -> Rows:
+        """The same with the fields that are kept.
+
+        Raises:
+            InvalidRecordError: as ``decode_list`` does.
+        """
         try:
-            table = self._table(self._list_decoder.decode(body))
+            rows = self._rows(self._list_decoder.decode(body))
         except UNFIT:
             raise InvalidRecordError(self._explain_list(body)) from None
-        if not len(table):
+        if not len(rows.table):
             raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
-        return table
+        return rows
 
-    def decode_lines_or_none(self, lines: bytes | bytearray) -> FeatureTable | None:
+    def decode_lines_or_none(self, lines: bytes | bytearray) -> Rows | None:
         """The values of JSON objects with white space between them, none or more; None where one does not fit."""
         try:
-            return self._table(self._decoder.decode_lines(lines))
+            return self._rows(self._decoder.decode_lines(lines))
         except UNFIT:
             return None
 
+    def _rows(self, records: Sequence[Mapping[str, Any]]) -> Rows:
+        kept = kept_of_records(records, self.schema) if self._extra is ExtraColumns.KEEP else NOTHING
+        return Rows(self._table(records), kept)
+
     def _table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
         """Raises one of ``UNFIT`` where a record does not fit."""
-        if not self.schema.is_numeric:
+        if not self._is_plain:
             return FeatureTable.from_rows(self.schema, [self._typed(record) for record in records])
         if not set(map(len, records)) <= {len(self._names)}:
             raise ValueError
@@ -131,7 +110,7 @@ class RecordDecoder:
 
     def _row(self, record: Mapping[str, Any]) -> Row:
         """Raises one of ``UNFIT`` for a record that does not fit."""
-        if not self.schema.is_numeric:
+        if not self._is_plain:
             return self._typed(record)
         row: tuple[float, ...] = self._values_of(record)
         if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
@@ -139,7 +118,7 @@ class RecordDecoder:
         return row
 
     def _typed(self, record: Mapping[str, Any]) -> Row:
-        if not record.keys() <= set(self._names):
+        if not self._takes_others and not record.keys() <= self._known:
             raise ValueError
         return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
 
@@ -174,82 +153,18 @@ class RecordDecoder:
                 convert(column, value_of(found.get(column.name)))
             except InvalidInputError as error:
                 problems.append(error)
-        if not found.keys() <= set(self._names):
-            message = f"unknown fields; the model takes {self._expected} and nothing else"
-            problems.append(InvalidInputError(message, kind=UNKNOWN_FIELD))
+        if not self._takes_others and not found.keys() <= self._known:
+            problems.append(self._unknown(found))
         for problem in problems:
             problem.row = row
         # Nothing found: one of two equal keys was wrong and the other right.
         return problems or [self._malformed("each field must be given once", row)]
 
+    def _unknown(self, found: Iterable[str]) -> InvalidInputError:
+        if self._extra is not None:
+            return unknown_columns(self.schema, found)
+        message = f"unknown fields; the model takes {self._expected} and nothing else"
+        return InvalidInputError(message, kind=UNKNOWN_FIELD)
+
     def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:
         return InvalidInputError(f"{message} with the fields {self._expected}", kind=MALFORMED, row=row)
-
-
-def convert(column: Column, value: object) -> Value:
-    """A decoded value as its column takes it: None stays None where the column may be missing.
-
-    Raises:
-        InvalidInputError: it is missing, or not of the column's type.
-    """
-    if value is None:
-        if column.required:
-            raise _problem(column, "is required", MISSING)
-        return None
-    return CONVERTERS[column.type](column, value)
-
-
-def _number(column: Column, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _problem(column, "must be a number, without quotes", NOT_A_NUMBER)
-    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
-        raise _problem(column, "must be a finite number that float32 can hold", NOT_FINITE)
-    return float(value)
-
-
-def _integer(column: Column, value: object) -> int:
-    # JSON does not tell 5 from 5.0.
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole:
-        raise _problem(column, "must be a whole number, without quotes", NOT_AN_INTEGER)
-    low, high = column.limits
-    if not low <= value <= high:  # type: ignore[operator] # whole says that it is a number
-        raise _problem(column, f"must be from {low} to {high}", NOT_FINITE)
-    return int(value)  # type: ignore[call-overload, no-any-return]
-
-
-def _boolean(column: Column, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _problem(column, "must be true or false", NOT_A_BOOLEAN)
-    return value
-
-
-def _string(column: Column, value: object) -> str:
-    if not isinstance(value, str):
-        raise _problem(column, "must be a string", NOT_A_STRING)
-    return value
-
-
-CONVERTERS: Mapping[ColumnType, Callable[[Column, object], Value]] = {
-    ColumnType.NUMBER: _number,
-    ColumnType.INTEGER: _integer,
-    ColumnType.BOOLEAN: _boolean,
-    ColumnType.STRING: _string,
-}
-
-
-def value_of(raw: msgspec.Raw | None) -> object:
-    """A scalar's value; something that no column takes for all else, and nothing big is built."""
-    if raw is None:
-        return None
-    text = bytes(raw)
-    if text[:1] in b"{[":
-        return ()
-    try:
-        return msgspec.json.decode(text)
-    except ValueError:
-        return math.inf if text[:1] in b"-0123456789" else ()
-
-
-def _problem(column: Column, what: str, kind: str) -> InvalidInputError:
-    return InvalidInputError(f"{column.name} {what}", kind=kind, field=column.name)

@@ -18,7 +18,7 @@ from src.services.inference.formats import Format
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.arrow_writer import Sink, write_arrow
 from src.services.inference.formats.parts import TooManyRowsError
-from src.services.inference.formats.records import InvalidRecordError, malformed
+from src.services.inference.formats.problems import InvalidRecordError, malformed
 from src.services.inference.formats.worker_messages import (
     End,
     Piece,
@@ -69,8 +69,11 @@ def read(task: ReadTask) -> None:
     body = take(task.size)
     schema = FeatureSchema(task.columns)
     try:
-        for part in arrow_parts(Format(task.form), schema, body, task.max_rows):
-            give(problems_message(part) if isinstance(part, InvalidRecordError) else table_message(part.columns))
+        for part in arrow_parts(Format(task.form), schema, body, task.max_rows, task.extra):
+            if isinstance(part, InvalidRecordError):
+                give(problems_message(part))
+            else:
+                give(table_message(part.table.columns, part.kept))
     except TooManyRowsError:
         give(TooManyRows())
     except InvalidRecordError as error:

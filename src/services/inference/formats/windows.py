@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from src.services.inference.formats.parts import MAX_PIECE_BYTES, PART_BYTES
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 
 
 def windows(body: bytearray) -> Iterator[bytearray]:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.extra_columns import NOTHING, ExtraColumns, Kept
+from src.services.inference.formats.parts import Rows
+from src.services.inference.formats.problems import InvalidRecordError
 
 LENGTH = struct.Struct("<Q")
 Read = Callable[[int], bytes]
@@ -24,15 +26,18 @@ class ReadTask(msgspec.Struct, tag="read", frozen=True):
     form: str
     columns: tuple[Column, ...]
     max_rows: int
+    extra: ExtraColumns
     size: int
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):
-    """Write tables of these columns, which follow, and an ``End``. A ``Piece`` answers each; an ``End`` closes."""
+    """Write tables of these columns, which follow, and an ``End``. A ``Piece`` answers each; an ``End`` closes.
+
+    ``kinds`` are the columns' by name, as ``extra_columns`` calls them.
+    """
 
     form: str
-    names: tuple[str, ...]
-    text: tuple[bool, ...]
+    kinds: dict[str, str]
     metadata: dict[str, str]
 
 
@@ -46,13 +51,15 @@ class Numbers(msgspec.Struct, tag="numbers", frozen=True):
 class Objects(msgspec.Struct, tag="objects", frozen=True):
     """A column of texts, or with values missing."""
 
-    values: list[str | bool | None]
+    values: list[str | bool | int | float | None]
 
 
 class Table(msgspec.Struct, tag="table", frozen=True):
-    """Some rows, by column."""
+    """Some rows, by column, with what is kept beside them."""
 
     columns: list[Numbers | Objects]
+    kinds: dict[str, str]
+    packed: bytes
 
 
 class Problems(msgspec.Struct, tag="problems", frozen=True):
@@ -91,13 +98,14 @@ def receive(read: Read) -> Message:
     return message
 
 
-def table_message(columns: Sequence[NDArray[Any]]) -> Table:
+def table_message(columns: Sequence[NDArray[Any]], kept: Kept = NOTHING) -> Table:
     """Arrays of shape (n,) as a message."""
     return Table(
         [
             Objects(column.tolist()) if column.dtype == object else Numbers(column.dtype.str, column.tobytes())
             for column in columns
-        ]
+        ],
+        *kept,
     )
 
 
@@ -111,9 +119,10 @@ def arrays_of(message: Table) -> list[NDArray[Any]]:
     ]
 
 
-def table_of(message: Table, schema: FeatureSchema) -> FeatureTable:
+def rows_of(message: Table, schema: FeatureSchema) -> Rows:
     """A message's rows."""
-    return FeatureTable.from_columns(schema, arrays_of(message))
+    table = FeatureTable.from_columns(schema, arrays_of(message))
+    return Rows(table, Kept(message.kinds, message.packed))
 
 
 def problems_message(error: InvalidRecordError) -> Problems:

@@ -8,7 +8,7 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.feature_table import Row, Value
 from src.core.mlmodel import ModelDescription
-from src.services.inference.formats.records import convert
+from src.services.inference.formats.values import convert
 
 MAX_ROWS = 20
 MADE_UP: dict[ColumnType, Value] = {
@@ -16,6 +16,7 @@ MADE_UP: dict[ColumnType, Value] = {
     ColumnType.INTEGER: 0,
     ColumnType.BOOLEAN: False,
     ColumnType.STRING: "",
+    ColumnType.DATE: 0.0,
 }
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 from src.services.inference.formats import BINARY, Format
+from src.services.inference.formats.answer_json import EXTRA
+from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.openapi.document import MODEL_HEADERS
 from src.services.inference.openapi.schemas import TEXT, Schema, ref
 
@@ -18,12 +20,26 @@ def _content(json: Schema, line: str, table: str) -> dict[str, Any]:
     }
 
 
+PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": EXTRA,
+        "in": "query",
+        "required": False,
+        "description": (
+            "What to do with columns that the model does not take, such as an id or the target of a training file: "
+            "refuse them by name, ignore them, or keep them, so that each comes back with its row's prediction: in a "
+            f"JSON answer's member {EXTRA}, in CSV, Arrow and Parquet as columns before the prediction."
+        ),
+        "schema": {**TEXT, "enum": [str(item) for item in ExtraColumns], "default": str(ExtraColumns.REFUSE)},
+    }
+]
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "content": _content(
         {"oneOf": [ref("Records"), ref("Columns")]},
         "one record",
-        "the model's columns, in any order; an empty cell of CSV is a missing value",
+        "the model's columns, in any order; cells of CSV mean what they mean in training data: empty, NA, NaN, null or "
+        "None is a missing value, true, yes and 1 are true, dates are ISO 8601",
     ),
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -37,6 +53,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     406: {"description": "No format that Accept names is one of ours"},
     413: {"description": "The body or the number of rows is too large"},
     415: {"description": "The Content-Type is none of ours, or the body is compressed"},
-    422: {"description": "Rows do not fit the model's columns; at most 100 problems are told"},
+    422: {"description": "Rows do not fit the model's columns; at most 100 problems are reported"},
     503: {"description": "No model is loaded yet, or too many large batches wait"},
 }

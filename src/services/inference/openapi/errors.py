@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.services.inference.formats.records import MAX_TOLD, MISSING
+from src.services.inference.formats.problems import MAX_TOLD, MISSING
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.schemas import REQUEST_ID, TEXT, Schema
 

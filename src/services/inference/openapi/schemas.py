@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from src.core.feature_schema import Column, ColumnType
-from src.services.inference.formats.records import FLOAT32_MAX
+from src.services.inference.formats.values import FLOAT32_MAX
 from src.services.inference.model.predictor import Predictor
 
 Schema = dict[str, Any]

@@ -6,17 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.column_rules import FIRST_DAY, LAST_DAY
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
-from src.services.inference.formats.records import (
-    FLOAT32_MAX,
-    MAX_TOLD,
-    MISSING,
-    InvalidRecordError,
-    convert,
-    malformed,
-)
+from src.services.inference.formats.problems import MAX_TOLD, MISSING, InvalidRecordError, malformed
+from src.services.inference.formats.values import FLOAT32_MAX, convert
 
 # Python values as a JSON or CSV decoder makes them, or an array, shape (n,).
 Values = Sequence[Any] | NDArray[Any]
@@ -34,12 +29,14 @@ QUICK: Mapping[ColumnType, str] = {
     ColumnType.INTEGER: "iu",
     ColumnType.BOOLEAN: "b",
     ColumnType.STRING: "O",
+    ColumnType.DATE: "fiu",
 }
 DTYPES: Mapping[ColumnType, type[Any]] = {
     ColumnType.NUMBER: np.float64,
     ColumnType.INTEGER: np.int64,
     ColumnType.BOOLEAN: np.bool_,
     ColumnType.STRING: np.object_,
+    ColumnType.DATE: np.float64,
 }
 
 
@@ -106,6 +103,8 @@ def _is_missing(column: Column, value: object) -> bool:
 
 def _quick_array(column: Column, values: Values) -> NDArray[Any] | None:
     """The column without a look at each value; None where that tells nothing, or where something does not fit."""
+    if column.values:  # what is a category and what is missing is seen by each
+        return None
     kind = values.dtype.kind if isinstance(values, np.ndarray) else KINDS.get(frozenset(map(type, values)), "")
     if not kind or kind not in QUICK[column.type]:
         return None
@@ -121,6 +120,8 @@ def _fits(column: Column, array: NDArray[Any]) -> bool:
     if column.type is ColumnType.INTEGER:
         low, high = column.limits
         return bool(low <= array.min() and array.max() <= high)
+    if column.type is ColumnType.DATE:
+        return bool(((array >= FIRST_DAY) & (array <= LAST_DAY)).all())
     if column.type is not ColumnType.NUMBER:
         return True
     size = np.abs(array.astype(np.float64))

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from src.core.predictions import Predictions
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 from src.services.inference.formats.schemas import values_of
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of

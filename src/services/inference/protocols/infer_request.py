@@ -11,7 +11,7 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.services.inference.formats.records import UNKNOWN_FIELD, InvalidRecordError, malformed
+from src.services.inference.formats.problems import UNKNOWN_FIELD, InvalidRecordError, malformed
 from src.services.inference.protocols import lenient_json
 from src.services.inference.protocols.columns import Values, table_of_columns
 from src.services.inference.protocols.tensors import check_datatype, values_from_binary, values_from_json
@@ -19,7 +19,7 @@ from src.services.inference.protocols.tensors import check_datatype, values_from
 BINARY_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
 ALL_BINARY = "binary_data_output"
-NUMBERS = {ColumnType.NUMBER, ColumnType.INTEGER}
+NUMBERS = {ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE}
 FORM = (
     "the request must be a JSON object with inputs, a list of tensors with name, shape, datatype and data; "
     "its id is a text, its outputs are a list of objects with a name, and parameters are objects"

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 
 MAX_DIGITS = 400
 

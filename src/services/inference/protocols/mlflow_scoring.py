@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.csv_rows import csv_rows
+from src.services.inference.formats.extra_columns import ExtraColumns
+from src.services.inference.formats.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.services.inference.protocols import lenient_json
 from src.services.inference.protocols.columns import table_of_columns
-from src.services.inference.protocols.csv_columns import columns_of_csv
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
@@ -41,16 +45,24 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
 
 def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
-    """The rows of a CSV text in UTF-8.
+    """The rows of a CSV text in UTF-8; columns that the model does not have, such as an index, are left out.
 
     Raises:
         InvalidRecordError: it is none, or its values do not fit the schema.
     """
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise malformed("the CSV must be in UTF-8") from None
-    return table_of_columns(schema, *columns_of_csv(schema, text))
+    tables: list[FeatureTable] = []
+    problems: list[InvalidInputError] = []
+    for part in csv_rows(schema, bytearray(body), 0, ExtraColumns.IGNORE):
+        if isinstance(part, InvalidRecordError):
+            problems += part.problems
+        else:
+            tables.append(part.table)
+        if len(problems) >= MAX_TOLD:
+            break
+    if problems:
+        raise InvalidRecordError(problems)
+    pieces = zip(*(table.columns for table in tables), strict=True)
+    return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
 
 
 def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType
-from src.services.inference.formats.records import (
+from src.services.inference.formats.problems import (
     NOT_A_BOOLEAN,
+    NOT_A_DATE,
     NOT_A_NUMBER,
     NOT_A_STRING,
     NOT_AN_INTEGER,
@@ -25,12 +26,14 @@ FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{kind}{bits}": f"<{kind[0].lower()}{bits // 8}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
 BOOL = "BOOL"
 BYTES = "BYTES"
-# What a column takes: an integer may come as a float, as NaN is the only form of a missing one.
+# What a column takes: an integer may come as a float, as NaN is the only form of a missing one; a date comes as
+# ISO 8601 or as a number of days.
 ACCEPTED: Mapping[ColumnType, tuple[frozenset[str], str]] = {
     ColumnType.NUMBER: (frozenset(FLOATS) | frozenset(INTEGERS), NOT_A_NUMBER),
     ColumnType.INTEGER: (frozenset(FLOATS) | frozenset(INTEGERS), NOT_AN_INTEGER),
     ColumnType.BOOLEAN: (frozenset({BOOL}), NOT_A_BOOLEAN),
     ColumnType.STRING: (frozenset({BYTES}), NOT_A_STRING),
+    ColumnType.DATE: (frozenset(FLOATS) | frozenset(INTEGERS) | {BYTES}, NOT_A_DATE),
 }
 OWN: Mapping[str, str] = {
     "double": "FP64",

@@ -9,15 +9,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
 from src.services.inference.formats import Format
-from src.services.inference.formats.batches import Batches
+from src.services.inference.formats.answer_json import EXTRA
+from src.services.inference.formats.batches import Batches, IncomingBatch
+from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.media_types import accepted, format_of
 from src.services.inference.formats.parts import PART_ROWS
-from src.services.inference.openapi.batch import REQUEST_BODY, RESPONSES
+from src.services.inference.openapi.batch import PARAMETERS, REQUEST_BODY, RESPONSES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.watch.metrics import INTERNAL, ServingMetrics
 from src.services.inference.web.admission import Admission
-from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
+from src.services.inference.web.errors import InvalidParameterError, UnsupportedMediaTypeError, request_id_of
 
 PATH = "/predict/batch"
 
@@ -25,7 +27,12 @@ PATH = "/predict/batch"
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 
-@router.post(PATH, summary="Predict a batch of rows", responses=RESPONSES, openapi_extra={"requestBody": REQUEST_BODY})
+@router.post(
+    PATH,
+    summary="Predict a batch of rows",
+    responses=RESPONSES,
+    openapi_extra={"requestBody": REQUEST_BODY, "parameters": PARAMETERS},
+)
 @counting_errors
 async def predict_batch(request: Request) -> Response:
     """Answer every row with the model that is served when the batch has come in.
@@ -36,14 +43,15 @@ async def predict_batch(request: Request) -> Response:
     service = service_of(request)
     came_in = _format_of(request)
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
+    extra = _extra_columns_of(request)
     service.store.require()
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
     predictor = service.store.require()
-    tables = await service.batches.read(predictor, came_in, body, request.is_disconnected)
-    is_short = sum(map(len, tables)) <= PART_ROWS
-    answers = service.batches.answers(predictor, tables, goes_out, request_id_of(request.scope))
+    parts = await service.batches.read(predictor, IncomingBatch(came_in, body, extra), request.is_disconnected)
+    is_short = sum(len(part.table) for part in parts) <= PART_ROWS
+    answers = service.batches.answers(predictor, parts, goes_out, request_id_of(request.scope))
     media_type = f"{goes_out}; charset=utf-8" if goes_out is Format.CSV else str(goes_out)
     headers = {**predictor.headers, "content-type": media_type, "vary": "accept"}
     if is_short:
@@ -92,3 +100,10 @@ async def _counting_failure(
 
 def _format_of(request: Request) -> Format:
     return format_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+
+
+def _extra_columns_of(request: Request) -> ExtraColumns:
+    try:
+        return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
+    except ValueError:
+        raise InvalidParameterError(f"{EXTRA} must be one of {', '.join(ExtraColumns)}", EXTRA) from None

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from src.core.predictions import Predictions
 from src.services.inference.formats.media_types import is_json
-from src.services.inference.formats.records import malformed
+from src.services.inference.formats.problems import malformed
 from src.services.inference.model.calls import Steps
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of

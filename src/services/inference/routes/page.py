@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.model.rollback import RollbackUnfinishedError
 from src.services.inference.page.answer import AnswerView, answer_view
 from src.services.inference.page.form import mark_of, record_of

@@ -9,7 +9,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from src.services.inference.alert_retrain import AlertOutcome
-from src.services.inference.formats.records import RECORD_PROBLEMS, TOO_LARGE
+from src.services.inference.formats.problems import RECORD_PROBLEMS, TOO_LARGE
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.live_traffic import LiveTraffic
 from src.services.inference.web.admission import SHED_REASONS

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from src.services.inference.formats.records import MALFORMED
+from src.services.inference.formats.problems import MALFORMED
 
 # A text, or problems as ``{"loc": ["body", row, field], "msg", "type"}``, row and field where they are known.
 Detail = str | list[dict[str, Any]]

@@ -22,7 +22,7 @@ from src.core.errors import (
     SpoolUnavailableError,
 )
 from src.services.inference.formats.parts import TooManyRowsError
-from src.services.inference.formats.records import TOO_LARGE, InvalidRecordError
+from src.services.inference.formats.problems import MALFORMED, TOO_LARGE, InvalidRecordError
 from src.services.inference.model.rollback import RollbackRefusedError
 from src.services.inference.watch.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
 from src.services.inference.web.admission import OverloadedError
@@ -74,6 +74,13 @@ class UnsupportedMediaTypeError(InvalidInputError):
 
     def __init__(self, message: str = "send JSON with Content-Type: application/json") -> None:
         super().__init__(message, kind=UNSUPPORTED_MEDIA_TYPE)
+
+
+class InvalidParameterError(InvalidInputError):
+    """A parameter of the request's URL has a value that the route does not take."""
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message, kind=MALFORMED, field=name)
 
 
 class NotAcceptableError(InvalidInputError):
@@ -183,9 +190,10 @@ def refusal(request_id: str, error: LoopError) -> ErrorResponse:
         logger.error("request %s: %s", request_id, detail)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
+        place = "query" if isinstance(error, InvalidParameterError) else "body"
         detail = [
             {
-                "loc": ["body", *(part for part in (item.row, item.field) if part is not None)],
+                "loc": [place, *(part for part in (item.row, item.field) if part is not None)],
                 "msg": str(item),
                 "type": item.kind,
             }

@@ -27,4 +27,4 @@ PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.00002, 0.
 @pytest.mark.parametrize("between", [b",", b"\n"])
 def test_answers_are_those_to_single_rows(found: Predictions, classes: tuple[str, ...], between: bytes) -> None:
     alone = [msgspec.json.encode(answer) for answer in answers_of(found, classes)]
-    assert encode_answers(found, classes, between) == between.join(alone)
+    assert encode_answers(found, classes, between, {}) == between.join(alone)

@@ -77,3 +77,25 @@ def test_labels_without_probabilities() -> None:
     found = Predictions(["b", CLASSES[0]])
     assert written(CsvEncoder, Model(*CLASSES), found) == 'prediction\nb\n"a ""quoted"", one"\n'
     assert json.loads(written(JsonEncoder, Model(*CLASSES), found))["predictions"][0] == {"prediction": "b"}
+
+
+KEPT = {"id": [7, None], 'a "b", c': ["x\ny", True]}
+
+
+def test_kept_columns_stand_in_a_member_of_each_json_answer(parts: list[Predictions]) -> None:
+    for encoder_class, split in ((JsonEncoder, None), (NdjsonEncoder, "\n")):
+        encoder = encoder_class(Model(*CLASSES), "id-1", {})  # type: ignore[arg-type] # the part of it that is used
+        text = (encoder.start() + encoder.part(parts[0], KEPT) + encoder.end()).decode()
+        told = json.loads(text)["predictions"] if split is None else [json.loads(line) for line in text.splitlines()]
+        assert told == [
+            {**ANSWERS[0], "extra_columns": {"id": 7, 'a "b", c': "x\ny"}},
+            {**ANSWERS[1], "extra_columns": {"id": None, 'a "b", c': True}},
+        ]
+
+
+def test_kept_columns_stand_before_the_prediction_in_csv(parts: list[Predictions]) -> None:
+    encoder = CsvEncoder(Model(*CLASSES), "id-1", {})  # type: ignore[arg-type] # the part of it that is used
+    text = encoder.part(parts[0], KEPT) + encoder.part(parts[1], {"id": [9], 'a "b", c': [[1, {}]]})
+    rows = list(csv.reader(io.StringIO(text.decode())))
+    assert rows[0] == ["id", 'a "b", c', "prediction", *(f"probability_{name}" for name in CLASSES)]
+    assert [row[:3] for row in rows[1:]] == [["7", "x\ny", "b"], ["", "true", CLASSES[0]], ["9", "[1,{}]", "b"]]

@@ -6,7 +6,8 @@ import pytest
 from src.core.feature_schema import FeatureSchema
 from src.services.inference.formats.json_records import list_tables
 from src.services.inference.formats.parts import PART_BYTES
-from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.formats.problems import InvalidRecordError
+from src.services.inference.formats.records import RecordDecoder
 
 DECODER = RecordDecoder(FeatureSchema.of_numbers("a", "b"))
 

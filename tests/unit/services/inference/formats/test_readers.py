@@ -11,9 +11,10 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.arrow_reader import arrow_parts
+from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, Part, TooManyRowsError
+from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.readers import READERS
-from src.services.inference.formats.records import InvalidRecordError
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, mixed_records
 
 Problems = list[tuple[int | None, str | None, str]]
@@ -22,26 +23,24 @@ NUMBERS = FeatureSchema.of_numbers("a", "b")
 MARKER = "zq7marker"
 
 
-def parts_of(schema: FeatureSchema, form: Format, body: bytes, max_rows: int) -> Iterator[Part | None]:
+def parts_of(
+    schema: FeatureSchema, form: Format, body: bytes, max_rows: int = 10**6, extra: ExtraColumns = ExtraColumns.REFUSE
+) -> Iterator[Part | None]:
     if form in BINARY:
-        return arrow_parts(form, schema, body, max_rows)
-    return READERS[form](schema, bytearray(body), max_rows)
+        return arrow_parts(form, schema, body, max_rows, extra)
+    return READERS[form](schema, bytearray(body), max_rows, extra)
 
 
-def read(schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10**6) -> tuple[list[Any], Problems]:
+def read(schema: FeatureSchema, form: Format, body: bytes, **options: Any) -> tuple[list[Any], Problems]:
     """The rows of the whole body, and all problems."""
     tables: list[FeatureTable] = []
     problems: list[InvalidInputError] = []
     try:
-        binary = form in BINARY
-        parts = (
-            arrow_parts(form, schema, body, max_rows) if binary else READERS[form](schema, bytearray(body), max_rows)
-        )
-        for part in parts:
+        for part in parts_of(schema, form, body, **options):
             if isinstance(part, InvalidRecordError):
                 problems += part.problems
             elif part is not None:
-                tables.append(part)
+                tables.append(part.table)
     except InvalidRecordError as error:
         problems += error.problems
     rows = [row for table in tables for row in zip(*(column.tolist() for column in table.columns), strict=True)]
@@ -193,16 +192,28 @@ def test_json_that_breaks_off_is_told_from_about_where() -> None:
     assert 25_000 < row <= 50_000
 
 
-@pytest.mark.parametrize("cell", ["1_0", "x", "\u0661", "0x10", " ", "1;0", "--1", "1e"])
+@pytest.mark.parametrize(
+    "cell", ["1_0", "x", "\u0661", "0x10", "1;0", "--1", "1e", "inf", "-Infinity", "1e999", "NAN", "+nan"]
+)
 def test_csv_cell_that_is_no_number(cell: str) -> None:
     assert read(NUMBERS, Format.CSV, f"a,b\n1,{cell}\n".encode())[1] == [(0, "b", "not_a_number")]
 
 
-@pytest.mark.parametrize("cell", ["nan", "NaN", "inf", "-Infinity", "1e999"])
-def test_csv_cell_that_is_no_finite_number(cell: str) -> None:
+@pytest.mark.parametrize("cell", ["1e39", "-3.5e38"])
+def test_csv_cell_that_float32_cannot_hold(cell: str) -> None:
     assert read(NUMBERS, Format.CSV, f"a,b\n1,{cell}\n".encode())[1] == [(0, "b", "not_finite")]
     optional = FeatureSchema((Column("b", required=False),))
-    assert read(optional, Format.CSV, f"b\n{cell}\n".encode())[1] == [(0, "b", "not_finite")]
+    assert read(optional, Format.CSV, f"b\nNA\n{cell}\n".encode())[1] == [(1, "b", "not_finite")]
+
+
+@pytest.mark.parametrize("cell", ["", " ", "nan", "NaN", " NA", "null", '"None"', '" <NA> "'])
+@pytest.mark.parametrize("kind", list(ColumnType))
+def test_csv_cell_that_is_missing(cell: str, kind: ColumnType) -> None:
+    required = FeatureSchema((Column("a"), Column("b", kind)))
+    assert read(required, Format.CSV, f"a,b\n1,{cell}\n".encode())[1] == [(0, "b", "missing")]
+    optional = FeatureSchema((Column("a"), Column("b", kind, required=False)))
+    ((_, found),), problems = read(optional, Format.CSV, f"a,b\n1,{cell}\n".encode())
+    assert (found is None or found != found, problems) == (True, [])  # noqa: PLR0124 - None or NaN
 
 
 @pytest.mark.parametrize(("cell", "number"), [("1", 1.0), (" 2.5 ", 2.5), ('"3"', 3.0), ("+4", 4.0), ("-.5e1", -5.0)])

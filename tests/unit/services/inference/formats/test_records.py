@@ -3,7 +3,8 @@ import json
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.formats.problems import InvalidRecordError
+from src.services.inference.formats.records import RecordDecoder
 
 STRANGE = ("sepal length (cm)", "class", "2nd", "", "é\n", 'say "hi"', "a`- at `$.b", "column_0")
 

@@ -17,10 +17,12 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
+from src.services.inference.formats.extra_columns import DOUBLE, ExtraColumns
+from src.services.inference.formats.extra_columns import TEXT as TEXT_KIND
 from src.services.inference.formats.isolated_reader import isolated_parts
 from src.services.inference.formats.parts import TooManyRowsError
-from src.services.inference.formats.records import InvalidRecordError
-from src.services.inference.formats.worker_messages import End, Piece, WriteTask, table_message
+from src.services.inference.formats.problems import InvalidRecordError
+from src.services.inference.formats.worker_messages import End, Piece, ReadTask, WriteTask, table_message
 from src.services.inference.formats.workers import Worker, WorkerLostError, Workers
 from src.services.inference.web.last_connections import take_last_connections
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
@@ -40,16 +42,20 @@ async def workers() -> AsyncIterator[Workers]:
     found.close()
 
 
+def task_of(schema: FeatureSchema, form: Format, body: bytes, max_rows: int = 10**6) -> ReadTask:
+    return ReadTask(form, schema.columns, max_rows, ExtraColumns.REFUSE, len(body))
+
+
 async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10**6) -> Any:
     """Rows, or problems."""
     tables, problems = [], []
     async with workers.one() as worker:
         try:
-            async for part in isolated_parts(worker, schema, form, bytearray(body), max_rows):
+            async for part in isolated_parts(worker, task_of(schema, form, body, max_rows), schema, bytearray(body)):
                 if isinstance(part, InvalidRecordError):
                     problems += part.problems
                 else:
-                    tables.append(part)
+                    tables.append(part.table)
         except InvalidRecordError as error:
             problems += error.problems
     if problems:
@@ -114,7 +120,7 @@ async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Worke
 async def test_worker_whose_task_is_given_up_is_ended(workers: Workers) -> None:
     async with workers.one() as worker:
         pid = pid_of(worker)
-        async for _ in isolated_parts(worker, NUMBER, Format.ARROW_STREAM, bytearray(GOOD), 10**6):
+        async for _ in isolated_parts(worker, task_of(NUMBER, Format.ARROW_STREAM, GOOD), NUMBER, bytearray(GOOD)):
             break
     assert not is_running(pid)
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
@@ -144,7 +150,7 @@ async def test_worker_that_does_not_read_or_answer_is_given_up(
     monkeypatch.setattr("src.services.inference.formats.workers.PATIENCE_SECONDS", 0.1)
     async with workers.one() as worker:
         os.kill(pid_of(worker), signal.SIGSTOP)
-        task = WriteTask(Format.PARQUET, ("prediction",), (False,), {})
+        task = WriteTask(Format.PARQUET, {"prediction": DOUBLE}, {})
         with pytest.raises(WorkerLostError, match="too long"):
             await asyncio.wait_for(asyncio.to_thread(worker.begin, task, bytearray(1 << 20)), 10)
         with pytest.raises(WorkerLostError, match="too long"):
@@ -232,7 +238,7 @@ async def test_other_bodies_are_refused(workers: Workers, form: Format, body: by
 async def test_writer_gives_a_file_piece_by_piece(workers: Workers, form: Format) -> None:
     pieces = []
     async with workers.one() as worker:
-        worker.begin(WriteTask(form, ("prediction", "share"), (True, False), {"model_name": "iris"}))
+        worker.begin(WriteTask(form, {"prediction": TEXT_KIND, "share": DOUBLE}, {"model_name": "iris"}))
         for start in range(3):
             columns = [np.array(["ß", "b"] * 1000, dtype=object), np.array([start, 0.5] * 1000)]
             worker.tell(table_message(columns))

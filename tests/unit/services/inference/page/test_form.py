@@ -7,7 +7,8 @@ import pytest
 
 from src.core.feature_schema import FeatureSchema
 from src.core.model_registry import DriftReference
-from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.formats.problems import InvalidRecordError
+from src.services.inference.formats.records import RecordDecoder
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor

@@ -11,7 +11,8 @@ import pytest
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
-from src.services.inference.formats.records import InvalidRecordError, RecordDecoder
+from src.services.inference.formats.problems import InvalidRecordError
+from src.services.inference.formats.records import RecordDecoder
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Cost, Predictor
 from src.services.inference.protocols.infer_answer import encode_infer, metadata_of, outputs_of

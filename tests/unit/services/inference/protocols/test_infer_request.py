@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.core.feature_schema import FeatureSchema
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.protocols.infer_request import InferRequest, decode_infer, matrix_of
 from tests.support.typed_model import SCHEMA as TYPED
 

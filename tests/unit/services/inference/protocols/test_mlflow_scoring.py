@@ -2,10 +2,12 @@ import json
 import math
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.parts import PART_ROWS
+from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
 
 SCHEMA = FeatureSchema((Column("a"), Column("b", ColumnType.STRING, required=False, mlflow_type="string")))
@@ -126,3 +128,42 @@ def test_nan_is_a_missing_number_where_it_may_be() -> None:
     schema = FeatureSchema((Column("a", required=False),))
     ((value,),) = decoded(b'{"inputs": [NaN]}', schema)
     assert math.isnan(value)
+
+
+def test_csv_of_pandas_is_read_with_its_index_left_out() -> None:
+    frame = pd.DataFrame({"a": [1.5, 2.0], "b": ['say "hi", c\nd', None]})
+    columns = decode_csv(SCHEMA, frame.to_csv().encode()).columns
+    assert [column.tolist() for column in columns] == [[1.5, 2.0], ['say "hi", c\nd', None]]
+
+
+def test_csv_beyond_a_part_follows_in_order_with_its_rows_numbers() -> None:
+    lines = [f"{index},t{index}" for index in range(2 * PART_ROWS + 1)]
+    table = decode_csv(SCHEMA, "\n".join(["a,b", *lines]).encode())
+    assert table.columns[0].tolist() == list(range(2 * PART_ROWS + 1))
+    assert table.columns[1].tolist() == [f"t{index}" for index in range(2 * PART_ROWS + 1)]
+    lines[1], lines[2 * PART_ROWS] = "x,t", "1,t,more"
+    with pytest.raises(InvalidRecordError) as caught:
+        decode_csv(SCHEMA, "\n".join(["a,b", *lines]).encode())
+    assert [(problem.row, problem.kind) for problem in caught.value.problems] == [
+        (1, "not_a_number"),
+        (2 * PART_ROWS, "malformed"),
+    ]
+
+
+def test_csv_with_many_problems_is_not_read_to_its_end() -> None:
+    body = b"a,b\n" + b"x,y\n" * (2 * PART_ROWS) + b'"'
+    with pytest.raises(InvalidRecordError) as caught:
+        decode_csv(SCHEMA, body)
+    assert [problem.kind for problem in caught.value.problems] == ["not_a_number"] * 100
+
+
+def test_csv_without_a_column_that_may_be_missing() -> None:
+    assert [column.tolist() for column in decode_csv(SCHEMA, b"a,id\n1,7\n").columns] == [[1.0], [None]]
+
+
+@pytest.mark.timeout(30)  # a rule that tries again from each digit takes minutes, and holds up the whole process
+@pytest.mark.parametrize("cell", ["1" * 100_000 + "x", "." + "1" * 100_000 + "x", "1e" + "1" * 100_000 + "x"])
+def test_long_row_of_digits_that_is_no_number_is_reported_at_once(cell: str) -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        decode_csv(ONE, f"a\n{cell}\n".encode())
+    assert caught.value.kind == "not_a_number"

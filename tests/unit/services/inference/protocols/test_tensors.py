@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from src.core.feature_schema import Column, ColumnType
-from src.services.inference.formats.records import InvalidRecordError
+from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.protocols.tensors import (
     binary_of_strings,
     check_datatype,

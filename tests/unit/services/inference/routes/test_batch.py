@@ -447,3 +447,108 @@ async def test_long_list_leaves_the_event_loop_its_turns(serving: Any, mlflow: A
         gaps = await turns_during(running.client.post("/predict", content=body))
     assert len(gaps) > 50
     assert max(gaps) < 0.05
+
+
+# As a training file has it: with an id, a date and the target.
+TRAINING = [
+    {"id": index, "when": f"2024-02-0{index + 1}", **row, "species": "setosa"} for index, row in enumerate(ROWS)
+]
+OTHERS = ("id", "when", "species")
+
+
+async def test_columns_that_the_model_does_not_take_are_named(served: Any) -> None:
+    for kind, write in FORMS.values():
+        response = await served.client.post(URL, content=write(TRAINING), headers={"Content-Type": kind})
+        assert response.status_code == 422
+        assert "unknown columns: id, when, species; the model takes" in response.json()["detail"][0]["msg"]
+        assert response.json()["detail"][0]["loc"][0] == "body"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_columns_that_the_model_does_not_take_may_be_ignored(served: Any, form: str) -> None:
+    kind, write = FORMS[form]
+    plain, ignoring = [
+        await served.client.post(url, content=write(rows), headers={"Content-Type": kind})
+        for url, rows in ((URL, ROWS), (f"{URL}?extra_columns=ignore", TRAINING))
+    ]
+    assert ignoring.status_code == 200, ignoring.text
+    assert answers(ignoring) == answers(plain)
+
+
+@pytest.mark.parametrize("accept", list(Format))
+@pytest.mark.parametrize("form", FORMS)
+async def test_kept_columns_come_back_beside_the_predictions(served: Any, form: str, accept: Format) -> None:
+    kind, write = FORMS[form]
+    headers = {"Content-Type": kind, "Accept": accept}
+    response = await served.client.post(f"{URL}?extra_columns=keep", content=write(TRAINING), headers=headers)
+    assert response.status_code == 200, response.text
+    as_text = form == "csv" or accept == Format.CSV
+    expected = [{name: str(row[name]) if as_text else row[name] for name in OTHERS} for row in TRAINING]
+    if accept in BINARY:
+        table = table_of(response)
+        assert table.column_names == [*OTHERS, *COLUMN_NAMES]
+        assert table.select(OTHERS).to_pylist() == expected
+        assert table.schema.field("id").type == (pa.string() if as_text else pa.int64())
+        predictions = table.column("prediction").to_pylist()
+    elif accept is Format.CSV:
+        told = list(csv.DictReader(io.StringIO(response.text)))
+        assert [{name: row[name] for name in OTHERS} for row in told] == expected
+        predictions = [row["prediction"] for row in told]
+    else:
+        lines = response.text.splitlines()
+        told = response.json()["predictions"] if accept is Format.JSON else [json.loads(line) for line in lines]
+        assert [row["extra_columns"] for row in told] == expected
+        predictions = [row["prediction"] for row in told]
+    assert predictions == ["setosa", "virginica", "setosa"]
+
+
+@pytest.mark.parametrize("accept", [Format.NDJSON, Format.CSV, Format.PARQUET])
+async def test_kept_columns_of_a_large_batch_stay_with_their_rows(served: Any, accept: Format) -> None:
+    records = [{**row, "id": index, f"only in {index}": 1} if index == 4500 else {**row, "id": index}
+               for index, row in enumerate(many(3 * PART_ROWS + 1))]  # fmt: skip
+    headers = {"Content-Type": Format.NDJSON, "Accept": accept}
+    response = await served.client.post(f"{URL}?extra_columns=keep", content=as_ndjson(records), headers=headers)
+    found: list[Any]
+    if accept is Format.PARQUET:
+        found = table_of(response).column("id").to_pylist()
+        assert table_of(response).column("only in 4500").to_pylist()[4499:4502] == [None, 1, None]
+    elif accept is Format.CSV:
+        found = [int(row["id"]) for row in csv.DictReader(io.StringIO(response.text))]
+    else:
+        lines = [json.loads(line)["extra_columns"] for line in response.text.splitlines()]
+        found = [line["id"] for line in lines]
+        assert [line["only in 4500"] for line in lines[4499:4502]] == [None, 1, None]
+    assert found == list(range(len(records)))
+
+
+@pytest.mark.parametrize("name", ["prediction", "probability_setosa"])
+async def test_column_named_as_one_of_the_answers_cannot_be_kept(served: Any, name: str) -> None:
+    rows = [{**SETOSA, name: 1}]
+    response = await served.client.post(f"{URL}?extra_columns=keep", json=rows)
+    assert response.status_code == 422
+    assert f"columns of the same names as yours: {name}; rename" in response.json()["detail"][0]["msg"]
+    assert (await served.client.post(f"{URL}?extra_columns=ignore", json=rows)).status_code == 200
+
+
+async def test_other_value_of_extra_columns_is_refused(served: Any) -> None:
+    response = await served.client.post(f"{URL}?extra_columns={MARKER}", json=ROWS)
+    assert response.status_code == 422
+    assert response.json()["detail"] == [
+        {
+            "loc": ["query", "extra_columns"],
+            "msg": "extra_columns must be one of refuse, ignore, keep",
+            "type": "malformed",
+        }
+    ]
+    assert (await served.client.post(f"{URL}?extra_columns=refuse", json=ROWS)).status_code == 200
+
+
+async def test_kept_columns_count_as_values(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_batch_values=20) as small:
+        rows = [dict(SETOSA)] * 5
+        wide = [{**SETOSA, "id": 1}] * 5
+        assert (await small.client.post(URL, json=rows)).status_code == 200
+        assert (await small.client.post(f"{URL}?extra_columns=ignore", json=wide)).status_code == 200
+        refused = await small.client.post(f"{URL}?extra_columns=keep", json=wide)
+        assert (refused.status_code, "more than 4 rows" in refused.text) == (413, True)
+        assert (await small.client.post(f"{URL}?extra_columns=keep", json=wide[:4])).status_code == 200

@@ -80,7 +80,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "CSV header": (f"{MARKER}\n1\n".encode(), CSV, 400, "INVALID_PARAMETER_VALUE"),
     "CSV ragged": (f"{LINE}\n1,2,3,4,{MARKER}\n".encode(), CSV, 400, "BAD_REQUEST"),
     "CSV not UTF-8": (b"\xff\xfe", CSV, 400, "BAD_REQUEST"),
-    "CSV null bytes": (b"\0" * 100, CSV, 400, "BAD_REQUEST"),
+    "CSV null bytes": (b"\0" * 100, CSV, 400, "INVALID_PARAMETER_VALUE"),
     "Latin-1": (b"x", {"Content-Type": "text/csv; charset=latin-1"}, 415, "BAD_REQUEST"),
     "old parameter": (b"x", {"Content-Type": "application/json; format=pandas-split"}, 415, "BAD_REQUEST"),
     "other type": (b"x", {"Content-Type": MARKER}, 415, "BAD_REQUEST"),

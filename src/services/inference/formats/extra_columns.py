@@ -1,0 +1,106 @@
+"""Columns of a batch that the model does not take: refused, ignored, or kept for the answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import FeatureSchema
+from src.services.inference.formats.problems import UNKNOWN_FIELD
+
+# As many unknown names as an error repeats, each of so many characters at most.
+MAX_NAMES = 10
+MAX_NAME = 60
+TEXT, DOUBLE, LONG, BOOLEAN = "text", "double", "long", "boolean"
+# Of a column without a value.
+UNKNOWN = ""
+KINDS: Mapping[frozenset[type], str] = {
+    frozenset(): UNKNOWN,
+    frozenset({bool}): BOOLEAN,
+    frozenset({int}): LONG,
+    frozenset({float}): DOUBLE,
+    frozenset({int, float}): DOUBLE,
+}
+INTEGERS = range(-(2**63), 2**63)
+
+
+class ExtraColumns(StrEnum):
+    """What to do with columns that the model does not take."""
+
+    REFUSE = "refuse"
+    IGNORE = "ignore"
+    KEEP = "keep"
+
+
+class Kept(NamedTuple):
+    """Columns that are kept, packed: as Python's objects they would take several times the memory.
+
+    Attributes:
+        kinds: by name what all values of a column are.
+        packed: JSON, by name a list of n values.
+    """
+
+    kinds: dict[str, str]
+    packed: bytes
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
+        """Pack columns of n values each, of any types that JSON has."""
+        if not columns:
+            return NOTHING
+        return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns by name."""
+        return msgspec.json.decode(self.packed)  # type: ignore[no-any-return]
+
+
+NOTHING = Kept({}, b"{}")
+
+
+def kept_of_records(records: Sequence[Mapping[str, Any]], schema: FeatureSchema) -> Kept:
+    """The fields of records that are no columns of the schema; None where a record lacks one that another has."""
+    names = dict.fromkeys(name for record in records for name in record)
+    others = [name for name in names if name not in schema.names]
+    return Kept.of({name: [record.get(name) for record in records] for name in others})
+
+
+def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
+    """The kinds of the columns of all parts, in the order in which they first come."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for name, kind in part.kinds.items():
+            found[name] = _joined(found.get(name, UNKNOWN), kind)
+    return found
+
+
+def unknown_columns(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
+    """The problem of columns that the model does not have, which it names as far as they are fit to be repeated."""
+    unknown = [name for name in dict.fromkeys(names) if name not in schema.names]
+    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
+    more = len(unknown) - len(shown)
+    listed = ", ".join([*shown, *([f"{more} more" if shown else str(more)] if more else [])])
+    message = (
+        f"unknown columns: {listed}; the model takes {', '.join(schema.names)}; extra_columns=ignore drops other "
+        "columns, extra_columns=keep returns them with the predictions"
+    )
+    return InvalidInputError(message, kind=UNKNOWN_FIELD)
+
+
+def text_of(value: Any) -> str | None:
+    """A kept value as a text; None where there is none."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _kind(values: Sequence[Any]) -> str:
+    kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
+    fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
+    return kind if fits else TEXT
+
+
+def _joined(one: str, other: str) -> str:
+    if UNKNOWN in {one, other} or one == other:
+        return one or other
+    return DOUBLE if {one, other} == {LONG, DOUBLE} else TEXT
