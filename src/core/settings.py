@@ -17,13 +17,15 @@ from src.core.errors import ConfigError
 from src.core.log import LogFormat
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# Of every class of settings.
+BASE = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class CommonSettings(BaseSettings):
     """What every process needs to know."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True)
+    model_config = BASE
 
     log_format: LogFormat = Field("console", description="console for people, json for log collectors")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
@@ -77,7 +79,15 @@ class LinkingSettings(CommonSettings):
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl().rstrip("/")
 
 
-class TrainSettings(LinkingSettings):
+class SourceSettings(BaseSettings):
+    """What reading the data set's rows needs, beside ``config/pipeline.yaml``."""
+
+    model_config = BASE
+
+    dataset_url: SecretStr | None = Field(None, description="database for dataset.source sql, as a SQLAlchemy URL")
+
+
+class TrainSettings(LinkingSettings, SourceSettings):
     """The training process (``run_pipeline.py``) and the preprocess entry point."""
 
     pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
@@ -85,7 +95,6 @@ class TrainSettings(LinkingSettings):
     server_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         60.0, description="how long a run that serves retrain requests waits for MLflow and ZenML to answer"
     )
-    dataset_url: SecretStr | None = Field(None, description="database for dataset.source sql, as a SQLAlchemy URL")
     zenml_store_url: AnyHttpUrl | None = Field(None, description="ZenML server; unset: the local SQLite store")
     zenml_store_api_key: SecretStr | None = Field(None, description="ZenML service-account key for that server")
     zenml_config_path: Path | None = Field(
@@ -199,7 +208,7 @@ class LocalSettings(InferenceSettings, MonitorSettings):
     mlflow_port: Port = Field(5000, description="port of the MLflow server that make local starts")
 
 
-Settings = TypeVar("Settings", bound=CommonSettings)
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def env_file() -> str:
@@ -233,7 +242,7 @@ def load_settings(settings_class: type[Settings]) -> Settings:
         raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None
 
 
-def _told(error: ErrorDetails, settings_class: type[CommonSettings]) -> str:
+def _told(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
     """What is wrong with a variable; a pattern says nothing to people, and what the variable is for does."""
     field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
     if error["type"] == "string_pattern_mismatch" and field is not None:

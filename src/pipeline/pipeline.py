@@ -15,7 +15,7 @@ from zenml.metadata.metadata_types import Uri
 from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
-from src.core.settings import TrainSettings, load_settings
+from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
 from src.training import promote_model
@@ -49,7 +49,7 @@ def preprocess(
     """Load, validate and save the data set; return it with its file's SHA-256 and what was read and left out."""
     with timed_step("preprocess", served.report):
         # From the environment: a step's inputs are shown in ZenML, and the database's address is a secret.
-        rows = data_preprocess.prepare(dataset, load_settings(TrainSettings).dataset_url)
+        rows = data_preprocess.prepare(dataset, load_settings(SourceSettings).dataset_url)
         digest = save(rows, Path(dataset_file), dataset)
         logger.info("preprocess: %s, sha256 %s", rows.report.summary(), digest[:12])
         frame, report = rows.frame, rows.report

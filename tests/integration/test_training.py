@@ -110,7 +110,7 @@ def second(world: World, first: Outcome) -> Outcome:
 
 
 def test_first_run_is_promoted_and_says_so_in_its_own_lines_only(world: World, first: Outcome) -> None:
-    assert world.aliases() == {"challenger": "1", "champion": "1"}
+    assert world.aliases() == {"best": "1", "challenger": "1", "champion": "1"}
     lines = first.process.stderr.splitlines()
     assert [line for line in lines if not PROCESS_LINE.match(line)] == []
     assert [line for line in lines if "WARNING" in line] == []
