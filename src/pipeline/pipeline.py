@@ -31,7 +31,7 @@ from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
-from src.training.splitting import SplitRule, split_rows
+from src.training.splitting import SplitRule, split_by, split_rows
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
 from src.training.version_history import rolled_back_twin
@@ -123,17 +123,16 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
 @step(experiment_tracker=True)
 def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     candidate: Candidate,
-    train_rows: pd.DataFrame,
-    holdout: pd.DataFrame,
+    frame: pd.DataFrame,
     rule: SplitRule,
     config: PipelineConfig,
     model_name: str,
     served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
-    """Score challenger and champion on the same holdout and record it in MLflow."""
+    """Score the challenger and its rivals on rows that none of them was trained on, and record it in MLflow."""
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
-        evaluation, comparison = compare(registry, candidate.model_version, train_rows, holdout, config, rule, METRICS)
+        evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
         repeats = rolled_back_twin(registry, fingerprint_of(candidate.data_sha256, config, CODE))
         comparison = comparison.model_copy(update={"repeats": repeats})
         log_evaluation(evaluation, comparison, config.gate.metric)
@@ -192,8 +191,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     )
     comparison = evaluate_on_holdout(
         candidate=candidate,
-        train_rows=train_rows,
-        holdout=holdout,
+        frame=frame,
         rule=rule,
         config=config,
         model_name=model_name,

@@ -1,85 +1,160 @@
-"""Scores challenger and champion side by side."""
+"""Compares a new version with the champion and the best former champion, on rows that none of them was trained on."""
 
 import logging
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from src.core.errors import InvalidModelError, OtherSchemaError
-from src.core.feature_schema import FeatureSchema
-from src.core.model_registry import CHAMPION
+from src.core.errors import InvalidModelError
+from src.core.model_registry import BEST, CHAMPION, TAG_DATA_SHA256
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
+from src.training.comparison import Comparison
+from src.training.compatibility import breaking_changes
 from src.training.evaluate_model import Evaluation, Material, answers_of, judge
-from src.training.gate import Comparison
 from src.training.registry import FetchedModel, ModelRegistry
 from src.training.scoring import Metric, metrics_of
-from src.training.splitting import SplitRule, clusters
+from src.training.seen_rows import unseen_rows
+from src.training.splitting import Split, clusters
+
+# Fewer rows than these decide nothing, unless they are the whole holdout.
+MIN_ROWS = 30
+NAMES = {CHAMPION: "the champion", BEST: "the best former champion"}
 
 logger = logging.getLogger(__name__)
 
 
-def compare(  # noqa: PLR0913, PLR0917 - two models, two parts of the data, and how they are judged
-    registry: ModelRegistry,
-    challenger: str,
-    train: pd.DataFrame,
-    holdout: pd.DataFrame,
-    config: PipelineConfig,
-    rule: SplitRule,
-    own_metrics: Mapping[str, Metric],
+def compare(
+    registry: ModelRegistry, version: str, split: Split, config: PipelineConfig, own_metrics: Mapping[str, Metric]
 ) -> tuple[Evaluation, Comparison]:
-    """Score a new version and the champion on the same holdout, both as serving would load them from the registry.
+    """Score a new version, the champion and the best former champion on the same rows, as serving would load them.
+
+    The champion is asked for its own columns. One that cannot be compared (it is damaged, it answers something else,
+    or too few rows are known to be new to it) leaves the challenger to the floor and the best constant answer.
 
     Args:
-        registry: holds both.
-        challenger: the new version.
-        train: the training rows, from which constant answers are learned.
-        holdout: feature columns and the target.
-        config: names target, metrics and gate.
-        rule: by what the holdout was held out.
+        registry: holds the versions.
+        version: the challenger.
+        split: the data set, and which of its rows the challenger was not trained on.
+        config: what is compared, and how.
         own_metrics: the adopter's, by name.
 
     Raises:
-        InvalidModelError: the challenger cannot be scored; a champion that is broken does not stand in its way.
+        InvalidModelError: the challenger cannot be scored.
+        ConfigError: a metric is unknown or fails.
     """
-    target = config.dataset.target
-    model = registry.fetch(challenger)
-    material = Material(
-        config, metrics_of(config, own_metrics), train[target].to_numpy(), holdout, clusters(rule, holdout)
-    )
-    ours = answers_of(model, holdout, target)
-    champion = registry.version_of(CHAMPION)
-    if champion is None:
-        return judge(ours, {}, material)
-    rivals: dict[str, Answers] = {}
-    problem: str | None = None
-    breaking: tuple[str, ...] = ()
-    try:
-        served = registry.fetch(str(champion.version))
-        require_same_columns(served, model.schema)
-        rivals["champion"] = answers_of(served, holdout, target)
-    except OtherSchemaError as error:
-        problem, breaking = str(error), (str(error),)
-    except InvalidModelError as error:
-        problem = str(error)
-    if problem is not None:
-        logger.warning("the champion cannot be scored: %s", problem)
-    evaluation, comparison = judge(ours, rivals, material)
-    found = {"champion_version": str(champion.version), "champion_problem": problem, "breaking": breaking}
-    return evaluation, comparison.model_copy(update=found)
+    metrics, target = metrics_of(config, own_metrics), config.dataset.target
+    challenger = registry.fetch(version)
+    rivals = Rivals(registry, challenger, split, config)
+    numbers = {alias: str(found.version) for alias in NAMES if (found := registry.version_of(alias)) is not None}
+    for alias, number in numbers.items():
+        if alias == CHAMPION or number not in {numbers.get(CHAMPION), version}:
+            rivals.add(alias, number)
+    rows = split.holdout[rivals.mask].reset_index(drop=True)
+    answers = rivals.answers(rows)
+    material = Material(config, metrics, split.train[target].to_numpy(), rows, clusters(split.rule, rows))
+    evaluation, comparison = judge(answers_of(challenger, rows, target), answers, material)
+    known = {
+        "basis": rivals.basis(answers),
+        "champion_version": numbers.get(CHAMPION),
+        "champion_problem": rivals.problems.get(CHAMPION),
+        "breaking": rivals.breaking,
+    }
+    return evaluation, comparison.model_copy(update=known)
 
 
-def require_same_columns(served: FetchedModel, schema: FeatureSchema) -> None:
-    """Require that whoever may call the served model may call one of this schema.
+class Rivals:
+    """The versions that a challenger can be compared with, and the holdout rows on which all of them can.
 
-    Raises:
-        OtherSchemaError: naming the columns that differ.
+    Attributes:
+        mask: (n,) those rows of the holdout.
+        breaking: what the challenger would break for the champion's callers.
+        problems: by alias, why a version is not compared.
     """
-    columns = {column.name: column for column in schema.columns}
-    differing = [
-        f"{name} ({column.type}{'' if column.required else ', may be missing'})"
-        for name, column in ((column.name, column) for column in served.schema.columns)
-        if name in columns and (columns[name].type != column.type or columns[name].required > column.required)
-    ]
-    if differing:
-        raise OtherSchemaError(f"version {served.version} takes other values: {', '.join(differing)}")
+
+    def __init__(self, registry: ModelRegistry, challenger: FetchedModel, split: Split, config: PipelineConfig) -> None:
+        self._registry = registry
+        self._challenger = challenger
+        self._split = split
+        self._config = config
+        self._models: dict[str, FetchedModel] = {}
+        self._reasons: list[str] = []
+        self.mask: NDArray[np.bool_] = np.ones(len(split.holdout), dtype=bool)
+        self.breaking: tuple[str, ...] = ()
+        self.problems: dict[str, str] = {}
+
+    def add(self, alias: str, version: str) -> None:
+        """Take a version in where it can be compared, and narrow the rows to those that it can be compared on."""
+        try:
+            model = self._registry.fetch(version)
+        except InvalidModelError as error:
+            self._leave_out(alias, str(error))
+            return
+        breaking = breaking_changes(model, self._challenger)
+        if alias == CHAMPION:
+            self.breaking = breaking
+        holdout, classes = self._split.holdout, model.engine.classes
+        gone = [name for name in model.schema.names if name not in holdout.columns]
+        if gone:
+            self._leave_out(alias, f"version {version} takes columns that are gone: {', '.join(gone)}")
+        elif set(classes) != set(self._challenger.engine.classes):
+            self._leave_out(alias, f"version {version} answers with {', '.join(classes) or 'numbers'}")
+        else:
+            self._narrow(alias, model)
+
+    def answers(self, rows: pd.DataFrame) -> dict[str, Answers]:
+        """What each version answers to the rows, by alias; one that fails is not compared."""
+        answers = {}
+        for alias, model in self._models.items():
+            try:
+                answers[alias] = answers_of(model, rows, self._config.dataset.target)
+            except InvalidModelError as error:
+                self._leave_out(alias, str(error))
+        return answers
+
+    def basis(self, answers: Mapping[str, Answers]) -> str:
+        """Which rows the scores are of, to follow the words "on n rows"."""
+        who = ("it", "neither", "none of the three")[len(answers)]
+        basis = f"that {who} was {'not ' if not answers else ''}trained on"
+        if self._reasons:
+            basis += f" ({'; '.join(dict.fromkeys(self._reasons))})"
+        if BEST in self.problems:
+            basis += f"; {NAMES[BEST]} is not compared: {self.problems[BEST]}"
+        return basis
+
+    def _narrow(self, alias: str, model: FetchedModel) -> None:
+        dataset, holdout = self._config.dataset, self._split.holdout
+        data_sha256 = self._registry.version(self._challenger.version).tags.get(TAG_DATA_SHA256)
+        unseen = unseen_rows(self._registry, model, self._split, dataset, data_sha256)
+        if unseen.mask is None:
+            self._leave_out(alias, unseen.why)
+            return
+        required = [column.name for column in model.schema.columns if column.required]
+        answerable = holdout[required].notna().all(axis=1).to_numpy()
+        mask = self.mask & unseen.mask & answerable
+        problem = self._too_few(mask)
+        if problem:
+            self._leave_out(alias, f"{problem} ({unseen.why})")
+            return
+        self.mask = mask
+        self._models[alias] = model
+        self._reasons.append(unseen.why)
+
+    def _too_few(self, mask: NDArray[np.bool_]) -> str | None:
+        """Why these rows of the holdout decide nothing, if they do not."""
+        count = int(mask.sum())
+        if count < MIN_ROWS and not mask.all():
+            return (
+                f"only {count} holdout rows are new to it and have the values that it requires; {MIN_ROWS} are needed"
+            )
+        there = set(self._split.holdout[self._config.dataset.target][mask])
+        missing = [name for name in self._config.dataset.classes or [] if name not in there]
+        if missing:
+            return f"the {count} holdout rows that are new to it lack the class {', '.join(missing)}"
+        return None
+
+    def _leave_out(self, alias: str, problem: str) -> None:
+        logger.warning("%s is not compared: %s", NAMES[alias], problem)
+        self.problems[alias] = problem

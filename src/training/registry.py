@@ -71,6 +71,19 @@ class ModelRegistry:
                 return None
             raise
 
+    def version(self, number: str) -> ModelVersion:
+        """A version's own record: its tags, its run and when it was registered."""
+        return self._client.get_model_version(self._name, number)
+
+    def parameters(self, version: ModelVersion) -> dict[str, str]:
+        """The parameters of the MLflow run that made a version; empty where the run is gone."""
+        try:
+            return dict(self._client.get_run(str(version.run_id)).data.params)
+        except MlflowException as error:
+            if says_missing(error.error_code, error):
+                return {}
+            raise
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias to a version."""
         self._client.set_registered_model_alias(self._name, alias, version)
@@ -130,7 +143,7 @@ class ModelRegistry:
             return self._fetch_rule(version, Path(folder), self._digest_of(version))
 
     def _digest_of(self, version: str) -> str:
-        digest = self._client.get_model_version(self._name, version).tags.get(TAG_MANIFEST_SHA256)
+        digest = self.version(version).tags.get(TAG_MANIFEST_SHA256)
         if not digest:
             raise OtherSchemaError(
                 f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"

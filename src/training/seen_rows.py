@@ -1,13 +1,42 @@
-"""Which rows an earlier version has been trained on, as far as that can be found out."""
+"""Which holdout rows an earlier version was not trained on, as far as that can be found out."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import InvalidModelError
-from src.core.model_registry import CHAMPION
-from src.training.registry import ModelRegistry
-from src.training.splitting import SplitRule
+from src.core.model_registry import CHAMPION, TAG_DATA_SHA256, TAG_ZENML_RUN_ID
+from src.training.registry import FetchedModel, ModelRegistry
+from src.training.row_keys import days, row_hashes
+from src.training.splitting import Split, SplitRule, held_out
+
+MILLISECONDS_PER_DAY = 86_400_000
+UNKNOWN = (
+    "its training rows are unknown: it records no split rule that applies here, ZenML no longer has them, the data set "
+    "has changed since, and no dataset.time tells which rows are newer"
+)
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Which rows of the holdout a version was not trained on.
+
+    ``mask`` is (n,), or None where nothing is known; ``why`` says how they were found, or why not.
+    """
+
+    mask: NDArray[np.bool_] | None
+    why: str
 
 
 def inherited_rule(registry: ModelRegistry) -> SplitRule | None:
@@ -20,3 +49,83 @@ def inherited_rule(registry: ModelRegistry) -> SplitRule | None:
     except InvalidModelError as error:
         logger.warning("the champion's split rule cannot be read: %s", error)
         return None
+
+
+def unseen_rows(
+    registry: ModelRegistry, model: FetchedModel, split: Split, dataset: DatasetConfig, data_sha256: str | None
+) -> Unseen:
+    """Find the holdout rows that a version was not trained on.
+
+    By the split rule that the version records. For a version without one (registered before rules were recorded, or
+    whose key columns are gone), by leaving out rows with the content of its training rows: those that ZenML has stored
+    or, on an unchanged data set, those of the stratified split that such versions were made with. Where its training
+    rows cannot be found, by time: the rows that are newer than the version.
+
+    Args:
+        registry: holds the version.
+        model: the version.
+        split: the challenger's data set and split.
+        dataset: what its columns are.
+        data_sha256: the data set's, as on the challenger's tag.
+    """
+    if model.split_rule is not None and model.split_rule.fits(split.holdout):
+        return Unseen(held_out(model.split_rule, split.holdout), "both models' split rules hold them out")
+    version = registry.version(model.version)
+    columns = [*model.schema.names, dataset.target]
+    stored = training_rows_of(version.tags.get(TAG_ZENML_RUN_ID))
+    if stored is not None and set(columns) <= {*stored.columns} & {*split.holdout.columns}:
+        why = f"the training rows of version {model.version}, as ZenML has them, are left out"
+        return Unseen(_other_content(split.holdout, stored, columns), why)
+    rebuilt = _rebuilt(registry, version, split, dataset, data_sha256)
+    if rebuilt is not None:
+        why = f"the training rows of version {model.version}, from its split made again, are left out"
+        return Unseen(_other_content(split.holdout, rebuilt, [*dataset.features, dataset.target]), why)
+    if dataset.time is not None:
+        newer = days(split.holdout[dataset.time]) > version.creation_timestamp / MILLISECONDS_PER_DAY
+        return Unseen(newer, f"they are newer than version {model.version}, whose training rows are unknown")
+    return Unseen(None, UNKNOWN)
+
+
+def training_rows_of(run_id: str | None) -> pd.DataFrame | None:
+    """The training rows that a ZenML run has stored; None where ZenML no longer has them."""
+    if run_id is None:
+        return None
+    from zenml.client import Client  # noqa: PLC0415 - reads the environment when it is imported
+
+    try:
+        rows = Client().get_pipeline_run(UUID(run_id)).steps["split"].outputs["train"][0].load()
+    except Exception as error:  # ZenML raises built-in errors of every kind
+        logger.info("ZenML does not have the training rows of run %s: %s", run_id, error, exc_info=True)
+        return None
+    return rows if isinstance(rows, pd.DataFrame) else None
+
+
+def _rebuilt(
+    registry: ModelRegistry,
+    version: ModelVersion,
+    split: Split,
+    dataset: DatasetConfig,
+    data_sha256: str | None,
+) -> pd.DataFrame | None:
+    """The training rows of a version that was made from the same data set by a stratified random split."""
+    parameters = registry.parameters(version)
+    if data_sha256 is None or version.tags.get(TAG_DATA_SHA256) != data_sha256 or "split.by" in parameters:
+        return None
+    return random_training_rows(split.frame, dataset, parameters)
+
+
+def random_training_rows(
+    frame: pd.DataFrame, dataset: DatasetConfig, parameters: Mapping[str, Any]
+) -> pd.DataFrame | None:
+    """The training rows as versions without a split rule drew them, by their run's parameters."""
+    try:
+        share, seed = float(parameters["split.holdout_fraction"]), int(parameters["split.seed"])
+    except (KeyError, ValueError):
+        return None
+    classes = frame[dataset.target] if dataset.task == "classification" else None
+    train: pd.DataFrame = train_test_split(frame, test_size=share, random_state=seed, stratify=classes)[0]
+    return train
+
+
+def _other_content(holdout: pd.DataFrame, seen: pd.DataFrame, columns: list[str]) -> NDArray[np.bool_]:
+    return ~np.isin(row_hashes(holdout, columns, 0), row_hashes(seen, columns, 0))

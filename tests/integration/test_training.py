@@ -27,8 +27,10 @@ from tests.conftest import answers
 from tests.support.inference_client import FLOWER
 from tests.support.running import free_port, running, wait_until
 from tests.support.training import (
+    config,
     inexact_package,
     iris_parts,
+    iris_split,
     last_line,
     run_training,
     training_environment,
@@ -246,7 +248,7 @@ def test_champion_that_is_not_what_was_registered_is_told_and_does_not_block(wor
     world.client.set_model_version_tag(NAME, champion, "manifest.sha256", "0" * 64)
     try:
         challenger = next(version for version in ("1", "2") if version != champion)
-        comparison = compare(world.registry, challenger, iris_parts()[1], "species")[1]
+        comparison = compare(world.registry, challenger, iris_split(), config(), {})[1]
     finally:
         world.client.set_model_version_tag(NAME, champion, "manifest.sha256", digest)
     assert (comparison.champion, comparison.champion_version) == (None, champion)
@@ -261,7 +263,7 @@ def test_model_without_onnx_is_registered_and_scored_by_the_gate(world: World, f
     registry = ModelRegistry(world.client, f"{NAME}-inexact")
     registry.tag(version, {"manifest.sha256": digest})
     registry.set_alias("champion", version)
-    evaluation, comparison = compare(registry, version, holdout, "species")
+    evaluation, comparison = compare(registry, version, iris_split(), config(), {})
     assert registry.fetch(version).engine.name == "pyfunc"
     expected = inexact_package().model.score(holdout.drop(columns="species"), holdout["species"])
     assert evaluation.scores.accuracy == pytest.approx(expected)

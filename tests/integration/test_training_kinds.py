@@ -70,6 +70,6 @@ def test_any_columns_are_learned_registered_and_served(
     assert predictor.schema == config.dataset.feature_schema
     assert len(predictor.answer([row])) == 1
 
-    holdout = split_rows(preprocess(config.dataset), config, None).holdout
-    evaluation, comparison = compare(ModelRegistry(client, name), "1", holdout, config.dataset.target)
+    split = split_rows(preprocess(config.dataset), config, None)
+    evaluation, comparison = compare(ModelRegistry(client, name), "1", split, config, {})
     assert comparison.champion == evaluation.scores == record.result.challenger

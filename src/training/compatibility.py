@@ -1,0 +1,38 @@
+"""What a new model would break for the callers of the served one."""
+
+from collections.abc import Iterator
+
+from src.training.registry import FetchedModel
+
+
+def breaking_changes(served: FetchedModel, new: FetchedModel) -> tuple[str, ...]:
+    """A sentence for each change that refuses requests of before or answers them in another shape.
+
+    New optional columns, and columns that need no value any more, break nothing.
+    """
+    return (*_columns(served, new), *_answers(served, new))
+
+
+def _columns(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
+    columns = {column.name: column for column in new.schema.columns}
+    for before in served.schema.columns:
+        now = columns.pop(before.name, None)
+        if now is None:
+            yield f"the column {before.name} is removed"
+        elif now.type is not before.type:
+            yield f"the column {before.name} is of the type {now.type} and was of the type {before.type}"
+        elif now.required and not before.required:
+            yield f"the column {before.name} may no longer be missing"
+    for now in columns.values():
+        if now.required:
+            yield f"the new column {now.name} may not be missing"
+
+
+def _answers(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
+    before, now = served.engine.classes, new.engine.classes
+    if set(before) != set(now):
+        yield f"the answers are {_described(now)} and were {_described(before)}"
+
+
+def _described(classes: tuple[str, ...]) -> str:
+    return f"the classes {', '.join(classes)}" if classes else "numbers"

@@ -1,0 +1,70 @@
+"""Models and a registry of them, without files and servers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.errors import InvalidModelError
+from src.core.feature_table import FeatureTable
+from src.core.predictions import EngineName, Predictions
+from src.training.registry import FetchedModel
+from src.training.splitting import SplitRule
+
+
+class FakeEngine:
+    """Answers with what a function makes of a table: (n, classes) probabilities, or (n,) numbers of a regression."""
+
+    name: EngineName = "onnx"
+
+    def __init__(self, answer: Callable[[FeatureTable], Any], classes: tuple[str, ...] = ()) -> None:
+        self._answer = answer
+        self.classes = classes
+        self.asked = 0
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        self.asked = len(table)
+        found: NDArray[np.float64] = np.asarray(self._answer(table), dtype=np.float64)
+        return Predictions(None, found, self.classes) if self.classes else Predictions(found.tolist())
+
+
+@dataclass
+class FakeVersion:
+    """What MLflow knows of a version."""
+
+    version: str
+    tags: dict[str, str] = field(default_factory=dict)
+    run_id: str = "run"
+    creation_timestamp: int = 0
+
+
+class FakeRegistry:
+    """Holds models by version; a model that is None is damaged."""
+
+    name = "made-up"
+
+    def __init__(self, models: dict[str, FetchedModel | None], **aliases: str) -> None:
+        self.models = models
+        self.aliases = aliases
+        self.versions = {number: FakeVersion(number) for number in models}
+        self.run_parameters: dict[str, str] = {}
+
+    def version_of(self, alias: str) -> FakeVersion | None:
+        return self.versions[self.aliases[alias]] if alias in self.aliases else None
+
+    def version(self, number: str) -> FakeVersion:
+        return self.versions[number]
+
+    def parameters(self, version: FakeVersion) -> dict[str, str]:
+        return self.run_parameters if version.version in self.versions else {}
+
+    def fetch(self, number: str) -> FetchedModel:
+        model = self.models[number]
+        if model is None:
+            raise InvalidModelError(f"version {number} lacks model.onnx")
+        return model
+
+    def split_rule(self, number: str) -> SplitRule | None:
+        return self.fetch(number).split_rule

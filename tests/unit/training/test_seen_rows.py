@@ -1,0 +1,209 @@
+from typing import Any, ClassVar
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+import zenml.client
+from sklearn.model_selection import train_test_split
+
+from src.core.dataset_config import DatasetConfig
+from src.core.feature_schema import FeatureSchema
+from src.training import seen_rows
+from src.training.registry import FetchedModel
+from src.training.seen_rows import UNKNOWN, random_training_rows, training_rows_of, unseen_rows
+from src.training.splitting import Split, SplitRule, held_out, split_by
+from tests.support.fake_models import FakeEngine, FakeRegistry
+
+RULE = SplitRule(by="hash", columns=["x", "y"], seed=1, share=0.3)
+OTHERS = RULE.model_copy(update={"seed": 2})
+DAY = 86_400_000
+
+
+def dataset(**changes: Any) -> DatasetConfig:
+    raw = {
+        "source": "x.csv",
+        "target": "label",
+        "features": {"x": {}, "y": {}},
+        "classes": ["a", "b"],
+        "min_rows_per_class": 2,
+        "duplicates": "keep",
+    }
+    return DatasetConfig.model_validate(raw | changes)
+
+
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    labels = random.choice(["a", "b"], 300)
+    return pd.DataFrame(
+        {"x": random.normal(size=300), "y": random.normal(size=300), "label": labels, "day": np.arange(300.0)}
+    )
+
+
+SPLIT = split_by(RULE, frame())
+
+
+def registry_of(rule: SplitRule | None) -> tuple[FakeRegistry, FetchedModel]:
+    model = FetchedModel("1", FeatureSchema.of_numbers("x", "y"), FakeEngine(lambda _: None, ("a", "b")), rule)
+    return FakeRegistry({"1": model}, champion="1"), model
+
+
+def unseen(
+    registry: FakeRegistry, model: FetchedModel, split: Split = SPLIT, data: str | None = None, **changes: Any
+) -> seen_rows.Unseen:
+    return unseen_rows(registry, model, split, dataset(**changes), data)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def stored(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, pd.DataFrame]:
+    """The training rows that ZenML has, by run."""
+    rows: dict[str | None, pd.DataFrame] = {}
+    monkeypatch.setattr(seen_rows, "training_rows_of", rows.get)
+    return rows
+
+
+def test_rows_are_unseen_that_the_versions_own_rule_holds_out() -> None:
+    same = unseen(*registry_of(RULE))
+    assert same.mask is not None
+    assert same.mask.all()
+    other = unseen(*registry_of(OTHERS))
+    assert other.mask is not None
+    assert other.mask.tolist() == held_out(OTHERS, SPLIT.holdout).tolist()
+    assert 0.15 < other.mask.mean() < 0.45
+    assert other.why == "both models' split rules hold them out"
+
+
+def test_version_without_a_rule_has_seen_what_zenml_stored(stored: dict[str | None, pd.DataFrame]) -> None:
+    registry, model = registry_of(None)
+    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    # Other types, and a row whose label has been corrected since.
+    seen = SPLIT.holdout.head(20).assign(label=["b", *SPLIT.holdout["label"][1:20]], more=1)
+    seen.loc[0, "label"] = "a" if SPLIT.holdout["label"][0] == "b" else "b"
+    stored["that run"] = pd.concat([SPLIT.train, seen.astype({"x": str, "label": "category"})])
+    found = unseen(registry, model)
+    assert found.mask is not None
+    assert found.mask.tolist() == [True, *[False] * 19, *[True] * (len(SPLIT.holdout) - 20)]
+    assert found.why == "the training rows of version 1, as ZenML has them, are left out"
+
+
+def test_rule_whose_columns_are_gone_is_no_rule(stored: dict[str | None, pd.DataFrame]) -> None:
+    registry, model = registry_of(RULE.model_copy(update={"columns": ["customer"]}))
+    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    stored["that run"] = SPLIT.holdout.head(5)
+    found = unseen(registry, model)
+    assert found.mask is not None
+    assert found.mask.sum() == len(SPLIT.holdout) - 5
+
+
+def test_stored_rows_with_other_columns_tell_nothing(stored: dict[str | None, pd.DataFrame]) -> None:
+    registry, model = registry_of(None)
+    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    stored["that run"] = SPLIT.holdout.drop(columns="label")
+    assert unseen(registry, model).mask is None
+
+
+OLD_RUN = {"split.holdout_fraction": "0.3", "split.seed": "7"}
+
+
+def test_split_of_a_version_without_a_rule_is_made_again_on_the_same_data() -> None:
+    registry, model = registry_of(None)
+    registry.versions["1"].tags["data.sha256"] = "same"
+    registry.run_parameters = OLD_RUN
+    found = unseen(registry, model, data="same")
+    assert found.mask is not None
+    whole = frame()
+    train, _ = train_test_split(whole, test_size=0.3, random_state=7, stratify=whole["label"])
+    expected = ~SPLIT.holdout["x"].isin(train["x"])
+    assert found.mask.tolist() == expected.tolist()
+    assert 0.15 < found.mask.mean() < 0.45
+    assert found.why == "the training rows of version 1, from its split made again, are left out"
+
+
+@pytest.mark.parametrize(
+    ("data", "parameters"),
+    [
+        ("other", OLD_RUN),
+        (None, OLD_RUN),
+        ("same", {}),
+        ("same", {"split.seed": "7"}),
+        ("same", OLD_RUN | {"split.by": "hash"}),
+        ("same", OLD_RUN | {"split.seed": "None"}),
+    ],
+)
+def test_split_is_not_made_again_from_other_data_or_without_its_parameters(
+    data: str | None, parameters: dict[str, str]
+) -> None:
+    registry, model = registry_of(None)
+    registry.versions["1"].tags["data.sha256"] = "same"
+    registry.run_parameters = parameters
+    assert unseen(registry, model, data=data) == seen_rows.Unseen(None, UNKNOWN)
+
+
+def test_version_without_a_data_hash_is_not_taken_for_one_of_the_same_data() -> None:
+    registry, model = registry_of(None)
+    registry.run_parameters = OLD_RUN
+    assert unseen(registry, model).mask is None
+
+
+def test_rows_newer_than_a_version_of_unknown_data_are_unseen() -> None:
+    registry, model = registry_of(None)
+    registry.versions["1"].creation_timestamp = 200 * DAY
+    found = unseen(registry, model, time="day")
+    assert found.mask is not None
+    assert found.mask.tolist() == (SPLIT.holdout["day"] > 200).tolist()
+    assert found.why == "they are newer than version 1, whose training rows are unknown"
+
+
+def test_training_rows_of_a_regression_are_made_again_without_strata() -> None:
+    prices = frame().assign(label=np.arange(300.0))
+    regression = dataset(classes=None, min_rows_per_class=None, target_range={})
+    found = random_training_rows(prices, regression, OLD_RUN)
+    assert found is not None
+    expected = train_test_split(prices, test_size=0.3, random_state=7)[0]
+    assert found["label"].tolist() == expected["label"].tolist()
+
+
+def test_split_of_a_classification_is_made_again_in_equal_shares() -> None:
+    whole = pd.DataFrame({"x": np.arange(40.0), "y": 0.0, "label": ["a"] * 30 + ["b"] * 10})
+    found = random_training_rows(whole, dataset(), OLD_RUN)
+    assert found is not None
+    assert found["label"].value_counts().to_dict() == {"a": 21, "b": 7}
+
+
+class Stored:
+    """What ZenML returns of a run with stored training rows."""
+
+    def __init__(self, rows: object) -> None:
+        self.rows = rows
+        self.outputs = {"train": [self]}
+        self.steps = {"split": self}
+
+    def load(self) -> object:
+        return self.rows
+
+
+class FakeClient:
+    """ZenML's client; ``runs`` holds the stored runs."""
+
+    runs: ClassVar[dict[str, Stored]] = {}
+
+    def get_pipeline_run(self, run_id: UUID) -> Stored:
+        return self.runs[str(run_id)]
+
+
+RUN = "0b2f1d0c-9a36-4c5e-8d0e-6f3c1c0b7a11"
+
+
+@pytest.mark.parametrize("run", [None, "no id", RUN], ids=["no run", "no id", "a run that is gone"])
+def test_training_rows_that_zenml_does_not_have_are_none(run: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zenml.client, "Client", FakeClient)
+    assert training_rows_of(run) is None
+
+
+def test_stored_training_rows_are_those_of_the_split_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zenml.client, "Client", FakeClient)
+    rows = frame()
+    monkeypatch.setitem(FakeClient.runs, RUN, Stored(rows))
+    assert training_rows_of(RUN) is rows
+    monkeypatch.setitem(FakeClient.runs, RUN, Stored("no table"))
+    assert training_rows_of(RUN) is None
