@@ -18,7 +18,7 @@ def passengers(file: Path, **model: Any) -> PipelineConfig:
     member, age = random.random(ROWS) < 0.4, random.normal(40, 12, ROWS).clip(1, 90).round(1)
     # pandas would take NA for a missing value.
     port = random.choice(["North", "South", "NA"], ROWS)
-    likely = 0.2 + 0.4 * member + 0.2 * (port == "NA") + 0.2 * (age < 20)
+    likely = 0.1 + 0.6 * member + 0.2 * (port == "NA") + 0.2 * (age < 20)
     cabin = np.where(member, "yes", "no")
     frame = pd.DataFrame(
         {
