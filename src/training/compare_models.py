@@ -18,6 +18,7 @@ from src.training.registry import FetchedModel, ModelRegistry
 from src.training.scoring import Metric, metrics_of
 from src.training.seen_rows import unseen_rows
 from src.training.splitting import Split, clusters
+from src.training.version_history import best_version
 
 # Fewer rows than these decide nothing, unless they are the whole holdout.
 MIN_ROWS = 30
@@ -48,17 +49,19 @@ def compare(
     metrics, target = metrics_of(config, own_metrics), config.dataset.target
     challenger = registry.fetch(version)
     rivals = Rivals(registry, challenger, split, config)
-    numbers = {alias: str(found.version) for alias in NAMES if (found := registry.version_of(alias)) is not None}
-    for alias, number in numbers.items():
-        if alias == CHAMPION or number not in {numbers.get(CHAMPION), version}:
-            rivals.add(alias, number)
+    found = registry.version_of(CHAMPION)
+    champion, best = None if found is None else str(found.version), best_version(registry)
+    if champion is not None:
+        rivals.add(CHAMPION, champion)
+    if best is not None and best not in {champion, version}:
+        rivals.add(BEST, best)
     rows = split.holdout[rivals.mask].reset_index(drop=True)
     answers = rivals.answers(rows)
     material = Material(config, metrics, split.train[target].to_numpy(), rows, clusters(split.rule, rows))
     evaluation, comparison = judge(answers_of(challenger, rows, target), answers, material)
     known = {
         "basis": rivals.basis(answers),
-        "champion_version": numbers.get(CHAMPION),
+        "champion_version": champion,
         "champion_problem": rivals.problems.get(CHAMPION),
         "breaking": rivals.breaking,
     }

@@ -48,17 +48,20 @@ class FakeRegistry:
     def __init__(self, models: dict[str, FetchedModel | None], **aliases: str) -> None:
         self.models = models
         self.aliases = aliases
-        self.versions = {number: FakeVersion(number) for number in models}
+        self.versions_by_number = {number: FakeVersion(number) for number in models}
         self.run_parameters: dict[str, str] = {}
 
     def version_of(self, alias: str) -> FakeVersion | None:
-        return self.versions[self.aliases[alias]] if alias in self.aliases else None
+        return self.versions_by_number[self.aliases[alias]] if alias in self.aliases else None
+
+    def versions(self) -> list[FakeVersion]:
+        return list(reversed(self.versions_by_number.values()))
 
     def version(self, number: str) -> FakeVersion:
-        return self.versions[number]
+        return self.versions_by_number[number]
 
     def parameters(self, version: FakeVersion) -> dict[str, str]:
-        return self.run_parameters if version.version in self.versions else {}
+        return self.run_parameters if version.version in self.versions_by_number else {}
 
     def fetch(self, number: str) -> FetchedModel:
         model = self.models[number]

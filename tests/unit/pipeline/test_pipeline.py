@@ -13,7 +13,7 @@ from src.training import step_context
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison
 from src.training.served_requests import ServedRequests
-from tests.support.training import PERFECT, config, iris_rule
+from tests.support.training import PERFECT, config, iris_rule, iris_split
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
 
@@ -60,9 +60,8 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch.setattr(steps, "rolled_back_twin", rolled_back_twin)
     monkeypatch.setattr(steps, "log_evaluation", lambda _, comparison, __: logged.append(comparison))
     served = ServedRequests(retrain_dir=str(tmp_path))
-    frames = (pd.DataFrame(), pd.DataFrame())
     step = steps.evaluate_on_holdout.entrypoint
-    comparison = step(CANDIDATE, *frames, iris_rule(), config(), "iris", served)
+    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", served)
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
     assert asked == [(registry, fingerprint_of("d", config(), steps.CODE))]

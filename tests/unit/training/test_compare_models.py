@@ -211,10 +211,10 @@ def test_challengers_data_hash_decides_whether_an_old_split_is_made_again() -> N
     registry = FakeRegistry({"1": model("1", 0.4, rule=None), "2": model("2")}, champion="1")
     registry.run_parameters = {"split.holdout_fraction": "0.5", "split.seed": "3"}
     for number in ("1", "2"):
-        registry.versions[number].tags["data.sha256"] = "same"
+        registry.versions_by_number[number].tags["data.sha256"] = "same"
     _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
     assert "from its split made again" in found.basis
-    registry.versions["2"].tags["data.sha256"] = "other"
+    registry.versions_by_number["2"].tags["data.sha256"] = "other"
     _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
     assert found.champion is None
 
@@ -363,6 +363,13 @@ def test_best_that_is_compared_already_is_no_third_model(best: str) -> None:
     _, found = compared(model("1", 0.4), model("2"), champion="1", best=best)
     assert (found.best, found.best_version) == (None, None)
     assert found.basis.startswith("that neither was trained on")
+
+
+def test_best_that_was_rolled_back_is_not_compared() -> None:
+    registry = FakeRegistry({"1": model("1"), "2": model("2", 0.4), "3": model("3")}, champion="2", best="1")
+    registry.versions_by_number["1"].tags = {"rollback.at": "2026-11-01T00:00:00Z", "rollback.to": "2"}
+    _, found = compare(registry, "3", SPLIT, settings(), {})  # type: ignore[arg-type]
+    assert (found.best, found.best_version) == (None, None)
 
 
 def test_best_of_unknown_training_rows_is_left_out_and_does_not_narrow_the_rows() -> None:

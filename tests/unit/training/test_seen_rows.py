@@ -75,7 +75,7 @@ def test_rows_are_unseen_that_the_versions_own_rule_holds_out() -> None:
 
 def test_version_without_a_rule_has_seen_what_zenml_stored(stored: dict[str | None, pd.DataFrame]) -> None:
     registry, model = registry_of(None)
-    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    registry.versions_by_number["1"].tags["zenml.run_id"] = "that run"
     # Other types, and a row whose label has been corrected since.
     seen = SPLIT.holdout.head(20).assign(label=["b", *SPLIT.holdout["label"][1:20]], more=1)
     seen.loc[0, "label"] = "a" if SPLIT.holdout["label"][0] == "b" else "b"
@@ -88,7 +88,7 @@ def test_version_without_a_rule_has_seen_what_zenml_stored(stored: dict[str | No
 
 def test_rule_whose_columns_are_gone_is_no_rule(stored: dict[str | None, pd.DataFrame]) -> None:
     registry, model = registry_of(RULE.model_copy(update={"columns": ["customer"]}))
-    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    registry.versions_by_number["1"].tags["zenml.run_id"] = "that run"
     stored["that run"] = SPLIT.holdout.head(5)
     found = unseen(registry, model)
     assert found.mask is not None
@@ -97,7 +97,7 @@ def test_rule_whose_columns_are_gone_is_no_rule(stored: dict[str | None, pd.Data
 
 def test_stored_rows_with_other_columns_tell_nothing(stored: dict[str | None, pd.DataFrame]) -> None:
     registry, model = registry_of(None)
-    registry.versions["1"].tags["zenml.run_id"] = "that run"
+    registry.versions_by_number["1"].tags["zenml.run_id"] = "that run"
     stored["that run"] = SPLIT.holdout.drop(columns="label")
     assert unseen(registry, model).mask is None
 
@@ -107,7 +107,7 @@ OLD_RUN = {"split.holdout_fraction": "0.3", "split.seed": "7"}
 
 def test_split_of_a_version_without_a_rule_is_made_again_on_the_same_data() -> None:
     registry, model = registry_of(None)
-    registry.versions["1"].tags["data.sha256"] = "same"
+    registry.versions_by_number["1"].tags["data.sha256"] = "same"
     registry.run_parameters = OLD_RUN
     found = unseen(registry, model, data="same")
     assert found.mask is not None
@@ -134,7 +134,7 @@ def test_split_is_not_made_again_from_other_data_or_without_its_parameters(
     data: str | None, parameters: dict[str, str]
 ) -> None:
     registry, model = registry_of(None)
-    registry.versions["1"].tags["data.sha256"] = "same"
+    registry.versions_by_number["1"].tags["data.sha256"] = "same"
     registry.run_parameters = parameters
     assert unseen(registry, model, data=data) == seen_rows.Unseen(None, UNKNOWN)
 
@@ -147,7 +147,7 @@ def test_version_without_a_data_hash_is_not_taken_for_one_of_the_same_data() -> 
 
 def test_rows_newer_than_a_version_of_unknown_data_are_unseen() -> None:
     registry, model = registry_of(None)
-    registry.versions["1"].creation_timestamp = 200 * DAY
+    registry.versions_by_number["1"].creation_timestamp = 200 * DAY
     found = unseen(registry, model, time="day")
     assert found.mask is not None
     assert found.mask.tolist() == (SPLIT.holdout["day"] > 200).tolist()
