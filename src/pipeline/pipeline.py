@@ -25,6 +25,7 @@ from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison, Verdict
 from src.training.importance import rank_columns
+from src.training.learned_columns import learn_columns
 from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, log_report, run_link
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
@@ -93,9 +94,10 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_data(train_rows, holdout, config.dataset, data_sha256)
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
-        model = train_model.fit(train_rows, config.model, config.dataset)
+        dataset = learn_columns(train_rows, config.dataset)
+        model = train_model.fit(train_rows, config.model, dataset)
         log_estimator(model)
-        package = build_package(model, train_rows, holdout, config.dataset, rule)
+        package = build_package(model, train_rows, holdout, dataset, rule)
         fitted = time.monotonic()
         mlflow.set_tag(TAG_PARITY, package.parity)
         version, manifest_sha256 = log_package(package, model_name)

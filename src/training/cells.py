@@ -131,7 +131,8 @@ def text_cell(cell: Any, known: Collection[str] = ()) -> str | None:
         return None
     if _is_whole(cell):
         return str(int(cell))
-    return format(cell.normalize(), "f") if isinstance(cell, Decimal) else str(cell)
+    text = format(cell.normalize(), "f") if isinstance(cell, Decimal) else str(cell)
+    return text if math.isfinite(cell) else None
 
 
 def _is_whole(cell: float | Decimal) -> bool:
@@ -141,6 +142,8 @@ def _is_whole(cell: float | Decimal) -> bool:
 
 def _arrow(raw: pd.Series) -> pa.Array | None:
     """The column as an Arrow array, plain; None where its cells are of several types."""
+    if isinstance(raw.dtype, pd.DatetimeTZDtype):
+        raw = raw.dt.tz_convert(None)
     try:
         array = pa.array(raw, from_pandas=True)
     except (pa.ArrowException, OverflowError):

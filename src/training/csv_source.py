@@ -15,7 +15,7 @@ from src.core.errors import DataError
 from src.training.data_files import TableFile, duplicates_of, lacks
 
 # As many rows at a time: their cells are Python objects until they are in an Arrow array.
-PART_ROWS = 10_000
+PART_ROWS = 2000
 DELIMITERS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
 BYTE_ORDER_MARK = "\ufeff"

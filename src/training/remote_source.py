@@ -63,6 +63,7 @@ def _from_http(source: str, folder: Path) -> list[TableFile]:
             if expected is not None and stream.tell() != int(expected):
                 raise ConnectionFailedError(f"{name}: the download ended after {stream.tell()} of {expected} bytes")
     except urllib.error.HTTPError as error:
+        error.close()
         failure = ConnectionFailedError if error.code >= SERVER_FAILS else DataError
         raise failure(f"{name}: the server answered {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:

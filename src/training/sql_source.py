@@ -65,9 +65,9 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
                 for index, found in enumerate(zip(*part, strict=True)):
                     cells[index] += found
     except (OperationalError, InterfaceError) as error:
-        raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address)}") from None
+        raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address, url)}") from None
     except SQLAlchemyError as error:
-        raise DataError(f"dataset.query fails: {_reason(error, address)}") from None
+        raise DataError(f"dataset.query fails: {_reason(error, address, url)}") from None
     finally:
         engine.dispose()
     series = {name: pd.Series(_objects(found), dtype=object) for name, found in zip(columns, cells, strict=True)}
@@ -81,13 +81,13 @@ def _objects(values: list[object]) -> np.ndarray:
     return array
 
 
-def _reason(error: SQLAlchemyError, address: URL) -> str:
-    """What the driver says, in one line, with every part of the URL that it repeats struck out."""
+def _reason(error: SQLAlchemyError, address: URL, url: SecretStr) -> str:
+    """What the driver says, in one line, with the URL, its user, password and host struck out."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = " ".join(str(origin).split())
     password = str(address.password or "")
-    secrets = [address.render_as_string(hide_password=False), password, quote(password), quote_plus(password)]
-    secrets += [address.username or "", address.host or ""]
+    secrets = [url.get_secret_value(), address.render_as_string(hide_password=False)]
+    secrets += [password, quote(password), quote_plus(password), address.username or "", address.host or ""]
     for secret in sorted({part for part in secrets if part}, key=len, reverse=True):
         said = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", said)
     return f"{type(origin).__name__}: {said}"

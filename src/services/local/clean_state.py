@@ -11,11 +11,14 @@ from src.core.settings import CommonSettings, load_settings
 from src.services.local.one_loop import only_loop_on
 from src.services.local.processes import REPOSITORY
 
-KEPT = "README.md"
+KEPT = ("README.md", "incoming")
 MARK = "retrain"
 # What the loop writes; whatever else lies there is somebody's own, such as a data set. What tells the folder as ours
 # goes last: after a failure, it can be emptied once more.
-WRITTEN = (".*_preprocessed.csv*.tmp", "*_preprocessed.csv", "*_preprocessed.csv.sha256", "local", MARK)
+WRITTEN = (
+    *(".*_preprocessed.csv*.tmp", "*_preprocessed.csv", "*_preprocessed.csv.sha256"),
+    *(".*_invalid_rows.csv*.tmp", "*_invalid_rows.csv", "local", MARK),
+)
 
 
 def main() -> int:
@@ -30,7 +33,7 @@ def main() -> int:
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
-    own = sorted(path.name for path in folder.iterdir() if path.name != KEPT) if folder.is_dir() else []
+    own = sorted(path.name for path in folder.iterdir() if path.name not in KEPT) if folder.is_dir() else []
     kept = f"; kept, as the loop has not written it: {', '.join(own)}" if own else ""
     print(f"{folder} holds no state any more{kept}")  # noqa: T201 - the command's own output
     return 0

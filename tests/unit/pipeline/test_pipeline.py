@@ -1,17 +1,23 @@
 """The steps' own doing around the plain functions; the steps run whole in the integration tests."""
 
+import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 
+from src.core.dataset_config import DatasetConfig
 from src.core.retrain_record import Outcome
+from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
+from src.training.check_rows import DataReport
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison
+from src.training.learned_columns import learn_columns
 from src.training.served_requests import ServedRequests
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
@@ -39,6 +45,79 @@ class FakeRegistry:
     def fetch(self, version: str) -> None:
         assert (version, self.aliases) == ("5", {"best": "5", "champion": "5"})
         raise RuntimeError("the registry is away")
+
+
+def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(step_context, "log_metadata", lambda _: None)
+    url = f"sqlite:///{tmp_path / 'flowers.db'}"
+    rows = data_preprocess.preprocess(config().dataset)
+    pd.concat([rows, rows.iloc[:1].assign(sepal_length=99.0)]).to_sql("flowers", url, index=False)
+    monkeypatch.setenv("DATASET_URL", url)
+    dataset = config(
+        dataset={
+            "source": "sql",
+            "query": "SELECT * FROM flowers",
+            "invalid_rows": {"policy": "drop", "max_share": 0.01},
+        }
+    ).dataset
+    file = tmp_path / "iris_preprocessed.csv"
+    served = ServedRequests(retrain_dir=str(tmp_path))
+    frame, digest, report = steps.preprocess.entrypoint(dataset, str(file), served)
+    pd.testing.assert_frame_equal(frame, rows)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (report.rows, report.dropped_rows) == (149, 1)
+    listed = (tmp_path / "iris_invalid_rows.csv").read_text().splitlines()
+    assert listed[1:] == ["sql,150,sepal_length,outside 0.1 to 20"]
+
+
+class StopError(Exception):
+    """Ends a step once what is tested has happened."""
+
+
+def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: dict[str, Any] = {}
+    rows = data_preprocess.preprocess(config().dataset)
+    open_ended = config(dataset={"features": {name: {} for name in config().dataset.features}})
+    report = DataReport(source="iris", files=[], rows=149)
+
+    def fit(train_rows: pd.DataFrame, _: object, dataset: DatasetConfig) -> str:
+        seen["fit"] = (len(train_rows), dataset)
+        return "model"
+
+    def build_package(*given: Any) -> None:
+        seen["package"] = given
+        raise StopError
+
+    run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="2"))
+    for name in ("MlflowClient", "log_metadata", "log_cause", "log_data", "log_estimator"):
+        monkeypatch.setattr(steps, name, lambda *_: None)
+    monkeypatch.setattr(steps, "active_run", lambda: run)
+    monkeypatch.setattr(steps, "zenml_tags", dict)
+    monkeypatch.setattr(steps, "log_report", lambda *given: seen.update(report=given))
+    monkeypatch.setattr(steps.train_model, "fit", fit)
+    monkeypatch.setattr(steps, "build_package", build_package)
+    with pytest.raises(StopError):
+        steps.train.entrypoint(
+            rows.iloc[:100],
+            rows.iloc[100:],
+            iris_rule(),
+            "d",
+            report,
+            str(tmp_path / "iris_preprocessed.csv"),
+            open_ended,
+            "iris",
+            "http://mlflow",
+            ServedRequests(retrain_dir=str(tmp_path)),
+        )
+    assert seen["fit"] == (100, learn_columns(rows.iloc[:100], open_ended.dataset))
+    assert seen["fit"][1].features["sepal_length"].maximum == 7.0
+    assert seen["package"][0] == "model"
+    assert seen["package"][3] == seen["fit"][1]
+    assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
 
 
 @pytest.mark.parametrize("twin", ["3", None])

@@ -33,6 +33,10 @@ def state(tmp_path: Path) -> Path:
     (data / "retrain" / "new" / "request.json").touch()
     for name in ("iris_preprocessed.csv", "iris_preprocessed.csv.sha256", ".iris_preprocessed.csv.7.tmp", ".hidden"):
         (data / name).touch()
+    for name in ("iris_invalid_rows.csv", ".iris_invalid_rows.csv.7.tmp"):
+        (data / name).touch()
+    (data / "incoming").mkdir()
+    (data / "incoming" / "rows.csv").write_text("delivered")
     (data / "README.md").touch()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").touch()
@@ -48,7 +52,8 @@ def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp
     assert answer.stdout == (
         f"{state} holds no state any more; kept, as the loop has not written it: .hidden, wine.csv\n"
     )
-    assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "wine.csv"]
+    assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "incoming", "wine.csv"]
+    assert (state / "incoming" / "rows.csv").read_text() == "delivered"
     assert (tmp_path / "elsewhere" / "file").exists()
     assert make_clean_state(tmp_path, DATA_DIR=str(state)).returncode == 0, "once more is no error"
 

@@ -41,8 +41,32 @@ def test_env_example_states_every_other_variable_of_the_compose_file_with_its_de
     given = re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT + SCALE_TEXT)
     defaults = {name: value for name, value in given if name not in elsewhere}
     assert documented == defaults
-    passed_on = set(re.findall(r"(?m)^ +([A-Z_]+):$", TEXT))
-    assert passed_on <= elsewhere
+    passed_on = set(re.findall(r"(?m)^ +([A-Z_0-9]+):$", TEXT))
+    assert passed_on - elsewhere == set(re.findall(r"AWS_[A-Z_]+", stack))
+
+
+@pytest.mark.parametrize("service", ["preprocess", "train-model"])
+def test_whatever_reads_the_data_set_has_its_folder_its_addresses_and_the_packages_for_them(service: str) -> None:
+    found = yaml.safe_load(TEXT)["services"][service]
+    assert "./data-file/incoming:/app/data-file/incoming:ro" in found["volumes"]
+    assert {"DATASET_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} <= set(
+        found["environment"]
+    )
+    assert found["build"]["args"]["EXTRA_GROUPS"] == "${TRAIN_EXTRA_GROUPS:-}"
+    dockerfile = (REPOSITORY / found["build"]["dockerfile"]).read_text(encoding="utf-8")
+    assert re.search(r"install-packages\.sh \w+ \$EXTRA_GROUPS$", dockerfile, re.MULTILINE)
+
+
+def test_only_what_reads_the_data_set_knows_the_database() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    knowing = [name for name, service in services.items() if "DATASET_URL" in (service.get("environment") or {})]
+    assert knowing == ["preprocess", "train-model"]
+
+
+def test_preprocessing_reaches_no_other_service() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    joined = [name for name, service in services.items() if "sources" in service.get("networks", [])]
+    assert (joined, services["preprocess"]["networks"]) == (["preprocess"], ["sources"])
 
 
 @pytest.mark.parametrize("service", ["zenml", "mlflow", "preprocess", "train-model", "inference", "monitor"])
