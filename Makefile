@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train test e2e bench dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train retention test e2e bench dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check-data: $(READY) ## check the configured data set in seconds, with a table o
 
 train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 	@$(BIN)/python run_pipeline.py
+
+retention: $(READY) ## list old versions, runs and requests that are no longer kept (APPLY=1 deletes them)
+	@$(BIN)/python -m src.training.retention $(if $(APPLY),--apply)
 
 test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest

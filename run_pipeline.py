@@ -12,6 +12,7 @@ from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.settings import TrainSettings, load_settings
 from src.training.nothing_new import nothing_new
+from src.training.retention import retain
 from src.training.termination import exit_on_signals
 from src.training.train_once import has_champion, train_once
 from src.training.training_run import SERVICE, ExitCode, Tasks, TrainingRun, logger
@@ -40,6 +41,7 @@ def main() -> int:
         train=partial(train_once, load_pipeline),
         is_needed=lambda: not (if_needed and has_champion(settings)),
         nothing_new=partial(nothing_new, hash_data, CODE),
+        retain=retain,
     )
     return TrainingRun(settings, tasks).run()
 

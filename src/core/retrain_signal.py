@@ -13,7 +13,7 @@ import heapq
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -177,6 +177,28 @@ class RetrainSpool:
         self._files.write("cur", ended)
         self._files.move_to_done(ended)
         return ended
+
+    def unfinished(self) -> set[str]:
+        """The ids of all requests without an outcome. Raises OSError."""
+        return {name.removesuffix(".json") for folder in ("new", "cur") for name in self._files.names(folder)}
+
+    def finished_before(self, moment: datetime) -> list[str]:
+        """The ids in ``done/`` whose outcome is older than a moment, oldest first. Raises OSError."""
+        found = []
+        for name in self._files.names("done"):
+            request_id = name.removesuffix(".json")
+            if not ID_PATTERN.fullmatch(request_id) or born_at(request_id) >= moment.timestamp():
+                continue
+            with contextlib.suppress(ValueError, FileNotFoundError):  # not a record of ours
+                result = self._files.read("done", name).result
+                if result is not None and result.finished_at < moment:
+                    found.append(request_id)
+        return found
+
+    def forget(self, request_ids: Iterable[str]) -> None:
+        """Delete finished requests. Raises OSError."""
+        for request_id in request_ids:
+            (self.root / "done" / f"{request_id}.json").unlink(missing_ok=True)
 
     def sweep(self, now: datetime) -> int:
         """Delete half-written files of submitters that died over an hour ago; return how many."""

@@ -7,6 +7,7 @@ from mlflow.tracking import MlflowClient
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse, PipelineRunUpdate, StepRunUpdate
+from zenml.utils.pagination_utils import depaginate
 
 from src.core.settings import TrainSettings
 
@@ -26,16 +27,18 @@ def end_abandoned_runs(settings: TrainSettings, pipeline: str) -> None:
         MlflowException, OSError: a server does not answer.
     """
     client = Client()
-    # Ours alone: the same account and the same model.
-    runs = client.list_pipeline_runs(
-        pipeline=pipeline, status=ExecutionStatus.RUNNING.value, user=client.active_user.id, hydrate=True
-    )
-    abandoned = [run for run in runs if (run.config.parameters or {}).get("model_name") == settings.model_name]
+    abandoned = runs_of_model(client, pipeline, settings.model_name, status=ExecutionStatus.RUNNING.value)
     for run in abandoned:
         _end_in_zenml(client, run)
         logger.info("ZenML's run %s was left running by a training that was killed: ended", run.name)
     if abandoned:
         _end_in_mlflow(settings.mlflow_experiment, {run.name for run in abandoned})
+
+
+def runs_of_model(client: Client, pipeline: str, model_name: str, **filters: str) -> list[PipelineRunResponse]:
+    """Our own runs of a pipeline in ZenML, newest first: of the same account and for the same model."""
+    runs = depaginate(client.list_pipeline_runs, pipeline=pipeline, user=client.active_user.id, hydrate=True, **filters)
+    return [run for run in runs if (run.config.parameters or {}).get("model_name") == model_name]
 
 
 def _end_in_zenml(client: Client, run: PipelineRunResponse) -> None:

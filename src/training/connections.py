@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from src.core.errors import ConnectionFailedError
 from src.core.model_registry import says_missing
@@ -19,6 +19,7 @@ TIMEOUT_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
 ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias?"
+ARTIFACTS_PATH = "/api/2.0/mlflow-artifacts/artifacts/"
 VERSIONS_PATH = "/api/2.0/mlflow/model-versions/search?"
 ZENML_PATH = "/api/v1/login"
 
@@ -89,6 +90,25 @@ def find_versions(url: str, model_name: str, tag: str, value: str) -> list[dict[
     raise ConnectionFailedError(f"{name} answers {status} when asked for versions of {model_name}")
 
 
+def delete_artifacts(url: str, location: str) -> bool:
+    """Delete the files at an artifact location, on the server that stores them.
+
+    Returns:
+        Whether they are gone; False where the server does not store them itself.
+
+    Raises:
+        ConnectionFailedError: MLflow does not delete them.
+    """
+    parts = urlsplit(location)
+    if parts.scheme != "mlflow-artifacts":
+        return False
+    name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
+    status, _ = _ask(url, ARTIFACTS_PATH + quote(parts.path.lstrip("/")), None, name, variable, method="DELETE")
+    if status not in {200, 404}:
+        raise ConnectionFailedError(f"{name} answers {status} when asked to delete {location}")
+    return True
+
+
 def wait_until_answering(
     probe: Callable[[], None],
     *,
@@ -132,10 +152,12 @@ def probe_zenml(url: str, key: str) -> None:
         raise ConnectionFailedError(f"{name} answers {status}, not as ZenML does; check {variable}")
 
 
-def _ask(url: str, path: str, form: bytes | None, name: str, variable: str) -> tuple[int, bytes]:
+def _ask(  # noqa: PLR0913 - a request, and what to name in an error
+    url: str, path: str, form: bytes | None, name: str, variable: str, *, method: str | None = None
+) -> tuple[int, bytes]:
     """Status and body of one request."""
     # The settings admit http and https only.
-    request = urllib.request.Request(shown(url) + path, data=form)  # noqa: S310
+    request = urllib.request.Request(shown(url) + path, data=form, method=method)  # noqa: S310
     if login := login_of(url):
         request.add_header("Authorization", f"Basic {base64.b64encode(':'.join(login).encode()).decode()}")
     try:

@@ -84,6 +84,16 @@ class ModelRegistry:
                 return {}
             raise
 
+    def aliases(self) -> dict[str, str]:
+        """The version of each alias; empty where the model does not exist."""
+        try:
+            found = self._client.get_registered_model(self._name).aliases
+        except MlflowException as error:
+            if says_missing(error.error_code, error):
+                return {}
+            raise
+        return {alias: str(version) for alias, version in found.items()}
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias to a version."""
         self._client.set_registered_model_alias(self._name, alias, version)

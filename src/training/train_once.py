@@ -66,7 +66,7 @@ def train_once(
     # ZenML has put handlers of its own on the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
     quiet_libraries(settings.log_level)
-    with _library_errors_in_one_line():
+    with library_errors_in_one_line():
         with _timed(seconds, "connect"):
             activate_stack(settings)
             end_abandoned_runs(settings, PIPELINE)
@@ -131,8 +131,8 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _library_errors_in_one_line() -> Iterator[None]:
-    """Turn what MLflow, ZenML and the network raise on their own into errors of ours."""
+def library_errors_in_one_line() -> Iterator[None]:
+    """Turn what MLflow, ZenML and the network raise into errors of ours."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - heavy, and reads the environment
 
     try:

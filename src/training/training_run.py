@@ -47,11 +47,13 @@ class Tasks:
         train: does the training for these request ids; its verdict is in the registry when it returns.
         is_needed: asked where no request is claimed; a run that is not needed ends well at once.
         nothing_new: asked where no person made any of the requests; the reason to skip them, or None to train.
+        retain: deletes what is no longer kept, after a training; a failure is logged only.
     """
 
     train: Train
     is_needed: Callable[[], bool] = lambda: True
     nothing_new: Callable[[TrainSettings, PipelineConfig], str | None] = lambda *_: None
+    retain: Callable[[TrainSettings, PipelineConfig], None] = lambda *_: None
 
 
 class TrainingRun:
@@ -114,7 +116,14 @@ class TrainingRun:
         verdict = training.verdict
         self._finish(records, verdict.to_result(self._clock(), training.step_seconds))
         logger.info("%s: version %s; %s", verdict.outcome, verdict.model_version, verdict.reason)
+        self._retain(config)
         return ExitCode.OK
+
+    def _retain(self, config: PipelineConfig) -> None:
+        try:
+            self._tasks.retain(self._settings, config)
+        except Exception:  # the verdict stands and the requests have ended, whatever goes wrong here
+            logger.exception("old versions were not deleted; the next training tries again")
 
     def _reason_to_skip(self, records: Sequence[RetrainRecord], config: PipelineConfig) -> str | None:
         """Why these requests need no training; a person's request, and a run without any, always trains."""

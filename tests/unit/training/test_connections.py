@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from src.core.errors import ConnectionFailedError
-from src.training.connections import find_versions, has_alias, probe_mlflow, probe_zenml, shown
+from src.training.connections import delete_artifacts, find_versions, has_alias, probe_mlflow, probe_zenml, shown
 from tests.support.http_server import serving
 from tests.support.running import free_port
 
@@ -21,19 +21,20 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.status, self.body = 200, json.dumps({"access_token": "t"})
-        self.path, self.form, self.authorization = "", {}, ""
+        self.method, self.path, self.form, self.authorization = "", "", {}, ""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                outer.path, outer.form = self.path, parse_qs(self.rfile.read(length).decode())
+                outer.method, outer.path = self.command, self.path
+                outer.form = parse_qs(self.rfile.read(length).decode())
                 outer.authorization = self.headers.get("Authorization") or ""
                 self.send_response(outer.status)
                 self.end_headers()
                 self.wfile.write(outer.body.encode())
 
-            do_GET = do_POST = answer  # noqa: N815 - the base class's names
+            do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the base class's names
 
             def log_message(self, *_: object) -> None:  # type: ignore[override]
                 pass
@@ -115,6 +116,26 @@ def test_find_versions_says_what_is_wrong(server: FakeServer, status: int, body:
     server.status, server.body = status, body
     with pytest.raises(ConnectionFailedError, match=told):
         find_versions(server.url, "iris", "a.b", "1")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_delete_artifacts_asks_the_server_that_stores_them(server: FakeServer, status: int) -> None:
+    server.status = status
+    assert delete_artifacts(server.url, "mlflow-artifacts:/1/models/m-1 a/artifacts")
+    assert (server.method, server.path) == ("DELETE", "/api/2.0/mlflow-artifacts/artifacts/1/models/m-1%20a/artifacts")
+
+
+@pytest.mark.parametrize("location", ["s3://bucket/1/models/m-1", "file:///mlflow/1", "/mlflow/1"])
+def test_delete_artifacts_leaves_files_that_the_server_does_not_store(server: FakeServer, location: str) -> None:
+    assert not delete_artifacts(server.url, location)
+    assert server.path == ""
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_delete_artifacts_says_when_they_are_not_deleted(server: FakeServer, status: int) -> None:
+    server.status = status
+    with pytest.raises(ConnectionFailedError, match=f"answers {status} when asked to delete mlflow-artifacts:/1/x"):
+        delete_artifacts(server.url, "mlflow-artifacts:/1/x")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])

@@ -188,6 +188,36 @@ def test_look_for_anything_new_fails_as_a_training_does(
     assert (found[0], [record.state for record in found[1]], found[2]) == (code, [state], [])
 
 
+def retaining(case: Case, answer: Verdict | Exception, error: Exception | None = None) -> tuple[ExitCode, list[State]]:
+    """Run with retention; the states in which it found the requests."""
+    found: list[State] = []
+
+    def retain(settings: TrainSettings, config: PipelineConfig) -> None:
+        assert (settings, config.dataset.source) == (case.settings, "iris")
+        found.extend(record.state for record in case.records())
+        if error is not None:
+            raise error
+
+    code = TrainingRun(case.settings, Tasks(FakeTrain(answer, case.spool), retain=retain), patience=0.05).run()
+    return code, found
+
+
+def test_run_deletes_what_is_no_longer_kept_once_its_requests_have_ended(case: Case) -> None:
+    assert retaining(case, VERDICT) == (0, [State.PROMOTED] * 2)
+
+
+def test_run_that_failed_deletes_nothing(case: Case) -> None:
+    assert retaining(case, ConnectionFailedError("down")) == (1, [])
+
+
+@pytest.mark.parametrize("error", [ConnectionFailedError("down"), RuntimeError("odd")])
+def test_run_does_not_fail_where_retention_does(case: Case, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    assert retaining(case, VERDICT, error)[0] == 0
+    assert [record.state for record in case.records()] == [State.PROMOTED] * 2
+    assert caplog.messages[-1] == "old versions were not deleted; the next training tries again"
+    assert caplog.records[-1].exc_info is not None
+
+
 @pytest.mark.parametrize("error", [ConnectionFailedError("MLflow is down"), InvalidModelError("differs")])
 def test_run_leaves_the_requests_claimed_with_the_reason_where_a_retry_may_help(
     case: Case, error: Exception, caplog: pytest.LogCaptureFixture

@@ -1,0 +1,150 @@
+"""Retention: which versions, runs and requests are no longer kept. Run as a program, it lists or deletes them."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from src.core.errors import LoopError
+from src.core.log import configure_logging
+from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS
+from src.core.pipeline_config import PipelineConfig, load_pipeline_config
+from src.core.retrain_signal import RetrainSpool
+from src.core.settings import TrainSettings, load_settings
+from src.training.train_once import library_errors_in_one_line, probe
+from src.training.zenml_connection import activate_stack, prepare_environment, quiet_libraries
+
+if TYPE_CHECKING:  # importing MLflow and ZenML reads the environment: only once that is prepared
+    from mlflow.entities.model_registry import ModelVersion
+
+    from src.training.pruning import Pruner
+
+SERVICE = "retention"
+LOCK_PATIENCE_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is deleted: versions with their MLflow runs, ZenML runs with their artifacts, and finished requests."""
+
+    versions: tuple[str, ...] = ()
+    zenml_runs: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        kinds = (
+            ("model versions with their files and MLflow runs", self.versions),
+            ("ZenML runs with their artifacts", self.zenml_runs),
+            ("finished retrain requests", self.requests),
+        )
+        return "; ".join(f"{len(found)} {kind}{_named(found)}" for kind, found in kinds)
+
+
+NOTHING = Plan()
+
+
+def _named(found: Sequence[str], most: int = 20) -> str:
+    more = ", …" if len(found) > most else ""
+    return f" ({', '.join(found[:most])}{more})" if found else ""
+
+
+def choose_versions(
+    versions: Sequence["ModelVersion"], keep: int, aliases: Mapping[str, str | int], unfinished: Container[str]
+) -> list[str]:
+    """The versions to delete, oldest first.
+
+    Kept are the newest ``keep`` and, beside those, each one that has an alias, that an interrupted move of the aliases
+    points to, that was made for a request without an outcome, or that was not registered by this training.
+
+    Args:
+        versions: all versions.
+        keep: how many are kept beside the others.
+        aliases: the version of each alias.
+        unfinished: ids of the requests that wait or are being served.
+    """
+    protected = {str(version) for version in aliases.values()}
+    protected |= {found.tags[TAG_PENDING_PREVIOUS] for found in versions if TAG_PENDING_PREVIOUS in found.tags}
+    free = [
+        int(found.version)
+        for found in versions
+        if TAG_MANIFEST_SHA256 in found.tags
+        and str(found.version) not in protected
+        and not any(request_id in unfinished for request_id in found.tags.get(TAG_REQUEST_IDS, "").split(","))
+    ]
+    return [str(number) for number in sorted(sorted(free, reverse=True)[keep:])]
+
+
+def retain(settings: TrainSettings, config: PipelineConfig) -> None:
+    """Delete what is no longer kept; call it under the trainer lock, in a process that is connected to ZenML."""
+    spool, pruner = RetrainSpool(settings.retrain_dir), _connect(settings)
+    plan = make_plan(spool, pruner, config, datetime.now(UTC))
+    if plan != NOTHING:
+        carry_out(plan, spool, pruner)
+        logger.info("retention: deleted %s", plan)
+
+
+def make_plan(spool: RetrainSpool, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
+    """What to delete at this moment, by the section ``retention`` of the configuration."""
+    versions, keep = pruner.versions(), config.retention.versions
+    gone = choose_versions(versions, keep, pruner.aliases(), spool.unfinished())
+    return Plan(
+        versions=tuple(gone),
+        zenml_runs=tuple(pruner.runs_without(versions, gone)),
+        requests=tuple(spool.finished_before(now - timedelta(days=config.retention.request_days))),
+    )
+
+
+def carry_out(plan: Plan, spool: RetrainSpool, pruner: "Pruner") -> None:
+    """Delete what the plan lists; what cannot be deleted is logged, and listed again by the next plan."""
+    spool.forget(plan.requests)
+    for run in plan.zenml_runs:
+        pruner.delete_run(run)
+    for version in plan.versions:
+        pruner.delete_version(version)
+
+
+def _connect(settings: TrainSettings) -> "Pruner":
+    from src.training.pruning import Pruner  # noqa: PLC0415 - see TYPE_CHECKING above
+
+    return Pruner(settings)
+
+
+def main() -> int:
+    """List what is no longer kept or, with ``--apply``, delete it; return 0, 1 (try again) or 2 (configuration)."""
+    parser = argparse.ArgumentParser(prog="python -m src.training.retention", description=__doc__)
+    parser.add_argument("--apply", action="store_true", help="delete; without it, nothing is changed")
+    apply: bool = parser.parse_args().apply
+    configure_logging(SERVICE, log_format="console", level="INFO")
+    try:
+        settings = load_settings(TrainSettings)
+        config = load_pipeline_config(settings.pipeline_config)
+        _run(settings, config, apply=apply)
+    except LoopError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
+        return 2 if error.permanent else 1
+    return 0
+
+
+def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> None:
+    probe(settings)
+    prepare_environment(settings, os.environ)
+    spool, pruner = RetrainSpool(settings.retrain_dir).create(), _connect(settings)
+    # ZenML has put handlers of its own on the root logger.
+    configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
+    quiet_libraries(settings.log_level)
+    with spool.lock(patience=LOCK_PATIENCE_SECONDS), library_errors_in_one_line():
+        activate_stack(settings)
+        plan = make_plan(spool, pruner, config, datetime.now(UTC))
+        if apply:
+            carry_out(plan, spool, pruner)
+    logger.info("%s %s", "deleted" if apply else "would delete (--apply does it)", plan)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
