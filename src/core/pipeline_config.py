@@ -23,6 +23,8 @@ TASK_KEYS: dict[Task, tuple[str, ...]] = {
     "classification": ("class_weight", "calibrate", "threshold"),
     "regression": ("target_transform",),
 }
+# Columns whose values are few enough to score the rows of each.
+SLICED = ("category", "boolean")
 
 
 class PipelineConfig(Strict):
@@ -43,6 +45,9 @@ class PipelineConfig(Strict):
         unknown = [name for name in self.gate.slices if name not in self.dataset.features]
         if unknown:
             raise ValueError(f"gate.slices: {', '.join(unknown)} must be columns of dataset.features")
+        uncounted = [name for name in self.gate.slices if self.dataset.features[name].type not in SLICED]
+        if uncounted:
+            raise ValueError(f"gate.slices: {', '.join(uncounted)} must be of the type {' or '.join(SLICED)}")
         return self
 
     @model_validator(mode="after")

@@ -148,8 +148,13 @@ def _score(metric: Metric, answers: Answers) -> float | None:
 def _parts(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The column's values, the most frequent first, and the rows that have them."""
     missing = column.isna().to_numpy()
-    names = column.astype(str).to_numpy(dtype=str)
+    names = column.map(_name).to_numpy(dtype=object)
     for name in pd.Series(names[~missing]).value_counts().index:
-        yield str(name), (names == name) & ~missing
+        yield name, (names == name) & ~missing
     if missing.any():
         yield MISSING, missing
+
+
+def _name(value: object) -> str:
+    """A cell's value as the configuration and JSON write it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -294,6 +294,11 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         ("floor:", "confidence: 0.5\n  floor:", "gate.confidence: Input should be greater than 0.5"),
         ("floor:", "confidence: 1\n  floor:", "gate.confidence: Input should be less than 1"),
         ("floor:", "slices: [colour]\n  floor:", "gate.slices: colour must be columns of dataset.features"),
+        (
+            "floor:",
+            "slices: [petal_width]\n  floor:",
+            "gate.slices: petal_width must be of the type category or boolean",
+        ),
         ("floor:", "slices: [petal_width, petal_width]\n  floor:", "gate: slices must differ"),
         ("floor:", "minimums: { accuracy: .inf }\n  floor:", "gate.minimums.accuracy: Input should be a finite number"),
         (
