@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import classification_report, confusion_matrix
 
 from src.core.errors import InvalidModelError, OtherSchemaError
+from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Scores
 from src.training.answers import Answers
@@ -94,21 +95,41 @@ def answers_of(model: FetchedModel, rows: pd.DataFrame, target: str) -> Answers:
         raise OtherSchemaError(f"version {version} takes other columns: {', '.join(missing)}")
     if pd.api.types.is_numeric_dtype(rows[target]) != (not classes):
         raise OtherSchemaError(f"version {version} answers with {'classes' if classes else 'numbers'}")
+    truth = rows[target].to_numpy(dtype=str if classes else np.float64)
     try:
-        answer = model.engine.predict(table_of(rows, model.schema))
+        table = table_of(rows, model.schema)
+    except (ValueError, TypeError) as error:
+        raise InvalidModelError(f"version {version} cannot answer the holdout: {error}") from error
+    return answers_to(model, table, truth)
+
+
+def answers_to(model: FetchedModel, table: FeatureTable, truth: NDArray[Any]) -> Answers:
+    """What a model answers to a table of n rows.
+
+    Args:
+        model: as serving loads it.
+        table: of the model's schema.
+        truth: (n,) class names, or numbers for a regression.
+
+    Raises:
+        InvalidModelError: it cannot answer the rows.
+    """
+    version, classes = model.version, model.engine.classes
+    try:
+        answer = model.engine.predict(table)
         values = np.asarray(answer.values, dtype=str if classes else np.float64)
         probabilities = np.asarray(answer.probabilities, dtype=np.float64) if classes else None
     except Exception as error:  # a graph of another shape fails in many ways, all meaning this
         raise InvalidModelError(f"version {version} cannot answer the holdout: {error}") from error
     if probabilities is None:
-        if values.shape != (len(rows),) or not np.isfinite(values).all():
+        if values.shape != truth.shape or not np.isfinite(values).all():
             raise InvalidModelError(f"version {version} answers the holdout with no numbers")
-        return Answers(version, (), rows[target].to_numpy(dtype=np.float64), values)
-    if probabilities.shape != (len(rows), len(classes)) or not np.isfinite(probabilities).all():
+        return Answers(version, (), truth, values)
+    if probabilities.shape != (len(truth), len(classes)) or not np.isfinite(probabilities).all():
         raise InvalidModelError(f"version {version} answers the holdout with no probabilities")
     # float32 votes do not add up to one to the precision that the log loss asks for.
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    return Answers(version, classes, rows[target].to_numpy(dtype=str), values, probabilities)
+    return Answers(version, classes, truth, values, probabilities)
 
 
 def judge(challenger: Answers, rivals: Mapping[str, Answers], material: Material) -> tuple[Evaluation, Comparison]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
-from src.training.evaluate_model import answers_of
+from src.training.evaluate_model import answers_of, answers_to
+from src.training.frames import table_of
 from src.training.mlflow_run import log_importance
 from src.training.registry import FetchedModel, ModelRegistry
 from src.training.scoring import Metric, metrics_of
@@ -59,16 +61,15 @@ def permutation_importance(
     names = model.schema.names
     count = min(len(rows), MAX_ROWS, max(MIN_ROWS, MAX_ANSWERS // (SHUFFLES * len(names))))
     sample = rows.iloc[random.permutation(len(rows))[:count]].reset_index(drop=True)
-
-    def score(frame: pd.DataFrame) -> list[float]:
-        answers = answers_of(model, frame, target).among(classes)
-        parts = np.arange(len(frame)).reshape(-1, count)
-        return [metric.sign * metric.of(answers.take(part)) for part in parts]
-
-    (whole,) = score(sample)
+    whole = answers_of(model, sample, target)
+    truth = np.tile(whole.truth, SHUFFLES)
+    columns = [np.tile(column, SHUFFLES) for column in table_of(sample, model.schema).columns]
+    score = metric.of(whole.among(classes))
     losses = {}
-    for name in names:
-        column = sample[name].to_numpy()
-        shuffled = [sample.assign(**{name: random.permutation(column)}) for _ in range(SHUFFLES)]
-        losses[name] = whole - float(np.mean(score(pd.concat(shuffled, ignore_index=True))))
+    for place, name in enumerate(names):
+        shuffled = np.concatenate([random.permutation(columns[place][:count]) for _ in range(SHUFFLES)])
+        table = FeatureTable.from_columns(model.schema, [*columns[:place], shuffled, *columns[place + 1 :]])
+        answers = answers_to(model, table, truth).among(classes)
+        parts = np.arange(len(truth)).reshape(SHUFFLES, count)
+        losses[name] = metric.sign * (score - float(np.mean([metric.of(answers.take(part)) for part in parts])))
     return losses

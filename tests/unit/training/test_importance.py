@@ -83,7 +83,6 @@ def test_importance_by_a_metric_of_which_less_is_better_is_what_it_gains() -> No
         (100, 2, 100 + 2 * 5 * 100),
         (5000, 2, 2000 + 2 * 5 * 2000),
         (5000, 100, 400 + 100 * 5 * 400),  # no more than 200,000 in all, and the first look
-        (5000, 1000, 50 + 1000 * 5 * 50),  # and no fewer than 50 rows a column
     ],
 )
 def test_importance_answers_a_bounded_number_of_rows(count: int, columns: int, answered: int) -> None:
@@ -92,6 +91,13 @@ def test_importance_answers_a_bounded_number_of_rows(count: int, columns: int, a
     found = permutation_importance(fetched, rows(count, *names), TARGET, (), R2)
     assert engine.answered == answered
     assert list(found) == names
+
+
+def test_importance_shuffles_no_fewer_than_fifty_rows_of_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "MAX_ANSWERS", 100)
+    fetched, engine = model("x", "y")
+    permutation_importance(fetched, rows(500, "x", "y"), TARGET, (), R2)
+    assert engine.answered == 50 + 2 * 5 * 50
 
 
 def test_importance_samples_the_rows_evenly_and_leaves_the_holdout_as_it_is() -> None:

@@ -3,12 +3,26 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from src.core.retrain_record import new_id
+from src.training.answers import Answers
 from src.training.check_rows import DataReport
-from src.training.mlflow_run import cause_tags, log_cause, log_data, log_report, request_ids_tag, run_link
+from src.training.comparison import Baseline, Comparison, Difference, SliceScore
+from src.training.evaluate_model import Evaluation
+from src.training.mlflow_run import (
+    cause_tags,
+    log_cause,
+    log_data,
+    log_evaluation,
+    log_importance,
+    log_report,
+    request_ids_tag,
+    run_link,
+)
 from src.training.sources import DataFile
 from tests.support.training import config
 
@@ -103,3 +117,70 @@ def test_source_s_signature_is_not_logged(recorder: Recorder) -> None:
     assert params["dataset.source"] == "https://example.com/rows.csv"
     assert params["dataset.invalid_rows"] == "drop"
     assert "s3cret" not in str(recorder.calls)
+
+
+def difference(point: float, low: float = -0.5) -> Difference:
+    return Difference(point=point, low=low, high=0.5, bound=-0.25)
+
+
+COMPARISON = Comparison(
+    challenger={"f1": 0.9, "accuracy": 0.95},
+    champion={"f1": 0.8},
+    champion_version="3",
+    champion_difference=difference(0.1),
+    best={"f1": 0.85},
+    best_version="2",
+    best_difference=difference(0.05, low=float("-inf")),
+    baseline=Baseline(name="always 'a'", score=0.3, difference=difference(0.6)),
+)
+TRUTH = np.array(["a", "b"])
+EVALUATION = Evaluation({}, Answers("5", ("a", "b"), TRUTH, TRUTH, np.eye(2)))
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is logged to MLflow, by the file's name; metrics under their own."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr(mlflow, "log_metrics", found.update)
+    for name in ("log_dict", "log_figure", "log_table"):
+        monkeypatch.setattr(mlflow, name, lambda content, file: found.update({file: content}))
+    return found
+
+
+def test_evaluation_leaves_scores_and_the_ends_of_intervals_as_metrics(logged: dict[str, Any]) -> None:
+    log_evaluation(EVALUATION, COMPARISON, "f1")
+    metrics = {name: value for name, value in logged.items() if isinstance(value, float)}
+    assert metrics == {
+        "f1": 0.9,
+        "accuracy": 0.95,
+        "champion_f1": 0.8,
+        "best_f1": 0.85,
+        "baseline": 0.3,
+        **{f"difference_champion_{end}": value for end, value in difference(0.1).model_dump().items()},
+        "difference_best_point": 0.05,  # an end that is infinite is no metric
+        "difference_best_high": 0.5,
+        "difference_best_bound": -0.25,
+        **{f"difference_baseline_{end}": value for end, value in difference(0.6).model_dump().items()},
+    }
+    assert isinstance(logged["confusion_matrix.png"], Figure)
+    assert isinstance(logged["differences.png"], Figure)
+    assert logged["classification_report.json"]["a"]["recall"] == 1.0
+    assert "slices.json" not in logged
+
+
+def test_evaluation_leaves_the_slices_as_a_table(logged: dict[str, Any]) -> None:
+    found = SliceScore(column="region", value="south", rows=60, challenger=0.5, champion=0.75, p_value=0.01, worse=True)
+    log_evaluation(EVALUATION, COMPARISON.model_copy(update={"slices": (found,)}), "f1")
+    assert logged["slices.json"].to_dict("records") == [{**found.model_dump(), "difference": -0.25}]
+
+
+def test_evaluation_of_a_regression_without_rivals_leaves_its_scores(logged: dict[str, Any]) -> None:
+    numbers = Evaluation({}, Answers("5", (), np.array([1.0, 2.0]), np.array([1.0, 2.5])))
+    log_evaluation(numbers, Comparison(challenger={"r2": 0.5}), "r2")
+    assert set(logged) == {"r2", "predictions.png"}
+
+
+def test_importance_is_left_as_numbers_and_as_a_picture(logged: dict[str, Any]) -> None:
+    log_importance({"x": 0.25, "y": 0.0}, "f1")
+    assert logged["feature_importance.json"] == {"x": 0.25, "y": 0.0}
+    assert logged["feature_importance.png"].axes[0].get_xlabel().startswith("f1 lost")
