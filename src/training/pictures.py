@@ -91,8 +91,9 @@ def draw_differences(comparison: Comparison, metric: str) -> Figure | None:
     figure = Figure(figsize=(7, 1.5 + 0.4 * len(names)), layout="constrained")
     axes = figure.subplots()
     for place, (_, interval) in enumerate(intervals):
-        ends = [[interval.point - interval.low], [interval.high - interval.point]]
-        axes.errorbar([interval.point], [place], xerr=ends, fmt="o", color=BLUE, capsize=4)
+        # Not an error bar: the point may lie outside of an interval of a metric that resampling biases.
+        axes.plot([interval.low, interval.high], [place, place], "|-", color=BLUE)
+        axes.plot([interval.point], [place], "o", color=BLUE)
     for place, (found, difference) in enumerate(worst_first, start=len(intervals)):
         axes.plot([difference], [place], "D", color=RED if found.worse else BLUE)
     axes.axvline(0.0, color="black", linewidth=1)

@@ -76,7 +76,7 @@ def test_differences_show_each_rival_s_interval_and_the_slices_worst_first(tmp_p
         "$region = south (60 rows)",
         "$region = north (60 rows)",
     ]
-    bars = [container.lines[2][0].get_segments()[0][:, 0].tolist() for container in axes.containers]
+    bars = [line.get_xdata() for line in axes.lines if line.get_marker() == "|"]
     assert bars == [pytest.approx([0.0, 0.3]), pytest.approx([-0.05, 0.25]), pytest.approx([0.5, 0.8])]
     points = {line.get_color(): line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"}
     assert points == {pictures.RED: pytest.approx(-0.4), pictures.BLUE: pytest.approx(0.05)}
