@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
 from src.core.feature_schema import Column, ColumnType
+from src.core.feature_table import Value
 
 # Texts that mean a missing value, unless one is a category of its column ("NA" may be North America). They are the
 # ones that pandas takes for missing.
@@ -115,6 +116,11 @@ def date_text(days: float) -> str:
     return moment.date().isoformat() + ("" if text == "00:00:00" else f"T{text}Z")
 
 
+def shown(column: Column, value: Value) -> Value:
+    """A column's value as people write it in JSON: a date as a text."""
+    return date_text(value) if column.type is ColumnType.DATE and isinstance(value, int | float) else value
+
+
 def category_of(text: str, known: Collection[str] = ()) -> str | None:
     """A text column's value: without white space around it, unless a category is spelt so; None where it is missing."""
     if text in known:
@@ -131,7 +137,7 @@ _RULES: Mapping[ColumnType, Callable[[str], float | int | bool | None]] = {
 }
 
 
-def read_cell(column: Column, text: str) -> float | int | bool | str | None:
+def read_cell(column: Column, text: str) -> Value:
     """A cell's value; None where it is missing, whether or not the column may be.
 
     Raises:

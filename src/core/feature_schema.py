@@ -31,8 +31,8 @@ TYPES = {
     "string": ColumnType.STRING,
 }
 INTEGER_BITS = {"long": 64, "integer": 32}
-# Tables hold an integer column with a missing value as float64, which holds every whole number up to 2 ** 53.
-EXACT_BITS = 54
+# As far as float64 holds every whole number; tables hold an integer column with a missing value as such.
+EXACT_INTEGER = 2**53
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,8 @@ class Column:
     def limits(self) -> tuple[int, int]:
         """The least and the largest value of an integer column; within what is exact in any table."""
         bits = INTEGER_BITS[self.mlflow_type]
-        if not self.required:
-            bits = min(bits, EXACT_BITS)
-        return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        return (low, high) if self.required else (max(low, -EXACT_INTEGER), min(high, EXACT_INTEGER))
 
     @cached_property
     def known(self) -> frozenset[str]:

@@ -74,8 +74,8 @@ def test_schema_of_required_numbers_is_numeric(columns: list[object], numeric: b
     assert FeatureSchema.from_signature(json.dumps(columns)).is_numeric is numeric
 
 
-@pytest.mark.parametrize(("mlflow_type", "bits"), [("long", 54), ("integer", 32)])
-def test_integer_that_may_be_missing_stays_within_what_float64_holds_exactly(mlflow_type: str, bits: int) -> None:
-    low, high = Column("a", ColumnType.INTEGER, required=False, mlflow_type=mlflow_type).limits
-    assert (low, high) == (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    assert (int(float(low)), int(float(high))) == (low, high)
+@pytest.mark.parametrize(("mlflow_type", "limits"), [("long", (-(2**53), 2**53)), ("integer", (-(2**31), 2**31 - 1))])
+def test_integer_that_may_be_missing_stays_within_what_float64_holds_exactly(
+    mlflow_type: str, limits: tuple[int, int]
+) -> None:
+    assert Column("a", ColumnType.INTEGER, required=False, mlflow_type=mlflow_type).limits == limits

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from src.core.column_rules import SECONDS_PER_DAY, category_of
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
 from src.services.inference.formats.extra_columns import ExtraColumns, Kept
 from src.services.inference.formats.parts import (
@@ -34,7 +34,6 @@ from src.services.inference.formats.problems import (
     InvalidRecordError,
     malformed,
 )
-from src.services.inference.formats.values import EXACT_FLOAT
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,
@@ -218,7 +217,7 @@ class _Column:
         if self._column.type is ColumnType.INTEGER:
             if values.dtype == np.uint64 and (beyond := values > WHOLE_LIMIT).any():
                 # The part will be refused; what is good in it must only still look so.
-                return np.where(beyond, float(WHOLE_LIMIT), np.minimum(values, EXACT_FLOAT))
+                return np.where(beyond, float(WHOLE_LIMIT), np.minimum(values, EXACT_INTEGER))
             return values.astype(np.int64 if values.dtype.kind in "iu" else np.float64)
         return values.astype(np.bool_)
 

@@ -25,15 +25,24 @@ NO_CSV = "the body is not CSV in UTF-8 with commas between the cells from this r
 
 
 def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
-    """The parts of a CSV file; cells mean what ``core.column_rules`` says, and lines without anything do not count."""
+    """The parts of a CSV file; cells mean what ``core.column_rules`` says, and lines without anything do not count.
+
+    As in training, rows may all have an empty cell more than the header, behind a comma at their ends.
+    """
     lines = filter(None, csv.reader(_lines(body), strict=True, skipinitialspace=True))
-    row = 0
+    row, trailing = 0, 0
     try:
         header = [name if name in schema.names else name.strip() for name in next(lines, [])]
         places, others = positions(header, schema, extra), kept_places(header, schema, extra)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
-            uneven = [row + index for index, cells in enumerate(rows) if len(cells) != len(header)]
+            if not row:
+                trailing = int(len(rows[0]) == len(header) + 1 and not rows[0][-1].strip())
+            uneven = [
+                row + index
+                for index, cells in enumerate(rows)
+                if len(cells) != len(header) + trailing or (trailing and cells[-1].strip())
+            ]
             yield _uneven(uneven, len(header)) if uneven else _part(schema, places, others, rows, row)
             row += len(rows)
     except (csv.Error, UnicodeDecodeError):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.core.column_rules import FIRST_DAY, LAST_DAY, MISSING_TEXTS
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, Value, array_of
 from src.services.inference.formats.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
 from src.services.inference.formats.problems import (
@@ -19,7 +19,7 @@ from src.services.inference.formats.problems import (
     TOO_LARGE,
     InvalidRecordError,
 )
-from src.services.inference.formats.values import EXACT_FLOAT, FLOAT32_MAX, convert, convert_text
+from src.services.inference.formats.values import FLOAT32_MAX, convert, convert_text
 
 
 class Rows(NamedTuple):
@@ -189,7 +189,7 @@ def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
     if column.type is ColumnType.INTEGER:
         low, high = column.limits
         if values.dtype != np.int64:
-            low, high = max(low, -EXACT_FLOAT), min(high, EXACT_FLOAT)
+            low, high = max(low, -EXACT_INTEGER), min(high, EXACT_INTEGER)
         wrong = ~((values >= low) & (values <= high) & (values == np.floor(values)))
         return wrong
     return np.zeros(len(values), dtype=np.bool_)

@@ -8,7 +8,7 @@ import msgspec
 
 from src.core.column_rules import FIRST_DAY, LAST_DAY, category_of, number_of, read_cell
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import Column, ColumnType
+from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType
 from src.core.feature_table import Value
 from src.services.inference.formats.problems import (
     MISSING,
@@ -21,8 +21,6 @@ from src.services.inference.formats.problems import (
 )
 
 FLOAT32_MAX = 3.4028234663852886e38
-# As far as a float holds every whole number: one beyond may have been another.
-EXACT_FLOAT = 2**53
 DATE_FORM = "must be an ISO 8601 date, such as 2024-02-29 or 2024-02-29T12:30:00Z, or a number of days since 1970-01-01"
 
 
@@ -72,7 +70,7 @@ def _integer(column: Column, value: object) -> int:
     low, high = column.limits
     if not low <= value <= high:  # type: ignore[operator] # whole says that it is a number
         raise _problem(column, f"must be from {low} to {high}", NOT_FINITE)
-    if isinstance(value, float) and abs(value) > EXACT_FLOAT:
+    if isinstance(value, float) and abs(value) > EXACT_INTEGER:
         raise _problem(column, "must be without point and exponent beyond 2 ** 53: a float is not exact", NOT_FINITE)
     return int(value)  # type: ignore[call-overload, no-any-return]
 

@@ -35,7 +35,7 @@ def example_rows(directory: Path, description: ModelDescription) -> list[Row]:
 
 def made_up_row(schema: FeatureSchema) -> Row:
     """A row that shows the types of the columns."""
-    return tuple(MADE_UP[column.type] for column in schema.columns)
+    return tuple(column.values[0] if column.values else MADE_UP[column.type] for column in schema.columns)
 
 
 def _row(schema: FeatureSchema, values: dict[str, Any]) -> Row:

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
+from src.core.column_rules import shown
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
@@ -57,6 +58,11 @@ class Predictor:
     loaded_at: datetime
     cost: Cost
     gives_probabilities: bool = True
+
+    @cached_property
+    def shown_example(self) -> dict[str, Value]:
+        """The example as people write it: dates as ISO 8601 texts."""
+        return {column.name: shown(column, self.example[column.name]) for column in self.schema.columns}
 
     @cached_property
     def model_name(self) -> ModelName:

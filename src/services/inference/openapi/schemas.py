@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
 from src.core.feature_schema import Column, ColumnType
 from src.services.inference.formats.values import FLOAT32_MAX
 from src.services.inference.model.predictor import Predictor
@@ -13,8 +14,20 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-# OpenAPI's names of what MLflow's types hold.
-FORMATS = {"double": "double", "float": "float", "long": "int64", "integer": "int32"}
+# What a value is, where that is not the name of the column's type.
+TYPES: Mapping[ColumnType, list[str]] = {ColumnType.DATE: ["string", "number"]}
+NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+# OpenAPI's names of what MLflow's types hold, and the limits that do not depend on the column.
+FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
+    (ColumnType.NUMBER, "double"): {"format": "double", **NUMBERS},
+    (ColumnType.NUMBER, "float"): {"format": "float", **NUMBERS},
+    (ColumnType.INTEGER, "long"): {"format": "int64"},
+    (ColumnType.INTEGER, "integer"): {"format": "int32"},
+    (ColumnType.DATE, "double"): {"format": "date", "minimum": FIRST_DAY, "maximum": LAST_DAY},
+}
+DATE_NOTE = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
+# As many known values of a text are listed.
+MAX_VALUES = 20
 REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
 
 
@@ -37,39 +50,49 @@ def _record(predictor: Predictor | None) -> Schema:
         "properties": {column.name: column_schema(column, predictor) for column in columns},
         "required": [column.name for column in columns if column.required],
         "additionalProperties": False,
-        "examples": [predictor.example],
+        "examples": [predictor.shown_example],
     }
 
 
 def column_schema(column: Column, predictor: Predictor) -> Schema:
-    """What the decoder takes, and in words what training has seen."""
-    found: Schema = {"type": str(column.type) if column.required else [str(column.type), "null"]}
-    if column.mlflow_type in FORMATS:
-        found["format"] = FORMATS[column.mlflow_type]
-    if column.type is ColumnType.NUMBER:
-        found |= {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
-    elif column.type is ColumnType.INTEGER:
+    """What the decoder takes, and a description of the training rows' values."""
+    types = TYPES.get(column.type, [str(column.type)])
+    found: Schema = {"type": types[0] if len(types) == 1 and column.required else types}
+    if not column.required:
+        found["type"] = [*types, "null"]
+    found |= FORMATS.get((column.type, column.mlflow_type), {})
+    if column.type is ColumnType.INTEGER:
         found["minimum"], found["maximum"] = column.limits
-    told = [_training_range(column, predictor), "" if column.required else "may be null or left out"]
-    if any(told):
-        found["description"] = "; ".join(filter(None, told))
-    example = predictor.example[column.name]
-    if example is not None:
-        found["examples"] = [example]
+    notes = [
+        DATE_NOTE if column.type is ColumnType.DATE else "",
+        _training_values(column, predictor),
+        "" if column.required else "may be null or left out",
+    ]
+    if any(notes):
+        found["description"] = "; ".join(filter(None, notes))
+    examples = dict.fromkeys([predictor.shown_example[column.name], *column.values[:MAX_VALUES]])
+    if shown_values := [value for value in examples if value is not None]:
+        found["examples"] = shown_values
     return found
 
 
-def _training_range(column: Column, predictor: Predictor) -> str:
+def _training_values(column: Column, predictor: Predictor) -> str:
+    if column.values:
+        more = len(column.values) - MAX_VALUES
+        return f"training values {', '.join(column.values[:MAX_VALUES])}" + (f" and {more} more" if more > 0 else "")
     reference = predictor.reference
     if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
         return ""
+    low, high = reference.minimum[column.name], reference.maximum[column.name]
+    if column.type is ColumnType.DATE:
+        return f"training values from {date_text(low)} to {date_text(high)}"
     # As many digits as people wrote: a float's last places are noise.
-    return f"training values from {reference.minimum[column.name]:.10g} to {reference.maximum[column.name]:.10g}"
+    return f"training values from {low:.10g} to {high:.10g}"
 
 
 def _records(predictor: Predictor | None) -> Schema:
     found: Schema = {"type": "array", "items": ref("Record"), "minItems": 1}
-    return found if predictor is None else {**found, "examples": [[predictor.example]]}
+    return found if predictor is None else {**found, "examples": [[predictor.shown_example]]}
 
 
 def _columns(predictor: Predictor | None) -> Schema:
@@ -82,14 +105,14 @@ def _columns(predictor: Predictor | None) -> Schema:
         "properties": {name: {"type": "array", "items": column, "minItems": 1} for name, column in columns.items()},
         "required": [column.name for column in predictor.schema.columns if column.required],
         "additionalProperties": False,
-        "examples": [{name: [value] for name, value in predictor.example.items()}],
+        "examples": [{name: [value] for name, value in predictor.shown_example.items()}],
     }
 
 
 def _request(predictor: Predictor | None) -> Schema:
     found: Schema = {"oneOf": [ref("Record"), ref("Records")]}
     # Not only "examples": this is what Swagger UI fills its form with.
-    return found if predictor is None else {**found, "example": predictor.example}
+    return found if predictor is None else {**found, "example": predictor.shown_example}
 
 
 def _answer_to_example(predictor: Predictor) -> dict[str, Any] | None:

@@ -67,8 +67,8 @@ def _invocations_request(predictor: Predictor | None) -> Schema:
         "oneOf": [{"required": [form]} for form in FORMS],
     }
     if predictor is not None:
-        names, row = list(predictor.example), list(predictor.example.values())
-        found["examples"] = [{SPLIT: {"columns": names, "data": [row]}}, {RECORDS: [predictor.example]}]
+        names, row = list(predictor.shown_example), list(predictor.shown_example.values())
+        found["examples"] = [{SPLIT: {"columns": names, "data": [row]}}, {RECORDS: [predictor.shown_example]}]
     return found
 
 

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 
 from msgspec import UnsetType
 
+from src.core.column_rules import date_text
+from src.core.feature_schema import ColumnType
 from src.core.feature_table import Row
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.form import known_values
 from src.services.inference.page.words import percent
 
 # Classes with the highest probabilities; of the others there is a count.
 MAX_BARS = 12
+# As many known values are listed beside one that is not among them.
+MAX_KNOWN = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class AnswerView:
 
     Attributes:
         more: how many classes have no bar.
-        doubts: values that no training row had the like of.
+        doubts: a sentence for each value that lies outside of the training rows' range, or is none of their values.
     """
 
     problems: list[str]
@@ -62,7 +67,7 @@ def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, b
         more=max(0, len(bars) - MAX_BARS),
         version=predictor.version.version,
         curl=curl_of(base_url, record),
-        doubts=tuple(_out_of_range(predictor, row)),
+        doubts=tuple(_doubts(predictor, row)),
     )
 
 
@@ -72,14 +77,19 @@ def curl_of(base_url: str, record: bytes) -> str:
     return shlex.join(words)
 
 
-def _out_of_range(predictor: Predictor, row: Row) -> Iterator[str]:
+def _doubts(predictor: Predictor, row: Row) -> Iterator[str]:
     reference = predictor.reference
-    for name, value in zip(predictor.schema.names, row, strict=True):
-        if reference is None or name not in reference.minimum or not isinstance(value, int | float):
+    for column, value in zip(predictor.schema.columns, row, strict=True):
+        known = known_values(column, reference)
+        if known and value is not None and value not in known:
+            listed = ", ".join(sorted(known)[:MAX_KNOWN]) + (", …" if len(known) > MAX_KNOWN else "")
+            yield f"{column.name} has a value that no training row has; known values: {listed}."
+        if reference is None or column.name not in reference.minimum or not isinstance(value, int | float):
             continue
-        low, high = reference.minimum[name], reference.maximum[name]
+        low, high = reference.minimum[column.name], reference.maximum[column.name]
         if not low <= value <= high:
-            yield f"{name} is outside of what training has seen, {low:.7g} to {high:.7g}."
+            text = date_text if column.type is ColumnType.DATE else "{:.7g}".format
+            yield f"{column.name} is outside of the training rows' range, {text(low)} to {text(high)}."
 
 
 def _by_share(item: tuple[str, float]) -> float:

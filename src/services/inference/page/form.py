@@ -2,19 +2,36 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
+from src.core.column_rules import date_text
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Value
 from src.core.model_registry import DriftReference
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.words import number
 
-Kind = Literal["number", "choice", "text"]
+Kind = Literal["number", "choice", "text", "date"]
+KINDS: Mapping[ColumnType, Kind] = {
+    ColumnType.NUMBER: "number",
+    ColumnType.INTEGER: "number",
+    ColumnType.BOOLEAN: "choice",
+    ColumnType.STRING: "text",
+    ColumnType.DATE: "date",
+}
+HINTS: Mapping[ColumnType, str] = {
+    ColumnType.NUMBER: "number",
+    ColumnType.INTEGER: "whole number",
+    ColumnType.BOOLEAN: "yes or no",
+    ColumnType.STRING: "text",
+    ColumnType.DATE: "date",
+}
+# A browser's date field has a year, a month and a day.
+DATE_LENGTH = len("2024-02-29")
 # What a browser's number field sends: as JSON has numbers, and leading zeros or none before the point.
 NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
 # As many known values of a text as a browser suggests.
@@ -27,8 +44,8 @@ class Field:
 
     Attributes:
         step: of numbers: ``any`` or 1.
-        hint: the type, what training has seen, and whether it may be left empty.
-        suggestions: of texts: values that training has seen.
+        hint: the type or the training rows' range, and whether it may be left empty.
+        suggestions: of texts: values of the training rows.
     """
 
     name: str
@@ -51,7 +68,7 @@ class Form:
 
 def form_of(predictor: Predictor) -> Form:
     """The form for a model, filled with its typical row."""
-    columns, example = predictor.schema.columns, predictor.example
+    columns, example = predictor.schema.columns, predictor.shown_example
     fields = [
         _field(index, column, example.get(column.name), predictor.reference) for index, column in enumerate(columns)
     ]
@@ -84,13 +101,15 @@ def field_name(index: int) -> str:
 
 
 def _typed(column: Column, text: str) -> Any:
-    """The text as JSON's number or truth value where it is one; else as a text, for which the decoder has words."""
+    """The text as JSON's number or boolean where it is one; any other text stays one, which the decoder refuses."""
     if column.type is ColumnType.STRING:
         # An empty field is the empty text only where it cannot mean a missing one.
         return text if text or column.required else None
     text = text.strip()
     if not text:
         return None
+    if column.type is ColumnType.DATE:
+        return text
     if column.type is ColumnType.BOOLEAN:
         return {"true": True, "false": False}.get(text, text)
     match = NUMBER.fullmatch(text)
@@ -101,30 +120,39 @@ def _typed(column: Column, text: str) -> Any:
 
 
 def _field(index: int, column: Column, value: Value, reference: DriftReference | None) -> Field:
-    kinds: Mapping[ColumnType, Kind] = {ColumnType.BOOLEAN: "choice", ColumnType.STRING: "text"}
-    known = reference.category_shares.get(column.name, {}) if reference is not None else {}
+    known = known_values(column, reference) or ()
     return Field(
         name=field_name(index),
         label=column.name,
-        kind=kinds.get(column.type, "number"),
-        value=_shown(value),
+        kind=KINDS[column.type],
+        value=_shown(column, value),
         step="1" if column.type is ColumnType.INTEGER else "any",
         # An empty text is one, so that the browser must not insist.
         required=column.required and column.type is not ColumnType.STRING,
         hint=_hint(column, reference),
-        suggestions=sorted(known)[:MAX_SUGGESTIONS] if column.type is ColumnType.STRING else [],
+        suggestions=sorted(known)[:MAX_SUGGESTIONS],
     )
 
 
 def _hint(column: Column, reference: DriftReference | None) -> str:
-    words = {ColumnType.NUMBER: "number", ColumnType.INTEGER: "whole number", ColumnType.STRING: "text"}
-    told = words.get(column.type, "yes or no")
+    hint = HINTS[column.type]
     if reference is not None and column.name in reference.minimum:
-        told = f"{number(reference.minimum[column.name])} to {number(reference.maximum[column.name])} in training"
-    return told if column.required else f"{told}, may be empty"
+        text = date_text if column.type is ColumnType.DATE else number
+        hint = f"{text(reference.minimum[column.name])} to {text(reference.maximum[column.name])} in training"
+    return hint if column.required else f"{hint}, may be empty"
 
 
-def _shown(value: Value) -> str:
+def _shown(column: Column, value: Value) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text[:DATE_LENGTH] if column.type is ColumnType.DATE else text
+
+
+def known_values(column: Column, reference: DriftReference | None) -> Collection[str] | None:
+    """A text column's values in the training rows; None for other columns, and where they are not known."""
+    if column.type is not ColumnType.STRING:
+        return None
+    if column.values:
+        return column.known
+    return reference.category_shares.get(column.name) if reference is not None else None

@@ -169,6 +169,10 @@ BODIES: dict[str, tuple[Format, bytes, int | None]] = {
     "csv: one name twice": (Format.CSV, b"a,b,a\n1,2,3\n", None),
     "csv: too few cells": (Format.CSV, b"a,b\n1,2\n1\n", 1),
     "csv: too many cells": (Format.CSV, b"a,b\n1,2,3\n", 0),
+    "csv: a cell behind the last column": (Format.CSV, b"a,b\n1,2,\n1,2,3\n", 1),
+    "csv: a comma at the end of some rows": (Format.CSV, b"a,b\n1,2,\n1,2\n", 1),
+    "csv: a comma at the end of later rows": (Format.CSV, b"a,b\n1,2\n1,2,\n", 1),
+    "csv: two commas at the end": (Format.CSV, b"a,b\n1,2,,\n", 0),
     "csv: open quote": (Format.CSV, b'a,b\n1,2\n1,"2\n', 0),
     "csv: something behind a quote": (Format.CSV, b'a,b\n1,"2"x\n', 0),
     "csv: no UTF-8": (Format.CSV, b"a,b\n1,\xff\n", 0),
@@ -228,7 +232,16 @@ def test_csv_cell_that_is_a_whole_number(cell: str, whole: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"a,b\r\n1,2\r\n", b"a,b\n\n1,2\n\n", b"\xef\xbb\xbfa,b\n1,2", b'"a","b"\n"1","2"\n', b"\na,b\n1,2"]
+    "body",
+    [
+        b"a,b\r\n1,2\r\n",
+        b"a,b\n\n1,2\n\n",
+        b"\xef\xbb\xbfa,b\n1,2",
+        b'"a","b"\n"1","2"\n',
+        b"\na,b\n1,2",
+        b"a,b\n1,2,\n",
+        b"a, b\n1,2, \n",
+    ],
 )
 def test_csv_as_it_is_written_elsewhere(body: bytes) -> None:
     assert read(NUMBERS, Format.CSV, body) == ([(1.0, 2.0)], [])

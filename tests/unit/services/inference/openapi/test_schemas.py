@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from src.core.errors import ModelFailedError
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
 from src.services.inference.formats.problems import InvalidRecordError
@@ -97,6 +97,77 @@ def test_columns_have_their_types_formats_and_training_ranges() -> None:
         'sort of "leaf"': (["string", "null"], None, missing),
     }
     assert record["required"] == ["length (cm)", "rings", "wild"]
+
+
+DATED = FeatureSchema(
+    (
+        Column("since", ColumnType.DATE),
+        Column("until", ColumnType.DATE, required=False),
+        Column("region", ColumnType.STRING, mlflow_type="string", values=("NA", "EU")),
+        Column("code", ColumnType.STRING, required=False, mlflow_type="string", values=tuple(map(str, range(25)))),
+        Column("count", ColumnType.INTEGER, required=False, mlflow_type="long"),
+    )
+)
+DATED_EXAMPLE: dict[str, Any] = {"since": 19782.5, "until": None, "region": "EU", "code": "24", "count": 1}
+
+
+def test_dates_and_known_categories_are_described() -> None:
+    reference = REGRESSION.reference
+    assert reference is not None
+    reference = reference.model_copy(update={"minimum": {"since": 19782.0}, "maximum": {"since": 19783.0}})
+    dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE, reference=reference)
+    columns = SCHEMAS["Record"](dated)["properties"]
+    date = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
+    assert columns["since"] == {
+        "type": ["string", "number"],
+        "format": "date",
+        "minimum": -719_163,
+        "maximum": 2_932_898,
+        "description": f"{date}; training values from 2024-02-29 to 2024-03-01",
+        "examples": ["2024-02-29T12:00:00Z"],
+    }
+    assert columns["until"]["type"] == ["string", "number", "null"]
+    assert columns["until"]["description"] == f"{date}; may be null or left out"
+    assert "examples" not in columns["until"]
+    assert columns["region"] == {"type": "string", "description": "training values NA, EU", "examples": ["EU", "NA"]}
+    listed = ", ".join(map(str, range(20)))
+    assert columns["code"]["description"] == f"training values {listed} and 5 more; may be null or left out"
+    assert columns["code"]["examples"] == ["24", *map(str, range(20))]
+    assert (columns["count"]["minimum"], columns["count"]["maximum"]) == (-(2**53), 2**53)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({}, {"since": "2024-02-29"}, {"since": -719163}, {"since": 2932899}, {"since": None}, {"since": True}),
+        *({"until": None}, {"until": 19782.5}, {"region": "elsewhere"}, {"region": 1}, {"count": 2**53}),
+    ],
+)
+def test_dated_record_fits_the_schema_where_the_decoder_takes_it(change: dict[str, Any]) -> None:
+    dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE)
+    record = {**dated.shown_example, **change}
+    try:
+        RecordDecoder(DATED).decode(msgspec.json.encode(record))
+        taken = True
+    except InvalidRecordError:
+        taken = False
+    assert validator(dated, "Record").is_valid(record) == taken
+    assert taken == (change not in [{"since": 2932899}, {"since": None}, {"since": True}, {"region": 1}])
+
+
+def test_examples_that_people_see_have_dates_as_texts() -> None:
+    dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE)
+    shown = {**DATED_EXAMPLE, "since": "2024-02-29T12:00:00Z"}
+    assert dated.shown_example == shown
+    assert SCHEMAS["Record"](dated)["examples"] == SCHEMAS["Records"](dated)["examples"][0] == [shown]
+    assert SCHEMAS["PredictRequest"](dated)["example"] == shown
+    assert SCHEMAS["Columns"](dated)["examples"][0]["since"] == ["2024-02-29T12:00:00Z"]
+    split, records = SCHEMAS["InvocationsRequest"](dated)["examples"]
+    assert split["dataframe_split"]["data"] == [list(shown.values())]
+    assert records == {"dataframe_records": [shown]}
+    # A tensor's datatype is that of its column in the signature.
+    tensor = SCHEMAS["InferRequest"](dated)["examples"][0]["inputs"][0]
+    assert (tensor["datatype"], tensor["data"]) == ("FP64", [19782.5])
 
 
 def test_a_model_without_a_reference_has_no_ranges() -> None:

@@ -1,10 +1,14 @@
 import json
 import shlex
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import Row
+from src.core.model_registry import DriftReference
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
@@ -47,10 +51,53 @@ def test_answer_without_probabilities_is_its_class(predictor: Predictor) -> None
     assert (view.prediction, view.bars) == ("a", ())
 
 
-def test_values_that_training_has_not_seen_are_told(predictor: Predictor) -> None:
+def test_values_out_of_the_training_rows_range_are_reported(predictor: Predictor) -> None:
     assert answer_view(predictor, ROW, Answer("a"), b"{}", URL).doubts == ()
     view = answer_view(predictor, (5.1, 35.0, 1.4, -0.2), Answer("a"), b"{}", URL)
     assert [doubt.partition(" is outside")[0] for doubt in view.doubts] == ["sepal_width", "petal_width"]
+
+
+TYPED = FeatureSchema(
+    (
+        Column("region", ColumnType.STRING, required=False, mlflow_type="string", values=("NA", "EU")),
+        Column("note", ColumnType.STRING, required=False, mlflow_type="string"),
+        Column("since", ColumnType.DATE, required=False),
+        Column("wild", ColumnType.BOOLEAN, required=False, mlflow_type="boolean"),
+    )
+)
+REFERENCE = DriftReference(
+    rows=9,
+    edges={},
+    shares={},
+    minimum={"since": 19782.0},
+    maximum={"since": 19783.5},
+    class_shares={},
+    category_shares={"note": {f"n{index}": 0.1 for index in range(10)}, "wild": {"true": 1.0}},
+)
+
+
+def doubts(predictor: Predictor, reference: DriftReference | None, row: Row) -> tuple[str, ...]:
+    typed = replace(predictor, schema=TYPED, reference=reference)
+    return answer_view(typed, row, Answer("a"), b"{}", URL).doubts
+
+
+def test_text_that_no_training_row_has_is_reported_with_known_ones(predictor: Predictor) -> None:
+    assert doubts(predictor, REFERENCE, ("NA", "n3", 19782.0, False)) == ()
+    assert doubts(predictor, REFERENCE, (None, None, None, None)) == ()
+    assert doubts(predictor, REFERENCE, ("US", "n10", None, None)) == (
+        "region has a value that no training row has; known values: EU, NA.",
+        "note has a value that no training row has; known values: n0, n1, n2, n3, n4, n5, n6, n7, ….",
+    )
+    assert doubts(predictor, None, ("US", "n10", None, None)) == (
+        "region has a value that no training row has; known values: EU, NA.",
+    )
+
+
+def test_date_out_of_range_is_reported_as_dates(predictor: Predictor) -> None:
+    assert doubts(predictor, REFERENCE, (None, None, 19783.5, None)) == ()
+    assert doubts(predictor, REFERENCE, (None, None, 19784.0, None)) == (
+        "since is outside of the training rows' range, 2024-02-29 to 2024-03-01T12:00:00Z.",
+    )
 
 
 def test_curl_sends_just_this_record_through_a_real_shell() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.records import RecordDecoder
@@ -60,6 +60,42 @@ def test_form_says_what_training_has_seen_and_what_may_be_empty(predictor: Predi
     assert [item.hint for item in (city, rooms, furnished)] == ["text", "1 to 8.25 in training", "yes or no"]
     assert [item.hint for item in (area, heating)] == ["number, may be empty", "text, may be empty"]
     assert form_of(replace(predictor, reference=None)).fields[1].hint == "whole number"
+
+
+DATED = FeatureSchema(
+    (
+        Column("since", ColumnType.DATE),
+        Column("until", ColumnType.DATE, required=False),
+        Column("region", ColumnType.STRING, required=False, mlflow_type="string", values=("NA", "EU")),
+    )
+)
+
+
+def test_dates_and_known_categories_have_fields_of_their_own(predictor: Predictor) -> None:
+    reference = DriftReference(
+        rows=9, edges={}, shares={}, minimum={"since": 19782.0}, maximum={"since": 19783.25}, class_shares={},
+        category_shares={"region": {"EU": 1.0}},
+    )  # fmt: skip
+    example = {"since": 19782.5, "until": None, "region": "NA"}
+    since, until, region = form_of(replace(predictor, schema=DATED, example=example, reference=reference)).fields
+    assert (since.kind, since.value, since.required) == ("date", "2024-02-29", True)
+    assert since.hint == "2024-02-29 to 2024-03-01T06:00:00Z in training"
+    assert (until.kind, until.value, until.required, until.hint) == ("date", "", False, "date, may be empty")
+    assert (region.kind, region.value, region.suggestions) == ("text", "NA", ["EU", "NA"])
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "row"),
+    [("2024-02-29", "", (19782.0, None, None)), (" 1970-01-02 ", "1970-01-03", (1.0, 2.0, None))],
+)
+def test_dates_that_are_filled_in_reach_the_decoder_as_texts(since: str, until: str, row: tuple[Any, ...]) -> None:
+    assert RecordDecoder(DATED).decode(record_of(DATED, {"f0": since, "f1": until})) == row
+
+
+def test_date_that_is_none_is_refused_in_the_decoders_words() -> None:
+    for text, says in (("19782", "since must be an ISO 8601 date"), ("", "since is required")):
+        with pytest.raises(InvalidRecordError, match=says):
+            RecordDecoder(DATED).decode(record_of(DATED, {"f0": text}))
 
 
 @pytest.mark.parametrize("record", [FLAT, HOUSE])
