@@ -18,7 +18,7 @@ from benchmarks.machine import describe
 from src.services.local.processes import REPOSITORY
 
 PUBLISHED = REPOSITORY / "benchmarks/results"
-WINDOWS, DAYS = 1000, 30
+WINDOWS, MODELS, DAYS = 1000, 500, 20
 REFERENCES, SIZES = (1000, 100_000), (WINDOW, 5000)
 # From a window that is new at each look to one in which a single row is.
 ROWS_PER_LOOK = (300, 30, 5, 1)
@@ -27,14 +27,15 @@ ROWS_PER_LOOK = (300, 30, 5, 1)
 def main(arguments: list[str]) -> int:
     """Measure, and write ``drift.json`` and ``drift.md``; return 0."""
     parser = argparse.ArgumentParser(prog="make measure-drift DRIFT_ARGS=...", description=__doc__)
-    parser.add_argument("--windows", type=int, default=WINDOWS, help="of each kind (%(default)s)")
+    parser.add_argument("--windows", type=int, default=WINDOWS, help="of each column and drift (%(default)s)")
+    parser.add_argument("--models", type=int, default=MODELS, help="windows of whole models (%(default)s)")
     parser.add_argument("--days", type=int, default=DAYS, help="of continuous looks (%(default)s)")
     parser.add_argument("--to", type=Path, default=PUBLISHED, help="the folder to write to (benchmarks/results)")
     options = parser.parse_args(arguments)
     machine, commit, start = describe(), _commit(), time.monotonic()
     sizes = [(rows, window) for rows in REFERENCES for window in SIZES]
     with ProcessPoolExecutor() as pool:
-        many = functools.partial(measure_whole, windows=options.windows)
+        many = functools.partial(measure_whole, windows=options.models)
         wholes = [pool.submit(many, rows, window) for rows, window in reversed(sizes)]
         one = functools.partial(measure_cell, windows=options.windows)
         cells = [pool.submit(one, name, rows, window) for name in COLUMNS for rows, window in sizes]

@@ -51,24 +51,27 @@ def test_alarms_of_a_model_are_those_of_any_feature(monkeypatch: pytest.MonkeyPa
     assert measure_whole(1000, 300, windows=5, names=(RARE, "2 categories")).alarms == 5
 
 
-@pytest.mark.parametrize("name", COLUMNS)
-def test_a_fifth_of_the_mass_moves(name: str) -> None:
-    random = np.random.default_rng(4)
-    column = COLUMNS[name]
+@pytest.mark.parametrize("name", [name for name in COLUMNS if "categories" in name and "5,000" not in name])
+def test_drift_of_categories_moves_a_fifth_of_the_mass(name: str) -> None:
+    random, column, rows = np.random.default_rng(4), COLUMNS[name], 50_000
+    before = dict(zip(*np.unique(column.draw(random, rows), return_counts=True), strict=True))
     for kind, draw in column.drifts.items():
-        before, after = (np.unique(values.astype(str), return_counts=True) for values in _draws(column, draw, random))
-        shares = {value: count / 200_000 for value, count in zip(*before, strict=True)}
-        moved = sum(max(0.0, count / 200_000 - shares.get(value, 0.0)) for value, count in zip(*after, strict=True))
-        if "categories" in name or kind.startswith("a fifth"):
-            assert moved == pytest.approx(MOVED, abs=0.03) or "numbers" in name, kind
+        after = dict(zip(*np.unique(draw(random, rows), return_counts=True), strict=True))
+        moved = sum(max(0, count - before.get(value, 0)) for value, count in after.items()) / rows
+        assert moved == pytest.approx(MOVED, abs=0.02), kind
 
 
-def _draws(column: object, draw: object, random: np.random.Generator) -> list[np.ndarray]:
-    return [column.draw(random, 200_000), draw(random, 200_000)]  # type: ignore[attr-defined, operator]
+def test_drift_of_numbers_is_what_its_name_says() -> None:
+    random, column = np.random.default_rng(5), COLUMNS["numbers, normal"]
+    shifted, gathered, missing = (draw(random, 20_000) for draw in column.drifts.values())
+    assert shifted.mean() == pytest.approx(1, abs=0.03)
+    assert np.unique(gathered, return_counts=True)[1].max() / 20_000 == pytest.approx(MOVED, abs=0.01)
+    assert np.isnan(missing).mean() == pytest.approx(MOVED, abs=0.01)
 
 
 def test_days_count_when_drift_begins_and_when_the_alert_fires(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [np.array([1, 12, 13]), np.array([14]), *[np.array([], dtype=int)] * (2 * FEATURES - 2)]
+    runs = [np.array([1, 12, 13]), np.array([14]), np.array([], dtype=int), np.array([], dtype=int)]
+    monkeypatch.setattr(measures, "FEATURES", 2)
     monkeypatch.setattr(measures, "_runs", lambda _: runs.pop())
     assert measure_days(1000, 300, days=2) == Days(1000, 60.0, 2, drifted=2.0, fired=1.0)
 
@@ -82,7 +85,7 @@ def test_runs_are_counted_at_both_ends() -> None:
 def test_a_day_s_looks_are_judged_as_serving_does() -> None:
     training, calm, moved = np.full(10, 100), np.full(10, 30), np.array([75, 70, 65, 60, 30, 0, 0, 0, 0, 0])
     limit = measures._critical_value(0.0005 / FEATURES, 9)  # noqa: SLF001 - as above
-    assert limit == pytest.approx(38.53, abs=0.01)
+    assert limit == pytest.approx(38.11, abs=0.01)
     assert measures._alarms(training, np.stack([calm, moved]), limit).tolist() == [False, True]  # noqa: SLF001
 
 
