@@ -23,7 +23,6 @@ from src.training.check_rows import DataReport
 from src.training.compare_models import compare
 from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
-from src.training.fit_model import Study
 from src.training.gate import Candidate, Comparison, Verdict
 from src.training.importance import rank_columns
 from src.training.learned_columns import learn_columns
@@ -92,12 +91,11 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         # First, so that a run that fails leads there too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
         log_cause(config, data_sha256, served.ids, zenml_tags())
-        log_data(train_rows, holdout, config.dataset, data_sha256)
+        log_data(train_rows, holdout, config.dataset.target, data_report, data_sha256)
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         dataset = learn_columns(train_rows, config.dataset)
-        study = Study(config.split.by, metrics_of(config, METRICS)[config.gate.metric], served.report)
-        model = train_model.fit(train_rows, config.model, dataset, study)
+        model = train_model.fit(train_rows, config.model, dataset)
         log_estimator(model)
         package = build_package(model, train_rows, holdout, dataset, rule)
         fitted = time.monotonic()

@@ -79,9 +79,18 @@ def check_columns(raw: pd.DataFrame, dataset: DatasetConfig) -> list[Column]:
         raw: (n, …) of raw cells, with at least the columns of the data set.
         dataset: what they may hold.
     """
-    found = [check_feature(raw[name], name, feature, dataset) for name, feature in dataset.features.items()]
+    found = [check_feature(raw[name], name, feature, dataset) for name, feature in _features(dataset).items()]
     found.append(check_target(raw[dataset.target], dataset))
     return found + [check_extra(raw[name], name, dataset) for name in dataset.extra_columns]
+
+
+def _features(dataset: DatasetConfig) -> dict[str, Feature]:
+    """The features; one that also identifies or dates a row may not be missing."""
+    needed = {*dataset.id, dataset.time}
+    return {
+        name: feature.model_copy(update={"missing": False}) if name in needed else feature
+        for name, feature in dataset.features.items()
+    }
 
 
 def check_feature(raw: pd.Series, name: str, feature: Feature, dataset: DatasetConfig) -> Column:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.pandas_dataset import from_pandas
 from sklearn.pipeline import Pipeline
 
-from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
 from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
+from src.training.estimators import parts_of
 from src.training.evaluate_model import Evaluation
-from src.training.fitted_parts import parts_of
 from src.training.pictures import draw, draw_importance
 from src.training.remote_source import shown_source
 
@@ -23,6 +23,8 @@ from src.training.remote_source import shown_source
 MAX_TAG = 5000
 REQUEST_IDS_FILE = "retrain_request_ids.json"
 REPORT_FILE = "data_report.json"
+# The report has them all; MLflow bounds the length of an input's source.
+MAX_FILES = 200
 DIGEST_LENGTH = 32
 
 
@@ -54,13 +56,17 @@ def log_estimator(model: Pipeline) -> None:
     mlflow.log_params({"estimator": type(estimator).__name__, **params})
 
 
-def log_data(train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig, data_sha256: str) -> None:
-    """Record both parts of the data set as the active run's inputs; their digest is the start of the file's."""
+def log_data(train: pd.DataFrame, holdout: pd.DataFrame, target: str, report: DataReport, data_sha256: str) -> None:
+    """Record both parts of the data set, with the files they came from, as the active run's inputs.
+
+    Their digest is the start of the data set's SHA-256.
+    """
+    files = {file.name: str(file.rows) for file in report.files[:MAX_FILES]}
+    source = CodeDatasetSource(tags={"source": report.source, "rows": str(report.rows), **files})
     for frame, context in ((train, "training"), (holdout, "holdout")):
         # MLflow tells inputs apart by name and digest.
-        name = f"{shown_source(dataset.source)} {context}"
-        digest = data_sha256[:DIGEST_LENGTH]
-        mlflow.log_input(from_pandas(frame, targets=dataset.target, name=name, digest=digest), context=context)
+        name, digest = f"{report.source} {context}", data_sha256[:DIGEST_LENGTH]
+        mlflow.log_input(from_pandas(frame, source, targets=target, name=name, digest=digest), context=context)
 
 
 def log_report(report: DataReport, invalid_rows: Path) -> None:

@@ -4,6 +4,7 @@ import bisect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import pandas as pd
@@ -42,9 +43,13 @@ class RawData:
 
     def place(self, row: int) -> tuple[str, int]:
         """The file that a row came from, and the row's number there, from 1."""
-        ends = list(accumulate(file.rows for file in self.files))
-        index = bisect.bisect_right(ends, row)
-        return self.files[index].name, row - ends[index] + self.files[index].rows + 1
+        index = bisect.bisect_right(self._ends, row)
+        return self.files[index].name, row - self._ends[index] + self.files[index].rows + 1
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """How many rows there are up to the end of each file."""
+        return list(accumulate(file.rows for file in self.files))
 
 
 def read(dataset: DatasetConfig, url: SecretStr | None = None, clock: Callable[[], float] = time.time) -> RawData:

@@ -191,3 +191,15 @@ def test_all_columns_are_checked_in_the_data_set_s_order() -> None:
     assert [column.name for column in columns] == list(EXTRA.columns)
     assert list(problems_of(columns[4])) == ["not one of dataset.classes ('1')"]
     assert math.isclose(columns[-2].cells.values[0], 1.0)
+
+
+def test_feature_that_identifies_or_dates_a_row_may_not_be_missing() -> None:
+    features = {name: {"missing": True} for name in ("key", "x")} | {"at": {"type": "date", "missing": True}}
+    dataset = config(dataset={"features": features, "id": ["key"], "time": "at"}).dataset
+    raw = pd.DataFrame({"key": ["", "1"], "x": ["", "1"], "at": ["", "2026-01-01"], "species": ["setosa", "setosa"]})
+    assert [problems_of(column) for column in check_columns(raw, dataset)] == [
+        {"missing": [0]},
+        {},
+        {"missing": [0]},
+        {},
+    ]

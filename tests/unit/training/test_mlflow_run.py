@@ -62,19 +62,6 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 SIGNED = "https://example.com/rows.csv?signature=s3cret"
 
 
-def test_both_parts_of_the_data_set_are_the_run_s_inputs(recorder: Recorder) -> None:
-    frame = pd.DataFrame({"sepal_length": [1.0, 2.0], "species": ["a", "b"]})
-    log_data(frame, frame.iloc[:1], config(dataset={"source": SIGNED}).dataset, "0123456789abcdef" * 4)
-    found = [(dataset.name, dataset.digest, context) for dataset, context in recorder.calls["log_input"]]
-    digest = "0123456789abcdef" * 2
-    assert found == [
-        ("https://example.com/rows.csv training", digest, "training"),
-        ("https://example.com/rows.csv holdout", digest, "holdout"),
-    ]
-    assert [dataset.profile["num_rows"] for dataset, _ in recorder.calls["log_input"]] == [2, 1]
-    assert recorder.calls["log_input"][0][0].targets == "species"
-
-
 REPORT = DataReport(
     source="incoming",
     files=[DataFile(name="a.csv", rows=60), DataFile(name="b.csv", rows=40)],
@@ -84,6 +71,25 @@ REPORT = DataReport(
     duplicate_rows=3,
     problems=["x: missing: 8 rows (a.csv 1, …)"],
 )
+
+
+def test_both_parts_of_the_data_set_are_the_run_s_inputs(recorder: Recorder) -> None:
+    frame = pd.DataFrame({"sepal_length": [1.0, 2.0], "species": ["a", "b"]})
+    log_data(frame, frame.iloc[:1], "species", REPORT, "0123456789abcdef" * 4)
+    found = [(dataset.name, dataset.digest, context) for dataset, context in recorder.calls["log_input"]]
+    digest = "0123456789abcdef" * 2
+    assert found == [("incoming training", digest, "training"), ("incoming holdout", digest, "holdout")]
+    assert [dataset.profile["num_rows"] for dataset, _ in recorder.calls["log_input"]] == [2, 1]
+    first = recorder.calls["log_input"][0][0]
+    assert first.targets == "species"
+    assert first.source.to_dict()["tags"] == {"source": "incoming", "rows": "90", "a.csv": "60", "b.csv": "40"}
+
+
+def test_source_of_very_many_files_is_bounded(recorder: Recorder) -> None:
+    frame = pd.DataFrame({"species": ["a"]})
+    report = REPORT.model_copy(update={"files": [DataFile(name=f"{index}.csv", rows=1) for index in range(300)]})
+    log_data(frame, frame, "species", report, "d")
+    assert len(recorder.calls["log_input"][0][0].source.to_dict()["tags"]) == 202
 
 
 def test_files_and_counts_of_the_data_set_are_logged_with_the_list_of_invalid_cells(

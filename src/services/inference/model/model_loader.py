@@ -117,8 +117,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
 
 def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
     if choice.name == "onnx":
-        found = choice.description
-        return OnnxEngine(directory / ONNX_FILE, found.schema, found.classes or (), found.threshold)
+        return OnnxEngine(directory / ONNX_FILE, choice.description.schema, choice.description.classes or ())
     return PyfuncEngine(directory, choice.description, common_rule=verified)
 
 

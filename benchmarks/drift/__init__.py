@@ -1,1 +1,0 @@
-"""How often drift is reported without drift, and how often a drift is found."""
