@@ -117,8 +117,12 @@ def date_text(days: float) -> str:
 
 
 def shown(column: Column, value: Value) -> Value:
-    """A column's value as people write it in JSON: a date as a text."""
-    return date_text(value) if column.type is ColumnType.DATE and isinstance(value, int | float) else value
+    """A column's value as people write it in JSON: a date as a text, a whole number without a point."""
+    if not isinstance(value, float):
+        return value
+    if column.type is ColumnType.DATE:
+        return date_text(value)
+    return int(value) if column.type is ColumnType.INTEGER else value
 
 
 def category_of(text: str, known: Collection[str] = ()) -> str | None:

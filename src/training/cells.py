@@ -1,9 +1,6 @@
-"""Columns of raw cells to values: text by the rules of ``src.core.column_rules``, other cells by their own types."""
+"""Columns of raw cells to values: by the rules of ``src.core``."""
 
-import math
 from collections.abc import Callable, Collection
-from datetime import date, datetime
-from decimal import Decimal
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,15 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from src.core.column_rules import (
-    LARGEST_INTEGER,
-    boolean_of,
-    days_of,
-    days_of_moment,
-    integer_of,
-    is_missing,
-    number_of,
-)
+from src.core.column_rules import is_missing
+from src.core.typed_cells import date_cell, integer_cell, number_cell
 
 # Texts that Arrow reads as Python does, column by column; all others go through the rules one by one.
 PLAIN_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
@@ -76,68 +66,6 @@ def dates(raw: pd.Series) -> Cells:
 def objects(raw: pd.Series, rule: Rule, known: Collection[str] = ()) -> Cells:
     """What a rule makes of each cell, None being nothing of the kind; ``known`` are texts that never mean missing."""
     return _by_rule(raw, _arrow(raw), rule, known)
-
-
-def number_cell(cell: Any, decimal: str = ".") -> float | None:
-    """A finite number: text, or any type of number but a boolean."""
-    if isinstance(cell, str):
-        return number_of(cell, decimal)
-    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
-        return None
-    try:
-        value = float(cell)
-    except OverflowError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def integer_cell(cell: Any) -> int | None:
-    """A whole number of 64 bits: text, or a number without a fraction."""
-    if isinstance(cell, str):
-        return integer_of(cell)
-    if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
-        return None
-    if not _is_whole(cell):
-        return None
-    return int(cell) if -LARGEST_INTEGER - 1 <= cell <= LARGEST_INTEGER else None
-
-
-def boolean_cell(cell: Any) -> bool | None:
-    """True or false: text, a boolean, or the number 1 or 0."""
-    if isinstance(cell, str):
-        return boolean_of(cell)
-    return bool(cell) if isinstance(cell, int | float | Decimal) and cell in {0, 1} else None
-
-
-def date_cell(cell: Any) -> float | None:
-    """Days since 1970-01-01 UTC of an ISO 8601 text, a date or a time stamp."""
-    if isinstance(cell, str):
-        return days_of(cell)
-    return days_of_moment(cell) if isinstance(cell, date) else None
-
-
-def text_cell(cell: Any, known: Collection[str] = ()) -> str | None:
-    """A name: text as it is, other cells as their canonical text.
-
-    1 and 1.0 are ``1``; a boolean is that one of the known texts that means it, such as ``yes``, or ``true``.
-    """
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return next((text for text in known if boolean_of(text) is cell), str(cell).lower())
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
-    if not isinstance(cell, int | float | Decimal):
-        return None
-    if _is_whole(cell):
-        return str(int(cell))
-    text = format(cell.normalize(), "f") if isinstance(cell, Decimal) else str(cell)
-    return text if math.isfinite(cell) else None
-
-
-def _is_whole(cell: float | Decimal) -> bool:
-    """Whether a number is finite and has no fraction."""
-    return isinstance(cell, int) or (math.isfinite(cell) and cell == math.trunc(cell))
 
 
 def _arrow(raw: pd.Series) -> pa.Array | None:

@@ -18,15 +18,14 @@ from src.core.dataset_config import (
     NumberFeature,
     Range,
 )
+from src.core.typed_cells import boolean_cell, text_cell
 from src.training.cells import (
     Bools,
     Cells,
-    boolean_cell,
     dates,
     integers,
     numbers,
     objects,
-    text_cell,
 )
 
 EXAMPLES = 3

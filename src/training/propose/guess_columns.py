@@ -8,7 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from src.core.column_rules import days_of, integer_of, number_of
-from src.training.cells import objects, text_cell
+from src.core.typed_cells import text_cell
+from src.training.cells import objects
 from src.training.propose.wording import percent, shown, value_shares
 
 Role = Literal["feature", "id", "time", "group"]

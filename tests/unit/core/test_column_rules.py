@@ -24,9 +24,11 @@ from src.core.column_rules import (
     is_missing,
     number_of,
     read_cell,
+    shown,
 )
 from src.core.feature_schema import Column, ColumnType
 
+COLUMNS = {kind: Column("x", kind) for kind in ColumnType}
 NUMBER_LIKE = st.text(alphabet="0123456789.eE+-_ xn", max_size=12)
 MOMENTS = st.datetimes(timezones=st.none() | st.just(UTC) | st.just(timezone(timedelta(hours=-5, minutes=-30))))
 
@@ -292,6 +294,23 @@ def test_fraction_of_a_second_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        ("date", 19782.5, "2024-02-29T12:00:00Z"),
+        ("date", None, None),
+        ("integer", 5.0, 5),
+        ("integer", 2**53 + 1, 2**53 + 1),
+        ("number", 5.0, 5.0),
+        ("boolean", True, True),
+        ("string", "5.0", "5.0"),
+    ],
+)
+def test_value_as_people_write_it(kind: str, value: Any, text: Any) -> None:
+    found = shown(COLUMNS[ColumnType(kind)], value)
+    assert (type(found), found) == (type(text), text)
+
+
+@pytest.mark.parametrize(
     ("text", "known", "value"),
     [
         ("gas", (), "gas"),
@@ -314,9 +333,6 @@ def test_fraction_of_a_second_is_not_shown() -> None:
 )
 def test_category_is_its_text_without_white_space_around_it(text: str, known: Any, value: str | None) -> None:
     assert category_of(text, known) == value
-
-
-COLUMNS = {kind: Column("x", kind) for kind in ColumnType}
 
 
 @pytest.mark.parametrize(

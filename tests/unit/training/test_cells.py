@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.core.column_rules import integer_of, is_missing, number_of
-from src.training.cells import Cells, boolean_cell, date_cell, dates, integers, numbers, objects, text_cell
+from src.core.typed_cells import boolean_cell, date_cell, text_cell
+from src.training.cells import Cells, dates, integers, numbers, objects
 
 NAN = float("nan")
 

@@ -1,6 +1,6 @@
 """A batch as Arrow or Parquet. Runs in a worker only: the library may end its process over a malformed body."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -9,10 +9,9 @@ from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
 from arro3.io import read_ipc, read_ipc_stream, read_parquet
 from numpy.typing import NDArray
 
-from src.core.column_rules import SECONDS_PER_DAY, category_of
-from src.core.errors import InvalidInputError
 from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
+from src.services.inference.formats.arrow_types import PLAIN, check_types, units_per_day
 from src.services.inference.formats.extra_columns import ExtraColumns, Kept
 from src.services.inference.formats.parts import (
     PART_ROWS,
@@ -20,18 +19,12 @@ from src.services.inference.formats.parts import (
     Part,
     TooManyRowsError,
     checked,
-    checked_texts,
+    checked_cells,
     kept_places,
     part_of,
     positions,
 )
 from src.services.inference.formats.problems import (
-    NOT_A_BOOLEAN,
-    NOT_A_DATE,
-    NOT_A_NUMBER,
-    NOT_A_STRING,
-    NOT_AN_INTEGER,
-    InvalidRecordError,
     malformed,
 )
 
@@ -43,7 +36,6 @@ READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
 # A dictionary's texts may be repeated in every row: the body's length does not limit them.
 MAX_TEXT = 1 << 26
 WHOLE_LIMIT = 2**63 - 1
-UNITS_PER_DAY = {unit: SECONDS_PER_DAY * 1000**power for power, unit in enumerate(("s", "ms", "us", "ns"))}
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
@@ -57,7 +49,7 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int,
     reader = READERS[form](body)
     names = reader.schema.names
     places, others = positions(names, schema, extra), kept_places(names, schema, extra)
-    _check_types(schema, places, reader.schema.types)
+    check_types(schema, places, reader.schema.types)
     columns = [_Column(column) for column in schema.columns]
     gathered = _Gathered(schema, others)
     row, text = 0, 0
@@ -128,52 +120,6 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def _check_types(schema: FeatureSchema, places: list[int | None], types: list[DataType]) -> None:
-    """Raises InvalidRecordError where a column cannot hold what the model takes."""
-    problems: list[InvalidInputError] = []
-    for column, place in zip(schema.columns, places, strict=True):
-        if place is None:
-            continue
-        found = types[place]
-        if DataType.is_dictionary(found) and found.value_type is not None:
-            found = found.value_type
-        what, kind, fits = TAKEN[column.type]
-        if not (fits(found) or _is_text(found) or DataType.is_null(found)):
-            text = f"{column.name} must be a column of {what}; its Arrow type is another"
-            problems.append(InvalidInputError(text, kind=kind, field=column.name))
-    if problems:
-        raise InvalidRecordError(problems)
-
-
-def _is_number(found: DataType) -> bool:
-    return DataType.is_integer(found) or DataType.is_floating(found)
-
-
-def _is_date(found: DataType) -> bool:
-    return DataType.is_date(found) or DataType.is_timestamp(found) or _is_number(found)
-
-
-def _is_text(found: DataType) -> bool:
-    return DataType.is_string(found) or DataType.is_large_string(found) or DataType.is_string_view(found)
-
-
-# How a column's type is called, the problem of another one, and which Arrow types it takes beside texts.
-TAKEN: Mapping[ColumnType, tuple[str, str, Callable[[DataType], bool]]] = {
-    ColumnType.NUMBER: ("integers or floats", NOT_A_NUMBER, _is_number),
-    ColumnType.INTEGER: ("integers, or of floats that are whole", NOT_AN_INTEGER, _is_number),
-    ColumnType.BOOLEAN: ("booleans", NOT_A_BOOLEAN, DataType.is_boolean),
-    ColumnType.STRING: ("texts, plain or in a dictionary", NOT_A_STRING, _is_text),
-    ColumnType.DATE: ("dates, timestamps, ISO 8601 texts, or numbers of days since 1970", NOT_A_DATE, _is_date),
-}
-
-
-def _units_per_day(found: DataType) -> int:
-    """How many of a date's or timestamp's units a day has; 0 for other types."""
-    if DataType.is_date(found):
-        return 1 if DataType.is_date32(found) else UNITS_PER_DAY["ms"]
-    return UNITS_PER_DAY[str(found.time_unit)] if DataType.is_timestamp(found) else 0
-
-
 class _Column:
     """Turns one column's Arrow arrays into checked ones."""
 
@@ -188,27 +134,28 @@ class _Column:
             array = array.cast(array.type.value_type)
         if array is None or DataType.is_null(array.type):
             return checked(self._column, self._empty(rows), np.ones(rows, dtype=np.bool_), first_row)
-        if _is_text(array.type):
-            return self._texts(array, first_row)
-        per_day = _units_per_day(array.type)
+        if not PLAIN[self._column.type](array.type):
+            return self._each(array.to_pylist(), first_row)
+        per_day = units_per_day(array.type)
         if per_day:
             array = array.cast(DataType.int32() if DataType.is_date32(array.type) else DataType.int64())
-        if not array.null_count:
-            return checked(self._column, self._typed(array.to_numpy(), per_day), None, first_row)
-        listed: Any = array.to_pylist()
-        missing = np.array([value is None for value in listed], dtype=np.bool_)
-        values = np.array([0 if value is None else value for value in listed])
+        missing = None
+        if array.null_count:
+            listed: Any = array.to_pylist()
+            missing = np.array([value is None for value in listed], dtype=np.bool_)
+            values = np.array([0 if value is None else value for value in listed])
+        else:
+            values = array.to_numpy()
+        if values.dtype.kind == "f" and not self._column.required:  # NaN is how numpy writes a missing value
+            missing = np.isnan(values) if missing is None else missing | np.isnan(values)
         return checked(self._column, self._typed(values, per_day), missing, first_row)
 
-    def _texts(self, array: Array, first_row: int) -> Checked:
-        listed: Any = array.to_pylist()
-        self.text = sum(len(value) for value in listed if value is not None)
-        if self._column.type is not ColumnType.STRING:
-            return checked_texts(self._column, ["" if value is None else value for value in listed], first_row)
-        if self._column.values:
-            listed = [None if value is None else category_of(value, self._column.known) for value in listed]
-        missing = np.array([value is None for value in listed], dtype=np.bool_)
-        return checked(self._column, np.array(listed, dtype=object), missing, first_row)
+    def _each(self, cells: Sequence[Any], first_row: int) -> Checked:
+        self.text = sum(len(cell) for cell in cells if isinstance(cell, str))
+        if self._column.type is not ColumnType.STRING or self._column.values:
+            return checked_cells(self._column, cells, first_row)
+        missing = np.array([cell is None for cell in cells], dtype=np.bool_)
+        return checked(self._column, np.array(cells, dtype=object), missing, first_row)
 
     def _typed(self, values: NDArray[Any], per_day: int) -> NDArray[Any]:
         """Values as ``checked`` takes them; of a date so many are a day, or 0 where it is a number of days."""

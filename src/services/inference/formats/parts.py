@@ -19,7 +19,7 @@ from src.services.inference.formats.problems import (
     TOO_LARGE,
     InvalidRecordError,
 )
-from src.services.inference.formats.values import FLOAT32_MAX, convert, convert_text
+from src.services.inference.formats.values import FLOAT32_MAX, convert, convert_cell
 
 
 class Rows(NamedTuple):
@@ -122,17 +122,20 @@ def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTH
 def checked_texts(column: Column, texts: Sequence[str], first_row: int) -> Checked:
     """Read and check cells of text of one column."""
     numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
-    if numbers is not None:
-        return checked(column, *numbers, first_row)
+    return checked_cells(column, texts, first_row) if numbers is None else checked(column, *numbers, first_row)
+
+
+def checked_cells(column: Column, cells: Sequence[Any], first_row: int) -> Checked:
+    """Read and check cells of one column, each by itself; None is a missing one."""
     good: list[Value] = []
     problems: list[InvalidInputError] = []
-    for index, text in enumerate(texts):
+    for index, cell in enumerate(cells):
         try:
-            good.append(convert_text(column, text))
+            good.append(convert_cell(column, cell))
         except InvalidInputError as problem:
             problem.row = first_row + index
             problems.append(problem)
-    return Checked(array_of(column, good), len(texts), problems[:MAX_TOLD])
+    return Checked(array_of(column, good), len(cells), problems[:MAX_TOLD])
 
 
 def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:

@@ -10,6 +10,7 @@ from src.core.column_rules import FIRST_DAY, LAST_DAY, category_of, number_of, r
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType
 from src.core.feature_table import Value
+from src.core.typed_cells import read_typed
 from src.services.inference.formats.problems import (
     MISSING,
     NOT_A_BOOLEAN,
@@ -39,16 +40,16 @@ def convert(column: Column, value: object) -> Value:
     return None
 
 
-def convert_text(column: Column, text: str) -> Value:
-    """A cell of text as its column takes it.
+def convert_cell(column: Column, cell: object) -> Value:
+    """A cell of a table, a text or a value of any type, as its column takes it.
 
     Raises:
         InvalidInputError: it is missing, or not of the column's type.
     """
     try:
-        value = read_cell(column, text)
+        value = read_typed(column, cell)
     except ValueError:
-        value = number_of(text.strip()) if column.type is ColumnType.INTEGER else None
+        value = number_of(str(cell).strip()) if column.type is ColumnType.INTEGER else None
         if value is None or value % 1:  # what is left is a whole number beyond the limits
             raise _problem(column, *CELLS[column.type]) from None
     return convert(column, value)
@@ -104,11 +105,12 @@ CONVERTERS: Mapping[ColumnType, Callable[[Column, object], Value]] = {
     ColumnType.STRING: _string,
     ColumnType.DATE: _date,
 }
-# What a cell of text must be, and the kind of problem of another one; any text is a string.
+# What a cell must be, and the kind of problem of another one.
 CELLS: Mapping[ColumnType, tuple[str, str]] = {
     ColumnType.NUMBER: ("must be a finite number, with a point for decimals", NOT_A_NUMBER),
     ColumnType.INTEGER: ("must be a whole number", NOT_AN_INTEGER),
     ColumnType.BOOLEAN: ("must be true or false, yes or no, 1 or 0", NOT_A_BOOLEAN),
+    ColumnType.STRING: ("must be a text, a number or a date", NOT_A_STRING),
     ColumnType.DATE: ("must be an ISO 8601 date, such as 2024-02-29 or 2024-02-29T12:30:00Z", NOT_A_DATE),
 }
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,6 @@ def test_integers_at_their_limits() -> None:
     [
         pa.array([1], pa.timestamp("us")),
         pa.array([1], pa.date32()),
-        pa.array([1], pa.decimal128(20, 2)),
         pa.array([[1]]),
         pa.array([{"x": 1}]),
         pa.array([b"x"]),
@@ -134,7 +134,50 @@ def test_other_types_are_refused(array: pa.Array) -> None:
 def test_a_boolean_is_no_number_and_a_number_no_text() -> None:
     assert problems(NUMBER, pa.table({"a": [True]})) == [(None, "a", "not_a_number")]
     assert problems(STRING, pa.table({"a": [1]})) == [(None, "a", "not_a_string")]
-    assert problems(BOOLEAN, pa.table({"a": [1]})) == [(None, "a", "not_a_boolean")]
+    assert problems(BOOLEAN, pa.table({"a": [1, 2]})) == [(1, "a", "not_a_boolean")]
+
+
+def test_numbers_for_booleans_as_in_training() -> None:
+    assert values(BOOLEAN, pa.array([1, 0])) == [True, False]
+    assert values(BOOLEAN, pa.array([1.0, 0.0])) == [True, False]
+    assert problems(BOOLEAN, pa.table({"a": [1.0, 0.5]})) == [(1, "a", "not_a_boolean")]
+
+
+def test_decimals_are_numbers() -> None:
+    array = pa.array([Decimal("1.50"), Decimal("2.00")], pa.decimal128(20, 2))
+    assert values(NUMBER, array) == [1.5, 2.0]
+    assert values(INTEGER, array[1:]) == [2]
+    assert problems(INTEGER, pa.table({"a": array})) == [(0, "a", "not_an_integer")]
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (pa.array([1, 7]), ["1", "7"]),
+        (pa.array([1.0, 2.5]), ["1", "2.5"]),
+        (pa.array([True, False]), ["yes", "false"]),
+        (pa.array([19782, 0], pa.int32()).cast(pa.date32()), ["2024-02-29", "1970-01-01"]),
+        (pa.array([1, None]), ["1", None]),
+        (pa.array([float("nan"), 1]), [None, "1"]),
+    ],
+    ids=str,
+)
+def test_category_that_is_no_text_has_its_text_as_in_training(array: pa.Array, expected: list[str | None]) -> None:
+    schema = FeatureSchema((Column("a", ColumnType.STRING, required=False, values=("yes", "1")),))
+    assert values(schema, array) == expected
+
+
+def test_category_is_no_list() -> None:
+    schema = FeatureSchema((Column("a", ColumnType.STRING, values=("1",)),))
+    assert problems(schema, pa.table({"a": [[1]]})) == [(None, "a", "not_a_string")]
+    assert problems(schema, pa.table({"a": pa.array([1, None])})) == [(1, "a", "missing")]
+
+
+@pytest.mark.parametrize("kind", [ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE])
+def test_nan_is_a_missing_value_where_there_may_be_one(kind: ColumnType) -> None:
+    schema = FeatureSchema((Column("a", kind, required=False, mlflow_type="long" if kind == "integer" else "double"),))
+    np.testing.assert_equal(values(schema, pa.array([1.0, float("nan"), None, 2.0])), [1, np.nan, np.nan, 2])
+    np.testing.assert_equal(values(schema, pa.array([1.0, float("nan")])), [1, np.nan])
 
 
 def test_columns_that_are_missing_unknown_or_given_twice() -> None:

@@ -17,7 +17,7 @@ from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.readers import READERS
 from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.formats.values import convert, convert_text
+from src.services.inference.formats.values import convert, convert_cell
 from src.services.inference.protocols.infer_request import decode_infer
 from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
 from tests.support.batches import FORMS, stream_of
@@ -100,7 +100,7 @@ def test_date_as_iso_text_is_days_on_every_way_in(text: str) -> None:
     assert the_one(by_every_json_way(DATE, text)) == days
     assert the_one(by_every_csv_way(DATE, text)) == days
     assert by_arrow(DATE, pa.array([text])) == [days]
-    assert convert(DATE, text) == convert_text(DATE, text) == days
+    assert convert(DATE, text) == convert_cell(DATE, text) == days
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -259,11 +259,12 @@ def test_float_beyond_may_have_been_another_number(value: float) -> None:
         (BOOLEAN, "x", "x must be true or false, yes or no, 1 or 0"),
         (Column("x"), "1,5", "x must be a finite number, with a point for decimals"),
         (Column("x"), "", "x is required"),
+        (REGION, [1], "x must be a text, a number or a date"),
     ],
 )
-def test_message_says_what_a_cell_must_be(column: Column, cell: str, message: str) -> None:
+def test_message_says_what_a_cell_must_be(column: Column, cell: Any, message: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        convert_text(column, cell)
+        convert_cell(column, cell)
     assert (str(caught.value), caught.value.field) == (message, "x")
 
 
@@ -271,5 +272,5 @@ def test_message_says_what_a_cell_must_be(column: Column, cell: str, message: st
 def test_arrow_texts_are_read_like_cells(column: Column) -> None:
     good = {"number": "1.5", "integer": "9007199254740993", "boolean": "yes", "date": "1970-01-02"}[column.type]
     array = pa.array([f" {good}"])
-    assert by_arrow(column, array) == [convert_text(column, good)]
+    assert by_arrow(column, array) == [convert_cell(column, good)]
     assert by_arrow(column, pa.array([good, None])) == ("missing" if column.required else [True, None])
