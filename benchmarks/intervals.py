@@ -19,7 +19,7 @@ from src.training.scoring import Metric
 from src.training.sums import Target
 
 TRUTH_ROWS = 400_000
-REPEATS = 1000
+REPEATS = 500
 SIZES = (300, 1000)
 LEAST, MOST = 0.92, 0.98
 PARTS = 5

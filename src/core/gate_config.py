@@ -46,7 +46,8 @@ class GateConfig(Strict):
     Its score must reach ``floor``, beat every constant answer, and be at least the champion's, and the best former
     champion's, less ``tolerance``, on rows that none of them was trained on. ``minimums`` are least scores by other
     metrics. With ``confidence``, such as 0.9, the one-sided lower confidence bound of the difference must lie above
-    ``-tolerance``. A challenger that is significantly worse for a value of a column of ``slices`` is rejected, and so
+    ``-tolerance``. For a metric of your own of which less is better, the floor and the minimums are ceilings. A
+    challenger that is significantly worse for a value of a column of ``slices`` (at least 50 rows) is rejected, and so
     is one that would refuse the champion's requests or answer in another shape, unless ``allow_breaking``.
     """
 

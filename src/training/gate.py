@@ -119,10 +119,11 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
     if comparison.champion is not None:
         champion = f"champion version {comparison.champion_version} has {number(comparison.champion.get(metric))}"
         yield f"{champion}{_difference(comparison.champion_difference)}{rows}"
-    elif comparison.champion_problem:
-        yield f"the champion could not be scored: {comparison.champion_problem}"
-    elif comparison.champion_version is None:
-        yield f"there is no champion yet{rows and f'; scored{rows}'}"
+    else:
+        problem = comparison.champion_problem
+        yield f"the champion could not be scored: {problem}" if problem else "there is no champion yet"
+        if rows:
+            yield f"scored{rows}"
     if comparison.best is not None:
         best = f"version {comparison.best_version}, the best former champion, has {number(comparison.best.get(metric))}"
         yield f"{best}{_difference(comparison.best_difference)}"

@@ -16,6 +16,7 @@ from src.core.predictions import EngineName, Predictions, labels_from
 from src.training.answers import Answers
 from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation, Material, answers_of, judge
+from src.training.gate import decide
 from src.training.registry import FetchedModel
 from src.training.scoring import Metric, metrics_of
 from tests.support.training import config, iris_package, iris_parts
@@ -232,6 +233,20 @@ def test_judge_measures_what_is_gained_over_the_best_constant_answer() -> None:
     # 75 rows for each side differ; one-sided 95 % whatever gate.confidence says.
     error = math.sqrt(100 * 100) / 200 / 10
     assert found.baseline.difference.bound < found.baseline.difference.point - 1.2 * error
+
+
+def test_model_that_is_no_better_than_the_most_frequent_class_is_rejected_though_it_reaches_the_floor() -> None:
+    """Fault L4: 86.8 % of the rows are of one class, and the model finds 7 % of the other one."""
+    truth = np.array(["no"] * 868 + ["yes"] * 132)
+    values = truth.copy()
+    values[:10], values[868:991] = "yes", "no"
+    ours = Answers("5", ("no", "yes"), truth, values, np.full((1000, 2), 0.5))
+    chosen = settings(["no", "yes"], gate={"floor": 0.85})
+    found = judged(ours, {}, pd.DataFrame({"label": truth}), chosen)
+    assert found.challenger["accuracy"] == pytest.approx(0.867)
+    promoted, reason = decide(chosen.gate, found)
+    assert not promoted
+    assert reason.startswith("does not beat always 'no' with accuracy 0.8680: the one-sided 95 % bound")
 
 
 def test_judge_of_a_regression_compares_with_mean_and_median() -> None:

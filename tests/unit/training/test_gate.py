@@ -153,8 +153,11 @@ FULL = {
         ),
         (
             {},
-            compared(0.9, None, champion_version="3", champion_problem="version 3 lacks model.onnx"),
-            "f1_macro 0.9000 (floor 0.85); the champion could not be scored: version 3 lacks model.onnx",
+            compared(0.9, None, champion_version="3", champion_problem="version 3 lacks model.onnx", rows=40),
+            (
+                "f1_macro 0.9000 (floor 0.85); the champion could not be scored: version 3 lacks model.onnx; "
+                "scored on 40 rows"
+            ),
         ),
         (
             {},
