@@ -54,8 +54,9 @@ class ArrowEncoder(Encoder):
         return rest
 
     def _task(self, kinds: dict[str, str]) -> WriteTask:
-        told = {"model_name": self._model.name, "model_version": self._model.version, "request_id": self._request_id}
-        return WriteTask(self._form, kinds, told)
+        model = self._model
+        metadata = {"model_name": model.name, "model_version": model.version, "request_id": self._request_id}
+        return WriteTask(self._form, kinds, metadata)
 
     def _heard(self) -> bytes:
         message = self._worker.hear()

@@ -9,7 +9,8 @@ from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
 from arro3.io import read_ipc, read_ipc_stream, read_parquet
 from numpy.typing import NDArray
 
-from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType, FeatureSchema
+from src.core.column_rules import LARGEST_INTEGER
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats import Format
 from src.services.inference.formats.arrow_types import PLAIN, check_types, units_per_day
 from src.services.inference.formats.extra_columns import ExtraColumns, Kept
@@ -19,7 +20,7 @@ from src.services.inference.formats.parts import (
     Part,
     TooManyRowsError,
     checked,
-    checked_cells,
+    each_checked,
     kept_places,
     part_of,
     positions,
@@ -35,7 +36,6 @@ READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
 }
 # A dictionary's texts may be repeated in every row: the body's length does not limit them.
 MAX_TEXT = 1 << 26
-WHOLE_LIMIT = 2**63 - 1
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
@@ -139,13 +139,12 @@ class _Column:
         per_day = units_per_day(array.type)
         if per_day:
             array = array.cast(DataType.int32() if DataType.is_date32(array.type) else DataType.int64())
-        missing = None
-        if array.null_count:
-            listed: Any = array.to_pylist()
-            missing = np.array([value is None for value in listed], dtype=np.bool_)
-            values = np.array([0 if value is None else value for value in listed])
-        else:
-            values = array.to_numpy()
+        missing, listed = None, array.to_pylist() if array.null_count else None
+        values: Any = array.to_numpy() if listed is None else np.array([0 if cell is None else cell for cell in listed])
+        if values.dtype.kind not in "iufb" or (values.dtype == np.uint64 and values.max() > LARGEST_INTEGER):
+            return self._each(array.to_pylist(), first_row)
+        if listed is not None:
+            missing = np.array([cell is None for cell in listed], dtype=np.bool_)
         if values.dtype.kind == "f" and not self._column.required:  # NaN is how numpy writes a missing value
             missing = np.isnan(values) if missing is None else missing | np.isnan(values)
         return checked(self._column, self._typed(values, per_day), missing, first_row)
@@ -153,7 +152,7 @@ class _Column:
     def _each(self, cells: Sequence[Any], first_row: int) -> Checked:
         self.text = sum(len(cell) for cell in cells if isinstance(cell, str))
         if self._column.type is not ColumnType.STRING or self._column.values:
-            return checked_cells(self._column, cells, first_row)
+            return each_checked(self._column, cells, first_row)
         missing = np.array([cell is None for cell in cells], dtype=np.bool_)
         return checked(self._column, np.array(cells, dtype=object), missing, first_row)
 
@@ -162,9 +161,6 @@ class _Column:
         if self._column.type in {ColumnType.NUMBER, ColumnType.DATE}:
             return values.astype(np.float64) / (per_day or 1)
         if self._column.type is ColumnType.INTEGER:
-            if values.dtype == np.uint64 and (beyond := values > WHOLE_LIMIT).any():
-                # The part will be refused; what is good in it must only still look so.
-                return np.where(beyond, float(WHOLE_LIMIT), np.minimum(values, EXACT_INTEGER))
             return values.astype(np.int64 if values.dtype.kind in "iu" else np.float64)
         return values.astype(np.bool_)
 

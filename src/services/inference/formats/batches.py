@@ -51,7 +51,7 @@ class Batches:
     Args:
         calls: lends its thread.
         workers: for the formats that are read and written by a library that may crash.
-        metrics: told of answered rows.
+        metrics: counts answered rows.
         admission: lets large batches in, each for as long as its table is in memory.
         max_values: most values (rows times columns) of one batch.
     """
@@ -93,7 +93,7 @@ class Batches:
         Raises:
             InvalidRecordError: with the first problems of all rows.
             TooManyRowsError: there are more than memory is set aside for.
-            ClientDisconnect: nobody waits for the answer any more.
+            ClientDisconnect: the client has left.
         """
         columns = len(predictor.schema.names)
         parts_read: deque[Rows] = deque()

@@ -1,4 +1,4 @@
-"""Have a worker read a batch, and tell its death as what it most likely is: the body's fault."""
+"""Have a worker read a batch; where the worker dies, report what most likely killed it: a malformed body."""
 
 import asyncio
 import logging

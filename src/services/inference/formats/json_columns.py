@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
 from src.services.inference.formats.extra_columns import ExtraColumns, Kept, unknown_columns
@@ -19,10 +18,11 @@ from src.services.inference.formats.parts import (
     Rows,
     TooManyRowsError,
     checked,
+    each_checked,
     given_twice,
     missing_columns,
 )
-from src.services.inference.formats.problems import MAX_TOLD, UNFIT, InvalidRecordError, malformed
+from src.services.inference.formats.problems import UNFIT, InvalidRecordError, malformed
 from src.services.inference.formats.values import convert, value_of
 
 NO_JSON = 'the body is not valid JSON (NaN and Infinity are not JSON); send {"column": [values], ...}'
@@ -101,22 +101,9 @@ def _read(column: Column, piece: bytes, first_row: int) -> Checked:
             return checked(column, numbers, None, first_row)
         values = msgspec.json.decode(piece, type=list[bool | int | float | str | None])
         return Checked(array_of(column, [convert(column, value) for value in values]), len(values))
-    except UNFIT:
-        return _explained(column, piece, first_row)
-
-
-def _explained(column: Column, piece: bytes, first_row: int) -> Checked:
-    """The same, value by value, with every problem."""
-    values = _decoded(piece, list[msgspec.Raw], column.name)
-    good: list[Any] = []
-    problems: list[InvalidInputError] = []
-    for index, value in enumerate(values):
-        try:
-            good.append(convert(column, value_of(value)))
-        except InvalidInputError as problem:
-            problem.row = first_row + index
-            problems.append(problem)
-    return Checked(array_of(column, good), len(values), problems[:MAX_TOLD])
+    except UNFIT:  # then value by value, with every problem
+        raw = _decoded(piece, list[msgspec.Raw], column.name)
+        return each_checked(column, raw, first_row, lambda column, value: convert(column, value_of(value)))
 
 
 def _decoded(piece: bytes, kind: type[list[Any]], name: str | None) -> list[Any]:

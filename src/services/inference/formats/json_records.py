@@ -31,8 +31,8 @@ FLAT_RECORDS = re.compile(rb'(?:[ \t\n\r]*+\{(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+
 def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
     """The records of a JSON array of objects, all of which fit; a long one in parts, each a few calls into C.
 
-    It yields after each part. Whoever goes on at once may keep other threads from the interpreter for as long
-    as it all takes: numpy lets go of the lock so often and so shortly that nobody's claim to it comes due.
+    It yields after each part, for other threads to run: numpy releases the interpreter's lock too briefly for a waiting
+    thread to get it.
 
     Raises:
         InvalidRecordError: they do not, or it is no such array; with the first problems of all rows.
@@ -106,7 +106,7 @@ def _wrong(decoder: RecordDecoder, lines: list[bytes], first_row: int) -> Invali
 
 
 class _Pieces:
-    """Cuts an array into arrays of some records each, so that nobody has to go through the whole body in one call."""
+    """Cuts an array into arrays of some records each, so that no one call has to read the whole body."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body

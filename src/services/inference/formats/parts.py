@@ -122,20 +122,24 @@ def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTH
 def checked_texts(column: Column, texts: Sequence[str], first_row: int) -> Checked:
     """Read and check cells of text of one column."""
     numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
-    return checked_cells(column, texts, first_row) if numbers is None else checked(column, *numbers, first_row)
+    return each_checked(column, texts, first_row) if numbers is None else checked(column, *numbers, first_row)
 
 
-def checked_cells(column: Column, cells: Sequence[Any], first_row: int) -> Checked:
-    """Read and check cells of one column, each by itself; None is a missing one."""
+def each_checked(
+    column: Column, values: Sequence[Any], first_row: int, take: Callable[[Column, Any], Value] = convert_cell
+) -> Checked:
+    """Check values of one column, each by itself: ``take`` returns what the column holds or raises the problem."""
     good: list[Value] = []
     problems: list[InvalidInputError] = []
-    for index, cell in enumerate(cells):
+    for index, value in enumerate(values):
         try:
-            good.append(convert_cell(column, cell))
+            good.append(take(column, value))
         except InvalidInputError as problem:
             problem.row = first_row + index
             problems.append(problem)
-    return Checked(array_of(column, good), len(cells), problems[:MAX_TOLD])
+            if len(problems) == MAX_TOLD:
+                break
+    return Checked(array_of(column, good), len(values), problems)
 
 
 def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:

@@ -1,4 +1,4 @@
-"""What the service and its workers tell each other, on two pipes: a length, then a MessagePack document."""
+"""The messages between the service and its workers, on two pipes: a length, then a MessagePack document."""
 
 import struct
 from collections.abc import Callable, Sequence

@@ -92,6 +92,9 @@ def _training_values(column: Column, predictor: Predictor) -> str:
 
 def _records(predictor: Predictor | None) -> Schema:
     found: Schema = {"type": "array", "items": ref("Record"), "minItems": 1}
+    if predictor is not None and predictor.schema.ids:
+        ids = ", ".join(predictor.schema.ids)
+        found["description"] = f"/predict/batch?extra_columns=keep returns what identifies a row, such as {ids}."
     return found if predictor is None else {**found, "examples": [[predictor.shown_example]]}
 
 

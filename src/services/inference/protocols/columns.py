@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.column_rules import FIRST_DAY, LAST_DAY
+from src.core.column_rules import LARGEST_INTEGER
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
-from src.services.inference.formats.problems import MAX_TOLD, MISSING, InvalidRecordError, malformed
-from src.services.inference.formats.values import FLOAT32_MAX, convert
+from src.services.inference.formats.parts import Checked, checked, each_checked, missing_columns
+from src.services.inference.formats.problems import InvalidRecordError, malformed
+from src.services.inference.formats.values import convert
 
-# Python values as a JSON or CSV decoder makes them, or an array, shape (n,).
+# Python values as a JSON decoder makes them, or an array, shape (n,).
 Values = Sequence[Any] | NDArray[Any]
 
-# Lists of nothing but these types need no look at each value; the letters are numpy's kinds of such arrays.
+# Lists of nothing but these types are checked all at once; the letters are numpy's kinds of such arrays.
 KINDS = {
     frozenset({float}): "f",
     frozenset({int}): "i",
@@ -24,19 +25,13 @@ KINDS = {
     frozenset({bool}): "b",
     frozenset({str}): "O",
 }
-QUICK: Mapping[ColumnType, str] = {
-    ColumnType.NUMBER: "fiu",
-    ColumnType.INTEGER: "iu",
-    ColumnType.BOOLEAN: "b",
-    ColumnType.STRING: "O",
-    ColumnType.DATE: "fiu",
-}
-DTYPES: Mapping[ColumnType, type[Any]] = {
-    ColumnType.NUMBER: np.float64,
-    ColumnType.INTEGER: np.int64,
-    ColumnType.BOOLEAN: np.bool_,
-    ColumnType.STRING: np.object_,
-    ColumnType.DATE: np.float64,
+# The kinds that a column takes, and the type of its array. Among floats, a large integer may be another one.
+QUICK: Mapping[ColumnType, tuple[str, type[Any]]] = {
+    ColumnType.NUMBER: ("fiu", np.float64),
+    ColumnType.INTEGER: ("iu", np.int64),
+    ColumnType.BOOLEAN: ("b", np.bool_),
+    ColumnType.STRING: ("O", np.object_),
+    ColumnType.DATE: ("fiu", np.float64),
 }
 
 
@@ -53,46 +48,22 @@ def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows:
     """
     if not rows:
         raise malformed("there are no rows; send at least one")
-    arrays: list[NDArray[Any]] = []
-    problems: list[InvalidInputError] = []
-    for column in schema.columns:
-        values = columns.get(column.name)
-        try:
-            if values is None:
-                values = _absent(column, rows)
-            arrays.append(_array(column, values))
-        except InvalidRecordError as error:
-            problems += error.problems
-    if problems:
+    found = [_checked(column, columns.get(column.name), rows) for column in schema.columns]
+    if problems := [problem for column in found for problem in column.problems]:
         raise InvalidRecordError(problems)
-    return FeatureTable.from_columns(schema, arrays)
+    return FeatureTable.from_columns(schema, [column.values for column in found])
 
 
-def _absent(column: Column, rows: int) -> list[None]:
-    if column.required:
-        problem = InvalidInputError(f"{column.name} is required", kind=MISSING, field=column.name)
-        raise InvalidRecordError([problem])
-    return [None] * rows
-
-
-def _array(column: Column, values: Values) -> NDArray[Any]:
-    """One column, shape (n,), of the type that ``FeatureTable`` wants."""
-    quick = _quick_array(column, values)
-    if quick is not None:
-        return quick
-    checked: list[Any] = []
-    problems: list[InvalidInputError] = []
-    for row, value in enumerate(values.tolist() if isinstance(values, np.ndarray) else values):
-        try:
-            checked.append(convert(column, None if _is_missing(column, value) else value))
-        except InvalidInputError as problem:
-            problem.row = row
-            problems.append(problem)
-            if len(problems) == MAX_TOLD:
-                break
-    if problems:
-        raise InvalidRecordError(problems)
-    return array_of(column, checked)
+def _checked(column: Column, values: Values | None, rows: int) -> Checked:
+    if values is None:
+        problems: list[InvalidInputError] = missing_columns(FeatureSchema((column,)), ())
+        return Checked(array_of(column, [None] * rows), rows, problems)
+    array = _quick_array(column, values)
+    if array is None:
+        listed = values.tolist() if isinstance(values, np.ndarray) else values
+        return each_checked(column, [None if _is_missing(column, value) else value for value in listed], 0, convert)
+    missing = np.isnan(array) if array.dtype == np.float64 and not column.required else None
+    return checked(column, array, missing, 0)
 
 
 def _is_missing(column: Column, value: object) -> bool:
@@ -102,29 +73,18 @@ def _is_missing(column: Column, value: object) -> bool:
 
 
 def _quick_array(column: Column, values: Values) -> NDArray[Any] | None:
-    """The column without a look at each value; None where that tells nothing, or where something does not fit."""
-    if column.values:  # what is a category and what is missing is seen by each
+    """The values as an array of the column's type; None where each needs a look."""
+    if column.values:  # each may mean a category or a missing value
         return None
     kind = values.dtype.kind if isinstance(values, np.ndarray) else KINDS.get(frozenset(map(type, values)), "")
-    if not kind or kind not in QUICK[column.type]:
+    kinds, dtype = QUICK[column.type]
+    if not kind or kind not in kinds:
         return None
     try:
-        # An array of unsigned integers first as it is: a cast would wrap what does not fit.
-        array = values if isinstance(values, np.ndarray) else np.array(values, dtype=DTYPES[column.type])
+        array = values if isinstance(values, np.ndarray) else np.array(values, dtype=dtype)
     except OverflowError:
         return None
-    return array.astype(DTYPES[column.type]) if _fits(column, array) else None
-
-
-def _fits(column: Column, array: NDArray[Any]) -> bool:
-    if column.type is ColumnType.INTEGER:
-        low, high = column.limits
-        return bool(low <= array.min() and array.max() <= high)
-    if column.type is ColumnType.DATE:
-        return bool(((array >= FIRST_DAY) & (array <= LAST_DAY)).all())
-    if column.type is not ColumnType.NUMBER:
-        return True
-    size = np.abs(array.astype(np.float64))
-    if column.required:
-        return bool((size <= FLOAT32_MAX).all())  # not so for NaN
-    return not (size > FLOAT32_MAX).any()
+    # A cast would wrap what does not fit.
+    if array.dtype == np.uint64 and array.max() > LARGEST_INTEGER:
+        return None
+    return array.astype(dtype)

@@ -66,7 +66,7 @@ def check_datatype(column: Column, datatype: str) -> None:
 def values_from_json(name: str, data: object, shape: Sequence[int], datatype: str) -> Values:
     """The values of a JSON tensor in row-major order, nested as its shape says or flat.
 
-    Values that are not of the datatype are left for a column's own check where that tells more.
+    Values that are not of the datatype are left for the column's own check where that is more precise.
 
     Args:
         name: of the tensor, a column's or the matrix', for messages.
@@ -142,7 +142,7 @@ def _flat(data: object, shape: Sequence[int]) -> list[Any] | None:
 
 def _array(name: str, values: list[Any], dtype: str) -> NDArray[Any]:
     try:
-        with np.errstate(over="ignore"):  # what a small float cannot hold becomes infinite, which is told
+        with np.errstate(over="ignore"):  # what a small float cannot hold becomes infinite, which is reported
             return np.array(values, dtype=dtype)
     except OverflowError:
         raise _problem(name, "must have numbers that its datatype can hold", NOT_FINITE) from None

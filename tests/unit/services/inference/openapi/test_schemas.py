@@ -155,6 +155,12 @@ def test_dated_record_fits_the_schema_where_the_decoder_takes_it(change: dict[st
     assert taken == (change not in [{"since": 2932899}, {"since": None}, {"since": True}, {"region": 1}])
 
 
+def test_columns_that_identify_rows_are_named() -> None:
+    named = dataclasses.replace(REGRESSION, schema=dataclasses.replace(REGRESSION.schema, ids=("tree", "wood")))
+    assert SCHEMAS["Records"](named)["description"].endswith("returns what identifies a row, such as tree, wood.")
+    assert "description" not in SCHEMAS["Records"](REGRESSION)
+
+
 def test_examples_that_people_see_have_dates_as_texts() -> None:
     dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE)
     shown = {**DATED_EXAMPLE, "since": "2024-02-29T12:00:00Z"}
