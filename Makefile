@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train retention test e2e bench dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker En
 
 bench: $(READY) ## measure this service beside its peers on an idle machine (BENCH_ARGS=--help lists what can be chosen)
 	@$(BIN)/python -m benchmarks.run_bench $(BENCH_ARGS)
+
+measure-drift: $(READY) ## simulate how often drift is reported without drift, and found with one (DRIFT_ARGS=--help)
+	@$(BIN)/python -m benchmarks.drift.run_drift $(DRIFT_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards anew, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards

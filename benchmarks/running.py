@@ -68,7 +68,7 @@ class Running:
 
     def memory_bytes(self) -> int:
         """Resident memory of the server's processes, summed."""
-        return sum(_resident(process) for process in _family(self.process.pid))
+        return memory_of(self.process.pid)
 
 
 @contextlib.contextmanager
@@ -102,6 +102,11 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
             raise ServerFailedError(f"{error}\n{tail}".strip()) from error
         finally:
             _end(process)
+
+
+def memory_of(pid: int) -> int:
+    """Resident memory of a process and its children, summed; 0 where it has ended."""
+    return sum(_resident(process) for process in _family(pid))
 
 
 def _place(python: Path, material: Material, folder: Path) -> Place:

@@ -9,7 +9,8 @@ import yaml
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.model_registry import METADATA_CLASSES, METADATA_COLUMNS, MLMODEL_FILE
+from src.core.model_registry import METADATA_CLASSES, METADATA_COLUMNS, METADATA_THRESHOLD, MLMODEL_FILE
+from src.core.predictions import Threshold
 
 ONNX_FLAVOUR = "onnx"
 PYFUNC_FLAVOUR = "python_function"
@@ -35,6 +36,7 @@ class ModelDescription:
         flavours: the names of the model's flavours.
         answers: the signature's type of the answers, or None where it has no one type.
         example_file: an input example in MLflow's ``split`` form, relative to the model's directory.
+        threshold: by which labels follow from probabilities, if not by the largest one.
     """
 
     schema: FeatureSchema
@@ -42,6 +44,7 @@ class ModelDescription:
     flavours: frozenset[str]
     answers: str | None
     example_file: str | None
+    threshold: Threshold | None = None
 
     @property
     def answers_labels(self) -> bool:
@@ -62,6 +65,7 @@ def describe(directory: Path) -> ModelDescription:
         signature = content.get("signature") or {}
         metadata = content.get("metadata") or {}
         classes, columns = metadata.get(METADATA_CLASSES), metadata.get(METADATA_COLUMNS)
+        threshold = metadata.get(METADATA_THRESHOLD)
         example = content.get("saved_input_example_info") or {}
         is_split = example.get("type") == "dataframe" and example.get("pandas_orient") == "split"
         example_file = str(example["artifact_path"]) if is_split else None
@@ -69,7 +73,10 @@ def describe(directory: Path) -> ModelDescription:
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise InvalidModelError(f"{MLMODEL_FILE} is not MLflow's description of a model") from error
     schema = _with_metadata(_schema(inputs), columns or {})
-    return ModelDescription(schema, _classes(classes), flavours, _type_of_answers(outputs), example_file)
+    names = _classes(classes)
+    return ModelDescription(
+        schema, names, flavours, _type_of_answers(outputs), example_file, _threshold(threshold, names or ())
+    )
 
 
 def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
@@ -144,6 +151,17 @@ def _classes(classes: object) -> tuple[str, ...] | None:
     if len(set(classes)) != len(classes):
         raise InvalidModelError(f"{METADATA_CLASSES} in {MLMODEL_FILE} must be different names")
     return tuple(classes)
+
+
+def _threshold(said: object, classes: tuple[str, ...]) -> Threshold | None:
+    if said is None:
+        return None
+    name, least = (said.get("class"), said.get("probability")) if isinstance(said, dict) else (None, None)
+    if name not in classes or len(classes) != 2 or not isinstance(least, float) or not 0 < least < 1:  # noqa: PLR2004
+        raise InvalidModelError(
+            f"{METADATA_THRESHOLD} in {MLMODEL_FILE} must name one of two classes and its least probability"
+        )
+    return Threshold(classes.index(name), least)
 
 
 def _type_of_answers(outputs: object) -> str | None:

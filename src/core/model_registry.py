@@ -48,6 +48,8 @@ LOCAL_MANIFEST_FILE = ".downloaded.json"
 BYTECODE_FOLDER = "__pycache__"
 # Key in the MLmodel's metadata: class names in the order of the probabilities.
 METADATA_CLASSES = "classes"
+# Key in the MLmodel's metadata where labels follow a threshold: {"class": name, "probability": the least one}.
+METADATA_THRESHOLD = "threshold"
 # Key beside it: by column's name what the signature cannot say, see ``core.mlmodel``.
 METADATA_COLUMNS = "column_rules"
 

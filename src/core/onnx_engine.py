@@ -14,7 +14,7 @@ from src.core.bound_graph import FORMATS, BoundGraph
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import Predictions
+from src.core.predictions import Predictions, Threshold, labels_from
 
 # The matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input per column.
 INPUT_NAME = "features"
@@ -58,6 +58,7 @@ class OnnxEngine:
         path: the ONNX file.
         schema: the model's columns.
         classes: class names in the order of the probabilities' columns; empty for a regression.
+        threshold: the label rule, if it is not the largest probability.
 
     Raises:
         InvalidModelError: the file is no graph, or has inputs that do not say which columns they take, or cannot hold
@@ -66,7 +67,9 @@ class OnnxEngine:
 
     name: Literal["onnx"] = "onnx"
 
-    def __init__(self, path: Path, schema: FeatureSchema, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: Path, schema: FeatureSchema, classes: tuple[str, ...], threshold: Threshold | None = None
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -98,6 +101,7 @@ class OnnxEngine:
         if self._takes_matrix and self._inputs[0][1] in FORMATS:
             self._bound = BoundGraph(self._session, *self._inputs[0], len(names), output)
         self.classes = classes
+        self._threshold = threshold
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Answer every row, at least one.
@@ -110,7 +114,10 @@ class OnnxEngine:
             raise ModelFailedError("the model's answer is not finite; its numbers grow too large on these values")
         if not self.classes:
             return Predictions(answers.reshape(-1).tolist())
-        return Predictions(probabilities=answers, classes=self.classes)
+        if self._threshold is None:
+            return Predictions(probabilities=answers, classes=self.classes)
+        labels = [self.classes[index] for index in labels_from(answers, self._threshold).tolist()]
+        return Predictions(labels, answers, self.classes)
 
     def _run(self, table: FeatureTable) -> NDArray[Any]:
         """The graph's output: (n, classes) probabilities or (n, 1) numbers."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,18 @@ SCALE = 10.0**DECIMALS
 TOLERANCE = 1e-5
 
 EngineName = Literal["onnx", "pyfunc"]
+
+
+class Threshold(NamedTuple):
+    """The label rule of two classes where it is not the larger probability.
+
+    Attributes:
+        positive: the place, 0 or 1, of the class that this is about.
+        least: its least probability, from 0 to 1, at which it is the label.
+    """
+
+    positive: int
+    least: float
 
 
 class Predictions:
@@ -96,10 +108,14 @@ def values_agree(expected: NDArray[np.float64], found: NDArray[np.float64]) -> N
     return np.asarray(np.abs(found - expected) <= rounding)
 
 
-def labels_from(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
-    """Class indices, shape (n,), of probabilities, shape (n, classes)."""
-    labels: NDArray[np.intp] = np.argmax(rounded(probabilities), axis=1)
-    return labels
+def labels_from(probabilities: NDArray[np.floating[Any]], threshold: Threshold | None = None) -> NDArray[np.intp]:
+    """Class indices, shape (n,), of probabilities, shape (n, classes): of the largest, or as the threshold says."""
+    whole = rounded(probabilities)
+    if threshold is None:
+        largest: NDArray[np.intp] = np.argmax(whole, axis=1)
+        return largest
+    reached = whole[:, threshold.positive] >= round(threshold.least * SCALE)
+    return np.where(reached, threshold.positive, 1 - threshold.positive)
 
 
 def rounded(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

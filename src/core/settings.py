@@ -154,7 +154,7 @@ class InferenceSettings(LinkingSettings):
         None, description="key that writing requests must send as a bearer token; unset: none is needed"
     )
     drift_window_rows: Annotated[int, Field(ge=200)] = Field(
-        300, description="how many of the newest rows are compared with those of training, at least 200"
+        300, description="how many of the newest rows are compared with the training rows, at least 200"
     )
     alert_retrain: bool = Field(
         default=False, description="whether an alert labelled action=retrain requests a training"

@@ -23,6 +23,7 @@ from src.training.check_rows import DataReport
 from src.training.compare_models import compare
 from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
+from src.training.fit_model import Study
 from src.training.gate import Candidate, Comparison, Verdict
 from src.training.importance import rank_columns
 from src.training.learned_columns import learn_columns
@@ -95,7 +96,8 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         dataset = learn_columns(train_rows, config.dataset)
-        model = train_model.fit(train_rows, config.model, dataset)
+        study = Study(config.split.by, metrics_of(config, METRICS)[config.gate.metric], served.report)
+        model = train_model.fit(train_rows, config.model, dataset, study)
         log_estimator(model)
         package = build_package(model, train_rows, holdout, dataset, rule)
         fitted = time.monotonic()

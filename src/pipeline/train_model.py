@@ -3,7 +3,6 @@
 The model is one scikit-learn Pipeline, so that preprocessing is part of what is registered and served.
 """
 
-import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
@@ -16,10 +15,11 @@ from src.training.estimators import (
     Estimator,
     build_estimator,
     find_estimator,
-    fit_pipeline,
     require_valid_values,
     with_names,
 )
+from src.training.fit_model import Study, fit_model
+from src.training.model_options import require_options
 
 # What ``model.estimator`` may name, beside ``module:Class`` below this package. Add your own entries here.
 ESTIMATORS: dict[str, Estimator] = {
@@ -45,13 +45,14 @@ OWN_PACKAGE = "src.pipeline"
 
 
 def check_model(config: ModelConfig, dataset: DatasetConfig) -> None:
-    """Check the estimator and its parameters, within a second and without the data.
+    """Check the estimator, its parameters and the options, within a second and without the data.
 
     Raises:
         ConfigError: saying which key is wrong.
     """
     entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
     estimator = build_estimator(entry, config, dataset)
+    require_options(config, dataset, estimator.get_params(deep=False))
     if ":" not in config.estimator:  # made-up rows say nothing about a class of your own
         require_valid_values(estimator, dataset)
 
@@ -74,19 +75,17 @@ def build_model(config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
     return Pipeline([*steps, *scale, ("estimator", estimator)])
 
 
-def fit(train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
+def fit(train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig, study: Study = Study()) -> Pipeline:  # noqa: B008 - frozen
     """The model fitted on the training rows; a classification's classes are names.
 
     Args:
-        train: the columns of ``dataset``; others are ignored.
-        config: the estimator and its parameters.
-        dataset: its features are what the model gets.
+        train: the columns of ``dataset``.
+        config: the estimator, its parameters and the options.
+        dataset: its features are what the model gets, learned values included.
+        study: what the fit is told of the whole training.
 
     Raises:
         ConfigError: the estimator cannot learn with these parameters.
+        DataError: the rows do not suit an option.
     """
-    # Plain Python strings: pandas' own string type would end up in the saved classes.
-    dtype = np.float64 if dataset.task == "regression" else object
-    return fit_pipeline(
-        build_model(config, dataset), train[list(dataset.features)], train[dataset.target].to_numpy(dtype=dtype)
-    )
+    return fit_model(build_model(config, dataset), train, config, dataset, study)

@@ -74,7 +74,7 @@ def count_columns(rows: pd.DataFrame, dataset: DatasetConfig, edges: Edges) -> C
     numbers = {name: _numbers(rows[name]) for name in edges}
     return ColumnCounts(
         rows=len(rows),
-        bins={name: Counter(np.searchsorted(edges[name], numbers[name]).tolist()) for name in edges},
+        bins={name: _bins(numbers[name], edges[name]) for name in edges},
         categories={name: _names(rows[name]) for name in dataset.features if name not in edges},
         missing=Counter({name: int(rows[name].isna().sum()) for name in dataset.features}),
         minimum={name: float(values.min()) for name, values in numbers.items() if len(values)},
@@ -114,6 +114,11 @@ def _edges(values: NDArray[np.float64]) -> list[float]:
     # Values of the data, none of them the maximum: no bin is empty.
     inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
     return [edge for edge in inner.tolist() if edge < values.max()]
+
+
+def _bins(values: NDArray[np.float64], edges: list[float]) -> Counter[int]:
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    return Counter(dict(enumerate(counts.tolist())))
 
 
 def _names(column: pd.Series) -> Counter[str]:

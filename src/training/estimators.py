@@ -4,16 +4,13 @@ import difflib
 import importlib
 import inspect
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier
-from sklearn.pipeline import Pipeline
 
 from src.core.dataset_config import DatasetConfig, Task
 from src.core.errors import ConfigError
@@ -117,38 +114,12 @@ def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> No
             trial.fit(rows, target if classes else rows[:, 0])
         except Exception as error:  # made-up rows may suit no estimator: only errors about parameters count
             if _is_about_parameters(error):
-                raise ConfigError(f"model.params: {type(estimator).__name__}: {_first_line(error)}") from error
+                raise ConfigError(f"model.params: {type(estimator).__name__}: {first_line(error)}") from error
 
 
 def with_names(estimator: BaseEstimator) -> BaseEstimator:
     """A classifier of class names, made of one that takes numbers only: a vote with this one voter."""
     return VotingClassifier([("classifier", estimator)], voting="soft", flatten_transform=False)
-
-
-def fit_pipeline(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Pipeline:
-    """Fit a model; from then on it answers on one core, as threads cost a single row more than they save.
-
-    Raises:
-        ConfigError: it cannot learn from these rows, which are valid: a parameter or a step of the model is wrong.
-    """
-    try:
-        model.fit(rows, target)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{type(model[-1]).__name__} cannot be fitted: {_first_line(error)}") from error
-    for part in parts_of(model):
-        if part.get_params(deep=False).get("n_jobs") is not None:
-            part.set_params(n_jobs=1)
-    return model
-
-
-def parts_of(model: Any) -> Iterator[BaseEstimator]:
-    """A fitted model and the fitted estimators inside it, down to what learns; the trees of a forest are no parts."""
-    yield model
-    inner = [step for _, step in model.steps] if isinstance(model, Pipeline) else []
-    if isinstance(model, VotingClassifier):
-        inner = list(model.estimators_)
-    for part in inner:
-        yield from parts_of(part)
 
 
 def meant(name: str, known: Iterable[str]) -> str:
@@ -199,5 +170,6 @@ def _is_about_parameters(error: Exception) -> bool:
     return isinstance(error, TypeError) or type(error).__name__ == "XGBoostError"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What is wrong, without the pages that libraries append."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

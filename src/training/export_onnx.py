@@ -14,19 +14,22 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType, TensorType
 from skl2onnx.sklapi import CastTransformer
 from sklearn.base import is_classifier
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import Pipeline
 
 from src.core.errors import InvalidModelError, ModelParityError
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.model_registry import ONNX_FILE
-from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, OnnxEngine
-from src.core.predictions import TOLERANCE, Engine, labels_from, values_agree
+from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, VALUE_OUTPUT, OnnxEngine
+from src.core.predictions import TOLERANCE, Engine, Threshold, labels_from, values_agree
+from src.training.fitted_parts import threshold_of
 from src.training.frames import table_of
 from src.training.onnx_converters import register_converters
 from src.training.sklearn_engine import SklearnEngine
 
 Floats = NDArray[np.floating[Any]]
-RAW = "raw_probabilities"
+RAW = "raw_answers"
 Export = Callable[[Pipeline, FeatureSchema], bytes]
 
 
@@ -101,7 +104,8 @@ def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: p
         ModelParityError: saying for how many rows they differ, and by how much.
     """
     table = table_of(rows, schema)
-    expected = SklearnEngine(model, engine.classes).predict(table)
+    threshold = threshold_of(model)
+    expected = SklearnEngine(model, engine.classes, threshold).predict(table)
     try:
         found = engine.predict(table)
     except Exception as error:  # ONNX Runtime's own errors share no base but Exception
@@ -109,15 +113,15 @@ def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: p
     if expected.probabilities is None or found.probabilities is None:
         _compare_numbers(np.array(expected.values, dtype=np.float64), np.array(found.values, dtype=np.float64))
     else:
-        _compare_probabilities(expected.probabilities, found.probabilities)
+        _compare_probabilities(expected.probabilities, found.probabilities, threshold)
 
 
-def _compare_probabilities(expected: Floats, found: Floats) -> None:
+def _compare_probabilities(expected: Floats, found: Floats, threshold: Threshold | None) -> None:
     if found.shape != expected.shape:
         raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
     _require_finite(expected, found)
     # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
-    wrong_labels = int((labels_from(expected) != labels_from(found)).sum())
+    wrong_labels = int((labels_from(expected, threshold) != labels_from(found, threshold)).sum())
     worst = float(np.abs(expected - found).max())
     if wrong_labels or worst > TOLERANCE:
         raise ModelParityError(
@@ -152,15 +156,54 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
     inputs = [(COLUMN_INPUT.format(index), kind([None, 1])) for index, kind in enumerate(kinds)]
     if StringTensorType not in kinds:
         inputs = [(INPUT_NAME, number([None, len(kinds)]))]
+    inner, is_log = _without_wrappers(model)
     options = {"zipmap": False} if is_classifier(model) else None
     try:
         opsets = register_converters(model)
-        graph = to_onnx(model, initial_types=inputs, options=options, target_opset=opsets)
+        graph = to_onnx(inner, initial_types=inputs, options=options, target_opset=opsets)
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
         raise ModelParityError(f"no conversion to ONNX: {_first_line(error)}") from error
     if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
         _clip_probabilities(graph)
+    if is_log:
+        _append_exponential(graph)
     return bytes(graph.SerializeToString())
+
+
+def _without_wrappers(model: Pipeline) -> tuple[Pipeline, bool]:
+    """A fitted model without what skl2onnx cannot convert, and whether its answers are logarithms.
+
+    A threshold decides about labels alone, which engines do themselves.
+    """
+    last, is_log = model[-1], False
+    if isinstance(last, FixedThresholdClassifier):
+        last = last.estimator_.estimator
+    if isinstance(last, TransformedTargetRegressor):
+        if last.func is not np.log1p:
+            return model, False
+        last, is_log = last.regressor_, True
+    return Pipeline([*model.steps[:-1], (model.steps[-1][0], last)]), is_log
+
+
+def _append_exponential(graph: onnx.ModelProto) -> None:
+    """Undo log(1 + target), in double precision: exp(answer) - 1."""
+    (output,) = graph.graph.output
+    _rename(graph, VALUE_OUTPUT, RAW)
+    graph.graph.initializer.append(helper.make_tensor("one", onnx.TensorProto.DOUBLE, [], [1.0]))
+    graph.graph.node.extend(
+        [
+            helper.make_node("Cast", [RAW], ["raw_double"], to=onnx.TensorProto.DOUBLE),
+            helper.make_node("Exp", ["raw_double"], ["exponential"]),
+            helper.make_node("Sub", ["exponential", "one"], [VALUE_OUTPUT]),
+        ]
+    )
+    output.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def _rename(graph: onnx.ModelProto, old: str, new: str) -> None:
+    """Give a node's output another name."""
+    for node in graph.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
 
 
 def _clip_probabilities(graph: onnx.ModelProto) -> None:
@@ -168,8 +211,7 @@ def _clip_probabilities(graph: onnx.ModelProto) -> None:
     outputs = {item.name: item.type.tensor_type.elem_type for item in graph.graph.output}
     if PROBABILITIES_OUTPUT not in outputs:
         return
-    for node in graph.graph.node:
-        node.output[:] = [RAW if name == PROBABILITIES_OUTPUT else name for name in node.output]
+    _rename(graph, PROBABILITIES_OUTPUT, RAW)
     limits = {"zero": 0.0, "one": 1.0}
     kind = outputs[PROBABILITIES_OUTPUT]
     graph.graph.initializer.extend(helper.make_tensor(name, kind, [], [value]) for name, value in limits.items())

@@ -14,8 +14,8 @@ from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
 from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
-from src.training.estimators import parts_of
 from src.training.evaluate_model import Evaluation
+from src.training.fitted_parts import parts_of
 from src.training.pictures import draw, draw_importance
 from src.training.remote_source import shown_source
 

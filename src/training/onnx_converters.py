@@ -8,7 +8,7 @@ from skl2onnx.common.shape_calculator import (
     calculate_linear_regressor_output_shapes,
 )
 
-from src.training.estimators import parts_of
+from src.training.fitted_parts import parts_of
 
 # onnxmltools writes XGBoost's trees in this version of ONNX's machine learning operators, and no later one.
 XGBOOST_OPSETS = {"": 15, "ai.onnx.ml": 3}

@@ -27,6 +27,7 @@ from src.core.model_registry import (
     GOLDEN_FILE,
     METADATA_CLASSES,
     METADATA_COLUMNS,
+    METADATA_THRESHOLD,
     MLMODEL_FILE,
     ONNX_FILE,
     PARITY_PASSED,
@@ -35,8 +36,10 @@ from src.core.model_registry import (
     DriftReference,
     write_manifest,
 )
+from src.core.predictions import Threshold
 from src.training.drift_reference import drift_reference
 from src.training.export_onnx import prove_onnx
+from src.training.fitted_parts import threshold_of
 from src.training.probe_rows import probe_rows
 from src.training.reference_rows import golden_rows
 from src.training.sklearn_engine import require_trusted_types
@@ -64,6 +67,7 @@ class ModelPackage:
     parity: str
     schema: FeatureSchema
     classes: tuple[str, ...]
+    threshold: Threshold | None
     golden: GoldenRows
     drift: DriftReference
     rule: SplitRule
@@ -106,6 +110,7 @@ def build_package(
         parity=parity,
         schema=schema,
         classes=classes,
+        threshold=threshold_of(model),
         golden=golden,
         drift=drift_reference(train, dataset),
         rule=rule,
@@ -141,7 +146,7 @@ class Flavours:
             signature=signature_of(package),
             input_example=package.example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
-            metadata={METADATA_CLASSES: list(package.classes), METADATA_COLUMNS: columns_metadata(package.schema)},
+            metadata=_metadata(package),
         )
         if package.graph is not None:
             (directory / ONNX_FILE).write_bytes(package.graph)
@@ -153,6 +158,15 @@ class Flavours:
         (directory / DRIFT_FILE).write_text(package.drift.model_dump_json() + "\n", encoding="utf-8")
         (directory / SPLIT_FILE).write_text(package.rule.model_dump_json() + "\n", encoding="utf-8")
         self.manifest_sha256 = write_manifest(directory)
+
+
+def _metadata(package: ModelPackage) -> dict[str, Any]:
+    """What serving must know and MLflow's description has no place for."""
+    found = {METADATA_CLASSES: list(package.classes), METADATA_COLUMNS: columns_metadata(package.schema)}
+    if package.threshold is None:
+        return found
+    positive = package.classes[package.threshold.positive]
+    return found | {METADATA_THRESHOLD: {"class": positive, "probability": package.threshold.least}}
 
 
 def signature_of(package: ModelPackage) -> ModelSignature:

@@ -7,6 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from src.core.feature_schema import FeatureSchema
 from src.core.golden_rows import GoldenRows
+from src.training.fitted_parts import threshold_of
 from src.training.frames import rows_of, table_of
 from src.training.sklearn_engine import SklearnEngine
 
@@ -30,7 +31,7 @@ def golden_rows(
         rows = pd.concat([typical, made_up.head(GOLDEN_MADE_UP)], ignore_index=True)
         table = table_of(rows, schema)
         return GoldenRows(rows=rows_of(table), values=list(SklearnEngine(model, ()).predict(table).values))
-    engine = SklearnEngine(model, tuple(str(name) for name in model.classes_))
+    engine = SklearnEngine(model, tuple(str(name) for name in model.classes_), threshold_of(model))
     typical = known.groupby(train[target].to_numpy(), sort=True).head(GOLDEN_PER_CLASS)
     answers = engine.predict(table_of(made_up, schema))
     ranked = np.sort(np.asarray(answers.probabilities), axis=1)

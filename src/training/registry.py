@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.feature_schema import FeatureSchema
-from src.core.mlmodel import has_flavour, read_mlmodel
+from src.core.mlmodel import describe, has_flavour, read_mlmodel
 from src.core.model_registry import (
     MANIFEST_FILE,
     MLMODEL_FILE,
@@ -137,12 +137,13 @@ class ModelRegistry:
             self._download(version, directory, MLMODEL_FILE)
             verify_manifest(directory, digest, (MLMODEL_FILE,))
             schema, classes = read_mlmodel(directory)
+            threshold = describe(directory).threshold
             file = ONNX_FILE if has_flavour(directory, "onnx") else SKOPS_FILE
             self._download(version, directory, file)
             verify_manifest(directory, digest, (MLMODEL_FILE, file))
             if file == ONNX_FILE:
-                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes), rule)
-            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes), rule)
+                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes, threshold), rule)
+            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes, threshold), rule)
 
     def split_rule(self, version: str) -> SplitRule | None:
         """By what a version's holdout was held out, from two small files; None where it does not say.

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from src.core.errors import InvalidModelError, UntrustedModelError
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import SKOPS_TRUSTED_TYPES
-from src.core.predictions import Predictions, labels_from
+from src.core.predictions import Predictions, Threshold, labels_from
 from src.training.frames import frame_of
 
 
@@ -19,12 +19,14 @@ class SklearnEngine:
     Args:
         model: fitted; a classification has ``predict_proba``.
         classes: class names in the order of the probabilities; empty for a regression.
+        threshold: the label rule, if it is not the largest probability.
     """
 
     name: Literal["pyfunc"] = "pyfunc"
 
-    def __init__(self, model: Pipeline, classes: tuple[str, ...]) -> None:
+    def __init__(self, model: Pipeline, classes: tuple[str, ...], threshold: Threshold | None = None) -> None:
         self._model = model
+        self._threshold = threshold
         self.classes = classes
 
     def predict(self, table: FeatureTable) -> Predictions:
@@ -33,7 +35,9 @@ class SklearnEngine:
         if not self.classes:
             return Predictions(self._model.predict(frame).tolist())
         probabilities = self._model.predict_proba(frame)
-        return Predictions([self.classes[index] for index in labels_from(probabilities)], probabilities)
+        return Predictions(
+            [self.classes[index] for index in labels_from(probabilities, self._threshold)], probabilities
+        )
 
 
 def load_skops(file: Path) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.training.estimators import parts_of
+from src.training.fitted_parts import parts_of
 
 # A larger model is probed at this many decisions, drawn at random: more would take longer than the training.
 MAX_DECISIONS = 10_000

@@ -55,7 +55,7 @@ def send_shifted_rows(loop: Loop) -> None:
     rows = load_iris().data
     records = [dict(zip(COLUMNS, row, strict=True)) for row in (*rows.tolist(), *rows.tolist())]
     for record in records:
-        record["sepal_width"] += 0.25
+        record["sepal_width"] += 0.5
     answer = httpx.post(f"{loop.url}/predict/batch", json=records, timeout=30)
     assert answer.status_code == 200, answer.text
 

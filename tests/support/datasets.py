@@ -92,3 +92,39 @@ def readings(file: Path, **model: Any) -> PipelineConfig:
         "min_rows_per_class": 20,
     }
     return config(dataset=dataset, model={"n_estimators": 20, **model}, gate={"floor": 0.3})
+
+
+def churn(file: Path, **model: Any) -> PipelineConfig:
+    """Two classes, one of them rare; gaps, categories, dates, whole numbers and an id."""
+    random = np.random.default_rng(0)
+    months, support = random.integers(1, 72, ROWS), random.poisson(1.5, ROWS)
+    since = np.datetime64("2020-01-01") + random.integers(0, 1500, ROWS).astype("timedelta64[D]")
+    plan = random.choice(["basic", "family", "pro"], ROWS, p=[0.6, 0.3, 0.1])
+    leaves = 1 / (1 + np.exp(4.5 + 0.05 * months - 0.9 * support - 1.5 * (plan == "basic")))
+    frame = pd.DataFrame(
+        {
+            "customer": np.arange(ROWS),
+            "months": np.where(random.random(ROWS) < 0.1, "", months.astype(str)),
+            "support calls": support,
+            "since": np.where(random.random(ROWS) < 0.1, "", np.datetime_as_string(since)),
+            "plan": np.where(random.random(ROWS) < 0.1, "", plan),
+            "charge": random.lognormal(3, 0.5, ROWS).round(2),
+            "left": np.where(random.random(ROWS) < leaves, "yes", "no"),
+        }
+    )
+    frame.to_csv(file, index=False)
+    dataset = {
+        "source": str(file),
+        "target": "left",
+        "id": ["customer"],
+        "features": {
+            "months": {"type": "integer", "minimum": 0.0, "maximum": 100.0, "missing": True},
+            "support calls": {"type": "integer", "minimum": 0.0, "maximum": 50.0},
+            "since": {"type": "date", "missing": True},
+            "plan": {"type": "category", "values": ["basic", "family", "pro"], "missing": True},
+            "charge": {"minimum": 0.0, "maximum": 1000.0},
+        },
+        "classes": ["no", "yes"],
+        "min_rows_per_class": 10,
+    }
+    return config(dataset=dataset, model={"params": {}, **model}, gate={"metric": "f1", "floor": 0.0})

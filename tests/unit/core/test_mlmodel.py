@@ -10,6 +10,7 @@ import yaml
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.mlmodel import columns_metadata, describe
+from src.core.predictions import Threshold
 
 INPUTS = [
     {"name": "region", "type": "string", "required": True},
@@ -78,3 +79,38 @@ def test_what_does_not_fit_the_signature_changes_nothing(tmp_path: Path, rules: 
 def test_metadata_of_another_form_are_refused(tmp_path: Path, rules: Any, message: str) -> None:
     with pytest.raises(InvalidModelError, match=message):
         described(tmp_path, {"column_rules": rules})
+
+
+def threshold_in(directory: Path, said: Any, classes: list[str]) -> Threshold | None:
+    content = {
+        "flavors": {"onnx": {}},
+        "signature": {"inputs": json.dumps(INPUTS)},
+        "metadata": {"classes": classes, "threshold": said},
+    }
+    (directory / "MLmodel").write_text(yaml.safe_dump(content))
+    return describe(directory).threshold
+
+
+def test_threshold_names_a_class_and_its_least_probability(tmp_path: Path) -> None:
+    assert threshold_in(tmp_path, {"class": "yes", "probability": 0.3}, ["no", "yes"]) == Threshold(1, 0.3)
+    assert threshold_in(tmp_path, {"class": "no", "probability": 0.9}, ["no", "yes"]) == Threshold(0, 0.9)
+    assert threshold_in(tmp_path, None, ["no", "yes"]) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "classes"),
+    [
+        ({"class": "maybe", "probability": 0.3}, ["no", "yes"]),
+        ({"class": "yes", "probability": 0.3}, ["maybe", "no", "yes"]),
+        ({"class": "yes", "probability": 0.3}, []),
+        ({"class": "yes", "probability": 0.0}, ["no", "yes"]),
+        ({"class": "yes", "probability": 1.0}, ["no", "yes"]),
+        ({"class": "yes", "probability": float("nan")}, ["no", "yes"]),
+        ({"class": "yes", "probability": "0.3"}, ["no", "yes"]),
+        ({"class": "yes"}, ["no", "yes"]),
+        (0.3, ["no", "yes"]),
+    ],
+)
+def test_threshold_of_another_form_is_refused(tmp_path: Path, said: Any, classes: list[str]) -> None:
+    with pytest.raises(InvalidModelError, match="threshold in MLmodel must name one of two classes"):
+        threshold_in(tmp_path, said, classes)

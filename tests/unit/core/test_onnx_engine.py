@@ -19,7 +19,7 @@ from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import COLUMN_INPUT, FEW_NUMBERS, FEWEST_IN_ORDER, INPUT_NAME, OnnxEngine
-from src.core.predictions import labels_from
+from src.core.predictions import Threshold, labels_from
 
 CLASSES = ("ash", "birch", "cedar")
 RNG = np.random.default_rng(7)
@@ -92,6 +92,26 @@ def test_engine_starts_no_threads(tmp_path: Path) -> None:
 def test_labels_from_breaks_ties_that_differ_in_the_last_bits_by_class_order() -> None:
     probabilities = np.array([[0.4, 0.4, 0.2], [0.4 - 1e-7, 0.4 + 1e-7, 0.2], [0.39, 0.41, 0.2], [0.2, 0.2, 0.6]])
     assert labels_from(probabilities).tolist() == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(("positive", "expected"), [(0, [0, 0, 0, 1, 1]), (1, [0, 0, 1, 1, 1])])
+def test_labels_from_a_threshold_take_the_positive_class_from_it_on(positive: int, expected: list[int]) -> None:
+    shares = np.array([0.9, 0.700006, 0.7 - 4e-6, 0.699994, 0.1])
+    probabilities = np.column_stack([shares, 1 - shares])
+    least = 0.7 if positive == 0 else 0.3
+    assert labels_from(probabilities, Threshold(positive, least)).tolist() == expected
+
+
+def test_engine_with_a_threshold_gives_labels_by_it_and_the_probabilities_as_they_are(tmp_path: Path) -> None:
+    file = write_graph(tmp_path / "model.onnx")
+    plain = OnnxEngine(file, SCHEMA, CLASSES).predict(table(ROWS))
+    engine = OnnxEngine(file, SCHEMA, CLASSES, Threshold(0, 0.01))
+    found = engine.predict(table(ROWS))
+    assert plain.probabilities is not None
+    assert found.probabilities is not None
+    assert np.array_equal(found.probabilities, plain.probabilities)
+    assert found.given == [CLASSES[0] if share >= 0.01 else CLASSES[1] for share in plain.probabilities[:, 0].tolist()]
+    assert found.given != list(plain.values)
 
 
 def test_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:

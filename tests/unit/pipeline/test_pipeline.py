@@ -84,8 +84,8 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     open_ended = config(dataset={"features": {name: {} for name in config().dataset.features}})
     report = DataReport(source="iris", files=[], rows=149)
 
-    def fit(train_rows: pd.DataFrame, _: object, dataset: DatasetConfig) -> str:
-        seen["fit"] = (len(train_rows), dataset)
+    def fit(train_rows: pd.DataFrame, _: object, dataset: DatasetConfig, study: object) -> str:
+        seen["fit"], seen["study"] = (len(train_rows), dataset), study
         return "model"
 
     def build_package(*given: Any) -> None:
@@ -115,6 +115,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
         )
     assert seen["fit"] == (100, learn_columns(rows.iloc[:100], open_ended.dataset))
     assert seen["fit"][1].features["sepal_length"].maximum == 7.0
+    assert (seen["study"].by, seen["study"].metric.name) == ("hash", "f1_macro")
     assert seen["package"][0] == "model"
     assert seen["package"][3] == seen["fit"][1]
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")

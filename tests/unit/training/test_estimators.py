@@ -2,14 +2,9 @@ import sys
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.ensemble import RandomForestClassifier
 
 from src.core.errors import ConfigError
 from src.core.model_config import ModelConfig
@@ -18,12 +13,9 @@ from src.training.estimators import (
     Estimator,
     build_estimator,
     find_estimator,
-    fit_pipeline,
-    parts_of,
     require_valid_values,
-    with_names,
 )
-from tests.support.training import config, iris_parts
+from tests.support.training import config
 
 IRIS = config().dataset
 NUMBER = IRIS.model_copy(update={"classes": None})
@@ -190,37 +182,6 @@ def test_trial_fit_is_small_and_does_not_mind_made_up_rows(monkeypatch: pytest.M
     # A list by column suits the real columns only.
     require_valid_values(built(n_estimators=10_000, monotonic_cst=[1, 0, 0, 0]), IRIS)
     assert fits == [(3, (36, 3))]
-
-
-def test_fitted_model_answers_on_one_core_and_keeps_its_other_parameters() -> None:
-    train = iris_parts()[0]
-    rows, target = train[list(IRIS.features)], train["species"].to_numpy(dtype=object)
-    model = fit_pipeline(
-        Pipeline([("estimator", with_names(built("xgboost", n_estimators=3)))]), rows.to_numpy(), target
-    )
-    assert [part.get_params().get("n_jobs") for part in parts_of(model)] == [None, None, 1]
-    assert set(model.predict(rows.to_numpy())) == {"setosa", "versicolor", "virginica"}
-    forest = fit_pipeline(Pipeline([("estimator", built(n_estimators=3))]), rows, target)
-    assert (forest[-1].n_jobs, forest[-1].n_estimators, len(forest[-1].estimators_)) == (1, 3, 3)
-
-
-def test_estimator_that_cannot_learn_from_valid_rows_is_an_error_of_the_configuration() -> None:
-    rows, target = np.zeros((20, 2)), np.repeat(["a", "b"], 10)
-    with pytest.raises(ConfigError, match=r"LogisticRegression cannot be fitted: .*penalt"):
-        fit_pipeline(Pipeline([("estimator", LogisticRegression(solver="lbfgs", l1_ratio=1.0))]), rows, target)
-
-
-def test_parts_are_the_steps_and_what_is_wrapped_but_not_the_trees() -> None:
-    rows, target = np.random.default_rng(0).random((20, 2)), np.repeat([0, 1], 10)
-    model = Pipeline([("forest", with_names(RandomForestClassifier(2)))]).fit(rows, target)
-    assert [type(part).__name__ for part in parts_of(model)] == [
-        "Pipeline",
-        "VotingClassifier",
-        "RandomForestClassifier",
-    ]
-    for estimator in (ExtraTreesClassifier(2), RandomForestRegressor(2), Ridge(), KNeighborsClassifier()):
-        assert list(parts_of(estimator)) == [estimator]
-    assert list(parts_of(DecisionTreeClassifier())) != []
 
 
 def test_entry_has_a_path_for_each_task() -> None:

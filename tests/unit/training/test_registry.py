@@ -1,11 +1,19 @@
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import InvalidModelError, OtherSchemaError
+from src.core.model_config import ModelConfig
 from src.core.model_registry import MANIFEST_FILE, SPLIT_FILE, sha256_file, write_manifest
+from src.pipeline.train_model import fit
+from src.training.frames import table_of
+from src.training.package_model import Flavours, build_package
 from src.training.registry import ModelRegistry
 from src.training.seen_rows import inherited_rule
 from tests.support.training import iris_rule, save_iris
@@ -155,3 +163,22 @@ def test_versions_are_all_of_them_newest_first() -> None:
     assert [found.version for found in registry.versions()] == ["11", "10", "9"]
     assert registry.has("10")
     assert not registry.has("1")
+
+
+@pytest.mark.parametrize("estimator", ["logistic_regression", "hist_gradient_boosting"])
+def test_version_with_a_threshold_is_compared_by_its_labels(estimator: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": np.linspace(0, 1, 80), "y": ["no", "no", "no", "yes"] * 20})
+    limits = {"minimum": 0.0, "maximum": 1.0}
+    dataset = DatasetConfig.model_validate(
+        {"source": "x.csv", "target": "y", "features": {"x": limits}, "duplicates": "keep"}
+        | {"classes": ["no", "yes"], "min_rows_per_class": 2}
+    )
+    model = fit(frame, ModelConfig(estimator=estimator, threshold=0.15), dataset)
+    package = build_package(model, frame, frame, dataset, iris_rule())
+    Flavours(package).save_model(str(tmp_path / "model"), mlflow_model=Model())
+    fetched = of(OneVersion(tmp_path / "model")).fetch("3")
+    assert fetched.engine.name == ("onnx" if estimator == "logistic_regression" else "pyfunc")
+    answers = fetched.engine.predict(table_of(frame, fetched.schema))
+    assert set(answers.values) == {"yes"}
+    assert answers.probabilities is not None
+    assert answers.probabilities[:, 1].max() < 0.5

@@ -117,7 +117,8 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
 
 def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
     if choice.name == "onnx":
-        return OnnxEngine(directory / ONNX_FILE, choice.description.schema, choice.description.classes or ())
+        found = choice.description
+        return OnnxEngine(directory / ONNX_FILE, found.schema, found.classes or (), found.threshold)
     return PyfuncEngine(directory, choice.description, common_rule=verified)
 
 

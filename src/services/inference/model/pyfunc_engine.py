@@ -62,6 +62,7 @@ class PyfuncEngine:
         self._predict_proba = getattr(raw, "predict_proba", None) if self._names.classes else None
         self._common_rule = common_rule
         self.classes = self._names.classes
+        self._threshold = description.threshold
 
     @property
     def has_predict_proba(self) -> bool:
@@ -96,7 +97,8 @@ class PyfuncEngine:
         if values.ndim > 1 and self.classes and probabilities is None:
             # A model that answers with probabilities alone, as boosters do.
             probabilities = values
-            values = np.array(self.classes, dtype=object)[labels_from(self._checked(probabilities, rows))]
+            labels = labels_from(self._checked(probabilities, rows), self._threshold)
+            values = np.array(self.classes, dtype=object)[labels]
         if values.shape != (rows,):
             raise ModelFailedError(
                 f"the model's answer to {rows} rows has the shape {values.shape}; it must be one each"

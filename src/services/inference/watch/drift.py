@@ -1,6 +1,7 @@
 """Drift: whether the newest values of a column still come from the distribution of the training rows."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,13 +158,14 @@ def _window_of(column: Column, reference: DriftReference, size: int) -> FeatureW
     categories = (column.values or known or None) if column.type is ColumnType.STRING else None
     if name in reference.bucket_shares:
         counts = _counts(dict(enumerate(reference.bucket_shares[name])), present) | other
-        return FeatureWindow(counts, size, lambda values: _keys(values, bucket_of), categories=categories)
+        return FeatureWindow(counts, size, lambda values: _keys(values, {}, bucket_of), categories=categories)
     if name in reference.category_shares:
-        by_key: dict[int, float] = {}
+        keys = {category: category_key(category) for category in known}
+        by_key = Counter[int]()
         for category, share in reference.category_shares[name].items():
-            by_key[category_key(category)] = by_key.get(category_key(category), 0.0) + share
-        counts = _counts(by_key, present) | other
-        return FeatureWindow(counts, size, lambda values: _keys(values, category_key), categories=categories)
+            by_key[keys[category]] += round(share * present)
+        counts = {**by_key, **other}
+        return FeatureWindow(counts, size, lambda values: _keys(values, keys, category_key), categories=categories)
     return None
 
 
@@ -177,7 +179,11 @@ def _bins(values: NDArray[Any], edges: NDArray[np.float64]) -> Keys:
     return np.where(np.isnan(numbers), MISSING, np.searchsorted(edges, numbers, side="left")).astype(np.int64)
 
 
-def _keys(values: NDArray[Any], key: Callable[[str], int]) -> Keys:
-    """(n,) the keys of texts and booleans."""
-    found = [MISSING if v is None or v != v else key(category_name(v)) for v in values.tolist()]  # noqa: PLR0124 - NaN
-    return np.array(found, dtype=np.int64)
+def _keys(values: NDArray[Any], known: Mapping[str, int], key_of: Callable[[str], int]) -> Keys:
+    """(n,) the keys of texts and booleans; those of known ones are looked up."""
+
+    def key(value: Any) -> int:
+        is_missing = value is None or value != value  # noqa: PLR0124 - NaN alone differs from itself
+        return MISSING if is_missing else key_of(category_name(value))
+
+    return np.array([known[v] if v in known else key(v) for v in values.tolist()], dtype=np.int64)

@@ -1,0 +1,160 @@
+"""Fits the configured model: the estimator with what ``model`` asks for around it."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.class_weight import compute_sample_weight
+
+from src.core.dataset_config import DatasetConfig
+from src.core.errors import ConfigError, DataError
+from src.core.model_config import ModelConfig
+from src.training.estimators import first_line
+from src.training.fitted_parts import answer_on_one_core, with_threshold
+from src.training.folds import Fold, folds_of
+from src.training.scoring import Metric
+from src.training.thresholds import best_threshold, out_of_fold
+
+FOLDS = 5
+TUNE = "tune"
+HEARTBEAT_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a fit is told of the whole training.
+
+    Attributes:
+        by: what the holdout was split off by, as ``split.by`` says; folds respect it.
+        metric: the gate's, for which a threshold is tuned.
+        report: shows the progress of the requests that the training serves.
+    """
+
+    by: str = "hash"
+    metric: Metric | None = None
+    report: Callable[[str], None] = logger.debug
+
+
+def fit_model(
+    model: Pipeline, train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig, study: Study
+) -> Pipeline:
+    """Fit a model with the configured class weights, calibration, target transformation and threshold.
+
+    Args:
+        model: not fitted; the last step is the estimator.
+        train: the data set's columns.
+        config: the options, which ``require_options`` has passed.
+        dataset: names the columns.
+        study: what the fit is told of the whole training.
+
+    Raises:
+        ConfigError: it cannot learn from these rows, which are valid: a parameter or a step of the model is wrong.
+        DataError: the rows do not suit an option.
+    """
+    # Plain Python strings: pandas' own string type would end up in the saved classes.
+    target = train[dataset.target].to_numpy(dtype=object if dataset.classes else np.float64)
+    if config.target_transform is not None and target.min() <= -1:
+        raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
+    name = type(model[-1]).__name__
+    folds = []
+    if config.calibrate is not None or config.threshold == TUNE:
+        folds = folds_of(train, dataset, study.by, FOLDS, each_row_once=True)
+    model, given = _weighted(model, config, target)
+    model = _wrapped(model, config, folds)
+    rows = train[list(dataset.features)]
+    with _heartbeat(f"fitting {name} on {len(rows):,} rows", study.report), _errors_of(name):
+        least = config.threshold
+        if least == TUNE:
+            found = out_of_fold(_without_folds(model), rows, target, given, folds)
+            least = best_threshold(found, target, str(dataset.positive), _metric_of(study))
+            logger.info("threshold: %s from %.5f on is best", dataset.positive, least)
+        model.fit(rows, target, **given)
+    if config.calibrate is not None:
+        model[-1].set_params(cv=None)  # the folds' rows would be saved with the model
+    answer_on_one_core(model)
+    return model if least is None else with_threshold(model, str(dataset.positive), float(least), rows, target)
+
+
+def _wrapped(model: Pipeline, config: ModelConfig, folds: list[Fold]) -> Pipeline:
+    """The model with its estimator inside what calibrates it or transforms the target."""
+    if config.calibrate is not None:
+        # One estimator of all rows, and one calibration of its answers to rows that copies of it have not seen.
+        return _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
+    if config.target_transform is not None:
+        return _with_last(model, TransformedTargetRegressor(model[-1], func=np.log1p, inverse_func=np.expm1))
+    return model
+
+
+def _metric_of(study: Study) -> Metric:
+    if study.metric is None:
+        raise ConfigError("model.threshold: tune needs the gate's metric")
+    return study.metric
+
+
+def _weighted(model: Pipeline, config: ModelConfig, target: NDArray[Any]) -> tuple[Pipeline, dict[str, Any]]:
+    """The model and, for class weights, what ``fit`` gets: the weight of each row.
+
+    Where the model is calibrated its estimator weighs instead: a calibration must count rows as they are.
+    """
+    weight, step = config.class_weight, model.steps[-1][0]
+    if weight is None:
+        return model, {}
+    if config.calibrate is not None:
+        return model.set_params(**{f"{step}__class_weight": weight}), {}
+    if isinstance(weight, dict):
+        weight = dict.fromkeys(np.unique(target).tolist(), 1.0) | weight
+    return model, {f"{step}__sample_weight": compute_sample_weight(weight, target)}
+
+
+@contextlib.contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """What an estimator raises on valid rows is an error of the configuration, or of the adopter's code."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name} cannot be fitted: {first_line(error)}") from error
+
+
+def _without_folds(model: Pipeline) -> Pipeline:
+    """The model to fit on a part of the rows, for which a calibration's folds of all rows do not fit."""
+    last = model[-1]
+    if not isinstance(last, CalibratedClassifierCV):
+        return model
+    return _with_last(model, clone(last).set_params(cv=FOLDS))
+
+
+def _with_last(model: Pipeline, last: Any) -> Pipeline:
+    return Pipeline([*model.steps[:-1], (model.steps[-1][0], last)])
+
+
+@contextlib.contextmanager
+def _heartbeat(what: str, report: Callable[[str], None]) -> Iterator[None]:
+    """Log and report every few seconds that something long goes on."""
+    ended, started = threading.Event(), time.monotonic()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            line = f"{what}, {time.monotonic() - started:.0f} s so far"
+            logger.info("%s", line)
+            report(line)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,66 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.pipeline import Pipeline
+
+from src.core.errors import ConfigError
+from src.training.scoring import Metric
+from src.training.thresholds import best_threshold, out_of_fold
+
+F1 = Metric(
+    "f1", lambda truth, labels, _, weight: float(f1_score(truth, labels, pos_label="yes", sample_weight=weight))
+)
+BRIER = Metric("brier", lambda truth, _, shares, __: float(((truth == "yes") - shares[:, 1]).std()))
+
+
+def shares(positive: list[float]) -> np.ndarray:
+    return np.column_stack([1 - np.array(positive), positive])
+
+
+def test_best_threshold_parts_the_classes() -> None:
+    found = best_threshold(shares([0.1, 0.2, 0.3, 0.4]), np.array(["no", "no", "yes", "yes"], dtype=object), "yes", F1)
+    assert found == 0.3
+
+
+def test_positive_class_may_be_the_first() -> None:
+    target = np.array(["yes", "yes", "no", "no"], dtype=object)
+    no = Metric("no", lambda truth, labels, *_: float((truth == labels).mean()))
+    # Of "no", which comes first, the last two rows have the larger probabilities.
+    assert best_threshold(shares([0.9, 0.8, 0.3, 0.2]), target, "no", no) == 0.5
+    assert best_threshold(shares([0.9, 0.8, 0.7, 0.6]), target, "no", no) == pytest.approx(0.3)
+
+
+def test_less_is_better_for_a_metric_that_says_so() -> None:
+    wrong = Metric("wrong", lambda truth, labels, *_: float((truth != labels).mean()), greater_is_better=False)
+    target = np.array(["no", "no", "yes", "yes"], dtype=object)
+    assert best_threshold(shares([0.1, 0.2, 0.3, 0.4]), target, "yes", wrong) == 0.3
+
+
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken() -> None:
+    target = np.array(["no"] * 3 + ["yes"] * 3, dtype=object)
+    assert best_threshold(shares([0.1, 0.1, 0.2, 0.8, 0.9, 0.9]), target, "yes", F1) == 0.5
+
+
+def test_certain_probabilities_give_a_threshold_between_0_and_1() -> None:
+    target = np.array(["no", "yes"] * 3, dtype=object)
+    found = best_threshold(shares([0.0, 1.0] * 3), target, "yes", F1)
+    assert 0 < found < 1
+
+
+def test_metric_without_labels_is_refused() -> None:
+    target = np.array(["no", "yes", "yes", "no"], dtype=object)
+    with pytest.raises(ConfigError, match="brier does not depend on it"):
+        best_threshold(shares([0.1, 0.2, 0.3, 0.4]), target, "yes", BRIER)
+
+
+def test_probabilities_are_of_models_that_have_not_seen_the_rows() -> None:
+    rows = pd.DataFrame({"x": np.arange(20.0)})
+    target = np.array(["no"] * 10 + ["yes"] * 10, dtype=object)
+    halves = [(np.arange(0, 20, 2), np.arange(1, 20, 2)), (np.arange(1, 20, 2), np.arange(0, 20, 2))]
+    found = out_of_fold(Pipeline([("model", LogisticRegression())]), rows, target, {}, halves)
+    expected = LogisticRegression().fit(rows[::2], target[::2]).predict_proba(rows[1::2])
+    assert np.allclose(found[1::2], expected)
+    weights = {"model__sample_weight": np.where(target == "yes", 9.0, 1.0)}
+    assert (out_of_fold(Pipeline([("model", LogisticRegression())]), rows, target, weights, halves) != found).all()
