@@ -1,0 +1,192 @@
+"""What earlier versions mean for later runs on a real MLflow server and ZenML store: best, skipped, retention."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from src.core.retrain_record import RetrainRecord, RetrainResult, Source
+from src.core.retrain_signal import RetrainSpool
+from src.services.local.processes import REPOSITORY
+from tests.support.training import last_line, run_training, training_environment, write_config
+
+pytestmark = pytest.mark.integration
+
+NAME = "iris-history-test"
+
+
+class World:
+    """One data folder, one ZenML store and one registered model."""
+
+    def __init__(self, folder: Path, mlflow_url: str) -> None:
+        self.folder, self.mlflow_url = folder, mlflow_url
+        self.environment = {"MODEL_NAME": NAME, "MLFLOW_EXPERIMENT": NAME}
+        self.spool = RetrainSpool(folder / "retrain").create()
+        self.client = MlflowClient(mlflow_url)
+
+    def train(
+        self, source: Source = "api", **environment: str
+    ) -> tuple[RetrainRecord, subprocess.CompletedProcess[str]]:
+        """Train for one request as the monitor has it trained for."""
+        request_id = self.spool.submit(source).id
+        (record,) = self.spool.claim()
+        self.spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+        process = run_training(self.folder, self.mlflow_url, **self.environment, **environment)
+        ended = self.spool.get(request_id)
+        assert ended is not None
+        assert process.returncode == 0, process.stderr
+        return ended, process
+
+    def retention(self, *arguments: str, **environment: str) -> str:
+        process = subprocess.run(
+            [sys.executable, "-m", "src.training.retention", *arguments],
+            cwd=REPOSITORY,
+            env=training_environment(self.folder, self.mlflow_url) | self.environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert process.returncode == 0, process.stderr
+        return last_line(process)
+
+    def aliases(self) -> dict[str, str]:
+        return {name: str(version) for name, version in self.client.get_registered_model(NAME).aliases.items()}
+
+    def versions(self) -> set[str]:
+        return {str(found.version) for found in self.client.search_model_versions(f"name = '{NAME}'")}
+
+    def zenml_bytes(self) -> int:
+        return size(self.folder / "local/zenml/artifacts")
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def files(location: str) -> list[str]:
+    return sorted(item.path for item in mlflow.artifacts.list_artifacts(artifact_uri=location))
+
+
+def result_of(record: RetrainRecord) -> RetrainResult:
+    assert record.result is not None
+    return record.result
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> World:
+    mlflow.set_tracking_uri(mlflow_url)
+    return World(tmp_path_factory.mktemp("history"), mlflow_url)
+
+
+@pytest.fixture(scope="module")
+def other_settings(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("config") / "other.yaml"
+    return str(write_config(file, model={"n_estimators": 20, "min_samples_leaf": 2}, gate={"tolerance": 0.2}))
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> RetrainResult:
+    return result_of(world.train()[0])
+
+
+@pytest.fixture(scope="module")
+def second(world: World, first: RetrainResult, other_settings: str) -> RetrainResult:
+    assert first.model_version == "1"
+    return result_of(world.train("schedule", PIPELINE_CONFIG=other_settings)[0])
+
+
+@pytest.fixture(scope="module")
+def repeated(world: World, second: RetrainResult, other_settings: str) -> RetrainResult:
+    """The second training again, once its version was rolled back as serving does it."""
+    assert second.model_version == "2"
+    world.client.set_model_version_tag(NAME, "2", "rollback.at", datetime.now(UTC).isoformat(timespec="seconds"))
+    world.client.set_model_version_tag(NAME, "2", "rollback.to", "1")
+    world.client.set_registered_model_alias(NAME, "champion", "1")
+    world.client.set_registered_model_alias(NAME, "previous", "2")
+    return result_of(world.train(PIPELINE_CONFIG=other_settings)[0])
+
+
+def test_first_version_is_the_best_so_far(world: World, first: RetrainResult) -> None:
+    assert first.outcome == "promoted"
+    assert world.aliases() == {"champion": "1", "challenger": "1", "best": "1"}
+    assert len(world.client.get_model_version(NAME, "1").tags["training.fingerprint"]) == 64
+
+
+@pytest.mark.parametrize("source", ["schedule", "alert"])
+def test_request_without_a_person_is_skipped_where_nothing_is_new(
+    world: World, first: RetrainResult, source: Source
+) -> None:
+    record, process = world.train(source)
+    skipped = result_of(record)
+    assert (skipped.outcome, skipped.model_version) == ("skipped", None)
+    known = f"nothing new to learn from since version {first.model_version} (promoted, trained 20"
+    assert skipped.reason.startswith(known)
+    assert "loading ZenML" not in process.stderr
+    assert last_line(process).endswith(skipped.reason)
+    assert world.versions() == {"1"}
+
+
+def test_other_settings_are_new_to_a_schedule(world: World, second: RetrainResult) -> None:
+    assert (second.outcome, second.model_version) == ("promoted", "2")
+    assert world.aliases()["champion"] == "2"
+    assert world.aliases()["previous"] == "1"
+    assert "pending.previous" not in world.client.get_model_version(NAME, "2").tags
+
+
+def test_version_that_was_rolled_back_does_not_return_by_the_same_training(
+    world: World, repeated: RetrainResult
+) -> None:
+    assert (repeated.outcome, repeated.model_version) == ("rejected", "3")
+    assert "has the same data, settings and code as version 2, which was rolled back" in repeated.reason
+    assert world.aliases()["champion"] == "1"
+
+
+def test_retention_lists_and_deletes_all_that_is_not_needed(
+    world: World, repeated: RetrainResult, tmp_path: Path
+) -> None:
+    assert repeated.model_version == "3"
+    client = world.client
+    client.delete_registered_model_alias(NAME, "challenger")
+    client.delete_registered_model_alias(NAME, "previous")
+    client.set_registered_model_alias(NAME, "best", "1")
+    found = {version: client.get_model_version(NAME, version) for version in ("1", "2", "3")}
+    models = {version: client.get_logged_model(found[version].source.removeprefix("models:/")) for version in found}
+    listings = {version: files(models[version].artifact_location) for version in found}
+    assert all(listings.values())
+    # Version 1 has aliases, 3 is the newest of the others.
+    short = {"PIPELINE_CONFIG": str(write_config(tmp_path / "short.yaml", retention={"versions": 1}))}
+    before = world.zenml_bytes()
+
+    listed = world.retention(**short)
+    assert (
+        "would delete (--apply does it) 1 model versions with their files and MLflow runs (2); 1 ZenML runs" in listed
+    )
+    assert (world.versions(), world.zenml_bytes()) == ({"1", "2", "3"}, before)
+
+    deleted = world.retention("--apply", **short)
+    assert deleted.partition("versions")[2] == listed.partition("versions")[2]
+    assert "deleted completely" not in deleted
+    assert world.versions() == {"1", "3"}
+    run = client.get_run(found["2"].run_id).info
+    assert (run.lifecycle_stage, files(run.artifact_uri), files(models["2"].artifact_location)) == ("deleted", [], [])
+    with pytest.raises(MlflowException, match="not found"):
+        client.get_logged_model(models["2"].model_id)
+    for version in ("1", "3"):
+        assert files(models[version].artifact_location) == listings[version]
+        assert client.get_run(found[version].run_id).info.lifecycle_stage == "active"
+    # Three trainings have stored about the same.
+    assert before * 0.6 < world.zenml_bytes() < before * 0.75
+    assert "deleted 0 model versions" in world.retention("--apply", **short)
+
+
+def test_training_after_retention_compares_with_what_was_kept(world: World, repeated: RetrainResult) -> None:
+    assert repeated.model_version == "3"
+    again = result_of(world.train()[0])
+    assert again.model_version == "4"
+    assert again.champion is not None
