@@ -44,6 +44,10 @@ class UntrustedModelError(InvalidModelError):
     permanent = True
 
 
+class OtherCodeError(InvalidModelError):
+    """A model runs classes of ``src/pipeline`` that are not those of this process."""
+
+
 class OtherSchemaError(InvalidModelError):
     """A sound model that takes other columns or knows other classes than the rows it is asked about."""
 

@@ -9,7 +9,13 @@ import yaml
 
 from src.core.errors import InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.model_registry import METADATA_CLASSES, METADATA_COLUMNS, METADATA_THRESHOLD, MLMODEL_FILE
+from src.core.model_registry import (
+    METADATA_CLASSES,
+    METADATA_CODE,
+    METADATA_COLUMNS,
+    METADATA_THRESHOLD,
+    MLMODEL_FILE,
+)
 from src.core.predictions import Threshold
 
 ONNX_FLAVOUR = "onnx"
@@ -37,6 +43,7 @@ class ModelDescription:
         answers: the signature's type of the answers, or None where it has no one type.
         example_file: an input example in MLflow's ``split`` form, relative to the model's directory.
         threshold: by which labels follow from probabilities, if not by the largest one.
+        code_sha256: of the ``src/pipeline`` whose classes the model runs, if it runs any.
     """
 
     schema: FeatureSchema
@@ -45,6 +52,7 @@ class ModelDescription:
     answers: str | None
     example_file: str | None
     threshold: Threshold | None = None
+    code_sha256: str | None = None
 
     @property
     def answers_labels(self) -> bool:
@@ -65,7 +73,7 @@ def describe(directory: Path) -> ModelDescription:
         signature = content.get("signature") or {}
         metadata = content.get("metadata") or {}
         classes, columns = metadata.get(METADATA_CLASSES), metadata.get(METADATA_COLUMNS)
-        threshold = metadata.get(METADATA_THRESHOLD)
+        threshold, code = metadata.get(METADATA_THRESHOLD), metadata.get(METADATA_CODE)
         example = content.get("saved_input_example_info") or {}
         is_split = example.get("type") == "dataframe" and example.get("pandas_orient") == "split"
         example_file = str(example["artifact_path"]) if is_split else None
@@ -75,7 +83,13 @@ def describe(directory: Path) -> ModelDescription:
     schema = _with_metadata(_schema(inputs), columns or {})
     names = _classes(classes)
     return ModelDescription(
-        schema, names, flavours, _type_of_answers(outputs), example_file, _threshold(threshold, names or ())
+        schema,
+        names,
+        flavours,
+        _type_of_answers(outputs),
+        example_file,
+        _threshold(threshold, names or ()),
+        None if code is None else str(code),
     )
 
 

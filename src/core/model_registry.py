@@ -21,6 +21,7 @@ TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
 TAG_FINGERPRINT = "training.fingerprint"  # on the version only: equal where data, settings, code and packages are
 TAG_SCORE = "score."  # on the version only, with the score's name: as the gate saw it
+TAG_CODE_SHA256 = "code.sha256"  # on the version only: of src/pipeline, as it was trained with
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
 TAG_ZENML_RUN_ID = "zenml.run_id"
@@ -52,6 +53,9 @@ METADATA_CLASSES = "classes"
 METADATA_THRESHOLD = "threshold"
 # Key beside it: by column's name what the signature cannot say, see ``core.mlmodel``.
 METADATA_COLUMNS = "column_rules"
+
+# Key in the MLmodel's metadata of a model that runs classes of src/pipeline: that folder's SHA-256.
+METADATA_CODE = "code_sha256"
 
 # What skops may build when it loads a model, beyond its own list of safe types: parts of scikit-learn's estimators that
 # only hold numbers. A file's own word on whom to trust, as MLflow takes it, is no defence; this list is in no file.

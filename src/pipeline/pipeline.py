@@ -12,8 +12,9 @@ from zenml import log_metadata, pipeline, step
 from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
+from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
-from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.model_registry import CHALLENGER, TAG_CODE_SHA256, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
@@ -107,6 +108,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         tags = {
             TAG_MANIFEST_SHA256: manifest_sha256,
             TAG_PARITY: package.parity,
+            TAG_CODE_SHA256: code_sha256(CODE),
             TAG_FINGERPRINT: fingerprint_of(data_sha256, config, CODE),
             **cause_tags(data_sha256, served.ids),
             **zenml_tags(),

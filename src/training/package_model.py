@@ -26,6 +26,7 @@ from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
     METADATA_CLASSES,
+    METADATA_CODE,
     METADATA_COLUMNS,
     METADATA_THRESHOLD,
     MLMODEL_FILE,
@@ -36,13 +37,14 @@ from src.core.model_registry import (
     DriftReference,
     write_manifest,
 )
+from src.core.own_code import own_code_sha256
 from src.core.predictions import Threshold
 from src.training.drift_reference import drift_reference
 from src.training.export_onnx import prove_onnx
 from src.training.fitted_parts import threshold_of
 from src.training.probe_rows import probe_rows
 from src.training.reference_rows import golden_rows
-from src.training.sklearn_engine import require_trusted_types
+from src.training.sklearn_engine import own_types
 from src.training.splitting import SplitRule
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
@@ -68,6 +70,7 @@ class ModelPackage:
     schema: FeatureSchema
     classes: tuple[str, ...]
     threshold: Threshold | None
+    own_types: list[str]
     golden: GoldenRows
     drift: DriftReference
     rule: SplitRule
@@ -90,7 +93,7 @@ def build_package(
         UntrustedModelError: the model could not be loaded safely.
         ConfigError: it is a classifier without probabilities.
     """
-    require_trusted_types(skops.io.dumps(model))
+    own = own_types(skops.io.dumps(model))
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
         raise ConfigError(f"{type(model[-1]).__name__} gives no probabilities; take a classifier with predict_proba")
     schema, classes = dataset.feature_schema, _classes_of(model)
@@ -111,6 +114,7 @@ def build_package(
         schema=schema,
         classes=classes,
         threshold=threshold_of(model),
+        own_types=own,
         golden=golden,
         drift=drift_reference(train, dataset),
         rule=rule,
@@ -142,7 +146,7 @@ class Flavours:
             path,
             mlflow_model=mlflow_model,
             serialization_format="skops",
-            skops_trusted_types=list(SKOPS_TRUSTED_TYPES),
+            skops_trusted_types=[*SKOPS_TRUSTED_TYPES, *package.own_types],
             signature=signature_of(package),
             input_example=package.example,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
@@ -162,11 +166,16 @@ class Flavours:
 
 def _metadata(package: ModelPackage) -> dict[str, Any]:
     """What serving must know and MLflow's description has no place for."""
-    found = {METADATA_CLASSES: list(package.classes), METADATA_COLUMNS: columns_metadata(package.schema)}
-    if package.threshold is None:
-        return found
-    positive = package.classes[package.threshold.positive]
-    return found | {METADATA_THRESHOLD: {"class": positive, "probability": package.threshold.least}}
+    found: dict[str, Any] = {
+        METADATA_CLASSES: list(package.classes),
+        METADATA_COLUMNS: columns_metadata(package.schema),
+    }
+    if package.own_types:
+        found[METADATA_CODE] = own_code_sha256()
+    if package.threshold is not None:
+        positive = package.classes[package.threshold.positive]
+        found[METADATA_THRESHOLD] = {"class": positive, "probability": package.threshold.least}
+    return found
 
 
 def signature_of(package: ModelPackage) -> ModelSignature:

@@ -137,13 +137,16 @@ class ModelRegistry:
             self._download(version, directory, MLMODEL_FILE)
             verify_manifest(directory, digest, (MLMODEL_FILE,))
             schema, classes = read_mlmodel(directory)
-            threshold = describe(directory).threshold
+            found = describe(directory)
             file = ONNX_FILE if has_flavour(directory, "onnx") else SKOPS_FILE
             self._download(version, directory, file)
             verify_manifest(directory, digest, (MLMODEL_FILE, file))
             if file == ONNX_FILE:
-                return FetchedModel(version, schema, OnnxEngine(directory / file, schema, classes, threshold), rule)
-            return FetchedModel(version, schema, SklearnEngine(load_skops(directory / file), classes, threshold), rule)
+                return FetchedModel(
+                    version, schema, OnnxEngine(directory / file, schema, classes, found.threshold), rule
+                )
+            model = load_skops(directory / file, found.code_sha256)
+            return FetchedModel(version, schema, SklearnEngine(model, classes, found.threshold), rule)
 
     def split_rule(self, version: str) -> SplitRule | None:
         """By what a version's holdout was held out, from two small files; None where it does not say.

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import skops.io
 from sklearn.pipeline import Pipeline
 
-from src.core.errors import InvalidModelError, UntrustedModelError
+from src.core.errors import InvalidModelError, OtherCodeError, UntrustedModelError
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import SKOPS_TRUSTED_TYPES
+from src.core.own_code import is_own, require_own_code
 from src.core.predictions import Predictions, Threshold, labels_from
 from src.training.frames import frame_of
 
@@ -40,33 +41,42 @@ class SklearnEngine:
         )
 
 
-def load_skops(file: Path) -> Any:
+def load_skops(file: Path, code_sha256: str | None = None) -> Any:
     """Load a model whose manifest has been checked; nothing is unpickled, and only trusted types are built.
+
+    Args:
+        file: the model.
+        code_sha256: of the ``src/pipeline`` whose classes the model may have, if it may have any.
 
     Raises:
         InvalidModelError: the file is no skops file.
         UntrustedModelError: it needs a type that is not in ``SKOPS_TRUSTED_TYPES``.
+        OtherCodeError: it runs classes of another ``src/pipeline``.
         OSError: it cannot be read.
     """
     content = file.read_bytes()
     try:
-        require_trusted_types(content)
-        return skops.io.loads(content, trusted=list(SKOPS_TRUSTED_TYPES))
-    except UntrustedModelError:
+        own = own_types(content)
+        if own:
+            require_own_code(code_sha256)
+        return skops.io.loads(content, trusted=[*SKOPS_TRUSTED_TYPES, *own])
+    except (UntrustedModelError, OtherCodeError):
         raise
     except Exception as error:  # a file of another shape fails in many ways, all meaning this
         raise InvalidModelError(f"{file.name} cannot be loaded") from error
 
 
-def require_trusted_types(content: bytes) -> None:
-    """Refuse a skops file that needs a type which nobody has looked at.
+def own_types(content: bytes) -> list[str]:
+    """The adopter's classes in a skops file, by their full names.
 
     Raises:
-        UntrustedModelError: naming the types.
+        UntrustedModelError: naming types that are neither trusted nor the adopter's.
     """
-    unknown = sorted(set(skops.io.get_untrusted_types(data=content)) - set(SKOPS_TRUSTED_TYPES))
+    found = sorted(set(skops.io.get_untrusted_types(data=content)) - set(SKOPS_TRUSTED_TYPES))
+    unknown = [name for name in found if not is_own(name)]
     if unknown:
         raise UntrustedModelError(
             f"the model has parts of the types {', '.join(unknown)}, which loading does not trust; add them to "
             "SKOPS_TRUSTED_TYPES in src/core/model_registry.py once you have seen that loading them is harmless"
         )
+    return found

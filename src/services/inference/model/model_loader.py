@@ -24,6 +24,7 @@ from src.core.model_registry import (
     verify_manifest,
 )
 from src.core.onnx_engine import OnnxEngine
+from src.core.own_code import require_own_code
 from src.core.predictions import Engine, EngineName
 from src.services.inference.formats.records import RecordDecoder
 from src.services.inference.model.example_rows import example_rows, made_up_row
@@ -119,6 +120,8 @@ def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
     if choice.name == "onnx":
         found = choice.description
         return OnnxEngine(directory / ONNX_FILE, found.schema, found.classes or (), found.threshold)
+    if choice.description.code_sha256 is not None:
+        require_own_code(choice.description.code_sha256)
     return PyfuncEngine(directory, choice.description, common_rule=verified)
 
 

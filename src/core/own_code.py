@@ -1,0 +1,45 @@
+"""Models that run the adopter's classes: from the image's own copy of ``src/pipeline``, never from the registry."""
+
+import functools
+from pathlib import Path
+
+from src.core.code_hash import code_sha256
+from src.core.errors import OtherCodeError
+
+OWN_PACKAGE = "src.pipeline"
+OWN_FOLDER = Path(__file__).resolve().parents[1] / "pipeline"
+
+
+@functools.cache
+def own_code_sha256() -> str | None:
+    """The SHA-256 of this image's ``src/pipeline`` as it was when first asked for; None where it has no such folder.
+
+    Classes are imported once: files that change later are not what a running process runs.
+    """
+    return code_sha256(OWN_FOLDER) if OWN_FOLDER.is_dir() else None
+
+
+def is_own(type_name: str) -> bool:
+    """Whether a class, by its full name, is the adopter's."""
+    return type_name.startswith(f"{OWN_PACKAGE}.")
+
+
+def require_own_code(sha256: str | None) -> None:
+    """Require that this process runs the code that a model was made with.
+
+    Raises:
+        OtherCodeError: saying what to do.
+    """
+    here = own_code_sha256()
+    if sha256 is None:
+        raise OtherCodeError("the model runs classes of src/pipeline and does not say of which code; train again")
+    if here is None:
+        raise OtherCodeError(
+            "the model runs classes of src/pipeline, which are not installed here; build the image again from the "
+            "repository (docker compose up -d --build)"
+        )
+    if here != sha256:
+        raise OtherCodeError(
+            f"the model was made with other code of src/pipeline (SHA-256 {sha256[:12]}, here {here[:12]}); build the "
+            "image again from that code (make up; make local needs a restart), or train again with this code"
+        )
