@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ bench: $(READY) ## measure this service beside its peers on an idle machine (BEN
 
 measure-drift: $(READY) ## simulate how often drift is reported without drift, and found with one (DRIFT_ARGS=--help)
 	@$(BIN)/python -m benchmarks.drift.run_drift $(DRIFT_ARGS)
+
+measure-gate: $(READY) ## measure how often the gate is wrong, in about ten minutes (GATE_ARGS=--help lists what can be chosen)
+	@$(BIN)/python -m benchmarks.gate.measure_gate $(GATE_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards anew, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards
