@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.core.errors import InvalidModelError
-from src.core.model_registry import BEST, CHAMPION, TAG_DATA_SHA256
+from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
 from src.training.comparison import Comparison
@@ -129,8 +129,7 @@ class Rivals:
 
     def _narrow(self, alias: str, model: FetchedModel) -> None:
         dataset, holdout = self._config.dataset, self._split.holdout
-        data_sha256 = self._registry.version(self._challenger.version).tags.get(TAG_DATA_SHA256)
-        unseen = unseen_rows(self._registry, model, self._split, dataset, data_sha256)
+        unseen = unseen_rows(self._registry, model, self._split, dataset, self._challenger.version)
         if unseen.mask is None:
             self._leave_out(alias, unseen.why)
             return

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
-from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
@@ -52,7 +51,7 @@ def inherited_rule(registry: ModelRegistry) -> SplitRule | None:
 
 
 def unseen_rows(
-    registry: ModelRegistry, model: FetchedModel, split: Split, dataset: DatasetConfig, data_sha256: str | None
+    registry: ModelRegistry, model: FetchedModel, split: Split, dataset: DatasetConfig, challenger: str
 ) -> Unseen:
     """Find the holdout rows that a version was not trained on.
 
@@ -66,23 +65,27 @@ def unseen_rows(
         model: the version.
         split: the challenger's data set and split.
         dataset: what its columns are.
-        data_sha256: the data set's, as on the challenger's tag.
+        challenger: the version that was made from ``split``; its tags name the data set.
     """
     if model.split_rule is not None and model.split_rule.fits(split.holdout):
         return Unseen(held_out(model.split_rule, split.holdout), "both models' split rules hold them out")
-    version = registry.version(model.version)
+    version, newest = registry.version(model.version), registry.version(challenger)
     columns = [*model.schema.names, dataset.target]
     stored = training_rows_of(version.tags.get(TAG_ZENML_RUN_ID))
     if stored is not None and set(columns) <= {*stored.columns} & {*split.holdout.columns}:
         why = f"the training rows of version {model.version}, as ZenML has them, are left out"
         return Unseen(_other_content(split.holdout, stored, columns), why)
-    rebuilt = _rebuilt(registry, version, split, dataset, data_sha256)
+    same_data = version.tags.get(TAG_DATA_SHA256, "unknown") == newest.tags.get(TAG_DATA_SHA256)
+    rebuilt = random_training_rows(split.frame, dataset, registry.parameters(version)) if same_data else None
     if rebuilt is not None:
         why = f"the training rows of version {model.version}, from its split made again, are left out"
         return Unseen(_other_content(split.holdout, rebuilt, [*dataset.features, dataset.target]), why)
     if dataset.time is not None:
-        newer = days(split.holdout[dataset.time]) > version.creation_timestamp / MILLISECONDS_PER_DAY
-        return Unseen(newer, f"they are newer than version {model.version}, whose training rows are unknown")
+        moments = days(split.holdout[dataset.time])
+        # A time column may hold other numbers than days; those of a data set end when its model is registered.
+        if moments.max() <= newest.creation_timestamp / MILLISECONDS_PER_DAY + 1:
+            newer = moments > version.creation_timestamp / MILLISECONDS_PER_DAY
+            return Unseen(newer, f"they are newer than version {model.version}, whose training rows are unknown")
     return Unseen(None, UNKNOWN)
 
 
@@ -100,24 +103,15 @@ def training_rows_of(run_id: str | None) -> pd.DataFrame | None:
     return rows if isinstance(rows, pd.DataFrame) else None
 
 
-def _rebuilt(
-    registry: ModelRegistry,
-    version: ModelVersion,
-    split: Split,
-    dataset: DatasetConfig,
-    data_sha256: str | None,
-) -> pd.DataFrame | None:
-    """The training rows of a version that was made from the same data set by a stratified random split."""
-    parameters = registry.parameters(version)
-    if data_sha256 is None or version.tags.get(TAG_DATA_SHA256) != data_sha256 or "split.by" in parameters:
-        return None
-    return random_training_rows(split.frame, dataset, parameters)
-
-
 def random_training_rows(
     frame: pd.DataFrame, dataset: DatasetConfig, parameters: Mapping[str, Any]
 ) -> pd.DataFrame | None:
-    """The training rows as versions without a split rule drew them, by their run's parameters."""
+    """The training rows as versions without a split rule drew them, by their run's parameters.
+
+    None where the run has no such parameters, or those of another split.
+    """
+    if "split.by" in parameters:
+        return None
     try:
         share, seed = float(parameters["split.holdout_fraction"]), int(parameters["split.seed"])
     except (KeyError, ValueError):

@@ -13,7 +13,7 @@ from src.training import seen_rows
 from src.training.registry import FetchedModel
 from src.training.seen_rows import UNKNOWN, random_training_rows, training_rows_of, unseen_rows
 from src.training.splitting import Split, SplitRule, held_out, split_by
-from tests.support.fake_models import FakeEngine, FakeRegistry
+from tests.support.fake_models import FakeEngine, FakeRegistry, FakeVersion
 
 RULE = SplitRule(by="hash", columns=["x", "y"], seed=1, share=0.3)
 OTHERS = RULE.model_copy(update={"seed": 2})
@@ -51,7 +51,9 @@ def registry_of(rule: SplitRule | None) -> tuple[FakeRegistry, FetchedModel]:
 def unseen(
     registry: FakeRegistry, model: FetchedModel, split: Split = SPLIT, data: str | None = None, **changes: Any
 ) -> seen_rows.Unseen:
-    return unseen_rows(registry, model, split, dataset(**changes), data)  # type: ignore[arg-type]
+    """Of version 1, for a challenger that is version 2, of this data hash."""
+    registry.versions_by_number["2"] = FakeVersion("2", {} if data is None else {"data.sha256": data}, "run", 300 * DAY)
+    return unseen_rows(registry, model, split, dataset(**changes), "2")  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +154,15 @@ def test_rows_newer_than_a_version_of_unknown_data_are_unseen() -> None:
     assert found.mask is not None
     assert found.mask.tolist() == (SPLIT.holdout["day"] > 200).tolist()
     assert found.why == "they are newer than version 1, whose training rows are unknown"
+
+
+@pytest.mark.parametrize(("scale", "known"), [(1.0, True), (1.0034, True), (1.01, False), (86_400.0, False)], ids=str)
+def test_numbers_that_cannot_be_days_say_nothing_of_what_is_newer(scale: float, *, known: bool) -> None:
+    registry, model = registry_of(None)
+    registry.versions_by_number["1"].creation_timestamp = 200 * DAY
+    whole = frame()
+    split = split_by(RULE.model_copy(update={"share": 1.0}), whole.assign(day=whole["day"] * scale))
+    assert (unseen(registry, model, split, time="day").mask is not None) is known
 
 
 def test_training_rows_of_a_regression_are_made_again_without_strata() -> None:
