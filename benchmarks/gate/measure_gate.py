@@ -29,12 +29,12 @@ TIES = 60
 def main(arguments: list[str]) -> int:
     """Measure as the arguments say; return 0, or 1 where a promise does not hold."""
     options = _options(arguments)
-    machine, started = describe(), time.monotonic()
+    machine, commit, started = describe(), _commit(), time.monotonic()
     with ProcessPoolExecutor(options.processes) as executor:
         verdicts, ties = measure(options.seeds, options.ties, partial(_parallel, executor))
     results = Results(
         machine=machine,
-        commit=_commit(),
+        commit=commit,
         command=shlex.join(["make", "measure-gate", *([f"GATE_ARGS={shlex.join(arguments)}"] if arguments else [])]),
         seconds=round(time.monotonic() - started, 1),
         verdicts=verdicts,

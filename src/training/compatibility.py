@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
+from src.core.feature_schema import ColumnType
 from src.training.registry import FetchedModel
 
 
 def breaking_changes(served: FetchedModel, new: FetchedModel) -> tuple[str, ...]:
-    """A sentence for each change that refuses requests of before or answers them in another shape.
+    """A sentence for each change that refuses requests of before, misreads them or answers them in another shape.
 
     New optional columns, and columns that need no value any more, break nothing.
     """
-    return (*_columns(served, new), *_answers(served, new))
+    return (*_columns(served, new), *_order(served, new), *_answers(served, new))
 
 
 def _columns(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
@@ -26,6 +27,14 @@ def _columns(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
     for now in columns.values():
         if now.required:
             yield f"the new column {now.name} may not be missing"
+
+
+def _order(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
+    """Open Inference requests may send all columns but texts as one matrix, by their order alone."""
+    common = set(served.schema.names) & set(new.schema.names)
+    before, now = ([name for name in model.schema.names if name in common] for model in (served, new))
+    if before != now and all(column.type is not ColumnType.STRING for column in served.schema.columns):
+        yield f"the columns are in another order: {', '.join(now)}, and were {', '.join(before)}"
 
 
 def _answers(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
