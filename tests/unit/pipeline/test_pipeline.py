@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src.core.dataset_config import DatasetConfig
+from src.core.errors import ConfigError
 from src.core.retrain_record import Outcome
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
@@ -70,6 +71,25 @@ def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
     assert (report.rows, report.dropped_rows) == (149, 1)
     listed = (tmp_path / "iris_invalid_rows.csv").read_text().splitlines()
     assert listed[1:] == ["sql,150,sepal_length,outside 0.1 to 20"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"gate": {"metric": "f1_makro"}}, "unknown metric 'f1_makro'; did you mean 'f1_macro'"),
+        ({"model": {"estimator": "random_tree"}}, "random_tree"),
+    ],
+)
+def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sections: dict[str, Any], reason: str
+) -> None:
+    def run(**_: object) -> None:
+        pytest.fail("a step has run")
+
+    monkeypatch.setattr(steps, "preprocess", run)
+    served = ServedRequests(retrain_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=reason):
+        steps.training_pipeline.entrypoint(config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock")
 
 
 class StopError(Exception):
