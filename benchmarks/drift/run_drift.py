@@ -18,7 +18,7 @@ from benchmarks.machine import describe
 from src.services.local.processes import REPOSITORY
 
 PUBLISHED = REPOSITORY / "benchmarks/results"
-WINDOWS, MODELS, DAYS = 1000, 500, 20
+WINDOWS, MODELS, DAYS = 1000, 250, 20
 REFERENCES, SIZES = (1000, 100_000), (WINDOW, 5000)
 # From a window that is new at each look to one in which a single row is.
 ROWS_PER_LOOK = (300, 30, 5, 1)
@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
     machine, commit, start = describe(), _commit(), time.monotonic()
     sizes = [(rows, window) for rows in REFERENCES for window in SIZES]
     with ProcessPoolExecutor() as pool:
-        many = functools.partial(measure_whole, windows=options.models)
-        wholes = [pool.submit(many, rows, window) for rows, window in reversed(sizes)]
         one = functools.partial(measure_cell, windows=options.windows)
         cells = [pool.submit(one, name, rows, window) for name in COLUMNS for rows, window in sizes]
+        many = functools.partial(measure_whole, windows=options.models)
+        wholes = [pool.submit(many, rows, window) for rows, window in sizes]
         looks = functools.partial(measure_days, days=options.days)
         days = [pool.submit(looks, rows, looked) for rows in REFERENCES for looked in ROWS_PER_LOOK]
-        tasks: list[Future[Any]] = [*wholes, *cells, *days]
+        tasks: list[Future[Any]] = [*cells, *wholes, *days]
         for number, task in enumerate(as_completed(tasks), start=1):
             _tell(f"{number} of {len(tasks)}: {task.result()}")
     results = Results(
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         machine=machine,
         seconds=time.monotonic() - start,
         cells=[task.result() for task in cells],
-        wholes=[task.result() for task in reversed(wholes)],
+        wholes=[task.result() for task in wholes],
         days=[task.result() for task in days],
     )
     options.to.mkdir(parents=True, exist_ok=True)

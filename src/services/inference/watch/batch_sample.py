@@ -27,7 +27,7 @@ class BatchSample:
             ranks: (n,) independent and uniform, one for each row.
             keys_of: the keys of the rows at these positions, shape (columns, positions); called once.
         """
-        chosen = np.argsort(ranks)[: self._size]
+        chosen = np.argpartition(ranks, self._size)[: self._size] if len(ranks) > self._size else np.arange(len(ranks))
         keys = keys_of(chosen)
         if self._keys is not None:
             keys = np.concatenate([self._keys, keys], axis=1)

@@ -112,6 +112,7 @@ class FeatureWindow(Window):
         self.keys_of = keys_of
         self.limits = limits
         self.categories = None if categories is None else frozenset(categories)
+        self._known = None if categories is None else frozenset([*categories, None])
 
     def out_of_range(self, values: NDArray[Any]) -> int:
         """How many values are outside the limits; a missing one is not."""
@@ -122,8 +123,9 @@ class FeatureWindow(Window):
 
     def unknown(self, values: NDArray[Any]) -> int:
         """How many values are none of the categories; a missing one is not."""
-        known = self.categories
-        return 0 if known is None else sum(v is not None and v not in known for v in values.tolist())
+        if self._known is None:
+            return 0
+        return len(values) - sum(map(self._known.__contains__, values.tolist()))
 
 
 def feature_windows(schema: FeatureSchema, reference: DriftReference | None, size: int) -> dict[str, FeatureWindow]:
