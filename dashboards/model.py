@@ -53,8 +53,8 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     predictions = Stat(
         title="Prediction drift",
-        description="Whether the predicted classes are distributed as the classes in training. PredictionDrift fires "
-        "where they are not.",
+        description="Whether the predicted classes are distributed as in the predictions for the holdout. "
+        "PredictionDrift fires where they are not.",
         unit="none",
         queries=(Query(f"max({series('inference_prediction_drifted')})"),),
         words=DRIFTED,
@@ -142,7 +142,7 @@ def _predictions() -> list[Panel]:
         ),
         Lines(
             title="Prediction drift over time",
-            description="Distance of the predicted classes from the classes in training, beyond what chance gives."
+            description="Distance of the predicted classes from those of the holdout, beyond what chance gives."
             " From the line on it is large; PredictionDrift fires where it is significant, too.",
             unit="none",
             decimals=2,

@@ -98,7 +98,8 @@ class DriftReference(BaseModel):
     ``shares`` the bins' shares, one more than edges; ``category_shares`` are the shares of other columns by value, and
     ``bucket_shares`` those of columns with very many values by ``category_keys.bucket_of``: all of the values that are
     not missing. ``missing`` is the share that is; ``minimum`` and ``maximum`` bound the numbers; ``class_shares`` are
-    the classes' shares.
+    the classes' shares, and ``predicted_shares`` those among the model's predictions for ``predicted_rows`` rows that
+    it was not trained on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -112,6 +113,8 @@ class DriftReference(BaseModel):
     minimum: dict[str, float]
     maximum: dict[str, float]
     class_shares: dict[str, float]
+    predicted_rows: int = 0
+    predicted_shares: dict[str, float] = {}
 
 
 def sha256_file(path: Path) -> str:

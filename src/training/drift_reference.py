@@ -1,7 +1,7 @@
 """The training rows' distribution, column by column, which live rows are compared with."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -87,6 +87,16 @@ def drift_reference(train: pd.DataFrame, dataset: DatasetConfig) -> DriftReferen
     """The distribution of the training rows, at least one."""
     edges = bin_edges(train, dataset)
     return reference_of([count_columns(train, dataset, edges)], edges)
+
+
+def with_predictions(reference: DriftReference, labels: Sequence[str]) -> DriftReference:
+    """The reference with a classifier's predictions for rows that it was not trained on.
+
+    A model predicts rare classes less often than they occur, so its live predictions are not compared with the classes
+    of the training rows.
+    """
+    update = {"predicted_rows": len(labels), "predicted_shares": _shares(Counter(labels))}
+    return reference.model_copy(update=update)
 
 
 def reference_of(parts: list[ColumnCounts], edges: Edges) -> DriftReference:

@@ -39,12 +39,13 @@ from src.core.model_registry import (
 )
 from src.core.own_code import own_code_sha256
 from src.core.predictions import Threshold
-from src.training.drift_reference import drift_reference
+from src.training.drift_reference import drift_reference, with_predictions
 from src.training.export_onnx import prove_onnx
 from src.training.fitted_parts import threshold_of
+from src.training.frames import table_of
 from src.training.probe_rows import probe_rows
 from src.training.reference_rows import golden_rows
-from src.training.sklearn_engine import own_types
+from src.training.sklearn_engine import SklearnEngine, own_types
 from src.training.splitting import SplitRule
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
@@ -84,7 +85,7 @@ def build_package(
 
     Args:
         model: fitted on ``train``.
-        train: the data set's columns; the drift reference describes these rows.
+        train: the data set's columns; the drift reference describes these rows, and the predictions for ``holdout``.
         holdout: rows of the same columns that the model has not seen.
         dataset: what the columns may hold, learned values included.
         rule: by what ``holdout`` was held out.
@@ -107,16 +108,20 @@ def build_package(
     except ModelParityError as error:
         parity = str(error)[:MAX_REASON]
         logger.warning("the model is registered without ONNX, and answers in milliseconds: %s", parity)
+    drift, threshold = drift_reference(train, dataset), threshold_of(model)
+    if classes and len(unseen):
+        predictions = SklearnEngine(model, classes, threshold).predict(table_of(_some(unseen), schema))
+        drift = with_predictions(drift, [str(label) for label in predictions.values])
     return ModelPackage(
         model=model,
         graph=graph,
         parity=parity,
         schema=schema,
         classes=classes,
-        threshold=threshold_of(model),
+        threshold=threshold,
         own_types=own,
         golden=golden,
-        drift=drift_reference(train, dataset),
+        drift=drift,
         rule=rule,
         example=known.head(2),
     )

@@ -7,7 +7,7 @@ import pytest
 from src.core.category_keys import BUCKETS, MAX_CATEGORIES, bucket_of
 from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import DriftReference
-from src.training.drift_reference import bin_edges, count_columns, drift_reference, reference_of
+from src.training.drift_reference import bin_edges, count_columns, drift_reference, reference_of, with_predictions
 
 COMMON = {"source": "x.csv", "target": "label", "duplicates": "keep"}
 CLASSES = {"classes": ["a", "b"], "min_rows_per_class": 2}
@@ -124,3 +124,10 @@ def test_parts_may_lack_values_of_a_number() -> None:
     assert found.shares["x"] == drift_reference(values, MIXED).shares["x"]
     assert (found.minimum["x"], found.maximum["x"]) == (values["x"].min(), values["x"].max())
     assert found.missing["x"] == (values["x"].isna().sum() + 10) / 410
+
+
+def test_predictions_are_added_to_the_reference() -> None:
+    reference = drift_reference(mixed(50), MIXED)
+    found = with_predictions(reference, ["b", "a", "b", "b"])
+    assert (found.predicted_rows, found.predicted_shares) == (4, {"a": 0.25, "b": 0.75})
+    assert found.model_copy(update={"predicted_rows": 0, "predicted_shares": {}}) == reference

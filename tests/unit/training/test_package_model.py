@@ -173,3 +173,13 @@ def test_parity_is_proven_on_some_of_many_rows(monkeypatch: pytest.MonkeyPatch) 
     features = list(config().dataset.features)
     for part, known in ((rows[:10], holdout), (rows[10:20], train)):
         assert len(part.merge(known[features].drop_duplicates())) == 10
+
+
+def test_drift_reference_has_the_predictions_for_the_holdout() -> None:
+    train, holdout = iris_parts()
+    drift, model = iris_package().drift, iris_package().model
+    predicted = pd.Series(model.predict(holdout.drop(columns="species"))).value_counts(normalize=True)
+    assert (drift.rows, drift.predicted_rows) == (len(train), len(holdout))
+    assert drift.predicted_shares == pytest.approx(predicted.to_dict())
+    assert drift.class_shares == pytest.approx(train["species"].value_counts(normalize=True).to_dict())
+    assert sum(drift.shares["petal_width"]) == pytest.approx(1)

@@ -137,14 +137,18 @@ def feature_windows(schema: FeatureSchema, reference: DriftReference | None, siz
 
 
 def class_window(classes: Sequence[str], reference: DriftReference | None, size: int) -> Window | None:
-    """A window for the predicted classes, where there are any and their training shares are known.
+    """A window for the predicted classes, where there are any and their shares are known.
 
-    A class's key is its place among the classes; any other label has the next one.
+    They are compared with the predictions for rows that the model was not trained on, or, of an earlier release's
+    model, with the classes of the training rows. A class's key is its place among the classes; any other label has the
+    next one.
     """
     if reference is None or not classes:
         return None
-    shares = [reference.class_shares.get(name, 0.0) for name in classes]
-    return Window(_counts(dict(enumerate(shares)), reference.rows), size)
+    rows, known = reference.predicted_rows, reference.predicted_shares
+    if not rows:
+        rows, known = reference.rows, reference.class_shares
+    return Window(_counts({place: known.get(name, 0.0) for place, name in enumerate(classes)}, rows), size)
 
 
 def _window_of(column: Column, reference: DriftReference, size: int) -> FeatureWindow | None:

@@ -195,7 +195,7 @@ class LiveTraffic(Collector):
         )
         yield GaugeMetricFamily(
             "inference_prediction_drift_score",
-            "Distance of the predicted classes from the training rows' beyond what chance gives; NaN with too few rows",
+            "Distance of the predicted classes from the holdout's beyond what chance gives (0: none); NaN with too few",
             value=report.predictions.score,
         )
         yield GaugeMetricFamily(

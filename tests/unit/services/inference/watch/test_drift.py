@@ -235,11 +235,22 @@ def test_without_a_reference_there_are_no_windows() -> None:
     assert class_window(("a", "b"), None, 1000) is None
 
 
+def test_predicted_classes_are_compared_with_predictions_for_rows_of_the_holdout() -> None:
+    # A model that predicts one class less often than it occurs has not drifted for that.
+    update = {"predicted_rows": 500, "predicted_shares": {"a": 0.1, "b": 0.9}}
+    window = class_window(("a", "b"), REFERENCE.model_copy(update=update), SIZE)
+    assert window is not None
+    window.add(np.array([0] * 30 + [1] * 270))
+    assert window.compare() == Comparison(0.0, 1.0)
+    window.add(np.array([0, 1] * 150))
+    assert Drift.of(window.compare(), 1).drifted
+
+
 def test_a_regression_has_no_classes_to_compare() -> None:
     assert class_window((), REFERENCE, 1000) is None
 
 
-def test_predicted_classes_are_compared_with_those_of_training() -> None:
+def test_predicted_classes_of_an_earlier_model_are_compared_with_those_of_training() -> None:
     window = class_window(("a", "b"), REFERENCE, SIZE)
     assert window is not None
     window.add(np.array([0, 1] * 150))
