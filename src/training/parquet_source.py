@@ -23,7 +23,6 @@ def read_parquet(file: TableFile, columns: Sequence[str]) -> pd.DataFrame:
                 raise DataError(f"{file.name} has the columns {', '.join(twice)} more than once; rename one of them")
             if not set(columns) <= set(names):
                 raise DataError(lacks(file.name, names, columns))
-            stream.seek(0)
             table = pq.read_table(stream, columns=list(columns))
         except pa.ArrowException as error:
             raise DataError(f"{file.name} is not a Parquet file: {' '.join(str(error).split())}") from error

@@ -74,6 +74,7 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
         ["1", "101", "201"],
         ["2", "102", "202"],
     ]
+    assert read(tmp_path, "a,b\n1,2, \n3,4,\n", "b") == [["2"], ["4"]]
     assert read(tmp_path, "a,b,\n1,2,\n", "b") == [["2"]]
 
 
@@ -112,6 +113,7 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
     [
         (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*you should set dataset.csv.delimiter: ';'"),
         (b"a\tb\n1\t2\n", {}, r"should set dataset.csv.delimiter: '\\t'"),
+        (b" a | b \n1|2\n", {}, r"should set dataset.csv.delimiter: '\|'"),
         (b"a,b\n1,2\n", {"delimiter": ";"}, "should set dataset.csv.delimiter: ','"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "is not utf-8 text; .*should set dataset.csv.encoding: utf-16$"),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, "should set dataset.csv.encoding: utf-16-le$"),

@@ -65,6 +65,23 @@ def test_files_that_are_still_written_to_are_left_for_the_next_run(
     assert "now.csv, young.csv" in caplog.text
 
 
+def test_no_warning_where_every_file_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path / "old.csv")
+    assert names(tmp_path) == ["old.csv"]
+    assert caplog.text == ""
+
+
+def test_file_that_was_taken_away_meanwhile_is_left_out(tmp_path: Path) -> None:
+    put(tmp_path / "a.csv")
+    file = put(tmp_path / "b.csv")
+
+    def clock() -> float:
+        file.unlink(missing_ok=True)
+        return NOW
+
+    assert [found.path.name for found in local_files(str(tmp_path), clock)] == ["a.csv"]
+
+
 def test_file_that_was_renamed_after_its_last_change_is_read_at_once(tmp_path: Path) -> None:
     file = put(tmp_path / "new.csv", age=1.0, renamed=True)
     assert names(tmp_path, file.stat().st_mtime + 1.0) == ["new.csv"]
@@ -106,6 +123,18 @@ def test_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match="cut cannot be read: Compressed file ended"),
         TableFile("cut", cut, "csv").open() as stream,
+    ):
+        stream.read()
+
+
+def test_damaged_gzip_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.csv.gz"
+    content = bytearray(gzip.compress(bytes(range(256)) * 100))
+    content[20:40] = b"\xff" * 20
+    file.write_bytes(content)
+    with (
+        pytest.raises(DataError, match="damaged cannot be read: Error -3 while decompressing"),
+        TableFile("damaged", file, "csv").open() as stream,
     ):
         stream.read()
 

@@ -96,6 +96,10 @@ def test_http_address_is_fetched_and_read(
     assert server.queries[0] == path.partition("?")[2]  # type: ignore[attr-defined]
 
 
+def test_scheme_may_be_in_upper_case(server: ThreadingHTTPServer) -> None:
+    assert len(read(dataset(address(server, "/rows.csv").replace("http", "HTTP"))).frame) == 2
+
+
 def test_downloads_are_gone_afterwards(server: ThreadingHTTPServer) -> None:
     with fetched_files(address(server, "/rows.csv")) as files:
         assert files[0].path.read_bytes() == CSV

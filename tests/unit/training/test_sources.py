@@ -162,6 +162,23 @@ def test_parquet_names_are_checked(tmp_path: Path, table: pa.Table, told: str) -
         read_now(dataset(tmp_path / "a.parquet"))
 
 
+def test_columns_that_are_not_read_may_be_there_twice_and_an_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    table = pa.table([pa.array([1]), pa.array([2]), pa.array([3]), pa.array(["a"])], names=["y", "z", "z", "c"])
+    pq.write_table(table.append_column("x", pa.array([5])), tmp_path / "a.parquet")
+    assert read_now(dataset(tmp_path / "a.parquet")).frame.to_numpy().tolist() == [[5, "a", 1]]
+    pd.DataFrame({"x": [5], "c": ["a"], "y": [1]}).set_index("x").to_parquet(tmp_path / "b.parquet")
+    assert read_now(dataset(tmp_path / "b.parquet")).frame.to_numpy().tolist() == [[5, "a", 1]]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_text_of_parquet_is_pandas_own_and_numbers_are_exact(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.table({"x": pa.array([2**53 + 1, None]), "c": pa.array(["a", None], kind), "y": pa.array([0.5, 1.0])})
+    pq.write_table(table, tmp_path / "a.parquet")
+    frame = read_now(dataset(tmp_path / "a.parquet")).frame
+    assert [str(dtype) for dtype in frame.dtypes] == ["int64[pyarrow]", "str", "double[pyarrow]"]
+    assert frame["x"].iloc[0] == 2**53 + 1
+
+
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PAR1" + bytes(100)])
 def test_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)

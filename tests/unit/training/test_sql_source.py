@@ -68,6 +68,11 @@ def test_answer_is_checked_like_a_file(database: SecretStr) -> None:
     assert rows["id"].to_list() == ["9007199254740993", "2", "3"]
 
 
+def test_colons_and_percent_signs_are_part_of_the_query(database: SecretStr) -> None:
+    frame = read_sql("SELECT ':x %s' AS plan, id FROM customers WHERE plan LIKE '%ol%'", ["plan"], database)
+    assert frame["plan"].to_list() == [":x %s"]
+
+
 def test_no_rows_are_an_empty_frame(database: SecretStr) -> None:
     assert read_sql("SELECT * FROM customers WHERE id < 0", ["id"], database).shape == (0, 1)
 

@@ -1,1 +1,0 @@
-"""Worked examples: from a table to a served prediction."""

@@ -1,1 +1,0 @@
-"""A worked example: see README.md."""
