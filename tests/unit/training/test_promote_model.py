@@ -47,6 +47,7 @@ class FakeRegistry:
         return version in self.tags
 
     def set_alias(self, alias: str, version: str) -> None:
+        assert version in self.tags, "MLflow refuses an alias for a version that is not there"
         self._live(alias, version)
         self.aliases[alias] = version
 
