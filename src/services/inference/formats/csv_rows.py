@@ -30,20 +30,16 @@ def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: Extr
     As in training, rows may all have an empty cell more than the header, behind a comma at their ends.
     """
     lines = filter(None, csv.reader(_lines(body), strict=True, skipinitialspace=True))
-    row, trailing = 0, 0
+    row, trailing = 0, False
     try:
         header = [name if name in schema.names else name.strip() for name in next(lines, [])]
         places, others = positions(header, schema, extra), kept_places(header, schema, extra)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
             if not row:
-                trailing = int(len(rows[0]) == len(header) + 1 and not rows[0][-1].strip())
-            uneven = [
-                row + index
-                for index, cells in enumerate(rows)
-                if len(cells) != len(header) + trailing or (trailing and cells[-1].strip())
-            ]
-            yield _uneven(uneven, len(header)) if uneven else _part(schema, places, others, rows, row)
+                trailing = len(rows[0]) == len(header) + 1 and not rows[0][-1].strip()
+            uneven = _uneven(rows, len(header), row, trailing=trailing)
+            yield uneven if uneven else _part(schema, places, others, rows, row)
             row += len(rows)
     except (csv.Error, UnicodeDecodeError):
         raise malformed(NO_CSV, row=row) from None
@@ -58,9 +54,18 @@ def _lines(body: bytearray) -> Iterator[str]:
         start = b""
 
 
-def _uneven(rows: list[int], width: int) -> InvalidRecordError:
+def _uneven(rows: list[list[str]], width: int, first_row: int, *, trailing: bool) -> InvalidRecordError | None:
+    """The problem of rows that do not have the header's cells, and an empty one if there is a trailing comma."""
+    if not trailing and set(map(len, rows)) == {width}:
+        return None
+    wrong = [
+        first_row + index
+        for index, cells in enumerate(rows)
+        if len(cells) != width + trailing or (trailing and cells[-1].strip())
+    ]
     message = f"a row must have {width} cells, as the header has"
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row) for row in rows[:MAX_TOLD]])
+    problems = [InvalidInputError(message, kind=MALFORMED, row=row) for row in wrong[:MAX_TOLD]]
+    return InvalidRecordError(problems) if problems else None
 
 
 def _part(
