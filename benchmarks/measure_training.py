@@ -44,13 +44,15 @@ SERVER_SECONDS = 90.0
 class Measured:
     """One training.
 
-    ``steps`` are seconds by step; ``memory_bytes`` is the most that its processes held at once; ``version_bytes`` is
+    ``cpu_seconds`` count the cores that worked, so that they say what an idle machine would take; ``steps`` are seconds
+    by step; ``memory_bytes`` is the most that its processes held at once; ``version_bytes`` is
     the size of the registered model; ``end`` is the verdict, or why there is none.
     """
 
     settings: str
     exit_code: int
     seconds: float
+    cpu_seconds: float
     steps: dict[str, float]
     memory_bytes: int
     version_bytes: int
@@ -109,7 +111,7 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
     config.write_text(yaml.safe_dump(configuration(table, SETTINGS[settings])), encoding="utf-8")
     log = folder / "log"
     with _mlflow(folder / "mlflow") as url, log.open("wb") as output:
-        started, most = time.monotonic(), 0
+        started, most, cpu = time.monotonic(), 0, 0.0
         environment = os.environ | {
             "DATA_DIR": str(folder / "data"),
             "MLFLOW_TRACKING_URI": url,
@@ -119,14 +121,20 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
         trainer = subprocess.Popen(
             [sys.executable, "run_pipeline.py"], cwd=REPOSITORY, env=environment, stdout=output, stderr=output
         )
-        while trainer.poll() is None:
-            most = max(most, memory_of(trainer.pid))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                trainer.wait(LOOK_SECONDS)
+        try:
+            while trainer.poll() is None:
+                most = max(most, memory_of(trainer.pid))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    cpu = sum(psutil.Process(trainer.pid).cpu_times()[:2])
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    trainer.wait(LOOK_SECONDS)
+        finally:
+            trainer.kill()
+            trainer.wait()
         seconds = time.monotonic() - started
     lines = log.read_text(encoding="utf-8").splitlines()
     version = sum(file.stat().st_size for file in (folder / "mlflow/artifacts").rglob("models/**/*") if file.is_file())
-    return Measured(settings, int(trainer.returncode), seconds, _steps(lines), most, version, lines[-1])
+    return Measured(settings, int(trainer.returncode), seconds, cpu, _steps(lines), most, version, _end(lines))
 
 
 def report(machine: Machine, rows: int, found: Sequence[Measured]) -> str:
@@ -142,12 +150,12 @@ def report(machine: Machine, rows: int, found: Sequence[Measured]) -> str:
         f"{rows:,} rows of {COLUMNS} numbers, {CLASSES} classes; a random forest. From the trainer's start to the",
         "gate's verdict, with an MLflow server and ZenML's local store. Memory is the trainer's largest resident size.",
         "",
-        "| settings | seconds | memory MB | version MB | exit code | end |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
+        "| settings | seconds | CPU seconds | memory MB | version MB | exit code | end |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     lines += [
-        f"| {item.settings} | {item.seconds:.0f} | {item.memory_bytes / 1e6:,.0f} | {item.version_bytes / 1e6:,.0f} | "
-        f"{item.exit_code} | {item.end} |"
+        f"| {item.settings} | {item.seconds:.0f} | {item.cpu_seconds:.0f} | {item.memory_bytes / 1e6:,.0f} "
+        f"| {item.version_bytes / 1e6:,.0f} | {item.exit_code} | {item.end} |"
         for item in found
     ]
     lines += ["", "Seconds by step:", ""]
@@ -161,6 +169,12 @@ def _steps(lines: Sequence[str]) -> dict[str, float]:
     """What the trainer's line `seconds: …` says."""
     (line,) = [line.partition("seconds: ")[2] for line in lines if "seconds: " in line] or [""]
     return {name: float(value) for name, value in re.findall(r"([\w.]+) ([\d.]+)", line)}
+
+
+def _end(lines: Sequence[str]) -> str:
+    """The verdict, or the error that ended the training, without the time and the logger's name."""
+    said = [line.partition("train-model: ")[2] for line in lines if "train-model: " in line]
+    return next((line for line in reversed(said) if not line.startswith("seconds: ")), "no line")
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ class ModelConfig(Strict):
     ``src/pipeline``; ``params`` are that estimator's own parameters. For a classification, ``class_weight`` weighs
     classes against their frequency, ``calibrate`` makes probabilities reliable by cross-validation, and ``threshold``
     is the least probability of the positive class of two, ``tune`` to find the best on training folds. For a
-    regression, ``target_transform: log`` fits log(1 + target).
+    regression, ``target_transform: log`` fits log(1 + target). A model that would be larger than ``max_megabytes`` in
+    the registry, by an estimate from small fits, is refused before it is fitted.
     """
 
     estimator: Annotated[str, Field(min_length=1)] = "random_forest"
@@ -40,6 +41,7 @@ class ModelConfig(Strict):
     threshold: Literal["tune"] | Fraction | None = None
     target_transform: Literal["log"] | None = None
     search: SearchConfig | None = None
+    max_megabytes: Annotated[int, Field(ge=1)] = 500
 
     @model_validator(mode="after")
     def _searched_once(self) -> Self:

@@ -24,6 +24,7 @@ from src.training.estimators import first_line
 from src.training.fitted_parts import answer_on_one_core, with_threshold
 from src.training.folds import Fold, folds_of
 from src.training.scoring import Metric
+from src.training.size_estimate import MEGABYTE, estimate_of, memory_limit, require_room
 from src.training.thresholds import best_threshold, out_of_fold
 
 FOLDS = 5
@@ -69,12 +70,17 @@ def fit_model(
     if config.target_transform is not None and target.min() <= -1:
         raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
     name = type(model[-1]).__name__
+    rows = train[list(dataset.features)]
+    with _errors_of(name):
+        estimate = estimate_of(model, rows, target)
+    if estimate is not None:
+        logger.info("%s: about %.0f MB in the registry", name, estimate.version_bytes / MEGABYTE)
+        require_room(estimate, config.max_megabytes * MEGABYTE, memory_limit())
     folds = []
     if config.calibrate is not None or config.threshold == TUNE:
         folds = folds_of(train, dataset, study.by, FOLDS, each_row_once=True)
     model, given = _weighted(model, config, target)
     model = _wrapped(model, config, folds)
-    rows = train[list(dataset.features)]
     with _heartbeat(f"fitting {name} on {len(rows):,} rows", study.report), _errors_of(name):
         least = config.threshold
         if least == TUNE:

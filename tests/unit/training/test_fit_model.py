@@ -16,6 +16,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, DataError
 from src.core.model_config import ModelConfig
 from src.training import fit_model as module
+from src.training import size_estimate
 from src.training.estimators import with_names
 from src.training.fit_model import Study, fit_model
 from src.training.fitted_parts import parts_of, threshold_of
@@ -164,3 +165,25 @@ def test_long_fit_reports_that_it_goes_on_and_stops_reporting(
     assert sum(record.getMessage() == told[0] for record in caplog.records) >= 3
     fitted(LogisticRegression())
     assert len(told) == count
+
+
+def test_model_that_would_be_too_large_is_refused_before_it_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted_rows: list[int] = []
+    real = DecisionTreeClassifier.fit
+
+    def fit(self: Any, rows: Any, target: Any, **options: Any) -> Any:
+        fitted_rows.append(len(rows))
+        return real(self, rows, target, **options)
+
+    monkeypatch.setattr(DecisionTreeClassifier, "fit", fit)
+    monkeypatch.setattr(size_estimate, "MIN_ROWS", 100)
+    monkeypatch.setattr(module, "MEGABYTE", 1000)
+    with pytest.raises(ConfigError, match=r"the model is too large: .*model\.max_megabytes is 0"):
+        fitted(DecisionTreeClassifier(), max_megabytes=1)
+    assert fitted_rows == [12, 50]
+    monkeypatch.setattr(module, "memory_limit", lambda: 5e8)
+    with pytest.raises(ConfigError, match="there are 500 MB"):
+        fitted(DecisionTreeClassifier(), max_megabytes=1000)
+    monkeypatch.setattr(module, "memory_limit", lambda: 5e9)
+    fitted(DecisionTreeClassifier(), max_megabytes=1000)
+    assert fitted_rows[-1] == 200

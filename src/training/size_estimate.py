@@ -1,0 +1,117 @@
+"""Estimates from small fits how large a model becomes and how much memory its training takes."""
+
+import math
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from src.core.errors import ConfigError
+from src.training.estimators import ROUNDS
+
+# Fewer rows are fitted at once: their models are small.
+MIN_ROWS = 20_000
+# Small fits are on these shares of the rows, with so many trees or rounds at most.
+SHARES = (1 / 16, 1 / 4)
+FEW_ROUNDS = 4
+# Measured for forests: a version holds the model twice, as skops and as an ONNX graph of two thirds of that size; its
+# training holds it up to four times, beside the libraries and a few copies of the rows.
+VERSION_FACTOR = 1.7
+MEMORY_FACTOR = 4.0
+BASE_BYTES = 600_000_000
+ROW_COPIES = 6
+# Where a container's limit stands, of control groups 2 and 1.
+CGROUP_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+MEGABYTE = 1e6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training is going to take, in bytes."""
+
+    version_bytes: float
+    memory_bytes: float
+
+
+def estimate_of(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Estimate | None:
+    """The estimate for a fit on these rows; None for few rows.
+
+    A power law through the sizes of two small fits: trees grow with the rows, other models do not.
+
+    Args:
+        model: not fitted; copies of it are.
+        rows: (n, features).
+        target: (n,).
+    """
+    if len(rows) < MIN_ROWS:
+        return None
+    random = np.random.default_rng(0)
+    small, more = (
+        _size(model, rows, target, random.permutation(len(rows))[: int(len(rows) * part)]) for part in SHARES
+    )
+    growth = min(1.0, max(0.0, math.log(more / small) / math.log(SHARES[1] / SHARES[0])))
+    size = more * SHARES[1] ** -growth * _rounds(model)
+    memory = BASE_BYTES + MEMORY_FACTOR * size + ROW_COPIES * float(rows.memory_usage(deep=False).sum())
+    return Estimate(VERSION_FACTOR * size, memory)
+
+
+def require_room(estimate: Estimate, max_version_bytes: float, memory_bytes: float) -> None:
+    """Refuse a fit whose version or memory would be too large.
+
+    Raises:
+        ConfigError: with the estimate, and what to set.
+    """
+    version = f"the version would have about {estimate.version_bytes / MEGABYTE:,.0f} MB"
+    memory = f"its training would take about {estimate.memory_bytes / MEGABYTE:,.0f} MB of memory"
+    remedy = "set max_depth, a larger min_samples_leaf or fewer n_estimators in model.params"
+    if estimate.version_bytes > max_version_bytes:
+        raise ConfigError(
+            f"the model is too large: {version} and {memory}; model.max_megabytes is "
+            f"{max_version_bytes / MEGABYTE:,.0f}; {remedy}, or raise model.max_megabytes"
+        )
+    if estimate.memory_bytes > memory_bytes:
+        raise ConfigError(
+            f"the model is too large: {memory} and {version}; there are {memory_bytes / MEGABYTE:,.0f} MB; {remedy}, "
+            "or give the training more memory (mem_limit of train-model in docker-compose.yml)"
+        )
+
+
+def memory_limit() -> float:
+    """How much memory this process may take: its container's limit or the machine's memory, in bytes."""
+    limits = [float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")]
+    for file in CGROUP_FILES:
+        text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
+        limits += [float(text)] if text.isdigit() else []
+    return min(limits)
+
+
+def _size(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], some: NDArray[np.intp]) -> int:
+    few = {name: FEW_ROUNDS for name, value in _round_parameters(model).items() if value > FEW_ROUNDS}
+    fitted = clone(model).set_params(**few).fit(rows.iloc[some], target[some])
+    return len(pickle.dumps(fitted))
+
+
+def _rounds(model: Pipeline) -> float:
+    """How many times as many trees or rounds the model has as those that were fitted."""
+    return max([1.0, *(value / FEW_ROUNDS for value in _round_parameters(model).values())])
+
+
+def _round_parameters(model: Pipeline) -> dict[str, int]:
+    """Numbers of trees or rounds, by the parameter's name in the pipeline; rounds of linear models have no size."""
+    return {
+        name: value
+        for name, value in model.get_params().items()
+        if name.rpartition("__")[2] in ROUNDS and type(value) is int and _has_trees(model, name)
+    }
+
+
+def _has_trees(model: Pipeline, name: str) -> bool:
+    owner = name.rpartition("__")[0]
+    return "max_depth" in model.get_params()[owner].get_params(deep=False) if owner else False
