@@ -32,6 +32,7 @@ from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimat
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
+from src.training.search_results import log_search
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_by, split_rows
@@ -97,7 +98,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         dataset = learn_columns(train_rows, config.dataset)
-        study = Study(config.split.by, metrics_of(config, METRICS)[config.gate.metric], served.report)
+        study = Study(config.split.by, metrics_of(config, METRICS)[config.gate.metric], served.report, log_search)
         model = train_model.fit(train_rows, config.model, dataset, study)
         log_estimator(model)
         package = build_package(model, train_rows, holdout, dataset, rule)

@@ -22,8 +22,9 @@ from src.core.errors import ConfigError, DataError
 from src.core.model_config import ModelConfig
 from src.training.estimators import first_line
 from src.training.fitted_parts import answer_on_one_core, with_threshold
-from src.training.folds import Fold, folds_of
+from src.training.folds import folds_of
 from src.training.scoring import Metric
+from src.training.search import FoldScore, search
 from src.training.size_estimate import MEGABYTE, estimate_of, memory_limit, require_room
 from src.training.thresholds import best_threshold, out_of_fold
 
@@ -40,19 +41,21 @@ class Study:
 
     Attributes:
         by: what the holdout was split off by, as ``split.by`` says; folds respect it.
-        metric: the gate's, for which a threshold is tuned.
+        metric: the gate's, by which a search and a threshold are decided.
         report: shows the progress of the requests that the training serves.
+        record: gets the table of a search.
     """
 
     by: str = "hash"
     metric: Metric | None = None
     report: Callable[[str], None] = logger.debug
+    record: Callable[[pd.DataFrame], None] = logger.debug
 
 
 def fit_model(
     model: Pipeline, train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig, study: Study
 ) -> Pipeline:
-    """Fit a model with the configured class weights, calibration, target transformation and threshold.
+    """Fit a model with the configured search, class weights, calibration, target transformation and threshold.
 
     Args:
         model: not fitted; the last step is the estimator.
@@ -67,46 +70,59 @@ def fit_model(
     """
     # Plain Python strings: pandas' own string type would end up in the saved classes.
     target = train[dataset.target].to_numpy(dtype=object if dataset.classes else np.float64)
-    if config.target_transform is not None and target.min() <= -1:
-        raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
-    name = type(model[-1]).__name__
-    rows = train[list(dataset.features)]
-    with _errors_of(name):
-        estimate = estimate_of(model, rows, target)
-    if estimate is not None:
-        logger.info("%s: about %.0f MB in the registry", name, estimate.version_bytes / MEGABYTE)
-        require_room(estimate, config.max_megabytes * MEGABYTE, memory_limit())
-    folds = []
-    if config.calibrate is not None or config.threshold == TUNE:
-        folds = folds_of(train, dataset, study.by, FOLDS, each_row_once=True)
+    rows, name = train[list(dataset.features)], type(model[-1]).__name__
     model, given = _weighted(model, config, target)
-    model = _wrapped(model, config, folds)
-    with _heartbeat(f"fitting {name} on {len(rows):,} rows", study.report), _errors_of(name):
-        least = config.threshold
-        if least == TUNE:
-            found = out_of_fold(_without_folds(model), rows, target, given, folds)
-            least = best_threshold(found, target, str(dataset.positive), _metric_of(study))
-            logger.info("threshold: %s from %.5f on is best", dataset.positive, least)
-        model.fit(rows, target, **given)
+    if config.target_transform is not None:
+        if target.min() <= -1:
+            raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
+        model = _with_last(model, TransformedTargetRegressor(model[-1], func=np.log1p, inverse_func=np.expm1))
+    with _errors_of(name):
+        if config.search is not None:
+            folds = folds_of(train, dataset, study.by, config.search.folds, each_row_once=False)
+            score = FoldScore(_metric_of(study), len(folds), study.report)
+            model, table = search(model, rows, target, given, config.search, folds, score)
+            study.record(table)
+        _require_room(model, rows, target, config)
+        with _heartbeat(f"fitting {name} on {len(rows):,} rows", study.report):
+            return _fitted(model, train, target, given, config, dataset, study)
+
+
+def _fitted(  # noqa: PLR0913, PLR0917 - what was prepared, and what decides about calibration and threshold
+    model: Pipeline,
+    train: pd.DataFrame,
+    target: NDArray[Any],
+    given: dict[str, Any],
+    config: ModelConfig,
+    dataset: DatasetConfig,
+    study: Study,
+) -> Pipeline:
+    rows, least, folds = train[list(dataset.features)], config.threshold, []
+    if config.calibrate is not None or least == TUNE:
+        folds = folds_of(train, dataset, study.by, FOLDS, each_row_once=True)
+    if config.calibrate is not None:
+        # One estimator of all rows, and one calibration of its answers to rows that copies of it have not seen.
+        model = _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
+    if least == TUNE:
+        found = out_of_fold(_without_folds(model), rows, target, given, folds)
+        least = best_threshold(found, target, str(dataset.positive), _metric_of(study))
+        logger.info("threshold: %s from %.5f on is best", dataset.positive, least)
+    model.fit(rows, target, **given)
     if config.calibrate is not None:
         model[-1].set_params(cv=None)  # the folds' rows would be saved with the model
     answer_on_one_core(model)
     return model if least is None else with_threshold(model, str(dataset.positive), float(least), rows, target)
 
 
-def _wrapped(model: Pipeline, config: ModelConfig, folds: list[Fold]) -> Pipeline:
-    """The model with its estimator inside what calibrates it or transforms the target."""
-    if config.calibrate is not None:
-        # One estimator of all rows, and one calibration of its answers to rows that copies of it have not seen.
-        return _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
-    if config.target_transform is not None:
-        return _with_last(model, TransformedTargetRegressor(model[-1], func=np.log1p, inverse_func=np.expm1))
-    return model
+def _require_room(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], config: ModelConfig) -> None:
+    estimate = estimate_of(model, rows, target)
+    if estimate is not None:
+        logger.info("the model will have about %.0f MB in the registry", estimate.version_bytes / MEGABYTE)
+        require_room(estimate, config.max_megabytes * MEGABYTE, memory_limit())
 
 
 def _metric_of(study: Study) -> Metric:
     if study.metric is None:
-        raise ConfigError("model.threshold: tune needs the gate's metric")
+        raise ConfigError("model.search and model.threshold: tune need the gate's metric")
     return study.metric
 
 

@@ -131,7 +131,7 @@ def test_tuning_goes_with_calibration_and_needs_a_metric() -> None:
     kinds = [type(part) for part in parts_of(model)]
     assert CalibratedClassifierCV in kinds
     assert threshold_of(model) is not None
-    with pytest.raises(ConfigError, match="needs the gate's metric"):
+    with pytest.raises(ConfigError, match="need the gate's metric"):
         fitted(LogisticRegression(), threshold="tune")
 
 
@@ -187,3 +187,33 @@ def test_model_that_would_be_too_large_is_refused_before_it_is_fitted(monkeypatc
     monkeypatch.setattr(module, "memory_limit", lambda: 5e9)
     fitted(DecisionTreeClassifier(), max_megabytes=1000)
     assert fitted_rows[-1] == 200
+
+
+def test_searched_parameters_are_fitted_and_the_search_is_recorded() -> None:
+    tables: list[pd.DataFrame] = []
+    told: list[str] = []
+    study = Study(metric=F1, report=told.append, record=tables.append)
+    choices = {"params": {"max_depth": [1, 3], "min_samples_leaf": [5, 190]}, "trials": 4, "folds": 3}
+    model = fitted(DecisionTreeClassifier(random_state=0), study=study, search=choices, calibrate="sigmoid")
+    (table,) = tables
+    assert len(table) == 4
+    tree = model[-1].calibrated_classifiers_[0].estimator
+    assert (tree.max_depth, tree.min_samples_leaf) == (table["max_depth"].iloc[0], 5)
+    assert tree.tree_.n_node_samples[0] == 200
+    assert "search: 4 candidates scored" in told
+    with pytest.raises(ConfigError, match="need the gate's metric"):
+        fitted(DecisionTreeClassifier(), search=choices)
+
+
+def test_search_by_time_never_scores_on_older_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def folds_of(*arguments: Any, **options: Any) -> Any:
+        asked.append((*arguments[2:], options))
+        raise DataError("seen enough")
+
+    monkeypatch.setattr(module, "folds_of", folds_of)
+    search = {"params": {"max_depth": [1, 2]}, "folds": 4}
+    with pytest.raises(DataError, match="seen enough"):
+        fitted(DecisionTreeClassifier(), study=Study("time", F1), search=search)
+    assert asked == [("time", 4, {"each_row_once": False})]

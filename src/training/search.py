@@ -1,0 +1,118 @@
+"""Searches the estimator's parameters by cross-validation on the training rows, scored by the gate's metric."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes the next import possible
+from sklearn.model_selection import HalvingRandomSearchCV, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+
+from src.core.model_config import SearchConfig
+from src.training.folds import Fold
+from src.training.scoring import Metric
+
+SEED = 0
+# Of halving: each round keeps a third of the candidates, on three times as many rows.
+FACTOR = 3
+
+logger = logging.getLogger(__name__)
+
+
+class FoldScore:
+    """Scores a candidate on the rows of a fold that it was not fitted on; more is better.
+
+    Args:
+        metric: the gate's.
+        folds: per candidate.
+        report: is called after each candidate.
+    """
+
+    def __init__(self, metric: Metric, folds: int, report: Callable[[str], None]) -> None:
+        self._metric = metric
+        self._folds = folds
+        self._report = report
+        self._calls = 0
+
+    def __call__(self, model: Any, rows: pd.DataFrame, target: NDArray[Any]) -> float:
+        """The score of a fitted model."""
+        classes = is_classifier(model)
+        truth, answers = (values.astype(str) if classes else values for values in (target, model.predict(rows)))
+        probabilities = model.predict_proba(rows) if classes else None
+        self._calls += 1
+        if self._calls % self._folds == 0:
+            line = f"search: {self._calls // self._folds} candidates scored"
+            logger.info("%s", line)
+            self._report(line)
+        return self._metric.sign * float(self._metric.function(truth, answers, probabilities, np.ones(len(truth))))
+
+
+def search(  # noqa: PLR0913, PLR0917 - what a search depends on
+    model: Pipeline,
+    rows: pd.DataFrame,
+    target: NDArray[Any],
+    given: dict[str, Any],
+    config: SearchConfig,
+    folds: list[Fold],
+    score: FoldScore,
+) -> tuple[Pipeline, pd.DataFrame]:
+    """The model with the best parameters, not fitted, and what was tried, the best first.
+
+    Random search: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012. Successive halving:
+    Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
+
+    Args:
+        model: not fitted.
+        rows: (n, features).
+        target: (n,).
+        given: what ``fit`` gets beside rows and target.
+        config: the method and the values to try.
+        folds: positions of rows.
+        score: of each candidate.
+
+    Returns:
+        The model, and a table with a column for each parameter, ``score``, ``deviation`` between folds and ``rows``,
+        the number of rows that the candidate was tried with.
+    """
+    prefix = _prefix(model)
+    values = {f"{prefix}{name}": choices for name, choices in config.params.items()}
+    trials = min(config.trials, math.prod(len(choices) for choices in values.values()))
+    options: dict[str, Any] = {
+        "scoring": score,
+        "cv": folds,
+        "refit": False,
+        "random_state": SEED,
+        "error_score": "raise",
+    }
+    if config.method == "halving":
+        runner = HalvingRandomSearchCV(
+            model, values, n_candidates=trials, factor=FACTOR, min_resources="exhaust", **options
+        )
+    else:
+        runner = RandomizedSearchCV(model, values, n_iter=trials, **options)
+    runner.fit(rows, target, **given)
+    found = runner.cv_results_
+    table = pd.DataFrame(
+        {name: [tried[f"{prefix}{name}"] for tried in found["params"]] for name in config.params}
+        | {"score": found["mean_test_score"], "deviation": found["std_test_score"]}
+    )
+    table["rows"] = found.get("n_resources", np.full(len(table), len(rows)))
+    best = {name.removeprefix(prefix): value for name, value in runner.best_params_.items()}
+    logger.info("search: %s is best of %d candidates", best, trials)
+    table = table.sort_values(["rows", "score"], ascending=False, kind="stable", ignore_index=True)
+    return model.set_params(**runner.best_params_), table
+
+
+def _prefix(model: Pipeline) -> str:
+    """What stands before the estimator's own parameters in the pipeline's."""
+    last, step = model[-1], model.steps[-1][0]
+    if isinstance(last, VotingClassifier):
+        return f"{step}__{last.estimators[0][0]}__"
+    return f"{step}__regressor__" if isinstance(last, TransformedTargetRegressor) else f"{step}__"
