@@ -222,6 +222,14 @@ def test_an_earlier_model_s_reference_is_compared_as_before() -> None:
     assert windows["size"].limits == (1.0, 20.0)
 
 
+def test_shares_of_the_reference_are_of_the_values_that_are_there() -> None:
+    reference = REFERENCE.model_copy(update={"rows": 100_000, "missing": {"size": 0.2, "town": 0.4}})
+    windows = feature_windows(HOUSES, reference, 5000)
+    windows["size"].add(windows["size"].keys_of(np.array([5.0] * 2000 + [15.0] * 2000 + [math.nan] * 1000)))
+    windows["town"].add(windows["town"].keys_of(np.array(["Ulm"] * 1500 + ["Bonn"] * 1500 + [None] * 2000)))
+    assert [windows[name].compare() for name in ("size", "town")] == [Comparison(0.0, 1.0)] * 2
+
+
 def test_known_categories_are_those_of_the_model_and_else_those_of_the_training_rows() -> None:
     windows = feature_windows(HOUSES, REFERENCE, 1000)
     assert windows["town"].categories == {"Bonn", "Ulm", "Rome"}
