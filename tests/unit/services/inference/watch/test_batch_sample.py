@@ -25,7 +25,7 @@ def test_a_small_batch_is_taken_whole_and_shuffled() -> None:
     assert (np.diff(found) < 0).sum() > 80
 
 
-@pytest.mark.parametrize("parts", [[10_000], [1000] * 10, [9999, 1], [1, 9999]])
+@pytest.mark.parametrize("parts", [[10_000], [1000] * 10, [9999, 1], [1, 9999], [9000, 1000]])
 def test_a_large_batch_is_sampled_evenly(parts: list[int]) -> None:
     rows = np.concatenate([sampled(300, parts, seed) for seed in range(20)])
     assert len(rows) == 20 * 300

@@ -21,7 +21,7 @@ from src.services.inference.watch.drift import (
     class_window,
     feature_windows,
 )
-from src.services.inference.watch.two_sample import Comparison
+from src.services.inference.watch.two_sample import Comparison, compare
 from src.training.drift_reference import drift_reference
 
 SIZE = 300
@@ -115,6 +115,14 @@ def test_number_is_compared_by_the_bins_of_training() -> None:
     shifted = seen(window, (random.normal(size=SIZE) + 1).tolist())
     assert shifted.drifted
     assert 0.5 < shifted.score < 1.2
+
+
+@pytest.mark.parametrize("limits", [(0.0, 1.0), None])
+def test_bins_of_numbers_are_merged_with_their_neighbours(limits: tuple[float, float] | None) -> None:
+    first, second = [460, 4, 460, 4, 72], [135, 18, 135, 18, 12]
+    window = FeatureWindow(dict(enumerate(first)), sum(second), np.asarray, limits=limits)
+    window.add(np.repeat(np.arange(5), second))
+    assert window.compare() == compare(np.array(first), np.array(second), ordered=limits is not None)
 
 
 @pytest.mark.parametrize("kind", ["number", "integer", "date"])
