@@ -17,7 +17,7 @@ from src.services.inference.formats.extra_columns import (
     text_of,
     unknown_columns,
 )
-from src.services.inference.formats.parts import PART_ROWS, Rows
+from src.services.inference.formats.parts import PART_ROWS, Rows, TooManyRowsError
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.readers import READERS
 from tests.support.batches import FORMS, Records, file_of, stream_of
@@ -130,6 +130,21 @@ def test_column_of_another_length_is_refused_where_it_is_kept() -> None:
     with pytest.raises(InvalidRecordError, match="differ in their number of values"):
         read_body(Format.JSON, body, ExtraColumns.KEEP)
     assert len(read_body(Format.JSON, body, ExtraColumns.IGNORE)) == 1
+
+
+def test_kept_column_stops_where_it_is_too_long() -> None:
+    body = bytearray(b'{"id":[1,2,3]}')
+    with pytest.raises(TooManyRowsError):
+        list(READERS[Format.JSON](NUMBERS, body, 2, ExtraColumns.KEEP))
+    with pytest.raises(InvalidRecordError, match="a is required"):
+        list(READERS[Format.JSON](NUMBERS, body, 3, ExtraColumns.KEEP))
+
+
+@pytest.mark.parametrize("form", ["columns", "csv", "stream"])
+def test_missing_and_unknown_columns_are_reported_together(form: str) -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        read(form, [{"id": 1, "a": 1}], ExtraColumns.REFUSE)
+    assert [(item.field, item.kind) for item in caught.value.problems] == [("b", "missing"), (None, "unknown_field")]
 
 
 def test_header_is_read_without_white_space_around_its_names() -> None:

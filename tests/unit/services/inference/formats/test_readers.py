@@ -12,7 +12,14 @@ from src.core.feature_table import FeatureTable
 from src.services.inference.formats import BINARY, Format
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.extra_columns import ExtraColumns
-from src.services.inference.formats.parts import MAX_PIECE_BYTES, MAX_VALUE_BYTES, PART_BYTES, Part, TooManyRowsError
+from src.services.inference.formats.parts import (
+    MAX_PIECE_BYTES,
+    MAX_VALUE_BYTES,
+    PART_BYTES,
+    PART_ROWS,
+    Part,
+    TooManyRowsError,
+)
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.readers import READERS
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, mixed_records
@@ -274,3 +281,18 @@ def test_columns_stop_where_there_are_too_many() -> None:
     with pytest.raises(TooManyRowsError, match="10 rows"):
         read(NUMBERS, Format.JSON, as_columns([{"a": 1, "b": 2}] * 11), max_rows=10)
     assert len(read(NUMBERS, Format.JSON, as_columns([{"a": 1, "b": 2}] * 10), max_rows=10)[0]) == 10
+
+
+def test_csv_cell_may_be_quoted_behind_a_space() -> None:
+    schema = FeatureSchema((Column("a"), Column("c", ColumnType.STRING)))
+    assert read(schema, Format.CSV, b'a, "c"\n1, "x, y"\n') == ([(1.0, "x, y")], [])
+
+
+def test_csv_whose_later_rows_lack_the_comma_at_the_end_is_refused() -> None:
+    body = b"a,b\n" + b"1,2,\n" * PART_ROWS + b"1,2\n"
+    assert read(NUMBERS, Format.CSV, body)[1] == [(PART_ROWS, None, "malformed")]
+    assert len(read(NUMBERS, Format.CSV, body[:-4])[0]) == PART_ROWS
+
+
+def test_csv_of_nothing_is_refused_though_all_columns_may_be_missing() -> None:
+    assert read(FeatureSchema((Column("b", required=False),)), Format.CSV, b"")[1] == [(None, None, "malformed")]
