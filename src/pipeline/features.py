@@ -54,4 +54,5 @@ def columns_step(dataset: DatasetConfig) -> ColumnTransformer | None:
     )
     median = SimpleImputer(strategy="median", keep_empty_features=True)
     steps = (("numbers", median, numbers), ("categories", one_hot, list(categories)))
-    return ColumnTransformer([step for step in steps if step[2]])
+    # Columns that a transformer of your own has added, which are numbers, stay as they are.
+    return ColumnTransformer([step for step in steps if step[2]], remainder="passthrough")

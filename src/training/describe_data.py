@@ -9,7 +9,7 @@ import pandas as pd
 from src.core.column_rules import date_text
 from src.core.dataset_config import DatasetConfig
 from src.training.check_columns import Column, check_columns
-from src.training.propose.wording import percent, shown, value_shares
+from src.training.propose.wording import number_text, percent, shown, value_shares
 from src.training.splitting import Split
 
 HEADER = ("column", "type", "missing", "distinct", "values", "problems")
@@ -106,4 +106,4 @@ def _values(name: str, valid: pd.Series, dataset: DatasetConfig) -> str:
     if valid.dtype == np.dtype(object):
         counts = valid.map(str).value_counts()
         return value_shares(counts) if counts.iloc[0] > 1 else f"such as {shown(str(counts.index[0]))}"
-    return f"{valid.min():g} to {valid.max():g}"
+    return f"{number_text(float(valid.min()))} to {number_text(float(valid.max()))}"

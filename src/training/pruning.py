@@ -14,7 +14,7 @@ from src.core.errors import LoopError
 from src.core.model_registry import TAG_ZENML_RUN_ID, says_missing
 from src.core.settings import TrainSettings
 from src.training.abandoned_runs import runs_of_model
-from src.training.connections import delete_artifacts
+from src.training.connections import delete_artifacts, shown
 from src.training.registry import ModelRegistry
 from src.training.train_once import PIPELINE
 
@@ -36,7 +36,8 @@ class Pruner:
     def __init__(self, settings: TrainSettings) -> None:
         self._url = settings.mlflow_url
         self._name = settings.model_name
-        self._client = MlflowClient()
+        # By name: ZenML resets MLflow's own default once its pipeline has ended.
+        self._client = MlflowClient(shown(settings.mlflow_url))
         self._registry = ModelRegistry(self._client, settings.model_name)
 
     def versions(self) -> list[ModelVersion]:

@@ -215,7 +215,7 @@ def test_registered_model_is_served_by_mlflow(world: World, first: Outcome, tmp_
 def test_second_run_on_unchanged_data_trains_again_and_is_promoted(
     world: World, first: Outcome, second: Outcome
 ) -> None:
-    assert world.aliases() == {"challenger": "2", "champion": "2", "previous": "1"}
+    assert world.aliases() == {"best": "2", "challenger": "2", "champion": "2", "previous": "1"}
     assert "champion version 1 has" in world.tags("2")["gate.reason"]
     assert "rows that neither was trained on" in world.tags("2")["gate.reason"]
     assert world.tags("2")["data.sha256"] == world.tags("1")["data.sha256"]

@@ -13,6 +13,8 @@ RUN_ELSEWHERE = {
     "make scale REPLICAS=4": "tests/e2e/test_stack_at_scale.py",
     "python3 setup_zenml_api_key.py": "tests/e2e/test_stack.py",
     "docker compose up -d --wait": "tests/e2e/conftest.py",
+    "make config CSV=data-file/incoming/churn.csv TARGET='Churn?'": "tests/integration/test_examples.py",
+    "make check-data": "tests/integration/test_examples.py",
     "make test": ".ci/run",
     "make e2e": ".ci/run",
 }

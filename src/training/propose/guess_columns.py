@@ -10,7 +10,7 @@ import pandas as pd
 from src.core.column_rules import days_of, integer_of, number_of
 from src.core.typed_cells import text_cell
 from src.training.cells import objects
-from src.training.propose.wording import percent, shown, value_shares
+from src.training.propose.wording import number_text, percent, shown, value_shares
 
 Role = Literal["feature", "id", "time", "group"]
 # So many of a column's cells must be numbers, that it is one of numbers with mistakes.
@@ -163,7 +163,7 @@ def _number(name: str, counts: pd.Series, decimal: str) -> ColumnGuess:
     numbers = [number for number in found.values() if number is not None]
     good = [text for text, number in found.items() if number is not None]
     whole = all(integer_of(text) is not None and "." not in text for text in good)
-    why = f"{min(numbers):g} to {max(numbers):g}, {len(numbers):,} different"
+    why = f"{number_text(min(numbers))} to {number_text(max(numbers))}, {len(numbers):,} different"
     check = None
     if whole and set(good) == {"0", "1"}:
         why, check = (

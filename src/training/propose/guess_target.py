@@ -9,7 +9,7 @@ import pandas as pd
 from src.core.column_rules import integer_of, number_of
 from src.core.errors import ConfigError, DataError
 from src.training.propose.guess_columns import MAX_TEXT, MOSTLY, texts_of
-from src.training.propose.wording import SHOWN_VALUES, percent, shown, value_shares
+from src.training.propose.wording import SHOWN_VALUES, number_text, percent, shown, value_shares
 
 MIN_ROWS = 30
 MIN_CLASS_ROWS = 10
@@ -151,7 +151,7 @@ def _regression(counts: pd.Series, numbers: pd.Series, unusable: int) -> TargetG
     usable = numbers.notna()
     values = pd.Series(numbers[usable].to_numpy().repeat(counts[usable].to_numpy()))
     low, middle, high = float(values.min()), float(values.median()), float(values.max())
-    why = f"{low:g} to {high:g}, median {middle:g}"
+    why = f"{number_text(low)} to {number_text(high)}, median {number_text(middle)}"
     if high - middle > HEAVY_TAIL * (middle - low):
         tolerance = float(f"{0.01 * (values - middle).abs().mean():.1g}")
         reason = "a few large values would dominate r2; model.target_transform: log may help"

@@ -18,6 +18,13 @@ def percent(part: int, whole: int) -> str:
     return f"{share:.1f} %" if share >= 0.1 or not part else "under 0.1 %"  # noqa: PLR2004 - one decimal is shown
 
 
+def number_text(value: float) -> str:
+    """A number with at most three decimals, or six digits where it is very small or large."""
+    if value and not 0.001 <= abs(value) < 1e12:  # noqa: PLR2004 - as read without counting zeros
+        return f"{value:g}"
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
 def value_shares(counts: pd.Series) -> str:
     """The most frequent texts with their shares; counts are in descending order."""
     whole = int(counts.sum())

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src.core.dataset_config import DatasetConfig
+from src.core.errors import ConfigError
 from src.core.retrain_record import Outcome
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
@@ -19,6 +20,7 @@ from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate, Comparison
 from src.training.learned_columns import learn_columns
 from src.training.served_requests import ServedRequests
+from src.training.splitting import SplitRule, split_rows
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
@@ -72,6 +74,25 @@ def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
     assert listed[1:] == ["sql,150,sepal_length,outside 0.1 to 20"]
 
 
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"gate": {"metric": "f1_makro"}}, "unknown metric 'f1_makro'; did you mean 'f1_macro'"),
+        ({"model": {"estimator": "random_tree"}}, "random_tree"),
+    ],
+)
+def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sections: dict[str, Any], reason: str
+) -> None:
+    def run(**_: object) -> None:
+        pytest.fail("a step has run")
+
+    monkeypatch.setattr(steps, "preprocess", run)
+    served = ServedRequests(retrain_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=reason):
+        steps.training_pipeline.entrypoint(config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock")
+
+
 class StopError(Exception):
     """Ends a step once what is tested has happened."""
 
@@ -121,6 +142,30 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
 
 
+@pytest.mark.parametrize(
+    "inherited", [None, iris_rule().model_copy(update={"seed": 7})], ids=["none", "the champion's"]
+)
+def test_split_goes_by_the_champions_rule_and_hands_its_own_on(
+    monkeypatch: pytest.MonkeyPatch, inherited: SplitRule | None
+) -> None:
+    registry, notes = FakeRegistry(), {}
+    asked: list[object] = []
+    monkeypatch.setattr(step_context, "log_metadata", notes.update)
+    monkeypatch.setattr(steps, "MlflowClient", lambda: None)
+    monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr(steps, "inherited_rule", lambda given: asked.append(given) or inherited)
+    frame = iris_split().frame
+    train_rows, holdout, rule = steps.split.entrypoint(frame, config(), "iris")
+    expected = split_rows(frame, config(), inherited)
+    assert rule == expected.rule == (inherited or iris_rule())
+    assert train_rows.equals(expected.train)
+    assert holdout.equals(expected.holdout)
+    assert asked == [registry]
+    assert notes["split"] == str(rule)
+    assert notes["split_note"] == expected.note
+    assert notes["rows"] == {"train": len(train_rows), "holdout": len(holdout)}
+
+
 @pytest.mark.parametrize("twin", ["3", None])
 def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, twin: str | None
@@ -136,7 +181,9 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch.setattr(step_context, "log_metadata", lambda _: None)
     monkeypatch.setattr(steps, "MlflowClient", lambda: None)
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
-    monkeypatch.setattr(steps, "compare", lambda *_: (None, Comparison(challenger=PERFECT)))
+    compared: list[tuple[Any, ...]] = []
+    result = (None, Comparison(challenger=PERFECT))
+    monkeypatch.setattr(steps, "compare", lambda *given: compared.append(given) or result)
     monkeypatch.setattr(steps, "rolled_back_twin", rolled_back_twin)
     monkeypatch.setattr(steps, "log_evaluation", lambda _, comparison, __: logged.append(comparison))
     served = ServedRequests(retrain_dir=str(tmp_path))
@@ -145,6 +192,10 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
     assert asked == [(registry, fingerprint_of("d", config(), steps.CODE))]
+    ((given, version, split, settings, own_metrics),) = compared
+    assert (given, version, settings, own_metrics) == (registry, "5", config(), steps.METRICS)
+    assert split.rule == iris_rule()
+    assert split.holdout.equals(iris_split().holdout)
 
 
 def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(

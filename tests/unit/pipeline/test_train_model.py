@@ -90,6 +90,12 @@ def test_columns_become_complete_numbers_with_a_column_for_each_category() -> No
     assert found.tolist() == [[1, 1, 0, 1], [2, 1, 0, 0], [2, 1, 0, 0], [9, 0, 1, 0]]
 
 
+def test_columns_that_an_own_transformer_adds_stay_as_they_are() -> None:
+    rows = pd.DataFrame({"c": ["red", "blue"], "n": [1.0, np.nan], "b": [True, False], "own": [7.0, 8.0]})
+    ((_, step),) = transformers(with_columns())
+    assert step.fit(rows).transform(rows).tolist() == [[1, 1, 0, 1, 7], [1, 0, 1, 0, 8]]
+
+
 def test_regression_is_a_forest_of_numbers() -> None:
     frame = pd.DataFrame(
         {"c": ["red", "blue"] * 10, "n": np.arange(20.0), "b": [True] * 20, "price": np.arange(20.0) * 2}

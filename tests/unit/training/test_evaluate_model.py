@@ -218,6 +218,9 @@ def test_judge_says_how_far_the_differences_may_lie_from_the_truth() -> None:
     assert difference.low == pytest.approx(0.1 - 1.96 * 0.0308, abs=0.006)
     assert difference.high == pytest.approx(0.1 + 1.96 * 0.0308, abs=0.006)
     assert difference.bound == pytest.approx(0.1 - 1.28 * 0.0308, abs=0.006)
+    unset = judged(ours, {"champion": theirs}, frame, settings(["a", "b"])).champion_difference
+    assert unset is not None
+    assert unset.bound == pytest.approx(0.1 - 1.645 * 0.0308, abs=0.006)
     assert found.best_difference is not None
     assert (found.best_difference.low, found.best_difference.high) == (0.0, 0.0)
 

@@ -266,6 +266,20 @@ def test_start_that_does_not_come_about_is_repeated_after_growing_pauses(bench: 
     assert bench.service.step() == 2  # a run that died counts anew, by its attempts
 
 
+def test_pauses_after_failed_starts_begin_anew_after_a_start(bench: Bench) -> None:
+    for _ in range(2):  # down, down, up; and again
+        bench.submit()
+        bench.trainer.answer = StartOutcome.MISSING
+        assert bench.service.step() == 2
+        bench.clock.advance(2)
+        assert bench.service.step() == 4
+        bench.clock.advance(4)
+        bench.trainer.answer = StartOutcome.STARTED
+        bench.service.step()
+        bench.trainer.succeed()
+        bench.service.step()
+
+
 def test_orderly_stop_during_a_run_costs_no_attempt_however_often(bench: Bench) -> None:
     request_id = bench.submit()[0]
     for _ in range(2 * POLICY.max_attempts):

@@ -218,6 +218,36 @@ async def test_store_retries_a_bad_version_with_capped_backoff_but_follows_the_a
     assert rig.version == "1"
 
 
+async def tries(rig: Rig, version: str, seconds: range) -> list[int]:
+    """The seconds at which this version, while it is champion, is tried and found bad."""
+    rig.mlflow.promote(version)
+    tried_at = []
+    for second in seconds:
+        rig.time.now = second
+        before = rig.reloads("invalid")
+        await rig.store.look()
+        if rig.reloads("invalid") != before:
+            tried_at.append(second)
+    return tried_at
+
+
+async def test_store_counts_the_failures_of_each_version_from_the_start(rig: Rig) -> None:
+    bad = rig.mlflow.versions["3"]
+    rig.mlflow.add("4", bad.directory, bad.tags["manifest.sha256"])
+    assert await tries(rig, "3", range(8)) == [0, 2, 6]
+    assert await tries(rig, "4", range(8, 15)) == [8, 10, 14]
+    assert await tries(rig, "3", range(15, 20)) == [15, 17]
+
+
+async def test_store_counts_failures_anew_after_a_version_that_served(rig: Rig) -> None:
+    assert await tries(rig, "3", range(8)) == [0, 2, 6]
+    assert await tries(rig, "1", range(8, 9)) == []
+    assert rig.version == "1"
+    assert await tries(rig, "3", range(9, 14)) == [9, 11]
+    assert await tries(rig, "1", range(14, 15)) == []  # served already: nothing is loaded
+    assert await tries(rig, "3", range(15, 20)) == [15, 17]
+
+
 async def test_store_tries_a_bad_version_at_once_when_it_is_promoted_anew(rig: Rig) -> None:
     await rig.store.look()
     for tries in (1, 2):
@@ -291,6 +321,8 @@ async def test_store_looks_less_often_while_mlflow_is_down(rig: Rig) -> None:
     assert await rig.store.look() == 1
     assert rig.value("inference_mlflow_reachable") == 1
     assert rig.store.last_error is None
+    rig.mlflow.down = True
+    assert await rig.store.look() == 2  # counted anew
 
 
 async def test_store_logs_a_lasting_problem_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,1 @@
+"""Worked examples: from a table to a served prediction."""
