@@ -87,8 +87,8 @@ def _reason(error: SQLAlchemyError, address: URL, url: SecretStr) -> str:
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = " ".join(str(origin).split())
     password = str(address.password or "")
-    secrets = [url.get_secret_value(), address.render_as_string(hide_password=False)]
-    secrets += [password, quote(password), quote_plus(password), address.username or "", address.host or ""]
+    secrets: list[str | None] = [url.get_secret_value(), address.render_as_string(hide_password=False)]
+    secrets += [password, quote(password), quote_plus(password), address.username, address.host]
     for secret in sorted({part for part in secrets if part}, key=len, reverse=True):
         said = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", said)
     return f"{type(origin).__name__}: {said}"

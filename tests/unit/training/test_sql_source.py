@@ -89,6 +89,11 @@ def test_columns_of_the_answer_are_checked(database: SecretStr, query: str, told
         read_sql(query, ["id", "plan"], database)
 
 
+def test_columns_that_are_not_read_may_be_there_twice(database: SecretStr) -> None:
+    frame = read_sql("SELECT amount, amount, plan FROM customers WHERE id = 3", ["plan"], database)
+    assert frame.to_numpy().tolist() == [["NA"]]
+
+
 def test_statement_that_changes_something_changes_nothing(database: SecretStr) -> None:
     with pytest.raises(DataError, match=r"dataset\.query fails"):
         read_sql("DELETE FROM customers", ["id"], database)
@@ -100,6 +105,7 @@ def test_statement_that_changes_something_changes_nothing(database: SecretStr) -
     [
         (None, "dataset.source is sql; set DATASET_URL"),
         ("host/secret-database", "DATASET_URL is not a SQLAlchemy URL such as mysql"),
+        ("mysql+pymysql://ann:s3cret@host:port/x", "DATASET_URL is not a SQLAlchemy URL"),
         ("nosuch://ann:s3cret@host/x", "DATASET_URL is not a SQLAlchemy URL"),
         (
             "postgresql+psycopg2://ann:s3cret@host/x",
