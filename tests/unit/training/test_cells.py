@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.core.column_rules import integer_of, is_missing, number_of
@@ -30,6 +30,7 @@ number_texts = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(number_texts), st.sampled_from([".", ","]))
 def test_columns_of_text_give_the_numbers_that_the_rules_give(texts: list[str], decimal_sign: str) -> None:
     expected = [
@@ -43,6 +44,7 @@ def test_columns_of_text_give_the_numbers_that_the_rules_give(texts: list[str], 
     assert plain(numbers(pd.Series(texts, dtype="str"), decimal_sign)) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(number_texts))
 def test_columns_of_text_give_the_integers_that_the_rules_give(texts: list[str]) -> None:
     expected = [

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.core.dataset_config import LARGEST, CategoryFeature, DatasetConfig, Range
@@ -119,12 +119,14 @@ numbers = st.lists(st.one_of(st.floats(-1e9, 1e9), st.just(float("nan"))))
 texts = st.lists(st.one_of(st.text(max_size=3), st.none()))
 
 
+@settings(deadline=None)
 @given(numbers, numbers)
 def test_merged_summaries_of_parts_are_the_summary_of_all_numbers(first: list[float], second: list[float]) -> None:
     parts = [summarise(pd.Series(part, dtype=float)) for part in (first, second)]
     assert merge(*parts) == summarise(pd.Series(first + second, dtype=float))
 
 
+@settings(deadline=None)
 @given(texts, texts)
 def test_merged_summaries_of_parts_are_the_summary_of_all_texts(first: list[str], second: list[str]) -> None:
     parts = [summarise(pd.Series(part, dtype=object)) for part in (first, second)]
