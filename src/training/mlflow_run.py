@@ -112,6 +112,8 @@ def comparison_metrics(comparison: Comparison) -> dict[str, float]:
     for rival, difference in differences.items():
         if difference is not None:
             metrics |= {f"difference_{rival}_{end}": value for end, value in difference.model_dump().items()}
+    if comparison.skipped:
+        metrics["resamples_skipped"] = float(comparison.skipped)
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 

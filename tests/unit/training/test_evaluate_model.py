@@ -286,6 +286,13 @@ def test_judge_leaves_what_is_not_defined_to_the_gate() -> None:
     assert "accuracy" in found.challenger
 
 
+def test_judge_counts_the_resamples_in_which_the_gate_s_metric_is_undefined() -> None:
+    truth = np.array(["a"] * 29 + ["b"])
+    ours = Answers("5", ("a", "b"), truth, truth, np.eye(2)[(truth == "b").astype(int)])
+    found = judged(ours, {}, pd.DataFrame({"label": truth}), settings(["a", "b"], gate={"metric": "roc_auc"}))
+    assert found.skipped / 2000 == pytest.approx((29 / 30) ** 30, abs=0.04)
+
+
 def test_judge_aligns_a_champion_that_knows_other_classes() -> None:
     truth = np.resize(["a", "b", "c"], 99)
     ours = Answers("5", ("a", "b", "c"), truth, truth, np.full((99, 3), 1 / 3))

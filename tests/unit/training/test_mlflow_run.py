@@ -176,7 +176,8 @@ def test_evaluation_leaves_scores_and_the_ends_of_intervals_as_metrics(logged: d
 
 def test_evaluation_leaves_the_slices_as_a_table(logged: dict[str, Any]) -> None:
     found = SliceScore(column="region", value="south", rows=60, challenger=0.5, champion=0.75, p_value=0.01, worse=True)
-    log_evaluation(EVALUATION, COMPARISON.model_copy(update={"slices": (found,)}), "f1")
+    log_evaluation(EVALUATION, COMPARISON.model_copy(update={"slices": (found,), "skipped": 40}), "f1")
+    assert logged["resamples_skipped"] == 40.0
     assert logged["slices.json"].to_dict("records") == [{**found.model_dump(), "difference": -0.25}]
 
 

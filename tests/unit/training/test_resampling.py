@@ -84,12 +84,13 @@ def test_rows_of_a_cluster_are_drawn_together() -> None:
 
 
 def test_few_clusters_widen_the_interval_and_a_single_one_shows_nothing() -> None:
-    five = bootstrap(metric("accuracy"), [OURS, THEIRS], ALONE // 80)
-    # Student's t for 4 degrees of freedom, times √(5/4): 2.776 becomes 3.104, which a normal exceeds in 0.095 %.
-    ends = np.quantile(five.deviations[:, 0] - five.deviations[:, 1], [0.000954, 1 - 0.000954])
-    found = five.difference(0, 1)
-    assert (found.low, found.high) == pytest.approx((0.05 + ends[0], 0.05 + ends[1]), abs=1e-4)
-    assert found.high - found.low > 0.3
+    truth = np.random.default_rng(0).normal(size=400)
+    ours, theirs = (Answers("1", (), truth, truth + np.random.default_rng(seed).normal(size=400)) for seed in (1, 2))
+    ten = bootstrap(metric("neg_mean_squared_error"), [ours, theirs], ALONE // 40)
+    # Student's t for 9 degrees of freedom, times √(10/9): 2.262 becomes 2.384, which a normal exceeds in 0.855 %.
+    ends = np.quantile(ten.deviations[:, 0] - ten.deviations[:, 1], [0.00855064, 1 - 0.00855064])
+    found = ten.difference(0, 1)
+    assert (found.low, found.high) == pytest.approx((found.point + ends[0], found.point + ends[1]), abs=1e-5)
     alone = bootstrap(metric("accuracy"), [OURS, THEIRS], np.zeros(400, dtype=int)).difference(0, 1)
     assert (alone.point, alone.low, alone.high) == (pytest.approx(0.05), -math.inf, math.inf)
     assert alone.bound == -math.inf
@@ -139,6 +140,16 @@ def test_resamples_without_one_of_the_classes_are_left_out_and_counted() -> None
     assert bootstrap(Metric("own", strict), [ours, theirs], np.arange(30)).skipped / 2000 == pytest.approx(
         0.36, abs=0.04
     )
+
+
+def test_resample_counts_only_where_the_metric_is_defined_for_every_model() -> None:
+    def positives(_: Any, values: NDArray[Any], *__: Any) -> float:
+        return float((values == "b").mean()) if (values == "b").any() else math.nan
+
+    often, once = (Answers("1", ("a", "b"), np.full(30, "a"), np.array(["b"] * n + ["a"] * (30 - n))) for n in (29, 1))
+    resampled = bootstrap(Metric("own", positives), [often, once], np.arange(30))
+    assert resampled.skipped / 2000 == pytest.approx((29 / 30) ** 30, abs=0.04)
+    assert math.isfinite(resampled.difference(0, 1).low)
 
 
 def test_metric_that_no_resample_defines_is_named() -> None:

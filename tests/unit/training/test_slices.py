@@ -75,6 +75,17 @@ def test_challenger_that_is_not_worse_has_a_p_value_of_one(scored: Metric) -> No
     assert worse_p_value(scored, better, same, np.arange(60), 100) == 1.0
 
 
+@pytest.mark.parametrize("error", [0.1, 0.2, 0.3, 0.6, 0.7, 1.1])
+def test_equal_differences_are_equal_whatever_their_last_bits(error: float) -> None:
+    truth = np.linspace(0, 1, 61)
+    ours = Answers("1", (), truth, truth + error * mask(61, 0, 1, 2))
+    theirs = Answers("2", (), truth, truth)
+    recipe = CATALOGUE["neg_mean_absolute_error"]
+    assert recipe.sums is not None
+    scored = Metric("error", recipe.function(TARGET), sums=recipe.sums(TARGET))
+    assert worse_p_value(scored, ours, theirs, np.arange(61), 2000) == pytest.approx(1 / 8, rel=0.15)
+
+
 def test_p_value_is_never_zero_and_the_same_for_the_same_input() -> None:
     ours, theirs = model(mask(60, *range(40))), model(mask(60))
     found = [worse_p_value(ACCURACY, ours, theirs, np.arange(60), 999) for _ in range(2)]
@@ -165,6 +176,12 @@ def test_every_value_with_fifty_rows_is_a_slice_and_so_is_what_is_missing() -> N
     assert south.p_value < 0.002
     assert [part.worse for part in found] == [False, True, False, True, False, True]
     assert found[0].p_value == 1.0
+
+
+def test_category_that_is_called_none_is_not_what_is_missing() -> None:
+    columns = pd.DataFrame({"plan": ["None"] * 60 + [None] * 70 + ["nan"] * 80})
+    found = score_slices(ACCURACY, model(mask(210)), None, columns, np.arange(210))
+    assert [(part.value, part.rows) for part in found] == [("nan", 80), ("None", 60), ("(missing)", 70)]
 
 
 def test_slice_is_tested_on_its_own_clusters() -> None:
