@@ -135,7 +135,7 @@ def test_request_without_a_person_is_skipped_where_nothing_is_new(
 
 
 def test_other_settings_are_new_to_a_schedule(world: World, second: RetrainResult) -> None:
-    assert (second.outcome, second.model_version) == ("promoted", "2")
+    assert (second.outcome, second.model_version) == ("promoted", "2"), second.reason
     assert world.aliases()["champion"] == "2"
     assert world.aliases()["previous"] == "1"
     assert "pending.previous" not in world.client.get_model_version(NAME, "2").tags

@@ -48,7 +48,7 @@ def config(**sections: dict[str, Any]) -> PipelineConfig:
 
 def write_config(file: Path, **sections: dict[str, Any]) -> Path:
     """The same as a file."""
-    file.write_text(yaml.safe_dump(config(**sections).model_dump()), encoding="utf-8")
+    file.write_text(yaml.safe_dump(config(**sections).model_dump(), sort_keys=False), encoding="utf-8")
     return file
 
 
