@@ -77,7 +77,7 @@ def propose(wanted: Wanted, clock: Callable[[], float] = time.time) -> Written:
 
 
 def require_overwritable(file: Path, *, force: bool) -> None:
-    """Refuse to replace a configuration that somebody has edited. Raises ConfigError."""
+    """Refuse to replace a configuration that was edited. Raises ConfigError."""
     try:
         text = file.read_text(encoding="utf-8") if file.exists() else ""
     except (OSError, UnicodeError) as error:

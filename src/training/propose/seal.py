@@ -1,4 +1,4 @@
-"""A last line by which a configuration that nobody has edited can be recognised."""
+"""A last line that shows whether a configuration was edited."""
 
 import hashlib
 
