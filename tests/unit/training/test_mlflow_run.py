@@ -1,5 +1,6 @@
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from src.core.retrain_record import new_id
+from src.training import mlflow_run
 from src.training.answers import Answers
 from src.training.check_rows import DataReport
 from src.training.comparison import Baseline, Comparison, Difference, SliceScore
@@ -83,6 +85,16 @@ def test_both_parts_of_the_data_set_are_the_run_s_inputs(recorder: Recorder) -> 
     first = recorder.calls["log_input"][0][0]
     assert first.targets == "species"
     assert first.source.to_dict()["tags"] == {"source": "incoming", "rows": "90", "a.csv": "60", "b.csv": "40"}
+
+
+def test_whole_numbers_are_logged_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    schemas = []
+    log_input = SimpleNamespace(log_input=lambda dataset, context: schemas.append((dataset.schema, context)))
+    monkeypatch.setattr(mlflow_run, "mlflow", log_input)
+    frame = pd.DataFrame({"visits": [1, 2], "species": ["a", "b"]})
+    log_data(frame, frame, "species", REPORT, "d")
+    # A warning would be an error here, for which MLflow answers without a schema.
+    assert [(schema is None, context) for schema, context in schemas] == [(False, "training"), (False, "holdout")]
 
 
 def test_source_of_very_many_files_is_bounded(recorder: Recorder) -> None:
