@@ -28,6 +28,7 @@ from sklearn.datasets import make_classification
 from benchmarks.machine import Machine, describe
 from benchmarks.running import memory_of
 from src.services.local.processes import REPOSITORY, mlflow_process
+from src.training.propose.propose_config import Wanted, propose
 
 PUBLISHED = REPOSITORY / "benchmarks/results/training.md"
 ROWS, COLUMNS, CLASSES = 200_000, 30, 8
@@ -36,6 +37,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "n_estimators: 100, max_depth: 12": {"n_estimators": 100, "max_depth": 12},
     "shipped settings": {"n_estimators": 100, "max_depth": None, "min_samples_leaf": 1},
 }
+# Measured beside them: the file that `make config` writes for the table.
+PROPOSED = "as make config proposes"
 LOOK_SECONDS = 0.2
 SERVER_SECONDS = 90.0
 
@@ -64,13 +67,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make measure-training TRAINING_ARGS=...", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the table (%(default)s)")
     parser.add_argument("--report", type=Path, default=PUBLISHED, help="where the report is written (%(default)s)")
-    parser.add_argument("--only", choices=SETTINGS, action="append", help="one of the settings")
+    parser.add_argument("--only", choices=[*SETTINGS, PROPOSED], action="append", help="one of the settings")
     options = parser.parse_args(arguments)
     machine = describe()
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         table = write_table(Path(folder) / "table.csv", options.rows)
         found = [
-            measure(Path(folder) / f"run{index}", table, name) for index, name in enumerate(options.only or SETTINGS)
+            measure(Path(folder) / f"run{index}", table, name)
+            for index, name in enumerate(options.only or [*SETTINGS, PROPOSED])
         ]
     options.report.write_text(report(machine, options.rows, found), encoding="utf-8")
     return 0
@@ -84,6 +88,13 @@ def write_table(file: Path, rows: int) -> Path:
     frame = pd.DataFrame(numbers.round(4), columns=[f"x{index}" for index in range(COLUMNS)])
     frame.assign(y=np.char.add("c", classes.astype(str))).to_csv(file, index=False)
     return file
+
+
+def configuration_text(table: Path, settings: str) -> str:
+    """The configuration to measure, by its name in the report."""
+    if settings == PROPOSED:
+        return propose(Wanted(str(table), "y")).text
+    return yaml.safe_dump(configuration(table, SETTINGS[settings]))
 
 
 def configuration(table: Path, params: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +119,7 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
     """Train once with these settings; ``folder`` must not exist and keeps all that the training writes."""
     (folder / "mlflow").mkdir(parents=True)
     config = folder / "pipeline.yaml"
-    config.write_text(yaml.safe_dump(configuration(table, SETTINGS[settings])), encoding="utf-8")
+    config.write_text(configuration_text(table, settings), encoding="utf-8")
     log = folder / "log"
     with _mlflow(folder / "mlflow") as url, log.open("wb") as output:
         started, most, cpu = time.monotonic(), 0, 0.0

@@ -71,7 +71,7 @@ def test_own_transformer_is_part_of_the_model(tmp_path: Path, mlflow_url: str) -
 def test_own_estimator_is_found_by_its_name(tmp_path: Path, mlflow_url: str) -> None:
     adopter = Adopter(tmp_path, mlflow_url, "Estimator")
     assert "estimator: nearest_mean:NearestMean" in adopter.run("-m", "src.services.local.check_data")
-    version, run = adopter.train()
+    _, run = adopter.train()
     recorded = run.data.params
     assert "nearest_mean:NearestMean" in recorded.values(), recorded
     assert "2.0" in recorded.values(), recorded

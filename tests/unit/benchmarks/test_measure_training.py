@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from benchmarks import measure_training
 from benchmarks.machine import Machine
@@ -59,3 +60,12 @@ def test_report_is_written_for_the_chosen_settings(tmp_path: Path, monkeypatch: 
     assert "| shipped settings | 1 |" in file.read_text()
     assert main(["--rows", "50", "--report", str(file)]) == 0
     assert asked[1:] == list(measure_training.SETTINGS)
+
+
+def test_proposed_configuration_is_the_one_of_make_config(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", 2_000)
+    proposed = yaml.safe_load(measure_training.configuration_text(table, measure_training.PROPOSED))
+    assert len(proposed["dataset"]["features"]) == 30
+    assert proposed["dataset"]["source"] == str(table)
+    chosen = yaml.safe_load(measure_training.configuration_text(table, "shipped settings"))
+    assert chosen["model"]["params"] == measure_training.SETTINGS["shipped settings"]
