@@ -159,6 +159,7 @@ def best_after(
         ("2", (0.90, 0.90, 0.89), "5"),  # of equal ones the newest
         ("2", (0.90 + 1e-12, 0.90, 0.89), "5"),  # a difference by rounding
         ("2", (0.89, 0.90, 0.92), "3"),  # the champion is better on today's rows
+        ("2", (0.91, 0.90, 0.92), "3"),
         ("2", (None, 0.90, 0.89), "5"),  # cannot be scored
         ("3", (None, 0.90, 0.92), "3"),  # is the champion
         ("3", (None, 0.92, 0.90), "5"),

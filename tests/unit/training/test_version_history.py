@@ -51,6 +51,12 @@ def test_second_roll_back_returns_to_the_first_version() -> None:
     assert found("1", taken_back("1", "2", 5), taken_back("2", "1", 9)) == {"2"}
 
 
+def test_last_return_to_a_version_counts() -> None:
+    twice = (taken_back("5", "1", 9), taken_back("6", "1", 1))
+    assert found("7", taken_back("1", "4", 3), *twice) == {"5", "6"}
+    assert found("7", taken_back("1", "4", 3), *reversed(twice)) == {"5", "6"}
+
+
 def test_champion_counts_as_returned_even_if_both_happened_within_a_second() -> None:
     assert found("2", taken_back("1", "2", 0), taken_back("2", "1", 0)) == {"1"}
 
