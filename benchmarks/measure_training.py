@@ -185,7 +185,8 @@ def _steps(lines: Sequence[str]) -> dict[str, float]:
 def _end(lines: Sequence[str]) -> str:
     """The verdict, or the error that ended the training, without the time and the logger's name."""
     said = [line.partition("train-model: ")[2] for line in lines if "train-model: " in line]
-    return next((line for line in reversed(said) if not line.startswith("seconds: ")), "no line")
+    verdicts = [line for line in said if line.startswith(("promoted:", "rejected:"))]
+    return (verdicts or said or ["no line"])[-1]
 
 
 @contextlib.contextmanager

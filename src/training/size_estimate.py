@@ -21,10 +21,10 @@ MIN_ROWS = 20_000
 # Small fits are on these shares of the rows, with so many trees or rounds at most.
 SHARES = (1 / 16, 1 / 4)
 FEW_ROUNDS = 4
-# Measured for forests: a version holds the model twice, as skops and as an ONNX graph of two thirds of that size; its
-# training holds it up to four times, beside the libraries and a few copies of the rows.
+# Measured for forests: a version holds the model twice, as skops and as an ONNX graph of two thirds of that size. The
+# conversion to ONNX holds each of the trees' nodes as Python objects, beside the libraries and copies of the rows.
 VERSION_FACTOR = 1.7
-MEMORY_FACTOR = 4.0
+MEMORY_FACTOR = 10.0
 BASE_BYTES = 600_000_000
 ROW_COPIES = 6
 # Where a container's limit stands, of control groups 2 and 1.

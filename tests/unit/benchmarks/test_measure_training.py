@@ -32,6 +32,25 @@ def test_report_has_the_figures_of_each_training() -> None:
     assert any(line.startswith("200,000 rows of 30 numbers, 8 classes") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            [
+                "10:00 INFO train-model: train …",
+                "10:01 INFO train-model: promoted: version 1",
+                "10:02 INFO train-model: old",
+            ],
+            "promoted: version 1",
+        ),
+        (["10:00 INFO train-model: train …", "10:01 ERROR train-model: too large", "Traceback"], "too large"),
+        (["Traceback"], "no line"),
+    ],
+)
+def test_end_is_the_verdict_or_the_last_line(lines: list[str], expected: str) -> None:
+    assert measure_training._end(lines) == expected  # noqa: SLF001 - what it reads is a log
+
+
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_small_table_is_trained_to_a_verdict_within_bounds(tmp_path: Path) -> None:
@@ -59,7 +78,7 @@ def test_report_is_written_for_the_chosen_settings(tmp_path: Path, monkeypatch: 
     assert asked == ["shipped settings"]
     assert "| shipped settings | 1 |" in file.read_text()
     assert main(["--rows", "50", "--report", str(file)]) == 0
-    assert asked[1:] == list(measure_training.SETTINGS)
+    assert asked[1:] == [*measure_training.SETTINGS, measure_training.PROPOSED]
 
 
 def test_proposed_configuration_is_the_one_of_make_config(tmp_path: Path) -> None:

@@ -114,8 +114,9 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
         raise StopError
 
     run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="2"))
-    for name in ("MlflowClient", "log_metadata", "log_cause", "log_data", "log_estimator"):
+    for name in ("MlflowClient", "log_metadata", "log_cause", "log_data"):
         monkeypatch.setattr(steps, name, lambda *_: None)
+    monkeypatch.setattr(steps, "log_estimator", lambda model: seen.update(estimator=model))
     monkeypatch.setattr(steps, "active_run", lambda: run)
     monkeypatch.setattr(steps, "zenml_tags", dict)
     monkeypatch.setattr(steps, "log_report", lambda *given: seen.update(report=given))
@@ -137,7 +138,8 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["fit"] == (100, learn_columns(rows.iloc[:100], open_ended.dataset))
     assert seen["fit"][1].features["sepal_length"].maximum == 7.0
     assert (seen["study"].by, seen["study"].metric.name) == ("hash", "f1_macro")
-    assert seen["package"][0] == "model"
+    assert seen["study"].record is steps.log_search
+    assert (seen["estimator"], seen["package"][0]) == ("model", "model")
     assert seen["package"][3] == seen["fit"][1]
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
 
@@ -164,6 +166,23 @@ def test_split_goes_by_the_champions_rule_and_hands_its_own_on(
     assert notes["split"] == str(rule)
     assert notes["split_note"] == expected.note
     assert notes["rows"] == {"train": len(train_rows), "holdout": len(holdout)}
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"model": {"estimator": "random_forrest"}}, "did you mean 'random_forest'"),
+        ({"model": {"max_deep": 3}}, "did you mean 'max_depth'"),
+        ({"gate": {"metric": "f1_makro"}}, "unknown metric 'f1_makro'"),
+    ],
+)
+def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step(
+    sections: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(steps, "preprocess", lambda **_: pytest.fail("a step ran"))
+    served = ServedRequests(retrain_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=message):
+        steps.training_pipeline.entrypoint(config(**sections), "x.csv", "iris", "http://mlflow", served, "lock")
 
 
 @pytest.mark.parametrize("twin", ["3", None])

@@ -19,6 +19,7 @@ from src.training.mlflow_run import (
     cause_tags,
     log_cause,
     log_data,
+    log_estimator,
     log_evaluation,
     log_importance,
     log_report,
@@ -26,7 +27,7 @@ from src.training.mlflow_run import (
     run_link,
 )
 from src.training.sources import DataFile
-from tests.support.training import config
+from tests.support.training import config, iris_package
 
 
 def test_request_ids_tag_joins_them_with_commas() -> None:
@@ -203,3 +204,11 @@ def test_importance_is_left_as_numbers_and_as_a_picture(logged: dict[str, Any]) 
     log_importance({"x": 0.25, "y": 0.0}, "f1")
     assert logged["feature_importance.json"] == {"x": 0.25, "y": 0.0}
     assert logged["feature_importance.png"].axes[0].get_xlabel().startswith("f1 lost")
+
+
+def test_estimator_is_recorded_with_every_parameter_but_the_cores(recorder: Recorder) -> None:
+    log_estimator(iris_package().model)
+    ((params,),) = recorder.calls["log_params"]
+    assert (params["estimator"], params["estimator.n_estimators"]) == ("RandomForestClassifier", 10)
+    assert (params["estimator.criterion"], params["estimator.random_state"]) == ("gini", 42)
+    assert "estimator.n_jobs" not in params
