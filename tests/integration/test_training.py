@@ -19,7 +19,7 @@ from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.retrain_signal import RetrainSpool
-from src.services.local.processes import LocalProcess
+from src.services.local.processes import REPOSITORY, LocalProcess
 from src.training.compare_models import compare
 from src.training.package_model import log_package
 from src.training.registry import ModelRegistry
@@ -171,6 +171,29 @@ def test_first_run_links_zenml_and_mlflow(world: World, first: Outcome) -> None:
     assert world.store(f"select status from pipeline_run where id = '{identifier}'") == [("completed",)]  # noqa: S608 - ours
     linked = world.store("select distinct value from run_metadata where key = 'mlflow_run_id'")
     assert (f'"{run.info.run_id}"',) in linked
+
+
+def test_training_rows_of_a_version_are_found_in_zenml(world: World, first: Outcome) -> None:
+    assert first.process.returncode == 0
+    code = (
+        "import os, sys; from src.core.settings import TrainSettings, load_settings;"
+        "from src.training.zenml_connection import prepare_environment;"
+        "prepare_environment(load_settings(TrainSettings), os.environ);"
+        "from zenml.utils.source_utils import set_custom_source_root; set_custom_source_root(os.getcwd());"
+        "from src.training.seen_rows import training_rows_of;"
+        "print(training_rows_of(sys.argv[1]).to_csv(index=False), end='')"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, world.tags("1")["zenml.run_id"]],
+        cwd=REPOSITORY,
+        env=training_environment(world.folder, world.mlflow_url),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout == iris_parts()[0].to_csv(index=False)
 
 
 def test_registered_model_answers_through_mlflow_and_fails_on_a_changed_byte(
