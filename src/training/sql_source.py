@@ -7,15 +7,8 @@ from urllib.parse import quote, quote_plus
 import numpy as np
 import pandas as pd
 from pydantic import SecretStr
-from sqlalchemy import URL, create_engine, make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError
 from src.training.data_files import duplicates_of, lacks
@@ -35,9 +28,9 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
         url: SQLAlchemy's, such as ``mysql+pymysql://user:password@host/database``.
 
     Raises:
-        ConfigError: there is no URL, it is none, or its driver is not installed.
+        ConfigError: there is no URL, it is none, or its driver, or what the driver needs, is not installed.
         DataError: the statement fails or lacks a column.
-        ConnectionFailedError: the database cannot be reached or refuses us.
+        ConnectionFailedError: the database cannot be reached, refuses us, or the connection is lost.
     """
     if url is None:
         raise ConfigError("dataset.source is sql; set DATASET_URL to the database's SQLAlchemy URL")
@@ -53,26 +46,42 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
             "DATASET_URL is not a SQLAlchemy URL such as mysql+pymysql://user:password@host/database"
         ) from None
     try:
-        # As it is written: a colon or a percent sign in it is no parameter.
-        with engine.connect().execution_options(stream_results=True, no_parameters=True) as connection:
-            result = connection.exec_driver_sql(query)
-            names = list(result.keys())
-            if twice := duplicates_of([name for name in names if name in columns]):
-                raise DataError(f"{NAME} has the columns {', '.join(twice)} more than once; rename one with AS")
-            if not set(columns) <= set(names):
-                raise DataError(lacks(NAME, names, columns))
-            cells: list[list[object]] = [[] for _ in columns]
-            for part in result.columns(*columns).partitions(PART_ROWS):
-                for index, found in enumerate(zip(*part, strict=True)):
-                    cells[index] += found
-    except (OperationalError, InterfaceError) as error:
-        raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address, url)}") from None
+        with _connect(engine, address, url) as connection:
+            cells = _cells(connection, query, columns)
     except SQLAlchemyError as error:
-        raise DataError(f"dataset.query fails: {_reason(error, address, url)}") from None
+        reason = _reason(error, address, url)
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise ConnectionFailedError(f"the database of DATASET_URL failed: {reason}") from None
+        raise DataError(f"dataset.query fails: {reason}") from None
     finally:
         engine.dispose()
     series = {name: pd.Series(_objects(found), dtype=object) for name, found in zip(columns, cells, strict=True)}
     return pd.DataFrame(series)
+
+
+def _connect(engine: Engine, address: URL, url: SecretStr) -> Connection:
+    try:
+        # As it is written: a colon or a percent sign in it is no parameter.
+        return engine.connect().execution_options(stream_results=True, no_parameters=True)
+    except SQLAlchemyError as error:
+        raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address, url)}") from None
+    except RuntimeError as error:  # as PyMySQL's where a way to log in needs a package that is not installed
+        raise ConfigError(f"DATASET_URL cannot be used: {_reason(error, address, url)}") from None
+
+
+def _cells(connection: Connection, query: str, columns: Sequence[str]) -> list[list[object]]:
+    """The cells of each column."""
+    result = connection.exec_driver_sql(query)
+    names = list(result.keys())
+    if twice := duplicates_of([name for name in names if name in columns]):
+        raise DataError(f"{NAME} has the columns {', '.join(twice)} more than once; rename one with AS")
+    if not set(columns) <= set(names):
+        raise DataError(lacks(NAME, names, columns))
+    cells: list[list[object]] = [[] for _ in columns]
+    for part in result.columns(*columns).partitions(PART_ROWS):
+        for index, found in enumerate(zip(*part, strict=True)):
+            cells[index] += found
+    return cells
 
 
 def _objects(values: list[object]) -> np.ndarray:
@@ -82,7 +91,7 @@ def _objects(values: list[object]) -> np.ndarray:
     return array
 
 
-def _reason(error: SQLAlchemyError, address: URL, url: SecretStr) -> str:
+def _reason(error: Exception, address: URL, url: SecretStr) -> str:
     """What the driver says, in one line, with the URL, its user, password and host struck out."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = " ".join(str(origin).split())

@@ -5,6 +5,7 @@ from pathlib import Path
 import pymysql
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, ConnectionFailedError, DataError
@@ -134,8 +135,25 @@ def test_database_that_cannot_be_reached_is_worth_another_try_and_no_part_of_its
 
 
 def test_statement_that_fails_is_named_with_the_driver_s_reason(database: SecretStr) -> None:
-    with pytest.raises(ConnectionFailedError, match="no such table: nowhere"):
+    with pytest.raises(DataError, match=r"dataset\.query fails: OperationalError: no such table: nowhere"):
         read_sql("SELECT * FROM nowhere", ["x"], database)
+
+
+def test_connection_that_is_lost_is_worth_another_try(database: SecretStr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SQLiteDialect_pysqlite, "is_disconnect", lambda *_: True)
+    with pytest.raises(ConnectionFailedError, match="the database of DATASET_URL failed: OperationalError: no such"):
+        read_sql("SELECT * FROM nowhere", ["x"], database)
+
+
+def test_package_that_the_driver_lacks_is_a_matter_of_the_setup(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: object, **__: object) -> None:
+        raise RuntimeError("'cryptography' is required for ann's\ns3cret")
+
+    monkeypatch.setattr(pymysql, "connect", connect)
+    with pytest.raises(ConfigError) as caught:
+        read_sql("SELECT 1", ["x"], SecretStr("mysql+pymysql://ann:s3cret@db/shop"))
+    assert str(caught.value) == "DATASET_URL cannot be used: RuntimeError: 'cryptography' is required for ***'s ***"
+    assert caught.value.__suppress_context__
 
 
 def test_driver_s_words_lose_every_part_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +163,7 @@ def test_driver_s_words_lose_every_part_of_the_url(monkeypatch: pytest.MonkeyPat
         raise pymysql.err.ProgrammingError(1045, f"ann@db.example.com with p@ss word (p%40ss+word, {url})\nannex")
 
     monkeypatch.setattr(pymysql, "connect", connect)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ConnectionFailedError) as caught:
         read_sql("SELECT 1", ["x"], SecretStr(url))
-    said = "dataset.query fails: ProgrammingError: (1045, '***@*** with *** (***, ***)\\nannex')"
+    said = "the database of DATASET_URL failed: ProgrammingError: (1045, '***@*** with *** (***, ***)\\nannex')"
     assert str(caught.value) == said
