@@ -38,7 +38,8 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     found = registry.version_of(CHAMPION)
     champion = str(found.version) if found is not None else None
     promoted, reason = decide(gate, comparison)
-    if promoted and champion not in {None, candidate.model_version, comparison.champion_version}:
+    overtaken = promoted and champion not in {None, candidate.model_version, comparison.champion_version}
+    if overtaken:
         # Most likely a roll back, which a verdict about the version that was taken back must not undo.
         promoted, reason = (
             False,
@@ -57,7 +58,10 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
         champion=comparison.champion,
     )
     # Tags before the alias: a served version always has its verdict.
-    registry.tag(candidate.model_version, {**verdict_tags(verdict), **score_tags(comparison.challenger)})
+    tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
+    if overtaken:  # not judged against the present champion: the next request on the same data must train
+        del tags[TAG_VERDICT]
+    registry.tag(candidate.model_version, tags)
     if promoted:
         # First: killed after this, the next challenger is held to one good version too many, never to one too few.
         _mark_best(registry, gate.metric, candidate.model_version, comparison)

@@ -46,7 +46,8 @@ class Tasks:
     Attributes:
         train: does the training for these request ids; its verdict is in the registry when it returns.
         is_needed: asked where no request is claimed; a run that is not needed ends well at once.
-        nothing_new: asked where no person made any of the requests; the reason to skip them, or None to train.
+        nothing_new: asked on the first attempt, where no person made any of the requests; the reason to skip them, or
+            None to train.
         retain: deletes what is no longer kept, after a training; a failure is logged only.
     """
 
@@ -126,8 +127,11 @@ class TrainingRun:
             logger.exception("old versions were not deleted; the next training tries again")
 
     def _reason_to_skip(self, records: Sequence[RetrainRecord], config: PipelineConfig) -> str | None:
-        """Why these requests need no training; a person's request, and a run without any, always trains."""
-        if not records or not all(record.source in UNATTENDED for record in records):
+        """Why these requests need no training; a person's request, and a run without any, always trains.
+
+        So does another attempt: the first one's version may have its verdict already and its alias not yet.
+        """
+        if not records or not all(record.source in UNATTENDED and record.attempts <= 1 for record in records):
             return None
         return self._tasks.nothing_new(self._settings, config)
 

@@ -198,6 +198,7 @@ def test_promote_leaves_the_aliases_of_a_rejected_candidate_alone(lock: Path) ->
     assert run(registry, floor=0.95, lock=lock) is Outcome.REJECTED
     assert registry.aliases == {"champion": "3", "previous": "2", "challenger": "5"}
     assert [done[0] for done in registry.done] == ["tags"]
+    assert registry.tags["5"]["gate.verdict"] == "rejected"
 
 
 def test_promote_never_makes_a_version_its_own_previous(lock: Path) -> None:
@@ -218,7 +219,11 @@ def test_promote_does_not_undo_a_roll_back_that_came_while_it_trained(lock: Path
     registry = FakeRegistry(champion="3", previous="4", challenger="5")
     assert run(registry, floor=0.85, lock=lock, compared_with=compared_with) is Outcome.REJECTED
     assert registry.aliases == {"champion": "3", "previous": "4", "challenger": "5"}
-    reason = registry.done[0][2]["gate.reason"]
+    tags = registry.done[0][2]
+    # With a verdict, requests on the same data would be skipped.
+    assert "gate.verdict" not in tags
+    assert tags["score.f1_macro"] == "0.9"
+    reason = tags["gate.reason"]
     assert reason.startswith("version 3 became champion while this one was compared with")
     assert reason.endswith("train again")
 

@@ -125,14 +125,17 @@ def test_run_ends_the_requests_on_a_misspelt_configuration_without_training(case
 
 
 def skipping(
-    folder: Path, sources: Sequence[Source], answer: str | Exception | None
+    folder: Path, sources: Sequence[Source], answer: str | Exception | None, attempts: Sequence[int] = ()
 ) -> tuple[ExitCode, list[RetrainRecord], list[list[str]]]:
     """Run for claimed requests of these sources; ``answer`` is what the look for anything new says."""
     settings = TrainSettings(_env_file=None, data_dir=folder, pipeline_config=CONFIG_FILE)
     spool = RetrainSpool(settings.retrain_dir).create()
     ids = [spool.submit(source).id for source in sources]
-    for record in spool.claim():
-        spool.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+    spool.claim()
+    for request_id, number in zip(ids, attempts or [1] * len(ids), strict=True):
+        record = spool.get(request_id)
+        assert record is not None
+        spool.update(record.model_copy(update={"attempts": number, "started_at": NOW}))
     train = FakeTrain(VERDICT, spool)
 
     def nothing_new(given: TrainSettings, config: PipelineConfig) -> str | None:
@@ -157,6 +160,15 @@ def test_run_without_a_person_s_request_is_skipped_where_nothing_is_new(
         RetrainResult(outcome=Outcome.SKIPPED, reason="nothing new to learn from since version 3", finished_at=NOW)
     ] * len(sources)
     assert caplog.messages[-1] == "skipped: nothing new to learn from since version 3"
+
+
+@pytest.mark.parametrize("attempts", [(1, 2), (3, 1)])
+def test_another_attempt_trains_as_the_first_may_have_died_between_verdict_and_alias(
+    tmp_path: Path, attempts: Sequence[int]
+) -> None:
+    code, records, trained = skipping(tmp_path, ["schedule", "alert"], "same", attempts)
+    assert (code, len(trained)) == (0, 1)
+    assert [record.state for record in records] == ["promoted", "promoted"]
 
 
 @pytest.mark.parametrize(
