@@ -91,13 +91,13 @@ class Rivals:
     def add(self, alias: str, version: str) -> None:
         """Take a version in where it can be compared, and narrow the rows to those that it can be compared on."""
         try:
+            if alias == CHAMPION:
+                # First: a champion that cannot be loaded here has callers all the same.
+                self.breaking = breaking_changes(self._registry.contract(version), self._challenger.contract)
             model = self._registry.fetch(version)
         except InvalidModelError as error:
             self._leave_out(alias, str(error))
             return
-        breaking = breaking_changes(model, self._challenger)
-        if alias == CHAMPION:
-            self.breaking = breaking
         holdout, classes = self._split.holdout, model.engine.classes
         gone = [name for name in model.schema.names if name not in holdout.columns]
         if gone:

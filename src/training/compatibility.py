@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from src.core.feature_schema import ColumnType
-from src.training.registry import FetchedModel
+from src.training.registry import Contract
 
 
-def breaking_changes(served: FetchedModel, new: FetchedModel) -> tuple[str, ...]:
+def breaking_changes(served: Contract, new: Contract) -> tuple[str, ...]:
     """A sentence for each change that refuses requests of before, misreads them or answers them in another shape.
 
     New optional columns, and columns that need no value any more, break nothing.
@@ -14,7 +14,7 @@ def breaking_changes(served: FetchedModel, new: FetchedModel) -> tuple[str, ...]
     return (*_columns(served, new), *_order(served, new), *_answers(served, new))
 
 
-def _columns(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
+def _columns(served: Contract, new: Contract) -> Iterator[str]:
     columns = {column.name: column for column in new.schema.columns}
     for before in served.schema.columns:
         now = columns.pop(before.name, None)
@@ -29,7 +29,7 @@ def _columns(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
             yield f"the new column {now.name} may not be missing"
 
 
-def _order(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
+def _order(served: Contract, new: Contract) -> Iterator[str]:
     """Open Inference requests may send all columns but texts as one matrix, by their order alone."""
     common = set(served.schema.names) & set(new.schema.names)
     before, now = ([name for name in model.schema.names if name in common] for model in (served, new))
@@ -37,8 +37,8 @@ def _order(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
         yield f"the columns are in another order: {', '.join(now)}, and were {', '.join(before)}"
 
 
-def _answers(served: FetchedModel, new: FetchedModel) -> Iterator[str]:
-    before, now = served.engine.classes, new.engine.classes
+def _answers(served: Contract, new: Contract) -> Iterator[str]:
+    before, now = served.classes, new.classes
     if set(before) != set(now):
         yield f"the answers are {_described(now)} and were {_described(before)}"
 

@@ -121,7 +121,8 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
         yield f"{champion}{_difference(comparison.champion_difference)}{rows}"
     else:
         problem = comparison.champion_problem
-        yield f"the champion could not be scored: {problem}" if problem else "there is no champion yet"
+        alone = "" if comparison.best is not None else ", so floor and best constant answer decide alone"
+        yield f"the champion could not be scored{alone}: {problem}" if problem else "there is no champion yet"
         if rows:
             yield f"scored{rows}"
     if comparison.best is not None:

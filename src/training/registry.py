@@ -33,6 +33,14 @@ PAGE = 1000
 
 
 @dataclass(frozen=True)
+class Contract:
+    """What a version's callers send and get: its columns, and its classes (none for a regression)."""
+
+    schema: FeatureSchema
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FetchedModel:
     """A registered version, verified and loaded as serving loads it.
 
@@ -43,6 +51,11 @@ class FetchedModel:
     schema: FeatureSchema
     engine: Engine
     split_rule: SplitRule | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """What its callers send and get."""
+        return Contract(self.schema, self.engine.classes)
 
 
 class ModelRegistry:
@@ -147,6 +160,17 @@ class ModelRegistry:
                 )
             model = load_skops(directory / file, found.code_sha256)
             return FetchedModel(version, schema, SklearnEngine(model, classes, found.threshold), rule)
+
+    def contract(self, version: str) -> Contract:
+        """What a version's callers send and get, from two small files, even where the model cannot be loaded here.
+
+        Raises: as ``fetch``.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder)
+            self._download(version, directory, MANIFEST_FILE, MLMODEL_FILE)
+            verify_manifest(directory, self._digest_of(version), (MLMODEL_FILE,))
+            return Contract(*read_mlmodel(directory))
 
     def split_rule(self, version: str) -> SplitRule | None:
         """By what a version's holdout was held out, from two small files; None where it does not say.

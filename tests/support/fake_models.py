@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
-from src.training.registry import FetchedModel
+from src.training.registry import Contract, FetchedModel
 from src.training.splitting import SplitRule
 
 
@@ -41,13 +41,14 @@ class FakeVersion:
 
 
 class FakeRegistry:
-    """Holds models by version; a model that is None is damaged."""
+    """Holds models by version; one that is None cannot be loaded, and ``contracts`` may have what it answers."""
 
     name = "made-up"
 
     def __init__(self, models: dict[str, FetchedModel | None], **aliases: str) -> None:
         self.models = models
         self.aliases = aliases
+        self.contracts: dict[str, Contract] = {}
         self.versions_by_number = {number: FakeVersion(number) for number in models}
         self.run_parameters: dict[str, str] = {}
 
@@ -68,6 +69,9 @@ class FakeRegistry:
         if model is None:
             raise InvalidModelError(f"version {number} lacks model.onnx")
         return model
+
+    def contract(self, number: str) -> Contract:
+        return self.contracts[number] if number in self.contracts else self.fetch(number).contract
 
     def split_rule(self, number: str) -> SplitRule | None:
         return self.fetch(number).split_rule

@@ -17,7 +17,7 @@ from src.training.compare_models import compare
 from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation
 from src.training.gate import decide
-from src.training.registry import FetchedModel
+from src.training.registry import Contract, FetchedModel
 from src.training.splitting import Split, SplitRule, held_out, split_by
 from tests.support.fake_models import FakeEngine, FakeRegistry
 
@@ -225,6 +225,20 @@ def test_damaged_champion_does_not_stand_in_the_way() -> None:
     assert (found.champion, found.champion_version) == (None, "1")
     assert found.champion_problem == "version 1 lacks model.onnx"
     assert found.breaking == ()
+
+
+def test_champion_that_cannot_be_loaded_has_callers_all_the_same() -> None:
+    registry = FakeRegistry({"1": None, "2": model("2")}, champion="1")
+    registry.contracts["1"] = Contract(FeatureSchema((X, Column("gone"))), ("high", "mid", "low"))
+    _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
+    assert found.champion_problem == "version 1 lacks model.onnx"
+    assert found.breaking == (
+        "the column gone is removed",
+        "the answers are the classes high, low and were the classes high, mid, low",
+    )
+    promoted, reason = decide(settings().gate, found)
+    assert not promoted
+    assert "floor and best constant answer decide alone: version 1 lacks model.onnx" in reason
 
 
 def test_champion_that_cannot_answer_does_not_stand_in_the_way() -> None:

@@ -2,15 +2,14 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.training.compatibility import breaking_changes
-from src.training.registry import FetchedModel
-from tests.support.fake_models import FakeEngine
+from src.training.registry import Contract
 
 NUMBER, OPTIONAL = Column("a"), Column("b", required=False)
 TEXT = Column("a", ColumnType.STRING, mlflow_type="string")
 
 
-def model(*columns: Column, classes: tuple[str, ...] = ("no", "yes")) -> FetchedModel:
-    return FetchedModel("1", FeatureSchema(columns), FakeEngine(lambda table: table, classes))
+def model(*columns: Column, classes: tuple[str, ...] = ("no", "yes")) -> Contract:
+    return Contract(FeatureSchema(columns), classes)
 
 
 @pytest.mark.parametrize(

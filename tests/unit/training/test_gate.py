@@ -155,8 +155,16 @@ FULL = {
             {},
             compared(0.9, None, champion_version="3", champion_problem="version 3 lacks model.onnx", rows=40),
             (
+                "f1_macro 0.9000 (floor 0.85); the champion could not be scored, so floor and best constant answer "
+                "decide alone: version 3 lacks model.onnx; scored on 40 rows"
+            ),
+        ),
+        (
+            {},
+            compared(0.9, None, champion_problem="version 3 lacks model.onnx", best=scores(0.9), best_version="2"),
+            (
                 "f1_macro 0.9000 (floor 0.85); the champion could not be scored: version 3 lacks model.onnx; "
-                "scored on 40 rows"
+                "version 2, the best former champion, has 0.9000"
             ),
         ),
         (

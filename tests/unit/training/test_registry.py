@@ -123,6 +123,18 @@ def test_version_from_before_rules_has_none_and_is_sound(client: OneVersion) -> 
     assert inherited_rule(old) is None
 
 
+def test_what_callers_send_and_get_is_known_of_a_version_that_cannot_be_loaded(client: OneVersion) -> None:
+    expected = of(client).fetch("3").contract
+    (client.folder / "model.onnx").write_bytes(b"damaged")
+    with pytest.raises(InvalidModelError):
+        of(client).fetch("3")
+    assert of(client).contract("3") == expected
+    assert (len(expected.schema.names), len(expected.classes)) == (4, 3)
+    (client.folder / "MLmodel").write_text("{}")
+    with pytest.raises(InvalidModelError, match="MLmodel differs from the manifest"):
+        of(client).contract("3")
+
+
 def test_without_a_champion_nothing_is_inherited(client: OneVersion) -> None:
     assert inherited_rule(of(OneVersion(client.folder, champion=False))) is None
 
