@@ -110,10 +110,11 @@ Feature = Annotated[
 class CsvFormat(Strict):
     """How the cells of CSV and TSV files are written.
 
-    ``delimiter`` unset means a comma, or a tab in files named ``.tsv``; ``encoding`` is any name that Python knows.
+    ``delimiter`` unset means a comma, or a tab in files named ``.tsv``; a space cannot be one, as spaces after a
+    delimiter are skipped. ``encoding`` is any name that Python knows.
     """
 
-    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n]$')] | None = None
+    delimiter: Annotated[str, Field(pattern=r'^[^ "\r\n]$')] | None = None
     decimal: Literal[".", ","] = "."
     encoding: str = "utf-8"
 

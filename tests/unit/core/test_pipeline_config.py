@@ -169,6 +169,11 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         ),
         (
             "target: species",
+            "csv: { delimiter: ' ' }\n  target: species",
+            "dataset.csv.delimiter: String should match",
+        ),
+        (
+            "target: species",
             "csv: { decimal: '·' }\n  target: species",
             "dataset.csv.decimal: Input should be '.' or ','",
         ),
