@@ -18,8 +18,9 @@ REMEDY = "add rows, or leave out what needs folds: model.search, model.calibrate
 def folds_of(train: pd.DataFrame, dataset: DatasetConfig, by: str, count: int, *, each_row_once: bool) -> list[Fold]:
     """Positions of the rows to fit on and of those to validate on, ``count`` times.
 
-    Rows of one group, or with equal ids, are in one fold. By ``time`` nothing is validated on rows older
-    than those it was fitted on, unless each row must be validated once: then the folds are blocks of time.
+    Rows of one group, or with equal ids, are in one fold; without groups and ids, so are rows with equal features where
+    ``dataset.duplicates`` keeps them. By ``time`` nothing is validated on rows older than those it was fitted on,
+    unless each row must be validated once: then the folds are blocks of time.
 
     Args:
         train: the data set's columns.
@@ -62,13 +63,28 @@ def _folds(  # noqa: PLR0913 - as the public function, and the classes
         return [(order[fit], order[check]) for fit, check in parts]
     keys = [dataset.group] if dataset.group is not None else dataset.id
     if not keys:
-        if classes is None:
-            return list(KFold(count, shuffle=True, random_state=SEED).split(rows))
-        return list(StratifiedKFold(count, shuffle=True, random_state=SEED).split(rows, classes))
+        return _by_features(train, dataset, count, classes)
     groups = row_hashes(train, keys, SEED)
     if classes is None:
         return list(GroupKFold(count, shuffle=True, random_state=SEED).split(rows, groups=groups))
     return list(StratifiedGroupKFold(count, shuffle=True, random_state=SEED).split(rows, classes, groups))
+
+
+def _by_features(
+    train: pd.DataFrame, dataset: DatasetConfig, count: int, classes: NDArray[np.object_] | None
+) -> list[Fold]:
+    """Folds of single rows, of which those that repeat an earlier one follow it into its fold."""
+    codes = np.arange(len(train))
+    if dataset.duplicates == "keep":
+        codes = pd.factorize(row_hashes(train, list(dataset.features), SEED))[0]
+    # Numbered as they first occur, so that nothing changes where no row is repeated.
+    _, first = np.unique(codes, return_index=True)
+    if classes is None:
+        parts = KFold(count, shuffle=True, random_state=SEED).split(first)
+    else:
+        parts = StratifiedKFold(count, shuffle=True, random_state=SEED).split(first, classes[first])
+    masks = [np.isin(codes, check) for _, check in parts]
+    return [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in masks]
 
 
 def _require_classes(folds: list[Fold], classes: NDArray[np.object_], *, validated: bool) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import StratifiedKFold
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError
@@ -53,6 +54,28 @@ def test_regression_without_keys_is_parted_at_random() -> None:
     folds = folds_of(table().assign(y=1.5), dataset(regression=True), "hash", 3, each_row_once=True)
     assert validated(folds) == list(range(60))
     assert np.diff(np.sort(folds[0][1])).max() > 1
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_rows_with_equal_features_are_in_one_fold_where_repeats_are_kept(*, regression: bool) -> None:
+    frame = pd.concat([table(), table().iloc[:30]], ignore_index=True)
+    if regression:
+        frame["y"] = np.arange(90.0)
+    folds = folds_of(frame, dataset(regression=regression), "hash", 3, each_row_once=True)
+    assert validated(folds) == list(range(90))
+    for fit, check in folds:
+        assert len(check) > 20
+        assert not set(frame["x"].iloc[fit]) & set(frame["x"].iloc[check])
+    dropped = folds_of(frame, dataset(regression=regression, duplicates="drop"), "hash", 3, each_row_once=True)
+    assert [len(check) for _, check in dropped] == [30, 30, 30]
+
+
+def test_rows_that_repeat_nothing_are_parted_as_scikit_learn_does() -> None:
+    frame = table()
+    expected = StratifiedKFold(4, shuffle=True, random_state=0).split(np.zeros(60), frame["y"])
+    found = folds_of(frame, dataset(), "hash", 4, each_row_once=True)
+    for one, two in zip(found, expected, strict=True):
+        assert [part.tolist() for part in one] == [part.tolist() for part in two]
 
 
 def test_by_time_nothing_is_validated_on_older_rows() -> None:
