@@ -1,7 +1,7 @@
 """Where rows come from and how they are cleaned; also the preprocess container's main.
 
 ``config/pipeline.yaml`` says where rows come from and what they must hold. What it cannot say, such as a unit that
-changed or two columns that become one, goes into ``clean``.
+changed, goes into ``clean``.
 """
 
 import logging

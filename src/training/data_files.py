@@ -3,6 +3,7 @@
 import glob
 import gzip
 import logging
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -55,27 +56,29 @@ class TableFile:
             raise DataError(f"{self.name} cannot be read: {reason}; fix the file or dataset.source") from error
 
 
-def local_files(source: str, clock: Callable[[], float]) -> list[TableFile]:
+def local_files(source: str, clock: Callable[[], float], wait: Callable[[float], None] = time.sleep) -> list[TableFile]:
     """The files that a path, a folder or a glob stands for, in the order of their names.
 
     In a folder, or where a glob matches, hidden and temporary files (``.x``, ``x.tmp``, ``x.part``) and files of other
     kinds do not count. A file that has changed within ``SETTLED_SECONDS`` is left for the next run, as its writer may
-    not be done; one that was renamed since its last change is complete.
+    not be done; one that was renamed since its last change is complete, unless it is empty. Where all of them have
+    just changed, they are looked at once more after ``SETTLED_SECONDS``.
 
     Args:
         source: a path, as configured.
         clock: the time in seconds since 1970.
+        wait: lets so many seconds pass.
 
     Raises:
         DataError: there is no such file, or none of a kind that can be read.
-        LoopError: all of them have just changed.
+        LoopError: all of them keep changing.
     """
     path = Path(source)
     if path.is_dir():
-        return _ready([child for child in path.iterdir() if child.is_file()], source, clock)
+        return _ready([child for child in path.iterdir() if child.is_file()], source, clock, wait)
     if glob.has_magic(source) and not path.exists():
         found = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return _ready([path for path in found if path.is_file()], source, clock)
+        return _ready([path for path in found if path.is_file()], source, clock, wait)
     kind = format_of(source)
     if kind is None:
         raise DataError(
@@ -108,9 +111,15 @@ def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:
     return f"{name} lacks the columns {missing} (it has {shown}); fix its header or the names in the dataset section"
 
 
-def _ready(paths: list[Path], source: str, clock: Callable[[], float]) -> list[TableFile]:
+def _ready(
+    paths: list[Path], source: str, clock: Callable[[], float], wait: Callable[[float], None]
+) -> list[TableFile]:
     candidates = sorted(path for path in paths if _is_data(path))
     young = [path for path in candidates if not _is_settled(path, clock())]
+    if young and young == candidates:
+        logger.info("%s: every file has just changed; looking again in %d s", source, SETTLED_SECONDS)
+        wait(SETTLED_SECONDS)
+        young = [path for path in candidates if not _is_settled(path, clock())]
     if young:
         names = ", ".join(path.name for path in young)
         logger.warning(
@@ -137,7 +146,8 @@ def _is_settled(path: Path, now: float) -> bool:
         found = path.stat()
     except OSError:  # it was taken away after the folder was listed
         return False
-    renamed = found.st_ctime_ns > found.st_mtime_ns
+    # An empty file was rather given an owner or a mode before its first byte was written.
+    renamed = found.st_ctime_ns > found.st_mtime_ns and found.st_size > 0
     return renamed or not 0 <= now - found.st_mtime < SETTLED_SECONDS
 
 

@@ -1,6 +1,7 @@
 import gzip
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,12 @@ def put(file: Path, *, age: float = 3600.0, renamed: bool = False) -> Path:
     return file
 
 
-def names(source: Path | str, now: float = NOW) -> list[str]:
-    return [Path(file.name).name for file in local_files(str(source), lambda: now)]
+def no_wait(_: float) -> None:
+    raise AssertionError("there is nothing to wait for")
+
+
+def names(source: Path | str, now: float = NOW, wait: Callable[[float], None] = no_wait) -> list[str]:
+    return [Path(file.name).name for file in local_files(str(source), lambda: now, wait)]
 
 
 def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -87,10 +92,40 @@ def test_file_that_was_renamed_after_its_last_change_is_read_at_once(tmp_path: P
     assert names(tmp_path, file.stat().st_mtime + 1.0) == ["new.csv"]
 
 
+def test_empty_file_does_not_count_as_renamed(tmp_path: Path) -> None:
+    put(tmp_path / "old.csv")
+    file = put(tmp_path / "new.csv", age=1.0, renamed=True)
+    moment = file.stat().st_mtime
+    file.write_text("")
+    os.utime(file, (moment, moment))
+    assert names(tmp_path, moment + 9.0) == ["old.csv"]
+    assert names(tmp_path, moment + 10.0) == ["new.csv", "old.csv"]
+
+
+def test_files_that_have_all_just_changed_are_looked_at_once_more_after_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(tmp_path / "a.csv", age=1.0)
+    now, waited = NOW, []
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        waited.append(seconds)
+
+    with caplog.at_level(logging.INFO):
+        files = local_files(str(tmp_path), lambda: now, wait)
+    assert [Path(file.name).name for file in files] == ["a.csv"]
+    assert waited == [10.0]
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
 def test_folder_of_files_that_are_still_written_to_is_worth_another_try(tmp_path: Path) -> None:
     put(tmp_path / "new.csv", age=1.0)
+    waited: list[float] = []
     with pytest.raises(LoopError, match="every file changed less than 10 s ago") as caught:
-        names(tmp_path)
+        names(tmp_path, wait=waited.append)
+    assert waited == [10.0]
     assert not caught.value.permanent
 
 
