@@ -94,6 +94,13 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         # First, so that a run that fails leads there too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
         log_cause(config, data_sha256, served.ids, zenml_tags())
+        # Before the fit: what these cannot be made of must not be found out once a version is registered.
+        tags = {
+            TAG_CODE_SHA256: code_sha256(CODE),
+            TAG_FINGERPRINT: fingerprint_of(data_sha256, config, CODE),
+            **cause_tags(data_sha256, served.ids),
+            **zenml_tags(),
+        }
         log_data(train_rows, holdout, config.dataset.target, data_report, data_sha256)
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
@@ -104,17 +111,9 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         package = build_package(model, train_rows, holdout, dataset, rule)
         fitted = time.monotonic()
         mlflow.set_tag(TAG_PARITY, package.parity)
-        version, manifest_sha256 = log_package(package, model_name)
+        version, manifest_sha256 = log_package(package, model_name, {**tags, TAG_PARITY: package.parity})
         registry = ModelRegistry(client, model_name)
-        tags = {
-            TAG_MANIFEST_SHA256: manifest_sha256,
-            TAG_PARITY: package.parity,
-            TAG_CODE_SHA256: code_sha256(CODE),
-            TAG_FINGERPRINT: fingerprint_of(data_sha256, config, CODE),
-            **cause_tags(data_sha256, served.ids),
-            **zenml_tags(),
-        }
-        registry.tag(version, tags)
+        registry.tag(version, {TAG_MANIFEST_SHA256: manifest_sha256})
         registry.set_alias(CHALLENGER, version)
         seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}
         log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds})

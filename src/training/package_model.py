@@ -193,8 +193,8 @@ def signature_of(package: ModelPackage) -> ModelSignature:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([ColSpec(output)]))
 
 
-def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
-    """Upload the package to the active MLflow run and register it as a new version.
+def log_package(package: ModelPackage, model_name: str, tags: dict[str, str] | None = None) -> tuple[str, str]:
+    """Upload the package to the active MLflow run and register it as a new version, born with these tags.
 
     Returns:
         The version's number and its manifest's SHA-256; no alias points to it yet.
@@ -208,6 +208,7 @@ def log_package(package: ModelPackage, model_name: str) -> tuple[str, str]:
             flavor=flavours,
             flavor_name="sklearn",
             registered_model_name=model_name,
+            tags=tags,
             # MLflow would rewrite MLmodel after the manifest has been written.
             validate_serving_input=False,
         )

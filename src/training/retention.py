@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from src.core.errors import LoopError
 from src.core.log import configure_logging
-from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS
+from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS, TAG_ZENML_RUN_ID
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings, load_settings
@@ -73,7 +73,8 @@ def choose_versions(
     free = [
         int(found.version)
         for found in versions
-        if TAG_MANIFEST_SHA256 in found.tags
+        # One whose training was killed on the way has the tag of its run alone.
+        if (TAG_MANIFEST_SHA256 in found.tags or TAG_ZENML_RUN_ID in found.tags)
         and str(found.version) not in protected
         and not any(request_id in unfinished for request_id in found.tags.get(TAG_REQUEST_IDS, "").split(","))
     ]

@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.retrain_record import Outcome
@@ -97,6 +98,15 @@ class StopError(Exception):
     """Ends a step once what is tested has happened."""
 
 
+def with_fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the training step asks of MLflow and ZenML before it fits."""
+    run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="2"))
+    for name in ("MlflowClient", "log_metadata", "log_cause", "log_data", "log_report"):
+        monkeypatch.setattr(steps, name, lambda *_: None)
+    monkeypatch.setattr(steps, "active_run", lambda: run)
+    monkeypatch.setattr(steps, "zenml_tags", lambda: {"zenml.run_id": "z"})
+
+
 def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -109,16 +119,18 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
         seen["fit"], seen["study"] = (len(train_rows), dataset), study
         return "model"
 
-    def build_package(*given: Any) -> None:
+    def build_package(*given: Any) -> SimpleNamespace:
         seen["package"] = given
+        return SimpleNamespace(parity="passed")
+
+    def log_package(package: SimpleNamespace, name: str, tags: dict[str, str]) -> None:
+        seen["registered"] = (package.parity, name, tags)
         raise StopError
 
-    run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="2"))
-    for name in ("MlflowClient", "log_metadata", "log_cause", "log_data"):
-        monkeypatch.setattr(steps, name, lambda *_: None)
+    with_fake_run(monkeypatch)
+    monkeypatch.setattr(mlflow, "set_tag", lambda *_: None)
+    monkeypatch.setattr(steps, "log_package", log_package)
     monkeypatch.setattr(steps, "log_estimator", lambda model: seen.update(estimator=model))
-    monkeypatch.setattr(steps, "active_run", lambda: run)
-    monkeypatch.setattr(steps, "zenml_tags", dict)
     monkeypatch.setattr(steps, "log_report", lambda *given: seen.update(report=given))
     monkeypatch.setattr(steps.train_model, "fit", fit)
     monkeypatch.setattr(steps, "build_package", build_package)
@@ -133,7 +145,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
             open_ended,
             "iris",
             "http://mlflow",
-            ServedRequests(retrain_dir=str(tmp_path)),
+            ServedRequests(ids=["a", "b"], retrain_dir=str(tmp_path)),
         )
     assert seen["fit"] == (100, learn_columns(rows.iloc[:100], open_ended.dataset))
     assert seen["fit"][1].features["sepal_length"].maximum == 7.0
@@ -142,6 +154,30 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert (seen["estimator"], seen["package"][0]) == ("model", "model")
     assert seen["package"][3] == seen["fit"][1]
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
+    assert seen["registered"][:2] == ("passed", "iris")
+    assert seen["registered"][2] == {
+        "code.sha256": code_sha256(steps.CODE),
+        "training.fingerprint": fingerprint_of("d", open_ended, steps.CODE),
+        "onnx.parity": "passed",
+        "data.sha256": "d",
+        "retrain.request_ids": "a,b",
+        "zenml.run_id": "z",
+    }
+
+
+def test_training_without_a_fingerprint_fails_before_the_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object) -> str:
+        raise ConfigError("cannot read uv.lock")
+
+    with_fake_run(monkeypatch)
+    monkeypatch.setattr(steps, "fingerprint_of", refuse)
+    monkeypatch.setattr(steps.train_model, "fit", lambda *_: pytest.fail("a model was fitted"))
+    rows, served = iris_split().frame, ServedRequests(retrain_dir=str(tmp_path))
+    report = DataReport(source="iris", files=[], rows=149)
+    with pytest.raises(ConfigError, match=r"cannot read uv\.lock"):
+        steps.train.entrypoint(
+            rows, rows, iris_rule(), "d", report, str(tmp_path / "x.csv"), config(), "iris", "http://mlflow", served
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow.pyfunc
@@ -30,7 +31,7 @@ from src.core.onnx_engine import OnnxEngine
 from src.pipeline import train_model
 from src.training import package_model
 from src.training.export_onnx import prove_onnx
-from src.training.package_model import Flavours, ModelPackage, build_package
+from src.training.package_model import Flavours, ModelPackage, build_package, log_package
 from src.training.probe_rows import probe_rows
 from src.training.sklearn_engine import SklearnEngine, load_skops
 from tests.support.training import config, inexact_package, iris_package, iris_parts, iris_rule
@@ -183,3 +184,18 @@ def test_drift_reference_has_the_predictions_for_the_holdout() -> None:
     assert drift.predicted_shares == pytest.approx(predicted.to_dict())
     assert drift.class_shares == pytest.approx(train["species"].value_counts(normalize=True).to_dict())
     assert sum(drift.shares["petal_width"]) == pytest.approx(1)
+
+
+def test_version_is_registered_with_its_tags_so_that_a_kill_leaves_none_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def log(**kwargs: Any) -> SimpleNamespace:
+        given.update(kwargs)
+        kwargs["flavor"].manifest_sha256 = "m"
+        return SimpleNamespace(registered_model_version=7)
+
+    monkeypatch.setattr(Model, "log", log)
+    assert log_package(iris_package(), "iris", {"zenml.run_id": "z"}) == ("7", "m")
+    assert (given["registered_model_name"], given["tags"]) == ("iris", {"zenml.run_id": "z"})

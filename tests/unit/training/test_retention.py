@@ -59,6 +59,13 @@ def test_version_that_this_training_did_not_register_is_kept_and_not_counted() -
     assert gone(versions, 1) == ["1"]
 
 
+def test_version_whose_training_was_killed_before_its_digest_was_noted_is_deleted_like_any_other() -> None:
+    killed: list[Any] = [FakeVersion(number, {"zenml.run_id": "z", "retrain.request_ids": "a"}) for number in "24"]
+    assert gone([made(1), *killed[:1], made(3)], 1) == ["1", "2"]
+    assert gone([*killed, made(3)], 1) == ["2", "3"]
+    assert gone([*killed, made(3)], 1, "a") == []
+
+
 class FakePruner:
     """Notes what it deletes."""
 
