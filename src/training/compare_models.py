@@ -64,6 +64,7 @@ def compare(
         "champion_version": champion,
         "champion_problem": rivals.problems.get(CHAMPION),
         "breaking": rivals.breaking,
+        "best_unscored": (CHAMPION if best == champion else BEST) in rivals.problems.keys() - rivals.incomparable,
     }
     return evaluation, comparison.model_copy(update=known)
 
@@ -75,6 +76,7 @@ class Rivals:
         mask: (n,) those rows of the holdout.
         breaking: what the challenger would break for the champion's callers.
         problems: by alias, why a version is not compared.
+        incomparable: the aliases of those that answer another question, so that no rows will ever compare them.
     """
 
     def __init__(self, registry: ModelRegistry, challenger: FetchedModel, split: Split, config: PipelineConfig) -> None:
@@ -87,6 +89,7 @@ class Rivals:
         self.mask: NDArray[np.bool_] = np.ones(len(split.holdout), dtype=bool)
         self.breaking: tuple[str, ...] = ()
         self.problems: dict[str, str] = {}
+        self.incomparable: set[str] = set()
 
     def add(self, alias: str, version: str) -> None:
         """Take a version in where it can be compared, and narrow the rows to those that it can be compared on."""
@@ -100,6 +103,8 @@ class Rivals:
             return
         holdout, classes = self._split.holdout, model.engine.classes
         gone = [name for name in model.schema.names if name not in holdout.columns]
+        if gone or set(classes) != set(self._challenger.engine.classes):
+            self.incomparable.add(alias)
         if gone:
             self._leave_out(alias, f"version {version} takes columns that are gone: {', '.join(gone)}")
         elif set(classes) != set(self._challenger.engine.classes):

@@ -64,6 +64,8 @@ class Comparison(_Frozen):
         baseline: None where no answer without features counts.
         champion: None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored.
         best: the best former champion; None where it is the champion, or cannot be scored.
+        best_unscored: whether the best champion so far could not be scored on these rows although it answers the same
+            question as the challenger; such a one may be scored again.
         breaking: a sentence for each change that would break the champion's callers.
         repeats: the version with the same data, settings and code that was rolled back.
         skipped: resamples of the bootstrap in which the gate's metric is not defined, of 2,000.
@@ -81,6 +83,7 @@ class Comparison(_Frozen):
     best: Scores | None = None
     best_version: str | None = None
     best_difference: Difference | None = None
+    best_unscored: bool = False
     slices: tuple[SliceScore, ...] = ()
     breaking: tuple[str, ...] = ()
     repeats: str | None = None

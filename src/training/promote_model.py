@@ -72,8 +72,11 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
 def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: Comparison) -> None:
     """Point ``best`` to the best of promoted version, champion and best champion so far, on the rows of this run.
 
-    One that was rolled back, or could not be scored, does not count; of equal ones the newest is the best.
+    One that was rolled back does not count; of equal ones the newest is the best. A best champion so far that could
+    not be scored in this run stays the best: what follows it is held to it as soon as it can be scored again.
     """
+    if comparison.best_unscored and best_version(registry) is not None:
+        return
     scored = {comparison.champion_version: comparison.champion}
     if best_version(registry) == comparison.best_version:
         scored[comparison.best_version] = comparison.best

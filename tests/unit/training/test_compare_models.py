@@ -395,6 +395,26 @@ def test_best_of_unknown_training_rows_is_left_out_and_does_not_narrow_the_rows(
     assert found.basis.endswith(f"; the best former champion is not compared: {seen_rows.UNKNOWN}")
 
 
+@pytest.mark.parametrize(
+    ("best", "unscored"),
+    [
+        (model("1"), False),
+        (model("1", rule=None), True),
+        (FetchedModel("1", FeatureSchema((X,)), FakeEngine(lambda _: [[np.nan] * 2], CLASSES), RULE), True),
+        (model("1", 0.0, X, Column("gone")), False),
+        (model("1", classes=("high", "mid")), False),
+    ],
+    ids=["scored", "rows unknown", "cannot answer", "columns gone", "other classes"],
+)
+def test_best_may_be_scored_again_unless_it_answers_another_question(best: FetchedModel, *, unscored: bool) -> None:
+    _, former = compared(best, model("2", 0.4), model("3"), champion="2", best="1")
+    assert former.best_unscored is unscored
+    _, present = compared(best, model("3"), champion="1", best="1")
+    assert present.best_unscored is unscored
+    _, without = compared(best, model("3"), champion="1")
+    assert not without.best_unscored
+
+
 def test_changes_against_the_best_break_nobody() -> None:
     best = model("1", 0.0, X, Column("gone"))
     _, found = compared(best, model("2", 0.4), model("3"), champion="2", best="1")

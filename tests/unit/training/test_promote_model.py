@@ -128,6 +128,7 @@ def best_after(
     lock: Path,
     *,
     lower_is_better: tuple[str, ...] = (),
+    unscored: bool = False,
     **tags: str,
 ) -> str:
     """The version that is best once a run is promoted whose best, champion 3 and challenger 5 have these scores."""
@@ -142,6 +143,7 @@ def best_after(
         best=None if of_best is None else PERFECT | {"f1_macro": of_best},
         best_version=None if best == "3" else best,
         lower_is_better=lower_is_better,
+        best_unscored=unscored,
     )
     gate = config(gate={"floor": None, "tolerance": 0.05}).gate
     verdict = promote(registry, gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
@@ -160,7 +162,7 @@ def best_after(
         ("2", (0.90 + 1e-12, 0.90, 0.89), "5"),  # a difference by rounding
         ("2", (0.89, 0.90, 0.92), "3"),  # the champion is better on today's rows
         ("2", (0.91, 0.90, 0.92), "3"),
-        ("2", (None, 0.90, 0.89), "5"),  # cannot be scored
+        ("2", (None, 0.90, 0.89), "5"),  # answers another question
         ("3", (None, 0.90, 0.92), "3"),  # is the champion
         ("3", (None, 0.92, 0.90), "5"),
     ],
@@ -174,6 +176,17 @@ def test_best_is_the_best_of_promoted_version_champion_and_best_so_far(
 def test_best_that_was_rolled_back_does_not_count(lock: Path) -> None:
     tags = {"rollback.at": "2026-11-28T12:00:00+00:00", "rollback.to": "3"}
     assert best_after("2", (0.93, 0.90, 0.89), lock, **tags) == "5"
+
+
+@pytest.mark.parametrize(("best", "of_champion"), [("2", 0.89), ("3", None)], ids=["the former", "the champion"])
+def test_best_that_could_not_be_scored_once_stays_the_best(best: str, of_champion: float | None, lock: Path) -> None:
+    assert best_after(best, (None, 0.90, of_champion), lock, unscored=True) == best
+
+
+def test_best_that_could_not_be_scored_and_was_rolled_back_is_replaced(lock: Path) -> None:
+    tags = {"rollback.at": "2026-11-28T12:00:00+00:00", "rollback.to": "3"}
+    assert best_after("2", (None, 0.90, 0.89), lock, unscored=True, **tags) == "5"
+    assert best_after(None, (None, 0.90, None), lock, unscored=True) == "5"
 
 
 def test_best_goes_by_the_metric_s_direction(lock: Path) -> None:
