@@ -4,7 +4,18 @@ from pathlib import Path
 
 from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig
-from src.core.model_registry import BEST, CHAMPION, PREVIOUS, TAG_PENDING_PREVIOUS, TAG_REASON, TAG_SCORE, TAG_VERDICT
+from src.core.model_registry import (
+    BEST,
+    CHAMPION,
+    PREVIOUS,
+    TAG_PENDING_PREVIOUS,
+    TAG_REASON,
+    TAG_ROLLBACK_AT,
+    TAG_ROLLBACK_BY,
+    TAG_ROLLBACK_TO,
+    TAG_SCORE,
+    TAG_VERDICT,
+)
 from src.core.retrain_record import Outcome, Scores
 from src.training.gate import ROUNDING, Candidate, Comparison, Verdict, decide
 from src.training.registry import ModelRegistry
@@ -95,9 +106,21 @@ def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) 
     if champion is None or champion == promoted:
         registry.set_alias(CHAMPION, promoted)
         return
+    _forget_roll_back(registry, champion)
     registry.tag(promoted, {TAG_PENDING_PREVIOUS: champion})
     registry.set_alias(CHAMPION, promoted)
     complete_move(registry)
+
+
+def _forget_roll_back(registry: ModelRegistry, champion: str) -> None:
+    """Delete a champion's roll back tags: it has returned since, or the roll back ended before it moved an alias.
+
+    As champion it is not rolled back, whatever its tags say; once it is the previous version, they would count again.
+    """
+    tags = registry.version(champion).tags
+    for key in (TAG_ROLLBACK_AT, TAG_ROLLBACK_TO, TAG_ROLLBACK_BY):
+        if key in tags:
+            registry.untag(champion, key)
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:

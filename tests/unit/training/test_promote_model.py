@@ -40,6 +40,9 @@ class FakeRegistry:
             return None
         return FakeVersion(self.aliases[alias], dict(self.tags[self.aliases[alias]]))
 
+    def version(self, number: str) -> FakeVersion:
+        return FakeVersion(number, dict(self.tags[number]))
+
     def versions(self) -> list[FakeVersion]:
         return [FakeVersion(version, dict(tags)) for version, tags in self.tags.items()]
 
@@ -120,6 +123,28 @@ def test_move_whose_previous_version_was_deleted_is_given_up(lock: Path) -> None
     run(registry, floor=0.85, lock=lock)
     assert registry.aliases == {"champion": "5", "previous": "3", "best": "5"}
     assert registry.tags["3"] == {}
+
+
+ROLL_BACK = {"rollback.at": "2026-11-28T12:00:00+00:00", "rollback.to": "2", "rollback.by": "ann"}
+
+
+def test_champion_whose_roll_back_moved_no_alias_is_not_rolled_back_once_it_is_the_previous_version(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", previous="2")
+    registry.tags["3"] = ROLL_BACK | {"score.f1_macro": "0.88"}
+    registry.tags["4"] = dict(ROLL_BACK)
+    assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
+    assert registry.aliases == {"champion": "5", "previous": "3", "best": "5"}
+    assert registry.tags["3"] == {"score.f1_macro": "0.88"}
+    assert registry.tags["4"] == ROLL_BACK
+    gone = [registry.done.index(("untag", "3", key)) for key in ROLL_BACK]
+    assert max(gone) < registry.done.index(("champion", "5"))
+
+
+def test_rejected_version_leaves_the_champions_roll_back_tags_alone(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", previous="2")
+    registry.tags["3"] = dict(ROLL_BACK)
+    assert run(registry, floor=0.95, lock=lock) is Outcome.REJECTED
+    assert registry.tags["3"] == ROLL_BACK
 
 
 def best_after(
