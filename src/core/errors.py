@@ -11,13 +11,13 @@ class LoopError(Exception):
 
 
 class ConfigError(LoopError):
-    """A setting or ``config/pipeline.yaml`` is wrong; only an edit mends it."""
+    """A setting or ``config/pipeline.yaml`` is wrong; only an edit helps."""
 
     permanent = True
 
 
 class DataError(LoopError):
-    """The data set is missing, unreadable or fails validation; only other data mend it."""
+    """The data set is missing, unreadable or fails validation; only other data help."""
 
     permanent = True
 

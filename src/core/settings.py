@@ -119,9 +119,7 @@ class InferenceSettings(LinkingSettings):
 
     inference_host: str = Field("127.0.0.1", description="address the service listens on")
     inference_port: Port = Field(8000, description="port the service listens on")
-    model_cache_dir: Path | None = Field(
-        None, description="downloaded model versions; unset: DATA_DIR/local/model-cache"
-    )
+    model_cache_dir: Path | None = Field(None, description="downloaded versions; unset: DATA_DIR/local/model-cache")
     model_poll_seconds: Seconds = Field(1.0, description="how often the champion alias is looked up")
     model_retry_max_seconds: Seconds = Field(30.0, description="longest pause after failed look-ups or bad models")
     mlflow_timeout_seconds: Seconds = Field(5.0, description="time-out of one call to MLflow")
@@ -219,7 +217,7 @@ def env_file() -> str:
     """
     named = os.environ.get("ENV_FILE")
     if named and not Path(named).exists():
-        raise ConfigError(f"ENV_FILE names {named}, which does not exist; mend the name, or unset it to use .env")
+        raise ConfigError(f"ENV_FILE names {named}, which does not exist; correct the name, or unset it to use .env")
     return ".env" if named is None else named
 
 
@@ -233,17 +231,17 @@ def load_settings(settings_class: type[Settings]) -> Settings:
     try:
         return settings_class(_env_file=file)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read ({error}); mend it or name another one in ENV_FILE") from error
+        raise ConfigError(f"{file} cannot be read ({error}); fix it or name another one in ENV_FILE") from error
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {_told(item, settings_class)}"
+            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {_problem(item, settings_class)}"
             for item in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None
 
 
-def _told(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
-    """What is wrong with a variable; a pattern says nothing to people, and what the variable is for does."""
+def _problem(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
+    """What is wrong with a variable; what it is for explains more than a pattern does."""
     field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
     if error["type"] == "string_pattern_mismatch" and field is not None:
         return f"is not of the form that it must have ({field.description})"

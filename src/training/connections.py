@@ -123,16 +123,16 @@ def wait_until_answering(
     """
     deadline = clock() + seconds
     wait = pause or threading.Event().wait
-    told = ""
+    reason = ""
     while True:
         try:
             return probe()
         except ConnectionFailedError as error:
             if clock() >= deadline:
                 raise
-            if str(error) != told:
-                told = str(error)
-                logger.info("%s; waiting for it up to %g s", told, seconds)
+            if str(error) != reason:
+                reason = str(error)
+                logger.info("%s; waiting for it up to %g s", reason, seconds)
         wait(PAUSE_SECONDS)
 
 

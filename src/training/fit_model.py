@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a fit is told of the whole training.
+    """What a fit needs to know of the whole training.
 
     Attributes:
         by: what the holdout was split off by, as ``split.by`` says; folds respect it.
@@ -62,7 +62,7 @@ def fit_model(
         train: the data set's columns.
         config: the options, which ``require_options`` has passed.
         dataset: names the columns.
-        study: what the fit is told of the whole training.
+        study: what the fit needs to know of the whole training.
 
     Raises:
         ConfigError: it cannot learn from these rows, which are valid: a parameter or a step of the model is wrong.

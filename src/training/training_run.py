@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    PERMANENT = 2  # configuration or data must be mended first
+    PERMANENT = 2  # configuration or data must be fixed first
     BUSY = 75  # EX_TEMPFAIL: another training is running
 
 

@@ -95,7 +95,7 @@ def test_key_that_is_too_short_is_told_in_characters(monkeypatch: pytest.MonkeyP
 
 def test_env_file_that_is_not_text_is_told_by_its_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe=\xfa")
-    with pytest.raises(ConfigError, match=r"\.env cannot be read .*mend it or name another one in ENV_FILE"):
+    with pytest.raises(ConfigError, match=r"\.env cannot be read .*fix it or name another one in ENV_FILE"):
         load_settings(MonitorSettings)
 
 
