@@ -47,7 +47,7 @@ config: export override CSV := $(value CSV)
 config: export override TARGET := $(value TARGET)
 config: export override ID := $(value ID)
 config: export override TIME := $(value TIME)
-config: $(READY) ## write config/pipeline.yaml for your table: CSV=data-file/churn.csv TARGET='Churn?' (ID=, TIME=, OUT=, FORCE=1)
+config: $(READY) ## write config/pipeline.yaml for your table: CSV=data-file/incoming/churn.csv TARGET='Churn?' (ID=, TIME=, OUT=, FORCE=1)
 	@$(BIN)/python -m src.services.local.make_config --csv "$$CSV" --target "$$TARGET" --id "$$ID" --time "$$TIME" \
 	    --out "$(OUT)" --force "$(FORCE)"
 

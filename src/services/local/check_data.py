@@ -17,6 +17,9 @@ from src.training.scoring import metrics_of
 from src.training.sources import RawData, read
 from src.training.splitting import split_rows
 
+# The check asks no registry, and so knows no champion.
+INHERITED = "; a retrain keeps the champion's rule, if there is one (split.inherit)"
+
 
 def main() -> int:
     """Check, print what was found, return the exit code."""
@@ -41,7 +44,8 @@ def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[Loop
         lines.append(rows.report.summary())
         if config.dataset.classes is not None:
             lines.append(f"classes: {describe_classes(rows.frame[config.dataset.target])}")
-        lines.append(f"split: {describe_split(split_rows(rows.frame, config, None), config.dataset)}")
+        kept = INHERITED if config.split.inherit else ""
+        lines.append(f"split: {describe_split(split_rows(rows.frame, config, None), config.dataset)}{kept}")
     except LoopError as error:
         errors.append(error)
     try:

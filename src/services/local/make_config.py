@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         for option in ("csv", "target"):
             if not getattr(given, option):
                 raise ConfigError(
-                    f"say {option.upper()}=…, such as make config CSV=data-file/churn.csv TARGET='Churn?'"
+                    f"say {option.upper()}=…, such as make config CSV=data-file/incoming/churn.csv TARGET='Churn?'"
                 )
         require_overwritable(out, force=given.force not in {"", "0"})
         wanted = Wanted(given.csv, given.target, [given.id] if given.id else [], given.time or None)

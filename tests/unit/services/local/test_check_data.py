@@ -43,6 +43,7 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
     assert lines[8] == "classes: setosa 50 (33.6 %), versicolor 50 (33.6 %), virginica 49 (32.9 %)"
     assert lines[9].startswith("split: ")
     assert "rows are held out by hash of all features: " in lines[9]
+    assert lines[9].endswith("; a retrain keeps the champion's rule, if there is one (split.inherit)")
     assert lines[10:] == ["metrics: f1_macro, accuracy, neg_log_loss", "estimator: random_forest"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
 
@@ -69,6 +70,12 @@ def test_every_error_is_reported_at_once(run: Any) -> None:
     assert "f1_makro" in errors[1]
     assert "n_estimator" in errors[2]
     assert "split:" not in printed
+
+
+def test_rule_that_is_not_inherited_is_the_one_of_every_training(run: Any) -> None:
+    _, printed, _ = run(split={"inherit": False})
+    assert "rows are held out by hash of all features: " in printed
+    assert "split.inherit" not in printed
 
 
 def test_holdout_that_cannot_be_made_stops(run: Any) -> None:

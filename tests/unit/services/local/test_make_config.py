@@ -82,7 +82,9 @@ def test_missing_option_is_reported_with_an_example(
     option: str, given: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(given) == 2
-    assert capsys.readouterr().err.startswith(f"error: say {option}=…, such as make config CSV=data-file/churn.csv")
+    assert capsys.readouterr().err.startswith(
+        f"error: say {option}=…, such as make config CSV=data-file/incoming/churn.csv"
+    )
 
 
 def test_invalid_text_is_never_written(tmp_path: Path) -> None:
