@@ -1,6 +1,11 @@
 """What the set-up and docker-compose.yml must agree on."""
 
+import json
+import os
 import re
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -55,6 +60,35 @@ def test_whatever_reads_the_data_set_has_its_folder_its_addresses_and_the_packag
     assert found["build"]["args"]["EXTRA_GROUPS"] == "${TRAIN_EXTRA_GROUPS:-}"
     dockerfile = (REPOSITORY / found["build"]["dockerfile"]).read_text(encoding="utf-8")
     assert re.search(r"install-packages\.sh \w+ \$EXTRA_GROUPS$", dockerfile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("service", ["preprocess", "train-model"])
+def test_large_files_on_their_way_lie_on_a_disk_and_not_in_memory(service: str) -> None:
+    compose = yaml.safe_load(TEXT)
+    found = compose["services"][service]
+    assert "scratch:/app/scratch" in found["volumes"]
+    assert "scratch" in compose["volumes"]
+    dockerfile = (REPOSITORY / found["build"]["dockerfile"]).read_text(encoding="utf-8")
+    # Of the image's user, whom a new volume then belongs to.
+    assert re.search(r"install --directory --owner loop .* /app/scratch( |$)", dockerfile, re.MULTILINE)
+    assert "TMPDIR=/app/scratch" in dockerfile.split()
+
+
+@pytest.mark.parametrize("name", ["preprocess", "train"])
+def test_entry_point_deletes_what_killed_runs_have_left_and_runs_the_command(name: str, tmp_path: Path) -> None:
+    dockerfile = (REPOSITORY / "dockerfiles" / f"Dockerfile.{name}").read_text(encoding="utf-8")
+    (found,) = re.findall(r"(?m)^ENTRYPOINT (\[.*\])$", dockerfile)
+    now = time.time()
+    for left, age in (("old/model/weights", 25), ("young/model/weights", 23)):
+        (tmp_path / left).parent.mkdir(parents=True)
+        (tmp_path / left).touch()
+        for path in (tmp_path / left, *(tmp_path / left).parents[:2]):
+            os.utime(path, (now, now - age * 3600))
+    run = [*json.loads(found), "sh", "-c", 'printf "%s|" "$@"; exit 3', "-", "two words", "--if-needed"]
+    result = subprocess.run(run, env={**os.environ, "TMPDIR": str(tmp_path)}, capture_output=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"two words|--if-needed|", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["young"]
+    assert (tmp_path / "young/model/weights").is_file()
 
 
 def test_only_what_reads_the_data_set_knows_the_database() -> None:
