@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidModelError
+from src.core.errors import ConfigError, InvalidModelError
 from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
@@ -15,7 +15,7 @@ from src.training.comparison import Comparison
 from src.training.compatibility import breaking_changes
 from src.training.evaluate_model import Evaluation, Material, answers_of, judge
 from src.training.registry import FetchedModel, ModelRegistry
-from src.training.scoring import Metric, metrics_of
+from src.training.scoring import Metric, metrics_of, scores_of
 from src.training.seen_rows import unseen_rows
 from src.training.splitting import Split, clusters
 from src.training.version_history import best_version
@@ -56,7 +56,7 @@ def compare(
     if best is not None and best not in {champion, version}:
         rivals.add(BEST, best)
     rows = split.holdout[rivals.mask].reset_index(drop=True)
-    answers = rivals.answers(rows)
+    answers = rivals.answers(rows, metrics)
     material = Material(config, metrics, split.train[target].to_numpy(), rows, clusters(split.rule, rows))
     evaluation, comparison = judge(answers_of(challenger, rows, target), answers, material)
     known = {
@@ -112,14 +112,19 @@ class Rivals:
         else:
             self._narrow(alias, model)
 
-    def answers(self, rows: pd.DataFrame) -> dict[str, Answers]:
-        """What each version answers to the rows, by alias; one that fails is not compared."""
-        answers = {}
+    def answers(self, rows: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, Answers]:
+        """What each version answers to the rows, by alias; one that fails, or has no scores, is not compared."""
+        answers, dataset = {}, self._config.dataset
         for alias, model in self._models.items():
             try:
-                answers[alias] = answers_of(model, rows, self._config.dataset.target)
+                found = answers_of(model, rows, dataset.target)
+                scores_of(metrics, found.among(tuple(sorted(dataset.classes or ()))))
             except InvalidModelError as error:
                 self._leave_out(alias, str(error))
+            except ConfigError as error:  # an own metric; one that fails for the challenger too ends the run in judge
+                self._leave_out(alias, f"version {model.version} cannot be scored: {error}")
+            else:
+                answers[alias] = found
         return answers
 
     def basis(self, answers: Mapping[str, Answers]) -> str:
@@ -141,6 +146,7 @@ class Rivals:
         required = [column.name for column in model.schema.columns if column.required]
         answerable = holdout[required].notna().all(axis=1).to_numpy()
         mask = self.mask & unseen.mask & answerable
+        left_out = int((self.mask & unseen.mask & ~answerable).sum())
         problem = self._too_few(mask)
         if problem:
             self._leave_out(alias, f"{problem} ({unseen.why})")
@@ -148,6 +154,9 @@ class Rivals:
         self.mask = mask
         self._models[alias] = model
         self._reasons.append(unseen.why)
+        if left_out:
+            rows = "1 row" if left_out == 1 else f"{left_out} rows"
+            self._reasons.append(f"{rows} without a value that version {model.version} requires not counted")
 
     def _too_few(self, mask: NDArray[np.bool_]) -> str | None:
         """Why these rows of the holdout decide nothing, if they do not."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import InvalidModelError
+from src.core.errors import ConfigError, InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
@@ -18,6 +18,7 @@ from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation
 from src.training.gate import decide
 from src.training.registry import Contract, FetchedModel
+from src.training.scoring import Metric
 from src.training.splitting import Split, SplitRule, held_out, split_by
 from tests.support.fake_models import FakeEngine, FakeRegistry
 
@@ -338,6 +339,50 @@ def test_rows_that_the_champion_would_refuse_are_not_put_to_it() -> None:
     assert found.rows == complete.sum() < len(SPLIT.holdout)
     assert found.champion is not None
     assert found.champion["accuracy"] == pytest.approx(accuracy(SPLIT, 0.4, complete.to_numpy()))
+    dropped = int((~complete).sum())
+    assert dropped > 1
+    assert found.basis == (
+        "that neither was trained on (both models' split rules hold them out; "
+        f"{dropped} rows without a value that version 1 requires not counted)"
+    )
+
+
+def test_only_rows_that_are_new_to_the_champion_count_as_left_out() -> None:
+    new = held_out(OTHERS, SPLIT.holdout)
+    seen, unseen = int(np.flatnonzero(~new)[0]), int(np.flatnonzero(new)[0])
+    holdout = SPLIT.holdout.assign(z=1.0)
+    holdout.loc[[seen, unseen], "z"] = np.nan
+    split = Split(pd.concat([SPLIT.train.assign(z=1.0), holdout], ignore_index=True), np.sort(SPLIT.mask), RULE)
+    _, found = compared(model("1", 0.4, X, Column("z"), rule=OTHERS), model("2", 0.0, X, Z), champion="1", split=split)
+    assert found.rows == new.sum() - 1
+    assert "; 1 row without a value that version 1 requires not counted)" in found.basis
+
+
+def undefined_above(limit: float) -> dict[str, Metric]:
+    """An own metric that has no value for a model whose accuracy is above the limit."""
+
+    def cost(truth: Any, answers: Any, *_: Any) -> float:
+        right = float(np.mean(truth == answers))
+        return right if right <= limit else math.nan
+
+    return {"cost": Metric("cost", cost)}
+
+
+@pytest.mark.parametrize("alias", ["champion", "best"])
+def test_version_for_which_an_own_metric_has_no_value_is_left_out_by_name(alias: str) -> None:
+    models = {"1": model("1", 0.0), "2": model("2", 0.5), "3": model("3", 0.4)}
+    registry = FakeRegistry(models, **{"champion": "2", alias: "1"})  # type: ignore[arg-type]
+    config = settings().model_copy(update={"report": ["cost"]})
+    _, found = compare(registry, "3", SPLIT, config, undefined_above(0.99))  # type: ignore[arg-type]
+    problem = (
+        f"version 1 cannot be scored: the metric cost answers nan for {len(SPLIT.holdout)} rows; "
+        "it must be a finite number"
+    )
+    assert getattr(found, alias) is None
+    assert found.challenger["cost"] == pytest.approx(accuracy(SPLIT, 0.4))
+    assert problem in ((found.champion_problem or "") if alias == "champion" else found.basis)
+    with pytest.raises(ConfigError, match="the metric cost answers nan"):
+        compare(registry, "3", SPLIT, config, undefined_above(0.1))  # type: ignore[arg-type]
 
 
 def test_best_former_champion_is_compared_on_the_same_rows() -> None:
