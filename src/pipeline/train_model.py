@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from src.core.dataset_config import DatasetConfig
 from src.core.model_config import ModelConfig
+from src.core.own_code import OWN_PACKAGE
 from src.pipeline.features import transformers
 from src.training.estimators import (
     Estimator,
@@ -41,7 +42,6 @@ ESTIMATORS: dict[str, Estimator] = {
         "xgboost:XGBClassifier", "xgboost:XGBRegressor", {"n_jobs": -1}, xgboost=True, group="xgboost"
     ),
 }
-OWN_PACKAGE = "src.pipeline"
 
 
 def check_model(config: ModelConfig, dataset: DatasetConfig) -> None:

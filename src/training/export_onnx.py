@@ -23,6 +23,7 @@ from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.model_registry import ONNX_FILE
 from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, VALUE_OUTPUT, OnnxEngine
 from src.core.predictions import TOLERANCE, Engine, Threshold, labels_from, values_agree
+from src.training.estimators import first_line
 from src.training.fitted_parts import threshold_of
 from src.training.frames import table_of
 from src.training.onnx_converters import register_converters
@@ -109,7 +110,7 @@ def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: p
     try:
         found = engine.predict(table)
     except Exception as error:  # ONNX Runtime's own errors share no base but Exception
-        raise ModelParityError(f"ONNX Runtime cannot answer: {_first_line(error)}") from error
+        raise ModelParityError(f"ONNX Runtime cannot answer: {first_line(error)}") from error
     if expected.probabilities is None or found.probabilities is None:
         _compare_numbers(np.array(expected.values, dtype=np.float64), np.array(found.values, dtype=np.float64))
     else:
@@ -162,7 +163,7 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
         opsets = register_converters(model)
         graph = to_onnx(inner, initial_types=inputs, options=options, target_opset=opsets)
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
-        raise ModelParityError(f"no conversion to ONNX: {_first_line(error)}") from error
+        raise ModelParityError(f"no conversion to ONNX: {first_line(error)}") from error
     if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
         _clip_probabilities(graph)
     if is_log:
@@ -216,8 +217,3 @@ def _clip_probabilities(graph: onnx.ModelProto) -> None:
     kind = outputs[PROBABILITIES_OUTPUT]
     graph.graph.initializer.extend(helper.make_tensor(name, kind, [], [value]) for name, value in limits.items())
     graph.graph.node.append(helper.make_node("Clip", [RAW, *limits], [PROBABILITIES_OUTPUT]))
-
-
-def _first_line(error: Exception) -> str:
-    """What is wrong; the libraries append pages of what they know besides."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

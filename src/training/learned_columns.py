@@ -1,7 +1,4 @@
-"""Learns from the training rows the ranges and category values that the configuration leaves out.
-
-A column's summary is a pure function of its values, and summaries of parts merge into the summary of the whole.
-"""
+"""Learns from the training rows the ranges and category values that the configuration leaves out."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -43,13 +40,6 @@ def summarise(column: pd.Series) -> ColumnSummary:
     if pd.api.types.is_numeric_dtype(there.dtype):
         return ColumnSummary(minimum=float(there.min()), maximum=float(there.max()))
     return ColumnSummary(values=frozenset(str(value) for value in there.unique()))
-
-
-def merge(first: ColumnSummary, second: ColumnSummary) -> ColumnSummary:
-    """The summary of both columns' values together."""
-    least = [summary.minimum for summary in (first, second) if summary.minimum is not None]
-    largest = [summary.maximum for summary in (first, second) if summary.maximum is not None]
-    return ColumnSummary(min(least, default=None), max(largest, default=None), first.values | second.values)
 
 
 def learn_columns(train: pd.DataFrame, dataset: DatasetConfig) -> DatasetConfig:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from src.core.category_keys import category_name
 from src.training.answers import Answers
 from src.training.comparison import SliceScore
 from src.training.gate import ROUNDING
@@ -148,13 +149,8 @@ def _score(metric: Metric, answers: Answers) -> float | None:
 def _parts(column: pd.Series) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """The column's values, the most frequent first, and the rows that have them."""
     missing = column.isna().to_numpy()
-    names = column.map(_name).to_numpy(dtype=object)
+    names = column.map(category_name).to_numpy(dtype=object)
     for name in pd.Series(names[~missing]).value_counts().index:
         yield name, (names == name) & ~missing
     if missing.any():
         yield MISSING, missing
-
-
-def _name(value: object) -> str:
-    """A cell's value as the configuration and JSON write it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,7 +8,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from src.core.errors import ConfigError
 from src.core.model_config import ModelConfig
-from src.pipeline.train_model import ESTIMATORS, OWN_PACKAGE
+from src.core.own_code import OWN_PACKAGE
+from src.pipeline.train_model import ESTIMATORS
 from src.training.estimators import (
     Estimator,
     build_estimator,

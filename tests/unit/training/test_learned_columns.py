@@ -3,12 +3,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from src.core.dataset_config import LARGEST, CategoryFeature, DatasetConfig, Range
 from src.core.errors import DataError
-from src.training.learned_columns import ColumnSummary, learn_columns, merge, summarise
+from src.training.learned_columns import ColumnSummary, learn_columns, summarise
 
 
 def dataset(features: dict[str, Any], **changes: Any) -> DatasetConfig:
@@ -113,24 +111,6 @@ def test_classification_has_no_target_range() -> None:
     before = dataset({"x": {}}, target_range=None, classes=["a", "b"], min_rows_per_class=2)
     after = learn_columns(pd.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"]}), before)
     assert (after.target_range, after.classes) == (None, ["a", "b"])
-
-
-numbers = st.lists(st.one_of(st.floats(-1e9, 1e9), st.just(float("nan"))))
-texts = st.lists(st.one_of(st.text(max_size=3), st.none()))
-
-
-@settings(deadline=None)
-@given(numbers, numbers)
-def test_merged_summaries_of_parts_are_the_summary_of_all_numbers(first: list[float], second: list[float]) -> None:
-    parts = [summarise(pd.Series(part, dtype=float)) for part in (first, second)]
-    assert merge(*parts) == summarise(pd.Series(first + second, dtype=float))
-
-
-@settings(deadline=None)
-@given(texts, texts)
-def test_merged_summaries_of_parts_are_the_summary_of_all_texts(first: list[str], second: list[str]) -> None:
-    parts = [summarise(pd.Series(part, dtype=object)) for part in (first, second)]
-    assert merge(*parts) == summarise(pd.Series(first + second, dtype=object))
 
 
 def test_nothing_is_the_summary_of_no_values() -> None:
