@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from src.core.errors import ConfigError, InvalidModelError
+from src.core.errors import ConfigError, InvalidModelError, OtherCodeError
 from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
@@ -76,7 +76,8 @@ class Rivals:
         mask: (n,) those rows of the holdout.
         breaking: what the challenger would break for the champion's callers.
         problems: by alias, why a version is not compared.
-        incomparable: the aliases of those that answer another question, so that no rows will ever compare them.
+        incomparable: the aliases of those that later runs cannot compare either: they answer another question, they
+            run other code, or their training rows are unknown.
     """
 
     def __init__(self, registry: ModelRegistry, challenger: FetchedModel, split: Split, config: PipelineConfig) -> None:
@@ -99,6 +100,8 @@ class Rivals:
                 self.breaking = breaking_changes(self._registry.contract(version), self._challenger.contract)
             model = self._registry.fetch(version)
         except InvalidModelError as error:
+            if isinstance(error, OtherCodeError):
+                self.incomparable.add(alias)
             self._leave_out(alias, str(error))
             return
         holdout, classes = self._split.holdout, model.engine.classes
@@ -141,6 +144,7 @@ class Rivals:
         dataset, holdout = self._config.dataset, self._split.holdout
         unseen = unseen_rows(self._registry, model, self._split, dataset, self._challenger.version)
         if unseen.mask is None:
+            self.incomparable.add(alias)
             self._leave_out(alias, unseen.why)
             return
         required = [column.name for column in model.schema.columns if column.required]

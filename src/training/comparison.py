@@ -64,8 +64,8 @@ class Comparison(_Frozen):
         baseline: None where no answer without features counts.
         champion: None where there is no champion or, with ``champion_problem`` saying why, it cannot be scored.
         best: the best former champion; None where it is the champion, or cannot be scored.
-        best_unscored: whether the best champion so far could not be scored on these rows although it answers the same
-            question as the challenger; such a one may be scored again.
+        best_unscored: whether the best champion so far could not be scored on these rows, for a reason that later runs
+            need not have; one that answers another question, or whose training rows are unknown, has a lasting one.
         breaking: a sentence for each change that would break the champion's callers.
         repeats: the version with the same data, settings and code that was rolled back.
         skipped: resamples of the bootstrap in which the gate's metric is not defined, of 2,000.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
@@ -19,6 +20,8 @@ from src.training.row_keys import days, row_hashes
 from src.training.splitting import Split, SplitRule, held_out
 
 MILLISECONDS_PER_DAY = 86_400_000
+# How far a row's time may lie after its arrival: local times may be read as UTC, and dates as their last moment.
+AHEAD_DAYS = 1.0
 UNKNOWN = (
     "its training rows are unknown: it records no split rule that applies here, ZenML no longer has them, the data set "
     "has changed since, and no dataset.time tells which rows are newer"
@@ -58,7 +61,8 @@ def unseen_rows(
     By the split rule that the version records. For a version without one (registered before rules were recorded, or
     whose key columns are gone), by leaving out rows with the content of its training rows: those that ZenML has stored
     or, on an unchanged data set, those of the stratified split that such versions were made with. Where its training
-    rows cannot be found, by time: the rows that are newer than the version.
+    rows cannot be found, by time: the rows that are more than a day newer than the version, unless some row's time lies
+    in the future, as a due date does, and so tells nothing of when a row arrived.
 
     Args:
         registry: holds the version.
@@ -80,13 +84,19 @@ def unseen_rows(
     if rebuilt is not None:
         why = f"the training rows of version {model.version}, from its split made again, are left out"
         return Unseen(_other_content(split.holdout, rebuilt, [*dataset.features, dataset.target]), why)
-    if dataset.time is not None:
-        moments = days(split.holdout[dataset.time])
-        # A time column may hold other numbers than days; those of a data set end when its model is registered.
-        if moments.max() <= newest.creation_timestamp / MILLISECONDS_PER_DAY + 1:
-            newer = moments > version.creation_timestamp / MILLISECONDS_PER_DAY
-            return Unseen(newer, f"they are newer than version {model.version}, whose training rows are unknown")
-    return Unseen(None, UNKNOWN)
+    return _newer_rows(version, newest, split, dataset) or Unseen(None, UNKNOWN)
+
+
+def _newer_rows(version: ModelVersion, newest: ModelVersion, split: Split, dataset: DatasetConfig) -> Unseen | None:
+    """The rows that are newer than a version, if the data set's time can be relied on."""
+    if dataset.time is None:
+        return None
+    created, now = (found.creation_timestamp / MILLISECONDS_PER_DAY for found in (version, newest))
+    # A time column may hold other numbers than days; those of a data set end when its model is registered.
+    if not days(split.frame[dataset.time]).max() <= now + AHEAD_DAYS:
+        return None
+    newer = days(split.holdout[dataset.time]) > created + AHEAD_DAYS
+    return Unseen(newer, f"they are over a day newer than version {version.version}, whose training rows are unknown")
 
 
 def training_rows_of(run_id: str | None) -> pd.DataFrame | None:

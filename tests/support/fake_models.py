@@ -1,6 +1,6 @@
 """Models and a registry of them, without files and servers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,11 @@ class FakeVersion:
 
 
 class FakeRegistry:
-    """Holds models by version; one that is None cannot be loaded, and ``contracts`` may have what it answers."""
+    """Holds models by version; None or an error cannot be loaded, and ``contracts`` may have what it answers."""
 
     name = "made-up"
 
-    def __init__(self, models: dict[str, FetchedModel | None], **aliases: str) -> None:
+    def __init__(self, models: Mapping[str, FetchedModel | InvalidModelError | None], **aliases: str) -> None:
         self.models = models
         self.aliases = aliases
         self.contracts: dict[str, Contract] = {}
@@ -66,6 +66,8 @@ class FakeRegistry:
 
     def fetch(self, number: str) -> FetchedModel:
         model = self.models[number]
+        if isinstance(model, InvalidModelError):
+            raise model
         if model is None:
             raise InvalidModelError(f"version {number} lacks model.onnx")
         return model

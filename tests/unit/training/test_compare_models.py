@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.errors import ConfigError, InvalidModelError
+from src.core.errors import ConfigError, InvalidModelError, OtherCodeError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
@@ -444,12 +444,13 @@ def test_best_of_unknown_training_rows_is_left_out_and_does_not_narrow_the_rows(
     ("best", "unscored"),
     [
         (model("1"), False),
-        (model("1", rule=None), True),
+        (model("1", rule=None), False),
+        (model("1", rule=OTHERS.model_copy(update={"share": 0.01})), True),
         (FetchedModel("1", FeatureSchema((X,)), FakeEngine(lambda _: [[np.nan] * 2], CLASSES), RULE), True),
         (model("1", 0.0, X, Column("gone")), False),
         (model("1", classes=("high", "mid")), False),
     ],
-    ids=["scored", "rows unknown", "cannot answer", "columns gone", "other classes"],
+    ids=["scored", "rows unknown", "few new rows", "cannot answer", "columns gone", "other classes"],
 )
 def test_best_may_be_scored_again_unless_it_answers_another_question(best: FetchedModel, *, unscored: bool) -> None:
     _, former = compared(best, model("2", 0.4), model("3"), champion="2", best="1")
@@ -458,6 +459,14 @@ def test_best_may_be_scored_again_unless_it_answers_another_question(best: Fetch
     assert present.best_unscored is unscored
     _, without = compared(best, model("3"), champion="1")
     assert not without.best_unscored
+
+
+@pytest.mark.parametrize(("problem", "unscored"), [(OtherCodeError("edited"), False), (None, True)], ids=str)
+def test_best_of_other_code_is_not_waited_for(problem: InvalidModelError | None, *, unscored: bool) -> None:
+    registry = FakeRegistry({"1": problem, "2": model("2", 0.4), "3": model("3")}, champion="2", best="1")
+    _, found = compare(registry, "3", SPLIT, settings(), {})  # type: ignore[arg-type]
+    assert found.best is None
+    assert found.best_unscored is unscored
 
 
 def test_changes_against_the_best_break_nobody() -> None:

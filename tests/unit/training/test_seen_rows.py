@@ -152,8 +152,27 @@ def test_rows_newer_than_a_version_of_unknown_data_are_unseen() -> None:
     registry.versions_by_number["1"].creation_timestamp = 200 * DAY
     found = unseen(registry, model, time="day")
     assert found.mask is not None
-    assert found.mask.tolist() == (SPLIT.holdout["day"] > 200).tolist()
-    assert found.why == "they are newer than version 1, whose training rows are unknown"
+    assert found.mask.tolist() == (SPLIT.holdout["day"] > 201).tolist()
+    assert found.why == "they are over a day newer than version 1, whose training rows are unknown"
+
+
+def test_row_that_arrived_before_the_version_with_a_time_of_the_next_day_is_not_newer() -> None:
+    registry, model = registry_of(None)
+    registry.versions_by_number["1"].creation_timestamp = 200 * DAY
+    whole = frame().assign(day=[201.0] * 150 + [201.5] * 150)
+    found = unseen(registry, model, split_by(RULE.model_copy(update={"share": 1.0}), whole), time="day")
+    assert found.mask is not None
+    assert found.mask.tolist() == [False] * 150 + [True] * 150
+
+
+def test_times_in_the_future_say_nothing_of_when_rows_arrived() -> None:
+    registry, model = registry_of(None)
+    registry.versions_by_number["1"].creation_timestamp = 200 * DAY
+    for days_of_training_rows, known in ((301.0, True), (301.1, False)):
+        whole = frame()
+        whole.loc[~SPLIT.mask, "day"] = days_of_training_rows
+        found = unseen(registry, model, Split(whole, SPLIT.mask, RULE), time="day")
+        assert (found.mask is not None) is known
 
 
 @pytest.mark.parametrize(("scale", "known"), [(1.0, True), (1.0034, True), (1.01, False), (86_400.0, False)], ids=str)
