@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from src.core.feature_schema import TYPES, Column, ColumnType, FeatureSchema
+from src.core.source_address import without_secrets
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
 # Trees compare in single precision: no served value can lie beyond it.
@@ -148,7 +149,7 @@ class DatasetConfig(Strict):
     ``ignored`` columns may be in the source and are not read.
     """
 
-    source: str = Field(min_length=1)
+    source: Annotated[str, Field(min_length=1), AfterValidator(without_secrets)]
     query: Annotated[str, Field(min_length=1)] | None = None
     csv: CsvFormat = CsvFormat()
     target: ColumnName

@@ -155,6 +155,16 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         ),
         ("duplicates: drop", "duplicates: maybe", "dataset.duplicates: Input should be 'keep', 'drop' or 'error'"),
         ("source: iris", "source: ''", "dataset.source: String should have at least 1 character"),
+        (
+            "source: iris",
+            "source: https://ann:s3cret@example.com/x.csv",
+            "dataset.source: must not contain a user name or a password; use s3:// with keys from the environment",
+        ),
+        (
+            "source: iris",
+            "source: https://example.com/x.csv?year=2026&X-Amz-Signature=s3cret",
+            "dataset.source: must not contain a secret such as X-Amz-Signature; use s3://",
+        ),
         ("source: iris", "source: sql", "dataset: source: sql and query go together"),
         ("target: species", "query: SELECT 1\n  target: species", "dataset: source: sql and query go together"),
         (
