@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 class Pruner:
     """The versions of one registered model, and the runs that made them.
 
-    Everything is deleted from the files to the name: what was interrupted is found, and deleted, the next time.
+    Everything is deleted from the files to the name: what was interrupted is found, and deleted, the next time. Killed
+    just after it has deleted a ZenML run, it leaves at most that run's artifacts in ZenML's lists, without their files.
 
     Args:
         settings: name the servers and the model.
@@ -89,6 +90,7 @@ class Pruner:
             for artifact in artifacts:
                 self._delete_files(client, artifact.id)
             client.delete_pipeline_run(UUID(run_id))
+            # Only now: ZenML refuses while a run uses them.
             for artifact in artifacts:
                 client.delete_artifact_version(artifact.id)
         except Exception as error:  # ZenML raises built-in errors of every kind
