@@ -6,6 +6,7 @@ changed, goes into ``clean``.
 
 import logging
 import sys
+from dataclasses import replace
 
 import pandas as pd
 from pydantic import SecretStr
@@ -17,7 +18,7 @@ from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import TrainSettings, load_settings
 from src.training.check_rows import CheckedRows, check_rows
 from src.training.dataset_file import save
-from src.training.sources import RawData, read
+from src.training.sources import read
 
 SERVICE = "preprocess"
 
@@ -52,7 +53,7 @@ def prepare(dataset: DatasetConfig, url: SecretStr | None = None) -> CheckedRows
         ConnectionFailedError: a server does not answer.
     """
     raw = read(dataset, url)
-    return check_rows(RawData(clean(raw.frame), raw.files), dataset)
+    return check_rows(replace(raw, frame=clean(raw.frame)), dataset)
 
 
 def preprocess(dataset: DatasetConfig) -> pd.DataFrame:

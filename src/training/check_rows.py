@@ -24,6 +24,7 @@ class DataReport(BaseModel):
     Attributes:
         source: as configured, without an address's query.
         files: what was read.
+        skipped_files: what had just changed and is left for the next run.
         rows: rows of the validated data set.
         invalid_rows: rows of the source with an invalid cell.
         dropped_rows: those of them that were left out.
@@ -35,6 +36,7 @@ class DataReport(BaseModel):
 
     source: str
     files: list[DataFile]
+    skipped_files: list[str] = []
     rows: int
     invalid_rows: int = 0
     dropped_rows: int = 0
@@ -49,7 +51,8 @@ class DataReport(BaseModel):
             kept = self.invalid_rows - self.dropped_rows
             text += f"; {self.dropped_rows} invalid rows left out, {kept} kept with missing values"
             text += f" ({'; '.join(self.problems)})"
-        return text + (f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else "")
+        text += f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else ""
+        return text + (f"; files left for the next run: {len(self.skipped_files)}" if self.skipped_files else "")
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
     report = DataReport(
         source=source,
         files=list(raw.files),
+        skipped_files=list(raw.skipped),
         rows=len(frame),
         invalid_rows=int(affected.sum()),
         dropped_rows=int(dropped.sum()),

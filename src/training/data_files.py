@@ -56,8 +56,10 @@ class TableFile:
             raise DataError(f"{self.name} cannot be read: {reason}; fix the file or dataset.source") from error
 
 
-def local_files(source: str, clock: Callable[[], float], wait: Callable[[float], None] = time.sleep) -> list[TableFile]:
-    """The files that a path, a folder or a glob stands for, in the order of their names.
+def local_files(
+    source: str, clock: Callable[[], float], wait: Callable[[float], None] = time.sleep
+) -> tuple[list[TableFile], list[str]]:
+    """The files that a path, a folder or a glob stands for, by name, and the paths of those left for the next run.
 
     In a folder, or where a glob matches, hidden and temporary files (``.x``, ``x.tmp``, ``x.part``) and files of other
     kinds do not count. A file that has changed within ``SETTLED_SECONDS`` is left for the next run, as its writer may
@@ -85,7 +87,7 @@ def local_files(source: str, clock: Callable[[], float], wait: Callable[[float],
             f"dataset.source is {source!r}; it must be iris, sql, an https:// or s3:// address, or the path of a .csv, "
             ".tsv or .parquet file (also .gz), of a folder of them or a glob"
         )
-    return [TableFile(source, path, kind)]
+    return [TableFile(source, path, kind)], []
 
 
 def format_of(name: str) -> Literal["csv", "parquet"] | None:
@@ -113,7 +115,7 @@ def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:
 
 def _ready(
     paths: list[Path], source: str, clock: Callable[[], float], wait: Callable[[float], None]
-) -> list[TableFile]:
+) -> tuple[list[TableFile], list[str]]:
     candidates = sorted(path for path in paths if _is_data(path))
     young = [path for path in candidates if not _is_settled(path, clock())]
     if young and young == candidates:
@@ -134,7 +136,7 @@ def _ready(
         )
     if not files:
         raise DataError(f"{source} has no .csv, .tsv or .parquet file (also .gz); put one there or set dataset.source")
-    return files
+    return files, [str(path) for path in young]
 
 
 def _is_data(path: Path) -> bool:

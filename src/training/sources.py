@@ -3,7 +3,7 @@
 import bisect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
@@ -36,10 +36,12 @@ class RawData:
     Attributes:
         frame: (rows, ``dataset.columns``) of raw cells; its index counts the rows of all files from 0.
         files: what was read, in the order of the rows.
+        skipped: files that had just changed and are left for the next run.
     """
 
     frame: pd.DataFrame
     files: tuple[DataFile, ...]
+    skipped: tuple[str, ...] = ()
 
     def place(self, row: int) -> tuple[str, int]:
         """The file that a row came from, and the row's number there, from 1."""
@@ -72,7 +74,8 @@ def read(dataset: DatasetConfig, url: SecretStr | None = None, clock: Callable[[
     if dataset.source.lower().startswith(REMOTE):
         with fetched_files(dataset.source) as files:
             return _read_files(files, dataset)
-    return _read_files(local_files(dataset.source, clock), dataset)
+    found, skipped = local_files(dataset.source, clock)
+    return replace(_read_files(found, dataset), skipped=tuple(skipped))
 
 
 def _read_files(files: Sequence[TableFile], dataset: DatasetConfig) -> RawData:

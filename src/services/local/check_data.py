@@ -4,6 +4,7 @@ Returns 0, 1 where a server does not answer, or 2 where the configuration or the
 """
 
 import sys
+from dataclasses import replace
 
 from src.core.errors import LoopError
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
@@ -27,7 +28,7 @@ def main() -> int:
         settings = load_settings(TrainSettings)
         config = load_pipeline_config(settings.pipeline_config)
         raw = read(config.dataset, settings.dataset_url)
-        raw = RawData(clean(raw.frame), raw.files)
+        raw = replace(raw, frame=clean(raw.frame))
     except LoopError as error:
         return fail([error])
     print("\n".join(as_table(column.cells for column in describe_columns(raw.frame, config.dataset))))  # noqa: T201

@@ -48,7 +48,8 @@ def propose(wanted: Wanted, clock: Callable[[], float] = time.time) -> Written:
         DataError: the table cannot be read, or nothing can be learned from its target.
         LoopError: its files are still being written.
     """
-    dialect, names = _look(local_files(wanted.source, clock)[0])
+    files, _ = local_files(wanted.source, clock)
+    dialect, names = _look(files[0])
     _require_columns(wanted, names)
     usable = [name for name in names if 0 < len(name) <= MAX_TEXT]
     decimal = dialect.decimal if dialect else "."

@@ -31,7 +31,7 @@ def no_wait(_: float) -> None:
 
 
 def names(source: Path | str, now: float = NOW, wait: Callable[[float], None] = no_wait) -> list[str]:
-    return [Path(file.name).name for file in local_files(str(source), lambda: now, wait)]
+    return [Path(file.name).name for file in local_files(str(source), lambda: now, wait)[0]]
 
 
 def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: 
     put(tmp_path / "deeper" / "e.csv")
     (tmp_path / "folder.csv").mkdir()
     assert names(tmp_path) == ["a.CSV", "a.csv.gz", "b.csv", "c.tsv.gz"]
-    assert next(file.name for file in local_files(str(tmp_path), lambda: NOW)) == str(tmp_path / "a.CSV")
+    assert local_files(str(tmp_path), lambda: NOW)[0][0].name == str(tmp_path / "a.CSV")
 
 
 def test_glob_stands_for_the_data_files_that_it_matches(tmp_path: Path) -> None:
@@ -66,6 +66,7 @@ def test_files_that_are_still_written_to_are_left_for_the_next_run(
     put(tmp_path / "clock-is-wrong.csv", age=-3600.0)
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path) == ["clock-is-wrong.csv", "old.csv"]
+    assert local_files(str(tmp_path), lambda: NOW)[1] == [str(tmp_path / "now.csv"), str(tmp_path / "young.csv")]
     assert "changed less than 10 s ago" in caplog.text
     assert "now.csv, young.csv" in caplog.text
 
@@ -84,7 +85,7 @@ def test_file_that_was_taken_away_meanwhile_is_left_out(tmp_path: Path) -> None:
         file.unlink(missing_ok=True)
         return NOW
 
-    assert [found.path.name for found in local_files(str(tmp_path), clock)] == ["a.csv"]
+    assert [found.path.name for found in local_files(str(tmp_path), clock)[0]] == ["a.csv"]
 
 
 def test_file_that_was_renamed_after_its_last_change_is_read_at_once(tmp_path: Path) -> None:
@@ -114,7 +115,8 @@ def test_files_that_have_all_just_changed_are_looked_at_once_more_after_a_while(
         waited.append(seconds)
 
     with caplog.at_level(logging.INFO):
-        files = local_files(str(tmp_path), lambda: now, wait)
+        files, skipped = local_files(str(tmp_path), lambda: now, wait)
+    assert skipped == []
     assert [Path(file.name).name for file in files] == ["a.csv"]
     assert waited == [10.0]
     assert [record.levelname for record in caplog.records] == ["INFO"]

@@ -194,6 +194,19 @@ def test_files_that_are_still_written_to_are_left_out_by_the_real_clock(tmp_path
         assert [Path(file.name).name for file in read(dataset(tmp_path)).files] == ["a.csv"]
 
 
+def test_files_that_are_left_for_the_next_run_are_reported(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x,c,y\n1,red,10\n2,red,20\n")
+    os.utime(tmp_path / "b.csv", (NOW, NOW))
+    config = dataset(tmp_path, duplicates="drop")
+    raw = read(config, clock=lambda: NOW + 1)
+    assert raw.skipped == (str(tmp_path / "b.csv"),)
+    report = check_rows(raw, config).report
+    assert report.skipped_files == [str(tmp_path / "b.csv")]
+    assert report.summary() == f"2 rows from {tmp_path}; files left for the next run: 1"
+    assert "next run" not in check_rows(read(config, clock=lambda: NOW + 10), config).report.summary()
+
+
 def test_csv_parquet_and_sqlite_give_the_same_rows(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.5, 2.0], "c": ["red", None], "y": [10, 20]})
     frame.to_csv(tmp_path / "a.csv", index=False)
