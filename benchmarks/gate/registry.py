@@ -13,7 +13,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import CHAMPION
 from src.core.predictions import Predictions
-from src.training.registry import FetchedModel, ModelRegistry
+from src.training.registry import Contract, FetchedModel, ModelRegistry
 from src.training.sklearn_engine import SklearnEngine
 from src.training.splitting import SplitRule
 
@@ -50,6 +50,10 @@ class TwoVersions(ModelRegistry):
         """The model as it is."""
         place = int(version) - 1
         return FetchedModel(version, FeatureSchema.of_numbers(*FEATURES), self._engines[place], self._rules[place])
+
+    def contract(self, version: str) -> Contract:
+        """What the model takes and answers."""
+        return self.fetch(version).contract
 
     @property
     def asked(self) -> NDArray[np.float64]:
