@@ -35,7 +35,7 @@ from src.training.scoring import metrics_of
 from src.training.search_results import log_search
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
-from src.training.splitting import SplitRule, split_by, split_rows
+from src.training.splitting import SplitRule, split_by, split_rows, with_sketch
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
 from src.training.version_history import rolled_back_twin
@@ -67,7 +67,7 @@ def split(
     """Part the data set into training rows and the holdout, as the champion's was parted where it can be."""
     with timed_step("split"):
         parts = split_rows(frame, config, inherited_rule(ModelRegistry(MlflowClient(), model_name)))
-        train_rows, holdout, rule = parts.train, parts.holdout, parts.rule
+        train_rows, holdout, rule = parts.train, parts.holdout, with_sketch(parts.rule, frame, config.dataset)
         note(
             {"split": str(rule), "split_note": parts.note, "rows": {"train": len(train_rows), "holdout": len(holdout)}}
         )

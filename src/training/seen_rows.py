@@ -14,14 +14,16 @@ from sklearn.model_selection import train_test_split
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import InvalidModelError
-from src.core.model_registry import CHAMPION, TAG_DATA_SHA256, TAG_ZENML_RUN_ID
+from src.core.model_registry import CHAMPION, TAG_CODE_SHA256, TAG_DATA_SHA256, TAG_ZENML_RUN_ID
 from src.training.registry import FetchedModel, ModelRegistry
 from src.training.row_keys import days, row_hashes
-from src.training.splitting import Split, SplitRule, held_out
+from src.training.splitting import Split, SplitRule, held_out, sha256_of, share_gone
 
 MILLISECONDS_PER_DAY = 86_400_000
 # How far a row's time may lie after its arrival: local times may be read as UTC, and dates as their last moment.
 AHEAD_DAYS = 1.0
+# Rows leave a data set now and then; where more than this share of them is gone, their content was changed.
+MAX_GONE = 0.25
 UNKNOWN = (
     "its training rows are unknown: it records no split rule that applies here, ZenML no longer has them, the data set "
     "has changed since, and no dataset.time tells which rows are newer"
@@ -58,11 +60,15 @@ def unseen_rows(
 ) -> Unseen:
     """Find the holdout rows that a version was not trained on.
 
-    By the split rule that the version records. For a version without one (registered before rules were recorded, or
-    whose key columns are gone), by leaving out rows with the content of its training rows: those that ZenML has stored
-    or, on an unchanged data set, those of the stratified split that such versions were made with. Where its training
-    rows cannot be found, by time: the rows that are more than a day newer than the version, unless some row's time lies
-    in the future, as a due date does, and so tells nothing of when a row arrived.
+    By the split rule that the version records, unless rows had other keys then: without an id, a row's key is its
+    content, which another ``clean()`` or another section ``dataset`` may write in another way.
+
+    For a version without a rule (registered before rules were recorded, or whose key columns are gone), by leaving out
+    rows with the content of its training rows: those that ZenML has stored or, on an unchanged data set, those of the
+    stratified split that such versions were made with.
+
+    Where its training rows cannot be found, by time: the rows that are more than a day newer than the version, unless
+    some row's time lies in the future, as a due date does, and so tells nothing of when a row arrived.
 
     Args:
         registry: holds the version.
@@ -71,9 +77,13 @@ def unseen_rows(
         dataset: what its columns are.
         challenger: the version that was made from ``split``; its tags name the data set.
     """
-    if model.split_rule is not None and model.split_rule.fits(split.holdout):
-        return Unseen(held_out(model.split_rule, split.holdout), "both models' split rules hold them out")
-    version, newest = registry.version(model.version), registry.version(challenger)
+    version, newest, rule = registry.version(model.version), registry.version(challenger), model.split_rule
+    if rule is not None and rule.fits(split.holdout):
+        changed = _changed_keys(rule, version, newest, split.frame, dataset)
+        if changed is None:
+            return Unseen(held_out(rule, split.holdout), "both models' split rules hold them out")
+        # Stored rows have the keys of before, too.
+        return _newer_rows(version, newest, split, dataset) or Unseen(None, changed)
     columns = [*model.schema.names, dataset.target]
     stored = training_rows_of(version.tags.get(TAG_ZENML_RUN_ID))
     if stored is not None and set(columns) <= {*stored.columns} & {*split.holdout.columns}:
@@ -85,6 +95,23 @@ def unseen_rows(
         why = f"the training rows of version {model.version}, from its split made again, are left out"
         return Unseen(_other_content(split.holdout, rebuilt, [*dataset.features, dataset.target]), why)
     return _newer_rows(version, newest, split, dataset) or Unseen(None, UNKNOWN)
+
+
+def _changed_keys(
+    rule: SplitRule, version: ModelVersion, newest: ModelVersion, frame: pd.DataFrame, dataset: DatasetConfig
+) -> str | None:
+    """Why a version's rule says nothing of rows of today, if it does not."""
+    if rule.columns == dataset.id:
+        return None
+    code = version.tags.get(TAG_CODE_SHA256)
+    same_code = code is not None and code == newest.tags.get(TAG_CODE_SHA256)
+    gone = share_gone(rule, frame)
+    if gone <= MAX_GONE or (same_code and rule.dataset_sha256 == sha256_of(dataset)):
+        return None
+    return (
+        f"its training rows are unknown: src/pipeline or the section dataset was changed since, and {gone:.0%} of its "
+        "rows are not found by their content any more; a dataset.id would identify them"
+    )
 
 
 def _newer_rows(version: ModelVersion, newest: ModelVersion, split: Split, dataset: DatasetConfig) -> Unseen | None:

@@ -1,5 +1,6 @@
 """The stable split: whether a row is held out depends on that row alone, never on which other rows exist."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from src.core.column_rules import SECONDS_PER_DAY
+from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.row_keys import days, row_hashes
@@ -21,6 +23,7 @@ MIN_ROWS = 2  # a score of a single row says nothing
 HASHES = 2.0**64
 HEAVIEST = 3
 MAX_VALUE = 40
+SKETCH_SIZE = 256
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ class SplitRule(BaseModel):
 
     ``hash`` and ``group`` hold out ``share`` of all keys by a hash of ``columns`` keyed with ``seed``; ``time`` holds
     out the rows whose one column is later than ``cutoff``, in days since 1970-01-01 UTC.
+
+    ``sketch`` is a sample of the keys' hashes, and ``dataset_sha256`` the digest of the section ``dataset`` that the
+    rows were read by: later runs recognise by them whether rows still have the keys that they had.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +45,8 @@ class SplitRule(BaseModel):
     seed: int
     share: float
     cutoff: float | None = None
+    sketch: list[int] = []
+    dataset_sha256: str | None = None
 
     def fits(self, frame: pd.DataFrame) -> bool:
         """Whether the frame has the columns that the rule reads."""
@@ -101,6 +109,30 @@ def split_by(rule: SplitRule, frame: pd.DataFrame, note: str = "") -> Split:
     return Split(frame, held_out(rule, frame), rule, note)
 
 
+def with_sketch(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) -> SplitRule:
+    """The rule with the smallest hashes of the frame's keys, a uniform sample of them; only a rule by hash has one.
+
+    A bottom-k sketch (Cohen and Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
+    """
+    if rule.by != "hash":
+        return rule
+    hashes = np.unique(row_hashes(frame, rule.columns, rule.seed))[:SKETCH_SIZE]
+    return rule.model_copy(update={"sketch": hashes.tolist(), "dataset_sha256": sha256_of(dataset)})
+
+
+def share_gone(rule: SplitRule, frame: pd.DataFrame) -> float:
+    """The share of the sketched keys that the frame no longer has; 0 without a sketch."""
+    if not rule.sketch:
+        return 0.0
+    there = np.isin(np.array(rule.sketch, dtype=np.uint64), row_hashes(frame, rule.columns, rule.seed))
+    return 1 - float(there.mean())
+
+
+def sha256_of(dataset: DatasetConfig) -> str:
+    """The digest of everything that the configuration says of the data set, in hexadecimal."""
+    return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()
+
+
 def held_out(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Which rows the rule holds out, shape (n,); each answer depends on that row alone."""
     if rule.by == "time":
@@ -132,8 +164,9 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
     note = ""
     if inherited is not None and split.inherit and inherited.by == split.by:
         if inherited.fits(frame):
-            rule = inherited
-            if inherited.model_copy(update={"cutoff": None}) != wanted:
+            # The sketch is of the champion's rows.
+            rule = inherited.model_copy(update={"sketch": [], "dataset_sha256": None})
+            if rule.model_copy(update={"cutoff": None}) != wanted:
                 note = f"the champion's rule is kept ({rule}), not the file's ({wanted}); split.inherit: false ends it"
         else:
             gone = ", ".join(name for name in inherited.columns if name not in frame.columns)

@@ -11,8 +11,9 @@ from src.core.dataset_config import DatasetConfig
 from src.core.feature_schema import FeatureSchema
 from src.training import seen_rows
 from src.training.registry import FetchedModel
+from src.training.row_keys import row_hashes
 from src.training.seen_rows import UNKNOWN, random_training_rows, training_rows_of, unseen_rows
-from src.training.splitting import Split, SplitRule, held_out, split_by
+from src.training.splitting import Split, SplitRule, held_out, split_by, with_sketch
 from tests.support.fake_models import FakeEngine, FakeRegistry, FakeVersion
 
 RULE = SplitRule(by="hash", columns=["x", "y"], seed=1, share=0.3)
@@ -73,6 +74,86 @@ def test_rows_are_unseen_that_the_versions_own_rule_holds_out() -> None:
     assert other.mask.tolist() == held_out(OTHERS, SPLIT.holdout).tolist()
     assert 0.15 < other.mask.mean() < 0.45
     assert other.why == "both models' split rules hold them out"
+
+
+SKETCHED = with_sketch(RULE, frame(), dataset())
+
+
+def unseen_after(
+    change: pd.DataFrame, codes: tuple[str | None, str | None], rule: SplitRule = SKETCHED, **changes: Any
+) -> seen_rows.Unseen:
+    """Of a version with this rule, where the whole data set is now another one and these are the versions' codes."""
+    registry, model = registry_of(rule)
+    registry.versions_by_number |= {
+        number: FakeVersion(number, {} if code is None else {"code.sha256": code}, "run", 300 * DAY)
+        for number, code in zip("12", codes, strict=True)
+    }
+    return unseen_rows(registry, model, split_by(RULE, change), dataset(**changes), "2")  # type: ignore[arg-type]
+
+
+RESCALED = frame().assign(x=frame()["x"] * 2)
+
+
+@pytest.mark.parametrize("codes", [("old", "new"), (None, "new"), ("old", None), (None, None)], ids=str)
+def test_rule_does_not_apply_where_other_code_writes_the_rows_in_another_way(
+    codes: tuple[str | None, str | None], stored: dict[str | None, pd.DataFrame]
+) -> None:
+    stored[None] = SPLIT.train
+    found = unseen_after(RESCALED, codes)
+    assert found.mask is None
+    assert found.why == (
+        "its training rows are unknown: src/pipeline or the section dataset was changed since, and 100% of its rows "
+        "are not found by their content any more; a dataset.id would identify them"
+    )
+
+
+def test_rule_does_not_apply_where_another_section_dataset_writes_the_rows_in_another_way() -> None:
+    other = {"features": {"x": {"missing": True}, "y": {}}}
+    assert unseen_after(RESCALED, ("same", "same"), **other).mask is None
+    assert unseen_after(frame(), ("same", "same"), **other).mask is not None
+
+
+@pytest.mark.parametrize(
+    ("rows", "rule", "codes"),
+    [
+        (frame(), SKETCHED, ("old", "new")),
+        (RESCALED, SKETCHED, ("same", "same")),
+        (RESCALED, RULE, ("old", "new")),
+    ],
+    ids=["rows found again", "other rows of the same code", "no sketch"],
+)
+def test_rule_applies_where_nothing_says_that_keys_were_changed(
+    rows: pd.DataFrame, rule: SplitRule, codes: tuple[str, str]
+) -> None:
+    found = unseen_after(rows, codes, rule)
+    assert found.mask is not None
+    assert found.mask.all()
+
+
+@pytest.mark.parametrize(("gone", "applies"), [(64, True), (65, False)])
+def test_a_quarter_of_the_rows_may_have_left_the_data_set(gone: int, *, applies: bool) -> None:
+    hashes = row_hashes(frame(), RULE.columns, RULE.seed)
+    left = frame()[~np.isin(hashes, np.array(SKETCHED.sketch[:gone], dtype=np.uint64))].reset_index(drop=True)
+    assert (unseen_after(left, ("old", "new")).mask is not None) is applies
+
+
+def test_keys_that_are_an_id_keep_their_meaning() -> None:
+    whole = frame().assign(number=np.arange(300))
+    by_id = RULE.model_copy(update={"columns": ["number"]})
+    rule = with_sketch(by_id, whole, dataset(id=["number"]))
+    newer = whole.assign(number=np.arange(1000, 1300))
+    found = unseen_after(newer, ("old", "new"), rule, id=["number"])
+    assert found.mask is not None
+    assert found.mask.tolist() == held_out(by_id, split_by(RULE, newer).holdout).tolist()
+
+
+def test_rows_with_other_keys_that_are_newer_than_the_version_are_unseen() -> None:
+    registry, model = registry_of(SKETCHED)
+    registry.versions_by_number["1"].creation_timestamp = 200 * DAY
+    split = split_by(RULE, RESCALED)
+    found = unseen(registry, model, split, time="day")
+    assert found.mask is not None
+    assert found.mask.tolist() == (split.holdout["day"] > 201).tolist()
 
 
 def test_version_without_a_rule_has_seen_what_zenml_stored(stored: dict[str | None, pd.DataFrame]) -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
-from src.training.splitting import SplitRule, clusters, held_out, split_by, split_rows
+from src.training.row_keys import row_hashes
+from src.training.splitting import (
+    SplitRule,
+    clusters,
+    held_out,
+    sha256_of,
+    share_gone,
+    split_by,
+    split_rows,
+    with_sketch,
+)
 from tests.support.training import config, iris_parts
 
 
@@ -241,3 +251,40 @@ def test_clusters_by_time_are_blocks_of_consecutive_rows_that_no_time_is_split_b
     assert found.tolist() == (random // 4).tolist()
     tied = clusters(rule, pd.DataFrame({"day": np.repeat([1.0, 2.0, 3.0, 4.0], [1, 20, 1, 42])}))
     assert tied.tolist() == np.repeat([0, 0, 1, 1], [1, 20, 1, 42]).tolist()
+
+
+def test_sketch_is_of_the_smallest_hashes_each_once_and_survives_the_file() -> None:
+    doubled = pd.concat([table(), table()])
+    rule = with_sketch(CHAMPIONS, doubled, settings().dataset)
+    hashes = sorted(set(row_hashes(table(), ["x"], 5).tolist()))
+    assert rule.sketch == hashes[:256]
+    assert rule.dataset_sha256 == sha256_of(settings().dataset)
+    assert rule.model_copy(update={"sketch": [], "dataset_sha256": None}) == CHAMPIONS
+    assert SplitRule.model_validate_json(rule.model_dump_json()) == rule
+    assert len(with_sketch(CHAMPIONS, table(40), settings().dataset).sketch) == 40
+
+
+def test_rules_by_group_and_time_have_no_sketch() -> None:
+    for by_what in (BY_GROUP, BY_TIME):
+        rule = split_rows(table(), by_what, None).rule
+        assert with_sketch(rule, table(), by_what.dataset) == rule
+
+
+def test_share_gone_is_that_of_the_sketched_keys() -> None:
+    rule = with_sketch(CHAMPIONS, table(100), settings().dataset)
+    grown = pd.concat([table(100), table(300, seed=9)])
+    assert share_gone(rule, grown) == 0
+    assert share_gone(rule, grown.iloc[30:]) == pytest.approx(0.3)
+    assert share_gone(rule, table(100, seed=9)) == 1
+    assert share_gone(CHAMPIONS, table(100, seed=9)) == 0
+
+
+def test_digest_of_the_data_set_goes_by_what_its_columns_are() -> None:
+    assert sha256_of(settings().dataset) == sha256_of(settings().dataset)
+    assert sha256_of(settings().dataset) != sha256_of(settings(features={"x": {}, "y": {}}).dataset)
+
+
+def test_inherited_sketch_is_not_taken_for_one_of_the_new_rows() -> None:
+    champions = with_sketch(split_rows(table(), settings(), None).rule, table(), settings().dataset)
+    split = split_rows(table(), settings(), champions)
+    assert (split.note, split.rule.sketch, split.rule.dataset_sha256) == ("", [], None)
