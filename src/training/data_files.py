@@ -3,6 +3,7 @@
 import glob
 import gzip
 import logging
+import math
 import time
 import zlib
 from collections import Counter
@@ -62,9 +63,9 @@ def local_files(
     """The files that a path, a folder or a glob stands for, by name, and the paths of those left for the next run.
 
     In a folder, or where a glob matches, hidden and temporary files (``.x``, ``x.tmp``, ``x.part``) and files of other
-    kinds do not count. A file that has changed within ``SETTLED_SECONDS`` is left for the next run, as its writer may
-    not be done; one that was renamed since its last change is complete, unless it is empty. Where all of them have
-    just changed, they are looked at once more after ``SETTLED_SECONDS``.
+    kinds do not count. A file that has changed within ``SETTLED_SECONDS`` may be incomplete, unless it was renamed
+    since its last change and is not empty. Where there are such files, they are looked at once more when the youngest
+    is ``SETTLED_SECONDS`` old; those that have changed again are left for the next run.
 
     Args:
         source: a path, as configured.
@@ -117,11 +118,14 @@ def _ready(
     paths: list[Path], source: str, clock: Callable[[], float], wait: Callable[[float], None]
 ) -> tuple[list[TableFile], list[str]]:
     candidates = sorted(path for path in paths if _is_data(path))
-    young = [path for path in candidates if not _is_settled(path, clock())]
-    if young and young == candidates:
-        logger.info("%s: every file has just changed; looking again in %d s", source, SETTLED_SECONDS)
-        wait(SETTLED_SECONDS)
-        young = [path for path in candidates if not _is_settled(path, clock())]
+    young = _unsettled(candidates, clock())
+    # Whole seconds, rounded up: neither the clock's steps nor a short sleep leave a file just too young.
+    pause = math.ceil(max(young.values(), default=0.0))
+    if pause:
+        names = ", ".join(path.name for path in young)
+        logger.info("%s: looking again in %d s, as these files have just changed: %s", source, pause, names)
+        wait(pause)
+        young = _unsettled(candidates, clock())
     if young:
         names = ", ".join(path.name for path in young)
         logger.warning(
@@ -143,14 +147,22 @@ def _is_data(path: Path) -> bool:
     return not path.name.startswith((".", "~")) and _suffix(path.name) in FORMATS
 
 
-def _is_settled(path: Path, now: float) -> bool:
-    try:
-        found = path.stat()
-    except OSError:  # it was taken away after the folder was listed
-        return False
-    # An empty file was rather given an owner or a mode before its first byte was written.
-    renamed = found.st_ctime_ns > found.st_mtime_ns and found.st_size > 0
-    return renamed or not 0 <= now - found.st_mtime < SETTLED_SECONDS
+def _unsettled(paths: list[Path], now: float) -> dict[Path, float]:
+    """The files that may be incomplete, with the seconds until they count as complete; 0 for one that is gone."""
+    unsettled = {}
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError:  # it was taken away after the folder was listed
+            unsettled[path] = 0.0
+            continue
+        # An empty file was rather given an owner or a mode before its first byte was written. A file that was renamed
+        # within the same step of the clock as its last change cannot be recognized.
+        renamed = found.st_ctime_ns > found.st_mtime_ns and found.st_size > 0
+        age = now - found.st_mtime
+        if not renamed and 0 <= age < SETTLED_SECONDS:
+            unsettled[path] = SETTLED_SECONDS - age
+    return unsettled
 
 
 def _suffix(name: str) -> str:

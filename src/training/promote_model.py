@@ -8,6 +8,7 @@ from src.core.model_registry import (
     BEST,
     CHAMPION,
     PREVIOUS,
+    TAG_FINGERPRINT,
     TAG_PENDING_PREVIOUS,
     TAG_REASON,
     TAG_ROLLBACK_AT,
@@ -102,14 +103,26 @@ def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: 
 
 
 def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:
-    """Make a version champion and the present one previous; killed in between, the next run completes it."""
+    """Make a version champion and the present one previous; killed in between, the next run completes it.
+
+    ``previous`` stays where it is if the present champion was made of the same data, settings and code.
+    """
     if champion is None or champion == promoted:
         registry.set_alias(CHAMPION, promoted)
         return
     _forget_roll_back(registry, champion)
+    if _are_twins(registry, promoted, champion):  # going back to the same model would be no roll back
+        registry.set_alias(CHAMPION, promoted)
+        return
     registry.tag(promoted, {TAG_PENDING_PREVIOUS: champion})
     registry.set_alias(CHAMPION, promoted)
     complete_move(registry)
+
+
+def _are_twins(registry: ModelRegistry, one: str, other: str) -> bool:
+    """Whether two versions record the same data, settings and code."""
+    fingerprint = registry.version(one).tags.get(TAG_FINGERPRINT)
+    return fingerprint is not None and fingerprint == registry.version(other).tags.get(TAG_FINGERPRINT)
 
 
 def _forget_roll_back(registry: ModelRegistry, champion: str) -> None:

@@ -54,13 +54,19 @@ class RawData:
         return list(accumulate(file.rows for file in self.files))
 
 
-def read(dataset: DatasetConfig, url: SecretStr | None = None, clock: Callable[[], float] = time.time) -> RawData:
+def read(
+    dataset: DatasetConfig,
+    url: SecretStr | None = None,
+    clock: Callable[[], float] = time.time,
+    wait: Callable[[float], None] = time.sleep,
+) -> RawData:
     """Read the configured columns of the configured source.
 
     Args:
         dataset: what is read.
         url: the database's, for ``source: sql``; in no error and no log line.
         clock: the time in seconds since 1970, by which files that are still written to are left out.
+        wait: lets so many seconds pass, once at most, where files have just changed.
 
     Raises:
         DataError: the source is missing, cannot be read or lacks columns; it names the file.
@@ -74,7 +80,7 @@ def read(dataset: DatasetConfig, url: SecretStr | None = None, clock: Callable[[
     if dataset.source.lower().startswith(REMOTE):
         with fetched_files(dataset.source) as files:
             return _read_files(files, dataset)
-    found, skipped = local_files(dataset.source, clock)
+    found, skipped = local_files(dataset.source, clock, wait)
     return replace(_read_files(found, dataset), skipped=tuple(skipped))
 
 

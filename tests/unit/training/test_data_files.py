@@ -64,9 +64,13 @@ def test_files_that_are_still_written_to_are_left_for_the_next_run(
     put(tmp_path / "young.csv", age=9.99)
     put(tmp_path / "now.csv", age=0.0)
     put(tmp_path / "clock-is-wrong.csv", age=-3600.0)
+    waited: list[float] = []
     with caplog.at_level(logging.WARNING):
-        assert names(tmp_path) == ["clock-is-wrong.csv", "old.csv"]
-    assert local_files(str(tmp_path), lambda: NOW)[1] == [str(tmp_path / "now.csv"), str(tmp_path / "young.csv")]
+        # The clock stands still, as if these two had been written to meanwhile.
+        assert names(tmp_path, wait=waited.append) == ["clock-is-wrong.csv", "old.csv"]
+    assert waited == [10]
+    left = [str(tmp_path / "now.csv"), str(tmp_path / "young.csv")]
+    assert local_files(str(tmp_path), lambda: NOW, waited.append)[1] == left
     assert "changed less than 10 s ago" in caplog.text
     assert "now.csv, young.csv" in caplog.text
 
@@ -99,14 +103,19 @@ def test_empty_file_does_not_count_as_renamed(tmp_path: Path) -> None:
     moment = file.stat().st_mtime
     file.write_text("")
     os.utime(file, (moment, moment))
-    assert names(tmp_path, moment + 9.0) == ["old.csv"]
+    assert names(tmp_path, moment + 9.0, lambda _: None) == ["old.csv"]
     assert names(tmp_path, moment + 10.0) == ["new.csv", "old.csv"]
 
 
-def test_files_that_have_all_just_changed_are_looked_at_once_more_after_a_while(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("ages", "seconds"),
+    [([1.0], 9), ([3600.0, 8.5], 2), ([3600.0, 9.5, 2.5], 8), ([9.0, 10.0], 1), ([0.0, 3600.0], 10)],
+)
+def test_young_files_are_looked_at_once_more_when_the_youngest_is_old_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ages: list[float], seconds: int
 ) -> None:
-    put(tmp_path / "a.csv", age=1.0)
+    for index, age in enumerate(ages):
+        put(tmp_path / f"{index}.csv", age=age)
     now, waited = NOW, []
 
     def wait(seconds: float) -> None:
@@ -117,9 +126,24 @@ def test_files_that_have_all_just_changed_are_looked_at_once_more_after_a_while(
     with caplog.at_level(logging.INFO):
         files, skipped = local_files(str(tmp_path), lambda: now, wait)
     assert skipped == []
-    assert [Path(file.name).name for file in files] == ["a.csv"]
-    assert waited == [10.0]
+    assert [Path(file.name).name for file in files] == [f"{index}.csv" for index in range(len(ages))]
+    assert waited == [seconds]
     assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_file_that_changes_during_the_wait_is_left_for_the_next_run(tmp_path: Path) -> None:
+    put(tmp_path / "a.csv", age=4.0)
+    file = put(tmp_path / "b.csv", age=4.0)
+    now = NOW
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        os.utime(file, (now - 1.0, now - 1.0))
+
+    files, skipped = local_files(str(tmp_path), lambda: now, wait)
+    assert [Path(file.name).name for file in files] == ["a.csv"]
+    assert skipped == [str(file)]
 
 
 def test_folder_of_files_that_are_still_written_to_is_worth_another_try(tmp_path: Path) -> None:
@@ -127,7 +151,7 @@ def test_folder_of_files_that_are_still_written_to_is_worth_another_try(tmp_path
     waited: list[float] = []
     with pytest.raises(LoopError, match="every file changed less than 10 s ago") as caught:
         names(tmp_path, wait=waited.append)
-    assert waited == [10.0]
+    assert waited == [9]
     assert not caught.value.permanent
 
 

@@ -272,6 +272,21 @@ def test_promote_after_a_roll_back_makes_the_version_that_was_gone_back_to_the_p
     assert registry.aliases == {"champion": "5", "previous": "3", "challenger": "5", "best": "5"}
 
 
+@pytest.mark.parametrize(
+    ("challenger", "champion", "previous"), [("same", "same", "2"), ("new", "old", "3"), ("new", None, "3")]
+)
+def test_previous_stays_where_the_champion_was_made_of_the_same_data_settings_and_code(
+    challenger: str, champion: str | None, previous: str, lock: Path
+) -> None:
+    registry = FakeRegistry(champion="3", previous="2", challenger="5")
+    registry.tags["5"]["training.fingerprint"] = challenger
+    registry.tags["3"] = dict(ROLL_BACK) | ({"training.fingerprint": champion} if champion else {})
+    assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
+    assert registry.aliases == {"champion": "5", "previous": previous, "challenger": "5", "best": "5"}
+    assert (("tags", "5", {"pending.previous": "3"}) in registry.done) == (previous == "3")
+    assert not registry.tags["3"].keys() & ROLL_BACK.keys()
+
+
 def test_promote_moves_aliases_only_while_nobody_else_may(lock: Path) -> None:
     class Watched(FakeRegistry):
         def version_of(self, alias: str) -> FakeVersion | None:
