@@ -20,6 +20,7 @@ HURRY = "1s"
 FIRING = 'ALERTS{alertname="FeatureDrift", alertstate="firing"}'
 SHIFTED = "sepal_length"
 ROWS = 360
+TREES = "n_estimators: 100"
 FORGET_ALERTS = """if True:
     import json, pathlib
     for path in pathlib.Path("data-file/retrain/done").glob("*.json"):
@@ -33,11 +34,17 @@ def hurried(stack: Stack) -> Iterator[Stack]:
     """The repository's own rules and routes with shorter times; nothing drifts, and no alert has asked before."""
     stack.wait_until_healthy()
     folder = stack.checkout / "config"
-    kept = {folder / name: (folder / name).read_text() for name in ("prometheus.yml", "alerts.yml", "alertmanager.yml")}
+    hurry = ("prometheus.yml", "alerts.yml", "alertmanager.yml")
+    kept = {folder / name: (folder / name).read_text() for name in (*hurry, "pipeline.yaml")}
     try:
         # In place: what is mounted is the file and not its name.
         for file, text in kept.items():
-            file.write_text(yaml.safe_dump(without_patience(file, yaml.safe_load(text))))
+            if file.name in hurry:
+                file.write_text(yaml.safe_dump(without_patience(file, yaml.safe_load(text))))
+        # Other settings than those of the champion, or an alert's request would end as skipped.
+        pipeline = folder / "pipeline.yaml"
+        assert pipeline.read_text().count(TREES) == 1
+        pipeline.write_text(pipeline.read_text().replace(TREES, "n_estimators: 90"))
         read_again(stack, HURRY)
         calm(stack)
         wait_until("no training is on its way", lambda: all("outcome" in request for request in requests(stack)))
@@ -179,4 +186,11 @@ def test_shifted_traffic_ends_in_a_verdict_and_asks_for_no_second_training_withi
     wait_until("the drift alert fires again", lambda: drifting(stack) == {SHIFTED}, seconds=30)
     wait_until("its notification was turned away", lambda: turned_away(stack) > cooling, seconds=30)
     assert {request["id"] for request in requests(stack)} - known == {asked["id"]}
+
+    # Nothing is new by now: a schedule's request is answered without a training.
+    scheduled = httpx.post(f"{stack.url}/retrain", params={"source": "schedule"}, timeout=10).raise_for_status().json()
+    skipped = stack.wait_for_end(scheduled["id"])
+    assert skipped["state"] == "skipped"
+    assert f"nothing new to learn from since version {ended['model_version']}" in skipped["reason"]
+    assert httpx.get(f"{stack.url}/health", timeout=10).json()["model"]["version"] == ended["model_version"]
     assert counted(stack) == after
