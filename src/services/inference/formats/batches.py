@@ -139,7 +139,7 @@ class Batches:
             batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
             while parts:
-                table, kept = parts.popleft()
+                table, kept, _ = parts.popleft()
                 nothing, columns = [None] * len(table), kept.columns()
                 for start in range(0, len(table), size):
                     some = {name: columns.get(name, nothing)[start : start + size] for name in kinds}

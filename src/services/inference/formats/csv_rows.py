@@ -21,6 +21,7 @@ from src.services.inference.formats.problems import MALFORMED, MAX_TOLD, Invalid
 from src.services.inference.formats.windows import windows
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+SEPARATOR = "; cells are separated by commas"
 NO_CSV = "the body is not CSV in UTF-8 with commas between the cells from this row on"
 
 
@@ -33,7 +34,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: Extr
     row, trailing = 0, False
     try:
         header = [name if name in schema.names else name.strip() for name in next(lines, [])]
-        places, others = positions(header, schema, extra), kept_places(header, schema, extra)
+        places, others = positions(header, schema, extra, SEPARATOR), kept_places(header, schema, extra)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
             if not row:

@@ -21,6 +21,7 @@ from src.services.inference.formats.parts import (
     each_checked,
     given_twice,
     missing_columns,
+    no_column,
 )
 from src.services.inference.formats.problems import UNFIT, InvalidRecordError, malformed
 from src.services.inference.formats.values import convert, value_of
@@ -76,6 +77,8 @@ def json_columns(schema: FeatureSchema, body: bytearray, max_rows: int, extra: E
 def _part(schema: FeatureSchema, found: dict[str, list[Checked]], kept: dict[str, list[Any]]) -> Part:
     if missing := missing_columns(schema, found):
         raise InvalidRecordError(missing)
+    if not found:
+        raise InvalidRecordError([no_column(schema)])
     rows = {sum(piece.rows for piece in pieces) for pieces in found.values()} | set(map(len, kept.values()))
     if len(rows) != 1:
         raise malformed("the batch has no columns, or they differ in their number of values")

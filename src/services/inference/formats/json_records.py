@@ -13,6 +13,7 @@ from src.services.inference.formats.parts import (
     MAX_PIECE_BYTES,
     PART_BYTES,
     Part,
+    each_named,
     in_arrays,
     shifted,
 )
@@ -56,7 +57,7 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, li
 
 def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
     """The parts of a JSON array of objects."""
-    return _parts(RecordDecoder(schema, extra), body)
+    return each_named(schema, _parts(RecordDecoder(schema, extra), body))
 
 
 def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
@@ -76,7 +77,10 @@ def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
 
 def ndjson_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
     """The parts of lines with one JSON object each; empty lines do not count."""
-    decoder = RecordDecoder(schema, extra)
+    return each_named(schema, _lines(RecordDecoder(schema, extra), body))
+
+
+def _lines(decoder: RecordDecoder, body: bytearray) -> Iterator[Part]:
     row = 0
     for window in windows(body):
         lines = [bytes(line) for line in window.split(b"\n") if line.strip()]

@@ -23,10 +23,14 @@ from src.services.inference.formats.values import FLOAT32_MAX, convert, convert_
 
 
 class Rows(NamedTuple):
-    """Some rows of a batch that fit, with the other columns that are kept."""
+    """Some rows of a batch that fit, with the other columns that are kept.
+
+    ``named`` says whether a column of the model is among what was sent, if only without a value.
+    """
 
     table: FeatureTable
     kept: Kept = NOTHING
+    named: bool = True
 
 
 # Some rows, or the problems of some that do not fit. A part keeps a thread busy for a few milliseconds, and no call
@@ -76,16 +80,42 @@ def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[Invalid
     ]
 
 
+def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
+    """The problem of rows that would be made of missing values only: a model may do without each of its columns."""
+    message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
+    return InvalidInputError(message, kind=MALFORMED)
+
+
+def each_named(schema: FeatureSchema, parts: Iterator[Part]) -> Iterator[Part]:
+    """The same parts.
+
+    Raises:
+        InvalidRecordError: behind the last, no part has a column of the model.
+    """
+    named = False
+    for part in parts:
+        named = named or isinstance(part, InvalidRecordError) or part.named
+        yield part
+    if not named:
+        raise InvalidRecordError([no_column(schema)])
+
+
 def given_twice(schema: FeatureSchema) -> InvalidInputError:
     """The problem of a name that two columns have."""
     return InvalidInputError(f"each of {', '.join(schema.names)} must be given once", kind=MALFORMED)
 
 
-def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) -> list[int | None]:
+def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = "") -> list[int | None]:
     """Where each of the schema's columns stands among a batch's, in any order; None for one that may be missing.
 
+    Args:
+        names: of the batch's columns.
+        schema: the model's.
+        extra: what to do with other columns.
+        hint: ends the message that none of the model's columns is there.
+
     Raises:
-        InvalidRecordError: columns are missing, unknown or given twice.
+        InvalidRecordError: columns are missing, unknown or given twice, or none is there.
     """
     problems = missing_columns(schema, names)
     if extra is ExtraColumns.REFUSE and not set(names) <= set(schema.names):
@@ -93,6 +123,8 @@ def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) 
     counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in schema.names]
     if len(set(counted)) != len(counted):
         problems.append(given_twice(schema))
+    if not problems and set(names).isdisjoint(schema.names):
+        problems.append(no_column(schema, hint))
     if problems:
         raise InvalidRecordError(problems)
     places = {name: index for index, name in enumerate(names)}

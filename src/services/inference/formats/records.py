@@ -34,6 +34,7 @@ class RecordDecoder:
         self._is_plain = schema.is_numeric and not self._takes_others
         self._names = schema.names
         self._known = frozenset(schema.names)
+        self._requires = any(column.required for column in schema.columns)
         # One name alone would give no tuple.
         only = schema.names[0]
         self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
@@ -94,7 +95,8 @@ class RecordDecoder:
 
     def _rows(self, records: Sequence[Mapping[str, Any]]) -> Rows:
         kept = kept_of_records(records, self.schema) if self._extra is ExtraColumns.KEEP else NOTHING
-        return Rows(self._table(records), kept)
+        named = self._requires or any(not self._known.isdisjoint(record) for record in records)
+        return Rows(self._table(records), kept, named)
 
     def _table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
         """Raises one of ``UNFIT`` where a record does not fit."""

@@ -10,7 +10,7 @@ from src.core.column_rules import LARGEST_INTEGER
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
-from src.services.inference.formats.parts import Checked, checked, each_checked, missing_columns
+from src.services.inference.formats.parts import Checked, checked, each_checked, missing_columns, no_column
 from src.services.inference.formats.problems import InvalidRecordError, malformed
 from src.services.inference.formats.values import convert
 
@@ -44,8 +44,11 @@ def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows:
         rows: how many.
 
     Raises:
-        InvalidRecordError: there are no rows, or a column is required and not there, or values do not fit theirs.
+        InvalidRecordError: there are no rows, or a column is required and not there, or none is there, or values do
+            not fit theirs.
     """
+    if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
+        raise InvalidRecordError([no_column(schema)])
     if not rows:
         raise malformed("there are no rows; send at least one")
     found = [_checked(column, columns.get(column.name), rows) for column in schema.columns]

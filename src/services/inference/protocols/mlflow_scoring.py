@@ -99,7 +99,11 @@ def _of_records(schema: FeatureSchema, form: str, content: object) -> FeatureTab
     for index, record in enumerate(content):
         if not isinstance(record, dict):
             raise malformed(f"must be an object with the fields {', '.join(schema.names)}", index)
-    columns = {name: [record.get(name) for record in content] for name in schema.names}
+    columns = {
+        column.name: [record.get(column.name) for record in content]
+        for column in schema.columns
+        if column.required or not content or any(column.name in record for record in content)
+    }
     return table_of_columns(schema, columns, len(content))
 
 

@@ -19,7 +19,12 @@ from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.services.inference.watch.metrics import INTERNAL, ServingMetrics
 from src.services.inference.web.admission import Admission
-from src.services.inference.web.errors import InvalidParameterError, UnsupportedMediaTypeError, request_id_of
+from src.services.inference.web.errors import (
+    InvalidParameterError,
+    UnsupportedMediaTypeError,
+    request_id_of,
+    unknown_parameter,
+)
 
 PATH = "/predict/batch"
 
@@ -103,6 +108,9 @@ def _format_of(request: Request) -> Format:
 
 
 def _extra_columns_of(request: Request) -> ExtraColumns:
+    for name in request.query_params:
+        if name != EXTRA:  # a typo would drop what was meant to be kept
+            raise InvalidParameterError(unknown_parameter(name))
     try:
         return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
     except ValueError:

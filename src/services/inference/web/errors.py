@@ -1,4 +1,4 @@
-"""The one place where the project's errors become HTTP answers; none of them repeats the request."""
+"""The one place where the project's errors become HTTP answers; they repeat nothing of the request but names."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,6 +21,7 @@ from src.core.errors import (
     SpoolFullError,
     SpoolUnavailableError,
 )
+from src.services.inference.formats.extra_columns import MAX_NAME
 from src.services.inference.formats.parts import TooManyRowsError
 from src.services.inference.formats.problems import MALFORMED, TOO_LARGE, InvalidRecordError
 from src.services.inference.model.rollback import RollbackRefusedError
@@ -77,9 +78,9 @@ class UnsupportedMediaTypeError(InvalidInputError):
 
 
 class InvalidParameterError(InvalidInputError):
-    """A parameter of the request's URL has a value that the route does not take."""
+    """A parameter of the request's URL has a value that the route does not take, or the route has no such parameter."""
 
-    def __init__(self, message: str, name: str) -> None:
+    def __init__(self, message: str, name: str | None = None) -> None:
         super().__init__(message, kind=MALFORMED, field=name)
 
 
@@ -202,10 +203,16 @@ def refusal(request_id: str, error: LoopError) -> ErrorResponse:
     return error_response(request_id, status, detail, headers)
 
 
+def unknown_parameter(name: str) -> str:
+    """The message that a route has no such parameter, with its name where that is fit to be repeated."""
+    shown = f"{name} is" if 0 < len(name) <= MAX_NAME and name.isprintable() else "there is"
+    return f"{shown} a parameter that this route does not have; /docs lists them"
+
+
 def _told(item: Mapping[str, Any]) -> dict[str, Any]:
     told = {key: item[key] for key in ("loc", "msg", "type")}
     if item["type"] == "extra_forbidden":  # the place is the name that somebody made up
-        told |= {"loc": item["loc"][:-1], "msg": "there is a parameter that this route does not have; /docs lists them"}
+        told |= {"loc": item["loc"][:-1], "msg": unknown_parameter(str(item["loc"][-1]))}
     return told
 
 

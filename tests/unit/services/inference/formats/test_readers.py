@@ -22,7 +22,7 @@ from src.services.inference.formats.parts import (
 )
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.formats.readers import READERS
-from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, mixed_records
+from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_columns, as_json, as_ndjson, mixed_records
 
 Problems = list[tuple[int | None, str | None, str]]
 
@@ -296,3 +296,41 @@ def test_csv_whose_later_rows_lack_the_comma_at_the_end_is_refused() -> None:
 
 def test_csv_of_nothing_is_refused_though_all_columns_may_be_missing() -> None:
     assert read(FeatureSchema((Column("b", required=False),)), Format.CSV, b"")[1] == [(None, None, "malformed")]
+
+
+OPTIONAL = FeatureSchema((Column("a", required=False), Column("b", ColumnType.STRING, required=False)))
+
+
+@pytest.mark.parametrize("extra", [ExtraColumns.IGNORE, ExtraColumns.KEEP])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_without_any_column_of_the_model_are_refused(form: str, extra: ExtraColumns) -> None:
+    kind, write = FORMS[form]
+    with pytest.raises(
+        InvalidRecordError, match="no column of the model is in the body; its columns are a, b"
+    ) as error:
+        list(parts_of(OPTIONAL, kind, write([{"x": 1, "y": "z"}, {"x": 2, "y": "z"}]), extra=extra))
+    hint = "; cells are separated by commas" if kind is Format.CSV else ""
+    assert str(error.value).endswith(f"a, b{hint}")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("extra", [ExtraColumns.IGNORE, ExtraColumns.KEEP])
+def test_one_column_of_the_model_is_enough_though_it_has_no_value(form: str, extra: ExtraColumns) -> None:
+    kind, write = FORMS[form]
+    rows, problems = read(OPTIONAL, kind, write([{"x": 1, "b": None}, {"x": 2, "b": "z"}]), extra=extra)
+    assert problems == []
+    assert [row[1] for row in rows] == [None, "z"]
+
+
+@pytest.mark.parametrize("write", [as_json, as_ndjson])
+def test_record_without_any_column_may_stand_beside_others(write: Any) -> None:
+    kind = Format.JSON if write is as_json else Format.NDJSON
+    records = [{"x": "y" * 99}] * 5000
+    for others in ([*records, {"a": 1}], [{"a": 1}, *records]):
+        rows, problems = read(OPTIONAL, kind, write(others), extra=ExtraColumns.IGNORE)
+        assert (len(rows), problems) == (5001, [])
+
+
+@pytest.mark.parametrize(("form", "body"), [(Format.JSON, b"[{}]"), (Format.NDJSON, b"{}"), (Format.JSON, b"{}")])
+def test_empty_records_are_refused_where_all_columns_may_be_missing(form: Format, body: bytes) -> None:
+    assert read(OPTIONAL, form, body)[1] == [(None, None, "malformed")]

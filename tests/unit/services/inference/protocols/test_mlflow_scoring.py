@@ -167,3 +167,36 @@ def test_long_row_of_digits_that_is_no_number_is_reported_at_once(cell: str) -> 
     with pytest.raises(InvalidRecordError) as caught:
         decode_csv(ONE, f"a\n{cell}\n".encode())
     assert caught.value.kind == "not_a_number"
+
+
+OPTIONAL = FeatureSchema((Column("a", required=False), Column("b", required=False)))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": {"columns": ["x"], "data": [[1]]}},
+        {"dataframe_records": [{"x": 1}, {}]},
+        {"instances": [{"x": 1}]},
+        {"inputs": {"x": [1]}},
+        {"inputs": {"x": 1}},
+    ],
+)
+def test_rows_without_any_column_of_the_model_are_refused(document: Any) -> None:
+    with pytest.raises(InvalidRecordError, match=r"no column of the model is in the body; its columns are a, b$"):
+        decoded(document, OPTIONAL)
+
+
+def test_csv_with_other_separators_is_refused_where_all_columns_may_be_missing() -> None:
+    with pytest.raises(InvalidRecordError, match=r"columns are a, b; cells are separated by commas$"):
+        decode_csv(OPTIONAL, b"a;b\n1;2\n")
+
+
+@pytest.mark.parametrize("records", [[{"b": None}, {"x": 1}], [{"x": 1}, {"b": 2}]])
+def test_one_column_of_the_model_is_enough(records: Any) -> None:
+    assert len(decoded({"dataframe_records": records}, OPTIONAL)) == 2
+
+
+def test_no_records_are_refused_as_such_where_all_columns_may_be_missing() -> None:
+    with pytest.raises(InvalidRecordError, match="there are no rows; send at least one"):
+        decoded({"dataframe_records": []}, OPTIONAL)

@@ -543,6 +543,22 @@ async def test_other_value_of_extra_columns_is_refused(served: Any) -> None:
     assert (await served.client.post(f"{URL}?extra_columns=refuse", json=ROWS)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("extra_colums=keep", "extra_colums is"),
+        ("extra_columns=keep&x=", "x is"),
+        ("%0A=1", "there is"),
+        (f"{'a' * 61}=1", "there is"),
+    ],
+)
+async def test_unknown_parameter_is_refused(served: Any, query: str, what: str) -> None:
+    response = await served.client.post(f"{URL}?{query}", json=ROWS)
+    assert response.status_code == 422
+    message = f"{what} a parameter that this route does not have; /docs lists them"
+    assert response.json()["detail"] == [{"loc": ["query"], "msg": message, "type": "malformed"}]
+
+
 async def test_kept_columns_count_as_values(serving: Any, mlflow: Any, tmp_path: Any) -> None:
     async with serving(tmp_path, mlflow, max_batch_values=20) as small:
         rows = [dict(SETOSA)] * 5
