@@ -135,7 +135,8 @@ def training_rows_of(run_id: str | None) -> pd.DataFrame | None:
     try:
         rows = Client().get_pipeline_run(UUID(run_id)).steps["split"].outputs["train"][0].load()
     except Exception as error:  # ZenML raises built-in errors of every kind
-        logger.info("ZenML does not have the training rows of run %s: %s", run_id, error, exc_info=True)
+        logger.info("ZenML does not have the training rows of run %s: %s", run_id, error)
+        logger.debug("where it came from", exc_info=error)
         return None
     return rows if isinstance(rows, pd.DataFrame) else None
 
