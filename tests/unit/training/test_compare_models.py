@@ -400,6 +400,12 @@ def test_best_former_champion_is_compared_on_the_same_rows() -> None:
     assert "worse than the best former champion, version 1" in reason
 
 
+def test_rows_that_the_champion_has_seen_stay_left_out_when_the_best_is_added() -> None:
+    _, found = compared(model("1", 0.02), model("2", 0.4, rule=OTHERS), model("3"), champion="2", best="1")
+    assert found.rows == held_out(OTHERS, SPLIT.holdout).sum()
+    assert found.best is not None
+
+
 def test_scores_cannot_slide_step_by_step_below_the_best_champion() -> None:
     limits = [0.0, 0.015, 0.03, 0.045, 0.06]
     gate = settings(gate={"tolerance": 0.02}).gate

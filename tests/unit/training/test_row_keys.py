@@ -51,7 +51,7 @@ def test_cells_that_mean_something_else_have_codes_of_their_own() -> None:
     [
         ("int64", [3, -4, LARGE + 1]),
         ("uint8", [0, 255]),
-        ("float64", [0.25, -0.0, np.nan, 3.0, 1e300, float(LARGE)]),
+        ("float64", [0.25, -0.0, np.nan, -np.nan, 3.0, 1e300, float(LARGE)]),
         ("float32", [0.1, np.nan]),
         ("bool", [True, False]),
         ("Int64", [LARGE + 1, None]),

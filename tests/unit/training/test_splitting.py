@@ -207,6 +207,12 @@ def test_holdout_may_be_too_large_by_a_third(newest: int, *, refused: bool) -> N
         split_rows(frame, asked, None)
 
 
+def test_a_single_training_row_is_too_few() -> None:
+    asked = settings({"by": "time", "holdout_fraction": 0.9}, time="day")
+    with pytest.raises(DataError, match="1 training rows and 99 holdout rows are too few"):
+        split_rows(table(100).assign(day=[1.0] + [2.0] * 99), asked, None)
+
+
 def test_one_time_for_all_rows_is_refused_with_that_time() -> None:
     frame = table(30).assign(day=1.5)
     with pytest.raises(DataError, match=r"30 training rows and 0 holdout rows are too few.*1970-01-02T12:00:00: 30"):
