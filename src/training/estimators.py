@@ -161,7 +161,10 @@ def _parameters_of(estimator_class: Any) -> dict[str, Any]:
 def _require_known(section: str, given: Iterable[str], known: Mapping[str, Any]) -> None:
     unknown = [f"{name!r} ({meant(name, known)})" for name in given if name not in known]
     if unknown:
-        raise ConfigError(f"{section}: the estimator has no parameter {', '.join(unknown)}")
+        raise ConfigError(
+            f"{section}: the estimator has no parameter {', '.join(unknown)}; {section} belongs to model.estimator and "
+            "must be replaced with it"
+        )
 
 
 def _is_about_parameters(error: Exception) -> bool:

@@ -62,7 +62,10 @@ def _contract_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str
     if comparison.breaking and not gate.allow_breaking:
         yield f"breaks the champion's callers, which gate.allow_breaking does not allow: {_joined(comparison.breaking)}"
     if comparison.repeats is not None:
-        yield f"has the same data, settings and code as version {comparison.repeats}, which was rolled back"
+        yield (
+            f"has the same data, settings and code as version {comparison.repeats}, which was rolled back: "
+            "change one of them, or roll back to return to it"
+        )
 
 
 def _level_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
@@ -95,9 +98,10 @@ def _rival_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
     if gate.confidence is None or difference is None:
         return
     if sign * difference.bound <= -gate.tolerance + ROUNDING:
+        limit = f"lies {'below' if sign > 0 else 'above'} {0.0 - sign * gate.tolerance:g}"
         yield (
             f"not shown to be as good as the champion: the one-sided {gate.confidence * 100:g} % bound of the "
-            f"difference, {difference.bound:+.4f}, exceeds the tolerance {gate.tolerance:g}"
+            f"difference, {difference.bound:+.4f}, {limit}"
         )
 
 
@@ -129,7 +133,7 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
         best = f"version {comparison.best_version}, the best former champion, has {number(comparison.best.get(metric))}"
         yield f"{best}{_difference(comparison.best_difference)}"
     compared = [found for found in comparison.slices if found.p_value is not None]
-    if compared and not any(found.worse for found in compared):
+    if compared and not any(found.worse for found in compared) and abs(_worst(compared).difference or 0.0) > ROUNDING:
         yield f"worst slice: {_slice(_worst(compared))}"
     if comparison.breaking and gate.allow_breaking:
         yield f"breaking changes, as gate.allow_breaking allows: {_joined(comparison.breaking)}"

@@ -135,8 +135,9 @@ def test_own_class_without_defaults_or_that_refuses_a_value_is_refused(own_modul
 def test_unknown_parameter_is_refused_with_what_was_meant(name: str) -> None:
     with pytest.raises(
         ConfigError, match=r"model\.params: the estimator has no parameter 'randomstate' \(did you mean 'random_state'"
-    ):
+    ) as error:
         built(name, randomstate=3)
+    assert str(error.value).endswith("; model.params belongs to model.estimator and must be replaced with it")
 
 
 def test_searched_parameters_are_checked_as_well() -> None:

@@ -188,10 +188,33 @@ FULL = {
             {"confidence": 0.9},
             compared(champion_difference=difference(0.0, -0.02)),
             (
-                "not shown to be as good as the champion: the one-sided 90 % bound of the difference, -0.0200, exceeds "
-                "the tolerance 0.01; f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000: difference +0.0000 "
+                "not shown to be as good as the champion: the one-sided 90 % bound of the difference, -0.0200, lies "
+                "below -0.01; f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000: difference +0.0000 "
                 "(95 % interval -0.0200 to +0.0200)"
             ),
+        ),
+        (
+            {"confidence": 0.9, "tolerance": 0.0},
+            compared(champion_difference=difference(0.0, -0.02)),
+            (
+                "not shown to be as good as the champion: the one-sided 90 % bound of the difference, -0.0200, lies "
+                "below 0; f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000: difference +0.0000 "
+                "(95 % interval -0.0200 to +0.0200)"
+            ),
+        ),
+        (
+            LESS | {"confidence": 0.9},
+            costs(0.3, 0.3, champion_difference=difference(0.0, 0.02)),
+            (
+                "not shown to be as good as the champion: the one-sided 90 % bound of the difference, +0.0200, lies "
+                "above 0.01; cost 0.3000 (floor 0.4); champion version 3 has 0.3000: difference +0.0000 "
+                "(95 % interval -0.0200 to +0.0200)"
+            ),
+        ),
+        (
+            {},
+            compared(slices=slices(("east", 0.9, 0.9, 0.5, False), ("south", 0.9, 0.9 + 1e-12, 0.9, False))),
+            "f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000",
         ),
         (
             {},
@@ -218,7 +241,8 @@ FULL = {
             compared(breaking=["the column age is gone.", "a new class"], repeats="7"),
             (
                 "breaks the champion's callers, which gate.allow_breaking does not allow: the column age is gone, "
-                "a new class; has the same data, settings and code as version 7, which was rolled back; "
+                "a new class; has the same data, settings and code as version 7, which was rolled back: change one "
+                "of them, or roll back to return to it; "
                 "f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000"
             ),
         ),
