@@ -76,7 +76,7 @@ def fit_model(
         if target.min() <= -1:
             raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
         model = _with_last(model, TransformedTargetRegressor(model[-1], func=np.log1p, inverse_func=np.expm1))
-    with _errors_of(name):
+    with _errors_of(name, model, rows, target):
         if config.search is not None:
             folds = folds_of(train, dataset, study.by, config.search.folds, each_row_once=False)
             score = FoldScore(_metric_of(study), len(folds), study.report)
@@ -142,12 +142,25 @@ def _weighted(model: Pipeline, config: ModelConfig, target: NDArray[Any]) -> tup
 
 
 @contextlib.contextmanager
-def _errors_of(name: str) -> Iterator[None]:
+def _errors_of(name: str, model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Iterator[None]:
     """What an estimator raises on valid rows is an error of the configuration, or of the adopter's code."""
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{name} cannot be fitted: {first_line(error)}") from error
+        gaps = _gaps(model, rows, target) if "NaN" in str(error) else ""
+        raise ConfigError(f"{name} cannot be fitted: {first_line(error)}{gaps}") from error
+
+
+def _gaps(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> str:
+    """Which columns the steps before the estimator leave with missing values; empty where that cannot be found out."""
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        steps = clone(model[:-1])
+        made = steps.fit_transform(rows, target)
+        if not isinstance(made, pd.DataFrame):
+            made = pd.DataFrame(made, columns=steps[-1].get_feature_names_out())
+        if names := [str(name).removeprefix("remainder__") for name in made.columns[made.isna().any()]]:
+            return f"; values are missing in {', '.join(names)}: a transformer must fill the gaps in what it adds"
+    return ""
 
 
 def _without_folds(model: Pipeline) -> Pipeline:

@@ -4,9 +4,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.pipeline import Pipeline
@@ -138,6 +140,31 @@ def test_tuning_goes_with_calibration_and_needs_a_metric() -> None:
 def test_estimator_that_cannot_learn_from_valid_rows_is_an_error_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match=r"LogisticRegression cannot be fitted: .*penalt"):
         fitted(LogisticRegression(solver="lbfgs", l1_ratio=1.0))
+
+
+class Roots(TransformerMixin, BaseEstimator):
+    """Adds a column that has gaps, and one that has none."""
+
+    def fit(self, _rows: pd.DataFrame, _target: Any = None) -> "Roots":
+        return self
+
+    def transform(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(root=np.sqrt(rows["x"].where(rows["x"] >= 0)), double=2 * rows["x"])
+
+
+def test_columns_in_which_a_transformer_leaves_gaps_are_named() -> None:
+    columns = ColumnTransformer([("numbers", SimpleImputer(), [0])], remainder="passthrough")
+    message = r"LogisticRegression cannot be fitted: Input X contains NaN.*; values are missing in root: a transformer"
+    for steps in ([("own", Roots())], [("own", Roots()), ("columns", columns)]):
+        model = Pipeline([*steps, ("estimator", LogisticRegression())])
+        with pytest.raises(ConfigError, match=message):
+            fit_model(model, rare(), ModelConfig(), TWO, Study())
+
+
+def test_gaps_that_cannot_be_named_leave_the_estimator_s_own_words() -> None:
+    frame = rare().assign(x=np.nan)
+    with pytest.raises(ConfigError, match=r"LogisticRegression cannot be fitted: Input X contains NaN\.$"):
+        fitted(LogisticRegression(), frame)
 
 
 def test_fitted_model_answers_on_one_core() -> None:
