@@ -6,9 +6,15 @@ import pytest
 from benchmarks.gate.measure_gate import measure, one_by_one
 from benchmarks.gate.outcomes import OLD, OURS, Results, Ties, Verdicts, always, total
 from benchmarks.gate.pairs import CAUSES, POINTS, Case, fair_gate, find, old_gate
+from benchmarks.gate.report import markdown
 from benchmarks.run_bench import PUBLISHED
 
 GROWTH = (1000, 1250)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return msgspec.json.decode((PUBLISHED / "gate.json").read_bytes(), type=Results)
 
 
 def test_gate_is_right_about_pairs_that_truly_differ_and_scores_unseen_rows_only() -> None:
@@ -75,3 +81,14 @@ def outcome(*found: Verdicts, covered: int = 95) -> Results:
 )
 def test_broken_promises_are_named(found: list[Verdicts], covered: int, told: list[str]) -> None:
     assert outcome(*found, covered=covered).broken() == told
+
+
+def test_published_page_is_that_of_the_published_results(results: Results) -> None:
+    assert (PUBLISHED / "gate.md").read_text(encoding="utf-8") == markdown(results)
+
+
+def test_published_results_are_of_a_whole_run_and_keep_every_promise(results: Results) -> None:
+    assert results.command == "make measure-gate"
+    assert results.broken() == []
+    assert "All promises hold." in markdown(results)
+    assert total(found for found in results.verdicts if found.gate == OURS).worse == 600
