@@ -139,7 +139,10 @@ def test_without_a_champion_nothing_is_inherited(client: OneVersion) -> None:
     assert inherited_rule(of(OneVersion(client.folder, champion=False))) is None
 
 
-@pytest.mark.parametrize("change", ["{}", None], ids=["changed", "gone"])
+OTHER_RULE = iris_rule().model_copy(update={"seed": 7}).model_dump_json()
+
+
+@pytest.mark.parametrize("change", [OTHER_RULE, None], ids=["changed", "gone"])
 def test_rule_that_is_not_the_registered_one_is_refused_and_not_inherited(
     client: OneVersion, change: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,6 +154,13 @@ def test_rule_that_is_not_the_registered_one_is_refused_and_not_inherited(
         of(client).fetch("3")
     assert inherited_rule(of(client)) is None
     assert "the champion's split rule cannot be read" in caplog.text
+
+
+def test_rule_of_another_manifest_than_the_registered_one_is_refused(client: OneVersion) -> None:
+    (client.folder / SPLIT_FILE).write_text(OTHER_RULE)
+    write_manifest(client.folder)
+    with pytest.raises(InvalidModelError, match=r"manifest\.json is missing or not the one that was registered"):
+        of(client).split_rule("3")
 
 
 def test_file_that_is_no_rule_is_refused(client: OneVersion) -> None:
