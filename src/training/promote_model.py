@@ -105,13 +105,15 @@ def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: 
 def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:
     """Make a version champion and the present one previous; killed in between, the next run completes it.
 
-    ``previous`` stays where it is if the present champion was made of the same data, settings and code.
+    ``previous``, once there is one, stays where it is if the present champion was made of the same data, settings and
+    code.
     """
     if champion is None or champion == promoted:
         registry.set_alias(CHAMPION, promoted)
         return
     _forget_roll_back(registry, champion)
-    if _are_twins(registry, promoted, champion):  # going back to the same model would be no roll back
+    # Going back to the same model would be no roll back, but better than nothing to go back to.
+    if registry.version_of(PREVIOUS) is not None and _are_twins(registry, promoted, champion):
         registry.set_alias(CHAMPION, promoted)
         return
     registry.tag(promoted, {TAG_PENDING_PREVIOUS: champion})

@@ -287,6 +287,13 @@ def test_previous_stays_where_the_champion_was_made_of_the_same_data_settings_an
     assert not registry.tags["3"].keys() & ROLL_BACK.keys()
 
 
+def test_same_model_again_becomes_the_previous_version_where_there_is_no_other(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", challenger="5")
+    registry.tags["5"]["training.fingerprint"] = registry.tags["3"]["training.fingerprint"] = "same"
+    assert run(registry, floor=0.85, lock=lock) is Outcome.PROMOTED
+    assert (registry.aliases["champion"], registry.aliases["previous"]) == ("5", "3")
+
+
 def test_promote_moves_aliases_only_while_nobody_else_may(lock: Path) -> None:
     class Watched(FakeRegistry):
         def version_of(self, alias: str) -> FakeVersion | None:
