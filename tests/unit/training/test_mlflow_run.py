@@ -62,7 +62,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return Recorder(monkeypatch)
 
 
-SIGNED = "https://example.com/rows.csv?signature=s3cret"
+QUERIED = "https://example.com/rows.csv?view=s3cret"
 
 
 REPORT = DataReport(
@@ -130,8 +130,8 @@ def test_no_list_is_logged_where_every_row_is_valid(recorder: Recorder, tmp_path
     assert "log_artifact" not in recorder.calls
 
 
-def test_source_s_signature_is_not_logged(recorder: Recorder) -> None:
-    log_cause(config(dataset={"source": SIGNED, "invalid_rows": {"policy": "drop"}}), "abc", [], {})
+def test_query_of_a_source_s_address_is_not_logged(recorder: Recorder) -> None:
+    log_cause(config(dataset={"source": QUERIED, "invalid_rows": {"policy": "drop"}}), "abc", [], {})
     ((params,),) = recorder.calls["log_params"]
     assert params["dataset.source"] == "https://example.com/rows.csv"
     assert params["dataset.invalid_rows"] == "drop"

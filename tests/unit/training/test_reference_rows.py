@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.pipeline import Pipeline
 
 from src.core.feature_schema import FeatureSchema
 from src.training.reference_rows import golden_rows
@@ -20,6 +21,7 @@ class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Gives two classes the same share but for the last bits, from x = 5 on; below, it is a little surer."""
 
     classes_ = np.array(["a", "b"], dtype=object)
+    fitted_ = True  # by which scikit-learn tells a fitted estimator
 
     def predict_proba(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         b = np.where(rows["x"] < 5, 0.6, 0.5 + 1e-12)
@@ -30,7 +32,7 @@ class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def test_golden_rows_are_no_ties_that_scikit_learn_breaks_in_its_own_way() -> None:
-    model, rows = Undecided(), pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
+    model, rows = Pipeline([("estimator", Undecided())]), pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
     train = rows.head(2).assign(label=["a", "b"])
     golden = golden_rows(model, FeatureSchema.of_numbers("x", "y"), train, "label", rows)
     made_up = [row[0] for row in golden.rows[2:]]
