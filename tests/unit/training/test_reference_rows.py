@@ -1,3 +1,5 @@
+from typing import Self
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,7 +23,10 @@ class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Gives two classes the same share but for the last bits, from x = 5 on; below, it is a little surer."""
 
     classes_ = np.array(["a", "b"], dtype=object)
-    fitted_ = True  # by which scikit-learn tells a fitted estimator
+
+    def fit(self, *_: object) -> Self:
+        self.fitted_ = True  # by which scikit-learn recognises a fitted estimator
+        return self
 
     def predict_proba(self, rows: pd.DataFrame) -> NDArray[np.float64]:
         b = np.where(rows["x"] < 5, 0.6, 0.5 + 1e-12)
@@ -32,7 +37,8 @@ class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def test_golden_rows_are_no_ties_that_scikit_learn_breaks_in_its_own_way() -> None:
-    model, rows = Pipeline([("estimator", Undecided())]), pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
+    rows = pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
+    model = Pipeline([("estimator", Undecided())]).fit(rows)
     train = rows.head(2).assign(label=["a", "b"])
     golden = golden_rows(model, FeatureSchema.of_numbers("x", "y"), train, "label", rows)
     made_up = [row[0] for row in golden.rows[2:]]
