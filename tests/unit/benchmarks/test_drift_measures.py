@@ -1,11 +1,14 @@
-"""The drift measure at a reduced size, with the seeds of the whole one."""
+"""The drift measure at a reduced size, with the seeds of the whole one; and its published page."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from benchmarks.drift import measures
 from benchmarks.drift.columns import COLUMNS, MODEL, MOVED, RARE
 from benchmarks.drift.measures import FEATURES, Days, measure_cell, measure_days, measure_whole
+from benchmarks.drift.report import Results, markdown
+from benchmarks.drift.run_drift import PUBLISHED, WINDOWS
 
 # What must be found once the window holds 300 drifted rows and nothing else.
 FOUND = {
@@ -84,3 +87,25 @@ def test_a_day_s_looks_are_judged_as_serving_does() -> None:
     limit = measures._critical_value(0.0005 / FEATURES, 9)  # noqa: SLF001 - as above
     assert limit == pytest.approx(38.11, abs=0.01)
     assert measures._alarms(training, np.stack([calm, moved]), limit).tolist() == [False, True]  # noqa: SLF001
+
+
+# -- published ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return msgspec.json.decode((PUBLISHED / "drift.json").read_bytes(), type=Results)
+
+
+def test_published_page_is_that_of_the_published_results(results: Results) -> None:
+    assert (PUBLISHED / "drift.md").read_text(encoding="utf-8") == markdown(results)
+
+
+def test_published_results_keep_what_is_promised(results: Results) -> None:
+    assert results.command == "make measure-drift"
+    assert {(cell.column, cell.rows, cell.window) for cell in results.cells} == {
+        (name, rows, window) for name in COLUMNS for rows in (1000, 100_000) for window in (300, 5000)
+    }
+    assert all(cell.windows == WINDOWS and cell.alarms <= 10 for cell in results.cells)
+    assert all(cell.power[FOUND[cell.column]][0] >= 0.95 for cell in results.cells if cell.column in FOUND)
+    assert sum(whole.alarms for whole in results.wholes) <= 0.001 * sum(whole.windows for whole in results.wholes)
