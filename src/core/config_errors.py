@@ -3,13 +3,13 @@
 import contextlib
 import difflib
 import math
-from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from src.core.dataset_config import FEATURE_TYPES, IGNORE
+from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
 Location = tuple[int | str, ...]
@@ -57,7 +57,7 @@ def _message(error: ErrorDetails, place: Location, root: type[BaseModel]) -> str
         message = f"missing key {_key(place)!r}"
     elif kind == "union_tag_invalid":
         known = [*FEATURE_TYPES, IGNORE]
-        message = f"no such type; {_meant(str(error['ctx']['tag']), known) or 'it is one of ' + ', '.join(known)}"
+        message = f"no such type; {did_you_mean(str(error['ctx']['tag']), known) or 'it is one of ' + ', '.join(known)}"
     elif kind == "string_type" and not isinstance(value, dict | list):
         # YAML reads no, yes, 1 and 2024-01-31 as other things than text.
         message = f"{value!r} is not text here; put it in quotes"
@@ -74,16 +74,11 @@ def _remedy(place: Location, model: type[BaseModel]) -> str:
     name, known = str(place[-1]), list(model.model_fields)
     takes = f"{_key(place[:-1]) or 'the top level'} takes {', '.join(known)}"
     if model is not ModelConfig:
-        return _meant(name, known) or takes
+        return did_you_mean(name, known) or takes
     close = difflib.get_close_matches(name, [*known, *MOVED_TO_PARAMS], n=1)
     if close and close[0] in MOVED_TO_PARAMS:
         return f"write {close[0]!r} under 'model.params', where an estimator's own parameters are"
-    return _meant(name, known) or f"{takes}; an estimator's own parameters are keys of 'model.params'"
-
-
-def _meant(name: str, known: Iterable[str]) -> str | None:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else None
+    return did_you_mean(name, known) or f"{takes}; an estimator's own parameters are keys of 'model.params'"
 
 
 def _is_number(text: str) -> bool:

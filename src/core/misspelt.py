@@ -1,4 +1,4 @@
-"""Variables in ``.env`` that are nobody's and look like one of ours: without a word they would do nothing.
+"""Names that are nearly known ones, such as variables in ``.env`` that no process reads.
 
 On the standard library alone, as the stack's set-up has nothing else.
 """
@@ -14,6 +14,12 @@ from pathlib import Path
 _NAMED = re.compile(r"\b([A-Z][A-Z0-9_]+)(?:=|  |$)", re.MULTILINE)
 # How alike two names must be: other tools' variables may stand in the file, too.
 _ALIKE = 0.8
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A question for a name that is nearly a known one; None for a name that is like none of them."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else None
 
 
 def example_text(repository: Path) -> str:

@@ -1,6 +1,5 @@
 """Finds the configured estimator, checks its parameters before any row is read, and builds it."""
 
-import difflib
 import importlib
 import inspect
 import warnings
@@ -14,6 +13,7 @@ from sklearn.ensemble import VotingClassifier
 
 from src.core.dataset_config import DatasetConfig, Task
 from src.core.errors import ConfigError
+from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
 # Fixed where ``model.params`` does not say otherwise: the same rows give the same model.
@@ -125,8 +125,7 @@ def with_names(estimator: BaseEstimator) -> BaseEstimator:
 def meant(name: str, known: Iterable[str]) -> str:
     """What a misspelt name may have been meant for, or all that there is."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"it is one of {', '.join(names)}"
+    return did_you_mean(name, names) or f"it is one of {', '.join(names)}"
 
 
 def _import_class(entry: Estimator, task: Task) -> Any:

@@ -1,6 +1,5 @@
 """Metrics: what the gate decides by and what is reported, from the catalogue or of the adopter's own."""
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.core.errors import ConfigError, InvalidModelError
+from src.core.misspelt import did_you_mean
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
 from src.training.catalogue import CATALOGUE, Function, Recipe
@@ -124,6 +124,5 @@ def _from_catalogue(name: str, config: PipelineConfig, own: Mapping[str, Metric]
 def _unknown(name: str, task: str, known: list[str], recipe: Recipe | None) -> str:
     if recipe is not None:
         return f"the metric {name} is for a {recipe.task}, and the data set is a {task}; known: {', '.join(known)}"
-    close = difflib.get_close_matches(name, known, n=1)
-    meant = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    meant = did_you_mean(name, known) or f"known: {', '.join(known)}"
     return f"unknown metric {name!r}; {meant}; your own belong into METRICS of src/pipeline/metrics.py"
