@@ -4,21 +4,18 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import LoopError
 from src.core.log import configure_logging
+from src.core.own_code import OWN_FOLDER
 from src.core.settings import TrainSettings, load_settings
 from src.training.nothing_new import nothing_new
 from src.training.retention import retain
 from src.training.termination import exit_on_signals
 from src.training.train_once import has_champion, train_once
 from src.training.training_run import SERVICE, ExitCode, Tasks, TrainingRun, logger
-
-# What is yours to edit; part of a training's fingerprint.
-CODE = Path(__file__).parent / "src/pipeline"
 
 
 def main() -> int:
@@ -40,7 +37,7 @@ def main() -> int:
     tasks = Tasks(
         train=partial(train_once, load_pipeline),
         is_needed=lambda: not (if_needed and has_champion(settings)),
-        nothing_new=partial(nothing_new, hash_data, CODE),
+        nothing_new=partial(nothing_new, hash_data, OWN_FOLDER),
         retain=retain,
     )
     return TrainingRun(settings, tasks).run()

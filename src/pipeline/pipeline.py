@@ -15,6 +15,7 @@ from zenml.metadata.metadata_types import Uri
 from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import CHALLENGER, TAG_CODE_SHA256, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.own_code import OWN_FOLDER
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
@@ -39,9 +40,6 @@ from src.training.splitting import SplitRule, split_by, split_rows, with_sketch
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
 from src.training.version_history import rolled_back_twin
-
-# What is yours to edit; part of a training's fingerprint.
-CODE = Path(__file__).parent
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +94,8 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         log_cause(config, data_sha256, served.ids, zenml_tags())
         # Before the fit: what these cannot be made of must not be found out once a version is registered.
         tags = {
-            TAG_CODE_SHA256: code_sha256(CODE),
-            TAG_FINGERPRINT: fingerprint_of(data_sha256, config, CODE),
+            TAG_CODE_SHA256: code_sha256(OWN_FOLDER),
+            TAG_FINGERPRINT: fingerprint_of(data_sha256, config, OWN_FOLDER),
             **cause_tags(data_sha256, served.ids),
             **zenml_tags(),
         }
@@ -139,7 +137,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
-        repeats = rolled_back_twin(registry, fingerprint_of(candidate.data_sha256, config, CODE))
+        repeats = rolled_back_twin(registry, fingerprint_of(candidate.data_sha256, config, OWN_FOLDER))
         comparison = comparison.model_copy(update={"repeats": repeats})
         log_evaluation(evaluation, comparison, config.gate.metric)
         return comparison

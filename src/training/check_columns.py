@@ -18,6 +18,7 @@ from src.core.dataset_config import (
     NumberFeature,
     Range,
 )
+from src.core.feature_schema import EXACT_INTEGER
 from src.core.typed_cells import boolean_cell, text_cell
 from src.training.cells import (
     Bools,
@@ -30,8 +31,6 @@ from src.training.cells import (
 
 EXAMPLES = 3
 MAX_EXAMPLE = 40
-# Beyond it, float64 does not hold every whole number, and a column with a missing value is float64.
-EXACT_INTEGER = 2**53
 NO_DATE = "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z"
 # As many wrong cells say whether all of them have the other decimal sign.
 MAX_LOOKS = 1000

@@ -12,6 +12,7 @@ import pytest
 from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
+from src.core.own_code import OWN_FOLDER
 from src.core.retrain_record import Outcome
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
@@ -156,8 +157,8 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
     assert seen["registered"][:2] == ("passed", "iris")
     assert seen["registered"][2] == {
-        "code.sha256": code_sha256(steps.CODE),
-        "training.fingerprint": fingerprint_of("d", open_ended, steps.CODE),
+        "code.sha256": code_sha256(OWN_FOLDER),
+        "training.fingerprint": fingerprint_of("d", open_ended, OWN_FOLDER),
         "onnx.parity": "passed",
         "data.sha256": "d",
         "retrain.request_ids": "a,b",
@@ -248,7 +249,7 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", served)
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
-    assert asked == [(registry, fingerprint_of("d", config(), steps.CODE))]
+    assert asked == [(registry, fingerprint_of("d", config(), OWN_FOLDER))]
     ((given, version, split, settings, own_metrics),) = compared
     assert (given, version, settings, own_metrics) == (registry, "5", config(), steps.METRICS)
     assert split.rule == iris_rule()
