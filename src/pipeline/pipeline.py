@@ -119,7 +119,6 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         return Candidate(
             model_version=version,
             mlflow_run_id=run.info.run_id,
-            manifest_sha256=manifest_sha256,
             data_sha256=data_sha256,
         )
 

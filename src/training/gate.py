@@ -27,7 +27,6 @@ class Candidate(_Frozen):
 
     model_version: str
     mlflow_run_id: str
-    manifest_sha256: str
     data_sha256: str
 
 

@@ -25,7 +25,7 @@ from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_rows, with_sketch
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
-CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
+CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", data_sha256="d")
 
 
 class FakeRegistry:

@@ -11,7 +11,7 @@ from src.training.gate import Candidate, Comparison
 from src.training.promote_model import promote
 from tests.support.training import PERFECT, config
 
-CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", manifest_sha256="m", data_sha256="d")
+CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", data_sha256="d")
 
 
 class Killed(BaseException):
