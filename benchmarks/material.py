@@ -94,7 +94,7 @@ def _make(folder: Path) -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target
-    frame = data_preprocess.preprocess(config.dataset)
+    frame = data_preprocess.prepare(config.dataset).frame
     parts = split_rows(frame, config, None)
     train = parts.train
     model = train_model.fit(train, config.model, config.dataset)

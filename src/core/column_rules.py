@@ -1,13 +1,12 @@
 """What a cell of a table means, whatever format carries it: the same rules in training and in serving.
 
-A rule takes a text without white space around it and answers None where the text is nothing of the kind; ``read_cell``
-is all of them together, for a column. A typed carrier, such as Parquet, JSON or SQL, applies them only to what is
-still text: its numbers, booleans and nulls are what they are, and a number in a date column counts days.
+A rule takes a text without white space around it and returns None where the text is not of its kind.
+``typed_cells.read_cell`` applies them to a column, and to the cells of typed formats such as Parquet, JSON or SQL.
 """
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
@@ -131,28 +130,3 @@ def category_of(text: str, known: Collection[str] = ()) -> str | None:
         return text
     text = text.strip()
     return None if is_missing(text, known) else text
-
-
-_RULES: Mapping[ColumnType, Callable[[str], float | int | bool | None]] = {
-    ColumnType.NUMBER: number_of,
-    ColumnType.INTEGER: integer_of,
-    ColumnType.BOOLEAN: boolean_of,
-    ColumnType.DATE: days_of,
-}
-
-
-def read_cell(column: Column, text: str) -> Value:
-    """A cell's value; None where it is missing, whether or not the column may be.
-
-    Raises:
-        ValueError: the text is nothing of the column's type. Limits are not looked at.
-    """
-    if column.type is ColumnType.STRING:
-        return category_of(text, column.known)
-    text = text.strip()
-    if text in MISSING_TEXTS:
-        return None
-    value = _RULES[column.type](text)
-    if value is None:
-        raise ValueError(f"not of the type {column.type}")
-    return value

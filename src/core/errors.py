@@ -92,3 +92,8 @@ class InvalidInputError(LoopError):
         self.kind = kind
         self.field = field
         self.row = row
+
+
+def first_line(error: Exception) -> str:
+    """An error's message without the further lines that libraries append."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

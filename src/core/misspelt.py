@@ -17,9 +17,10 @@ _ALIKE = 0.8
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A question for a name that is nearly a known one; None for a name that is like none of them."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else None
+    """The question ``did you mean …?`` with the known name most like this one, in any case; None if none is."""
+    folded = {item.casefold(): item for item in known}
+    close = difflib.get_close_matches(name.casefold(), list(folded), n=1)
+    return f"did you mean {folded[close[0]]!r}?" if close else None
 
 
 def example_text(repository: Path) -> str:

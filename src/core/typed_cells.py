@@ -12,12 +12,13 @@ from typing import Any
 
 from src.core.column_rules import (
     LARGEST_INTEGER,
+    MISSING_TEXTS,
     boolean_of,
+    category_of,
     days_of,
     days_of_moment,
     integer_of,
     number_of,
-    read_cell,
 )
 from src.core.feature_schema import Column, ColumnType
 from src.core.feature_table import Value
@@ -93,17 +94,22 @@ _RULES: Mapping[ColumnType, Callable[[Any], Value]] = {
 }
 
 
-def read_typed(column: Column, cell: Any) -> Value:
-    """A cell's value; None where it is missing, whether or not the column may be.
+def read_cell(column: Column, cell: Any) -> Value:
+    """A column's cell, a text or a typed value; None where it is missing, whether or not the column may be.
 
     Raises:
-        ValueError: the cell is nothing of the column's type. Limits are not looked at.
+        ValueError: the cell is not of the column's type. Limits are not checked.
     """
+    is_name = column.type is ColumnType.STRING
     if isinstance(cell, str):
-        return read_cell(column, cell)
-    if cell is None or cell != cell:  # noqa: PLR0124 - NaN differs from itself
+        if is_name:
+            return category_of(cell, column.known)
+        cell = cell.strip()
+        if cell in MISSING_TEXTS:
+            return None
+    elif cell is None or cell != cell:  # noqa: PLR0124 - NaN differs from itself
         return None
-    value = text_cell(cell, column.values) if column.type is ColumnType.STRING else _RULES[column.type](cell)
+    value = text_cell(cell, column.values) if is_name else _RULES[column.type](cell)
     if value is None:
         raise ValueError(f"not of the type {column.type}")
     return value

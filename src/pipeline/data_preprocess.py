@@ -56,11 +56,6 @@ def prepare(dataset: DatasetConfig, url: SecretStr | None = None) -> CheckedRows
     return check_rows(replace(raw, frame=clean(raw.frame)), dataset)
 
 
-def preprocess(dataset: DatasetConfig) -> pd.DataFrame:
-    """The rows alone: (rows, ``dataset.columns``)."""
-    return prepare(dataset).frame
-
-
 def main() -> int:
     """Preprocess once; return 0, 1 (try again) or 2 (fix the configuration or the data first)."""
     configure_logging(SERVICE, log_format="console", level="INFO")

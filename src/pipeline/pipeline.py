@@ -23,17 +23,26 @@ from src.pipeline.metrics import METRICS
 from src.training import promote_model
 from src.training.check_rows import DataReport
 from src.training.compare_models import compare
+from src.training.comparison import Comparison
 from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
 from src.training.fit_model import Study
-from src.training.gate import Candidate, Comparison, Verdict
+from src.training.gate import Candidate, Verdict
 from src.training.importance import rank_columns
 from src.training.learned_columns import learn_columns
-from src.training.mlflow_run import cause_tags, log_cause, log_data, log_estimator, log_evaluation, log_report, run_link
+from src.training.mlflow_run import (
+    cause_tags,
+    log_cause,
+    log_data,
+    log_estimator,
+    log_evaluation,
+    log_report,
+    log_search,
+    run_link,
+)
 from src.training.package_model import build_package, log_package
 from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
-from src.training.search_results import log_search
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_by, split_rows, with_sketch
@@ -116,11 +125,7 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
         seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}
         log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds})
         logger.info("train: registered %s version %s", model_name, version)
-        return Candidate(
-            model_version=version,
-            mlflow_run_id=run.info.run_id,
-            data_sha256=data_sha256,
-        )
+        return Candidate(model_version=version, mlflow_run_id=run.info.run_id, fingerprint=tags[TAG_FINGERPRINT])
 
 
 @step(experiment_tracker=True)
@@ -136,7 +141,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
-        repeats = rolled_back_twin(registry, fingerprint_of(candidate.data_sha256, config, OWN_FOLDER))
+        repeats = rolled_back_twin(registry, candidate.fingerprint)
         comparison = comparison.model_copy(update={"repeats": repeats})
         log_evaluation(evaluation, comparison, config.gate.metric)
         return comparison

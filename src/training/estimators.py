@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier
 
 from src.core.dataset_config import DatasetConfig, Task
-from src.core.errors import ConfigError
+from src.core.errors import ConfigError, first_line
 from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
@@ -170,8 +170,3 @@ def _is_about_parameters(error: Exception) -> bool:
     """Whether an estimator refuses one of its parameters' values, as scikit-learn and XGBoost do."""
     # Scikit-learn's InvalidParameterError is a TypeError, too; what rows do not fit raises a ValueError alone.
     return isinstance(error, TypeError) or type(error).__name__ == "XGBoostError"
-
-
-def first_line(error: Exception) -> str:
-    """What is wrong, without the pages that libraries append."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -18,9 +18,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 
 from src.core.dataset_config import DatasetConfig
-from src.core.errors import ConfigError, DataError
+from src.core.errors import ConfigError, DataError, first_line
 from src.core.model_config import ModelConfig
-from src.training.estimators import first_line
 from src.training.fitted_parts import answer_on_one_core, with_threshold
 from src.training.folds import folds_of
 from src.training.scoring import Metric

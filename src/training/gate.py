@@ -10,8 +10,6 @@ from src.core.gate_config import GateConfig
 from src.core.retrain_record import Outcome, RetrainResult, Scores, Step
 from src.training.comparison import Comparison, Difference, SliceScore
 
-__all__ = ["Candidate", "Comparison", "Verdict", "decide"]
-
 # Scores that differ by rounding only are equal.
 ROUNDING = 1e-9
 # From here on a score is written with six significant digits instead of four decimals.
@@ -27,7 +25,7 @@ class Candidate(_Frozen):
 
     model_version: str
     mlflow_run_id: str
-    data_sha256: str
+    fingerprint: str
 
 
 class Verdict(_Frozen):

@@ -17,7 +17,7 @@ from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation
 from src.training.fitted_parts import parts_of
-from src.training.pictures import draw, draw_importance
+from src.training.pictures import draw, draw_importance, draw_search
 from src.training.remote_source import shown_source
 
 # MLflow's own limit is 8,000 for a run's tag.
@@ -47,6 +47,18 @@ def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[st
     mlflow.set_tags({**cause_tags(data_sha256, request_ids), **zenml_tags})
     if request_ids:
         mlflow.log_dict({"request_ids": list(request_ids)}, REQUEST_IDS_FILE)
+
+
+def log_search(table: pd.DataFrame) -> None:
+    """Record a search for parameters in the active run: a table of the candidates, and a picture of their scores.
+
+    Args:
+        table: as ``search`` returns it, the best candidate first.
+    """
+    params = [name for name in table.columns if name not in {"score", "deviation", "rows"}]
+    shown = table.astype(dict.fromkeys(params, str))
+    mlflow.log_table(shown, "search.json")
+    mlflow.log_figure(draw_search(shown, params), "search.png")
 
 
 def log_estimator(model: Pipeline) -> None:

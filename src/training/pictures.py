@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from src.training.comparison import Comparison, Difference
@@ -10,6 +11,7 @@ from src.training.evaluate_model import Evaluation
 
 BLUE, RED = "#4878a8", "#b8483c"
 MAX_SLICES = 30
+MAX_CANDIDATES = 30
 
 
 def draw(evaluation: Evaluation, comparison: Comparison, metric: str) -> dict[str, Figure]:
@@ -71,6 +73,18 @@ def draw_importance(importance: Mapping[str, float], metric: str) -> Figure:
     axes.barh(range(len(ranked)), [loss for _, loss in ranked], color=BLUE)
     axes.set_yticks(range(len(ranked)), [name for name, _ in ranked], parse_math=False)
     axes.set(xlabel=f"{metric} lost when the column is shuffled", title="Feature importance on the holdout")
+    return figure
+
+
+def draw_search(table: pd.DataFrame, params: list[str]) -> Figure:
+    """The best candidates' scores, with the deviation between folds."""
+    best = table.head(MAX_CANDIDATES)[::-1]
+    names = [", ".join(f"{name} {row[name]}" for name in params) for _, row in best.iterrows()]
+    figure = Figure(figsize=(8, 1.2 + 0.3 * len(best)), layout="constrained")
+    axes = figure.subplots()
+    axes.errorbar(best["score"], range(len(best)), xerr=best["deviation"], fmt="o", capsize=3)
+    axes.set_yticks(range(len(best)), names, parse_math=False)
+    axes.set_xlabel("score on rows that the candidate was not fitted on")
     return figure
 
 

@@ -18,7 +18,8 @@ from src.core.model_registry import (
     TAG_VERDICT,
 )
 from src.core.retrain_record import Outcome, Scores
-from src.training.gate import ROUNDING, Candidate, Comparison, Verdict, decide
+from src.training.comparison import Comparison
+from src.training.gate import ROUNDING, Candidate, Verdict, decide
 from src.training.registry import ModelRegistry
 from src.training.version_history import best_version
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from src.core.errors import LoopError, RegistryError
+from src.core.errors import LoopError, RegistryError, first_line
 from src.core.log import configure_logging
 from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
@@ -138,10 +138,6 @@ def library_errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise RegistryError(f"MLflow failed: {_first_line(error)}; see the MLflow server's log") from error
+        raise RegistryError(f"MLflow failed: {first_line(error)}; see the MLflow server's log") from error
     except OSError as error:  # files, and every network error of the clients
-        raise LoopError(f"{type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+        raise LoopError(f"{type(error).__name__}: {first_line(error)}") from error

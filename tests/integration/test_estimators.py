@@ -49,7 +49,7 @@ def served(folder: Path, kind: Callable[[Path], PipelineConfig], model: dict[str
     settings = kind(folder / "data.csv")
     chosen = ModelConfig.model_validate(model)
     train_model.check_model(chosen, settings.dataset)
-    parts = split_rows(data_preprocess.preprocess(settings.dataset), settings, None)
+    parts = split_rows(data_preprocess.prepare(settings.dataset).frame, settings, None)
     study = Study(settings.split.by, metrics_of(settings, {})[settings.gate.metric])
     fitted = train_model.fit(parts.train, chosen, settings.dataset, study)
     package = build_package(fitted, parts.train, parts.holdout, settings.dataset, parts.rule)

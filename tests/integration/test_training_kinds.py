@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_signal import RetrainSpool
-from src.pipeline.data_preprocess import preprocess
+from src.pipeline.data_preprocess import prepare
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_version import ModelVersion
 from src.training.compare_models import compare
@@ -70,6 +70,6 @@ def test_any_columns_are_learned_registered_and_served(
     assert predictor.schema == config.dataset.feature_schema
     assert len(predictor.answer([row])) == 1
 
-    split = split_rows(preprocess(config.dataset), config, None)
+    split = split_rows(prepare(config.dataset).frame, config, None)
     evaluation, comparison = compare(ModelRegistry(client, name), "1", split, config, {})
     assert comparison.champion == evaluation.scores == record.result.challenger

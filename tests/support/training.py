@@ -56,7 +56,7 @@ def write_config(file: Path, **sections: dict[str, Any]) -> Path:
 def iris_split() -> Split:
     """Iris, split as configured."""
     settings = config()
-    return split_rows(data_preprocess.preprocess(settings.dataset), settings, None)
+    return split_rows(data_preprocess.prepare(settings.dataset).frame, settings, None)
 
 
 def iris_parts() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -1,6 +1,5 @@
 """Guesses what kind of target a column is and which metric fits it, or says why nothing can be learned from it."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from src.core.column_rules import integer_of, number_of
 from src.core.errors import ConfigError, DataError
+from src.core.misspelt import did_you_mean
 from src.training.propose.guess_columns import MAX_TEXT, MOSTLY, texts_of
 from src.training.propose.wording import SHOWN_VALUES, number_text, percent, shown, value_shares
 
@@ -51,13 +51,10 @@ class TargetGuess:
 
 
 def require_column(name: str, columns: Sequence[str], option: str) -> None:
-    """Require the table to have a column. Raises ConfigError with what was meant."""
-    if name in columns:
-        return
-    alike = difflib.get_close_matches(name, columns, n=1)
-    alike = alike or [column for column in columns if column.strip().lower() == name.strip().lower()]
-    meant = f"did you mean {option}={alike[0]!r}?" if alike else f"the columns are {', '.join(columns)}"
-    raise ConfigError(f"{option}: there is no column {name!r}; {meant}")
+    """Raise ConfigError, with the most similar name, where the table lacks a column."""
+    if name not in columns:
+        meant = did_you_mean(name, columns) or f"the columns are {', '.join(columns)}"
+        raise ConfigError(f"{option}: there is no column {name!r}; {meant}")
 
 
 def guess_target(column: pd.Series, decimal: str) -> TargetGuess:

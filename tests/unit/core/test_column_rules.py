@@ -23,7 +23,6 @@ from src.core.column_rules import (
     integer_of,
     is_missing,
     number_of,
-    read_cell,
     shown,
 )
 from src.core.feature_schema import Column, ColumnType
@@ -333,42 +332,3 @@ def test_value_as_people_write_it(kind: str, value: Any, text: Any) -> None:
 )
 def test_category_is_its_text_without_white_space_around_it(text: str, known: Any, value: str | None) -> None:
     assert category_of(text, known) == value
-
-
-@pytest.mark.parametrize(
-    ("kind", "text", "value"),
-    [
-        ("number", " 1.5 ", 1.5),
-        ("number", "3", 3.0),
-        ("integer", "\t3.0", 3),
-        ("integer", "9007199254740993", 9007199254740993),
-        ("boolean", " Yes ", True),
-        ("boolean", "0", False),
-        ("date", " 1970-01-02 ", 1.0),
-        ("string", " Ulm ", "Ulm"),
-        ("string", "007", "007"),
-    ],
-)
-def test_cell_reads_as_its_columns_type(kind: str, text: str, value: Any) -> None:
-    found = read_cell(COLUMNS[ColumnType(kind)], text)
-    assert (type(found), found) == (type(value), value)
-
-
-@pytest.mark.parametrize("kind", list(ColumnType))
-@pytest.mark.parametrize("text", ["", " ", "NA", " NA", "null\t", "nan"])
-def test_missing_cell_of_any_type(kind: ColumnType, text: str) -> None:
-    assert read_cell(COLUMNS[kind], text) is None
-
-
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [("number", "yes"), ("number", "inf"), ("integer", "3.5"), ("boolean", "2"), ("date", "19782"), ("date", "NaT")],
-)
-def test_cell_of_another_type_is_refused(kind: str, text: str) -> None:
-    with pytest.raises(ValueError, match=f"not of the type {kind}"):
-        read_cell(COLUMNS[ColumnType(kind)], text)
-
-
-def test_cell_of_a_column_with_known_categories() -> None:
-    column = Column("region", ColumnType.STRING, values=("NA", "EU", " X"))
-    assert [read_cell(column, text) for text in (" NA", "None", " X", "US ")] == ["NA", None, " X", "US"]

@@ -31,7 +31,7 @@ class Trained:
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         self.config = kind(folder / "data.csv")
-        self.frame = data_preprocess.preprocess(self.config.dataset)
+        self.frame = data_preprocess.prepare(self.config.dataset).frame
         split = split_rows(self.frame, self.config, None)
         train, self.holdout = split.train, split.holdout
         model = train_model.fit(train, self.config.model, self.config.dataset)
@@ -80,7 +80,7 @@ def test_python_function_answers_through_its_signature(trained: Trained) -> None
 def test_preprocessed_file_is_read_to_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
     dataset = trained.config.dataset
     (tmp_path / "again.csv").write_bytes(to_csv(trained.frame, dataset))
-    again = data_preprocess.preprocess(dataset.model_copy(update={"source": str(tmp_path / "again.csv")}))
+    again = data_preprocess.prepare(dataset.model_copy(update={"source": str(tmp_path / "again.csv")})).frame
     assert to_csv(again, dataset) == to_csv(trained.frame, dataset)
     assert again.dtypes.to_dict() == trained.frame.dtypes.to_dict()
 

@@ -8,7 +8,7 @@ import pytest
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError
 from src.pipeline import data_preprocess
-from src.pipeline.data_preprocess import prepare, preprocess
+from src.pipeline.data_preprocess import prepare
 from src.services.local.processes import REPOSITORY
 from src.training.dataset_file import to_csv
 from tests.support.training import config, training_environment, write_config
@@ -17,7 +17,7 @@ DATASET = config().dataset
 
 
 def test_preprocess_gives_iris_with_our_names_and_without_its_duplicate() -> None:
-    frame = preprocess(DATASET)
+    frame = prepare(DATASET).frame
     assert list(frame.columns) == [*DATASET.features, "species"]
     assert frame["species"].value_counts().to_dict() == {"setosa": 50, "versicolor": 50, "virginica": 49}
     assert frame.iloc[0].to_list() == [5.1, 3.5, 1.4, 0.2, "setosa"]
@@ -35,15 +35,15 @@ def from_csv(file: Path) -> DatasetConfig:
 
 
 def test_preprocess_reads_a_csv_file_and_gives_the_same_bytes_as_its_own_output(tmp_path: Path) -> None:
-    first = to_csv(preprocess(DATASET), DATASET)
+    first = to_csv(prepare(DATASET).frame, DATASET)
     (tmp_path / "iris.csv").write_bytes(first)
-    assert to_csv(preprocess(from_csv(tmp_path / "iris.csv")), DATASET) == first
+    assert to_csv(prepare(from_csv(tmp_path / "iris.csv")).frame, DATASET) == first
 
 
 def test_rows_are_cleaned_before_they_are_checked_and_keep_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, expected = tmp_path / "iris.csv", to_csv(preprocess(DATASET), DATASET)
+    file, expected = tmp_path / "iris.csv", to_csv(prepare(DATASET).frame, DATASET)
     lines = expected.decode().splitlines()
     file.write_text("\n".join([lines[0], "in mm,,,,", *lines[1:]]).replace("setosa", "Setosa"))
 
@@ -51,10 +51,10 @@ def test_rows_are_cleaned_before_they_are_checked_and_keep_their_numbers(
         return frame.iloc[1:].assign(species=frame["species"].str.lower())
 
     monkeypatch.setattr(data_preprocess, "clean", clean)
-    assert to_csv(preprocess(from_csv(file)), DATASET) == expected
+    assert to_csv(prepare(from_csv(file)).frame, DATASET) == expected
     file.write_text(file.read_text().replace("5.1,3.5,1.4,0.2", "wide,3.5,1.4,0.2", 1))
     with pytest.raises(DataError, match=r"sepal_length: not a finite number: 1 row \(2\)"):
-        preprocess(from_csv(file))
+        prepare(from_csv(file))
 
 
 def run_main(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ def test_main_writes_the_data_set_says_so_in_one_line_and_imports_nothing_that_o
 
 
 def test_main_reads_the_database_of_its_environment(tmp_path: Path) -> None:
-    frame, url = preprocess(DATASET), f"sqlite:///{tmp_path / 'flowers.db'}"
+    frame, url = prepare(DATASET).frame, f"sqlite:///{tmp_path / 'flowers.db'}"
     frame.to_sql("flowers", url, index=False)
     file = write_config(tmp_path / "p.yaml", dataset={"source": "sql", "query": "SELECT * FROM flowers"})
     ended = run_main(tmp_path, PIPELINE_CONFIG=str(file), DATASET_URL=url)

@@ -18,14 +18,15 @@ from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
 from src.training.check_rows import DataReport
+from src.training.comparison import Comparison
 from src.training.fingerprint import fingerprint_of
-from src.training.gate import Candidate, Comparison
+from src.training.gate import Candidate
 from src.training.learned_columns import learn_columns
 from src.training.served_requests import ServedRequests
 from src.training.splitting import SplitRule, split_rows, with_sketch
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
-CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", data_sha256="d")
+CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
 
 
 class FakeRegistry:
@@ -56,7 +57,7 @@ def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
 ) -> None:
     monkeypatch.setattr(step_context, "log_metadata", lambda _: None)
     url = f"sqlite:///{tmp_path / 'flowers.db'}"
-    rows = data_preprocess.preprocess(config().dataset)
+    rows = data_preprocess.prepare(config().dataset).frame
     pd.concat([rows, rows.iloc[:1].assign(sepal_length=99.0)]).to_sql("flowers", url, index=False)
     monkeypatch.setenv("DATASET_URL", url)
     dataset = config(
@@ -112,7 +113,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: dict[str, Any] = {}
-    rows = data_preprocess.preprocess(config().dataset)
+    rows = data_preprocess.prepare(config().dataset).frame
     open_ended = config(dataset={"features": {name: {} for name in config().dataset.features}})
     report = DataReport(source="iris", files=[], rows=149)
 
@@ -249,7 +250,7 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", served)
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
-    assert asked == [(registry, fingerprint_of("d", config(), OWN_FOLDER))]
+    assert asked == [(registry, "f")]
     ((given, version, split, settings, own_metrics),) = compared
     assert (given, version, settings, own_metrics) == (registry, "5", config(), steps.METRICS)
     assert split.rule == iris_rule()

@@ -23,6 +23,7 @@ from src.training.mlflow_run import (
     log_evaluation,
     log_importance,
     log_report,
+    log_search,
     request_ids_tag,
     run_link,
 )
@@ -212,3 +213,15 @@ def test_estimator_is_recorded_with_every_parameter_but_the_cores(recorder: Reco
     assert (params["estimator"], params["estimator.n_estimators"]) == ("RandomForestClassifier", 10)
     assert (params["estimator.criterion"], params["estimator.random_state"]) == ("gini", 42)
     assert "estimator.n_jobs" not in params
+
+
+def test_search_is_recorded_as_a_table_and_a_picture(logged: dict[str, Any]) -> None:
+    table = pd.DataFrame({"max_depth": [4, None], "score": [0.9, 0.7], "deviation": [0.01, 0.1], "rows": [9, 9]})
+    log_search(table)
+    assert logged["search.json"]["score"].tolist() == [0.9, 0.7]
+    assert logged["search.json"]["max_depth"].tolist() == ["4.0", "nan"]
+    assert [text.get_text() for text in logged["search.png"].axes[0].get_yticklabels()] == [
+        "max_depth nan",
+        "max_depth 4.0",
+    ]
+    assert table["max_depth"].iloc[0] == 4

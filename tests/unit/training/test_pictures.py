@@ -4,17 +4,35 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.training import pictures
 from src.training.answers import Answers
 from src.training.comparison import Baseline, Comparison, Difference, SliceScore
 from src.training.evaluate_model import Evaluation
-from src.training.pictures import draw, draw_confusion_matrix, draw_differences, draw_importance, draw_predictions
+from src.training.pictures import (
+    draw,
+    draw_confusion_matrix,
+    draw_differences,
+    draw_importance,
+    draw_predictions,
+    draw_search,
+)
 
 TRUTH = np.array(["a", "a", "b", "b"])
 EVALUATION = Evaluation({}, Answers("5", ("a", "b"), TRUTH, np.array(["a", "b", "b", "b"]), np.eye(2)[[0, 1, 1, 1]]))
 NUMBERS = Evaluation({}, Answers("5", (), np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 4.0])))
+
+CANDIDATES = pd.DataFrame(
+    {
+        "max_depth": ["4", "None"],
+        "criterion": ["gini", "entropy"],
+        "score": [0.9, 0.7],
+        "deviation": [0.01, 0.1],
+        "rows": [9, 9],
+    }
+)
 
 
 def difference(point: float, low: float | None = None) -> Difference:
@@ -112,3 +130,17 @@ def test_pictures_are_of_the_task_and_have_the_differences_where_there_are_any()
     assert list(draw(EVALUATION, COMPARISON, "f1")) == ["confusion_matrix.png", "differences.png"]
     assert list(draw(EVALUATION, bare, "f1")) == ["confusion_matrix.png"]
     assert list(draw(NUMBERS, bare, "r2")) == ["predictions.png"]
+
+
+def test_search_shows_the_best_candidate_on_top_with_its_deviation() -> None:
+    (axes,) = draw_search(CANDIDATES, ["max_depth", "criterion"]).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["max_depth None, criterion entropy", "max_depth 4, criterion gini"]
+    assert axes.lines[0].get_xdata().tolist() == [0.7, 0.9]
+
+
+def test_search_shows_at_most_30_candidates() -> None:
+    many = pd.DataFrame({"c": [str(index) for index in range(50)], "score": range(50), "deviation": 0.0, "rows": 1})
+    (axes,) = draw_search(many, ["c"]).axes
+    assert len(axes.get_yticklabels()) == 30
+    assert axes.get_yticklabels()[-1].get_text() == "c 0"

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from src.core.retrain_record import Outcome
-from src.training.gate import Candidate, Comparison
+from src.training.comparison import Comparison
+from src.training.gate import Candidate
 from src.training.promote_model import promote
 from tests.support.training import PERFECT, config
 
-CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", data_sha256="d")
+CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
 
 
 class Killed(BaseException):

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from src.core.column_rules import FIRST_DAY, LAST_DAY, category_of, number_of, read_cell
+from src.core.column_rules import FIRST_DAY, LAST_DAY, category_of, number_of
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType
 from src.core.feature_table import Value
-from src.core.typed_cells import read_typed
+from src.core.typed_cells import read_cell
 from src.services.inference.formats.problems import (
     MISSING,
     NOT_A_BOOLEAN,
@@ -47,7 +47,7 @@ def convert_cell(column: Column, cell: object) -> Value:
         InvalidInputError: it is missing, or not of the column's type.
     """
     try:
-        value = read_typed(column, cell)
+        value = read_cell(column, cell)
     except ValueError:
         value = number_of(str(cell).strip()) if column.type is ColumnType.INTEGER else None
         if value is None or value % 1:  # what is left is a whole number beyond the limits

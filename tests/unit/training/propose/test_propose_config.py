@@ -206,8 +206,8 @@ def test_column_that_cannot_be_named_is_left_out_and_reported(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("wanted", "kind", "problem"),
     [
-        ({"target": "Sold"}, ConfigError, "TARGET: there is no column 'Sold'; did you mean TARGET='sold'"),
-        ({"ids": ["sizes"]}, ConfigError, "ID: there is no column 'sizes'; did you mean ID='size'"),
+        ({"target": "Sold"}, ConfigError, "TARGET: there is no column 'Sold'; did you mean 'sold'?"),
+        ({"ids": ["sizes"]}, ConfigError, "ID: there is no column 'sizes'; did you mean 'size'?"),
         ({"time": "sizes"}, ConfigError, "TIME: there is no column 'sizes'"),
         ({"time": "size"}, ConfigError, "TIME='size' does not hold ISO 8601 dates: 0.5 to 36.5"),
         ({"time": "sold"}, ConfigError, "the target 'sold' cannot be ID or TIME"),

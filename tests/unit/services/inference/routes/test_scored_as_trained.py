@@ -78,7 +78,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[s
     folder = tmp_path_factory.mktemp("customers")
     customers().to_csv(folder / "customers.csv", index=False)
     settings = config_of(folder / "customers.csv")
-    frame = data_preprocess.preprocess(settings.dataset)
+    frame = data_preprocess.prepare(settings.dataset).frame
     split = split_rows(frame, settings, None)
     model = train_model.fit(split.train, settings.model, settings.dataset)
     flavours = Flavours(build_package(model, split.train, split.holdout, settings.dataset, split.rule))
