@@ -216,12 +216,10 @@ def test_estimator_is_recorded_with_every_parameter_but_the_cores(recorder: Reco
 
 
 def test_search_is_recorded_as_a_table_and_a_picture(logged: dict[str, Any]) -> None:
-    table = pd.DataFrame({"max_depth": [4, None], "score": [0.9, 0.7], "deviation": [0.01, 0.1], "rows": [9, 9]})
+    table = pd.DataFrame({"max_depth": [4, 2], "score": [0.9, 0.7], "deviation": [0.01, 0.1], "rows": [9, 9]})
     log_search(table)
     assert logged["search.json"]["score"].tolist() == [0.9, 0.7]
-    assert logged["search.json"]["max_depth"].tolist() == ["4.0", "nan"]
-    assert [text.get_text() for text in logged["search.png"].axes[0].get_yticklabels()] == [
-        "max_depth nan",
-        "max_depth 4.0",
-    ]
+    assert logged["search.json"]["max_depth"].tolist() == ["4", "2"]
+    labels = logged["search.png"].axes[0].get_yticklabels()
+    assert [label.get_text() for label in labels] == ["max_depth 2", "max_depth 4"]
     assert table["max_depth"].iloc[0] == 4
