@@ -3,7 +3,8 @@
 import contextlib
 import difflib
 import math
-from typing import Any, get_args
+import re
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,22 +14,25 @@ from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
 Location = tuple[int | str, ...]
-# Where a column of ``dataset.features`` begins in a location; pydantic puts the column's type behind its name.
+# The length of a column's location in ``dataset.features``; pydantic appends the column's type.
 FEATURE_DEPTH = 3
-# Keys of the former layout, in which the forest's parameters were keys of ``model`` itself.
+# Keys of an older layout, in which the forest's parameters were keys of ``model`` itself.
 MOVED_TO_PARAMS = ("n_estimators", "max_depth", "min_samples_leaf", "random_state")
 NUMBER_TYPES: dict[str, type[int | float]] = {"float_type": float, "int_type": int}
 PREFIX = "Input should be "
+NO_SUCH = "no such value"
+# The values in pydantic's text of a literal.
+QUOTED = re.compile(r"'(.*?)'")
 
 
 def explain(error: ValidationError, raw: object, root: type[BaseModel]) -> list[str]:
     """One line per problem, unknown keys first.
 
-    A misspelt key is two errors, one unknown and one missing: the unknown one says what was meant.
+    A misspelt key causes two errors, an unknown key and a missing one; the first names the key that was meant.
 
     Args:
         error: what pydantic found.
-        raw: the file's content as YAML gives it.
+        raw: the parsed YAML.
         root: the model of the whole file.
     """
     errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
@@ -44,7 +48,9 @@ def _key(place: Location) -> str:
 
 
 def _line(key: str, messages: list[str]) -> str:
-    """A key's messages in one: a value that may be one of several things fails once for each of them."""
+    """A key's messages in one: a value of a union type has an error for each of its types."""
+    if suggestion := next((message for message in messages if message.startswith(NO_SUCH)), None):
+        return f"{key}: {suggestion}"
     text = messages[0] + "".join(f" or {message.removeprefix(PREFIX)}" for message in dict.fromkeys(messages[1:]))
     return f"{key}: {text}" if key and not text.startswith(("unknown key", "missing key")) else text
 
@@ -58,15 +64,26 @@ def _message(error: ErrorDetails, place: Location, root: type[BaseModel]) -> str
     elif kind == "union_tag_invalid":
         known = [*FEATURE_TYPES, IGNORE]
         message = f"no such type; {did_you_mean(str(error['ctx']['tag']), known) or 'it is one of ' + ', '.join(known)}"
+    elif kind == "literal_error" and (meant := did_you_mean(str(value), QUOTED.findall(error["ctx"]["expected"]))):
+        message = f"{NO_SUCH} {value!r}; {meant}"
     elif kind == "string_type" and not isinstance(value, dict | list):
-        # YAML reads no, yes, 1 and 2024-01-31 as other things than text.
+        # YAML reads no, yes, 1 and 2024-01-31 as other types than text.
         message = f"{value!r} is not text here; put it in quotes"
     elif kind in NUMBER_TYPES and isinstance(value, str) and _is_number(value):
         message = f"{value!r} is text in YAML; write {NUMBER_TYPES[kind](float(value))!r}"
     elif kind == "model_type":
         model = _model_of(error["loc"], root)
-        message = f"expected a mapping with the keys {', '.join(model.model_fields)}, got {type(value).__name__}"
+        message = f"expected a mapping with the keys {', '.join(model.model_fields)}, got {_shorthand(value, model)}"
     return message
+
+
+def _shorthand(value: object, model: type[BaseModel]) -> str:
+    """What was given for a whole section, with the key that the value belongs to where one is likely."""
+    for key, field in model.model_fields.items():
+        options = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        if close := difflib.get_close_matches(str(value), options, n=1):
+            return f"{value!r}; did you mean {{ {key}: {close[0]} }}?"
+    return type(value).__name__
 
 
 def _remedy(place: Location, model: type[BaseModel]) -> str:
@@ -89,7 +106,7 @@ def _is_number(text: str) -> bool:
 
 
 def _place(error: ErrorDetails, raw: object) -> Location:
-    """The error's place in the file: without the types that pydantic puts between a union and its parts."""
+    """The error's place in the file, without the types that pydantic inserts for unions."""
     place: list[int | str] = []
     here: Any = raw
     for part in error["loc"]:
@@ -108,7 +125,7 @@ def _is_feature(location: Location) -> bool:
 
 
 def _model_of(location: Location, root: type[BaseModel]) -> type[BaseModel]:
-    """The model at this place of the file, or the last one on the way there."""
+    """The model at this place of the file, or the innermost one that contains it."""
     if _is_feature(location):
         return FEATURE_TYPES[str(location[FEATURE_DEPTH])]
     model = root

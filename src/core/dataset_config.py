@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from src.core.feature_schema import TYPES, Column, ColumnType, FeatureSchema
+from src.core.misspelt import did_you_mean
 from src.core.source_address import without_secrets
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
@@ -187,7 +188,8 @@ class DatasetConfig(Strict):
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must differ")
         if self.positive_class is not None and self.positive_class not in (self.classes or []):
-            raise ValueError("positive_class must be one of classes")
+            meant = did_you_mean(self.positive_class, self.classes or [])
+            raise ValueError("positive_class must be one of classes" + (f"; {meant}" if meant else ""))
         if self.positive_class is not None and len(self.classes or []) != BINARY:
             raise ValueError("positive_class needs exactly two classes")
         if (self.source == SQL) != (self.query is not None):

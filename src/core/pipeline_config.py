@@ -11,19 +11,20 @@ from src.core.config_errors import explain
 from src.core.dataset_config import DatasetConfig, Strict, Task
 from src.core.errors import ConfigError
 from src.core.gate_config import GateConfig, MetricName, RetentionConfig, SplitConfig
+from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
-# What is recorded of every model where ``report`` does not say otherwise; scikit-learn's names.
+# The default of ``report``; scikit-learn's names.
 REPORT: dict[Task, list[str]] = {
     "classification": ["accuracy", "f1_macro", "neg_log_loss"],
     "regression": ["r2", "neg_root_mean_squared_error", "neg_mean_absolute_error"],
 }
-# Keys of ``model`` that one kind of task alone has.
+# Keys of ``model`` that are for one kind of task only.
 TASK_KEYS: dict[Task, tuple[str, ...]] = {
     "classification": ("class_weight", "calibrate", "threshold"),
     "regression": ("target_transform",),
 }
-# Columns whose values are few enough to score the rows of each.
+# Types of columns with few values, whose rows can be scored per value.
 SLICED = ("category", "boolean")
 
 
@@ -44,7 +45,9 @@ class PipelineConfig(Strict):
             raise ValueError(f"split.by is {self.split.by}; name the column in dataset.{self.split.by}")
         unknown = [name for name in self.gate.slices if name not in self.dataset.features]
         if unknown:
-            raise ValueError(f"gate.slices: {', '.join(unknown)} must be columns of dataset.features")
+            meant = did_you_mean(unknown[0], self.dataset.features)
+            hint = f"; {meant}" if meant else ""
+            raise ValueError(f"gate.slices: {', '.join(unknown)} must be columns of dataset.features{hint}")
         uncounted = [name for name in self.gate.slices if self.dataset.features[name].type not in SLICED]
         if uncounted:
             raise ValueError(f"gate.slices: {', '.join(uncounted)} must be of the type {' or '.join(SLICED)}")
@@ -71,10 +74,10 @@ class PipelineConfig(Strict):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that has a key twice, of which YAML would silently take the last."""
+    """Rejects a mapping with a duplicate key, for which PyYAML silently takes the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the base class's
-        """The mapping. Raises yaml.constructor.ConstructorError for a key that occurs twice."""
+        """The mapping. Raises yaml.constructor.ConstructorError for a duplicate key."""
         keys = [key.value for key, _ in node.value]
         for (key, _), name in zip(node.value, keys, strict=False):
             if keys.count(name) > 1:
@@ -86,16 +89,22 @@ def load_pipeline_config(path: Path) -> PipelineConfig:
     """Read and check the pipeline's configuration.
 
     Raises:
-        ConfigError: naming the file, the key, what is wrong and, for a misspelt key, what was meant.
+        ConfigError: with the file, the key, what is wrong and, for a misspelt name, the one that was meant.
     """
     try:
-        # A safe loader, stricter than PyYAML's.
+        # A subclass of PyYAML's safe loader.
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: not UTF-8, or no such date
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: {_yaml_problem(error)}") from error
     try:
         return PipelineConfig.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(explain(error, raw, PipelineConfig))) from None
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark and r"'\t'" in str(error.problem):
+        return f"line {error.problem_mark.line + 1}: tabs are not allowed in YAML, use spaces"
+    return f"not YAML: {' '.join(str(error).split())}"

@@ -19,6 +19,7 @@ from src.core.dataset_config import (
     Range,
 )
 from src.core.feature_schema import EXACT_INTEGER
+from src.core.misspelt import did_you_mean
 from src.core.typed_cells import boolean_cell, text_cell
 from src.training.cells import (
     Bools,
@@ -32,7 +33,7 @@ from src.training.cells import (
 EXAMPLES = 3
 MAX_EXAMPLE = 40
 NO_DATE = "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z"
-# As many wrong cells say whether all of them have the other decimal sign.
+# At most so many wrong cells are compared with what was probably meant.
 MAX_LOOKS = 1000
 
 
@@ -151,9 +152,11 @@ def _names(raw: pd.Series, name: str, known: list[str] | None, where: str, *, op
     there = ~(cells.missing | cells.wrong)
     unknown = there.copy()
     unknown[there] = ~pd.Series(cells.values[there]).isin(known).to_numpy()
-    found = sorted(set(cells.values[unknown]))[:EXAMPLES]
-    examples = ", ".join(repr(text[:MAX_EXAMPLE]) for text in found)
-    return _with(column, unknown, f"not one of {where}", f" ({examples})")
+    found = sorted(set(cells.values[unknown]))
+    examples = ", ".join(repr(text[:MAX_EXAMPLE]) for text in found[:EXAMPLES])
+    unused = sorted(set(known) - set(cells.values[there]))[:EXAMPLES]
+    hints = [f"; no row has {text!r}: {hint}" for text in unused if (hint := did_you_mean(text, found[:MAX_LOOKS]))]
+    return _with(column, unknown, f"not one of {where}", f" ({examples}{''.join(hints)})")
 
 
 def _within(column: Column, limits: Range) -> Column:

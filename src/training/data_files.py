@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 from src.core.errors import DataError, LoopError
+from src.core.misspelt import did_you_mean
 
 # A file that somebody still writes to changes more often than this.
 SETTLED_SECONDS = 10.0
@@ -103,15 +104,18 @@ def kind_of_content(path: Path) -> Literal["csv", "parquet"]:
 
 
 def duplicates_of(names: Sequence[str]) -> list[str]:
-    """Names that stand there more than once."""
+    """Names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:
-    """The message that a file, or the answer to a query, lacks columns."""
-    missing = ", ".join(column for column in columns if column not in found)
+    """The message that a file, or the result of a query, lacks columns, with the names that were probably meant."""
+    missing = [column for column in columns if column not in found]
+    others = [column for column in map(str, found) if column not in columns]
     shown = ", ".join(map(str, found[:SHOWN_NAMES])) + (", …" if len(found) > SHOWN_NAMES else "")
-    return f"{name} lacks the columns {missing} (it has {shown}); fix its header or the names in the dataset section"
+    hints = [f"{column}: {hint}" for column in missing if (hint := did_you_mean(column, others))]
+    problem = f"{name} lacks the columns {', '.join(missing)} (it has {shown})"
+    return "; ".join([problem, *hints, "fix its header or the names in the dataset section"])
 
 
 def _ready(

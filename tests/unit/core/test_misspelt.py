@@ -1,8 +1,10 @@
-"""A typo in ``.env`` is told, and nothing else is."""
+"""Misspelt names get a suggestion, and other names do not."""
+
+import unicodedata
 
 import pytest
 
-from src.core.misspelt import misspelt
+from src.core.misspelt import did_you_mean, misspelt
 from src.core.settings import InferenceSettings
 from src.services.local.processes import REPOSITORY
 from src.services.stack.variables import REQUIRED
@@ -22,11 +24,38 @@ EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
         ("MLFLOW_DB_PASWORD", "MLFLOW_DB_PASSWORD"),
     ],
 )
-def test_a_name_that_is_nearly_ours_is_told_with_the_one_that_is_meant(name: str, meant: str) -> None:
-    assert misspelt([name, name, "LOG_LEVEL"], EXAMPLE) == [f"nothing reads {name} in .env; did you mean {meant}?"]
+def test_misspelt_variable_is_reported_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    expected = f"{name} in .env is not read by any process; did you mean {meant}?"
+    assert misspelt([name, name, "LOG_LEVEL"], EXAMPLE) == [expected]
 
 
-def test_our_own_names_and_those_of_other_tools_are_not() -> None:
+def test_known_variables_and_those_of_other_tools_are_not_reported() -> None:
     ours = [*map(str.upper, InferenceSettings.model_fields), *REQUIRED]
     others = ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "DOCKER_BUILDKIT", "HTTP_PROXY", "TZ"]
     assert misspelt([*ours, *others], EXAMPLE) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "suggestion"),
+    [
+        ("contrct", ["kontakt", "contract"], "did you mean 'contract'?"),
+        ("churn", ["chuck", "CHURN"], "did you mean 'CHURN'?"),
+        ("size", ["sizes", " size "], "did you mean ' size '? (the names differ in the spaces around them)"),
+        ("Size ", ["size"], "did you mean 'size'?"),
+        ("zzz", ["contract"], None),
+        ("a", [], None),
+    ],
+)
+def test_most_similar_name_is_suggested(name: str, known: list[str], suggestion: str | None) -> None:
+    assert did_you_mean(name, known) == suggestion
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_that_differ_only_in_unicode_normalization_are_explained(form: str) -> None:
+    name, other = (
+        unicodedata.normalize(form, "größe"),
+        unicodedata.normalize({"NFC": "NFD", "NFD": "NFC"}[form], "größe"),
+    )
+    assert did_you_mean(name, ["groesse", other]) == (
+        f"did you mean {other!r}? (the same letters in another Unicode normalization; copy the name from the data)"
+    )

@@ -204,6 +204,24 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         ),
         (
             "target: species",
+            "invalid_rows: { policy: drpo }\n  target: species",
+            "dataset.invalid_rows.policy: no such value 'drpo'; did you mean 'drop'?",
+        ),
+        (
+            "target: species",
+            "invalid_rows: drpo\n  target: species",
+            "keys policy, max_share, got 'drpo'; did you mean { policy: drop }?",
+        ),
+        ("by: hash", "by: hsah", "split.by: no such value 'hsah'; did you mean 'hash'?"),
+        ("by: hash", "by: Hash", "split.by: no such value 'Hash'; did you mean 'hash'?"),
+        ("by: hash", "by: [hash]", "split.by: no such value ['hash']; did you mean 'hash'?"),
+        (
+            "estimator: random_forest",
+            "threshold: tuned",
+            "model.threshold: no such value 'tuned'; did you mean 'tune'?",
+        ),
+        (
+            "target: species",
             "invalid_rows: { max_share: 1.01 }\n  target: species",
             "max_share: Input should be less than or equal to 1",
         ),
@@ -211,6 +229,11 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
             "target: species",
             "positive_class: rose\n  target: species",
             "dataset: positive_class must be one of classes",
+        ),
+        (
+            "target: species",
+            "positive_class: virginca\n  target: species",
+            "dataset: positive_class must be one of classes; did you mean 'virginica'?",
         ),
         (
             "target: species",
@@ -254,6 +277,7 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
             "target: species\n  ignored: [petal_width]",
             "dataset: ignored columns are used elsewhere: petal_width",
         ),
+        (SEPALS, "sepal_length: { type: nubmer }", "sepal_length.type: no such type; did you mean 'number'?"),
         (SEPALS, "2020: { minimum: 1 }", "dataset.features.2020: 2020 is not text here; put it in quotes"),
         (SEPALS, "null: { minimum: 1 }", "None is not text here; put it in quotes"),
         ("estimator: random_forest", "estimator: ''", "model.estimator: String should have at least 1 character"),
@@ -309,6 +333,7 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         ("floor:", "confidence: 0.5\n  floor:", "gate.confidence: Input should be greater than 0.5"),
         ("floor:", "confidence: 1\n  floor:", "gate.confidence: Input should be less than 1"),
         ("floor:", "slices: [colour]\n  floor:", "gate.slices: colour must be columns of dataset.features"),
+        ("floor:", "slices: [petal_widht]\n  floor:", "columns of dataset.features; did you mean 'petal_width'?"),
         (
             "floor:",
             "slices: [petal_width]\n  floor:",
@@ -409,8 +434,9 @@ def test_several_mistakes_in_one_value_are_one_problem(edited: Edit) -> None:
         ("{ minimum: 0.1, maximum: 20.0, missing: yes please }", "sepal_length.missing: "),
         ("{ type: date, minimum: 1 }", "unknown key 'dataset.features.sepal_length.minimum'; "),
         ("{ type: ignore, missing: true }", "sepal_length.type: no such type"),
+        ("number", "keys minimum, maximum, type, missing, got 'number'; did you mean { type: number }?"),
         (
-            "number",
+            "text",
             "dataset.features.sepal_length: expected a mapping with the keys minimum, maximum, type, missing, got str",
         ),
         (
@@ -559,6 +585,9 @@ def test_every_problem_is_reported_at_once(edited: Edit) -> None:
         (b"gate: 1", "gate: expected a mapping with the keys metric, floor, "),
         (b"a: [1", "not YAML: "),
         (b"\xff\xfe\xfa", "not YAML: "),
+        (b"a:\n  b: 1\n\tc: 2", "line 3: tabs are not allowed in YAML, use spaces"),
+        (b"\ta: 1", "line 1: tabs are not allowed in YAML, use spaces"),
+        (b"a: 1\nb:\t2", "line 2: tabs are not allowed in YAML, use spaces"),
         (b"a: 2024-13-45", "not YAML: month must be in 1..12"),
         (b"a: !!python/object/apply:os.system ['true']", "not YAML: "),
     ],

@@ -161,6 +161,15 @@ def test_unknown_and_missing_classes_are_reported() -> None:
     assert problems_of(column) == {"missing": [1], "not one of dataset.classes ('3', 'true')": [2, 3]}
 
 
+def test_configured_name_that_no_row_has_is_reported_with_the_one_that_was_meant() -> None:
+    column = check_target(pd.Series(["setosa", "virginca", "versicolor"], dtype="str"), DATASET)
+    problem = "not one of dataset.classes ('virginca'; no row has 'virginica': did you mean 'virginca'?)"
+    assert problems_of(column) == {problem: [1]}
+    column = checked(["gren", "red"], CategoryFeature(type="category", values=["red", "green", "blue"]))
+    problem = "not one of dataset.features.x.values ('gren'; no row has 'green': did you mean 'gren'?)"
+    assert problems_of(column) == {problem: [0]}
+
+
 EXTRA = config(dataset={"id": ["key"], "time": "at", "group": "who"}).dataset
 
 

@@ -1,4 +1,5 @@
 import gzip
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,25 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
 def test_rows_and_headers_that_do_not_fit_are_refused(tmp_path: Path, content: str, told: str) -> None:
     with pytest.raises(DataError, match=told):
         read(tmp_path, content, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("a,contrct", r"; contract: did you mean 'contrct'\?; fix its header"),
+        ("a,Contract", r"; contract: did you mean 'Contract'\?; fix its header"),
+        ("a,zzz", r"\(it has a, zzz\); fix its header"),
+    ],
+)
+def test_missing_column_is_reported_with_the_one_that_was_meant(tmp_path: Path, header: str, hint: str) -> None:
+    with pytest.raises(DataError, match=f"lacks the columns contract .*{hint}"):
+        read(tmp_path, f"{header}\n1,2\n", "a", "contract")
+
+
+def test_column_name_in_another_unicode_normalization_is_explained(tmp_path: Path) -> None:
+    header = unicodedata.normalize("NFD", "größe")
+    with pytest.raises(DataError, match=r"größe: did you mean .*the same letters in another Unicode normalization"):
+        read(tmp_path, f"a,{header}\n1,2\n", "a", unicodedata.normalize("NFC", "größe"))
 
 
 def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ def start(folder: Path, checkout: Path = REPOSITORY) -> subprocess.CompletedProc
         )
 
 
-def test_doubts_are_told_and_do_not_keep_the_loop_from_starting(tmp_path: Path) -> None:
+def test_misspelt_variable_is_a_warning_and_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("MODEL_POL_SECONDS=2\nmodel_name=iris\n")
     ended = start(tmp_path)
     assert ended.returncode == 1
     warning, error = ended.stderr.splitlines()
-    assert warning.startswith("warning: nothing reads MODEL_POL_SECONDS in ")
+    assert warning.startswith("warning: MODEL_POL_SECONDS in ")
+    assert "did you mean MODEL_POLL_SECONDS?" in warning
     assert "(INFERENCE_PORT) is taken" in error
 
 

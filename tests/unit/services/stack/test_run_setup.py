@@ -82,7 +82,7 @@ def test_name_in_env_that_is_nearly_one_of_ours_is_told(checkout: Checkout) -> N
     checkout.env.write_text("GRAFANA_PROT=3001\nEDITOR=vi\n")
     checkout.set_up()
     assert [line for line in checkout.said if line.startswith("warning")] == [
-        "warning: nothing reads GRAFANA_PROT in .env; did you mean GRAFANA_PORT?"
+        "warning: GRAFANA_PROT in .env is not read by any process; did you mean GRAFANA_PORT?"
     ]
 
 
