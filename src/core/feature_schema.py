@@ -30,6 +30,8 @@ TYPES = {
     "boolean": ColumnType.BOOLEAN,
     "string": ColumnType.STRING,
 }
+# A matrix can hold columns of these.
+NUMERIC = {ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE}
 INTEGER_BITS = {"long": 64, "integer": 32}
 # As far as float64 holds every whole number; tables hold an integer column with a missing value as such.
 EXACT_INTEGER = 2**53
@@ -105,6 +107,25 @@ class FeatureSchema:
     def names(self) -> tuple[str, ...]:
         """The columns' names."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def least_width(self) -> int:
+        """How many leading columns include every required one, at least 1: the others may be left out of a request."""
+        return max([1, *(place for place, column in enumerate(self.columns, 1) if column.required)])
+
+    @cached_property
+    def matrix_widths(self) -> range:
+        """How many leading columns a request may send as one matrix; empty where it cannot.
+
+        They must be numeric and include every required column.
+        """
+        others = (place for place, column in enumerate(self.columns) if column.type not in NUMERIC)
+        return range(self.least_width, next(others, len(self.columns)) + 1)
+
+    @cached_property
+    def positional(self) -> tuple[str, ...]:
+        """The leading columns whose values a request may send by their order alone: as a matrix or as one column."""
+        return self.names[: max([*self.matrix_widths, self.least_width == 1])]
 
     @cached_property
     def is_numeric(self) -> bool:

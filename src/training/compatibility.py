@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from src.core.feature_schema import ColumnType
 from src.training.registry import Contract
 
 
 def breaking_changes(served: Contract, new: Contract) -> tuple[str, ...]:
     """A sentence for each change that refuses requests of before, misreads them or answers them in another shape.
 
-    New optional columns, and columns that need no value any more, break nothing.
+    New optional columns break nothing unless they come before columns that requests may send by their order alone, and
+    neither do columns that need no value any more.
     """
     return (*_columns(served, new), *_order(served, new), *_answers(served, new))
 
@@ -30,11 +30,17 @@ def _columns(served: Contract, new: Contract) -> Iterator[str]:
 
 
 def _order(served: Contract, new: Contract) -> Iterator[str]:
-    """Open Inference requests may send all columns but texts as one matrix, by their order alone."""
-    common = set(served.schema.names) & set(new.schema.names)
-    before, now = ([name for name in model.schema.names if name in common] for model in (served, new))
-    if before != now and all(column.type is not ColumnType.STRING for column in served.schema.columns):
-        yield f"the columns are in another order: {', '.join(now)}, and were {', '.join(before)}"
+    """Requests may send the values of leading columns without names: as a matrix, or as a list of one column."""
+    before, now = served.schema.names, new.schema.names
+    kept, left = [name for name in before if name in now], [name for name in now if name in before]
+    by_order = [name for name in kept if name in served.schema.positional]
+    if left[: len(by_order)] != by_order:
+        yield f"the columns are in another order: {', '.join(left)}, and were {', '.join(kept)}"
+    last = max((now.index(name) for name in by_order), default=0)
+    for name in now[:last]:
+        if name not in before:
+            where = f"after {now[last]} in dataset.features"
+            yield f"the new column {name} must come {where}, as requests may send values by column order"
 
 
 def _answers(served: Contract, new: Contract) -> Iterator[str]:

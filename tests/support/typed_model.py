@@ -69,16 +69,22 @@ def pipeline() -> tuple[Any, pd.DataFrame]:
 
 def build_typed_model(directory: Path) -> str:
     """Write it as the registry contract has it, for serving; return its manifest's digest."""
+    model, rows = pipeline()
+    return write_model(directory, INPUTS, CLASSES, model, rows.head(20))
+
+
+def write_model(
+    directory: Path, inputs: list[dict[str, Any]], classes: tuple[str, ...], model: Any, some: pd.DataFrame
+) -> str:
+    """Write a fitted pipeline with one ONNX input per column; ``some`` rows become the golden ones."""
     from skl2onnx import to_onnx  # noqa: PLC0415
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType  # noqa: PLC0415
 
-    model, rows = pipeline()
     types = [
         (item["name"], (StringTensorType if item["type"] == "string" else FloatTensorType)([None, 1]))
-        for item in INPUTS
+        for item in inputs
     ]
     graph = to_onnx(model, initial_types=types, options={"zipmap": False})
-    some = rows.head(20)
     golden = {
         "rows": some.to_numpy().tolist(),
         "labels": model.predict(some).tolist(),
@@ -91,8 +97,8 @@ def build_typed_model(directory: Path) -> str:
     (directory / DRIFT_FILE).write_text(drift.model_dump_json())
     mlmodel = {
         "flavors": {"onnx": {"data": ONNX_FILE}},
-        "signature": {"inputs": json.dumps(INPUTS)},
-        "metadata": {METADATA_CLASSES: list(CLASSES)},
+        "signature": {"inputs": json.dumps(inputs)},
+        "metadata": {METADATA_CLASSES: list(classes)},
     }
     (directory / MLMODEL_FILE).write_text(yaml.safe_dump(mlmodel))
     return write_manifest(directory)

@@ -51,14 +51,47 @@ def test_answers_of_another_shape_break_callers(classes: tuple[str, ...], senten
     assert breaking_changes(model(NUMBER), model(NUMBER, classes=classes)) == (sentence,)
 
 
-def test_another_order_of_numbers_misreads_a_matrix() -> None:
-    third = Column("c", required=False)
-    sentence = "the columns are in another order: b, a, and were a, b"
-    assert breaking_changes(model(NUMBER, OPTIONAL), model(OPTIONAL, third, NUMBER)) == (sentence,)
-    assert breaking_changes(model(NUMBER, OPTIONAL), model(third, NUMBER, OPTIONAL)) == ()
-    # Columns of texts are sent by their names.
-    text = Column("c", ColumnType.STRING, mlflow_type="string")
-    assert breaking_changes(model(text, NUMBER), model(NUMBER, text)) == ()
+def text(name: str, *, required: bool = True) -> Column:
+    return Column(name, ColumnType.STRING, required, "string")
+
+
+@pytest.mark.parametrize(
+    ("served", "new", "names"),
+    [
+        ((NUMBER, OPTIONAL), (OPTIONAL, NUMBER), "b, a, and were a, b"),
+        ((NUMBER, OPTIONAL, text("c", required=False)), (NUMBER, text("c", required=False), OPTIONAL), "a, c, b, and"),
+    ],
+    ids=["numbers", "a text before a number"],
+)
+def test_another_order_of_a_matrix_breaks_callers(
+    served: tuple[Column, ...], new: tuple[Column, ...], names: str
+) -> None:
+    (found,) = breaking_changes(model(*served), model(*new))
+    assert found.startswith(f"the columns are in another order: {names}")
+
+
+@pytest.mark.parametrize("added", [Column("c", required=False), text("c", required=False)], ids=["number", "text"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_added_column_before_those_of_a_matrix_breaks_callers(added: Column, place: int) -> None:
+    columns = [NUMBER, OPTIONAL]
+    columns.insert(place, added)
+    sentence = "the new column c must come after b in dataset.features, as requests may send values by column order"
+    assert breaking_changes(model(NUMBER, OPTIONAL), model(*columns)) == (sentence,)
+
+
+def test_added_column_before_the_only_one_breaks_callers_who_send_a_list_of_values() -> None:
+    added = Column("b", required=False)
+    assert len(breaking_changes(model(text("a")), model(added, text("a")))) == 1
+    assert breaking_changes(model(text("a")), model(text("a"), added)) == ()
+
+
+def test_order_is_free_where_no_request_can_rely_on_it() -> None:
+    boolean = Column("c", ColumnType.BOOLEAN, mlflow_type="boolean")
+    for other in (text("c"), boolean):
+        assert breaking_changes(model(NUMBER, other), model(other, NUMBER)) == ()
+        assert breaking_changes(model(NUMBER, other), model(OPTIONAL, other, NUMBER)) == ()
+    note, place = text("note", required=False), text("place", required=False)
+    assert breaking_changes(model(NUMBER, note, place), model(NUMBER, place, OPTIONAL, note)) == ()
 
 
 def test_order_of_classes_is_no_change_and_all_changes_are_named() -> None:

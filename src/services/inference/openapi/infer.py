@@ -62,7 +62,7 @@ def _infer_input(predictor: Predictor | None) -> Schema:
             "name": name,
             "shape": {
                 "type": "array",
-                "description": "[n] or [n, 1] for a column, [n, columns] for the matrix of all.",
+                "description": "[n] or [n, 1] for a column, [n, k] for the matrix of the first k columns.",
                 "items": {"type": "integer", "minimum": 1},
                 "minItems": 1,
                 "maxItems": 2,

@@ -34,8 +34,9 @@ class TensorMetadata(msgspec.Struct, frozen=True):
 class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What the protocol says of a model.
 
-    ``parameters.matrix_input`` names the one tensor, shape (n, columns) in the order of ``inputs``, that may be sent
-    in their place; it is absent where some columns are no numbers.
+    ``parameters.matrix_input`` names the one tensor, shape (n, k), that may be sent in place of the first k ``inputs``:
+    at least all up to the last required one, at most all before the first text or boolean. It is absent where there
+    is no such k.
     """
 
     name: str

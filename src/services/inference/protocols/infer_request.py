@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
 from src.services.inference.formats.problems import UNKNOWN_FIELD, InvalidRecordError, malformed
@@ -19,7 +19,6 @@ from src.services.inference.protocols.tensors import check_datatype, values_from
 BINARY_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
 ALL_BINARY = "binary_data_output"
-NUMBERS = {ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE}
 FORM = (
     "the request must be a JSON object with inputs, a list of tensors with name, shape, datatype and data; "
     "its id is a text, its outputs are a list of objects with a name, and parameters are objects"
@@ -68,11 +67,12 @@ class InferRequest:
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:
-    """The name of the one tensor, shape (n, columns), that may stand for all columns; None where some are no numbers.
+    """The name of the one tensor, shape (n, k), that may replace the tensors of the first k columns.
 
-    It is the name of the ONNX graph's own input.
+    ``schema.matrix_widths`` says which k are accepted; None where there are none. It is the name of the ONNX graph's
+    own input.
     """
-    return INPUT_NAME if all(column.type in NUMBERS for column in schema.columns) else None
+    return INPUT_NAME if schema.matrix_widths else None
 
 
 def decode_infer(schema: FeatureSchema, outputs: Sequence[str], body: bytes, json_bytes: int | None) -> InferRequest:
@@ -129,9 +129,10 @@ def _columns(
 ) -> tuple[dict[str, Values], int]:
     """The columns that the tensors hold, by name, and their length."""
     known = {column.name: [column] for column in schema.columns}
-    matrix = matrix_of(schema)
-    if matrix is not None and len(tensors) == 1 and tensors[0].name == matrix:
-        known = {matrix: list(schema.columns)}
+    widths = range(1, 2)
+    if len(tensors) == 1 and _is_matrix(schema, tensors[0]):
+        widths, width = schema.matrix_widths, _width(tensors[0])
+        known = {tensors[0].name: list(schema.columns[: width if width in widths else widths[-1]])}
     columns: dict[str, Values] = {}
     rows = None
     for tensor in tensors:
@@ -140,7 +141,7 @@ def _columns(
         held = known.pop(tensor.name)
         for column in held:
             check_datatype(column, tensor.datatype)
-        rows = _rows(tensor, len(held), rows)
+        rows = _rows(tensor, widths, rows)
         values, binary = _values(tensor, binary)
         # In row-major order a column is every value at its place of a row.
         columns |= {column.name: values[place :: len(held)] for place, column in enumerate(held)}
@@ -149,13 +150,25 @@ def _columns(
     return columns, rows or 0
 
 
-def _rows(tensor: InputTensor, width: int, rows: int | None) -> int:
+def _is_matrix(schema: FeatureSchema, tensor: InputTensor) -> bool:
+    """Whether a request's only tensor is the matrix; one of a column's shape may be a column of the same name."""
+    is_column = tensor.name in schema.names and _width(tensor) == 1
+    return tensor.name == matrix_of(schema) and not is_column
+
+
+def _width(tensor: InputTensor) -> int | None:
+    """How many columns a tensor has; None where its shape is not [n] or [n, k]."""
+    return [*tensor.shape, 1][1] if len(tensor.shape) in {1, 2} else None
+
+
+def _rows(tensor: InputTensor, widths: range, rows: int | None) -> int:
     """The tensor's number of rows, the same for all."""
     shape = tensor.shape
-    fits = shape[1:] == [width] or (width == 1 and len(shape) == 1)
-    if not fits or shape[0] < 1:
-        expected = "[n] or [n, 1]" if width == 1 else f"[n, {width}]"
-        raise malformed(f"the shape of {tensor.name} must be {expected} with n of at least 1")
+    if _width(tensor) not in widths or shape[0] < 1:
+        least, most = widths[0], widths[-1]
+        expected = "[n] or [n, 1]" if most == 1 else f"[n, {most}]" if least == most else f"[n, {least}] to [n, {most}]"
+        hint = "; optional columns may be left out at the end" if least < most else ""
+        raise malformed(f"the shape of {tensor.name} must be {expected} with n of at least 1{hint}")
     if rows is not None and shape[0] != rows:
         raise malformed("all inputs must have the same number of rows")
     return shape[0]

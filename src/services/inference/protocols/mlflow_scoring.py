@@ -23,8 +23,10 @@ SPLIT_KEYS = {"columns", "data", "index"}
 
 
 def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
-    """The rows of a JSON object with one of ``FORMS``; its other keys, such as ``params``, and columns that the model
-    does not have are left out, as MLflow does.
+    """The rows of a JSON object with one of ``FORMS``.
+
+    Its other keys, such as ``params``, and columns that the model does not have are ignored, as in MLflow. A list of
+    plain values is the first column where all others are optional.
 
     Raises:
         InvalidRecordError: it is none, or its values do not fit the schema.
@@ -39,7 +41,7 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
         return _of_split(schema, content)
     if form != RECORDS and isinstance(content, dict):
         return _of_columns(schema, form, content)
-    if form != RECORDS and isinstance(content, list) and len(schema.columns) == 1 and not _has(dict, content):
+    if form != RECORDS and isinstance(content, list) and schema.least_width == 1 and not _has((dict, list), content):
         return table_of_columns(schema, {schema.names[0]: content}, len(content))
     return _of_records(schema, form, content)
 
@@ -107,5 +109,5 @@ def _of_records(schema: FeatureSchema, form: str, content: object) -> FeatureTab
     return table_of_columns(schema, columns, len(content))
 
 
-def _has(kind: type, values: Sequence[object] | Any) -> bool:
+def _has(kind: type | tuple[type, ...], values: Sequence[object] | Any) -> bool:
     return any(isinstance(value, kind) for value in values)

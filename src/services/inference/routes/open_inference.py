@@ -129,7 +129,8 @@ async def ready(request: Request) -> Response:
 async def infer(request: Request) -> Response:
     """Outputs of as many rows as the inputs have.
 
-    The inputs are a tensor per column, or one of all columns; tensors may follow the JSON in binary.
+    The inputs are a tensor per column, or one matrix of all columns; optional columns may be left out, in a matrix at
+    its end. The tensors' data may follow the JSON in binary.
     """
     service = service_of(request)
     _check_types(request)

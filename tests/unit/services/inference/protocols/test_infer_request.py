@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.services.inference.formats.problems import InvalidRecordError
 from src.services.inference.protocols.infer_request import InferRequest, decode_infer, matrix_of
 from tests.support.typed_model import SCHEMA as TYPED
@@ -83,6 +83,38 @@ def test_columns_of_every_type_and_missing_values() -> None:
 def test_matrix_is_for_models_of_numbers() -> None:
     assert matrix_of(SCHEMA) == "features"
     assert matrix_of(TYPED) is None
+
+
+GROWN = FeatureSchema(
+    (Column("a"), Column("b", required=False), Column("c", ColumnType.STRING, required=False, mlflow_type="string"))
+)
+
+
+def test_matrix_may_leave_out_optional_columns_at_its_end() -> None:
+    assert matrix_of(GROWN) == "features"
+    whole = rows(decode({"inputs": [tensor("features", [1, 3, 2, 4.5], shape=[2, 2])]}, schema=GROWN))
+    assert whole == [(1.0, 3.0, None), (2.0, 4.5, None)]
+    for shape in ([2], [2, 1]):
+        found = rows(decode({"inputs": [tensor("features", [1, 2], shape=shape)]}, schema=GROWN))
+        np.testing.assert_equal(found, [(1.0, math.nan, None), (2.0, math.nan, None)])
+    with pytest.raises(
+        InvalidRecordError, match=r"must be \[n, 1\] to \[n, 2\] with n of at least 1; optional columns"
+    ):
+        decode({"inputs": [tensor("features", [1, 2, 3], shape=[1, 3])]}, schema=GROWN)
+
+
+def test_matrix_must_include_every_required_column() -> None:
+    schema = FeatureSchema((Column("a", required=False), Column("b"), Column("c", required=False)))
+    with pytest.raises(InvalidRecordError, match=r"must be \[n, 2\] to \[n, 3\]"):
+        decode({"inputs": [tensor("features", [1])]}, schema=schema)
+    behind_a_text = FeatureSchema((GROWN.columns[2], Column("a")))
+    assert matrix_of(behind_a_text) is None
+
+
+def test_column_of_the_matrix_name_is_meant_by_a_tensor_of_its_shape() -> None:
+    schema = FeatureSchema((Column("a", required=False), Column("features", required=False)))
+    np.testing.assert_equal(rows(decode({"inputs": [tensor("features", [1])]}, schema=schema)), [(math.nan, 1.0)])
+    assert rows(decode({"inputs": [tensor("features", [1, 2], shape=[1, 2])]}, schema=schema)) == [(1.0, 2.0)]
 
 
 def test_one_column_of_the_matrix_name_is_both() -> None:

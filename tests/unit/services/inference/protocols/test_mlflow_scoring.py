@@ -200,3 +200,12 @@ def test_one_column_of_the_model_is_enough(records: Any) -> None:
 def test_no_records_are_refused_as_such_where_all_columns_may_be_missing() -> None:
     with pytest.raises(InvalidRecordError, match="there are no rows; send at least one"):
         decoded({"dataframe_records": []}, OPTIONAL)
+
+
+@pytest.mark.parametrize("form", ["inputs", "instances"])
+def test_list_of_values_is_the_first_column_where_the_others_are_optional(form: str) -> None:
+    assert decoded({form: [1.5, 2]}) == [(1.5, None), (2.0, None)]
+    with pytest.raises(InvalidRecordError, match="must be an object with the fields a, b"):
+        decoded({form: [1.5, 2]}, FeatureSchema.of_numbers("a", "b"))
+    with pytest.raises(InvalidRecordError, match="must be an object with the fields a, b"):
+        decoded({form: [[1.5, "x"]]})
