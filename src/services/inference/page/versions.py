@@ -1,4 +1,4 @@
-"""Champion, challenger and previous side by side, and whether there is a way back."""
+"""Champion, challenger and previous side by side, and whether a rollback is possible."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ class VersionColumn:
 
     Attributes:
         scores: in the order of the table's rows.
-        note: what else there is to know: the gate's verdict, or that it was taken back.
+        note: the gate's verdict, that it serves, or that it was rolled back.
     """
 
     alias: str
@@ -27,14 +27,16 @@ class VersionColumn:
 
 @dataclass(frozen=True)
 class VersionsView:
-    """The table, and what a roll back would do.
+    """The table, and what a rollback would do.
 
     Attributes:
         metrics: names of the scores, one per row.
-        back_from: the champion that a roll back would take back, and ``back_to`` the version it goes to.
+        back_from: the champion that a rollback would replace, and ``back_to`` the version that would serve then.
         returns: whether that one was rolled back itself.
-        no_way_back: why there is no roll back.
+        no_way_back: why no rollback is possible.
         problem: why the registry's answer is missing or old.
+        differs: whether the table has scores of several versions, which may come from different rows.
+        gate: the gate's reason for the challenger, ``gate_of``; it compares two versions on the same rows.
     """
 
     metrics: list[str]
@@ -44,12 +46,15 @@ class VersionsView:
     no_way_back: str | None
     problem: str | None
     returns: bool = False
+    differs: bool = False
+    gate_of: str | None = None
+    gate: str | None = None
 
 
 def versions_view(aliases: Aliases | None, problem: str | None, name: str, links: Links, now: datetime) -> VersionsView:
-    """The table of this moment; ``aliases`` is None where nothing is known of them."""
+    """The current table; ``aliases`` is None while MLflow has not answered yet."""
     if aliases is None:
-        return VersionsView([], [], None, None, "Without MLflow there is no rolling back.", problem)
+        return VersionsView([], [], None, None, "A rollback needs MLflow.", problem)
     found = [("champion", aliases.champion), ("challenger", aliases.challenger), ("previous", aliases.previous)]
     metrics = list(dict.fromkeys(metric for _, version in found if version for metric in version.scores))
     champion = aliases.champion.version if aliases.champion is not None else None
@@ -57,11 +62,23 @@ def versions_view(aliases: Aliases | None, problem: str | None, name: str, links
     previous = _way_back(aliases)
     refusal = _refusal(champion, previous)
     back_from, back_to = (None, None) if refusal else (champion, previous)
-    return VersionsView(metrics, columns, back_from, back_to, refusal, problem, back_to in aliases.taken_back)
+    differs = len({version.version for _, version in found if version and version.scores}) > 1
+    return VersionsView(
+        metrics=metrics,
+        columns=columns,
+        back_from=back_from,
+        back_to=back_to,
+        no_way_back=refusal,
+        problem=problem,
+        returns=back_to in aliases.taken_back,
+        differs=differs,
+        gate_of=aliases.challenger.version if aliases.challenger else None,
+        gate=aliases.challenger.reason if aliases.challenger else None,
+    )
 
 
 def _way_back(aliases: Aliases) -> str | None:
-    """The version that a roll back goes to; an interrupted move of the aliases is completed before one."""
+    """The version that a rollback goes to; an interrupted move of the aliases is completed first."""
     if aliases.champion is not None and aliases.champion.pending_previous is not None:
         return aliases.champion.pending_previous
     return aliases.previous.version if aliases.previous is not None else None

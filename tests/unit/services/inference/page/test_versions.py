@@ -38,6 +38,13 @@ def test_versions_stand_side_by_side_with_every_score_that_one_of_them_has() -> 
     assert table.columns[0].link == "http://mlflow:5000/#/models/iris/versions/3"
 
 
+def test_scores_of_several_versions_are_said_to_differ_in_their_rows() -> None:
+    old, new = version("3", scores={"f1": 0.9}), version("4", scores={"f1": 0.8}, reason="worse on 30 rows")
+    assert view(old, old, version("2")).differs is False
+    table = view(old, new)
+    assert (table.differs, table.gate_of, table.gate) == (True, "4", "worse on 30 rows")
+
+
 def test_way_back_leads_from_the_champion_to_the_previous_one() -> None:
     table = view(version("3"), version("4"), version("2"))
     assert (table.back_from, table.back_to, table.no_way_back) == ("3", "2", None)

@@ -72,6 +72,19 @@ async def test_page_shows_the_served_model_and_its_way_out(serving: Any, mlflow:
         assert f'href="{url}"' in markup
 
 
+async def test_scores_of_several_versions_come_with_the_gates_comparison(served: Any) -> None:
+    note = "Each version was scored in its own training run, and the rows may differ between runs."
+    mlflow = served.mlflow
+    mlflow.versions["1"].tags |= {"score.f1_macro": "0.91", "gate.reason": "there is no champion yet"}
+    mlflow.aliases |= {"challenger": "1", "previous": "1"}
+    assert note not in text_of(await page_of(served))
+    mlflow.versions["2"].tags |= {"score.f1_macro": "0.93", "gate.reason": "0.93 against 0.92 on 40 rows"}
+    mlflow.aliases["challenger"] = "2"
+    served.service.page.forget()
+    text = text_of(await page_of(served))
+    assert f"{note} The gate compares on the same rows. Version 2: 0.93 against 0.92 on 40 rows" in text
+
+
 async def test_page_links_only_to_what_is_configured(served: Any) -> None:
     markup = await page_of(served)
     assert "ZenML" not in markup
@@ -120,7 +133,7 @@ async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any
     assert "iris version 1" in text
     assert "Start MLflow again" in text
     assert "MLflow not reachable" in text
-    assert "Without MLflow there is no rolling back." in text
+    assert "A rollback needs MLflow." in text
 
 
 async def test_page_without_mlflow_and_model_is_shown_too(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
