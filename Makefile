@@ -24,6 +24,7 @@ $(READY): pyproject.toml uv.lock src/services/local/bootstrap.py
 	@touch $@
 
 setup: $(READY) ## make .venv from the lock file
+	@echo "ready. Next: make local runs the loop on this machine; make config CSV=… TARGET=… configures your own data"
 
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local

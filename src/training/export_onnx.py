@@ -1,5 +1,6 @@
 """Converts a fitted model to the ONNX graph that serving runs, and proves that both give the same answers."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType, TensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from skl2onnx.sklapi import CastTransformer
 from sklearn.base import is_classifier
 from sklearn.compose import TransformedTargetRegressor
@@ -30,6 +32,9 @@ from src.training.sklearn_engine import SklearnEngine
 
 Floats = NDArray[np.floating[Any]]
 RAW = "raw_answers"
+# In skl2onnx's message about a class without a converter.
+CLASS_NAME = re.compile(r"<class '(?:.*\.)?(\w+)'>")
+MAX_REASON = 120
 Export = Callable[[Pipeline, FeatureSchema], bytes]
 
 
@@ -54,8 +59,9 @@ def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...],
             problems.setdefault(str(error), []).append(precision)
         else:
             return graph
-    told = [f"in {' and '.join(precisions)} precision: {problem}" for problem, precisions in problems.items()]
-    raise ModelParityError("; ".join(told))
+    if len(problems) == 1:
+        raise ModelParityError(*problems)
+    raise ModelParityError("; ".join(f"in {' and '.join(found)} precision: {text}" for text, found in problems.items()))
 
 
 def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
@@ -162,12 +168,20 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
         opsets = register_converters(model)
         graph = to_onnx(inner, initial_types=inputs, options=options, target_opset=opsets)
     except Exception as error:  # the converters raise errors of many kinds, all meaning this
-        raise ModelParityError(f"no conversion to ONNX: {first_line(error)}") from error
+        raise ModelParityError(_unconverted(error)) from error
     if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
         _clip_probabilities(graph)
     if is_log:
         _append_exponential(graph)
     return bytes(graph.SerializeToString())
+
+
+def _unconverted(error: Exception) -> str:
+    """Why there is no graph, in one short sentence; libraries append advice and arrays."""
+    if isinstance(error, MissingShapeCalculator | MissingConverter) and (found := CLASS_NAME.search(str(error))):
+        return f"no conversion to ONNX: there is no converter for {found[1]}"
+    reason = first_line(error).partition(". ")[0]
+    return f"no conversion to ONNX: {reason if len(reason) <= MAX_REASON else f'{reason[:MAX_REASON]}…'}"
 
 
 def _without_wrappers(model: Pipeline) -> tuple[Pipeline, bool]:

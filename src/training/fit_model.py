@@ -23,7 +23,7 @@ from src.core.model_config import ModelConfig
 from src.training.fitted_parts import answer_on_one_core, with_threshold
 from src.training.folds import folds_of
 from src.training.scoring import Metric
-from src.training.search import FoldScore, search
+from src.training.search import FoldScore, candidates_of, search
 from src.training.size_estimate import MEGABYTE, estimate_of, memory_limit, require_room
 from src.training.thresholds import best_threshold, out_of_fold
 
@@ -78,7 +78,7 @@ def fit_model(
     with _errors_of(name, model, rows, target):
         if config.search is not None:
             folds = folds_of(train, dataset, study.by, config.search.folds, each_row_once=False)
-            score = FoldScore(_metric_of(study), len(folds), study.report)
+            score = FoldScore(_metric_of(study), len(folds), candidates_of(config.search), study.report)
             model, table = search(model, rows, target, given, config.search, folds, score)
             study.record(table)
         _require_room(model, rows, target, config)

@@ -107,7 +107,7 @@ def build_package(
         graph = prove_onnx(model, schema, classes, rows)
     except ModelParityError as error:
         parity = str(error)[:MAX_REASON]
-        logger.warning("the model is registered without ONNX, and answers in milliseconds: %s", parity)
+        logger.warning("the model is served through pyfunc, which takes milliseconds a request: %s", parity)
     drift, threshold = drift_reference(train, dataset), threshold_of(model)
     if classes and len(unseen):
         predictions = SklearnEngine(model, classes, threshold).predict(table_of(_some(unseen), schema))

@@ -20,7 +20,7 @@ from src.training.folds import Fold
 from src.training.scoring import Metric
 
 SEED = 0
-# Of halving: each round keeps a third of the candidates, on three times as many rows.
+# Successive halving: each round keeps a third of the candidates and fits them on three times as many rows.
 FACTOR = 3
 
 logger = logging.getLogger(__name__)
@@ -32,12 +32,14 @@ class FoldScore:
     Args:
         metric: the gate's.
         folds: per candidate.
+        candidates: how many there are in all.
         report: is called after each candidate.
     """
 
-    def __init__(self, metric: Metric, folds: int, report: Callable[[str], None]) -> None:
+    def __init__(self, metric: Metric, folds: int, candidates: int, report: Callable[[str], None]) -> None:
         self._metric = metric
         self._folds = folds
+        self._candidates = candidates
         self._report = report
         self._calls = 0
 
@@ -48,10 +50,18 @@ class FoldScore:
         probabilities = model.predict_proba(rows) if classes else None
         self._calls += 1
         if self._calls % self._folds == 0:
-            line = f"search: {self._calls // self._folds} candidates scored"
+            line = f"search: {self._calls // self._folds} of {self._candidates} candidates scored"
             logger.info("%s", line)
             self._report(line)
         return self._metric.sign * float(self._metric.function(truth, answers, probabilities, np.ones(len(truth))))
+
+
+def candidates_of(config: SearchConfig) -> int:
+    """How many candidates a search scores; halving counts a candidate once per round, and may have fewer rounds."""
+    trials, rounds = _trials(config), 1
+    while config.method == "halving" and FACTOR**rounds <= trials:
+        rounds += 1
+    return sum(math.ceil(trials / FACTOR**earlier) for earlier in range(rounds))
 
 
 def search(  # noqa: PLR0913, PLR0917 - what a search depends on
@@ -83,13 +93,14 @@ def search(  # noqa: PLR0913, PLR0917 - what a search depends on
     """
     prefix = _prefix(model)
     values = {f"{prefix}{name}": choices for name, choices in config.params.items()}
-    trials = min(config.trials, math.prod(len(choices) for choices in values.values()))
+    trials = _trials(config)
     options: dict[str, Any] = {
         "scoring": score,
         "cv": folds,
         "refit": False,
         "random_state": SEED,
         "error_score": "raise",
+        "return_train_score": False,
     }
     if config.method == "halving":
         runner = HalvingRandomSearchCV(
@@ -110,8 +121,12 @@ def search(  # noqa: PLR0913, PLR0917 - what a search depends on
     return model.set_params(**runner.best_params_), table
 
 
+def _trials(config: SearchConfig) -> int:
+    return min(config.trials, math.prod(len(choices) for choices in config.params.values()))
+
+
 def _prefix(model: Pipeline) -> str:
-    """What stands before the estimator's own parameters in the pipeline's."""
+    """The prefix of the estimator's own parameters in the pipeline."""
     last, step = model[-1], model.steps[-1][0]
     if isinstance(last, VotingClassifier):
         return f"{step}__{last.estimators[0][0]}__"

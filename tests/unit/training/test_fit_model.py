@@ -227,7 +227,7 @@ def test_searched_parameters_are_fitted_and_the_search_is_recorded() -> None:
     tree = model[-1].calibrated_classifiers_[0].estimator
     assert (tree.max_depth, tree.min_samples_leaf) == (table["max_depth"].iloc[0], 5)
     assert tree.tree_.n_node_samples[0] == 200
-    assert "search: 4 candidates scored" in told
+    assert "search: 4 of 4 candidates scored" in told
     with pytest.raises(ConfigError, match="need the gate's metric"):
         fitted(DecisionTreeClassifier(), search=choices)
 

@@ -14,7 +14,7 @@ from src.core.model_config import SearchConfig
 from src.training.estimators import with_names
 from src.training.folds import Fold
 from src.training.scoring import Metric
-from src.training.search import FoldScore, search
+from src.training.search import FoldScore, candidates_of, search
 
 RANDOM = np.random.default_rng(0)
 ROWS = pd.DataFrame({"a": RANDOM.normal(size=120), "b": RANDOM.normal(size=120)})
@@ -29,12 +29,12 @@ FOLDS: list[Fold] = [(np.concatenate([p for p in PARTS if p is not part]), part)
 
 
 def searched(estimator: Any, params: dict[str, list[Any]], **options: Any) -> tuple[Pipeline, pd.DataFrame, list[str]]:
-    told: list[str] = []
+    reported: list[str] = []
     target, metric, given = options.pop("target", TARGET), options.pop("metric", ACCURACY), options.pop("given", {})
     config = SearchConfig.model_validate({"params": params} | options)
-    score = FoldScore(metric, len(FOLDS), told.append)
+    score = FoldScore(metric, len(FOLDS), candidates_of(config), reported.append)
     model, table = search(Pipeline([("estimator", estimator)]), ROWS, target, given, config, FOLDS, score)
-    return model, table, told
+    return model, table, reported
 
 
 @pytest.mark.parametrize("method", ["random", "halving"])
@@ -48,14 +48,14 @@ def test_best_parameters_by_the_metric_are_taken(method: str) -> None:
 
 
 def test_scores_are_those_of_the_folds() -> None:
-    _, table, told = searched(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 4]})
+    _, table, reported = searched(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 4]})
     for _, row in table.iterrows():
         model = DecisionTreeClassifier(max_depth=int(row["max_depth"]), random_state=0)
         scores = cross_val_score(model, ROWS, TARGET, cv=FOLDS)
         assert (row["score"], row["deviation"]) == pytest.approx((scores.mean(), scores.std()))
     assert table["score"].is_monotonic_decreasing
     assert set(table["rows"]) == {120}
-    assert told == ["search: 1 candidates scored", "search: 2 candidates scored"]
+    assert reported == ["search: 1 of 2 candidates scored", "search: 2 of 2 candidates scored"]
 
 
 def test_no_more_trials_than_there_are_combinations_and_no_more_than_asked() -> None:
@@ -66,10 +66,21 @@ def test_no_more_trials_than_there_are_combinations_and_no_more_than_asked() -> 
 
 def test_halving_tries_candidates_on_few_rows_first() -> None:
     depths = [1, 2, 3, 4, 5, 6, 7, 8, 9]
-    _, table, _ = searched(DecisionTreeClassifier(random_state=0), {"max_depth": depths}, method="halving", trials=9)
+    tree = DecisionTreeClassifier(random_state=0)
+    _, table, reported = searched(tree, {"max_depth": depths}, method="halving", trials=9)
     counts = table["rows"].value_counts().sort_index()
     assert counts.tolist() == [9, 3, 1]
     assert table["rows"].iloc[0] == counts.index[-1] > 3 * counts.index[0]
+    assert reported[-1] == "search: 13 of 13 candidates scored"
+
+
+@pytest.mark.parametrize(("trials", "rounds"), [(2, 1), (3, 2), (8, 2), (10, 3)])
+def test_halving_scores_as_many_candidates_as_announced(trials: int, rounds: int) -> None:
+    values = {"max_depth": list(range(1, 11))}
+    tree = DecisionTreeClassifier(random_state=0)
+    _, table, reported = searched(tree, values, method="halving", trials=trials)
+    assert table["rows"].nunique() == rounds
+    assert reported[-1] == f"search: {len(table)} of {len(table)} candidates scored"
 
 
 def test_less_is_better_for_a_metric_that_says_so() -> None:

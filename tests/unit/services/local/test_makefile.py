@@ -41,6 +41,12 @@ def test_make_sets_up_anew_for_another_python(other: Path) -> None:
     assert f"{other} src/services/local/bootstrap.py" in steps(PYTHON=str(other))
 
 
+def test_setup_ends_with_what_to_run_next() -> None:
+    command = ["make", "--silent", "--old-file=.venv/.ready", "setup"]
+    answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1].startswith("ready. Next: make local ")
+
+
 def test_make_keeps_what_the_same_python_has_set_up() -> None:
     assert "bootstrap" not in steps(f"PYTHON={sys.executable}")
     assert "bootstrap" not in steps()
