@@ -107,12 +107,15 @@ def taking(client: httpx.Client) -> list[tuple[str, str]]:
 
 
 def check(status: int, text: str) -> None:
-    """Nothing of the body is repeated but the names of a batch's unknown columns, as far as they can be printed."""
+    """Nothing of the body is repeated but the names of unknown columns, as far as they can be printed."""
     assert status < 500, text
-    rest = re.sub("unknown columns: [^;]*; the model takes ", "", text)
+    named = "unknown (?:columns|fields): ([^;]*); the model takes "
+    rest = re.sub(named, "", text)
     assert not [piece for piece in PIECES if piece in rest]
     assert all(
-        len(name) <= MAX_NAME for names in re.findall("unknown columns: ([^;]*);", text) for name in names.split(", ")
+        len(re.sub(r" \(did you mean .*\)", "", name)) <= MAX_NAME
+        for names in re.findall(named, text)
+        for name in names.split(", ")
     )
 
 

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
+from src.core.misspelt import did_you_mean
 from src.services.inference.formats.problems import UNKNOWN_FIELD
 
-# As many unknown names as an error repeats, each of so many characters at most.
+# An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
 MAX_NAMES = 10
 MAX_NAME = 60
+MAX_SUGGESTIONS = 3
 TEXT, DOUBLE, LONG, BOOLEAN = "text", "double", "long", "boolean"
-# Of a column without a value.
+# The kind of a column without a value.
 UNKNOWN = ""
 KINDS: Mapping[frozenset[type], str] = {
     frozenset(): UNKNOWN,
@@ -77,21 +80,39 @@ def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
 
 
 def unknown_columns(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
-    """The problem of columns that the model does not have, which it names as far as they are fit to be repeated."""
-    unknown = [name for name in dict.fromkeys(names) if name not in schema.names]
-    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
-    more = len(unknown) - len(shown)
-    listed = ", ".join([*shown, *([f"{more} more" if shown else str(more)] if more else [])])
+    """The problem of a batch's columns that the model does not have."""
     message = (
-        f"unknown columns: {listed}; the model takes {', '.join(schema.names)}; extra_columns=ignore drops other "
-        "columns, extra_columns=keep returns them with the predictions"
+        f"unknown columns: {_listed(schema, names)}; the model takes {', '.join(schema.names)}; extra_columns=ignore "
+        "drops other columns, extra_columns=keep returns them with the predictions"
     )
+    return InvalidInputError(message, kind=UNKNOWN_FIELD)
+
+
+def unknown_fields(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
+    """The problem of a record's fields that the model does not have."""
+    message = f"unknown fields: {_listed(schema, names)}; the model takes {', '.join(schema.names)} and nothing else"
     return InvalidInputError(message, kind=UNKNOWN_FIELD)
 
 
 def text_of(value: Any) -> str | None:
     """A kept value as a text; None where there is none."""
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
+    """The unknown ones of the names, as far as they are short and printable, with columns that may be meant."""
+    given = dict.fromkeys(names)
+    unknown = [name for name in given if name not in schema.names]
+    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
+    missing = [name for name in schema.names if name not in given]
+    hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
+    more = len(unknown) - len(shown)
+    return ", ".join(
+        [
+            *(f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)),
+            *([f"{more} more" if shown else str(more)] if more else []),
+        ]
+    )
 
 
 def _kind(values: Sequence[Any]) -> str:

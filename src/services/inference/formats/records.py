@@ -1,6 +1,6 @@
-"""Strict decoding of JSON records into rows of a model's schema; every problem is reported, and none of the input."""
+"""Strict decoding of JSON records into rows of a model's schema; problems are reported without values of the input."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -10,9 +10,15 @@ import numpy as np
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
-from src.services.inference.formats.extra_columns import NOTHING, ExtraColumns, kept_of_records, unknown_columns
+from src.services.inference.formats.extra_columns import (
+    NOTHING,
+    ExtraColumns,
+    kept_of_records,
+    unknown_columns,
+    unknown_fields,
+)
 from src.services.inference.formats.parts import Rows
-from src.services.inference.formats.problems import MALFORMED, MAX_TOLD, UNFIT, UNKNOWN_FIELD, InvalidRecordError
+from src.services.inference.formats.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError
 from src.services.inference.formats.values import FLOAT32_MAX, convert, value_of
 
 
@@ -24,7 +30,7 @@ class RecordDecoder:
 
     Args:
         schema: the model's columns.
-        extra: what to do with other fields; where it is not said, they are refused without their names.
+        extra: what to do with other fields of a batch; None for a single record, where they are refused.
     """
 
     def __init__(self, schema: FeatureSchema, extra: ExtraColumns | None = None) -> None:
@@ -156,17 +162,11 @@ class RecordDecoder:
             except InvalidInputError as error:
                 problems.append(error)
         if not self._takes_others and not found.keys() <= self._known:
-            problems.append(self._unknown(found))
+            problems.append((unknown_fields if self._extra is None else unknown_columns)(self.schema, found))
         for problem in problems:
             problem.row = row
         # Nothing found: one of two equal keys was wrong and the other right.
         return problems or [self._malformed("each field must be given once", row)]
-
-    def _unknown(self, found: Iterable[str]) -> InvalidInputError:
-        if self._extra is not None:
-            return unknown_columns(self.schema, found)
-        message = f"unknown fields; the model takes {self._expected} and nothing else"
-        return InvalidInputError(message, kind=UNKNOWN_FIELD)
 
     def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:
         return InvalidInputError(f"{message} with the fields {self._expected}", kind=MALFORMED, row=row)

@@ -201,6 +201,15 @@ def test_names_are_repeated_as_far_as_they_are_short_and_printable(names: list[s
     assert str(unknown_columns(NUMBERS, names)).startswith(f"unknown columns: {listed}; the model takes a, b; ")
 
 
+def test_missing_columns_are_suggested_for_unknown_ones() -> None:
+    schema = FeatureSchema.of_numbers("height", "width", "a", "b")
+    listed = "Height (did you mean 'height'?), widht (did you mean 'width'?), c"
+    assert f"unknown columns: {listed}; the model takes" in str(unknown_columns(schema, ["Height", "widht", "c", "a"]))
+    # The first three only: a search for each name of a long list would take too long.
+    found = str(unknown_columns(schema, ["x", "y", "z", "Height"]))
+    assert found.startswith("unknown columns: x, y, z, Height; ")
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
