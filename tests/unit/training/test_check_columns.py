@@ -92,10 +92,17 @@ def test_text_becomes_what_the_configuration_says(
             {"beyond 2^53, where a column with missing values is not exact": [0, 1]},
         ),
         (["1", "5"], IntegerFeature(type="integer", minimum=2), {"outside 2 to 3.40282e+38": [0]}),
+        (["5", ""], IntegerFeature(type="integer", minimum=2, missing=True), {}),
+        (["5", "x", ""], NumberFeature(minimum=2, missing=True), {"not a finite number": [1]}),
         (["true", ""], BOOLEAN, {"missing": [1]}),
         (["true", "maybe", "2"], OPTIONAL_BOOLEAN, {"not true or false": [1, 2]}),
         (["red", ""], COLOUR, {"missing": [1]}),
         (["red", "Red", "blue"], COLOUR, {"not one of dataset.features.x.values ('Red', 'blue')": [1, 2]}),
+        (
+            ["d", "c" * 41, "b", "b", "a", "red", "NA"],
+            COLOUR,
+            {f"not one of dataset.features.x.values ('a', 'b', '{'c' * 40}')": [0, 1, 2, 3, 4]},
+        ),
         (
             ["2026-02-30", "31.01.2026", "20260131", "1970-01-01"],
             DATE,
@@ -132,6 +139,8 @@ def test_target_of_a_regression_is_a_number_in_its_range() -> None:
     ).dataset
     column = check_target(pd.Series(["1", "9", "", "x"], dtype="str"), dataset)
     assert problems_of(column) == {"missing": [2], "not a finite number": [3], "outside 0 to 5": [1]}
+    with_commas = dataset.model_copy(update={"csv": COMMAS.csv})
+    assert values_of(check_target(pd.Series(["1,5"], dtype="str"), with_commas)) == [1.5]
 
 
 def target(values: list[Any], *classes: str) -> Column:
@@ -183,6 +192,8 @@ def test_ids_and_groups_are_text_and_may_not_be_missing() -> None:
 def test_time_is_days_or_a_number_but_not_both() -> None:
     assert values_of(check_extra(pd.Series(["1970-01-03", "1970-01-01T06:00"]), "at", EXTRA)) == [2.0, 0.25]
     assert values_of(check_extra(pd.Series(["1700000000", "5.5"]), "at", EXTRA)) == [1700000000.0, 5.5]
+    with_commas = EXTRA.model_copy(update={"csv": COMMAS.csv})
+    assert values_of(check_extra(pd.Series(["1700000000", "5,5"]), "at", with_commas)) == [1700000000.0, 5.5]
     assert problems_of(check_extra(pd.Series(["1970-01-03", "5", ""]), "at", EXTRA)) == {
         "missing": [2],
         "not an ISO 8601 date such as 2026-01-31 or 2026-01-31T08:30:00Z": [1],

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ def test_columns_that_are_missing_or_there_twice_are_named() -> None:
         validate(twice)
 
 
+def test_columns_that_are_not_configured_may_be_there_twice() -> None:
+    note = pd.Series("x", index=range(60), name="note")
+    assert validate(pd.concat([rows(), note, note], axis=1)).report.rows == 60
+
+
 def test_no_rows_are_an_error() -> None:
     with pytest.raises(DataError, match="iris has no rows"):
         validate(rows().iloc[:0])
@@ -120,6 +126,21 @@ def test_optional_column_without_any_value_is_an_error() -> None:
     features = {name: {"missing": True} for name in DATASET.features}
     with pytest.raises(DataError, match="sepal_width: no row has a value"):
         validate(rows().assign(sepal_width=""), config(dataset={"features": features}).dataset)
+
+
+def test_optional_booleans_stay_booleans_beside_missing_ones() -> None:
+    dataset = config(dataset={"features": {"sepal_length": {"type": "boolean", "missing": True}}}).dataset
+    found = validate(
+        rows().assign(sepal_length=["true", "", *["false"] * 58]), dataset.model_copy(update={"duplicates": "keep"})
+    )
+    assert found.frame["sepal_length"].to_list()[:3] == [True, None, False]
+
+
+def test_files_that_are_left_for_the_next_run_are_reported() -> None:
+    files = (DataFile(name="a.csv", rows=60),)
+    report = check_rows(RawData(rows(), files, ("b.csv", "c.csv")), DATASET).report
+    assert report.skipped_files == ["b.csv", "c.csv"]
+    assert report.summary() == "60 rows from iris; files left for the next run: 2"
 
 
 # -- duplicates
@@ -166,7 +187,7 @@ def with_invalid_cells() -> pd.DataFrame:
 
 def test_invalid_rows_are_dropped_counted_and_listed() -> None:
     found = validate(with_invalid_cells(), with_policy("drop"), ("a.csv", 10), ("b.csv", 65))
-    assert len(found.frame) == 72
+    assert list(found.frame.index) == list(range(72))
     assert found.frame["sepal_length"].iloc[[2, 3]].to_list() == [1.02, 1.05]
     assert (found.report.invalid_rows, found.report.dropped_rows) == (3, 3)
     assert found.report.problems == [
@@ -192,6 +213,11 @@ def test_invalid_cells_of_optional_columns_may_count_as_missing() -> None:
     assert found.frame["sepal_length"].isna().sum() == 1
     assert np.isnan(found.frame["sepal_length"].iloc[3])
     assert len(found.invalid) == 4
+    only = rows().assign(sepal_length=["wide", *rows()["sepal_length"][1:]])
+    assert validate(only, with_policy("missing", features=features)).report.summary() == (
+        "60 rows from iris; 0 invalid rows left out, 1 kept with missing values "
+        "(sepal_length: not a finite number: 1 row (1))"
+    )
     dropped = validate(with_invalid_cells(), with_policy("drop", features=features))
     assert (dropped.report.dropped_rows, dropped.frame["sepal_length"].isna().sum()) == (3, 0)
 
@@ -217,10 +243,15 @@ def test_list_of_invalid_cells_is_bounded() -> None:
     assert found.invalid["row"].to_list()[:3] == [61, 61, 62]
 
 
-def test_rows_that_were_numbered_anew_have_no_file() -> None:
+@pytest.mark.parametrize(
+    "index",
+    [[f"r{number}" for number in range(60)], [*range(30), *range(30)], range(1, 61), range(-1, 59)],
+    ids=["texts", "twice", "from 1", "from -1"],
+)
+def test_rows_that_were_numbered_anew_have_no_file(index: Sequence[Any]) -> None:
     raw = rows()
     raw.loc[5, "sepal_length"] = "wide"
-    raw.index = [f"r{number}" for number in range(len(raw))]
+    raw.index = pd.Index(index)
     found = validate(raw, with_policy("drop", min_rows_per_class=2), ("a.csv", 30), ("b.csv", 30))
     assert found.invalid.to_numpy().tolist() == [["", 6, "sepal_length", "not a finite number"]]
     assert found.report.problems == ["sepal_length: not a finite number: 1 row (6)"]

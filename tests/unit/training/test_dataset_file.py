@@ -24,7 +24,7 @@ def checked(*invalid: tuple[str, int, str, str]) -> CheckedRows:
 
 
 def test_save_writes_the_file_and_a_checkable_hash_and_leaves_nothing_else(tmp_path: Path) -> None:
-    file = tmp_path / "new" / "iris_preprocessed.csv"
+    file = tmp_path / "new" / "deeper" / "iris_preprocessed.csv"
     digest = save(checked(), file, DATASET)
     assert file.read_bytes() == b"sepal_length,species\n5.1,setosa\n,virginica\n"
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest() == data_sha256(checked().frame, DATASET)
@@ -64,6 +64,7 @@ def test_save_keeps_the_old_file_when_the_new_one_cannot_be_written(
         ("2026-01-31", "2026-01-31"),
         ("1969-12-31T23:59:59.5", "1969-12-31T23:59:59.500000"),
         ("2026-01-31T08:30:00.123456+02:00", "2026-01-31T06:30:00.123456"),
+        ("2026-01-31T08:30:00.333333", "2026-01-31T08:30:00.333333"),
         ("0001-01-01", "0001-01-01"),
     ],
 )
