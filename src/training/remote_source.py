@@ -29,8 +29,7 @@ def shown_source(source: str) -> str:
     """A source as it may stand in logs and records: without an address's query, which may be a signature."""
     if not source.lower().startswith(REMOTE):
         return source
-    parts = urlsplit(source)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return urlsplit(source)._replace(query="", fragment="").geturl()
 
 
 @contextlib.contextmanager
@@ -43,10 +42,8 @@ def fetched_files(source: str) -> Iterator[list[TableFile]]:
     Raises:
         DataError: there is no such file, or access is denied.
         ConnectionFailedError: the server does not answer or fails.
-        ConfigError: the address holds credentials, or the package for s3 is not installed.
+        ConfigError: the package for s3 is not installed.
     """
-    if urlsplit(source).username is not None:
-        raise ConfigError(f"dataset.source {shown_source(source)} must not contain a user name or a password")
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
         fetch = _from_s3 if source.lower().startswith("s3://") else _from_http
         yield fetch(source, Path(folder))
@@ -91,8 +88,8 @@ def _from_s3(source: str, folder: Path) -> list[TableFile]:
             "dataset.source is an s3:// address, and the dependency group s3 is not installed; run "
             "`uv sync --group s3`, or with Docker set TRAIN_EXTRA_GROUPS=s3 and build again"
         ) from error
-    # Without a cache: each run sees the objects as they are.
-    system = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    # One of its own, without earlier listings: each run sees the objects as they are.
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
     try:
         names = _objects(system, source)
         files = []
