@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 from typing import TextIO
 
@@ -14,7 +14,7 @@ from src.core.dataset_config import CsvFormat
 from src.core.errors import DataError
 from src.training.data_files import TableFile, duplicates_of, lacks
 
-# As many rows at a time: their cells are Python objects until they are in an Arrow array.
+# Rows that are converted at a time: their cells are Python objects until they are in an Arrow array.
 PART_ROWS = 2000
 DELIMITERS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
@@ -23,22 +23,22 @@ SAMPLE_BYTES = 65_536
 
 
 def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.DataFrame:
-    """Some columns of a file, every cell as the text that it is.
+    """Read some columns of a file, every cell as text.
 
     White space after a delimiter is skipped, as in ``1, "a, b"``, and around names in the header. Where every row, but
-    not the header, ends in a delimiter, the empty cell after it is left out. Blank lines are no rows.
+    not the header, ends in a delimiter, the empty cell after it is left out. Blank lines are skipped.
 
     Args:
         file: what is read.
-        columns: names in the header, in the order of the answer.
+        columns: names in the header, in the order of the result.
         options: delimiter and encoding.
 
     Returns:
         (rows, columns) of texts.
 
     Raises:
-        DataError: the file cannot be read as the options say, lacks a column, has a name twice, or a row of more or
-            fewer cells than the header; it names the row, or the options that fit.
+        DataError: the file cannot be read with these options, lacks a column, has a name twice, or a row with more or
+            fewer cells than the header. The message has the row or line, or the options that fit.
     """
     delimiter = options.delimiter or ("\t" if file.is_tsv else ",")
     encoding = options.encoding
@@ -56,20 +56,42 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
         advice = _advice(file, columns, delimiter, encoding, set()) or "; set dataset.csv.encoding"
         raise DataError(f"{file.name} is not {encoding} text{advice}") from error
     except csv.Error as error:
-        raise DataError(
-            f"{file.name} is not valid CSV ({error}); fix its quotes or set dataset.csv.delimiter"
-        ) from error
+        with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+            problem = quote_problem(_without_mark(text), delimiter)
+        raise DataError(f"{file.name}: {problem}, or set dataset.csv.delimiter (it is {delimiter!r})") from error
+
+
+def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:
+    """Which line has a wrong quote and what to do; None if every row can be split into cells.
+
+    The line is the one in which the row begins: a quote that is not closed takes in the lines that follow.
+    """
+    reader, line = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True), 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error:
+        return (
+            f'line {line}: a quote in this row is not closed, or a quote inside a quoted cell is not written ""; '
+            "fix the quotes"
+        )
+    return None
 
 
 def _lines(text: TextIO, delimiter: str) -> Iterator[list[str]]:
     """The header and the rows, without blank lines."""
+    return filter(None, csv.reader(_without_mark(text), delimiter=delimiter, skipinitialspace=True, strict=True))
+
+
+def _without_mark(text: TextIO) -> TextIO:
+    """The text after its byte order mark, if it has one."""
     if text.read(1) != BYTE_ORDER_MARK:
         text.seek(0)
-    return filter(None, csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True))
+    return text
 
 
 def _places(file: TableFile, header: list[str], columns: Sequence[str]) -> list[int] | None:
-    """Where the columns are; None where one is missing."""
+    """The columns' positions; None if one is missing."""
     if not header:
         raise DataError(f"{file.name} is empty; it needs a header with the columns' names")
     if twice := duplicates_of([name for name in header if name]):
@@ -78,7 +100,7 @@ def _places(file: TableFile, header: list[str], columns: Sequence[str]) -> list[
 
 
 def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, int]) -> pd.DataFrame:
-    """The columns' cells, of rows that must have as many cells as the header."""
+    """The columns' cells; every row must have as many cells as the header."""
     chunks: dict[str, list[pa.Array]] = {column: [] for column in places}
     extra, rows = 0, 0
     while part := list(islice(lines, PART_ROWS)):
@@ -99,9 +121,9 @@ def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, 
 
 
 def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: str, also: set[str]) -> str:
-    """The options under which the header has all columns; empty where there are none.
+    """The options with which the header has all columns; empty if there are none.
 
-    ``also`` are encodings to try beside the usual ones.
+    ``also`` are encodings to try in addition to the usual ones.
     """
     with file.open() as stream:
         sample = stream.read(SAMPLE_BYTES)
@@ -118,7 +140,7 @@ def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: s
 
 
 def _decoded(sample: bytes, encoding: str) -> str | None:
-    """The start of a file, which may end within a character; None where it is of another encoding."""
+    """The start of a file, which may end within a character; None if it has another encoding."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(sample).removeprefix(BYTE_ORDER_MARK)
     except UnicodeError:

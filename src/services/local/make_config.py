@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+import unicodedata
 from pathlib import Path
 
 from src.core.errors import ConfigError, LoopError
@@ -73,8 +74,9 @@ def report(file: Path, written: Written, name: str) -> str:
 
 
 def model_name(source: str) -> str:
-    """A name for the model of this table."""
-    stem = Path(source.rstrip("/*")).name.partition(".")[0]
+    """A name for the model of this table, in ASCII: letters lose their accents."""
+    stem = unicodedata.normalize("NFKD", Path(source.rstrip("/*")).name.partition(".")[0].replace("ß", "ss"))
+    stem = "".join(sign for sign in stem if not unicodedata.combining(sign))
     return re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-") or "model"
 
 

@@ -10,20 +10,21 @@ import pandas as pd
 from src.core.column_rules import days_of, integer_of, number_of
 from src.core.typed_cells import text_cell
 from src.training.cells import objects
+from src.training.propose.missing_marks import ambiguous_marks, describe_marks, keep_as_category
 from src.training.propose.wording import number_text, percent, shown, value_shares
 
 Role = Literal["feature", "id", "time", "group"]
-# So many of a column's cells must be numbers, that it is one of numbers with mistakes.
+# The least share of numbers or dates in a column of this type; the other cells are mistakes.
 MOSTLY = 0.95
 MAX_CATEGORIES = 200
 MIN_ROWS_PER_CATEGORY = 2
-# Numbers named like identifiers are categories up to so many values.
+# Columns named like identifiers are categories up to so many values.
 MAX_CODES = 50
 MAX_TEXT = 100
 MAX_WORDS = 6
 TRIED_TEXTS = 50
 
-# Last words of names: of what identifies something, of what may number the rows, and of when a row happened.
+# Last words of column names: of identifiers, of row counters, and of the time of an event.
 ID_WORDS = ("id", "ids", "uuid", "guid")
 COUNTER_WORDS = ("nr", "no", "number", "nummer", "key", "code", "index", "0", "#")
 TIME_WORDS = ("time", "timestamp", "datetime", "date", "day", "at", "ts", "datum", "zeit", "zeitpunkt", "zeitstempel")
@@ -35,11 +36,11 @@ _BOOLEANS = {"true", "false", "yes", "no"}
 
 @dataclass(frozen=True)
 class ColumnGuess:
-    """What a column is taken for.
+    """The guessed type and role of a column.
 
     Attributes:
-        why: the counts and examples behind it, for the comment.
-        check: what to look at, where the guess is doubtful.
+        why: the counts and examples behind the guess, for the comment.
+        check: what to check where the guess is doubtful.
         strays: cells that do not fit the type.
     """
 
@@ -53,7 +54,7 @@ class ColumnGuess:
 
 
 def texts_of(column: pd.Series) -> pd.Series:
-    """The values as the texts that training reads, those that are missing left out; the index is kept."""
+    """The values as the texts that training reads, without missing ones; the index is kept."""
     cells = objects(column, text_cell)
     there = ~(cells.missing | cells.wrong)
     return pd.Series(cells.values[there], index=column.index[there], name=column.name, dtype="str").str.strip()
@@ -78,10 +79,12 @@ def guess_columns(frame: pd.DataFrame, decimal: str, ids: list[str], time: str |
         guess = _guess(name, texts_of(frame[name]), len(frame), decimal)
         if guess.type == "integer" and pd.api.types.is_float_dtype(frame[name].dtype):
             guess = replace(guess, type="number")
+        if guess.type == "category" and (marks := ambiguous_marks(frame[name])):
+            guess = _with_marks(guess, marks, sorted(set(texts_of(frame[name]))))
         if name in ids or name == time:
             guess = replace(guess, role="id" if name in ids else "time")
         elif guess.role in taken or guess.missing or guess.strays:
-            # One of each is enough, and it must be there in every row; another date is a feature like any other.
+            # There is one column of each role, without gaps; another date is a feature like any other.
             guess = replace(guess, role="feature")
         if guess.role != "feature":
             taken.add(guess.role)
@@ -185,13 +188,19 @@ def _date(name: str, counts: pd.Series) -> ColumnGuess:
 def _with_strays(
     name: str, counts: pd.Series, wrong: set[str], said: tuple[str, str | None]
 ) -> tuple[str, str | None, int]:
-    """The reason and the doubt, with the cells that do not fit the type."""
+    """The reason and the check, with the cells that do not fit the type."""
     if not wrong:
         return (*said, 0)
     strays = counts[counts.index.isin(wrong)]
     number = int(strays.sum())
     what = f"{number:,} cells are neither empty nor of this type: {', '.join(shown(text) for text in strays.index[:3])}"
     return f"{said[0]}; {what}", f"{name}: {what}; dataset.invalid_rows counts them as missing", number
+
+
+def _with_marks(guess: ColumnGuess, marks: dict[str, int], others: list[str]) -> ColumnGuess:
+    """The guess with a remark on texts that count as missing and may be a category."""
+    remark = f"{describe_marks(marks)}; {keep_as_category(marks, others)}"
+    return replace(guess, why=f"{guess.why}; {remark}", check=f"{guess.name}: {remark}")
 
 
 def _text(name: str, counts: pd.Series) -> ColumnGuess:

@@ -1,7 +1,7 @@
 """Guesses what kind of target a column is and which metric fits it, or says why nothing can be learned from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -9,6 +9,7 @@ from src.core.column_rules import integer_of, number_of
 from src.core.errors import ConfigError, DataError
 from src.core.misspelt import did_you_mean
 from src.training.propose.guess_columns import MAX_TEXT, MOSTLY, texts_of
+from src.training.propose.missing_marks import ambiguous_marks, describe_marks
 from src.training.propose.wording import SHOWN_VALUES, number_text, percent, shown, value_shares
 
 MIN_ROWS = 30
@@ -69,8 +70,10 @@ def guess_target(column: pd.Series, decimal: str) -> TargetGuess:
     """
     name, texts = str(column.name), texts_of(column)
     counts, missing = texts.value_counts(), len(column) - len(texts)
+    marks = ambiguous_marks(column)
     if missing > MAX_MISSING * len(column):
-        raise DataError(f"the target {name!r} is missing in {percent(missing, len(column))} of the rows")
+        hint = f" ({describe_marks(marks)}; to make it a class, write it differently, such as 'none')" if marks else ""
+        raise DataError(f"the target {name!r} is missing in {percent(missing, len(column))} of the rows{hint}")
     if len(texts) < MIN_ROWS:
         raise DataError(f"{len(texts)} rows have a target; at least {MIN_ROWS} are needed")
     if len(counts) == 1:
@@ -79,7 +82,11 @@ def guess_target(column: pd.Series, decimal: str) -> TargetGuess:
     numeric_cells = int(counts[numbers.notna()].sum())
     if numeric_cells >= MOSTLY * len(texts) and not _are_classes(counts):
         return _regression(counts, numbers, len(column) - numeric_cells)
-    return _classification(name, counts, missing)
+    guess = _classification(name, counts, missing)
+    if not marks:
+        return guess
+    remark = f"{name}: {describe_marks(marks)}, and these rows are not used; to keep it as a class, add it to classes"
+    return replace(guess, check="; ".join(filter(None, [guess.check, remark])))
 
 
 def _are_classes(counts: pd.Series) -> bool:

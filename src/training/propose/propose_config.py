@@ -1,7 +1,7 @@
 """Proposes a configuration for a table: reads it, guesses, and says what to check."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from src.training.propose.find_leaks import find_leaks
 from src.training.propose.guess_columns import MAX_TEXT, ColumnGuess, guess_columns
 from src.training.propose.guess_target import guess_target, require_column
 from src.training.propose.seal import is_unchanged
-from src.training.propose.sniff import Dialect, sniff
+from src.training.propose.sniff import Dialect, decode, sniff
 from src.training.propose.try_out import try_out
 from src.training.propose.write_config import Proposal
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asks for: the table, the column to predict and, where she knows them, its id and time columns."""
+    """What the user asks for: the table, the column to predict and, if known, its id and time columns."""
 
     source: str
     target: str
@@ -33,7 +33,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Written:
-    """A proposed file's text, what it says in short, and what to check."""
+    """A proposed file's text, a summary of it, and what to check."""
 
     text: str
     summary: list[str]
@@ -44,12 +44,12 @@ def propose(wanted: Wanted, clock: Callable[[], float] = time.time) -> Written:
     """A configuration for the table.
 
     Raises:
-        ConfigError: a column that is asked for does not exist or cannot be used so.
-        DataError: the table cannot be read, or nothing can be learned from its target.
+        ConfigError: a column that is asked for does not exist or does not suit its role.
+        DataError: the table cannot be read, its files differ in encoding, or nothing can be learned from its target.
         LoopError: its files are still being written.
     """
     files, _ = local_files(wanted.source, clock)
-    dialect, names = _look(files[0])
+    dialect, names = _look(_sample_of(files))
     _require_columns(wanted, names)
     usable = [name for name in names if 0 < len(name) <= MAX_TEXT]
     decimal = dialect.decimal if dialect else "."
@@ -90,8 +90,27 @@ def require_overwritable(file: Path, *, force: bool) -> None:
         )
 
 
+def _sample_of(files: Sequence[TableFile]) -> TableFile:
+    """The file that shows how all are encoded: the first with a character beyond ASCII, which all encodings share.
+
+    Raises:
+        DataError: two files have different encodings.
+    """
+    found: dict[str, TableFile] = {}
+    for file in files if len(files) > 1 else ():
+        if file.format == "csv":
+            with file.open() as stream:
+                decoded = decode(stream, file.name)
+            if not decoded.is_ascii:
+                found.setdefault(decoded.encoding, file)
+    if len(found) > 1:
+        names = " and ".join(f"{file.name} in {encoding}" for encoding, file in found.items())
+        raise DataError(f"the files differ in encoding: {names}; save all of them in one, such as utf-8")
+    return next(iter(found.values()), files[0])
+
+
 def _look(file: TableFile) -> tuple[Dialect | None, list[str]]:
-    """How the file is written, where it is CSV, and its columns."""
+    """How the file is written, if it is CSV, and its columns."""
     with file.open() as stream:
         if file.format == "csv":
             dialect = sniff(stream, file.name)
@@ -103,7 +122,7 @@ def _look(file: TableFile) -> tuple[Dialect | None, list[str]]:
 
 
 def _everything(wanted: Wanted, names: list[str], dialect: Dialect | None) -> DatasetConfig:
-    """What reads every column as it is."""
+    """A configuration that reads every column as it is."""
     options = CsvFormat(delimiter=dialect.delimiter, encoding=dialect.encoding) if dialect else CsvFormat()
     return DatasetConfig(
         source=wanted.source,
@@ -128,7 +147,7 @@ def _require_columns(wanted: Wanted, names: list[str]) -> None:
 
 
 def _require_use(wanted: Wanted, columns: Iterable[ColumnGuess], rows: int) -> None:
-    """Require each column to be what it is named for, and something to learn from."""
+    """Require each named column to suit its role, and a column to learn from."""
     for column in columns:
         if column.role == "time" and column.type != "date":
             raise ConfigError(f"TIME={wanted.time!r} does not hold ISO 8601 dates: {column.why}")

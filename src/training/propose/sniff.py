@@ -7,18 +7,19 @@ import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from src.core.column_rules import number_of
 from src.core.errors import DataError
+from src.training.csv_source import quote_problem
 
 CHUNK = 1 << 20
 # Delimiters by preference where two fit equally well.
 DELIMITERS = (",", ";", "\t", "|")
-# Of the rows in the sample, how many must have as many cells as the header.
+# The least share of the sample's rows with as many cells as the header.
 CONSISTENT = 0.9
 SAMPLE_ROWS = 1000
-# What other files than text begin with.
+# The first bytes of files that are not text.
 MAGIC = {b"PK\x03\x04": "an Excel or zip file", b"\xd0\xcf\x11\xe0": "an old Excel file", b"%PDF": "a PDF file"}
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
@@ -31,8 +32,8 @@ class Dialect:
     """How a file is written.
 
     Attributes:
-        columns: the names in the header, without white space around them.
-        why: for each of the three settings, what it was seen by.
+        columns: the names in the header, without white space around them and without empty columns at the end.
+        why: the reason for each of the three settings.
     """
 
     encoding: str
@@ -43,16 +44,17 @@ class Dialect:
 
 
 def sniff(stream: BinaryIO, name: str) -> Dialect:
-    """How the CSV file that this stream reads is written.
+    """How a CSV file is written.
 
     Args:
-        stream: the file's bytes, not compressed, from the first one.
-        name: what messages call the file.
+        stream: the file's bytes from the beginning, not compressed.
+        name: the file's name in messages.
 
     Raises:
-        DataError: it is no text, has no header, or its rows have no common number of cells.
+        DataError: it is not text, has no header, has a quote that is not closed, or its rows differ in their number of
+            cells.
     """
-    encoding, why_encoding, sample = _decode(stream, name)
+    encoding, why_encoding, sample, _ = decode(stream, name)
     delimiter, rows = _split(sample, name)
     header, body = rows[0], rows[1:]
     if all(number_of(cell.strip()) is not None for cell in header):
@@ -64,7 +66,7 @@ def sniff(stream: BinaryIO, name: str) -> Dialect:
         encoding,
         delimiter,
         decimal,
-        [cell.strip() for cell in header],
+        _named(header, body),
         {
             "encoding": why_encoding,
             "delimiter": f"{len(header)} cells in the header and in the rows",
@@ -73,8 +75,17 @@ def sniff(stream: BinaryIO, name: str) -> Dialect:
     )
 
 
-def _decode(stream: BinaryIO, name: str) -> tuple[str, str, str]:
-    """The encoding, what it was seen by, and the beginning of the text; the whole file is read."""
+class Decoded(NamedTuple):
+    """A file's encoding, the reason for it, the beginning of the text, and whether all of it is ASCII."""
+
+    encoding: str
+    why: str
+    text: str
+    is_ascii: bool = False
+
+
+def decode(stream: BinaryIO, name: str) -> Decoded:
+    """Find a file's encoding; the whole file is read. Raises DataError for a file that is not text."""
     start = stream.read(CHUNK)
     if not start.strip():
         raise DataError(f"{name} is empty; it needs a header and rows")
@@ -84,35 +95,42 @@ def _decode(stream: BinaryIO, name: str) -> tuple[str, str, str]:
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if start.startswith(mark):
             text = start.decode(encoding, errors="ignore").removeprefix("\ufeff")
-            return encoding, "it begins with a byte order mark", text
+            return Decoded(encoding, "it begins with a byte order mark", text)
     if b"\0" in start:
         if start.count(0) < len(start) // 4:
             raise DataError(f"{name} is not a text file; save it as CSV or Parquet")
         encoding = "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-        return encoding, "every other byte is zero", start.decode(encoding, errors="ignore")
+        return Decoded(encoding, "every other byte is zero", start.decode(encoding, errors="ignore"))
+    is_ascii = True
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for chunk in itertools.chain([start], iter(lambda: stream.read(CHUNK), b"")):
             decoder.decode(chunk)
+            is_ascii = is_ascii and chunk.isascii()
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        # Five bytes mean nothing in cp1252.
+        # Five bytes are undefined in cp1252.
         encoding = "latin-1" if any(byte in error.object for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
         why = f"byte {error.object[error.start]:#x} is not UTF-8; look at a text that is not plain ASCII"
-        return encoding, why, start.decode(encoding, errors="replace")
-    return "utf-8", "every byte fits", start.decode("utf-8", errors="ignore")
+        return Decoded(encoding, why, start.decode(encoding, errors="replace"))
+    return Decoded("utf-8", "every byte fits", start.decode("utf-8", errors="ignore"), is_ascii)
+
+
+def _named(header: list[str], body: list[list[str]]) -> list[str]:
+    """The columns' names; a delimiter at the end of every row makes no column."""
+    names = [cell.strip() for cell in header]
+    while names and not names[-1] and not any("".join(row[len(names) - 1 :]).strip() for row in body):
+        names.pop()
+    return names
 
 
 def _split(sample: str, name: str) -> tuple[str, list[list[str]]]:
     """The delimiter, and the sample's rows by it, the header first."""
     best: tuple[float, int, str, list[list[str]]] = (0.0, 1, "", [])
     for delimiter in DELIMITERS:
-        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, skipinitialspace=True)
-        rows = list(itertools.islice((row for row in reader if row), SAMPLE_ROWS + 1))
-        if len(rows) <= SAMPLE_ROWS and len(sample) > CHUNK // 4:
-            rows = rows[:-1]  # the sample may end within a row
+        rows = _rows(sample, delimiter)
         if len(rows) < 2:  # noqa: PLR2004 - a header and a row
-            raise DataError(f"{name} has no rows below its first line; it needs a header and rows")
+            continue
         cells = len(rows[0])
         # Rows may end in a delimiter, although the header does not.
         fitting = sum(len(row) == cells or (len(row) == cells + 1 and not row[-1]) for row in rows[1:])
@@ -120,11 +138,33 @@ def _split(sample: str, name: str) -> tuple[str, list[list[str]]]:
         if cells > 1 and share >= CONSISTENT and (share, cells) > best[:2]:
             best = (share, cells, delimiter, rows)
     if not best[2]:
-        raise DataError(
-            f"{name}: no delimiter fits (tried comma, semicolon, tab and |); its first line, {sample[:60].strip()!r}, "
-            "must name two columns or more, and every row must have as many cells"
-        )
+        raise DataError(f"{name}: {_problem(sample)}")
     return best[2], best[3]
+
+
+def _rows(sample: str, delimiter: str) -> list[list[str]]:
+    """The sample's rows; none where a cell is too long for the delimiter to be the right one."""
+    reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        rows = list(itertools.islice((row for row in reader if row), SAMPLE_ROWS + 1))
+    except csv.Error:
+        return []
+    # The sample may end within a row.
+    return rows[:-1] if len(rows) <= SAMPLE_ROWS and len(sample) > CHUNK // 4 else rows
+
+
+def _problem(sample: str) -> str:
+    """Why no delimiter fits."""
+    first, _, rest = sample.strip().partition("\n")
+    for delimiter in DELIMITERS:
+        if delimiter in first and (problem := quote_problem(io.StringIO(sample, newline=""), delimiter)):
+            return problem
+    if not rest:
+        return "there are no rows below the first line; it needs a header and rows"
+    return (
+        f"no delimiter fits (tried comma, semicolon, tab and |); its first line, {first[:60].strip()!r}, must name two "
+        "columns or more, and every row must have as many cells"
+    )
 
 
 def _decimal_of(cells: Iterable[str]) -> tuple[str, str]:

@@ -80,7 +80,7 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
         ("a,b\n1,2,3\n", "data.csv: row 1 has 3 cells, the header has 2; fix the row, or quote cells"),
         ("a,b\n1,2\n\n1\n", "row 2 has 1 cells"),
@@ -92,16 +92,20 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
         ("b, a,a \n1,2,3\n", "columns a more than once"),
         ("", "data.csv is empty; it needs a header"),
         ("\n\n", "is empty"),
-        ('a,b\n1,"2\n3,4\n', r"is not valid CSV \(unexpected end of data\); fix its quotes"),
-        ('a,b\n1,"2"3\n', "is not valid CSV"),
+        ('a,b\n1,2\n3,"4\n5,6\n', "^data.csv: line 3: a quote in this row is not closed, .*; fix the quotes"),
+        ('a,b\n1,"2\n3,4\n5,"6"\n', "line 2: a quote in this row is not closed"),
+        ('\n"a",b\n"1\n2",3\n4,"5" 6\n7,8\n', 'line 5: .* a quote inside a quoted cell is not written ""'),
+        ('\ufeff"a",b\r\n1,"2\r\n', "line 2: "),
+        ('a,b\n1,2\n3,"4\n' + "5,6\n" * 40_000, "line 3: "),
+        ('"a";"b"\n1;2\n', r"line 1: .*, or set dataset.csv.delimiter \(it is ','\)"),
         (
             "a,c,d\n1,2,3\n",
             r"data.csv lacks the columns b \(it has a, c, d\); fix its header or the names in the dataset",
         ),
     ],
 )
-def test_rows_and_headers_that_do_not_fit_are_refused(tmp_path: Path, content: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_rows_and_headers_that_do_not_fit_are_refused(tmp_path: Path, content: str, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
         read(tmp_path, content, "a", "b")
 
 

@@ -106,7 +106,8 @@ def test_invalid_text_is_never_written(tmp_path: Path) -> None:
         ("data-file/Churn Data.csv.gz", "churn-data"),
         ("data-file/incoming/", "incoming"),
         ("data/*", "data"),
-        ("Ü.csv", "model"),
+        ("Ü-Größe.csv", "u-grosse"),
+        ("街.csv", "model"),
     ],
 )
 def test_name_of_the_model_follows_the_source(source: str, name: str) -> None:

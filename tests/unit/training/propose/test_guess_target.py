@@ -119,3 +119,16 @@ def test_missing_column_is_refused_with_what_was_meant() -> None:
         require_column("age", ["AGE", "Churn?"], "ID")
     with pytest.raises(ConfigError, match=r"no column 'salary'; the columns are age, Churn\?$"):
         require_column("salary", ["age", "Churn?"], "TARGET")
+
+
+def test_class_that_counts_as_missing_is_reported() -> None:
+    guess = of([*["None"] * 20, *["apnea", "insomnia"] * 20])
+    assert guess.classes == ["apnea", "insomnia"]
+    assert guess.check == (
+        "churn?: 'None' in 20 cells counts as missing, and these rows are not used; to keep it as a class, add it to "
+        "classes"
+    )
+    with pytest.raises(
+        DataError, match=r"missing in 60.0 % of the rows \('None' in 60 cells counts as missing; to make"
+    ):
+        of([*["None"] * 60, *["apnea", "insomnia"] * 20])

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from src.core.column_rules import MISSING_TEXTS
 from src.core.errors import ConfigError, DataError
+from src.core.model_registry import PARITY_PASSED
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
+from src.pipeline.data_preprocess import prepare
+from src.pipeline.train_model import fit
+from src.training.learned_columns import learn_columns
+from src.training.package_model import build_package
 from src.training.propose.propose_config import Wanted, Written, propose, require_overwritable
 from src.training.propose.seal import is_unchanged, sealed
+from src.training.sources import read
+from src.training.splitting import split_rows
 
 ROWS = 120
 CLASSES = ["no", "yes"] * 60
@@ -122,6 +129,76 @@ def test_every_kind_of_source_is_read(tmp_path: Path, name: str) -> None:
     assert {key: item.type for key, item in config.dataset.features.items()} == {"size": "number", "visits": "integer"}
     assert config.dataset.csv.delimiter == {".parquet": None, ".tsv": "\t"}.get(file.suffix, ",")
     assert written.summary[0] == f"{file}: 120 rows, 3 columns" + (", 2 files" if name == "incoming" else "")
+
+
+def folder_of(tmp_path: Path, *parts: tuple[str, str]) -> Path:
+    """A folder of files, each with these towns in this encoding."""
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    for index, (town, encoding) in enumerate(parts):
+        write_csv(table(town=[town, "Bonn"] * 60), folder / f"{index}.csv", encoding=encoding)
+    return folder
+
+
+@pytest.mark.parametrize("encodings", [("utf-8", "cp1252"), ("cp1252", "utf-8"), ("utf-8-sig", "cp1252")])
+def test_files_of_different_encodings_are_named(tmp_path: Path, encodings: tuple[str, str]) -> None:
+    folder = folder_of(tmp_path, *(("Köln", encoding) for encoding in encodings))
+    first, second = (encoding.removesuffix("-sig") for encoding in encodings)
+    with pytest.raises(DataError) as caught:
+        proposed(folder)
+    assert str(caught.value) == (
+        f"the files differ in encoding: {folder}/0.csv in {first} and {folder}/1.csv in {second}; save all of them in "
+        "one, such as utf-8"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_plain_ascii_files_fit_any_encoding(tmp_path: Path, encoding: str) -> None:
+    config, _ = proposed(folder_of(tmp_path, ("Trier", "ascii"), ("Köln", encoding), ("Mainz", "ascii")))
+    assert config.dataset.csv.encoding == encoding
+    assert "Köln" in set(read(config.dataset).frame["town"])
+
+
+def test_delimiter_at_the_end_of_every_row_makes_no_feature(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    lines = table(visits=[row % 7 for row in range(ROWS)]).to_csv(index=False).splitlines()
+    file.write_text("\n".join(f"{line}," for line in lines), encoding="utf-8")
+    config, written = proposed(file)
+    assert list(config.dataset.features) == ["size", "visits"]
+    assert written.checks == []
+
+
+@pytest.mark.parametrize("mark", ["NA", "None"])
+def test_text_that_counts_as_missing_can_be_kept_as_a_category(tmp_path: Path, mark: str) -> None:
+    file = write_csv(table(region=[mark, "north", "it's"] * 40), tmp_path / "a.csv")
+    config, written = proposed(file)
+    (line,) = [line for line in written.text.splitlines() if line.startswith("    region:")]
+    remark = f"'{mark}' in 40 cells counts as missing; to keep it as a category, add values: "
+    assert remark in line
+    (check,) = written.checks
+    assert check.startswith(f"region: {remark}")
+    assert prepare(config.dataset).frame["region"].isna().sum() == 40
+    values = check.partition("add ")[2]
+    edited = written.text.replace("type: category, missing: true }", f"type: category, missing: true, {values} }}")
+    dataset = PipelineConfig.model_validate(yaml.safe_load(edited)).dataset
+    assert (prepare(dataset).frame["region"] == mark).sum() == 40
+
+
+def test_plain_missing_marks_need_no_check(tmp_path: Path) -> None:
+    frame = table(region=["NULL", "nan", "north"] * 40, visits=["NA", "1", "2"] * 40)
+    assert proposed(write_csv(frame, tmp_path / "a.csv"))[1].checks == []
+
+
+def test_names_beyond_ascii_work_from_the_table_to_the_served_model(tmp_path: Path) -> None:
+    size, sold = [row % 37 + 0.5 for row in range(ROWS)], ["größer", "kleiner"] * 60
+    frame = pd.DataFrame({"Größe (m²)": size, "街": ["Straße", "Köln", "Z"] * 40, "Mögliche Klasse": sold})
+    config, _ = proposed(write_csv(frame, tmp_path / "a.csv"), "Mögliche Klasse")
+    parts = split_rows(prepare(config.dataset).frame, config, None)
+    dataset = learn_columns(parts.train, config.dataset)
+    package = build_package(fit(parts.train, config.model, dataset), parts.train, parts.holdout, dataset, parts.rule)
+    assert package.parity == PARITY_PASSED
+    assert package.schema.names == ("Größe (m²)", "街")
+    assert package.classes == ("größer", "kleiner")
 
 
 def test_gzip_needs_no_suffix(tmp_path: Path) -> None:

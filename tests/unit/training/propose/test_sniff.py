@@ -1,4 +1,4 @@
-"""How a CSV file is written is found out from its bytes."""
+"""The encoding, delimiter and decimal sign of a CSV file are found from its bytes."""
 
 import io
 
@@ -78,6 +78,30 @@ def test_rows_that_end_in_a_delimiter_fit_the_header() -> None:
     assert of("a;b;c\n1;2;3;\n4;5;6;\n").delimiter == ";"
 
 
+@pytest.mark.parametrize(("header", "end"), [("a,b,c,", ","), ("a,b,c,,", ",,"), ("a,b,c, ", ", "), ("a,b,c", ",")])
+def test_delimiter_at_the_end_of_every_row_makes_no_column(header: str, end: str) -> None:
+    rows = "".join(f"{row},x,{row * 2}{end}\n" for row in range(20))
+    assert of(f"{header}\n{rows}").columns == ["a", "b", "c"]
+
+
+def test_column_without_a_name_counts_where_it_has_a_value() -> None:
+    assert of("a,b,\n1,x,\n2,y,3\n").columns == ["a", "b", ""]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('a,b,"c\n' + "1,2,3\n" * 20, 1),
+        ('a,b,c\n1,"2,3\n' + "1,2,3\n" * 20, 2),
+        ('a;b;c\n1;2;3\n1;"2;3\n', 3),
+        ("a,b,c\n" + "1,2,3\n" * 5 + '1,"2,3\n' + "1,2,3\n" * 200_000, 7),
+    ],
+)
+def test_quote_that_is_not_closed_is_reported_with_its_line(content: str, line: int) -> None:
+    with pytest.raises(DataError, match=f"^data.csv: line {line}: a quote in this row is not closed"):
+        of(content)
+
+
 def test_quoted_cells_may_hold_delimiters_and_line_ends() -> None:
     dialect = of('a;b\n"x, y, z\nmore";1\n"u, v, w";2\n')
     assert dialect.delimiter == ";"
@@ -100,7 +124,7 @@ def test_large_file_is_judged_by_its_beginning() -> None:
     [
         (b"", "is empty"),
         (b" \n\n", "is empty"),
-        (b"a,b\n", "no rows below its first line"),
+        (b"a,b\n", "no rows below the first line"),
         (b"a\n1\n2\n", "no delimiter fits .*'a"),
         (b"1,2.5,-3\n1,2,3\n", "no header: its first line is 1, 2.5, -3"),
         (b"PK\x03\x04xxxx", "an Excel or zip file; save it as CSV"),
