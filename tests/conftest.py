@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from src.services.local.processes import mlflow_process
+from src.training import data_files
 from tests.support.running import free_port, running, wait_until
 
 # Read by libraries when they are imported, so set before any test imports them; and no developer's .env gets in here.
@@ -20,8 +21,24 @@ os.environ.update(
     ZENML_ANALYTICS_OPT_IN="false",
 )
 
+SETTLED_SECONDS = data_files.SETTLED_SECONDS
+
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts to stop it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_are_complete() -> Iterator[None]:
+    """A data file that a test has just written is read at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_files, "SETTLED_SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture
+def shipped_file_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data file counts as complete after the time that the product waits."""
+    monkeypatch.setattr(data_files, "SETTLED_SECONDS", SETTLED_SECONDS)
 
 
 def answers(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Logging set-up, called once by each entry point: JSON in containers, plain lines for people."""
+"""Logging set-up, called once by each entry point: JSON in containers, plain lines on a terminal."""
 
 import logging
 import sys
@@ -35,3 +35,10 @@ def configure_logging(service: str, *, log_format: LogFormat, level: str) -> Non
     # Chatty at INFO: one line per request or per poll.
     for name in ("httpx", "httpcore", "watchfiles"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
+
+
+def show_progress() -> None:
+    """Print this project's records, and other loggers' warnings, as plain text: for commands that people wait for."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name.startswith("src.") or record.levelno >= logging.WARNING)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])

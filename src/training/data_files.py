@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, cast
 from src.core.errors import DataError, LoopError
 from src.core.misspelt import did_you_mean
 
-# A file that somebody still writes to changes more often than this.
+# A file that has not changed for this long is complete.
 SETTLED_SECONDS = 10.0
 FORMATS: dict[str, Literal["csv", "parquet"]] = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 GZIP_MAGIC = b"\x1f\x8b"
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file to read: ``name`` is what messages call it, ``path`` where its bytes are on this machine."""
+    """A file to read: ``name`` is its name in messages, ``path`` where its bytes are on this machine."""
 
     name: str
     path: Path
@@ -37,20 +37,20 @@ class TableFile:
 
     @property
     def is_tsv(self) -> bool:
-        """Whether its name says that tabs separate its cells."""
+        """Whether tabs separate its cells, by its name."""
         return _suffix(self.name) == ".tsv"
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Its bytes, decompressed where they are gzip's.
+        """Its bytes, decompressed if they are gzip's.
 
         Raises:
-            DataError: it cannot be read, or is no whole gzip file.
+            DataError: it cannot be read, or is a damaged or incomplete gzip file.
         """
         try:
             with self.path.open("rb") as stream:
                 compressed = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-            # A BufferedReader either way, whatever the type checker knows of gzip.
+            # Both are buffered readers; gzip's type says less.
             with cast("BinaryIO", gzip.open(self.path) if compressed else self.path.open("rb")) as stream:
                 yield stream
         except UNREADABLE as error:
@@ -61,12 +61,12 @@ class TableFile:
 def local_files(
     source: str, clock: Callable[[], float], wait: Callable[[float], None] = time.sleep
 ) -> tuple[list[TableFile], list[str]]:
-    """The files that a path, a folder or a glob stands for, by name, and the paths of those left for the next run.
+    """The files of a path, a folder or a glob, in the order of their names, and those that are left for the next run.
 
     In a folder, or where a glob matches, hidden and temporary files (``.x``, ``x.tmp``, ``x.part``) and files of other
-    kinds do not count. A file that has changed within ``SETTLED_SECONDS`` may be incomplete, unless it was renamed
-    since its last change and is not empty. Where there are such files, they are looked at once more when the youngest
-    is ``SETTLED_SECONDS`` old; those that have changed again are left for the next run.
+    kinds do not count. A file that changed within ``SETTLED_SECONDS`` may be incomplete, unless it was renamed since
+    its last change and is not empty. If there are such files, they are checked again when the youngest is
+    ``SETTLED_SECONDS`` old; those that have changed again are left for the next run.
 
     Args:
         source: a path, as configured.
@@ -75,30 +75,32 @@ def local_files(
 
     Raises:
         DataError: there is no such file, or none of a kind that can be read.
-        LoopError: all of them keep changing.
+        LoopError: all of them keep changing; trying again may help.
     """
     path = Path(source)
     if path.is_dir():
-        return _ready([child for child in path.iterdir() if child.is_file()], source, clock, wait)
+        return _ready([child for child in path.iterdir() if _is_data(child)], source, clock, wait)
     if glob.has_magic(source) and not path.exists():
         found = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return _ready([path for path in found if path.is_file()], source, clock, wait)
+        return _ready([path for path in found if _is_data(path)], source, clock, wait)
     kind = format_of(source)
     if kind is None:
         raise DataError(
             f"dataset.source is {source!r}; it must be iris, sql, an https:// or s3:// address, or the path of a .csv, "
             ".tsv or .parquet file (also .gz), of a folder of them or a glob"
         )
-    return [TableFile(source, path, kind)], []
+    if path.exists():
+        return _ready([path], source, clock, wait)
+    return [TableFile(source, path, kind)], []  # opening it raises the error
 
 
 def format_of(name: str) -> Literal["csv", "parquet"] | None:
-    """The format that a file's name says, whether it is compressed or not."""
+    """A file's format by its name, compressed or not; None for other kinds."""
     return FORMATS.get(_suffix(name))
 
 
 def kind_of_content(path: Path) -> Literal["csv", "parquet"]:
-    """What a downloaded file is, whose address may say nothing about it."""
+    """The format of a downloaded file, whose address may not show it."""
     with TableFile(path.name, path, "csv").open() as stream:
         return "parquet" if stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else "csv"
 
@@ -121,26 +123,27 @@ def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:
 def _ready(
     paths: list[Path], source: str, clock: Callable[[], float], wait: Callable[[float], None]
 ) -> tuple[list[TableFile], list[str]]:
-    candidates = sorted(path for path in paths if _is_data(path))
+    candidates = sorted(paths)
     young = _unsettled(candidates, clock())
-    # Whole seconds, rounded up: neither the clock's steps nor a short sleep leave a file just too young.
+    # Whole seconds, rounded up, so that a file is old enough in spite of coarse clocks.
     pause = math.ceil(max(young.values(), default=0.0))
     if pause:
         names = ", ".join(path.name for path in young)
-        logger.info("%s: looking again in %d s, as these files have just changed: %s", source, pause, names)
+        logger.info("%s: waiting %d s, because these files may still be written to: %s", source, pause, names)
         wait(pause)
         young = _unsettled(candidates, clock())
     if young:
         names = ", ".join(path.name for path in young)
         logger.warning(
-            "left for the next run, as changed less than %d s ago (files renamed into place are read at once): %s",
+            "left for the next run, because they changed less than %d s ago (renamed files are read at once): %s",
             SETTLED_SECONDS,
             names,
         )
     files = [TableFile(str(path), path, FORMATS[_suffix(path.name)]) for path in candidates if path not in young]
     if not files and young:
         raise LoopError(
-            f"{source}: every file changed less than {SETTLED_SECONDS:.0f} s ago; run again when they are complete"
+            f"{source} changed less than {SETTLED_SECONDS:.0f} s ago and may be incomplete; run again, or write under "
+            "another name and rename the file when it is complete"
         )
     if not files:
         raise DataError(f"{source} has no .csv, .tsv or .parquet file (also .gz); put one there or set dataset.source")
@@ -148,20 +151,20 @@ def _ready(
 
 
 def _is_data(path: Path) -> bool:
-    return not path.name.startswith((".", "~")) and _suffix(path.name) in FORMATS
+    return path.is_file() and not path.name.startswith((".", "~")) and _suffix(path.name) in FORMATS
 
 
 def _unsettled(paths: list[Path], now: float) -> dict[Path, float]:
-    """The files that may be incomplete, with the seconds until they count as complete; 0 for one that is gone."""
+    """The files that may be incomplete, with the seconds until they count as complete; 0 for a deleted one."""
     unsettled = {}
     for path in paths:
         try:
             found = path.stat()
-        except OSError:  # it was taken away after the folder was listed
+        except OSError:  # it was deleted after the folder was listed
             unsettled[path] = 0.0
             continue
-        # An empty file was rather given an owner or a mode before its first byte was written. A file that was renamed
-        # within the same step of the clock as its last change cannot be recognized.
+        # A change of owner or mode looks like a rename; an empty file more likely got one before its first byte. A
+        # rename within the same tick of the clock as the last change cannot be recognized.
         renamed = found.st_ctime_ns > found.st_mtime_ns and found.st_size > 0
         age = now - found.st_mtime
         if not renamed and 0 <= age < SETTLED_SECONDS:
@@ -170,5 +173,5 @@ def _unsettled(paths: list[Path], now: float) -> dict[Path, float]:
 
 
 def _suffix(name: str) -> str:
-    """A name's suffix in lower case, without the one of gzip."""
+    """A name's suffix in lower case, without gzip's."""
     return Path(name.lower().removesuffix(".gz")).suffix

@@ -1,4 +1,4 @@
-"""Reads a data set's source: raw cells, text or typed, and which file each row came from."""
+"""Reads a data set's source into raw cells, text or typed, and keeps the file of each row."""
 
 import bisect
 import time
@@ -21,7 +21,7 @@ from src.training.sql_source import read_sql
 
 
 class DataFile(BaseModel):
-    """A file, or what else rows came from, and how many rows it has."""
+    """A file, or another source of rows, and its number of rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,12 +31,12 @@ class DataFile(BaseModel):
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as its source has it.
+    """A data set as read, not checked.
 
     Attributes:
         frame: (rows, ``dataset.columns``) of raw cells; its index counts the rows of all files from 0.
         files: what was read, in the order of the rows.
-        skipped: files that had just changed and are left for the next run.
+        skipped: files that kept changing and are left for the next run.
     """
 
     frame: pd.DataFrame
@@ -50,7 +50,7 @@ class RawData:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """How many rows there are up to the end of each file."""
+        """The number of rows up to the end of each file."""
         return list(accumulate(file.rows for file in self.files))
 
 
@@ -65,13 +65,14 @@ def read(
     Args:
         dataset: what is read.
         url: the database's, for ``source: sql``; in no error and no log line.
-        clock: the time in seconds since 1970, by which files that are still written to are left out.
-        wait: lets so many seconds pass, once at most, where files have just changed.
+        clock: the time in seconds since 1970, to recognize files that may still be written to.
+        wait: lets so many seconds pass; called once at most, if files have just changed.
 
     Raises:
         DataError: the source is missing, cannot be read or lacks columns; it names the file.
         ConfigError: the source needs a setting or a package that is missing.
         ConnectionFailedError: a server does not answer; trying again may help.
+        LoopError: every file keeps changing; trying again may help.
     """
     if dataset.source == IRIS:
         return _joined([("iris", _iris(dataset))])
@@ -100,7 +101,7 @@ def _read_file(file: TableFile, dataset: DatasetConfig) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[tuple[str, pd.DataFrame]]) -> RawData:
-    # Unlike types of a column, such as numbers in one Parquet file and text in another, become objects.
+    # A column of different types, such as numbers in one Parquet file and text in another, becomes objects.
     frame = parts[0][1] if len(parts) == 1 else pd.concat([part for _, part in parts], ignore_index=True)
     files = tuple(DataFile(name=name, rows=len(part)) for name, part in parts)
     return RawData(frame, files)

@@ -1,5 +1,6 @@
 """Whole training runs: run_pipeline.py against a real MLflow server and a real ZenML store, one after the other."""
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -297,6 +298,7 @@ def test_model_without_onnx_is_registered_and_scored_by_the_gate(world: World, f
 def test_bad_data_end_the_request_with_one_clear_line(world: World, tmp_path: Path) -> None:
     data = tmp_path / "bad.csv"
     iris_parts()[0].assign(sepal_width=-1).to_csv(data, index=False)
+    os.utime(data, (1e9, 1e9))  # a training waits for a file that has just changed
     settings = write_config(tmp_path / "p.yaml", dataset={"source": str(data)})
     failed = world.train(PIPELINE_CONFIG=str(settings))
     assert failed.process.returncode == 2

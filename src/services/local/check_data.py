@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 from src.core.errors import LoopError
+from src.core.log import show_progress
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.settings import TrainSettings, load_settings
 from src.pipeline.data_preprocess import clean
@@ -23,7 +24,8 @@ INHERITED = "; a retrain keeps the champion's rule, if there is one (split.inher
 
 
 def main() -> int:
-    """Check, print what was found, return the exit code."""
+    """Check, print the findings, return the exit code."""
+    show_progress()
     try:
         settings = load_settings(TrainSettings)
         config = load_pipeline_config(settings.pipeline_config)

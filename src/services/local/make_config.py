@@ -1,4 +1,4 @@
-"""Entry point of `make config`: writes a configuration for a table of your own, and says what to check."""
+"""Entry point of `make config`: writes a configuration for your own table, and lists what to check."""
 
 import argparse
 import re
@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from src.core.errors import ConfigError, LoopError
+from src.core.log import show_progress
 from src.core.pipeline_config import load_pipeline_config
 from src.training.propose.propose_config import Wanted, Written, propose, require_overwritable
 
@@ -14,7 +15,7 @@ DEFAULT_OUT = "config/pipeline.yaml"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the arguments, write the file, return the exit code: 0, or 2 where nothing was written."""
+    """Read the arguments, write the file, return the exit code: 0; 1 to try again; 2 if something must be fixed."""
     parser = argparse.ArgumentParser(prog="make config", description=__doc__)
     parser.add_argument("--csv", required=True, help="a CSV, TSV or Parquet file (also .gz), or a folder of them")
     parser.add_argument("--target", required=True, help="the column to predict")
@@ -23,12 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--id", default="", help="the column that identifies a row")
     parser.add_argument("--time", default="", help="the column that says when a row happened: later rows are predicted")
     given = parser.parse_args(arguments)
+    show_progress()
     out = Path(given.out or DEFAULT_OUT)
     try:
         for option in ("csv", "target"):
             if not getattr(given, option):
                 raise ConfigError(
-                    f"say {option.upper()}=…, such as make config CSV=data-file/incoming/churn.csv TARGET='Churn?'"
+                    f"set {option.upper()}=…, such as make config CSV=data-file/incoming/churn.csv TARGET='Churn?'"
                 )
         require_overwritable(out, force=given.force not in {"", "0"})
         wanted = Wanted(given.csv, given.target, [given.id] if given.id else [], given.time or None)
@@ -36,13 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
         write(out, written.text)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return 2
+        return 2 if error.permanent else 1
     print(report(out, written, model_name(given.csv)))  # noqa: T201 - the command's own output
     return 0
 
 
 def write(file: Path, text: str) -> None:
-    """Write the file as a whole, and only what a training would accept.
+    """Write the whole file at once, and only if a training would accept it.
 
     Raises:
         ConfigError: its folder cannot be written to, or the text is not a valid configuration.
@@ -67,8 +69,8 @@ def report(file: Path, written: Written, name: str) -> str:
     return "\n".join(
         [
             *lines,
-            f"next: set MODEL_NAME={name} and MLFLOW_EXPERIMENT={name}-training in .env, so that this model has a name",
-            f"of its own; then {option}make check-data, and make local or make up",
+            f"next: set MODEL_NAME={name} and MLFLOW_EXPERIMENT={name}-training in .env, so that this model gets its",
+            f"own name; then run {option}make check-data, and make local or make up",
         ]
     )
 

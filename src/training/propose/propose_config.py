@@ -40,7 +40,9 @@ class Written:
     checks: list[str]
 
 
-def propose(wanted: Wanted, clock: Callable[[], float] = time.time) -> Written:
+def propose(
+    wanted: Wanted, clock: Callable[[], float] = time.time, wait: Callable[[float], None] = time.sleep
+) -> Written:
     """A configuration for the table.
 
     Raises:
@@ -48,12 +50,12 @@ def propose(wanted: Wanted, clock: Callable[[], float] = time.time) -> Written:
         DataError: the table cannot be read, its files differ in encoding, or nothing can be learned from its target.
         LoopError: its files are still being written.
     """
-    files, _ = local_files(wanted.source, clock)
+    files, _ = local_files(wanted.source, clock, wait)
     dialect, names = _look(_sample_of(files))
     _require_columns(wanted, names)
     usable = [name for name in names if 0 < len(name) <= MAX_TEXT]
     decimal = dialect.decimal if dialect else "."
-    raw = sources.read(_everything(wanted, usable, dialect), clock=clock)
+    raw = sources.read(_everything(wanted, usable, dialect), clock=clock, wait=wait)
     frame, rows = raw.frame, len(raw.frame)
     if not rows:
         raise DataError(f"{wanted.source} has no rows")

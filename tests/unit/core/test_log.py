@@ -1,4 +1,4 @@
-"""The one logger: JSON for collectors, plain lines for people."""
+"""Logging: JSON for collectors, plain lines on a terminal."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from src.core.log import configure_logging
+from src.core.log import configure_logging, show_progress
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +85,16 @@ def test_warnings_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
         warnings.warn("old way", DeprecationWarning, stacklevel=1)
         assert "old way" in json.loads(capsys.readouterr().err)["message"]
         logging.captureWarnings(capture=False)
+
+
+def test_progress_is_this_project_s_messages_and_warnings_of_others(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger().handlers.clear()
+    show_progress()
+    for name in ("src.training.data_files", "botocore"):
+        logging.getLogger(name).info("%s goes on", name)
+        logging.getLogger(name).warning("%s warns", name)
+    assert capsys.readouterr().err.splitlines() == [
+        "src.training.data_files goes on",
+        "src.training.data_files warns",
+        "botocore warns",
+    ]

@@ -11,14 +11,16 @@ from src.training.data_files import TableFile, format_of, kind_of_content, local
 
 NOW = 4_000_000_000.0
 
+pytestmark = pytest.mark.usefixtures("shipped_file_rule")
+
 
 def put(file: Path, *, age: float = 3600.0, renamed: bool = False) -> Path:
-    """A file that was last changed so long ago, in seconds before ``NOW``."""
+    """A file that was last changed ``age`` seconds before ``NOW``."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("x")
     os.utime(file, (NOW - age, NOW - age))
-    # Setting these times changes the file's entry, as renaming it does: now, which is before NOW, so that a file counts
-    # as renamed only where its last change is set to an earlier time still.
+    # Setting the times changes the file's entry, as a rename does. That happens before NOW, so a file counts as renamed
+    # only if its last change is set to a still earlier time.
     changed = file.stat().st_ctime
     assert changed < NOW
     if renamed:
@@ -27,7 +29,7 @@ def put(file: Path, *, age: float = 3600.0, renamed: bool = False) -> Path:
 
 
 def no_wait(_: float) -> None:
-    raise AssertionError("there is nothing to wait for")
+    raise AssertionError("waited without a reason")
 
 
 def names(source: Path | str, now: float = NOW, wait: Callable[[float], None] = no_wait) -> list[str]:
@@ -81,7 +83,7 @@ def test_no_warning_where_every_file_is_read(tmp_path: Path, caplog: pytest.LogC
     assert caplog.text == ""
 
 
-def test_file_that_was_taken_away_meanwhile_is_left_out(tmp_path: Path) -> None:
+def test_file_that_was_deleted_meanwhile_is_left_out(tmp_path: Path) -> None:
     put(tmp_path / "a.csv")
     file = put(tmp_path / "b.csv")
 
@@ -111,7 +113,7 @@ def test_empty_file_does_not_count_as_renamed(tmp_path: Path) -> None:
     ("ages", "seconds"),
     [([1.0], 9), ([3600.0, 8.5], 2), ([3600.0, 9.5, 2.5], 8), ([9.0, 10.0], 1), ([0.0, 3600.0], 10)],
 )
-def test_young_files_are_looked_at_once_more_when_the_youngest_is_old_enough(
+def test_young_files_are_checked_again_when_the_youngest_is_old_enough(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, ages: list[float], seconds: int
 ) -> None:
     for index, age in enumerate(ages):
@@ -146,11 +148,12 @@ def test_file_that_changes_during_the_wait_is_left_for_the_next_run(tmp_path: Pa
     assert skipped == [str(file)]
 
 
-def test_folder_of_files_that_are_still_written_to_is_worth_another_try(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["", "*.csv", "new.csv"])
+def test_source_that_keeps_changing_can_be_tried_again(tmp_path: Path, source: str) -> None:
     put(tmp_path / "new.csv", age=1.0)
     waited: list[float] = []
-    with pytest.raises(LoopError, match="every file changed less than 10 s ago") as caught:
-        names(tmp_path, wait=waited.append)
+    with pytest.raises(LoopError, match="changed less than 10 s ago and may be incomplete; run again") as caught:
+        names(tmp_path / source, wait=waited.append)
     assert waited == [9]
     assert not caught.value.permanent
 
@@ -162,8 +165,30 @@ def test_folder_or_glob_without_data_files_is_an_error(tmp_path: Path, source: s
         names(tmp_path / source)
 
 
-def test_single_file_is_read_however_young_it_is(tmp_path: Path) -> None:
-    assert names(put(tmp_path / "a.parquet", age=0.0)) == ["a.parquet"]
+@pytest.mark.parametrize("name", ["a.parquet", ".hidden.csv", "rows[1].csv"])
+def test_single_file_is_read_once_it_is_complete(tmp_path: Path, name: str) -> None:
+    now, waited = NOW, []
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        waited.append(seconds)
+
+    file = put(tmp_path / name, age=3.0)
+    assert local_files(str(file), lambda: now, wait)[0][0].path == file
+    assert waited == [7]
+    assert names(put(file, age=10.0)) == [name]
+
+
+def test_single_file_that_was_renamed_into_place_is_read_at_once(tmp_path: Path) -> None:
+    file = put(tmp_path / "a.csv", age=1.0, renamed=True)
+    assert names(file, file.stat().st_mtime + 1.0) == ["a.csv"]
+
+
+def test_single_file_that_is_missing_is_reported_when_it_is_opened(tmp_path: Path) -> None:
+    (file,), _ = local_files(str(tmp_path / "absent.csv"), lambda: NOW, no_wait)
+    with pytest.raises(DataError, match=r"absent\.csv cannot be read: No such file or directory"), file.open():
+        pass
 
 
 def test_path_of_another_kind_is_refused_with_what_can_be_read() -> None:

@@ -186,6 +186,7 @@ def test_file_that_is_no_parquet_is_refused(tmp_path: Path, content: bytes) -> N
         read_now(dataset(tmp_path / "a.parquet"))
 
 
+@pytest.mark.usefixtures("shipped_file_rule")
 def test_files_that_are_still_written_to_are_left_out_by_the_real_clock(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("x,c,y\n1,red,10\n")
@@ -197,12 +198,15 @@ def test_files_that_are_still_written_to_are_left_out_by_the_real_clock(tmp_path
         assert waited == [10]
 
 
+@pytest.mark.usefixtures("shipped_file_rule")
 def test_files_that_are_left_for_the_next_run_are_reported(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("x,c,y\n1,red,10\n2,red,20\n")
     os.utime(tmp_path / "b.csv", (NOW, NOW))
     config = dataset(tmp_path, duplicates="drop")
-    raw = read(config, clock=lambda: NOW + 1)
+    waited: list[float] = []
+    raw = read(config, clock=lambda: NOW + 1, wait=waited.append)
+    assert waited == [9]
     assert raw.skipped == (str(tmp_path / "b.csv"),)
     report = check_rows(raw, config).report
     assert report.skipped_files == [str(tmp_path / "b.csv")]

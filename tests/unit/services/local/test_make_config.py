@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.core.errors import ConfigError
+from src.core.errors import ConfigError, LoopError
 from src.core.pipeline_config import load_pipeline_config
+from src.services.local import make_config
 from src.services.local.make_config import main, model_name, write
 from src.services.local.processes import REPOSITORY
 from src.training.propose.seal import sealed
@@ -29,7 +30,7 @@ def test_file_is_written_and_what_to_check_is_printed(table: Path, capsys: pytes
     assert "check:" in printed
     assert "  - flag: determines the target; is it known when a prediction is made?" in printed
     assert "MODEL_NAME=shop-data and MLFLOW_EXPERIMENT=shop-data-training" in printed[-2]
-    assert f"PIPELINE_CONFIG={out} make check-data" in printed[-1]
+    assert f"then run PIPELINE_CONFIG={out} make check-data" in printed[-1]
     assert sorted(path.name for path in table.parent.iterdir()) == ["Shop data.csv", "pipeline.yaml"]
 
 
@@ -83,8 +84,16 @@ def test_missing_option_is_reported_with_an_example(
 ) -> None:
     assert main(given) == 2
     assert capsys.readouterr().err.startswith(
-        f"error: say {option}=…, such as make config CSV=data-file/incoming/churn.csv"
+        f"error: set {option}=…, such as make config CSV=data-file/incoming/churn.csv"
     )
+
+
+def test_file_that_keeps_changing_can_be_tried_again(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise LoopError("it keeps changing")
+
+    monkeypatch.setattr(make_config, "propose", fail)
+    assert main(["--csv", str(table), "--target", "sold", "--out", str(table.parent / "pipeline.yaml")]) == 1
 
 
 def test_invalid_text_is_never_written(tmp_path: Path) -> None:
