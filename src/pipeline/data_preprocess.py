@@ -1,7 +1,7 @@
 """Where rows come from and how they are cleaned; also the preprocess container's main.
 
-``config/pipeline.yaml`` says where rows come from and what they must hold. What it cannot say, such as a unit that
-changed, goes into ``clean``.
+``config/pipeline.yaml`` names the source and the valid values of each column. What it cannot express, such as a unit
+that changed, belongs in ``clean``.
 """
 
 import logging
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 def clean(frame: pd.DataFrame) -> pd.DataFrame:
-    """YOURS to change: the raw rows before they are checked.
+    """YOURS to change: clean the raw rows before they are validated.
 
-    Clients send the features as they are after this step, so that a new feature belongs into ``features.py`` instead.
+    Clients send the features as they are after this step; add new features in ``features.py`` instead.
 
     Args:
         frame: the configured columns as the source has them: text from CSV files ("" where a cell is empty), typed
             values from Parquet files and databases. Its index numbers the rows for messages: keep it.
 
     Returns:
-        The rows to check, with all configured columns.
+        The rows to validate, with all configured columns.
     """
     return frame
 
@@ -44,11 +44,11 @@ def prepare(dataset: DatasetConfig, url: SecretStr | None = None) -> CheckedRows
     """Read, clean and validate the configured data set.
 
     Args:
-        dataset: the source, and what its columns may hold.
-        url: the database's, for ``source: sql``.
+        dataset: the source, and the valid values of its columns.
+        url: the URL of the database, for ``source: sql``.
 
     Raises:
-        DataError: the source cannot be read, or naming everything that is wrong with its rows.
+        DataError: the source cannot be read, or its rows are invalid; the message lists every problem.
         ConfigError: the source needs a setting or a package that is missing.
         ConnectionFailedError: a server does not answer.
     """

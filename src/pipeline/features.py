@@ -27,26 +27,26 @@ from src.core.dataset_config import CategoryFeature, DatasetConfig
 
 
 def transformers(dataset: DatasetConfig) -> list[tuple[str, TransformerMixin]]:
-    """The named steps before the estimator, in their order, not fitted.
+    """The unfitted steps before the estimator, by name and in order.
 
-    The first one gets the feature columns as a DataFrame; what the last one returns must be numbers.
+    The first step gets the feature columns as a DataFrame; the last one must return numbers.
     """
     columns = columns_step(dataset)
     return [("columns", columns)] if columns else []
 
 
 def columns_step(dataset: DatasetConfig) -> ColumnTransformer | None:
-    """Makes complete numbers of all columns: one column per category, medians for missing values.
+    """A transformer that one-hot encodes categories and replaces missing numbers by the column's median.
 
-    None where the columns are complete numbers already.
+    None where all columns are numbers without missing values.
     """
-    # By position: names that are no Python identifiers would be other names in ONNX.
+    # Columns by position: ONNX renames columns whose names are not Python identifiers.
     features = list(enumerate(dataset.features.values()))
     categories = {index: feature.values for index, feature in features if isinstance(feature, CategoryFeature)}
     numbers = [index for index, _ in features if index not in categories]
     if not categories and not any(feature.missing for _, feature in features):
         return None
-    # A missing or unknown category is a row of zeros.
+    # A missing or unknown category is encoded as zeros.
     one_hot = OneHotEncoder(
         categories=[np.array(values, dtype=object) for values in categories.values()],
         handle_unknown="ignore",
@@ -54,5 +54,5 @@ def columns_step(dataset: DatasetConfig) -> ColumnTransformer | None:
     )
     median = SimpleImputer(strategy="median", keep_empty_features=True)
     steps = (("numbers", median, numbers), ("categories", one_hot, list(categories)))
-    # Columns that a transformer of your own has added, which are numbers, stay as they are.
+    # Numeric columns added by your own transformers pass through unchanged.
     return ColumnTransformer([step for step in steps if step[2]], remainder="passthrough")

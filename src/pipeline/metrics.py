@@ -1,24 +1,24 @@
 """Your own metrics, for ``gate.metric``, ``gate.minimums`` and ``report`` of ``config/pipeline.yaml``.
 
-Scikit-learn's are known by their names already (``src/training/catalogue.py``). One of your own is a function of
+Scikit-learn's metrics are available by name (``src/training/catalogue.py``). Your own metric is a function of
 
-    y_true          (n,) what is true: class names, or the numbers of a regression
-    answers         (n,) what the model answers, of the same kind
+    y_true          (n,) the true class names, or numbers for a regression
+    predictions     (n,) the model's predictions, of the same type
     probabilities   (n, classes), the classes in sorted order; None for a regression
-    sample_weight   (n,) how much each row counts
+    sample_weight   (n,) the weight of each row
 
-and returns one number. It must be defined for every row that is held out; where the classes matter, take them from
-here, not from ``y_true``, as a part of the rows may lack one. For instance, what errors cost where a missed customer
-is ten times as dear as a call in vain::
+that returns one number. It is also called with parts of the holdout, which may lack a class: list the classes in the
+function rather than taking them from ``y_true``. For example, the cost of errors where a missed customer costs ten
+times as much as an unnecessary call::
 
-    def cost(y_true, answers, probabilities, sample_weight):
-        missed = (y_true == "yes") & (answers == "no")
-        in_vain = (y_true == "no") & (answers == "yes")
-        return float(np.average(10.0 * missed + 1.0 * in_vain, weights=sample_weight))
+    def cost(y_true, predictions, probabilities, sample_weight):
+        missed = (y_true == "yes") & (predictions == "no")
+        unnecessary = (y_true == "no") & (predictions == "yes")
+        return float(np.average(10.0 * missed + 1.0 * unnecessary, weights=sample_weight))
 
     METRICS = {"cost": Metric("cost", cost, greater_is_better=False)}
 
-With ``gate: {metric: cost, floor: 0.4}`` the floor of a metric of which less is better is a ceiling.
+For a metric where lower is better, the floor is an upper limit: ``gate: {metric: cost, floor: 0.4}``.
 """
 
 from src.training.scoring import Metric

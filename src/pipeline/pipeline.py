@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 def preprocess(
     dataset: DatasetConfig, dataset_file: str, served: ServedRequests
 ) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"], Annotated[DataReport, "data_report"]]:
-    """Load, validate and save the data set; return it with its file's SHA-256 and what was read and left out."""
+    """Load, validate and save the data set; return it with its file's SHA-256 and the report on its rows."""
     with timed_step("preprocess", served.report):
         # From the environment: a step's inputs are shown in ZenML, and the database's address is a secret.
         rows = data_preprocess.prepare(dataset, load_settings(SourceSettings).dataset_url)
@@ -71,19 +71,19 @@ def preprocess(
 def split(
     frame: pd.DataFrame, config: PipelineConfig, model_name: str
 ) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"], Annotated[SplitRule, "split_rule"]]:
-    """Part the data set into training rows and the holdout, as the champion's was parted where it can be."""
+    """Split the data set into training rows and the holdout, by the champion's rule where possible."""
     with timed_step("split"):
         parts = split_rows(frame, config, inherited_rule(ModelRegistry(MlflowClient(), model_name)))
         train_rows, holdout, rule = parts.train, parts.holdout, with_sketch(parts.rule, frame, config.dataset)
         note(
             {"split": str(rule), "split_note": parts.note, "rows": {"train": len(train_rows), "holdout": len(holdout)}}
         )
-        # Each output by its name: ZenML counts a step's outputs by reading this line.
+        # Plain names: ZenML parses this line to count the step's outputs.
         return train_rows, holdout, rule
 
 
 @step(experiment_tracker=True)
-def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in its graph
+def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
     train_rows: pd.DataFrame,
     holdout: pd.DataFrame,
     rule: SplitRule,
@@ -95,13 +95,13 @@ def train(  # noqa: PLR0913, PLR0917 - a step's inputs are what ZenML shows in i
     mlflow_url: str,
     served: ServedRequests,
 ) -> Annotated[Candidate, "candidate"]:
-    """Fit the model and register it; it leaves this step only as a registered version, never pickled."""
+    """Fit the model and register it; later steps load the registered version, nothing is pickled."""
     with timed_step("train", served.report):
         run, client = active_run(), MlflowClient()
-        # First, so that a run that fails leads there too.
+        # First, so that a failed run has the link too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
         log_cause(config, data_sha256, served.ids, zenml_tags())
-        # Before the fit: what these cannot be made of must not be found out once a version is registered.
+        # Before the fit: a file that cannot be read must fail the run before a version is registered.
         tags = {
             TAG_CODE_SHA256: code_sha256(OWN_FOLDER),
             TAG_FINGERPRINT: fingerprint_of(data_sha256, config, OWN_FOLDER),
@@ -137,7 +137,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     model_name: str,
     served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
-    """Score the challenger and its rivals on rows that none of them was trained on, and record it in MLflow."""
+    """Score the challenger and its rivals on rows that none was trained on; log the scores to MLflow."""
     with timed_step("evaluate", served.report):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
@@ -156,7 +156,7 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     model_name: str,
     alias_lock: str,
 ) -> Annotated[Verdict, "verdict"]:
-    """Let the challenger serve, or not; the verdict is in the registry before its columns are ranked."""
+    """Promote or reject the challenger; the verdict is recorded before the feature importance is computed."""
     with timed_step("promote"):
         registry = ModelRegistry(MlflowClient(), model_name)
         verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
@@ -166,9 +166,9 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
         return verdict
 
 
-# Cached, a retrain on unchanged data would do nothing at all. Failing fast lets a step's own error reach the caller.
+# With a cache, a retrain on unchanged data would skip every step. FAIL_FAST passes a step's own error to the caller.
 @pipeline(name=PIPELINE, enable_cache=False, execution_mode=ExecutionMode.FAIL_FAST)
-def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what ZenML shows of it
+def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameters
     config: PipelineConfig,
     dataset_file: str,
     model_name: str,
@@ -176,10 +176,10 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - what a run depends on is what
     served: ServedRequests,
     alias_lock: str,
 ) -> None:
-    """Preprocess, split, train and register, evaluate on the holdout, and pass the gate or not.
+    """Preprocess, split, train and register, evaluate on the holdout, and promote or reject.
 
     Raises:
-        ConfigError: the estimator, its parameters or a metric's name are wrong; no step has run then.
+        ConfigError: the estimator, its parameters or a metric's name are invalid; no step has run.
     """
     train_model.check_model(config.model, config.dataset)
     metrics_of(config, METRICS)

@@ -1,6 +1,6 @@
-"""YOURS: which estimators there are, and how the configured one is put together and fitted.
+"""YOURS: the available estimators, and how the configured one is built and fitted.
 
-The model is one scikit-learn Pipeline, so that preprocessing is part of what is registered and served.
+The model is one scikit-learn Pipeline: preprocessing is registered and served with it.
 """
 
 import pandas as pd
@@ -22,7 +22,7 @@ from src.training.estimators import (
 from src.training.fit_model import Study, fit_model
 from src.training.model_options import require_options
 
-# What ``model.estimator`` may name, beside ``module:Class`` below this package. Add your own entries here.
+# The names that ``model.estimator`` accepts in addition to ``module:Class`` below this package. Add your own here.
 ESTIMATORS: dict[str, Estimator] = {
     "random_forest": Estimator(
         "sklearn.ensemble:RandomForestClassifier", "sklearn.ensemble:RandomForestRegressor", {"n_jobs": -1}
@@ -48,26 +48,26 @@ def check_model(config: ModelConfig, dataset: DatasetConfig) -> None:
     """Check the estimator, its parameters and the options, within a second and without the data.
 
     Raises:
-        ConfigError: saying which key is wrong.
+        ConfigError: naming the invalid key.
     """
     entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
     estimator = build_estimator(entry, config, dataset)
     require_options(config, dataset, estimator.get_params(deep=False))
-    if ":" not in config.estimator:  # made-up rows say nothing about a class of your own
+    if ":" not in config.estimator:  # your own class may not accept synthetic rows
         require_valid_values(estimator, dataset)
 
 
 def build_model(config: ModelConfig, dataset: DatasetConfig) -> Pipeline:
-    """The model, not fitted: your transformers, a scaler for estimators that want one, the estimator.
+    """The unfitted model: your transformers, a scaler for estimators that need one, and the estimator.
 
     Raises:
-        ConfigError: the estimator or its parameters are wrong.
+        ConfigError: the estimator or its parameters are invalid.
     """
     entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
     estimator = build_estimator(entry, config, dataset)
     steps = transformers(dataset)
     if entry.xgboost and not steps:
-        # Without the columns' names, of which XGBoost allows few.
+        # Drops the columns' names: XGBoost accepts few characters in them.
         steps = [("columns", ColumnTransformer([("all", "passthrough", list(range(len(dataset.features))))]))]
     if entry.xgboost and dataset.task == "classification":
         estimator = with_names(estimator)
@@ -81,11 +81,11 @@ def fit(train: pd.DataFrame, config: ModelConfig, dataset: DatasetConfig, study:
     Args:
         train: the columns of ``dataset``.
         config: the estimator, its parameters and the options.
-        dataset: its features are what the model gets, learned values included.
-        study: what the fit is told of the whole training.
+        dataset: names the features, learned values included.
+        study: the context of the training: the split, the gate's metric and where to report progress.
 
     Raises:
         ConfigError: the estimator cannot learn with these parameters.
-        DataError: the rows do not suit an option.
+        DataError: an option cannot be applied to the rows.
     """
     return fit_model(build_model(config, dataset), train, config, dataset, study)

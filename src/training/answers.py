@@ -1,4 +1,4 @@
-"""What a model answers to rows, beside what is true."""
+"""A model's predictions together with the true values."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -12,11 +12,11 @@ class Answers:
     """A model's answers to n rows.
 
     Attributes:
-        version: the model's, or what it is, for messages.
+        version: the model's version, or a description of a baseline, for messages.
         classes: class names in the order of the probabilities; empty for a regression.
-        truth: (n,) what is true: class names (str), or numbers (float64) of a regression.
-        values: (n,) what the model answers, of the same kind.
-        probabilities: (n, classes), each row's sum is 1; None where the model has none.
+        truth: (n,) the true class names (str), or numbers (float64) of a regression.
+        values: (n,) the predictions, of the same type.
+        probabilities: (n, classes), each row sums to 1; None where the model has none.
     """
 
     version: str
@@ -32,13 +32,13 @@ class Answers:
         """The answers to some of the rows.
 
         Args:
-            rows: indices, each as often as it counts, or a mask of shape (n,).
+            rows: indices, which may repeat, or a mask of shape (n,).
         """
         probabilities = None if self.probabilities is None else self.probabilities[rows]
         return replace(self, truth=self.truth[rows], values=self.values[rows], probabilities=probabilities)
 
     def followed_by(self, other: Self) -> Self:
-        """Answers to more rows, by a model of the same classes: first this one's."""
+        """These answers followed by those of a model with the same classes."""
         probabilities = None
         if self.probabilities is not None and other.probabilities is not None:
             probabilities = np.concatenate([self.probabilities, other.probabilities])
@@ -50,7 +50,7 @@ class Answers:
         )
 
     def among(self, classes: tuple[str, ...]) -> Self:
-        """The same with probabilities of these classes: 0 for one that the model does not know."""
+        """The same answers with probabilities of these classes; 0 for classes that the model does not know."""
         if self.probabilities is None or self.classes == classes:
             return self
         columns = np.zeros((len(self), len(classes)))
@@ -58,6 +58,6 @@ class Answers:
             if name in self.classes:
                 columns[:, place] = self.probabilities[:, self.classes.index(name)]
         total = columns.sum(axis=1, keepdims=True)
-        # A row that is all of other classes has no sum to divide by: every class is as likely.
+        # Without a probability for any of these classes, all are equally likely.
         probabilities = np.divide(columns, total, out=np.full_like(columns, 1 / len(classes)), where=total > 0)
         return replace(self, classes=classes, probabilities=probabilities)

@@ -1,4 +1,4 @@
-"""Answers that need no features: what a model must beat before it is worth serving."""
+"""Baselines: predictions without features, which a model must beat to be promoted."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,19 +18,19 @@ SEED = 0
 def best_baseline(
     gate: GateConfig, metrics: Mapping[str, Metric], train_target: NDArray[Any], answers: Answers
 ) -> Answers | None:
-    """The answers without features that score best by the gate's metric; its ``version`` names it.
+    """The best baseline by the gate's metric; its ``version`` is its name.
 
-    A metric that a constant answer maximises, such as recall, is constrained by ``gate.minimums``: answers that do not
-    reach them do not count.
+    A metric that a constant prediction maximises, such as recall, is constrained by ``gate.minimums``: baselines below
+    them are ignored.
 
     Args:
         gate: names the metric.
         metrics: by name.
-        train_target: the training rows' target, from which they learn.
-        answers: a model's, for the rows and the classes.
+        train_target: (m,) the training rows' target, on which baselines are fitted.
+        answers: a model's answers, which give the rows and the classes.
 
     Returns:
-        None where none counts.
+        The baseline; None where all are ignored.
     """
     metric = metrics[gate.metric]
     minimums = {metrics[name]: limit for name, limit in gate.minimums.items()} if metric.constant_wins else {}
@@ -44,11 +44,11 @@ def best_baseline(
 
 
 def baselines(train_target: NDArray[Any], answers: Answers) -> list[Answers]:
-    """Every constant class, the classes' shares and a random draw from them; of a regression, mean and median.
+    """Every constant class, the class shares and a random draw from them; for a regression, mean and median.
 
     Args:
-        train_target: (m,) what they learn from.
-        answers: a model's, for the rows and the classes.
+        train_target: (m,) the target on which they are fitted.
+        answers: a model's answers, which give the rows and the classes.
     """
     features = np.zeros((len(train_target), 1))
     rows = np.zeros((len(answers), 1))
@@ -69,7 +69,7 @@ def baselines(train_target: NDArray[Any], answers: Answers) -> list[Answers]:
 
 
 def _answered(name: str, found: DummyClassifier, rows: NDArray[np.float64], answers: Answers) -> Answers:
-    # Drawn once: the labels of random answers are the ones that their probabilities name.
+    # Drawn once, so that the labels of random answers match their probabilities.
     probabilities = found.predict_proba(rows)
     classes = tuple(found.classes_.tolist())
     values = found.classes_[probabilities.argmax(axis=1)]

@@ -1,7 +1,7 @@
-"""The catalogue of metrics, by the names of scikit-learn's scorers: each is greater for a better model.
+"""The catalogue of metrics, by the names of scikit-learn's scorers; greater is better for all of them.
 
-The functions are scikit-learn's. Beside them stand the same metrics as functions of sums, for the gate's resamples;
-tests hold the two against each other.
+Each metric has scikit-learn's function and, for the gate's resamples, the same metric as a function of sums; tests
+compare the two.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,21 @@ from src.core.dataset_config import Task
 from src.training import formulas
 from src.training.sums import Floats, SumsOf, Target, confusion_sums, explained_sums, ranking_sums
 
-# What a metric is given: the truth, the labels or values, the probabilities, and how much each row counts.
+# Of the true values, the predictions, the probabilities and the rows' weights.
 Function = Callable[[NDArray[Any], NDArray[Any], NDArray[np.float64] | None, Floats], float]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a metric of the catalogue is made for a data set.
+    """How a metric of the catalogue is created for a data set.
 
     Attributes:
-        task: what it is for.
-        function: makes the metric for a target.
-        sums: makes its form for resamples; None where it is no function of sums.
-        binary: whether it is about the positive class of two.
-        probabilities: whether it needs them.
-        constant_wins: whether an answer that is always the same reaches its maximum.
+        task: classification or regression.
+        function: creates the metric for a target.
+        sums: creates the metric as a function of sums; None where there is no such form.
+        binary: whether it applies to the positive class of two.
+        probabilities: whether it requires probabilities.
+        constant_wins: whether a constant prediction reaches its maximum.
     """
 
     task: Task
@@ -65,7 +65,7 @@ def _by_class(function: Callable[..., float], average: str) -> Callable[[Target]
 
 
 def _balanced(truth: Any, values: Any, _: Any, weight: Any) -> float:
-    """Recall, averaged over the classes that are there."""
+    """Recall, averaged over the classes that occur."""
     there = np.unique(truth[weight > 0])
     return float(
         sklearn_metrics.recall_score(
@@ -84,7 +84,7 @@ def _of_probabilities(function: Callable[..., float]) -> Callable[[Target], Func
 
 
 def _ranking(function: Callable[..., float], *, every_class: bool) -> Callable[[Target], Function]:
-    """The mean over classes that have rows of their own and rows of others; NaN where none has."""
+    """The mean over classes with both positive and negative rows; NaN where there is none."""
 
     def made(target: Target) -> Function:
         places = range(len(target.classes)) if every_class else [target.place]

@@ -1,4 +1,4 @@
-"""Checks raw columns against the configuration: raw cells in, values and problems out."""
+"""Checks raw columns against the configuration and returns their values and problems."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,7 +39,7 @@ MAX_LOOKS = 1000
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with some cells of a column: ``rows`` is (n,); ``examples`` are such cells, in brackets."""
+    """A problem with some cells of a column: ``rows`` is a mask, (n,); ``examples`` are such cells, in brackets."""
 
     column: str
     what: str
@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that has been read: its cells, whether they may be missing, and the problems."""
+    """A column's cells, whether they may be missing, and its problems."""
 
     name: str
     cells: Cells
@@ -76,7 +76,7 @@ def check_columns(raw: pd.DataFrame, dataset: DatasetConfig) -> list[Column]:
 
     Args:
         raw: (n, …) of raw cells, with at least the columns of the data set.
-        dataset: what they may hold.
+        dataset: their valid values.
     """
     found = [check_feature(raw[name], name, feature, dataset) for name, feature in _features(dataset).items()]
     found.append(check_target(raw[dataset.target], dataset))
@@ -84,7 +84,7 @@ def check_columns(raw: pd.DataFrame, dataset: DatasetConfig) -> list[Column]:
 
 
 def _features(dataset: DatasetConfig) -> dict[str, Feature]:
-    """The features; one that also identifies or dates a row may not be missing."""
+    """The features; those that also identify a row or give its time are required."""
     needed = {*dataset.id, dataset.time}
     return {
         name: feature.model_copy(update={"missing": False}) if name in needed else feature
@@ -116,7 +116,7 @@ def check_target(raw: pd.Series, dataset: DatasetConfig) -> Column:
 
 
 def check_extra(raw: pd.Series, name: str, dataset: DatasetConfig) -> Column:
-    """A column that is no feature: the time as days since 1970, or as a number; others as text. None may be missing."""
+    """A column that is not a feature: the time in days since 1970 or as a number, others as text. All are required."""
     if name != dataset.time:
         return _column(name, objects(raw, text_cell), "not text or a number", optional=False)
     found = dates(raw)
@@ -144,7 +144,7 @@ def _integer(raw: pd.Series, name: str, feature: IntegerFeature) -> Column:
 
 
 def _names(raw: pd.Series, name: str, known: list[str] | None, where: str, *, optional: bool) -> Column:
-    """Names as text, each one of the known ones where these are given."""
+    """Names as text; where the known names are given, others are problems."""
     cells = objects(raw, partial(text_cell, known=known or ()), known or ())
     column = _column(name, cells, "not text or a number", optional=optional)
     if known is None:
@@ -173,13 +173,13 @@ def _column(name: str, cells: Cells, wrong: str, *, optional: bool) -> Column:
 
 
 def _with(column: Column, rows: Bools, what: str, examples: str = "") -> Column:
-    """The column with one more problem: cells that are wrong, too."""
+    """The column with one more problem, whose cells count as wrong."""
     cells = column.cells._replace(wrong=column.cells.wrong | rows)
     return replace(column, cells=cells, problems=[*column.problems, Problem(column.name, what, rows, examples)])
 
 
 def _decimal_hint(wrong: pd.Series, decimal: str) -> str:
-    """What to set where cells are numbers with the other decimal sign."""
+    """The setting to suggest where most invalid cells are numbers with the other decimal sign."""
     other = {",": ".", ".": ","}[decimal]
     texts = [cell.strip() for cell in wrong.head(MAX_LOOKS) if isinstance(cell, str)]
     meant = sum(number_of(text, other) is not None for text in texts)

@@ -1,4 +1,4 @@
-"""Validates raw rows: every problem with its rows, and what the configured policies make of them."""
+"""Validates raw rows: reports every problem with its rows, and applies the configured policies."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,12 @@ class DataReport(BaseModel):
     Attributes:
         source: as configured, without an address's query.
         files: what was read.
-        skipped_files: what had just changed and is left for the next run.
+        skipped_files: files that had just changed; the next run reads them.
         rows: rows of the validated data set.
         invalid_rows: rows of the source with an invalid cell.
-        dropped_rows: those of them that were left out.
-        duplicate_rows: rows that were left out as they repeat another.
-        problems: what was invalid, with counts.
+        dropped_rows: invalid rows that were left out.
+        duplicate_rows: rows that were left out because they repeat another row.
+        problems: one description for each kind of invalid cell, with counts.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +44,7 @@ class DataReport(BaseModel):
     problems: list[str] = []
 
     def summary(self) -> str:
-        """What a log line says of it."""
+        """The report in one line, for the log."""
         several = f"{len(self.files)} files" if len(self.files) > 1 else self.source
         text = f"{self.rows} rows from {several}"
         if self.invalid_rows:
@@ -64,7 +64,7 @@ class CheckedRows:
             int64 (float64 where one is missing), booleans bool (objects where one is missing), other columns text; a
             missing value is NaN or None.
         report: what was read and left out.
-        invalid: (cells, 4) file, row there, column and problem of invalid cells, ``MAX_LISTED`` at most.
+        invalid: (cells, 4) file, row in the file, column and problem of up to ``MAX_LISTED`` invalid cells.
     """
 
     frame: pd.DataFrame
@@ -73,11 +73,11 @@ class CheckedRows:
 
 
 def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
-    """Check everything, and drop or forgive invalid rows as ``dataset.invalid_rows`` says.
+    """Validate all cells, and drop or accept invalid rows as ``dataset.invalid_rows`` says.
 
     Raises:
-        DataError: naming at once, with counts and example rows (the first row of a file is 1), everything that is
-            wrong and not to be dropped or forgiven.
+        DataError: the rows are invalid; the message lists every problem with its count and example rows (the first row
+            of a file is 1).
     """
     source, total = shown_source(dataset.source), len(raw.frame)
     _require(raw.frame, dataset, source)
@@ -86,7 +86,7 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
     described = [
         f"{problem.column}: {problem.what}{problem.examples}: {places.examples(problem.rows)}" for problem in invalid
     ]
-    affected, dropped = _any_of(invalid, total), _any_of(_not_forgiven(invalid, columns, dataset), total)
+    affected, dropped = _any_of(invalid, total), _any_of(_row_problems(invalid, columns, dataset), total)
     wrong = _refused(described, int(affected.sum()), total, dataset.invalid_rows)
     frame = _frame(columns, ~dropped, dataset)
     repeats = np.zeros(total, dtype=bool)
@@ -95,7 +95,7 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
     if dataset.duplicates == "error" and repeats.any():
         wrong.append(f"repeats an earlier row in every column: {places.examples(repeats)}")
     frame = frame[~repeats[~dropped]].reset_index(drop=True)
-    # Only now: rows that are wrong otherwise would be missing from the counts and reported twice.
+    # Last: rows with other problems would be missing from the counts and be reported twice.
     wrong = wrong or _unlearnable(frame, dataset)
     if wrong:
         raise DataError(f"{source} fails validation: {'; '.join(wrong)}; fix the rows or the dataset section")
@@ -113,7 +113,7 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
 
 
 def _require(frame: pd.DataFrame, dataset: DatasetConfig, source: str) -> None:
-    """The configured columns, once each, and a row; ``clean`` may have removed them."""
+    """Require the configured columns, once each, and at least one row; ``clean`` may have removed them."""
     names = list(frame.columns)
     if twice := duplicates_of([name for name in names if name in dataset.columns]):
         raise DataError(f"{source} has the columns {', '.join(twice)} more than once")
@@ -131,14 +131,14 @@ def _any_of(problems: list[Problem], rows: int) -> Bools:
     return found
 
 
-def _not_forgiven(problems: list[Problem], columns: list[Column], dataset: DatasetConfig) -> list[Problem]:
-    """The problems that cost the row: all, unless invalid cells of columns that may be missing count as missing."""
+def _row_problems(problems: list[Problem], columns: list[Column], dataset: DatasetConfig) -> list[Problem]:
+    """The problems for which rows are dropped: with policy ``missing``, only those of required columns."""
     forgiving = {column.name for column in columns if column.optional and dataset.invalid_rows.policy == "missing"}
     return [problem for problem in problems if problem.column not in forgiving]
 
 
 def _refused(described: list[str], affected: int, total: int, allowed: InvalidRows) -> list[str]:
-    """The invalid rows as reasons to stop: all of them, or that they are too many."""
+    """The reasons to stop: every problem with policy ``fail``, otherwise too many invalid rows."""
     if allowed.policy == "fail" or not affected:
         return list(described)
     if affected / total <= allowed.max_share:
@@ -157,13 +157,13 @@ def _frame(columns: list[Column], keep: Bools, dataset: DatasetConfig) -> pd.Dat
 
 
 def _unlearnable(frame: pd.DataFrame, dataset: DatasetConfig) -> list[str]:
-    """What makes valid rows useless: columns without a value, classes with too few rows, a constant target."""
+    """Why nothing can be learned from valid rows: empty columns, classes with too few rows, a constant target."""
     if frame.empty:
         return ["no valid row is left"]
     problems = [f"{name}: no row has a value" for name in dataset.features if frame[name].isna().all()]
     target = frame[dataset.target]
     if dataset.classes is None or dataset.min_rows_per_class is None:
-        if target.nunique() < 2:  # noqa: PLR2004 - one value only is nothing to learn
+        if target.nunique() < 2:  # noqa: PLR2004 - a constant target
             problems.append(f"{dataset.target}: the same number in every row")
         return problems
     counts, least = target.value_counts(), dataset.min_rows_per_class
@@ -174,9 +174,9 @@ def _unlearnable(frame: pd.DataFrame, dataset: DatasetConfig) -> list[str]:
 
 
 class _Places:
-    """Where rows came from: by position in the raw frame, the file and the row there.
+    """The file and row number of each position in the raw frame.
 
-    A frame whose index ``clean`` has made anew is numbered as it is.
+    If ``clean`` has replaced the index, rows are numbered by position.
     """
 
     def __init__(self, raw: RawData) -> None:

@@ -1,4 +1,4 @@
-"""What a new model would break for the callers of the served one."""
+"""Breaking changes between the served model and a new one, for their callers."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from src.training.registry import Contract
 
 
 def breaking_changes(served: Contract, new: Contract) -> tuple[str, ...]:
-    """A sentence for each change that refuses requests of before, misreads them or answers them in another shape.
+    """One sentence for each change after which existing requests are refused, misread or answered in another form.
 
     New optional columns break nothing unless they come before columns that requests may send by their order alone, and
     neither do columns that need no value any more.

@@ -1,4 +1,4 @@
-"""Asks MLflow and the ZenML server, before anything heavy is loaded, whether they answer us."""
+"""Checks that MLflow and the ZenML server respond, before heavy libraries are loaded."""
 
 import base64
 import http.client
@@ -27,27 +27,27 @@ logger = logging.getLogger(__name__)
 
 
 def shown(url: str) -> str:
-    """The URL without the user name and password that it may carry, for messages."""
+    """The URL without user name and password, for messages."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 def login_of(url: str) -> tuple[str, str] | None:
-    """The user name and password that a URL carries."""
+    """The user name and password in a URL; None without."""
     parts = urlsplit(url)
     return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def probe_mlflow(url: str) -> None:
-    """Require an MLflow API that talks to us; who we are is checked later, by MLflow's own client.
+    """Require a reachable MLflow API; credentials are checked later, by MLflow's own client.
 
     Raises:
-        ConnectionFailedError: nothing answers, or something else than MLflow's API.
+        ConnectionFailedError: nothing responds, or something other than MLflow.
     """
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
     status, body = _ask(url, MLFLOW_PATH, None, name, variable)
     if status == 403:  # noqa: PLR2004 - HTTP's own number
-        raise ConnectionFailedError(f"{name} refuses us (403); check that its --allowed-hosts names this host")
+        raise ConnectionFailedError(f"{name} refuses the request (403); check that its --allowed-hosts names this host")
     if status not in {200, 401} or (status == 200 and not isinstance(_json(body), dict)):  # noqa: PLR2004 - as above
         raise ConnectionFailedError(f"{name} answers {status}, not as MLflow does; check {variable}")
 
@@ -56,7 +56,7 @@ def has_alias(url: str, model_name: str, alias: str) -> bool:
     """Whether a registered model has this alias.
 
     Raises:
-        ConnectionFailedError: MLflow does not say.
+        ConnectionFailedError: MLflow does not respond, or with an error.
     """
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
     query = urlencode({"name": model_name, "alias": alias})
@@ -66,14 +66,14 @@ def has_alias(url: str, model_name: str, alias: str) -> bool:
         return True
     if isinstance(answer, dict) and says_missing(answer.get("error_code"), answer.get("message")):
         return False
-    raise ConnectionFailedError(f"{name} answers {status} when asked for the {alias} of {model_name}")
+    raise ConnectionFailedError(f"{name} answers {status} to a request for the {alias} of {model_name}")
 
 
 def find_versions(url: str, model_name: str, tag: str, value: str) -> list[dict[str, Any]]:
-    """The versions of a registered model that have this tag, as MLflow describes them, ``tags`` as a mapping.
+    """The versions of a registered model with this tag, as in MLflow's REST API, but with ``tags`` as a mapping.
 
     Raises:
-        ConnectionFailedError: MLflow does not list them.
+        ConnectionFailedError: MLflow does not respond, or with an error.
     """
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
     query = urlencode({"filter": f"name = '{model_name}' and tags.`{tag}` = '{value}'"})
@@ -87,17 +87,17 @@ def find_versions(url: str, model_name: str, tag: str, value: str) -> list[dict[
             ]
     except (KeyError, TypeError) as error:
         raise ConnectionFailedError(f"{name} does not list versions of {model_name} as MLflow does") from error
-    raise ConnectionFailedError(f"{name} answers {status} when asked for versions of {model_name}")
+    raise ConnectionFailedError(f"{name} answers {status} to a request for the versions of {model_name}")
 
 
 def delete_artifacts(url: str, location: str) -> bool:
     """Delete the files at an artifact location, on the server that stores them.
 
     Returns:
-        Whether they are gone; False where the server does not store them itself.
+        Whether they were deleted; False where the MLflow server does not store them.
 
     Raises:
-        ConnectionFailedError: MLflow does not delete them.
+        ConnectionFailedError: MLflow does not respond, or with an error.
     """
     parts = urlsplit(location)
     if parts.scheme != "mlflow-artifacts":
@@ -105,7 +105,7 @@ def delete_artifacts(url: str, location: str) -> bool:
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
     status, _ = _ask(url, ARTIFACTS_PATH + quote(parts.path.lstrip("/")), None, name, variable, method="DELETE")
     if status not in {200, 404}:
-        raise ConnectionFailedError(f"{name} answers {status} when asked to delete {location}")
+        raise ConnectionFailedError(f"{name} answers {status} to a request to delete {location}")
     return True
 
 
@@ -116,10 +116,10 @@ def wait_until_answering(
     pause: Callable[[float], object] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Call a probe again and again for so many seconds: a server that starts beside us takes a while.
+    """Repeat a probe for up to ``seconds``, for servers that are still starting.
 
     Raises:
-        ConnectionFailedError: what the last try said.
+        ConnectionFailedError: the error of the last attempt.
     """
     deadline = clock() + seconds
     wait = pause or threading.Event().wait
@@ -140,7 +140,7 @@ def probe_zenml(url: str, key: str) -> None:
     """Require a ZenML server that accepts the service account's key.
 
     Raises:
-        ConnectionFailedError: nothing answers, something else than ZenML does, or the key is refused.
+        ConnectionFailedError: nothing responds, or something other than ZenML, or the key is refused.
     """
     name, variable = f"ZenML server at {shown(url)}", "ZENML_STORE_URL"
     form = urlencode({"grant_type": "zenml-api-key", "password": key}).encode()
@@ -152,10 +152,10 @@ def probe_zenml(url: str, key: str) -> None:
         raise ConnectionFailedError(f"{name} answers {status}, not as ZenML does; check {variable}")
 
 
-def _ask(  # noqa: PLR0913 - a request, and what to name in an error
+def _ask(  # noqa: PLR0913 - a request, and the names for an error
     url: str, path: str, form: bytes | None, name: str, variable: str, *, method: str | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of one request."""
+    """The status and body of one response."""
     # The settings admit http and https only.
     request = urllib.request.Request(shown(url) + path, data=form, method=method)  # noqa: S310
     if login := login_of(url):

@@ -1,4 +1,4 @@
-"""Reads CSV and TSV files strictly, every cell as text: nothing is shifted, cut off or guessed."""
+"""Reads CSV and TSV files strictly, every cell as text: nothing is shifted, truncated or guessed."""
 
 import codecs
 import csv
@@ -34,7 +34,7 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
         options: delimiter and encoding.
 
     Returns:
-        (rows, columns) of texts.
+        (rows, columns) of text.
 
     Raises:
         DataError: the file cannot be read with these options, lacks a column, has a name twice, or a row with more or
@@ -135,7 +135,7 @@ def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: s
         if set(columns) <= {name.strip() for name in header}:
             settings = [f"dataset.csv.delimiter: {sign!r}"] if sign != delimiter else []
             settings += [f"dataset.csv.encoding: {candidate}"] if candidate != encoding else []
-            return f"; it looks as if you should set {' and '.join(settings)}"
+            return f"; the header matches with {' and '.join(settings)}"
     return ""
 
 

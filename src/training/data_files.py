@@ -1,4 +1,4 @@
-"""Which local files a data set consists of, and how their bytes are opened."""
+"""Finds the local files of a data set and opens them."""
 
 import glob
 import gzip

@@ -17,10 +17,10 @@ MIDNIGHT = "T00:00:00.000000"
 
 
 def save(rows: CheckedRows, file: Path, dataset: DatasetConfig) -> str:
-    """Write the data set and, beside it, its hash and what was invalid; each in one step.
+    """Write the data set, its hash and the list of invalid cells, each atomically, to the same folder.
 
     ``<file>.sha256`` is for ``sha256sum -c``. ``<model>_invalid_rows.csv`` lists file, row, column and problem of
-    invalid cells, without their values; it is there only if there are some.
+    invalid cells, without their values; it exists only if there are any.
 
     Returns:
         The file's SHA-256 in hexadecimal.
@@ -46,7 +46,7 @@ def save(rows: CheckedRows, file: Path, dataset: DatasetConfig) -> str:
 
 
 def invalid_rows_file(dataset_file: Path) -> Path:
-    """Where the invalid cells are listed, beside the data set."""
+    """The file that lists the invalid cells of a data set file."""
     return dataset_file.with_name(f"{dataset_file.stem.removesuffix('_preprocessed')}_invalid_rows.csv")
 
 
@@ -71,7 +71,7 @@ def _iso(days: pd.Series) -> pd.Series:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Write a file so that readers see the old or the new content, never a part."""
+    """Replace a file atomically: readers see the old or the new content."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as stream:

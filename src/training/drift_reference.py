@@ -1,4 +1,4 @@
-"""The training rows' distribution, column by column, which live rows are compared with."""
+"""The distribution of the training rows by column, with which live rows are compared."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ Edges = Mapping[str, list[float]]
 
 @dataclass(frozen=True)
 class ColumnCounts:
-    """Counts of some rows; those of two parts, made with the same edges, add up to the counts of both.
+    """Counts over rows; counts of two parts with the same edges can be added.
 
     Attributes:
-        rows: how many there are.
-        bins: values per bin of each number; a missing one is in none.
+        rows: the number of rows.
+        bins: values per bin of each numeric column, without missing values.
         categories: values by name of each other column.
         missing: missing values of each column.
-        minimum: the smallest value of each number that has any.
-        maximum: the largest one.
+        minimum: the smallest value of each numeric column that has any.
+        maximum: the largest value.
         classes: rows per class; empty for a regression.
     """
 
@@ -64,12 +64,12 @@ def bin_edges(rows: pd.DataFrame, dataset: DatasetConfig) -> dict[str, list[floa
 
 
 def count_columns(rows: pd.DataFrame, dataset: DatasetConfig, edges: Edges) -> ColumnCounts:
-    """Count rows that have feature columns and the target.
+    """Count the values of each column.
 
     Args:
-        rows: all rows, or a part of them.
-        dataset: which columns are features, and of which types.
-        edges: of the bins, as ``bin_edges`` finds them in all rows or in a sample.
+        rows: all rows or a part of them, with the features and the target.
+        dataset: the features and their types.
+        edges: the bins' edges, as ``bin_edges`` finds them in all rows or in a sample.
     """
     numbers = {name: _numbers(rows[name]) for name in edges}
     return ColumnCounts(
@@ -100,7 +100,7 @@ def with_predictions(reference: DriftReference, labels: Sequence[str]) -> DriftR
 
 
 def reference_of(parts: list[ColumnCounts], edges: Edges) -> DriftReference:
-    """The distribution of all parts' rows; columns of more than ``MAX_CATEGORIES`` values by buckets."""
+    """The distribution over all parts; columns with more than ``MAX_CATEGORIES`` values are counted by bucket."""
     counts = reduce(add, parts)
     few = {name: values for name, values in counts.categories.items() if len(values) <= MAX_CATEGORIES}
     return DriftReference(

@@ -1,4 +1,4 @@
-"""Finds the configured estimator, checks its parameters before any row is read, and builds it."""
+"""Finds the configured estimator, checks its parameters before data is read, and builds it."""
 
 import importlib
 import inspect
@@ -16,9 +16,9 @@ from src.core.errors import ConfigError, first_line
 from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
-# Fixed where ``model.params`` does not say otherwise: the same rows give the same model.
+# The default random_state: the same rows give the same model.
 SEED = 42
-# A trial fit finds wrong values of parameters, on this many made-up rows per class and with few trees or rounds.
+# A trial fit finds invalid parameter values, with this many synthetic rows per class and few trees or rounds.
 TRIAL_ROWS = 12
 TRIAL_ROUNDS = 3
 ROUNDS = ("n_estimators", "max_iter")
@@ -29,12 +29,12 @@ class Estimator:
     """An entry of the catalogue.
 
     Attributes:
-        classification: ``module:Class`` that learns classes, with ``predict_proba``; None where it has none.
-        regression: ``module:Class`` that learns numbers, or None.
-        defaults: parameters that differ from the class's own defaults; ``model.params`` go first.
-        scaled: whether it learns better from columns of mean 0 and variance 1.
-        xgboost: whether it is one of XGBoost's, which take classes as numbers and few names of columns.
-        group: the dependency group that installs it, or None where training always has it.
+        classification: ``module:Class`` of the classifier, which needs ``predict_proba``; None if there is none.
+        regression: ``module:Class`` of the regressor; None if there is none.
+        defaults: parameters that differ from the class's own defaults; ``model.params`` take precedence.
+        scaled: whether columns are standardised to mean 0 and variance 1 first.
+        xgboost: whether it is XGBoost's, which requires numbers as classes and restricts column names.
+        group: the dependency group that installs it; None if it is always installed.
     """
 
     classification: str | None = None
@@ -53,16 +53,16 @@ Catalogue = Mapping[str, Estimator]
 
 
 def find_estimator(config: ModelConfig, task: Task, catalogue: Catalogue, own_package: str) -> Estimator:
-    """The configured entry of the catalogue, or an entry for a class of the adopter's own.
+    """The configured entry of the catalogue, or an entry for the adopter's own class.
 
     Args:
-        config: its ``estimator`` is a name of the catalogue, or ``module:Class`` below ``own_package``.
-        task: what is learned.
+        config: its ``estimator`` is a name in the catalogue, or ``module:Class`` below ``own_package``.
+        task: classification or regression.
         catalogue: entries by name.
         own_package: such as ``src.pipeline``.
 
     Raises:
-        ConfigError: there is no such estimator, or not for this task.
+        ConfigError: there is no such estimator, or it does not support the task.
     """
     name = config.estimator
     if ":" in name:
@@ -73,17 +73,17 @@ def find_estimator(config: ModelConfig, task: Task, catalogue: Catalogue, own_pa
         raise ConfigError(f"model.estimator: no such name {name!r}; {meant(name, catalogue)}, or {own}")
     if catalogue[name].path(task) is None:
         fit = ", ".join(other for other, entry in catalogue.items() if entry.path(task) is not None)
-        raise ConfigError(f"model.estimator: {name} does not learn a {task}; these do: {fit}")
+        raise ConfigError(f"model.estimator: {name} does not support {task}; these do: {fit}")
     return catalogue[name]
 
 
 def build_estimator(entry: Estimator, config: ModelConfig, dataset: DatasetConfig) -> BaseEstimator:
-    """The estimator with its parameters, not fitted.
+    """The unfitted estimator with its parameters.
 
-    Fits are repeatable and use all cores where the estimator lets them and ``model.params`` do not say otherwise.
+    By default fits are repeatable and use all cores, where the estimator supports it.
 
     Raises:
-        ConfigError: it cannot be imported, is no estimator, or does not have these parameters.
+        ConfigError: it cannot be imported, is not an estimator, or does not have these parameters.
     """
     estimator_class = _import_class(entry, dataset.task)
     known = _parameters_of(estimator_class)
@@ -97,10 +97,10 @@ def build_estimator(entry: Estimator, config: ModelConfig, dataset: DatasetConfi
 
 
 def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> None:
-    """Refuse parameters that have a wrong value, which estimators look at only when they are fitted.
+    """Refuse invalid parameter values with a trial fit, as estimators validate them only in ``fit``.
 
     Raises:
-        ConfigError: as the estimator says it.
+        ConfigError: with the estimator's own message.
     """
     classes = dataset.classes or ()
     target = np.repeat(np.arange(max(len(classes), 1)), TRIAL_ROWS)
@@ -109,21 +109,21 @@ def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> No
     few = {name: min(params[name], TRIAL_ROUNDS) for name in ROUNDS if type(params.get(name)) is int}
     trial = type(estimator)(**params | few)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of rounds that do not converge
+        warnings.simplefilter("ignore")  # few rounds do not converge
         try:
             trial.fit(rows, target if classes else rows[:, 0])
-        except Exception as error:  # made-up rows may suit no estimator: only errors about parameters count
+        except Exception as error:  # errors about the synthetic rows are ignored
             if _is_about_parameters(error):
                 raise ConfigError(f"model.params: {type(estimator).__name__}: {first_line(error)}") from error
 
 
 def with_names(estimator: BaseEstimator) -> BaseEstimator:
-    """A classifier of class names, made of one that takes numbers only: a vote with this one voter."""
+    """A classifier of class names from one that accepts numbers only: a voting classifier with one member."""
     return VotingClassifier([("classifier", estimator)], voting="soft", flatten_transform=False)
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """What a misspelt name may have been meant for, or all that there is."""
+    """A suggestion for a misspelt name: the most similar known one, or all of them."""
     names = list(known)
     return did_you_mean(name, names) or f"it is one of {', '.join(names)}"
 
@@ -144,7 +144,7 @@ def _import_class(entry: Estimator, task: Task) -> Any:
     except AttributeError as error:
         raise ConfigError(f"model.estimator: {module} has no class {name!r}") from error
     if not (inspect.isclass(found) and all(hasattr(found, method) for method in ("fit", "predict", "get_params"))):
-        raise ConfigError(f"model.estimator: {path} is no estimator; derive it from scikit-learn's BaseEstimator")
+        raise ConfigError(f"model.estimator: {path} is not an estimator; derive it from scikit-learn's BaseEstimator")
     return found
 
 
@@ -168,5 +168,5 @@ def _require_known(section: str, given: Iterable[str], known: Mapping[str, Any])
 
 def _is_about_parameters(error: Exception) -> bool:
     """Whether an estimator refuses one of its parameters' values, as scikit-learn and XGBoost do."""
-    # Scikit-learn's InvalidParameterError is a TypeError, too; what rows do not fit raises a ValueError alone.
+    # Scikit-learn's InvalidParameterError is a TypeError, too; unsuitable rows raise a ValueError only.
     return isinstance(error, TypeError) or type(error).__name__ == "XGBoostError"

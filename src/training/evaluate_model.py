@@ -1,4 +1,4 @@
-"""Scores models on the holdout, as they are served, and compares the challenger with its rivals."""
+"""Scores models on the holdout as they are served, and compares the challenger with its rivals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ CHAMPION, BEST = "champion", "best"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model did on the holdout."""
+    """A model's scores and answers on the holdout."""
 
     scores: Scores
     answers: Answers
@@ -60,14 +60,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Material:
-    """What models are judged on, beside their answers to the n holdout rows.
+    """What a comparison needs in addition to the models' answers to the n holdout rows.
 
     Attributes:
         config: names the gate's metric, the minimums, the slices and the classes.
-        metrics: of ``metrics_of(config, own)``.
-        train_target: (m,) the training rows' target, from which constant answers are learned.
-        rows: (n, …) the holdout rows; its columns of ``gate.slices`` are read.
-        clusters: (n,) which rows belong together when they are resampled.
+        metrics: as ``metrics_of`` returns them.
+        train_target: (m,) the training rows' target, from which the baselines are fitted.
+        rows: (n, …) the holdout rows; only the columns of ``gate.slices`` are read.
+        clusters: (n,) each row's cluster; a cluster is resampled as a whole.
     """
 
     config: PipelineConfig
@@ -78,16 +78,17 @@ class Material:
 
 
 def answers_of(model: FetchedModel, rows: pd.DataFrame, target: str) -> Answers:
-    """What a model answers to rows.
+    """A model's answers to rows.
 
     Args:
         model: as serving loads it.
-        rows: the model's columns and the target, perhaps more.
+        rows: with the model's columns and the target; other columns are ignored.
         target: the target's name.
 
     Raises:
-        OtherSchemaError: the rows lack some of its columns, or it answers with classes for numbers or the reverse.
-        InvalidModelError: it cannot answer the rows.
+        OtherSchemaError: the rows lack some of its columns, or it predicts classes where the target is numeric, or
+            numbers where it is not.
+        InvalidModelError: it fails on the rows.
     """
     version, classes = model.version, model.engine.classes
     missing = [name for name in model.schema.names if name not in rows.columns]
@@ -104,30 +105,30 @@ def answers_of(model: FetchedModel, rows: pd.DataFrame, target: str) -> Answers:
 
 
 def answers_to(model: FetchedModel, table: FeatureTable, truth: NDArray[Any]) -> Answers:
-    """What a model answers to a table of n rows.
+    """A model's answers to a table of n rows.
 
     Args:
         model: as serving loads it.
-        table: of the model's schema.
+        table: with the model's schema.
         truth: (n,) class names, or numbers for a regression.
 
     Raises:
-        InvalidModelError: it cannot answer the rows.
+        InvalidModelError: it fails on the rows.
     """
     version, classes = model.version, model.engine.classes
     try:
         answer = model.engine.predict(table)
         values = np.asarray(answer.values, dtype=str if classes else np.float64)
         probabilities = np.asarray(answer.probabilities, dtype=np.float64) if classes else None
-    except Exception as error:  # a graph of another shape fails in many ways, all meaning this
+    except Exception as error:  # a graph of another shape raises errors of many types
         raise InvalidModelError(f"version {version} cannot answer the holdout: {error}") from error
     if probabilities is None:
         if values.shape != truth.shape or not np.isfinite(values).all():
-            raise InvalidModelError(f"version {version} answers the holdout with no numbers")
+            raise InvalidModelError(f"version {version} does not return a finite number for each holdout row")
         return Answers(version, (), truth, values)
     if probabilities.shape != (len(truth), len(classes)) or not np.isfinite(probabilities).all():
-        raise InvalidModelError(f"version {version} answers the holdout with no probabilities")
-    # float32 votes do not add up to one to the precision that the log loss asks for.
+        raise InvalidModelError(f"version {version} does not return finite probabilities for each holdout row")
+    # Sums of float32 votes are not exactly 1, as the log loss requires.
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return Answers(version, classes, truth, values, probabilities)
 
@@ -137,12 +138,11 @@ def judge(challenger: Answers, rivals: Mapping[str, Answers], material: Material
 
     Args:
         challenger: its answers to the holdout rows.
-        rivals: ``champion`` and ``best``, the best former champion, as far as they can be compared on these rows.
-        material: what they are judged on.
+        rivals: the answers of ``champion`` and ``best``, the best former champion, where they can be compared.
+        material: the context of the comparison.
 
     Returns:
-        The challenger's evaluation, and the comparison without what only the caller knows: basis, problems, breaking
-        changes and repeats.
+        The challenger's evaluation, and the comparison; the caller adds basis, problems, breaking changes and repeats.
 
     Raises:
         InvalidModelError: a metric needs probabilities that a model does not have.
@@ -171,7 +171,7 @@ def judge(challenger: Answers, rivals: Mapping[str, Answers], material: Material
 
 
 def _differences(ours: Answers, theirs: Mapping[str, Answers], material: Material) -> dict[str, Any]:
-    """What the challenger gains over each rival and over answers without features, from the same resamples."""
+    """The challenger's difference to each rival and to the best baseline, from the same resamples."""
     gate = material.config.gate
     metric = material.metrics[gate.metric]
     baseline = best_baseline(gate, material.metrics, material.train_target, ours)

@@ -10,7 +10,7 @@ from src.core.pipeline_config import PipelineConfig
 
 # The sections that decide what is learned and whether it serves; ``report`` and ``retention`` change neither.
 SECTIONS = {"dataset", "split", "model", "gate"}
-# At the repository's root, and in the training image: the exact version of every package.
+# The exact version of every package; in the repository's root and in the training image.
 LOCK_FILE = Path(__file__).resolve().parents[2] / "uv.lock"
 
 
@@ -19,7 +19,7 @@ def fingerprint_of(data_sha256: str, config: PipelineConfig, code: Path, lock_fi
 
     Args:
         data_sha256: of the validated data set.
-        config: as it is in the file, before anything is learned from the data.
+        config: as in the file, without values learned from the data.
         code: the folder of the adopter's code, ``src/pipeline``.
         lock_file: names the installed packages.
 

@@ -1,4 +1,4 @@
-"""Fits the configured model: the estimator with what ``model`` asks for around it."""
+"""Fits the configured model: the estimator with the options of the section ``model``."""
 
 import contextlib
 import logging
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Study:
-    """What a fit needs to know of the whole training.
+    """The context of a fit.
 
     Attributes:
-        by: what the holdout was split off by, as ``split.by`` says; folds respect it.
-        metric: the gate's, by which a search and a threshold are decided.
-        report: shows the progress of the requests that the training serves.
-        record: gets the table of a search.
+        by: how the holdout was split off, as in ``split.by``; folds respect it.
+        metric: the gate's, by which parameters and thresholds are chosen.
+        report: called with the progress.
+        record: called with the table of a search.
     """
 
     by: str = "hash"
@@ -61,13 +61,13 @@ def fit_model(
         train: the data set's columns.
         config: the options, which ``require_options`` has passed.
         dataset: names the columns.
-        study: what the fit needs to know of the whole training.
+        study: the context of the fit.
 
     Raises:
-        ConfigError: it cannot learn from these rows, which are valid: a parameter or a step of the model is wrong.
-        DataError: the rows do not suit an option.
+        ConfigError: the fit fails on these valid rows: a parameter or a step of the model is wrong.
+        DataError: an option cannot be applied to the rows.
     """
-    # Plain Python strings: pandas' own string type would end up in the saved classes.
+    # Python strings: otherwise the saved classes have pandas' string type.
     target = train[dataset.target].to_numpy(dtype=object if dataset.classes else np.float64)
     rows, name = train[list(dataset.features)], type(model[-1]).__name__
     model, given = _weighted(model, config, target)
@@ -86,7 +86,7 @@ def fit_model(
             return _fitted(model, train, target, given, config, dataset, study)
 
 
-def _fitted(  # noqa: PLR0913, PLR0917 - what was prepared, and what decides about calibration and threshold
+def _fitted(  # noqa: PLR0913, PLR0917 - all inputs of a fit
     model: Pipeline,
     train: pd.DataFrame,
     target: NDArray[Any],
@@ -99,15 +99,15 @@ def _fitted(  # noqa: PLR0913, PLR0917 - what was prepared, and what decides abo
     if config.calibrate is not None or least == TUNE:
         folds = folds_of(train, dataset, study.by, FOLDS, each_row_once=True)
     if config.calibrate is not None:
-        # One estimator of all rows, and one calibration of its answers to rows that copies of it have not seen.
+        # One estimator fitted on all rows, calibrated on the out-of-fold predictions of its clones.
         model = _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
     if least == TUNE:
         found = out_of_fold(_without_folds(model), rows, target, given, folds)
         least = best_threshold(found, target, str(dataset.positive), _metric_of(study))
-        logger.info("threshold: %s from %.5f on is best", dataset.positive, least)
+        logger.info("threshold: predicting %s from a probability of %.5f is best", dataset.positive, least)
     model.fit(rows, target, **given)
     if config.calibrate is not None:
-        model[-1].set_params(cv=None)  # the folds' rows would be saved with the model
+        model[-1].set_params(cv=None)  # otherwise the folds' rows are saved with the model
     answer_on_one_core(model)
     return model if least is None else with_threshold(model, str(dataset.positive), float(least), rows, target)
 
@@ -115,7 +115,7 @@ def _fitted(  # noqa: PLR0913, PLR0917 - what was prepared, and what decides abo
 def _require_room(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], config: ModelConfig) -> None:
     estimate = estimate_of(model, rows, target)
     if estimate is not None:
-        logger.info("the model will have about %.0f MB in the registry", estimate.version_bytes / MEGABYTE)
+        logger.info("the model will take about %.0f MB in the registry", estimate.version_bytes / MEGABYTE)
         require_room(estimate, config.max_megabytes * MEGABYTE, memory_limit())
 
 
@@ -126,9 +126,9 @@ def _metric_of(study: Study) -> Metric:
 
 
 def _weighted(model: Pipeline, config: ModelConfig, target: NDArray[Any]) -> tuple[Pipeline, dict[str, Any]]:
-    """The model and, for class weights, what ``fit`` gets: the weight of each row.
+    """The model and, for class weights, the arguments of ``fit``: the weight of each row.
 
-    Where the model is calibrated its estimator weighs instead: a calibration must count rows as they are.
+    In a calibrated model only the estimator gets the class weights: the calibration must not be weighted.
     """
     weight, step = config.class_weight, model.steps[-1][0]
     if weight is None:
@@ -142,7 +142,7 @@ def _weighted(model: Pipeline, config: ModelConfig, target: NDArray[Any]) -> tup
 
 @contextlib.contextmanager
 def _errors_of(name: str, model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Iterator[None]:
-    """What an estimator raises on valid rows is an error of the configuration, or of the adopter's code."""
+    """Convert errors on valid rows to ConfigError: the configuration or the adopter's code is wrong."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -151,19 +151,22 @@ def _errors_of(name: str, model: Pipeline, rows: pd.DataFrame, target: NDArray[A
 
 
 def _gaps(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> str:
-    """Which columns the steps before the estimator leave with missing values; empty where that cannot be found out."""
+    """The columns with missing values after the steps before the estimator; empty where they cannot be computed."""
     with contextlib.suppress(AttributeError, TypeError, ValueError):
         steps = clone(model[:-1])
         made = steps.fit_transform(rows, target)
         if not isinstance(made, pd.DataFrame):
             made = pd.DataFrame(made, columns=steps[-1].get_feature_names_out())
         if names := [str(name).removeprefix("remainder__") for name in made.columns[made.isna().any()]]:
-            return f"; values are missing in {', '.join(names)}: a transformer must fill the gaps in what it adds"
+            return (
+                f"; values are missing in {', '.join(names)}: a transformer must fill missing values in the columns "
+                "that it adds"
+            )
     return ""
 
 
 def _without_folds(model: Pipeline) -> Pipeline:
-    """The model to fit on a part of the rows, for which a calibration's folds of all rows do not fit."""
+    """The model for a fit on a part of the rows, without a calibration's folds over all rows."""
     last = model[-1]
     if not isinstance(last, CalibratedClassifierCV):
         return model
@@ -176,7 +179,7 @@ def _with_last(model: Pipeline, last: Any) -> Pipeline:
 
 @contextlib.contextmanager
 def _heartbeat(what: str, report: Callable[[str], None]) -> Iterator[None]:
-    """Log and report every few seconds that something long goes on."""
+    """Log and report every few seconds that a long operation is running."""
     ended, started = threading.Event(), time.monotonic()
 
     def beat() -> None:

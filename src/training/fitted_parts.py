@@ -1,4 +1,4 @@
-"""What is inside a fitted model: its steps, and the estimators that others wrap."""
+"""The parts of a fitted model: its steps, and the estimators inside wrappers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +18,14 @@ HALF_PLACE = 0.5 / SCALE
 
 
 def parts_of(model: Any) -> Iterator[BaseEstimator]:
-    """A fitted model and the fitted estimators inside it, the one that learns last; a forest's trees are no parts."""
+    """A fitted model and the fitted estimators inside it, the innermost last; a forest's trees are not included."""
     yield model
     for part in _inner(model):
         yield from parts_of(part)
 
 
 def answer_on_one_core(model: BaseEstimator) -> None:
-    """Keep a fitted model from starting threads for each answer, which cost a single row more than they save."""
+    """Predict without extra threads: for a single row, starting them takes longer than it saves."""
     for part in parts_of(model):
         if part.get_params(deep=False).get("n_jobs") is not None:
             part.set_params(n_jobs=1)
@@ -40,15 +40,16 @@ def threshold_of(model: Pipeline) -> Threshold | None:
 
 
 def with_threshold(model: Pipeline, positive: str, least: float, rows: pd.DataFrame, target: Any) -> Pipeline:
-    """A fitted model that answers ``positive`` from this probability on.
+    """A fitted model that predicts ``positive`` from this probability on.
 
-    Scikit-learn compares probabilities as they are, serving rounds them first: half a place less is the same rule.
+    Scikit-learn compares unrounded probabilities, serving rounds them first: subtracting half a decimal place makes
+    both rules equal.
 
     Args:
         model: fitted.
         positive: one of its two classes.
-        least: the least probability of that class.
-        rows: some rows of both classes, of which only the classes are looked at.
+        least: the minimum probability of that class.
+        rows: some rows of both classes; their values have no effect.
         target: their classes.
     """
     threshold = round(least, DECIMALS) - HALF_PLACE

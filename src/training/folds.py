@@ -1,4 +1,4 @@
-"""Parts the training rows into folds that respect what the split respects: groups, repeated keys and time."""
+"""Splits the training rows into folds that respect groups, repeated keys and time, as the holdout split does."""
 
 import numpy as np
 import pandas as pd
@@ -12,21 +12,21 @@ from src.training.row_keys import days, row_hashes
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 SEED = 0
 TIME = "time"
-REMEDY = "add rows, or leave out what needs folds: model.search, model.calibrate, model.threshold: tune"
+REMEDY = "add rows, or remove the options that need folds: model.search, model.calibrate, model.threshold: tune"
 
 
 def folds_of(train: pd.DataFrame, dataset: DatasetConfig, by: str, count: int, *, each_row_once: bool) -> list[Fold]:
     """Positions of the rows to fit on and of those to validate on, ``count`` times.
 
-    Rows of one group, or with equal ids, are in one fold; without groups and ids, so are rows with equal features where
-    ``dataset.duplicates`` keeps them. By ``time`` nothing is validated on rows older than those it was fitted on,
-    unless each row must be validated once: then the folds are blocks of time.
+    Rows of one group, or with equal ids, share a fold; without groups and ids, so do rows with equal features where
+    ``dataset.duplicates`` keeps them. With ``time``, validation rows are newer than the rows of the fit, unless each
+    row must be validated once: then the folds are blocks of time.
 
     Args:
         train: the data set's columns.
         dataset: names the columns.
-        by: what the holdout is split off by, as ``split.by`` says.
-        count: at least 2.
+        by: how the holdout is split off, as in ``split.by``.
+        count: the number of folds, at least 2.
         each_row_once: whether every row must be in exactly one validation part.
 
     Raises:
@@ -41,7 +41,7 @@ def folds_of(train: pd.DataFrame, dataset: DatasetConfig, by: str, count: int, *
     try:
         found = _folds(train, dataset, by, count, classes, each_row_once=each_row_once)
     except ValueError as error:
-        raise DataError(f"the training rows cannot be parted into {count} folds: {error}") from error
+        raise DataError(f"the training rows cannot be split into {count} folds: {error}") from error
     if classes is not None:
         _require_classes(found, classes, validated=by != TIME)
     return found
@@ -73,11 +73,11 @@ def _folds(  # noqa: PLR0913 - as the public function, and the classes
 def _by_features(
     train: pd.DataFrame, dataset: DatasetConfig, count: int, classes: NDArray[np.object_] | None
 ) -> list[Fold]:
-    """Folds of single rows, of which those that repeat an earlier one follow it into its fold."""
+    """Folds of single rows; a row that repeats an earlier one is in the same fold."""
     codes = np.arange(len(train))
     if dataset.duplicates == "keep":
         codes = pd.factorize(row_hashes(train, list(dataset.features), SEED))[0]
-    # Numbered as they first occur, so that nothing changes where no row is repeated.
+    # Numbered in order of first occurrence, so that without repeated rows nothing changes.
     _, first = np.unique(codes, return_index=True)
     if classes is None:
         parts = KFold(count, shuffle=True, random_state=SEED).split(first)

@@ -1,4 +1,4 @@
-"""The catalogue's metrics as functions of sums over rows; NaN where a metric is not defined."""
+"""The catalogue's metrics as functions of sums over rows; NaN where a metric is undefined."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from src.training.sums import Floats, SumsOf, Target, confusion_sums, loss_sums,
 
 
 def rates(kind: str, average: str) -> Callable[[Target], SumsOf]:
-    """Precision, recall or F1 of counts by true and predicted class."""
+    """Precision, recall or F1 from counts by true and predicted class."""
 
     def formula(counts: Floats, positive: int) -> Floats:
         right = np.diagonal(counts[:, :, :-1], axis1=1, axis2=2)
@@ -26,12 +26,12 @@ def rates(kind: str, average: str) -> Callable[[Target], SumsOf]:
 
 
 def accuracy(counts: Floats, _: int) -> Floats:
-    """The share of right answers."""
+    """The share of correct predictions."""
     return ratio(np.trace(counts[:, :, :-1], axis1=1, axis2=2), counts.sum(axis=(1, 2)), np.nan)
 
 
 def balanced_accuracy(counts: Floats, _: int) -> Floats:
-    """Recall, averaged over the classes that are there."""
+    """Recall, averaged over the classes that occur."""
     true = counts.sum(axis=2)
     recall = ratio(np.diagonal(counts[:, :, :-1], axis1=1, axis2=2), true)
     return ratio(recall.sum(axis=1), (true > 0).sum(axis=1).astype(float), np.nan)
@@ -53,7 +53,7 @@ def area(others: Floats, own: Floats) -> Floats:
 
 
 def average_precision(others: Floats, own: Floats) -> Floats:
-    """Precision at each level, weighted by the recall that the level adds, the highest first."""
+    """Precision at each level, weighted by the increase in recall, from the highest level down."""
     hits = np.cumsum(own[..., ::-1], axis=-1)
     precision = ratio(hits, hits + np.cumsum(others[..., ::-1], axis=-1))
     total = own.sum(axis=-1)
@@ -75,8 +75,7 @@ def log_losses(target: Target) -> SumsOf:
 
 def brier_losses(target: Target) -> SumsOf:
     """The negative Brier score."""
-    # Of two classes the loss counts once.
-    share = 1 / 2 if len(target.classes) == 2 else 1.0  # noqa: PLR2004 - as the comment says
+    share = 1 / 2 if len(target.classes) == 2 else 1.0  # noqa: PLR2004 - the loss of two classes is counted once
 
     def loss(found: Answers) -> Floats:
         own = found.truth[:, None] == np.array(target.classes, dtype=str)

@@ -1,4 +1,4 @@
-"""Between pandas and the tables that engines take."""
+"""Converts between pandas and the engines' tables."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def table_of(frame: pd.DataFrame, schema: FeatureSchema) -> FeatureTable:
 
 
 def frame_of(table: FeatureTable) -> pd.DataFrame:
-    """A table as scikit-learn takes it; a missing value is NaN or None."""
+    """A table as a DataFrame for scikit-learn; a missing value is NaN or None."""
     return pd.DataFrame(dict(zip(table.schema.names, table.columns, strict=True)))
 
 
 def rows_of(table: FeatureTable) -> list[list[Value]]:
-    """A table's rows as JSON takes them: a missing value is None."""
+    """A table's rows for JSON; a missing value is None."""
     columns = [[None if pd.isna(value) else value for value in column.tolist()] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)]
 

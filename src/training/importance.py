@@ -1,4 +1,4 @@
-"""Which columns a model relies on: what its score loses when one of them is shuffled."""
+"""Permutation importance: the score lost when a column is shuffled."""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from src.training.scoring import Metric, metrics_of
 SEED = 0
 SHUFFLES = 5
 MAX_ROWS = 2000
-# Rows that are answered in all, whatever the number of columns; each column keeps MIN_ROWS.
+# The most predictions over all columns; each column has at least MIN_ROWS rows.
 MAX_ANSWERS = 200_000
 MIN_ROWS = 50
 
@@ -27,17 +27,17 @@ logger = logging.getLogger(__name__)
 def rank_columns(
     registry: ModelRegistry, version: str, holdout: pd.DataFrame, config: PipelineConfig, own: Mapping[str, Metric]
 ) -> None:
-    """Record the importance of a registered version's columns in the active run.
+    """Log the importance of a registered version's columns to the active run.
 
-    A failure is logged only: the verdict has been carried out by then.
+    Failures are only logged, as the verdict is in effect by then.
     """
     try:
         metric = metrics_of(config, own)[config.gate.metric]
         classes = tuple(sorted(config.dataset.classes or ()))
         found = permutation_importance(registry.fetch(version), holdout, config.dataset.target, classes, metric)
         log_importance(found, metric.name)
-    except Exception as error:  # the model, the metric, the server and the disk fail in ways of their own
-        logger.warning("the importance of the columns was not recorded: %s", error, exc_info=True)
+    except Exception as error:  # from the model, the metric, the server or the disk
+        logger.warning("the feature importance was not recorded: %s", error, exc_info=True)
 
 
 def permutation_importance(
@@ -45,17 +45,17 @@ def permutation_importance(
 ) -> dict[str, float]:
     """The score lost when a column is shuffled, by column: the mean of 5 shuffles (Breiman 2001, Random Forests).
 
-    At most 2,000 rows count, and fewer for many columns, so that no more than about 200,000 rows are answered.
+    Uses at most 2,000 rows, and fewer for many columns, to make at most about 200,000 predictions.
 
     Args:
         model: as serving loads it.
         rows: the holdout: the model's columns and the target.
         target: the target's name.
         classes: the data set's, sorted; empty for a regression.
-        metric: the score; of one of which less is better, the increase counts.
+        metric: the score; where lower is better, the increase.
 
     Raises:
-        InvalidModelError: the model cannot answer the rows.
+        InvalidModelError: the model fails on the rows.
     """
     random = np.random.default_rng(SEED)
     names = model.schema.names

@@ -17,7 +17,7 @@ from src.core.dataset_config import (
 )
 from src.core.errors import DataError
 
-# A one-hot column for each: more would be a column of free text or an id.
+# Each value is a one-hot column; with more values, a column is free text or an id.
 MAX_VALUES = 1000
 
 Limits = TypeVar("Limits", bound=Range)
@@ -25,7 +25,7 @@ Limits = TypeVar("Limits", bound=Range)
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """What a column's values are: the ends of its numbers, or its different texts; nothing where all are missing."""
+    """The range of a numeric column or the distinct values of another; empty where all values are missing."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -33,7 +33,7 @@ class ColumnSummary:
 
 
 def summarise(column: pd.Series) -> ColumnSummary:
-    """The summary of a validated column, missing values left aside."""
+    """The summary of a validated column, without missing values."""
     there = column.dropna()
     if there.empty:
         return ColumnSummary()
@@ -43,11 +43,11 @@ def summarise(column: pd.Series) -> ColumnSummary:
 
 
 def learn_columns(train: pd.DataFrame, dataset: DatasetConfig) -> DatasetConfig:
-    """The configuration with every limit and every list of categories; what is configured stays as it is.
+    """The configuration with all limits and categories; configured ones are kept.
 
     Args:
         train: (rows, ``dataset.columns``), validated.
-        dataset: what is configured.
+        dataset: the configured limits and categories.
 
     Raises:
         DataError: a category column has no value, or more than ``MAX_VALUES`` different ones.
@@ -80,9 +80,9 @@ def _learned(name: str, feature: Feature, column: pd.Series) -> Feature:
 
 
 def _within(limits: Limits, found: ColumnSummary) -> Limits:
-    """The limits, those that are left out being the values' own; 0 to 1 where there is no value.
+    """The limits, with missing ones learned from the values; 0 to 1 where there is no value.
 
-    Where both would be the same number, the one that is learned moves by the least step of single precision.
+    Where both would be equal, the learned one is moved to the next single-precision number.
     """
     learned_low = found.minimum if found.minimum is not None else 0.0
     learned_high = found.maximum if found.maximum is not None else 1.0

@@ -1,4 +1,4 @@
-"""What a training run leaves in MLflow: parameters, data set, scores, pictures and the links to what caused it."""
+"""Logs a training run to MLflow: parameters, data set, scores, pictures and links to its cause."""
 
 import math
 import warnings
@@ -24,13 +24,13 @@ from src.training.remote_source import shown_source
 MAX_TAG = 5000
 REQUEST_IDS_FILE = "retrain_request_ids.json"
 REPORT_FILE = "data_report.json"
-# The report has them all; MLflow bounds the length of an input's source.
+# The report lists all files; MLflow limits the length of an input's source.
 MAX_FILES = 200
 DIGEST_LENGTH = 32
 
 
 def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[str], zenml_tags: dict[str, str]) -> None:
-    """Record in the active run what it learns from and who asked for it."""
+    """Log the configuration, the data set and the retrain requests of the active run."""
     data = config.dataset
     dataset = {
         "source": shown_source(data.source),
@@ -50,7 +50,7 @@ def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[st
 
 
 def log_search(table: pd.DataFrame) -> None:
-    """Record a search for parameters in the active run: a table of the candidates, and a picture of their scores.
+    """Log a parameter search to the active run: a table of the candidates, and a picture of their scores.
 
     Args:
         table: as ``search`` returns it, the best candidate first.
@@ -62,33 +62,33 @@ def log_search(table: pd.DataFrame) -> None:
 
 
 def log_estimator(model: Pipeline) -> None:
-    """Record in the active run which estimator a fitted model has, and each of its parameters, defaults included."""
+    """Log the estimator of a fitted model and all its parameters, defaults included, to the active run."""
     *_, estimator = parts_of(model)
-    # On how many cores it was fitted does not change it.
+    # The number of cores does not change the model.
     params = {f"estimator.{name}": value for name, value in estimator.get_params().items() if name != "n_jobs"}
     mlflow.log_params({"estimator": type(estimator).__name__, **params})
 
 
 def log_data(train: pd.DataFrame, holdout: pd.DataFrame, target: str, report: DataReport, data_sha256: str) -> None:
-    """Record both parts of the data set, with the files they came from, as the active run's inputs.
+    """Log both parts of the data set, with their files, as inputs of the active run.
 
     Their digest is the start of the data set's SHA-256.
     """
     files = {file.name: str(file.rows) for file in report.files[:MAX_FILES]}
     source = CodeDatasetSource(tags={"source": report.source, "rows": str(report.rows), **files})
     for frame, context in ((train, "training"), (holdout, "holdout")):
-        # MLflow tells inputs apart by name and digest.
+        # MLflow identifies inputs by name and digest.
         name, digest = f"{report.source} {context}", data_sha256[:DIGEST_LENGTH]
         with warnings.catch_warnings():
-            # Whole numbers may be missing in requests only where the model's own schema says so.
+            # The model's own schema states which integers may be missing in requests.
             warnings.filterwarnings("ignore", ".*Inferred schema contains integer column")
             mlflow.log_input(from_pandas(frame, source, targets=target, name=name, digest=digest), context=context)
 
 
 def log_report(report: DataReport, invalid_rows: Path) -> None:
-    """Record in the active run which files were read, how many rows are used, and what was invalid or repeated.
+    """Log the files that were read, the number of rows, and what was invalid or repeated, to the active run.
 
-    ``invalid_rows`` is the list of invalid cells, if there are any.
+    ``invalid_rows`` is the file that lists invalid cells, if there are any.
     """
     counts = {"rows": report.rows, "files": len(report.files), "invalid_rows": report.invalid_rows}
     counts |= {"dropped_rows": report.dropped_rows, "duplicate_rows": report.duplicate_rows}
@@ -99,7 +99,7 @@ def log_report(report: DataReport, invalid_rows: Path) -> None:
 
 
 def log_evaluation(evaluation: Evaluation, comparison: Comparison, metric: str) -> None:
-    """Record scores, intervals, slices, a classification's report by class, and the pictures in the active run.
+    """Log scores, intervals, slices, a classification's report by class, and the pictures to the active run.
 
     Args:
         evaluation: the challenger's.
@@ -117,7 +117,7 @@ def log_evaluation(evaluation: Evaluation, comparison: Comparison, metric: str) 
 
 
 def comparison_metrics(comparison: Comparison) -> dict[str, float]:
-    """The challenger's scores by their names, its rivals' with theirs in front, and the ends of the intervals."""
+    """The challenger's scores by name, its rivals' with the rival as prefix, and the limits of the intervals."""
     metrics = dict(comparison.challenger)
     for rival, scores in (("champion", comparison.champion), ("best", comparison.best)):
         metrics |= {f"{rival}_{name}": value for name, value in (scores or {}).items()}
@@ -134,18 +134,18 @@ def comparison_metrics(comparison: Comparison) -> dict[str, float]:
 
 
 def log_importance(importance: Mapping[str, float], metric: str) -> None:
-    """Record in the active run what shuffling each column loses."""
+    """Log the score lost by shuffling each column to the active run."""
     mlflow.log_dict(dict(importance), "feature_importance.json")
     mlflow.log_figure(draw_importance(importance, metric), "feature_importance.png")
 
 
 def cause_tags(data_sha256: str, request_ids: Sequence[str]) -> dict[str, str]:
-    """Tags of the run and the model version: the data set's hash and who asked for the training."""
+    """Tags of the run and the model version: the data set's hash and the ids of the retrain requests."""
     return {TAG_DATA_SHA256: data_sha256, TAG_REQUEST_IDS: request_ids_tag(request_ids)}
 
 
 def request_ids_tag(request_ids: Sequence[str]) -> str:
-    """The ids, comma-separated; as many whole ones as fit a tag (the run's artifact has them all)."""
+    """The ids, comma-separated, truncated to whole ids that fit a tag; the run's artifact has all of them."""
     joined = ",".join(request_ids)
     return joined if len(joined) <= MAX_TAG else joined[: MAX_TAG + 1].rpartition(",")[0]
 

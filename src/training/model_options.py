@@ -1,4 +1,4 @@
-"""Refuses options of ``model`` that do not go with the estimator or with one another, before any row is read."""
+"""Refuses options of ``model`` that conflict with the estimator or with each other, before data is read."""
 
 from collections.abc import Collection
 
@@ -8,11 +8,11 @@ from src.core.model_config import ModelConfig
 
 
 def require_options(config: ModelConfig, dataset: DatasetConfig, parameters: Collection[str]) -> None:
-    """Refuse what does not go with the estimator, other options or the target's range.
+    """Refuse options that conflict with the estimator, other options or the target's range.
 
     Args:
-        config: the options, which ``PipelineConfig`` has found fit for the task.
-        dataset: its target's range.
+        config: the options; ``PipelineConfig`` has checked them against the task.
+        dataset: has the target's range.
         parameters: the names of the estimator's parameters.
 
     Raises:
@@ -23,8 +23,8 @@ def require_options(config: ModelConfig, dataset: DatasetConfig, parameters: Col
         raise ConfigError("class_weight is given in model and in model.params; keep one")
     if weight is not None and config.calibrate is not None and "class_weight" not in parameters:
         raise ConfigError(
-            f"model.class_weight and model.calibrate do not go together for {config.estimator}, which would calibrate "
-            "the weighted shares of classes; leave out one of them, or set model.threshold in place of the weights"
+            f"model.class_weight and model.calibrate cannot be combined for {config.estimator}, which would "
+            "calibrate the weighted class shares; remove one of them, or use model.threshold instead of the weights"
         )
     limits = dataset.target_range
     if config.target_transform == "log" and limits is not None and (limits.minimum or 0) <= -1:

@@ -1,4 +1,4 @@
-"""Whether a training could learn anything new, by the fingerprints of earlier versions; needs no ZenML."""
+"""Decides by the fingerprints of earlier versions whether a training could learn anything new; needs no ZenML."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ def nothing_new(
     """The reason not to train, if an earlier version was trained on the same data with the same settings and code.
 
     Args:
-        hash_data: loads and validates the data set; its SHA-256. Raises DataError.
+        hash_data: loads and validates the data set and returns its SHA-256; raises DataError.
         code: the folder of the adopter's code.
         settings: the MLflow server and the model's name.
         config: what is learned.
@@ -42,13 +42,13 @@ def nothing_new(
             return None
         versions = find_versions(settings.mlflow_url, settings.model_name, TAG_FINGERPRINT, fingerprint)
     except ConnectionFailedError as error:
-        logger.info("training, as it cannot be said whether there is anything new to learn from: %s", error)
+        logger.info("training: cannot find out whether the data or settings have changed: %s", error)
         return None
     return _reason(versions)
 
 
 def _reason(versions: Sequence[Mapping[str, Any]]) -> str | None:
-    """Names the newest version that the gate has judged; a run that died before that is no reason to skip one."""
+    """The reason, with the newest version that has a verdict; an interrupted run is not a reason to skip."""
     judged = [found for found in versions if TAG_VERDICT in found["tags"]]
     if not judged:
         return None

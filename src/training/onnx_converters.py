@@ -10,19 +10,19 @@ from skl2onnx.common.shape_calculator import (
 
 from src.training.fitted_parts import parts_of
 
-# onnxmltools writes XGBoost's trees in this version of ONNX's machine learning operators, and no later one.
+# The latest versions of ONNX's operators that onnxmltools supports for XGBoost.
 XGBOOST_OPSETS = {"": 15, "ai.onnx.ml": 3}
 
 
 def register_converters(model: Any) -> dict[str, int] | None:
-    """Make known to skl2onnx what converts the parts of a fitted model.
+    """Register with skl2onnx the converters that a fitted model needs.
 
     Returns:
         The versions of operators that the graph must use, or None for skl2onnx's choice.
     """
     if not any(type(part).__module__.startswith("xgboost.") for part in parts_of(model)):
         return None
-    # Optional, and installed with XGBoost.
+    # An optional dependency, installed with XGBoost.
     from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost  # noqa: PLC0415
     from xgboost import XGBClassifier, XGBRegressor  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Puts together all that a registered model consists of and registers it, with an ONNX flavour where that is exact."""
+"""Builds the package of a fitted model and registers it, with an ONNX flavour where its predictions are equal."""
 
 import contextlib
 import importlib.metadata
@@ -49,9 +49,9 @@ from src.training.sklearn_engine import SklearnEngine, own_types
 from src.training.splitting import SplitRule
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skops")
-# Of the training rows and of the holdout; the made-up rows test a conversion harder.
+# The most training rows, and holdout rows, that the conversion is tested with, besides the synthetic rows.
 MAX_PARITY_ROWS = 5000
-# MLflow shows a tag whole.
+# MLflow's UI shows tags in full.
 MAX_REASON = 500
 
 logger = logging.getLogger(__name__)
@@ -59,10 +59,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """A fitted model with all that is registered beside it.
+    """A fitted model with everything that is registered with it.
 
-    ``graph`` is None where ONNX does not answer as the model does, with ``parity`` saying why; ``example`` is
-    (n, features); there are no ``classes`` for a regression.
+    ``graph`` is None where ONNX predicts differently from the model, with the reason in ``parity``; ``example`` is
+    (n, features); ``classes`` are empty for a regression.
     """
 
     model: Pipeline
@@ -81,14 +81,14 @@ class ModelPackage:
 def build_package(
     model: Pipeline, train: pd.DataFrame, holdout: pd.DataFrame, dataset: DatasetConfig, rule: SplitRule
 ) -> ModelPackage:
-    """Convert the model, prove the conversion on known rows and on thousands of made-up ones, and derive the rest.
+    """Convert the model, verify the conversion on known and on thousands of synthetic rows, and derive the rest.
 
     Args:
         model: fitted on ``train``.
-        train: the data set's columns; the drift reference describes these rows, and the predictions for ``holdout``.
-        holdout: rows of the same columns that the model has not seen.
-        dataset: what the columns may hold, learned values included.
-        rule: by what ``holdout`` was held out.
+        train: the data set's columns; the drift reference describes these rows and the predictions for ``holdout``.
+        holdout: rows of the same columns that the model was not trained on.
+        dataset: the valid values of the columns, learned values included.
+        rule: by which ``holdout`` was split off.
 
     Raises:
         UntrustedModelError: the model could not be loaded safely.
@@ -96,14 +96,14 @@ def build_package(
     """
     own = own_types(skops.io.dumps(model))
     if dataset.task == "classification" and not hasattr(model, "predict_proba"):
-        raise ConfigError(f"{type(model[-1]).__name__} gives no probabilities; take a classifier with predict_proba")
+        raise ConfigError(f"{type(model[-1]).__name__} has no predict_proba; use a classifier that has it")
     schema, classes = dataset.feature_schema, _classes_of(model)
     known, unseen = train[list(dataset.features)], holdout[list(dataset.features)]
-    made_up = probe_rows(known, dataset, model)
-    golden = golden_rows(model, schema, train, dataset.target, made_up)
+    synthetic = probe_rows(known, dataset, model)
+    golden = golden_rows(model, schema, train, dataset.target, synthetic)
     graph, parity = None, PARITY_PASSED
     try:
-        rows = pd.concat([_some(unseen), _some(known), made_up], ignore_index=True)
+        rows = pd.concat([_some(unseen), _some(known), synthetic], ignore_index=True)
         graph = prove_onnx(model, schema, classes, rows)
     except ModelParityError as error:
         parity = str(error)[:MAX_REASON]
@@ -128,7 +128,7 @@ def build_package(
 
 
 def _some(rows: pd.DataFrame) -> pd.DataFrame:
-    """At most ``MAX_PARITY_ROWS`` of them, drawn at random."""
+    """A random sample of at most ``MAX_PARITY_ROWS`` rows."""
     return rows if len(rows) <= MAX_PARITY_ROWS else rows.sample(MAX_PARITY_ROWS, random_state=0)
 
 
@@ -137,14 +137,14 @@ def _classes_of(model: Pipeline) -> tuple[str, ...]:
 
 
 class Flavours:
-    """What ``Model.log`` calls a flavour: writes sklearn, python_function and, where exact, onnx into one directory."""
+    """The flavour module for ``Model.log``: writes sklearn, python_function and, if equal, onnx to one directory."""
 
     def __init__(self, package: ModelPackage) -> None:
         self._package = package
         self.manifest_sha256 = ""
 
     def save_model(self, path: str, mlflow_model: Model, **_: Any) -> None:
-        """Write the model's directory; the manifest comes last and covers all of it."""
+        """Write the model's directory; the manifest is written last and covers all files."""
         package, directory = self._package, Path(path)
         mlflow.sklearn.save_model(
             package.model,
@@ -170,7 +170,7 @@ class Flavours:
 
 
 def _metadata(package: ModelPackage) -> dict[str, Any]:
-    """What serving must know and MLflow's description has no place for."""
+    """What serving needs in addition to MLflow's own description."""
     found: dict[str, Any] = {
         METADATA_CLASSES: list(package.classes),
         METADATA_COLUMNS: columns_metadata(package.schema),
@@ -184,7 +184,7 @@ def _metadata(package: ModelPackage) -> dict[str, Any]:
 
 
 def signature_of(package: ModelPackage) -> ModelSignature:
-    """The columns in, the class's name or a number out."""
+    """The columns as inputs; the class name, or a number, as output."""
     inputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType[column.mlflow_type], column.name, required=column.required)
         for column in package.schema.columns
@@ -194,13 +194,13 @@ def signature_of(package: ModelPackage) -> ModelSignature:
 
 
 def log_package(package: ModelPackage, model_name: str, tags: dict[str, str] | None = None) -> tuple[str, str]:
-    """Upload the package to the active MLflow run and register it as a new version, born with these tags.
+    """Upload the package to the active MLflow run and register it as a new version, created with these tags.
 
     Returns:
         The version's number and its manifest's SHA-256; no alias points to it yet.
     """
     flavours = Flavours(package)
-    # MLflow prints, past its loggers, what we log ourselves.
+    # MLflow prints to stderr, without a logger, what is logged here.
     with contextlib.redirect_stderr(io.StringIO()):
         info = Model.log(
             artifact_path=None,
@@ -209,7 +209,7 @@ def log_package(package: ModelPackage, model_name: str, tags: dict[str, str] | N
             flavor_name="sklearn",
             registered_model_name=model_name,
             tags=tags,
-            # MLflow would rewrite MLmodel after the manifest has been written.
+            # Otherwise MLflow rewrites MLmodel after the manifest is written.
             validate_serving_input=False,
         )
     return str(info.registered_model_version), flavours.manifest_sha256

@@ -1,4 +1,4 @@
-"""Made-up rows that test a model's conversion where it is likeliest to fail: at the decisions of its trees."""
+"""Synthetic rows that test a model's conversion where it most likely fails: at the decisions of its trees."""
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ from src.training.tree_decisions import decisions_of
 
 RANDOM_ROWS = 2000
 MISSING_SHARE = 0.1
-# Rows of the training data, drawn at random, that decisions are tried with.
+# At most so many training rows, drawn at random, are used to probe decisions.
 MAX_BASE_ROWS = 5000
-# Days since 1970-01-01 where no known date says otherwise: from then until 2100.
+# The range of a date column without known values, in days since 1970-01-01: 1970 to 2100.
 DATES = (0.0, 47482.0)
 SEED = 0
 
@@ -25,8 +25,8 @@ def probe_rows(features: pd.DataFrame, dataset: DatasetConfig, model: Pipeline) 
 
     Args:
         features: (n, features) the rows that the model was fitted on.
-        dataset: what each column may hold, learned values included.
-        model: fitted; its decisions are tried where its last step holds trees.
+        dataset: the valid values of each column, learned values included.
+        model: fitted; its decisions are probed where its last step contains trees.
 
     Returns:
         Rows of the same columns, the same for the same arguments.
@@ -39,7 +39,7 @@ def probe_rows(features: pd.DataFrame, dataset: DatasetConfig, model: Pipeline) 
 
 
 def _random_values(random: np.random.Generator, feature: Feature, known: pd.Series | None) -> pd.Series:
-    """RANDOM_ROWS values of a column: those of its range or, where values are known, of theirs."""
+    """RANDOM_ROWS values of a column, from the range of its known values or else from its valid range."""
     missing = random.random(RANDOM_ROWS) < (MISSING_SHARE if feature.missing else 0)
     if isinstance(feature, NumberFeature | IntegerFeature | DateFeature):
         low, high = _range(feature, known)
@@ -56,7 +56,7 @@ def _random_values(random: np.random.Generator, feature: Feature, known: pd.Seri
 
 
 def _range(feature: NumberFeature | IntegerFeature | DateFeature, known: pd.Series | None) -> tuple[float, float]:
-    """From the least to the largest value that is known or, where none is, that the column may hold."""
+    """The range of the known values or, without any, the valid range of the column."""
     if known is not None and known.notna().any():
         return float(known.min()), float(known.max())
     if isinstance(feature, DateFeature):
@@ -66,11 +66,11 @@ def _range(feature: NumberFeature | IntegerFeature | DateFeature, known: pd.Seri
 
 
 def decision_rows(features: pd.DataFrame, model: Pipeline) -> pd.DataFrame:
-    """For each decision in the model's trees a row exactly on its threshold, and its neighbours in both precisions.
+    """For each decision in the model's trees, a row exactly on its threshold and its neighbours in both precisions.
 
-    Each is one of ``features`` with the deciding column moved; where possible it reaches the decision, and the two
-    sides answer it differently. Only decisions on numbers are tried. Steps before the trees are followed where they
-    pass numbers on or can be inverted; otherwise there are no such rows.
+    Each is a row of ``features`` with the decision's column changed. Where possible it reaches the decision and the two
+    branches predict differently. Only decisions on numbers are probed. Earlier steps are supported where they pass
+    numbers through or can be inverted; otherwise no rows are returned.
 
     Args:
         features: (n, features) the rows that the model was fitted on.
@@ -99,9 +99,9 @@ def decision_rows(features: pd.DataFrame, model: Pipeline) -> pd.DataFrame:
 
 
 def _sources(steps: Pipeline, features: pd.DataFrame) -> NDArray[np.intp] | None:
-    """For each column that the trees see, the column of numbers that it is, or -1.
+    """For each column that the trees get, the index of the numeric feature that it equals, or -1.
 
-    None where steps change numbers, or texts reach the estimator.
+    None where steps change numbers, or text reaches the estimator.
     """
     numbers = np.array([dtype.kind == "f" for dtype in features.dtypes], dtype=bool)
     if not len(steps):
@@ -113,7 +113,7 @@ def _sources(steps: Pipeline, features: pd.DataFrame) -> NDArray[np.intp] | None
         return None
     found = np.full(len(columns.get_feature_names_out()), -1)
     for name, step, positions in columns.transformers_:
-        if isinstance(step, SimpleImputer | FunctionTransformer):  # the latter is what passes columns through
+        if isinstance(step, SimpleImputer | FunctionTransformer):  # FunctionTransformer implements "passthrough"
             found[columns.output_indices_[name]] = np.where(numbers[positions], positions, -1)
     return found
 
@@ -128,7 +128,7 @@ def _with_values(rows: pd.DataFrame, columns: NDArray[np.intp], values: NDArray[
 
 
 def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 6): each value, its neighbours, the same in single precision."""
+    """(n, 6): each value and its two neighbours, in double and in single precision."""
     single = values.astype(np.float32)
     infinity = np.float32(np.inf)
     return np.column_stack(

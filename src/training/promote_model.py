@@ -29,7 +29,7 @@ def promote(
 ) -> Verdict:
     """Decide, tag the version with the verdict and, if it may serve, make it champion.
 
-    Promotions and roll backs hold ``alias_lock`` from when they read the aliases until they have moved them.
+    Promotions and rollbacks hold ``alias_lock`` from reading the aliases until they are moved.
     """
     with locked_file(alias_lock):
         complete_move(registry)
@@ -37,7 +37,7 @@ def promote(
 
 
 def complete_move(registry: ModelRegistry) -> None:
-    """Point ``previous`` to where the champion's tag says, if a promotion or roll back was interrupted."""
+    """Complete an interrupted promotion or rollback: point ``previous`` to the version in the champion's tag."""
     champion = registry.version_of(CHAMPION)
     previous = champion.tags.get(TAG_PENDING_PREVIOUS) if champion is not None else None
     if champion is None or previous is None:
@@ -53,7 +53,7 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     promoted, reason = decide(gate, comparison)
     overtaken = promoted and champion not in {None, candidate.model_version, comparison.champion_version}
     if overtaken:
-        # Most likely a roll back, which a verdict about the version that was taken back must not undo.
+        # Most likely a rollback, which a comparison with the replaced version must not undo.
         promoted, reason = (
             False,
             (
@@ -72,11 +72,11 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
     )
     # Tags before the alias: a served version always has its verdict.
     tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
-    if overtaken:  # not judged against the present champion: the next request on the same data must train
+    if overtaken:  # not compared with the current champion: the next request on the same data must train
         del tags[TAG_VERDICT]
     registry.tag(candidate.model_version, tags)
     if promoted:
-        # First: killed after this, the next challenger is held to one good version too many, never to one too few.
+        # First: if killed after this, the next challenger is compared with one version too many, never one too few.
         _mark_best(registry, gate.metric, candidate.model_version, comparison)
         _move_aliases(registry, candidate.model_version, champion)
     return verdict
@@ -85,8 +85,8 @@ def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, co
 def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: Comparison) -> None:
     """Point ``best`` to the best of promoted version, champion and best champion so far, on the rows of this run.
 
-    One that was rolled back does not count; of equal ones the newest is the best. A best champion so far that could
-    not be scored in this run stays the best: what follows it is held to it as soon as it can be scored again.
+    Versions that were rolled back do not count; of equal versions the newest wins. A best champion that could not be
+    scored in this run stays the best: later versions are compared with it once it can be scored again.
     """
     if comparison.best_unscored and best_version(registry) is not None:
         return
@@ -104,16 +104,15 @@ def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: 
 
 
 def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:
-    """Make a version champion and the present one previous; killed in between, the next run completes it.
+    """Make a version champion and the current champion previous; the next run completes an interrupted move.
 
-    ``previous``, once there is one, stays where it is if the present champion was made of the same data, settings and
-    code.
+    An existing ``previous`` stays if the current champion was trained on the same data, settings and code.
     """
     if champion is None or champion == promoted:
         registry.set_alias(CHAMPION, promoted)
         return
-    _forget_roll_back(registry, champion)
-    # Going back to the same model would be no roll back, but better than nothing to go back to.
+    _forget_rollback(registry, champion)
+    # A rollback to the same model would change nothing; it is accepted only where there is no other version.
     if registry.version_of(PREVIOUS) is not None and _are_twins(registry, promoted, champion):
         registry.set_alias(CHAMPION, promoted)
         return
@@ -128,10 +127,10 @@ def _are_twins(registry: ModelRegistry, one: str, other: str) -> bool:
     return fingerprint is not None and fingerprint == registry.version(other).tags.get(TAG_FINGERPRINT)
 
 
-def _forget_roll_back(registry: ModelRegistry, champion: str) -> None:
-    """Delete a champion's roll back tags: it has returned since, or the roll back ended before it moved an alias.
+def _forget_rollback(registry: ModelRegistry, champion: str) -> None:
+    """Delete a champion's rollback tags: it has returned since, or the rollback was interrupted.
 
-    As champion it is not rolled back, whatever its tags say; once it is the previous version, they would count again.
+    A champion is not rolled back, whatever its tags say; as the previous version its tags would count again.
     """
     tags = registry.version(champion).tags
     for key in (TAG_ROLLBACK_AT, TAG_ROLLBACK_TO, TAG_ROLLBACK_BY):
@@ -145,5 +144,5 @@ def verdict_tags(verdict: Verdict) -> dict[str, str]:
 
 
 def score_tags(scores: Scores) -> dict[str, str]:
-    """A version's scores as tags, from which inference exports and shows them."""
+    """A version's scores as tags, which inference exports and shows."""
     return {f"{TAG_SCORE}{name}": repr(value) for name, value in scores.items()}

@@ -1,4 +1,4 @@
-"""Deletes versions from MLflow and runs from ZenML, with everything that they have stored."""
+"""Deletes versions from MLflow and runs from ZenML, with everything they have stored."""
 
 import logging
 from collections.abc import Container, Sequence
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class Pruner:
     """The versions of one registered model, and the runs that made them.
 
-    Everything is deleted from the files to the name: what was interrupted is found, and deleted, the next time. Killed
-    just after it has deleted a ZenML run, it leaves at most that run's artifacts in ZenML's lists, without their files.
+    Files are deleted before their records, so that an interrupted deletion is found and completed by the next one. An
+    interruption just after a ZenML run is deleted can leave that run's artifacts listed in ZenML, without their files.
 
     Args:
         settings: name the servers and the model.
@@ -37,7 +37,7 @@ class Pruner:
     def __init__(self, settings: TrainSettings) -> None:
         self._url = settings.mlflow_url
         self._name = settings.model_name
-        # By name: ZenML resets MLflow's own default once its pipeline has ended.
+        # With an explicit URL: ZenML resets MLflow's default when its pipeline ends.
         self._client = MlflowClient(shown(settings.mlflow_url))
         self._registry = ModelRegistry(self._client, settings.model_name)
 
@@ -50,11 +50,11 @@ class Pruner:
         return self._registry.aliases()
 
     def runs_without(self, versions: Sequence[ModelVersion], gone: Container[str]) -> list[str]:
-        """The ids of ZenML's runs of this model that are older than the oldest version kept, and made none of those.
+        """The ids of this model's ZenML runs to delete: those up to the newest deleted version that made no kept one.
 
         Args:
             versions: all of the model's versions.
-            gone: those that are deleted; without any, all runs are kept.
+            gone: the versions to delete; if empty, all runs are kept.
         """
         kept = [found for found in versions if str(found.version) not in gone]
         if len(kept) == len(versions):
@@ -63,7 +63,7 @@ class Pruner:
         newest_gone = max(int(found.version) for found in versions if str(found.version) in gone)
         made = {found.tags.get(TAG_ZENML_RUN_ID) for found in versions if int(found.version) <= newest_gone}
         runs = [str(run.id) for run in runs_of_model(Client(), PIPELINE, self._name)]
-        # Newest first: from the first run that made a version as old as the newest one that is deleted.
+        # Newest first: start at the newest run whose version is not newer than the newest deleted one.
         first = next((index for index, run in enumerate(runs) if run in made), len(runs))
         return [run for run in runs[first:] if run not in needed]
 
@@ -90,7 +90,7 @@ class Pruner:
             for artifact in artifacts:
                 self._delete_files(client, artifact.id)
             client.delete_pipeline_run(UUID(run_id))
-            # Only now: ZenML refuses while a run uses them.
+            # After the run: ZenML refuses to delete artifacts that a run uses.
             for artifact in artifacts:
                 client.delete_artifact_version(artifact.id)
         except Exception as error:  # ZenML raises built-in errors of every kind
@@ -125,4 +125,4 @@ class Pruner:
 
     def _delete_artifacts(self, location: str) -> None:
         if not delete_artifacts(self._url, location):
-            logger.warning("the files at %s are not the MLflow server's; mlflow gc deletes them", location)
+            logger.warning("the MLflow server does not store the files at %s; delete them with mlflow gc", location)

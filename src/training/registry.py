@@ -1,4 +1,4 @@
-"""The model registry as training uses it: look up, fetch and verify a version, tag it, move aliases."""
+"""The model registry for training: looks up, fetches, verifies and tags versions, and moves aliases."""
 
 import tempfile
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ from src.core.predictions import Engine
 from src.training.sklearn_engine import SklearnEngine, load_skops
 from src.training.splitting import SplitRule
 
-# Versions in one answer of MLflow.
+# Versions per page of MLflow's search.
 PAGE = 1000
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a version's callers send and get: its columns, and its classes (none for a regression)."""
+    """The interface of a version for its callers: its columns, and its classes (none for a regression)."""
 
     schema: FeatureSchema
     classes: tuple[str, ...]
@@ -54,7 +54,7 @@ class FetchedModel:
 
     @property
     def contract(self) -> Contract:
-        """What its callers send and get."""
+        """Its interface for callers."""
         return Contract(self.schema, self.engine.classes)
 
 
@@ -62,7 +62,7 @@ class ModelRegistry:
     """One registered model.
 
     Args:
-        client: talks to the MLflow server.
+        client: of the MLflow server.
         name: the registered model's name.
     """
 
@@ -76,7 +76,7 @@ class ModelRegistry:
         return self._name
 
     def version_of(self, alias: str) -> ModelVersion | None:
-        """The version an alias points to, or None where model or alias do not exist."""
+        """The version that an alias points to; None where the model or the alias does not exist."""
         try:
             return self._client.get_model_version_by_alias(self._name, alias)
         except MlflowException as error:
@@ -85,7 +85,7 @@ class ModelRegistry:
             raise
 
     def version(self, number: str) -> ModelVersion:
-        """A version's own record: its tags, its run and when it was registered."""
+        """A version's record: its tags, its run and when it was registered."""
         return self._client.get_model_version(self._name, number)
 
     def parameters(self, version: ModelVersion) -> dict[str, str]:
@@ -136,12 +136,12 @@ class ModelRegistry:
                 return sorted(found, key=lambda version: int(version.version), reverse=True)
 
     def fetch(self, version: str) -> FetchedModel:
-        """Download a version, check its manifest against its tag and load it as serving does; nothing is unpickled.
+        """Download a version, verify its manifest and load it as serving does; nothing is unpickled.
 
         Raises:
-            OtherSchemaError: it was not registered by this training, so nothing is known of what it answers.
-            InvalidModelError: its files are missing, changed or not a model of ours.
-            MlflowException, requests.RequestException: the server does not answer.
+            OtherSchemaError: it was not registered by this pipeline, so its interface is unknown.
+            InvalidModelError: its files are missing or changed, or it is not a model of this pipeline.
+            MlflowException, requests.RequestException: the server does not respond.
         """
         digest = self._digest_of(version)
         with tempfile.TemporaryDirectory() as folder:
@@ -162,7 +162,7 @@ class ModelRegistry:
             return FetchedModel(version, schema, SklearnEngine(model, classes, found.threshold), rule)
 
     def contract(self, version: str) -> Contract:
-        """What a version's callers send and get, from two small files, even where the model cannot be loaded here.
+        """A version's interface for callers, from two small files, even where the model cannot be loaded here.
 
         Raises: as ``fetch``.
         """
@@ -173,7 +173,7 @@ class ModelRegistry:
             return Contract(*read_mlmodel(directory))
 
     def split_rule(self, version: str) -> SplitRule | None:
-        """By what a version's holdout was held out, from two small files; None where it does not say.
+        """The rule by which a version's holdout was split off, from two small files; None where it has none.
 
         Raises: as ``fetch``.
         """
@@ -184,7 +184,7 @@ class ModelRegistry:
         digest = self.version(version).tags.get(TAG_MANIFEST_SHA256)
         if not digest:
             raise OtherSchemaError(
-                f"version {version} was not registered by this training (it has no {TAG_MANIFEST_SHA256} tag)"
+                f"version {version} was not registered by this pipeline (it has no {TAG_MANIFEST_SHA256} tag)"
             )
         return str(digest)
 
@@ -198,11 +198,11 @@ class ModelRegistry:
         try:
             return SplitRule.model_validate_json((directory / SPLIT_FILE).read_bytes())
         except ValidationError as error:
-            raise InvalidModelError(f"version {version} has a {SPLIT_FILE} that is no split rule") from error
+            raise InvalidModelError(f"version {version} has a {SPLIT_FILE} that is not a split rule") from error
 
     def _download(self, version: str, directory: Path, *names: str) -> None:
         uri = self._client.get_model_version_download_uri(self._name, version)
-        # Listed first, so that a missing file is told from a server that fails.
+        # Listed first, to distinguish a missing file from a failing server.
         listed = {Path(item.path).name for item in mlflow.artifacts.list_artifacts(artifact_uri=uri)}
         for name in names:
             if name not in listed:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def shown_source(source: str) -> str:
-    """A source as it may stand in logs and records: without an address's query, which may be a signature."""
+    """A source for logs and records: without a URL's query, which may be a signature."""
     if not source.lower().startswith(REMOTE):
         return source
     return urlsplit(source)._replace(query="", fragment="").geturl()
@@ -34,10 +34,10 @@ def shown_source(source: str) -> str:
 
 @contextlib.contextmanager
 def fetched_files(source: str) -> Iterator[list[TableFile]]:
-    """The files of an address, on this machine for as long as the context lasts.
+    """Download the files of an address; they are deleted when the context ends.
 
-    ``https://`` is one file. ``s3://`` is an object, all data files below a prefix that ends in ``/``, or those that a
-    glob matches; credentials, region and ``AWS_ENDPOINT_URL`` come from the usual variables of the environment.
+    ``https://`` is one file. ``s3://`` is an object, all data files below a prefix that ends in ``/``, or the objects
+    that match a glob; credentials, region and ``AWS_ENDPOINT_URL`` come from AWS's environment variables.
 
     Raises:
         DataError: there is no such file, or access is denied.
@@ -55,7 +55,7 @@ def _from_http(source: str, folder: Path) -> list[TableFile]:
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer, path.open("wb") as stream:  # noqa: S310 - as above
             _copy(answer, stream, name)
-            # Reading in pieces does not notice that the server ended early.
+            # Chunked reads do not detect that the server closed the connection early.
             expected = answer.headers.get("Content-Length")
             if expected is not None and stream.tell() != int(expected):
                 raise ConnectionFailedError(f"{name}: the download ended after {stream.tell()} of {expected} bytes")
@@ -69,7 +69,7 @@ def _from_http(source: str, folder: Path) -> list[TableFile]:
 
 
 def _copy(answer: Any, stream: BinaryIO, name: str) -> None:
-    """Copy an answer's body, and log how far it is at every 100 MB."""
+    """Copy a response's body, and log the progress every 100 MB."""
     shown = PROGRESS_BYTES
     while chunk := answer.read(CHUNK_BYTES):
         stream.write(chunk)
@@ -106,7 +106,7 @@ def _from_s3(source: str, folder: Path) -> list[TableFile]:
 
 
 def _objects(system: Any, source: str) -> list[str]:
-    """The names, ``bucket/key`` each, of the objects that an address stands for, in their order."""
+    """The names, as ``bucket/key``, of the objects at an address, sorted."""
     path = source[len("s3://") :]
     if not path.endswith("/") and not any(sign in path for sign in "*?["):
         return [path]

@@ -1,4 +1,4 @@
-"""Retention: which versions, runs and requests are no longer kept. Run as a program, it lists or deletes them."""
+"""Retention: selects old versions, runs and requests. As a program, it lists or deletes them."""
 
 import argparse
 import logging
@@ -18,7 +18,7 @@ from src.core.settings import TrainSettings, load_settings
 from src.training.train_once import library_errors_in_one_line, probe
 from src.training.zenml_connection import activate_stack, prepare_environment, quiet_libraries
 
-if TYPE_CHECKING:  # importing MLflow and ZenML reads the environment: only once that is prepared
+if TYPE_CHECKING:  # importing MLflow and ZenML reads the environment, which must be prepared first
     from mlflow.entities.model_registry import ModelVersion
 
     from src.training.pruning import Pruner
@@ -59,21 +59,21 @@ def choose_versions(
 ) -> list[str]:
     """The versions to delete, oldest first.
 
-    Kept are the newest ``keep`` and, beside those, each one that has an alias, that an interrupted move of the aliases
-    points to, that was made for a request without an outcome, or that was not registered by this training.
+    The newest ``keep`` versions are kept. So are all versions that have an alias, that an interrupted move of the
+    aliases points to, that serve a request without an outcome, or that were not registered by this pipeline.
 
     Args:
         versions: all versions.
-        keep: how many are kept beside the others.
+        keep: how many of the other versions are kept.
         aliases: the version of each alias.
-        unfinished: ids of the requests that wait or are being served.
+        unfinished: ids of the pending and running requests.
     """
     protected = {str(version) for version in aliases.values()}
     protected |= {found.tags[TAG_PENDING_PREVIOUS] for found in versions if TAG_PENDING_PREVIOUS in found.tags}
     free = [
         int(found.version)
         for found in versions
-        # One whose training was killed on the way has the tag of its run alone.
+        # A version of an interrupted training has only the tag of its run.
         if (TAG_MANIFEST_SHA256 in found.tags or TAG_ZENML_RUN_ID in found.tags)
         and str(found.version) not in protected
         and not any(request_id in unfinished for request_id in found.tags.get(TAG_REQUEST_IDS, "").split(","))
@@ -82,7 +82,7 @@ def choose_versions(
 
 
 def retain(settings: TrainSettings, config: PipelineConfig) -> None:
-    """Delete what is no longer kept; call it under the trainer lock, in a process that is connected to ZenML."""
+    """Delete what is no longer kept; call it under the trainer lock, in a process connected to ZenML."""
     spool, pruner = RetrainSpool(settings.retrain_dir), _connect(settings)
     plan = make_plan(spool, pruner, config, datetime.now(UTC))
     if plan != NOTHING:
@@ -91,7 +91,7 @@ def retain(settings: TrainSettings, config: PipelineConfig) -> None:
 
 
 def make_plan(spool: RetrainSpool, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
-    """What to delete at this moment, by the section ``retention`` of the configuration."""
+    """What to delete now, by the section ``retention`` of the configuration."""
     versions, keep = pruner.versions(), config.retention.versions
     gone = choose_versions(versions, keep, pruner.aliases(), spool.unfinished())
     return Plan(
@@ -102,7 +102,7 @@ def make_plan(spool: RetrainSpool, pruner: "Pruner", config: PipelineConfig, now
 
 
 def carry_out(plan: Plan, spool: RetrainSpool, pruner: "Pruner") -> None:
-    """Delete what the plan lists; what cannot be deleted is logged, and listed again by the next plan."""
+    """Delete what the plan lists; failures are logged, and the next plan lists those items again."""
     spool.forget(plan.requests)
     for run in plan.zenml_runs:
         pruner.delete_run(run)
@@ -136,7 +136,7 @@ def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> Non
     probe(settings)
     prepare_environment(settings, os.environ)
     spool, pruner = RetrainSpool(settings.retrain_dir).create(), _connect(settings)
-    # ZenML has put handlers of its own on the root logger.
+    # Importing ZenML adds its handlers to the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
     quiet_libraries(settings.log_level)
     with spool.lock(patience=LOCK_PATIENCE_SECONDS), library_errors_in_one_line():
@@ -144,7 +144,7 @@ def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> Non
         plan = make_plan(spool, pruner, config, datetime.now(UTC))
         if apply:
             carry_out(plan, spool, pruner)
-    logger.info("%s %s", "deleted" if apply else "would delete (--apply does it)", plan)
+    logger.info("%s %s", "deleted" if apply else "would delete (use --apply to delete)", plan)
 
 
 if __name__ == "__main__":

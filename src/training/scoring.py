@@ -1,4 +1,4 @@
-"""Metrics: what the gate decides by and what is reported, from the catalogue or of the adopter's own."""
+"""The metrics of the gate and the report, from the catalogue or the adopter's own."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from src.training.answers import Answers
 from src.training.catalogue import CATALOGUE, Function, Recipe
 from src.training.sums import Floats, SumsOf, Target
 
-# For a metric of two classes, what to take where there are more of them.
+# The alternatives to metrics of two classes where there are more classes.
 OF_MORE_CLASSES = {"roc_auc": "roc_auc_ovr", "average_precision": "roc_auc_ovr"}
 
 
@@ -22,14 +22,14 @@ class Metric:
     """A score of a model's answers.
 
     Attributes:
-        name: as ``gate.metric``, ``gate.minimums`` and ``report`` call it.
-        function: ``function(y_true, answers, probabilities, sample_weight) -> float``, where ``y_true`` and
-            ``answers`` are (n,) class names, or numbers of a regression, ``probabilities`` is (n, classes) with the
-            classes in sorted order (None for a regression), and ``sample_weight`` is (n,).
+        name: its name in ``gate.metric``, ``gate.minimums`` and ``report``.
+        function: ``function(y_true, predictions, probabilities, sample_weight) -> float``, where ``y_true`` and
+            ``predictions`` are (n,) class names, or numbers of a regression, ``probabilities`` is (n, classes) with
+            the classes in sorted order (None for a regression), and ``sample_weight`` is (n,).
         greater_is_better: the direction.
         sums: the metric as a function of sums over rows; without it the gate calls ``function`` for each resample.
-        probabilities: whether it needs them; ``function`` may look at them in any case.
-        constant_wins: whether an answer that is always the same reaches the metric's best value.
+        probabilities: whether it requires probabilities; ``function`` may use them in any case.
+        constant_wins: whether a constant prediction reaches the metric's best value.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Metric:
 
     @property
     def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
+        """1 where higher is better, -1 where lower is."""
         return 1 if self.greater_is_better else -1
 
     def of(self, answers: Answers, sample_weight: Floats | None = None) -> float:
@@ -56,7 +56,7 @@ class Metric:
         weight = np.ones(len(answers)) if sample_weight is None else sample_weight
         try:
             return float(self.function(answers.truth, answers.values, answers.probabilities, weight))
-        except Exception as error:  # an adopter's code fails in any way
+        except Exception as error:  # the adopter's code may raise any error
             raise ConfigError(
                 f"the metric {self.name} fails on {len(answers)} rows: {type(error).__name__}: {error}"
             ) from error
@@ -67,10 +67,10 @@ def metrics_of(config: PipelineConfig, own: Mapping[str, Metric]) -> dict[str, M
 
     Args:
         config: names them in ``gate.metric``, ``gate.minimums`` and ``report``.
-        own: the adopter's, by name; they take precedence over the catalogue.
+        own: the adopter's metrics by name; they take precedence over the catalogue.
 
     Raises:
-        ConfigError: a name is unknown or does not fit the data set, or a constant answer would pass the gate.
+        ConfigError: a name is unknown or unsuitable for the data set, or a constant prediction would pass the gate.
     """
     for name, metric in own.items():
         if metric.name != name:
@@ -79,8 +79,8 @@ def metrics_of(config: PipelineConfig, own: Mapping[str, Metric]) -> dict[str, M
     chosen = found[config.gate.metric]
     if chosen.constant_wins and not set(config.gate.minimums) - {chosen.name}:
         raise ConfigError(
-            f"gate.metric: always answering {config.dataset.positive!r} has the best {chosen.name}; constrain it, as "
-            "by gate.minimums: {precision: 0.5}, or take f1"
+            f"gate.metric: always predicting {config.dataset.positive!r} has the best {chosen.name}; constrain it, for "
+            "example with gate.minimums: {precision: 0.5}, or use f1"
         )
     return found
 
@@ -89,12 +89,12 @@ def scores_of(metrics: Mapping[str, Metric], answers: Answers) -> dict[str, floa
     """The scores that are defined, by metric.
 
     Raises:
-        ConfigError: an own metric fails or answers no finite number; a catalogue metric that is undefined is left out.
+        ConfigError: an own metric fails or does not return a finite number. Undefined catalogue metrics are left out.
     """
     found = {name: metric.of(answers) for name, metric in metrics.items()}
     for name, value in found.items():
         if not math.isfinite(value) and metrics[name].sums is None:
-            raise ConfigError(f"the metric {name} answers {value} for {len(answers)} rows; it must be a finite number")
+            raise ConfigError(f"the metric {name} returns {value} for {len(answers)} rows; it must be a finite number")
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -107,8 +107,7 @@ def _from_catalogue(name: str, config: PipelineConfig, own: Mapping[str, Metric]
     if recipe.binary and dataset.positive is None:
         instead = OF_MORE_CLASSES.get(name, f"{name}_macro")
         raise ConfigError(
-            f"the metric {name} is about one class of two, and dataset.classes has {len(dataset.classes or [])}; "
-            f"take {instead}"
+            f"the metric {name} is for two classes, and dataset.classes has {len(dataset.classes or [])}; use {instead}"
         )
     target = Target(tuple(sorted(dataset.classes or ())), dataset.positive)
     sums = None if recipe.sums is None else recipe.sums(target)
@@ -125,4 +124,4 @@ def _unknown(name: str, task: str, known: list[str], recipe: Recipe | None) -> s
     if recipe is not None:
         return f"the metric {name} is for a {recipe.task}, and the data set is a {task}; known: {', '.join(known)}"
     meant = did_you_mean(name, known) or f"known: {', '.join(known)}"
-    return f"unknown metric {name!r}; {meant}; your own belong into METRICS of src/pipeline/metrics.py"
+    return f"unknown metric {name!r}; {meant}; add your own to METRICS in src/pipeline/metrics.py"

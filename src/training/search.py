@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class FoldScore:
-    """Scores a candidate on the rows of a fold that it was not fitted on; more is better.
+    """Scores a candidate on the validation rows of a fold; higher is better.
 
     Args:
         metric: the gate's.
@@ -44,7 +44,7 @@ class FoldScore:
         self._calls = 0
 
     def __call__(self, model: Any, rows: pd.DataFrame, target: NDArray[Any]) -> float:
-        """The score of a fitted model."""
+        """Score a fitted model."""
         classes = is_classifier(model)
         truth, answers = (values.astype(str) if classes else values for values in (target, model.predict(rows)))
         probabilities = model.predict_proba(rows) if classes else None
@@ -73,7 +73,7 @@ def search(  # noqa: PLR0913, PLR0917 - what a search depends on
     folds: list[Fold],
     score: FoldScore,
 ) -> tuple[Pipeline, pd.DataFrame]:
-    """The model with the best parameters, not fitted, and what was tried, the best first.
+    """The unfitted model with the best parameters, and the table of candidates, the best first.
 
     Random search: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012. Successive halving:
     Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
@@ -82,14 +82,14 @@ def search(  # noqa: PLR0913, PLR0917 - what a search depends on
         model: not fitted.
         rows: (n, features).
         target: (n,).
-        given: what ``fit`` gets beside rows and target.
+        given: further arguments of ``fit``, such as sample weights.
         config: the method and the values to try.
         folds: positions of rows.
-        score: of each candidate.
+        score: scores each candidate.
 
     Returns:
-        The model, and a table with a column for each parameter, ``score``, ``deviation`` between folds and ``rows``,
-        the number of rows that the candidate was tried with.
+        The model, and a table with a column for each parameter, ``score``, its standard ``deviation`` between folds,
+        and ``rows``, the number of rows used for the candidate.
     """
     prefix = _prefix(model)
     values = {f"{prefix}{name}": choices for name, choices in config.params.items()}

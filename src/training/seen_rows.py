@@ -1,4 +1,4 @@
-"""Which holdout rows an earlier version was not trained on, as far as that can be found out."""
+"""Finds the holdout rows that an earlier version was not trained on."""
 
 import logging
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ from src.training.row_keys import days, row_hashes
 from src.training.splitting import Split, SplitRule, held_out, sha256_of, share_gone
 
 MILLISECONDS_PER_DAY = 86_400_000
-# How far a row's time may lie after its arrival: local times may be read as UTC, and dates as their last moment.
+# How far a row's time may lie after its arrival: local times may be read as UTC, and dates as the end of the day.
 AHEAD_DAYS = 1.0
-# Rows leave a data set now and then; where more than this share of them is gone, their content was changed.
+# Rows may be removed from a data set; where a larger share is gone, their content has changed.
 MAX_GONE = 0.25
 UNKNOWN = (
     "its training rows are unknown: it records no split rule that applies here, ZenML no longer has them, the data set "
-    "has changed since, and no dataset.time tells which rows are newer"
+    "has changed since, and without dataset.time newer rows cannot be identified"
 )
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 class Unseen:
     """Which rows of the holdout a version was not trained on.
 
-    ``mask`` is (n,), or None where nothing is known; ``why`` says how they were found, or why not.
+    ``mask`` is (n,), or None where they are unknown; ``why`` says how they were found, or why not.
     """
 
     mask: NDArray[np.bool_] | None
@@ -44,7 +44,7 @@ class Unseen:
 
 
 def inherited_rule(registry: ModelRegistry) -> SplitRule | None:
-    """The champion's split rule; None without a champion, or where it has none that can be read."""
+    """The champion's split rule; None without a champion, or without a readable rule."""
     champion = registry.version_of(CHAMPION)
     if champion is None:
         return None
@@ -60,39 +60,39 @@ def unseen_rows(
 ) -> Unseen:
     """Find the holdout rows that a version was not trained on.
 
-    By the split rule that the version records, unless rows had other keys then: without an id, a row's key is its
-    content, which another ``clean()`` or another section ``dataset`` may write in another way.
+    Uses the split rule that the version records, unless the rows' keys have changed: without an id, a row's key is its
+    content, which a change of ``clean()`` or of the section ``dataset`` may change.
 
-    For a version without a rule (registered before rules were recorded, or whose key columns are gone), by leaving out
-    rows with the content of its training rows: those that ZenML has stored or, on an unchanged data set, those of the
-    stratified split that such versions were made with.
+    For a version without a rule (registered before rules were recorded, or whose key columns are gone), excludes rows
+    with the content of its training rows: those stored in ZenML or, on an unchanged data set, those of the stratified
+    split by which such versions were trained.
 
-    Where its training rows cannot be found, by time: the rows that are more than a day newer than the version, unless
-    some row's time lies in the future, as a due date does, and so tells nothing of when a row arrived.
+    Where its training rows cannot be found, uses the time: rows that are more than a day newer than the version, unless
+    some row's time lies in the future, like a due date, and thus is not the time when a row arrived.
 
     Args:
         registry: holds the version.
         model: the version.
         split: the challenger's data set and split.
-        dataset: what its columns are.
-        challenger: the version that was made from ``split``; its tags name the data set.
+        dataset: its columns.
+        challenger: the version that was trained on ``split``; its tags name the data set.
     """
     version, newest, rule = registry.version(model.version), registry.version(challenger), model.split_rule
     if rule is not None and rule.fits(split.holdout):
         changed = _changed_keys(rule, version, newest, split.frame, dataset)
         if changed is None:
             return Unseen(held_out(rule, split.holdout), "both models' split rules hold them out")
-        # Stored rows have the keys of before, too.
+        # Stored rows have the former keys, too.
         return _newer_rows(version, newest, split, dataset) or Unseen(None, changed)
     columns = [*model.schema.names, dataset.target]
     stored = training_rows_of(version.tags.get(TAG_ZENML_RUN_ID))
     if stored is not None and set(columns) <= {*stored.columns} & {*split.holdout.columns}:
-        why = f"the training rows of version {model.version}, as ZenML has them, are left out"
+        why = f"the training rows of version {model.version}, as stored in ZenML, are left out"
         return Unseen(_other_content(split.holdout, stored, columns), why)
     same_data = version.tags.get(TAG_DATA_SHA256, "unknown") == newest.tags.get(TAG_DATA_SHA256)
     rebuilt = random_training_rows(split.frame, dataset, registry.parameters(version)) if same_data else None
     if rebuilt is not None:
-        why = f"the training rows of version {model.version}, from its split made again, are left out"
+        why = f"the training rows of version {model.version}, from its repeated split, are left out"
         return Unseen(_other_content(split.holdout, rebuilt, [*dataset.features, dataset.target]), why)
     return _newer_rows(version, newest, split, dataset) or Unseen(None, UNKNOWN)
 
@@ -100,7 +100,7 @@ def unseen_rows(
 def _changed_keys(
     rule: SplitRule, version: ModelVersion, newest: ModelVersion, frame: pd.DataFrame, dataset: DatasetConfig
 ) -> str | None:
-    """Why a version's rule says nothing of rows of today, if it does not."""
+    """Why a version's rule cannot be applied to the current rows; None where it can."""
     if rule.columns == dataset.id:
         return None
     code = version.tags.get(TAG_CODE_SHA256)
@@ -109,17 +109,17 @@ def _changed_keys(
     if gone <= MAX_GONE or (same_code and rule.dataset_sha256 == sha256_of(dataset)):
         return None
     return (
-        f"its training rows are unknown: src/pipeline or the section dataset was changed since, and {gone:.0%} of its "
-        "rows are not found by their content any more; a dataset.id would identify them"
+        f"its training rows are unknown: src/pipeline or the section dataset has changed since, and {gone:.0%} of its "
+        "rows are no longer found by their content; set dataset.id to identify rows"
     )
 
 
 def _newer_rows(version: ModelVersion, newest: ModelVersion, split: Split, dataset: DatasetConfig) -> Unseen | None:
-    """The rows that are newer than a version, if the data set's time can be relied on."""
+    """The rows that are newer than a version, if the data set's time is the time of arrival."""
     if dataset.time is None:
         return None
     created, now = (found.creation_timestamp / MILLISECONDS_PER_DAY for found in (version, newest))
-    # A time column may hold other numbers than days; those of a data set end when its model is registered.
+    # Later times than the registration are not times of arrival, or not in days.
     if not days(split.frame[dataset.time]).max() <= now + AHEAD_DAYS:
         return None
     newer = days(split.holdout[dataset.time]) > created + AHEAD_DAYS
@@ -144,9 +144,9 @@ def training_rows_of(run_id: str | None) -> pd.DataFrame | None:
 def random_training_rows(
     frame: pd.DataFrame, dataset: DatasetConfig, parameters: Mapping[str, Any]
 ) -> pd.DataFrame | None:
-    """The training rows as versions without a split rule drew them, by their run's parameters.
+    """The training rows of a version without a split rule, drawn again with its run's parameters.
 
-    None where the run has no such parameters, or those of another split.
+    None where the run lacks these parameters, or used another split.
     """
     if "split.by" in parameters:
         return None

@@ -1,4 +1,4 @@
-"""The retrain requests that a training serves, as its steps know them: their ids, and where to report progress."""
+"""The retrain requests that a training serves, as passed to its steps: their ids, and where to report progress."""
 
 import logging
 from pathlib import Path
@@ -9,14 +9,14 @@ from src.core.errors import LoopError
 from src.core.retrain_record import State
 from src.core.retrain_signal import RetrainSpool
 
-# Each report writes one file per request: of more requests than this, only the oldest show progress.
+# Each report writes one file per request; beyond this number, only the oldest requests show progress.
 MAX_REPORTED = 50
 
 logger = logging.getLogger(__name__)
 
 
 class ServedRequests(BaseModel):
-    """Travels to each ZenML step as a parameter; ``ids`` is empty where nobody requested the training.
+    """A parameter of ZenML's steps; ``ids`` is empty for a training without requests.
 
     ``retrain_dir`` is the retrain spool's folder. The process that runs the steps holds the trainer lock.
     """
@@ -27,9 +27,9 @@ class ServedRequests(BaseModel):
     retrain_dir: str
 
     def report(self, progress: str) -> None:
-        """Show in ``GET /retrain/{id}`` what the training does now, such as ``search: 12 of 20 trials``.
+        """Report the progress of the training to ``GET /retrain/{id}``, such as ``search: 12 candidates scored``.
 
-        A failure is logged only: a training does not fail because its progress cannot be shown.
+        Failures are only logged.
         """
         spool = RetrainSpool(Path(self.retrain_dir))
         try:

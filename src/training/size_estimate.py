@@ -1,4 +1,4 @@
-"""Estimates from small fits how large a model becomes and how much memory its training takes."""
+"""Estimates from small fits the size of a model and the memory that its training needs."""
 
 import math
 import os
@@ -16,25 +16,25 @@ from sklearn.pipeline import Pipeline
 from src.core.errors import ConfigError
 from src.training.estimators import ROUNDS
 
-# Fewer rows are fitted at once: their models are small.
+# With fewer rows there is no estimate: the models are small.
 MIN_ROWS = 20_000
-# Small fits are on these shares of the rows, with so many trees or rounds at most.
+# The small fits use these shares of the rows, and at most this many trees or rounds.
 SHARES = (1 / 16, 1 / 4)
 FEW_ROUNDS = 4
-# Measured for forests: a version holds the model twice, as skops and as an ONNX graph of two thirds of that size. The
-# conversion to ONNX holds each of the trees' nodes as Python objects, beside the libraries and copies of the rows.
+# Measured for forests: a version holds the model twice, as skops and as an ONNX graph of two thirds of that size.
+# Converting to ONNX holds the trees' nodes as Python objects, in addition to the libraries and copies of the rows.
 VERSION_FACTOR = 1.7
 MEMORY_FACTOR = 10.0
 BASE_BYTES = 600_000_000
 ROW_COPIES = 6
-# Where a container's limit stands, of control groups 2 and 1.
+# A container's memory limit, for control groups 2 and 1.
 CGROUP_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training is going to take, in bytes."""
+    """The size of a version and the memory of its training, in bytes."""
 
     version_bytes: float
     memory_bytes: float
@@ -43,10 +43,10 @@ class Estimate:
 def estimate_of(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Estimate | None:
     """The estimate for a fit on these rows; None for few rows.
 
-    A power law through the sizes of two small fits: trees grow with the rows, other models do not.
+    Extrapolates the sizes of two small fits by a power law: trees grow with the rows, other models do not.
 
     Args:
-        model: not fitted; copies of it are.
+        model: not fitted; clones of it are fitted.
         rows: (n, features).
         target: (n,).
     """
@@ -66,10 +66,10 @@ def require_room(estimate: Estimate, max_version_bytes: float, memory_bytes: flo
     """Refuse a fit whose version or memory would be too large.
 
     Raises:
-        ConfigError: with the estimate, and what to set.
+        ConfigError: with the estimate and the settings to change.
     """
     version = f"the version would have about {estimate.version_bytes / MEGABYTE:,.0f} MB"
-    memory = f"its training would take about {estimate.memory_bytes / MEGABYTE:,.0f} MB of memory"
+    memory = f"its training would need about {estimate.memory_bytes / MEGABYTE:,.0f} MB of memory"
     remedy = "set max_depth, a larger min_samples_leaf or fewer n_estimators in model.params"
     if estimate.version_bytes > max_version_bytes:
         raise ConfigError(
@@ -78,13 +78,13 @@ def require_room(estimate: Estimate, max_version_bytes: float, memory_bytes: flo
         )
     if estimate.memory_bytes > memory_bytes:
         raise ConfigError(
-            f"the model is too large: {memory} and {version}; there are {memory_bytes / MEGABYTE:,.0f} MB; {remedy}, "
-            "or give the training more memory (mem_limit of train-model in docker-compose.yml)"
+            f"the model is too large: {memory} and {version}; {memory_bytes / MEGABYTE:,.0f} MB are available; "
+            f"{remedy}, or give the training more memory (mem_limit of train-model in docker-compose.yml)"
         )
 
 
 def memory_limit() -> float:
-    """How much memory this process may take: its container's limit or the machine's memory, in bytes."""
+    """The memory available to this process, in bytes: its container's limit or the machine's memory."""
     limits = [float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")]
     for file in CGROUP_FILES:
         text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
@@ -99,12 +99,12 @@ def _size(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], some: NDArr
 
 
 def _rounds(model: Pipeline) -> float:
-    """How many times as many trees or rounds the model has as those that were fitted."""
+    """The ratio of the model's trees or rounds to those of the small fits."""
     return max([1.0, *(value / FEW_ROUNDS for value in _round_parameters(model).values())])
 
 
 def _round_parameters(model: Pipeline) -> dict[str, int]:
-    """Numbers of trees or rounds, by the parameter's name in the pipeline; rounds of linear models have no size."""
+    """Numbers of trees or rounds by parameter name in the pipeline, without those of linear models."""
     return {
         name: value
         for name, value in model.get_params().items()

@@ -1,4 +1,4 @@
-"""A scikit-learn model behind the engines' contract: what ONNX has to equal, and what the gate scores without ONNX."""
+"""A scikit-learn model as an engine: the reference for ONNX, and what the gate scores where there is no ONNX."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from src.training.frames import frame_of
 
 
 class SklearnEngine:
-    """A fitted model. Serving runs the same one through mlflow.pyfunc.
+    """A fitted model. Serving runs the same model through mlflow.pyfunc.
 
     Args:
         model: fitted; a classification has ``predict_proba``.
@@ -31,7 +31,7 @@ class SklearnEngine:
         self.classes = classes
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row, at least one."""
+        """Predict every row; there must be at least one."""
         frame = frame_of(table)
         if not self.classes:
             return Predictions(self._model.predict(frame).tolist())
@@ -42,16 +42,16 @@ class SklearnEngine:
 
 
 def load_skops(file: Path, code_sha256: str | None = None) -> Any:
-    """Load a model whose manifest has been checked; nothing is unpickled, and only trusted types are built.
+    """Load a model whose manifest is verified; nothing is unpickled, and only trusted types are created.
 
     Args:
         file: the model.
-        code_sha256: of the ``src/pipeline`` whose classes the model may have, if it may have any.
+        code_sha256: of the ``src/pipeline`` whose classes the model contains; None if it contains none.
 
     Raises:
-        InvalidModelError: the file is no skops file.
+        InvalidModelError: the file is not a skops file.
         UntrustedModelError: it needs a type that is not in ``SKOPS_TRUSTED_TYPES``.
-        OtherCodeError: it runs classes of another ``src/pipeline``.
+        OtherCodeError: it contains classes of another ``src/pipeline``.
         OSError: it cannot be read.
     """
     content = file.read_bytes()
@@ -62,7 +62,7 @@ def load_skops(file: Path, code_sha256: str | None = None) -> Any:
         return skops.io.loads(content, trusted=[*SKOPS_TRUSTED_TYPES, *own])
     except (UntrustedModelError, OtherCodeError):
         raise
-    except Exception as error:  # a file of another shape fails in many ways, all meaning this
+    except Exception as error:  # an invalid file raises errors of many types
         raise InvalidModelError(f"{file.name} cannot be loaded") from error
 
 
@@ -76,7 +76,7 @@ def own_types(content: bytes) -> list[str]:
     unknown = [name for name in found if not is_own(name)]
     if unknown:
         raise UntrustedModelError(
-            f"the model has parts of the types {', '.join(unknown)}, which loading does not trust; add them to "
-            "SKOPS_TRUSTED_TYPES in src/core/model_registry.py once you have seen that loading them is harmless"
+            f"the model contains the types {', '.join(unknown)}, which are not trusted; if loading them is "
+            "harmless, add them to SKOPS_TRUSTED_TYPES in src/core/model_registry.py"
         )
     return found

@@ -1,4 +1,4 @@
-"""Scores by slice: whether a challenger that is better on the whole is worse for some of the rows."""
+"""Scores by slice: detects a challenger that is better overall but worse on some of the rows."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from src.training.scoring import Metric
 from src.training.sums import Floats
 
 MIN_ROWS = 50
-# The chance of rejecting a challenger that is worse in no slice.
+# The probability of rejecting a challenger that is worse in no slice.
 ERROR = 0.05
 SEED = 0
 MISSING = "(missing)"
@@ -38,12 +38,12 @@ def score_slices(
         challenger: its answers to n rows.
         champion: the champion's to the same rows, or None.
         columns: (n, columns of ``gate.slices``); each value is a slice, and so are missing values.
-        clusters: (n,) which rows belong together.
+        clusters: (n,) each row's cluster.
     """
     slices = [
         (column, value, rows) for column in columns for value, rows in _parts(columns[column]) if rows.sum() >= MIN_ROWS
     ]
-    # With n slices, Holm's first step asks for a p-value of 5 % / n, which takes 20 n shuffles at least.
+    # With n slices, Holm's first step requires a p-value of 5 % / n, and thus at least 20 n shuffles.
     shuffles = max(RESAMPLES, round(2 * len(slices) / ERROR))
     found = []
     for column, value, rows in slices:
@@ -68,7 +68,7 @@ def score_slices(
 
 
 def holm(p_values: list[float | None]) -> list[bool]:
-    """Which hypotheses are rejected, with a chance of 5 % that any of them is true (Holm 1979, Scand. J. Stat. 6).
+    """Which hypotheses are rejected, with a probability of at most 5 % that one is true (Holm 1979, Scand. J. Stat. 6).
 
     Args:
         p_values: one per hypothesis; None for one that was not tested.
@@ -85,14 +85,14 @@ def holm(p_values: list[float | None]) -> list[bool]:
 def worse_p_value(
     metric: Metric, challenger: Answers, champion: Answers, clusters: NDArray[np.intp], shuffles: int
 ) -> float:
-    """The one-sided p-value of a challenger that is not worse: how often chance alone makes it as bad.
+    """The one-sided p-value of the hypothesis that the challenger is not worse.
 
     The paired randomisation test (Fisher 1935; Good 2005, Permutation, Parametric and Bootstrap Tests of Hypotheses):
-    if both are as good, their answers to a cluster of rows can be exchanged. Unlike the bootstrap it is exact for the
-    few rows that a slice has.
+    if both are equally good, their answers to a cluster of rows can be exchanged. Unlike the bootstrap it is exact for
+    slices with few rows.
 
     Args:
-        metric: what "worse" means; defined for both on all rows.
+        metric: the gate's; defined for both on all rows.
         challenger: its answers to n rows.
         champion: the champion's to the same rows.
         clusters: (n,) the rows whose answers are exchanged together.
@@ -110,7 +110,7 @@ def worse_p_value(
         return 1.0
     exchange = _by_function if metric.sums is None else _by_sums
     gains = [metric.sign * found for found in exchange(metric, (challenger, champion), codes, random, shuffles)]
-    # Rounding must not make an equal difference a smaller one; one that is not defined counts against the finding.
+    # ROUNDING keeps equal differences equal; an undefined difference counts as at least as bad.
     as_bad = int((~(np.concatenate(gains) > gain + ROUNDING)).sum())
     return (1 + as_bad) / (1 + shuffles)
 

@@ -44,7 +44,7 @@ class RawData:
     skipped: tuple[str, ...] = ()
 
     def place(self, row: int) -> tuple[str, int]:
-        """The file that a row came from, and the row's number there, from 1."""
+        """The file of a row, and the row's number in it, from 1."""
         index = bisect.bisect_right(self._ends, row)
         return self.files[index].name, row - self._ends[index] + self.files[index].rows + 1
 
@@ -69,7 +69,7 @@ def read(
         wait: lets so many seconds pass; called once at most, if files have just changed.
 
     Raises:
-        DataError: the source is missing, cannot be read or lacks columns; it names the file.
+        DataError: the source is missing, cannot be read or lacks columns; the message names the file.
         ConfigError: the source needs a setting or a package that is missing.
         ConnectionFailedError: a server does not answer; trying again may help.
         LoopError: every file keeps changing; trying again may help.
@@ -89,7 +89,7 @@ def _read_files(files: Sequence[TableFile], dataset: DatasetConfig) -> RawData:
     kinds = sorted({file.format for file in files})
     if len(kinds) > 1:
         raise DataError(
-            f"{dataset.source} has files of {' and '.join(kinds)}; choose one kind by a glob such as *.{kinds[0]}"
+            f"{dataset.source} has {' and '.join(kinds)} files; select one format with a glob such as *.{kinds[0]}"
         )
     return _joined([(file.name, _read_file(file, dataset)) for file in files])
 

@@ -17,9 +17,9 @@ from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.row_keys import days, row_hashes
 
-# How far the holdout's share of the rows may be from the one asked for, as a part of that share.
+# The relative deviation from the configured share that the holdout may have.
 SHARE_SLACK = 1 / 3
-MIN_ROWS = 2  # a score of a single row says nothing
+MIN_ROWS = 2  # a score on a single row is meaningless
 HASHES = 2.0**64
 HEAVIEST = 3
 MAX_VALUE = 40
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class SplitRule(BaseModel):
-    """By what a row is held out; registered with the model, so that later runs know which rows it has not seen.
+    """The rule that holds out rows; registered with the model, so that later runs know its training rows.
 
     ``hash`` and ``group`` hold out ``share`` of all keys by a hash of ``columns`` keyed with ``seed``; ``time`` holds
-    out the rows whose one column is later than ``cutoff``, in days since 1970-01-01 UTC.
+    out the rows whose column is later than ``cutoff``, in days since 1970-01-01 UTC.
 
-    ``sketch`` is a sample of the keys' hashes, and ``dataset_sha256`` the digest of the section ``dataset`` that the
-    rows were read by: later runs recognise by them whether rows still have the keys that they had.
+    ``sketch`` is a sample of the keys' hashes, and ``dataset_sha256`` the digest of the configuration's section
+    ``dataset``: with them later runs detect whether rows still have the same keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,8 +62,8 @@ class SplitRule(BaseModel):
 class Split:
     """A data set and which of its rows are held out.
 
-    ``mask`` is (n,), true for the rows of the holdout; ``note`` says where the rule is not the one that the
-    configuration states, and is empty otherwise.
+    ``mask`` is (n,), true for the rows of the holdout; ``note`` explains where the rule differs from the
+    configuration, and is empty otherwise.
     """
 
     frame: pd.DataFrame
@@ -83,7 +83,7 @@ class Split:
 
 
 def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule | None) -> Split:
-    """Part the data set by the configured rule, or by the champion's where that is to be kept.
+    """Split the data set by the configured rule, or by the champion's where that is inherited.
 
     Args:
         frame: the validated data set.
@@ -91,7 +91,7 @@ def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule
         inherited: the champion's rule, if it has one.
 
     Raises:
-        DataError: the holdout is far from its share, or a part lacks a class or has next to no rows.
+        DataError: the holdout's share deviates too much, or a part lacks a class or has too few rows.
     """
     rule, note = _rule_for(frame, config, inherited)
     if note:
@@ -105,12 +105,12 @@ def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule
 
 
 def split_by(rule: SplitRule, frame: pd.DataFrame, note: str = "") -> Split:
-    """Part a data set by a rule that is known already."""
+    """Split a data set by a given rule."""
     return Split(frame, held_out(rule, frame), rule, note)
 
 
 def with_sketch(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) -> SplitRule:
-    """The rule with the smallest hashes of the frame's keys, a uniform sample of them; only a rule by hash has one.
+    """The rule with a sketch of the frame's keys: their smallest hashes, a uniform sample; only for rules by hash.
 
     A bottom-k sketch (Cohen and Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
     """
@@ -129,34 +129,35 @@ def share_gone(rule: SplitRule, frame: pd.DataFrame) -> float:
 
 
 def sha256_of(dataset: DatasetConfig) -> str:
-    """The digest of everything that the configuration says of the data set, in hexadecimal."""
+    """The SHA-256 of the configuration's section ``dataset``, in hexadecimal."""
     return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()
 
 
 def held_out(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which rows the rule holds out, shape (n,); each answer depends on that row alone."""
+    """Which rows the rule holds out, shape (n,); the result for a row depends on that row alone."""
     if rule.by == "time":
         return np.asarray(days(frame[rule.columns[0]]) > (np.inf if rule.cutoff is None else rule.cutoff))
     return np.asarray(row_hashes(frame, rule.columns, rule.seed) < rule.share * HASHES)
 
 
 def clusters(rule: SplitRule, holdout: pd.DataFrame) -> NDArray[np.intp]:
-    """Which rows belong together when the holdout is resampled: a number for each row's cluster, shape (n,).
+    """The cluster of each row for resampling the holdout, as a number; shape (n,).
 
-    Rows with equal keys or of one group; by time, blocks of n^(1/3) consecutive rows (the rate of Hall, Horowitz and
-    Jing, "On blocking rules for the bootstrap with dependent data", Biometrika 1995), equal times in one block.
+    Clusters are rows with equal keys or of one group; by time, blocks of n^(1/3) consecutive rows, with equal times in
+    one block (the rate of Hall, Horowitz and Jing, "On blocking rules for the bootstrap with dependent data",
+    Biometrika 1995).
     """
     if rule.by != "time":
         return np.unique(row_hashes(holdout, rule.columns, rule.seed), return_inverse=True)[1].astype(np.intp)
     moments = days(holdout[rule.columns[0]])
     length = max(1, round(len(moments) ** (1 / 3)))
-    # A row's place is that of the first row of its time.
+    # A row's rank is that of the first row with the same time.
     places = np.searchsorted(np.sort(moments), moments, side="left")
     return np.unique(places // length, return_inverse=True)[1].astype(np.intp)
 
 
 def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule | None) -> tuple[SplitRule, str]:
-    """The rule, and a note where it is not what the configuration states."""
+    """The rule, and a note where it differs from the configuration."""
     split, dataset = config.split, config.dataset
     named = {"group": dataset.group, "time": dataset.time}.get(split.by)
     columns = [named] if named else dataset.id or list(dataset.features)
@@ -167,7 +168,10 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
             # The sketch is of the champion's rows.
             rule = inherited.model_copy(update={"sketch": [], "dataset_sha256": None})
             if rule.model_copy(update={"cutoff": None}) != wanted:
-                note = f"the champion's rule is kept ({rule}), not the file's ({wanted}); split.inherit: false ends it"
+                note = (
+                    f"the champion's rule is kept ({rule}), not the configured one ({wanted}); set split.inherit: "
+                    "false to use the configured one"
+                )
         else:
             gone = ", ".join(name for name in inherited.columns if name not in frame.columns)
             note = f"the champion's rule ({inherited}) cannot be kept without its columns {gone}; split by {wanted}"
@@ -177,7 +181,7 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
 
 
 def _cutoff(rule: SplitRule, frame: pd.DataFrame) -> float:
-    """The time after which the share of the rows is newest; never before the rule's own."""
+    """The time after which the newest share of the rows begins; never before the rule's own cutoff."""
     moments, counts = np.unique(days(frame[rule.columns[0]]), return_counts=True)
     if np.isnan(moments).any():
         raise DataError(f"{rule.columns[0]}: rows without a time cannot be split by time; fill or drop them")
@@ -208,7 +212,7 @@ def _remedy(rule: SplitRule) -> str:
 
 
 def _heaviest(rule: SplitRule, frame: pd.DataFrame) -> str:
-    """The keys with most rows, as far as any has more than one."""
+    """The keys with the most rows; empty where each has one."""
     hashes = days(frame[rule.columns[0]]) if rule.by == "time" else row_hashes(frame, rule.columns, rule.seed)
     _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
     keys = [
@@ -216,7 +220,7 @@ def _heaviest(rule: SplitRule, frame: pd.DataFrame) -> str:
         for place in np.argsort(-counts, kind="stable")[:HEAVIEST]
         if counts[place] > 1
     ]
-    return f"the keys with most rows are {'; '.join(keys)}" if keys else ""
+    return f"the keys with the most rows are {'; '.join(keys)}" if keys else ""
 
 
 def _shown(rule: SplitRule, row: pd.Series, moment: float) -> str:

@@ -1,4 +1,4 @@
-"""Reads the answer to a SQL query; the database's address stays out of every message."""
+"""Reads the result of a SQL query; no message contains the database's address."""
 
 import re
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from src.core.errors import ConfigError, ConnectionFailedError, DataError
 from src.training.data_files import duplicates_of, lacks
 
-NAME = "the answer to dataset.query"
+NAME = "the result of dataset.query"
 PART_ROWS = 10_000
 
 
 def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.DataFrame:
-    """Some columns of the answer, each cell as the Python object that the driver gives.
+    """Read some columns of the result, each cell as the driver's Python object.
 
-    Rows keep the answer's order: with ORDER BY, equal rows are an equal data set with an equal hash.
+    Rows keep the result's order: with ORDER BY, equal rows have an equal hash.
 
     Args:
         query: a statement that returns rows; nothing is committed.
-        columns: names in the answer, in the order of the frame.
-        url: SQLAlchemy's, such as ``mysql+pymysql://user:password@host/database``.
+        columns: names in the result, in the order of the frame.
+        url: an SQLAlchemy URL, such as ``mysql+pymysql://user:password@host/database``.
 
     Raises:
-        ConfigError: there is no URL, it is none, or its driver, or what the driver needs, is not installed.
+        ConfigError: the URL is missing or invalid, or its driver, or a dependency of the driver, is not installed.
         DataError: the statement fails or lacks a column.
-        ConnectionFailedError: the database cannot be reached, refuses us, or the connection is lost.
+        ConnectionFailedError: the database cannot be reached, refuses the connection, or the connection is lost.
     """
     if url is None:
         raise ConfigError("dataset.source is sql; set DATASET_URL to the database's SQLAlchemy URL")
@@ -61,11 +61,11 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
 
 def _connect(engine: Engine, address: URL, url: SecretStr) -> Connection:
     try:
-        # As it is written: a colon or a percent sign in it is no parameter.
+        # A colon or a percent sign in the query is not a parameter.
         return engine.connect().execution_options(stream_results=True, no_parameters=True)
     except SQLAlchemyError as error:
         raise ConnectionFailedError(f"the database of DATASET_URL failed: {_reason(error, address, url)}") from None
-    except RuntimeError as error:  # as PyMySQL's where a way to log in needs a package that is not installed
+    except RuntimeError as error:  # such as PyMySQL's for an authentication method that needs a missing package
         raise ConfigError(f"DATASET_URL cannot be used: {_reason(error, address, url)}") from None
 
 
@@ -85,14 +85,14 @@ def _cells(connection: Connection, query: str, columns: Sequence[str]) -> list[l
 
 
 def _objects(values: list[object]) -> np.ndarray:
-    """An array of the objects as they are: pandas would make floats of whole numbers where one is missing."""
+    """An array of the objects, unchanged: pandas would convert integers with missing values to floats."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def _reason(error: Exception, address: URL, url: SecretStr) -> str:
-    """What the driver says, in one line, with the URL, its user, password and host struck out."""
+    """The driver's message in one line, with the URL, user, password and host masked."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     said = " ".join(str(origin).split())
     password = str(address.password or "")

@@ -16,13 +16,13 @@ from scipy.stats import rankdata
 from src.training.answers import Answers
 
 Floats = NDArray[np.float64]
-# Levels that scores are ranked on: exact for up to as many rows; above, scores within 1/1000 of the rows are ties.
+# Levels for ranking scores: exact for up to 1,000 rows; with more rows, scores within 1/1000 of the rows are ties.
 LEVELS = 1000
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the metrics of a data set are about: its classes, sorted, and the positive one of two."""
+    """The classes of a data set, sorted, and the positive one of two; both empty for a regression."""
 
     classes: tuple[str, ...] = ()
     positive: str | None = None
@@ -50,14 +50,14 @@ SumsOf = Callable[[Sequence[Answers]], Sums]
 
 
 def ratio(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:
-    """The quotient, elementwise; ``otherwise`` where there is nothing to divide by."""
+    """The elementwise quotient; ``otherwise`` where the divisor is 0."""
     out: Floats = np.full(np.broadcast_shapes(part.shape, whole.shape), otherwise)
     np.divide(part, whole, out=out, where=whole != 0)
     return out
 
 
 def confusion_sums(target: Target, formula: Callable[[Floats, int], Floats]) -> SumsOf:
-    """Of a metric of the confusion matrix.
+    """The sums of a metric of the confusion matrix.
 
     Args:
         target: the classes, and the positive one.
@@ -79,7 +79,7 @@ def confusion_sums(target: Target, formula: Callable[[Floats, int], Floats]) -> 
 
 
 def loss_sums(loss: Callable[[Answers], Floats], score: Callable[[Floats], Floats] = np.negative) -> SumsOf:
-    """Of a function of the mean of the rows' losses, (n,)."""
+    """The sums of a function of the mean of the rows' losses, (n,)."""
 
     def sums_of(answers: Sequence[Answers]) -> Sums:
         rows = [csr_array(np.column_stack([np.ones(len(found)), loss(found)])) for found in answers]
@@ -89,7 +89,7 @@ def loss_sums(loss: Callable[[Answers], Floats], score: Callable[[Floats], Float
 
 
 def explained_sums(*, centred: bool) -> SumsOf:
-    """Of the share of the target's variance that a regression explains.
+    """The sums of the share of the target's variance that a regression explains.
 
     Args:
         centred: whether a constant error counts as none: the explained variance; else R².
@@ -113,13 +113,13 @@ def explained_sums(*, centred: bool) -> SumsOf:
 
 
 def ranking_sums(target: Target, formula: Callable[[Floats, Floats], Floats], *, every_class: bool) -> SumsOf:
-    """Of a metric of how a class's probability ranks its rows among the others.
+    """The sums of a metric of how a class's probability ranks its rows among the others.
 
     Args:
         target: the classes, and the positive one.
         formula: the metric, (…,), of the counts of other rows and of the class's rows by level of the probability,
             each (…, levels), the lowest first.
-        every_class: the mean over all classes, each against the rest; else of the positive class.
+        every_class: whether to average over all classes, each against the rest, or to use the positive class.
     """
     places = range(len(target.classes)) if every_class else [target.place]
 

@@ -1,4 +1,4 @@
-"""Ends the process at once on SIGTERM or Ctrl-C, whatever a library is doing."""
+"""Ends the process immediately on SIGTERM or Ctrl-C, whatever a library is doing."""
 
 import logging
 import os
@@ -11,11 +11,11 @@ logger = logging.getLogger(__name__)
 
 
 def exit_on_signals() -> None:
-    """Give the signals to a thread that ends the process with 128 + the signal's number.
+    """Handle the signals in a thread that ends the process with 128 + the signal's number.
 
-    Call it first, from the main thread: threads started before would still take the signals. A handler would not
-    do: ZenML replaces handlers while a step runs, by one that talks to its store before it lets go. Nothing needs
-    cleaning up: the kernel frees the trainer lock, and what is claimed is served by the next run.
+    Call it first, from the main thread: threads started earlier would still receive the signals. A signal handler is
+    not enough: while a step runs, ZenML replaces it with one that calls its store first. No clean-up is needed: the
+    kernel releases the trainer lock, and the next run serves the claimed requests.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     threading.Thread(target=_wait, name="termination", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Finds the probability from which on a model of two classes answers the positive one."""
+"""Finds the probability from which a model of two classes predicts the positive one."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ from src.core.predictions import DECIMALS
 from src.training.folds import Fold
 from src.training.scoring import Metric
 
-# As many thresholds are tried, at equal shares of the rows.
+# The number of thresholds that are tried, at equal shares of the rows.
 CANDIDATES = 200
 
 
 def out_of_fold(
     model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], params: dict[str, Any], folds: list[Fold]
 ) -> NDArray[np.float64]:
-    """(n, classes) probabilities of rows by models that were fitted on other rows, classes in sorted order.
+    """Out-of-fold probabilities, (n, classes), with the classes in sorted order.
 
     Args:
-        model: not fitted; copies of it are.
+        model: not fitted; clones of it are fitted.
         rows: (n, features).
         target: (n,) class names.
-        params: what ``fit`` gets beside rows and target.
+        params: further arguments of ``fit``, such as sample weights.
         folds: each row is validated once.
     """
     found: NDArray[np.float64] = cross_val_predict(model, rows, target, cv=folds, method="predict_proba", params=params)
@@ -34,12 +34,12 @@ def out_of_fold(
 
 
 def best_threshold(probabilities: NDArray[np.float64], target: NDArray[Any], positive: str, metric: Metric) -> float:
-    """The threshold with the best score on these rows; of equally good ones the one nearest to 0.5.
+    """The threshold with the best score on these rows; of equally good thresholds the one nearest to 0.5.
 
     Args:
         probabilities: (n, 2), classes in sorted order.
         target: (n,) class names.
-        positive: the class that is answered from the threshold on.
+        positive: the class that is predicted from the threshold on.
         metric: the gate's.
 
     Raises:
@@ -51,12 +51,12 @@ def best_threshold(probabilities: NDArray[np.float64], target: NDArray[Any], pos
     known = np.round(np.quantile(probabilities[:, place], shares, method="lower"), DECIMALS)
     smallest = 10.0**-DECIMALS
     candidates = np.unique(np.clip([*known, 0.5], smallest, 1 - smallest))
-    # The last two are every answer the same, which only a metric of labels tells apart from a separation of classes.
+    # The last two are constant predictions: a metric that ignores labels scores them like any other threshold.
     scores = _scores(probabilities, target.astype(str), place, [*candidates, 0.0, 2.0], metric)
     if np.nanmax(scores) == np.nanmin(scores):
         raise ConfigError(
-            f"model.threshold: tune finds no threshold, as {metric.name} does not depend on it; take a gate.metric of "
-            "labels such as f1 or balanced_accuracy, or give a number"
+            f"model.threshold: tune finds no threshold, as {metric.name} does not depend on it; use a gate.metric of "
+            "labels such as f1 or balanced_accuracy, or set a number"
         )
     scores = scores[: len(candidates)]
     best = candidates[scores == np.nanmax(scores)]
@@ -66,7 +66,7 @@ def best_threshold(probabilities: NDArray[np.float64], target: NDArray[Any], pos
 def _scores(
     probabilities: NDArray[np.float64], truth: NDArray[np.str_], place: int, candidates: list[float], metric: Metric
 ) -> NDArray[np.float64]:
-    """(candidates,): more is better."""
+    """The scores of the candidates, (candidates,); higher is better."""
     names, weight = np.unique(truth), np.ones(len(truth))
     reached = [probabilities[:, place] >= least for least in candidates]
     labels = [names[np.where(positive, place, 1 - place)] for positive in reached]

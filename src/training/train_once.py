@@ -39,31 +39,31 @@ def train_once(
     Args:
         load_pipeline: imports the ZenML pipeline; called once the environment that ZenML reads is prepared.
         settings: the servers and the shared volume.
-        config: what is learned.
+        config: what to learn.
         request_ids: the retrain requests that this run serves.
 
     Raises:
-        ConnectionFailedError: a server does not answer or refuses us; told within seconds, or after
-            some patience where the run serves requests.
-        RegistryError: MLflow does not do what it is asked.
-        DataError, InvalidModelError: as the steps raise them.
+        ConnectionFailedError: a server does not respond or refuses the request; raised within seconds, or after
+            ``server_patience_seconds`` where the run serves requests.
+        RegistryError: a request to MLflow fails.
+        DataError, InvalidModelError: raised by the steps.
     """
     seconds: dict[str, float] = {}
     started = time.monotonic()
     logger.info("MLflow: %s; ZenML store: %s", shown(settings.mlflow_url), describe_store(settings))
-    # Nobody waits at a terminal for a run that serves requests, and a server's restart must not cost an attempt.
+    # A run that serves requests is unattended, and a server's restart must not cost an attempt.
     patience = settings.server_patience_seconds if request_ids else 0.0
     wait_until_answering(lambda: probe(settings), seconds=patience)
     prepare_environment(settings, os.environ)
     with _timed(seconds, "imports"):
         logger.info("loading ZenML, MLflow and scikit-learn …")
-        # Heavy, and reading the environment.
+        # Heavy imports that read the environment.
         from src.training.abandoned_runs import end_abandoned_runs  # noqa: PLC0415
         from src.training.step_context import STEP_SECONDS  # noqa: PLC0415
 
         pipeline = load_pipeline()
 
-    # ZenML has put handlers of its own on the root logger.
+    # Importing ZenML adds its handlers to the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
     quiet_libraries(settings.log_level)
     with library_errors_in_one_line():
@@ -88,17 +88,17 @@ def train_once(
 
 
 def has_champion(settings: TrainSettings) -> bool:
-    """Whether a version is served; waits for MLflow as a run for requests does.
+    """Whether a version is served; waits for MLflow for up to ``server_patience_seconds``.
 
     Raises:
-        ConnectionFailedError: MLflow does not say.
+        ConnectionFailedError: MLflow does not respond, or with an error.
     """
     wait_until_answering(lambda: probe_mlflow(settings.mlflow_url), seconds=settings.server_patience_seconds)
     return has_alias(settings.mlflow_url, settings.model_name, CHAMPION)
 
 
 def probe(settings: TrainSettings) -> None:
-    """Require both servers to answer, before minutes go into a run that they would fail."""
+    """Require both servers to respond before the run starts."""
     probe_mlflow(settings.mlflow_url)
     if settings.zenml_store_url is not None and settings.zenml_store_api_key is not None:
         probe_zenml(str(settings.zenml_store_url), settings.zenml_store_api_key.get_secret_value())
@@ -109,12 +109,12 @@ def _verdict_of(run: "PipelineRunResponse | None") -> Verdict:
         raise RegistryError("ZenML returned no pipeline run")
     verdict = run.steps["promote"].outputs["verdict"][0].load()
     if not isinstance(verdict, Verdict):
-        raise RegistryError(f"ZenML returned {type(verdict).__name__} in place of the verdict")
+        raise RegistryError(f"ZenML returned {type(verdict).__name__} instead of the verdict")
     return verdict
 
 
 def _step_seconds(run: "PipelineRunResponse | None", key: str) -> dict[str, float]:
-    """How long each step and the training step's parts took, as ZenML was told."""
+    """The duration of each step and of the training step's parts, from ZenML's metadata."""
     found: dict[str, float] = {}
     for name, step in run.steps.items() if run is not None else ():
         seconds, parts = step.run_metadata.get(key), step.run_metadata.get("seconds")
@@ -132,7 +132,7 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def library_errors_in_one_line() -> Iterator[None]:
-    """Turn what MLflow, ZenML and the network raise into errors of ours."""
+    """Convert errors of MLflow, ZenML and the network to LoopError, with one-line messages."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - heavy, and reads the environment
 
     try:

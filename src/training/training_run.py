@@ -1,4 +1,4 @@
-"""The policy of one training run: take the lock and the claimed requests, train, end each request with its outcome."""
+"""One training run: takes the lock and the claimed requests, trains, and records each request's outcome."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class ExitCode(IntEnum):
-    """What the process's exit code says; a verdict of the gate, either way, is success."""
+    """The process's exit codes; a training that ends with a verdict, promoted or rejected, is a success."""
 
     OK = 0
     FAILED = 1
@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True)
 class Training:
-    """What a training came to, and how long each of its steps took, in seconds."""
+    """The verdict of a training, and the duration of each step in seconds."""
 
     verdict: Verdict
     step_seconds: Mapping[Step, float]
@@ -44,11 +44,11 @@ class Tasks:
     """What a training run does; each of them may raise LoopError.
 
     Attributes:
-        train: does the training for these request ids; its verdict is in the registry when it returns.
-        is_needed: asked where no request is claimed; a run that is not needed ends well at once.
-        nothing_new: asked on the first attempt, where no person made any of the requests; the reason to skip them, or
-            None to train.
-        retain: deletes what is no longer kept, after a training; a failure is logged only.
+        train: trains for these request ids; the verdict is in the registry when it returns.
+        is_needed: called where no request is claimed; False ends the run at once, as a success.
+        nothing_new: called on the first attempt of automatic requests; returns the reason to skip them, or None to
+            train.
+        retain: deletes old versions, runs and requests after a training; failures are only logged.
     """
 
     train: Train
@@ -58,12 +58,12 @@ class Tasks:
 
 
 class TrainingRun:
-    """Serves everything that is claimed in the spool by one training.
+    """Serves all claimed requests of the spool with one training.
 
     Args:
         settings: the servers and the shared volume.
         tasks: what the run does.
-        clock: the time of day, with its zone.
+        clock: the current time, with a time zone.
         patience: seconds to wait for the trainer lock.
     """
 
@@ -82,7 +82,7 @@ class TrainingRun:
         self._spool = RetrainSpool(settings.retrain_dir)
 
     def run(self) -> ExitCode:
-        """Train once; each error is logged in one line and becomes the exit code."""
+        """Train once; an error is logged in one line and returned as the exit code."""
         try:
             with self._spool.create().lock(patience=self._patience):
                 return self._run_locked()
@@ -100,7 +100,8 @@ class TrainingRun:
         records = self._spool.claimed()
         try:
             if not records and not self._tasks.is_needed():
-                logger.info("nothing to do: %s has a champion, and no retrain request waits", self._settings.model_name)
+                name = self._settings.model_name
+                logger.info("nothing to do: %s has a champion, and no retrain request is pending", name)
                 return ExitCode.OK
             config = load_pipeline_config(self._settings.pipeline_config)
             if (reason := self._reason_to_skip(records, config)) is not None:
@@ -110,10 +111,10 @@ class TrainingRun:
             logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
             logger.debug("where it came from", exc_info=error)
             return self._fail(records, str(error), permanent=error.permanent)
-        except Exception as error:  # the outermost loop: the requests must learn that the run failed
+        except Exception as error:  # the outermost loop: the failure must be recorded in the requests
             logger.exception("the training failed unexpectedly")
             return self._fail(records, f"{type(error).__name__}: {error}", permanent=False)
-        # Only now: the registry has the verdict, so that a death from here on costs one more training at worst.
+        # After the verdict is in the registry: an interruption from here on costs at most one more training.
         verdict = training.verdict
         self._finish(records, verdict.to_result(self._clock(), training.step_seconds))
         logger.info("%s: version %s; %s", verdict.outcome, verdict.model_version, verdict.reason)
@@ -123,13 +124,13 @@ class TrainingRun:
     def _retain(self, config: PipelineConfig) -> None:
         try:
             self._tasks.retain(self._settings, config)
-        except Exception:  # the verdict stands and the requests have ended, whatever goes wrong here
+        except Exception:  # the verdict and the requests' outcomes are recorded by now
             logger.exception("old versions were not deleted; the next training tries again")
 
     def _reason_to_skip(self, records: Sequence[RetrainRecord], config: PipelineConfig) -> str | None:
-        """Why these requests need no training; a person's request, and a run without any, always trains.
+        """Why these requests need no training; None for a person's request and for a run without requests.
 
-        So does another attempt: the first one's version may have its verdict already and its alias not yet.
+        A second attempt always trains: the first one's version may have its verdict without its alias.
         """
         if not records or not all(record.source in UNATTENDED and record.attempts <= 1 for record in records):
             return None
@@ -141,7 +142,7 @@ class TrainingRun:
         return ExitCode.OK
 
     def _fail(self, records: Sequence[RetrainRecord], reason: str, *, permanent: bool) -> ExitCode:
-        """End the requests where trying again cannot help; else leave them claimed, with the reason noted."""
+        """Finish the requests after a permanent error; otherwise leave them claimed, with the reason."""
         if permanent:
             self._finish(records, RetrainResult(outcome=Outcome.FAILED, reason=reason, finished_at=self._clock()))
             return ExitCode.PERMANENT

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from src.training.fitted_parts import parts_of
 
-# A larger model is probed at this many decisions, drawn at random: more would take longer than the training.
+# A larger model is probed at this many random decisions: more would take longer than the training.
 MAX_DECISIONS = 10_000
-# How many of the rows that reach a decision are tried, to find one for which its two sides answer differently.
+# Rows per decision that are tried to find one for which the two branches predict differently.
 CANDIDATES = 16
 SEED = 0
 
@@ -18,10 +18,10 @@ Decisions = NDArray[np.float64]
 
 
 def decisions_of(estimator: Any, rows: NDArray[np.float64]) -> Decisions:
-    """A row that reaches it, its column and its threshold, for each decision of each tree; (decisions, 3).
+    """For each decision of each tree: a row that reaches it, its column and its threshold; (decisions, 3).
 
     Args:
-        estimator: fitted; anything but trees, ensembles of trees and what wraps them has no decisions.
+        estimator: fitted; only trees, their ensembles and wrappers of them have decisions.
         rows: (n, columns) as the estimator gets them.
     """
     found = [_forest(part, rows) for part in parts_of(estimator)]
@@ -33,9 +33,9 @@ def decisions_of(estimator: Any, rows: NDArray[np.float64]) -> Decisions:
 
 
 def _forest(estimator: Any, rows: NDArray[np.float64]) -> Decisions:
-    """Those of scikit-learn's trees."""
+    """The decisions of scikit-learn's trees."""
     members = [estimator] if hasattr(estimator, "tree_") else np.ravel(getattr(estimator, "estimators_", ()))
-    # An ensemble may give each of its trees some of the columns only.
+    # An ensemble may fit each tree on a subset of the columns.
     trees = [
         member.tree_
         for member in members
@@ -63,14 +63,14 @@ def _of_tree(tree: Any, rows: NDArray[np.float32], quota: int, random: np.random
     infinity = np.float32(np.inf)
     left[np.arange(len(inner)), :, column] = np.nextafter(single, -infinity)[:, None]
     right[np.arange(len(inner)), :, column] = np.nextafter(single, infinity)[:, None]
-    # A row for which both sides answer alike cannot show whether the decision is right.
+    # Only a row for which the branches predict differently can show a wrong decision.
     answers = [tree.predict(side.reshape(-1, rows.shape[1])).reshape(*candidates.shape, -1) for side in (left, right)]
     differs = (answers[0] != answers[1]).any(axis=2).argmax(axis=1)
     return np.column_stack([candidates[np.arange(len(inner)), differs], column, threshold])
 
 
 def _boosted(estimator: Any, rows: NDArray[np.float64]) -> Decisions:
-    """Those of XGBoost's trees, each with the next of the rows, whether it reaches the decision or not."""
+    """The decisions of XGBoost's trees, each with the next row, whether or not it reaches the decision."""
     table = estimator.get_booster().trees_to_dataframe()
     table = table[table["Feature"] != "Leaf"]
     columns = table["Feature"].str.removeprefix("f").astype(int).to_numpy()

@@ -1,4 +1,4 @@
-"""What became of earlier versions: which were rolled back, and which was the best champion so far."""
+"""The history of earlier versions: which were rolled back, and which was the best champion so far."""
 
 from collections.abc import Sequence
 
@@ -33,8 +33,8 @@ def _rolled_back(registry: ModelRegistry) -> frozenset[str]:
 def rolled_back_versions(versions: Sequence[ModelVersion], champion: str | None) -> frozenset[str]:
     """The versions that were rolled back and have not returned since.
 
-    A roll back tags the version that it takes back with when, and in favour of which other one (ISO 8601, UTC); a
-    second one returns to the first. The champion counts as returned, whatever its tags say.
+    A rollback tags the version that it replaces with its time (ISO 8601, UTC) and with the version that it restores.
+    A version that a later rollback restores has returned. The champion is never counted as rolled back.
     """
     returned: dict[str, str] = {}
     for found in versions:

@@ -1,4 +1,4 @@
-"""Connects this process to ZenML: the environment its import needs, and the stack the pipeline runs on."""
+"""Connects this process to ZenML: prepares the environment for its import and the stack for the pipeline."""
 
 import logging
 from collections.abc import MutableMapping
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from src.core.settings import TrainSettings
 from src.training.connections import login_of, shown
 
-if TYPE_CHECKING:  # importing ZenML reads the environment: only once that is prepared
+if TYPE_CHECKING:  # importing ZenML reads the environment, which must be prepared first
     from zenml.client import Client
     from zenml.enums import StackComponentType
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STACK = "mlops-loop"
-# ZenML's tracker insists on credentials for any http URL. This is sent to servers that ask for none; a user name
-# and password from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD win over it in MLflow's own client.
-NO_TOKEN = "none"  # noqa: S105 - it opens nothing
-# What these say below their level is either told by us as well or no news: ZenML logs each exception that it raises
-# with its traceback, and both look for a pip that our environment does not have.
+# ZenML's tracker requires credentials for any http URL; servers without authentication ignore this token. In MLflow's
+# client, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD take precedence over it.
+NO_TOKEN = "none"  # noqa: S105 - not a secret
+# Records below these levels are redundant: ZenML logs each exception that it raises with its traceback, and both warn
+# that the environment has no pip.
 _LEVELS = {
     "zenml": logging.ERROR,
     "zenml.orchestrators.local.local_orchestrator": logging.CRITICAL,
@@ -40,14 +40,14 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
     """
     environment.update(
         ZENML_CONFIG_PATH=str(settings.zenml_dir.resolve()),
-        # The key comes from the environment each time; ZenML would write it to a file that everybody may read.
+        # The key comes from the environment; ZenML would write it to a world-readable file.
         DISABLE_CREDENTIALS_DISK_CACHING="true",
         ZENML_ANALYTICS_OPT_IN="false",
         ZENML_LOGGING_VERBOSITY="WARNING",
         ZENML_LOGGING_COLORS_DISABLED="true",
         ZENML_ENABLE_RICH_TRACEBACK="false",
         ZENML_ENABLE_REPO_INIT_WARNINGS="false",
-        # Our own log has it all; the local artifact store would not show it in a server's dashboard anyway.
+        # The process's log has these lines; a server's dashboard cannot read a local artifact store.
         ZENML_DISABLE_PIPELINE_LOGS_STORAGE="true",
         ZENML_DISABLE_STEP_LOGS_STORAGE="true",
         MLFLOW_TRACKING_URI=shown(settings.mlflow_url),
@@ -57,10 +57,10 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
         MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
         GIT_PYTHON_REFRESH="quiet",
     )
-    # Not left in the URL, which MLflow's errors and ZenML's store would repeat.
+    # Not in the URL, which MLflow's errors and ZenML's store would show.
     if login := login_of(settings.mlflow_url):
         environment["MLFLOW_TRACKING_USERNAME"], environment["MLFLOW_TRACKING_PASSWORD"] = login
-    # MLflow's client would retry for minutes; a failed run is tried again as a whole.
+    # MLflow's client would retry for minutes; failed runs are repeated as a whole.
     environment.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     environment.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     environment.update(_store_environment(settings))
@@ -69,7 +69,7 @@ def prepare_environment(settings: TrainSettings, environment: MutableMapping[str
 
 
 def describe_store(settings: TrainSettings) -> str:
-    """Which ZenML store a run uses, without secrets."""
+    """A description of the ZenML store, without secrets."""
     if settings.zenml_store_url is not None:
         return f"server {shown(str(settings.zenml_store_url))}"
     return f"local SQLite in {settings.zenml_dir.resolve()}"
@@ -82,25 +82,25 @@ def _store_environment(settings: TrainSettings) -> dict[str, str]:
             "ZENML_STORE_URL": str(settings.zenml_store_url).rstrip("/"),
             "ZENML_STORE_API_KEY": settings.zenml_store_api_key.get_secret_value(),
         }
-    # Named outright: left unset, ZenML would go to the server that a former run has used.
+    # Explicit: otherwise ZenML uses the server of a previous run.
     database = settings.zenml_dir.resolve() / "local_stores" / "default_zen_store" / "zenml.db"
     return {"ZENML_STORE_TYPE": "sql", "ZENML_STORE_URL": f"sqlite:///{database}"}
 
 
 def quiet_libraries(level: str) -> None:
-    """Leave the log to us, unless its level asks for everything; call it once ZenML and MLflow are imported."""
+    """Raise the log levels of libraries, unless the level is DEBUG; call it after importing ZenML and MLflow."""
     if level != "DEBUG":
         for name, least in _LEVELS.items():
             logging.getLogger(name).setLevel(least)
 
 
 def activate_stack(settings: TrainSettings) -> None:
-    """Register our stack where it is missing, bring its components up to date and make it active."""
+    """Register the stack if it is missing, update its components and activate it."""
     from zenml.client import Client  # noqa: PLC0415 - see TYPE_CHECKING above
     from zenml.enums import StackComponentType as Kind  # noqa: PLC0415
     from zenml.utils.source_utils import set_custom_source_root  # noqa: PLC0415
 
-    # Steps are named by their path from here, wherever the process was started.
+    # Steps are identified by their path relative to this folder, whatever the working directory.
     set_custom_source_root(str(REPOSITORY))
     artifacts = settings.zenml_dir.resolve() / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)

@@ -276,6 +276,6 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert told == [
         "could not record mlflow_run_id, model_version in ZenML: the server is away",
-        "the importance of the columns was not recorded: the registry is away",
+        "the feature importance was not recorded: the registry is away",
         "could not record step_seconds in ZenML: the server is away",
     ]

@@ -204,7 +204,7 @@ def test_champion_without_a_rule_is_compared_without_its_stored_training_rows(mo
     assert found.champion is not None
     assert found.champion["accuracy"] == pytest.approx(accuracy(SPLIT, 0.4, slice(40, None)))
     assert found.basis == (
-        "that neither was trained on (the training rows of version 1, as ZenML has them, are left out)"
+        "that neither was trained on (the training rows of version 1, as stored in ZenML, are left out)"
     )
 
 
@@ -214,7 +214,7 @@ def test_challengers_data_hash_decides_whether_an_old_split_is_made_again() -> N
     for number in ("1", "2"):
         registry.versions_by_number[number].tags["data.sha256"] = "same"
     _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
-    assert "from its split made again" in found.basis
+    assert "from its repeated split" in found.basis
     registry.versions_by_number["2"].tags["data.sha256"] = "other"
     _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
     assert found.champion is None
@@ -246,7 +246,7 @@ def test_champion_that_cannot_answer_does_not_stand_in_the_way() -> None:
     broken = FetchedModel("1", FeatureSchema((X,)), FakeEngine(lambda _: [[np.nan] * 2], CLASSES), RULE)
     _, found = compared(broken, model("2"), champion="1")
     assert found.champion is None
-    assert "version 1 answers the holdout with no probabilities" in (found.champion_problem or "")
+    assert "version 1 does not return finite probabilities for each holdout row" in (found.champion_problem or "")
     assert found.basis.startswith("that it was not trained on")
 
 
@@ -375,13 +375,13 @@ def test_version_for_which_an_own_metric_has_no_value_is_left_out_by_name(alias:
     config = settings().model_copy(update={"report": ["cost"]})
     _, found = compare(registry, "3", SPLIT, config, undefined_above(0.99))  # type: ignore[arg-type]
     problem = (
-        f"version 1 cannot be scored: the metric cost answers nan for {len(SPLIT.holdout)} rows; "
+        f"version 1 cannot be scored: the metric cost returns nan for {len(SPLIT.holdout)} rows; "
         "it must be a finite number"
     )
     assert getattr(found, alias) is None
     assert found.challenger["cost"] == pytest.approx(accuracy(SPLIT, 0.4))
     assert problem in ((found.champion_problem or "") if alias == "champion" else found.basis)
-    with pytest.raises(ConfigError, match="the metric cost answers nan"):
+    with pytest.raises(ConfigError, match="the metric cost returns nan"):
         compare(registry, "3", SPLIT, config, undefined_above(0.1))  # type: ignore[arg-type]
 
 

@@ -65,7 +65,7 @@ def test_probe_mlflow_leaves_authentication_to_mlflow_s_client(server: FakeServe
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (403, "Invalid Host header", "refuses us \\(403\\); check that its --allowed-hosts"),
+        (403, "Invalid Host header", "refuses the request \\(403\\); check that its --allowed-hosts"),
         (404, "{}", "answers 404, not as MLflow does; check MLFLOW_TRACKING_URI"),
         (200, "<html>", "answers 200, not as MLflow does"),
         (503, "", "answers 503"),
@@ -106,8 +106,8 @@ def test_find_versions_finds_none_in_an_empty_answer(server: FakeServer) -> None
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (500, "{}", "answers 500 when asked for versions of iris"),
-        (200, "<html>", "answers 200 when asked for versions of iris"),
+        (500, "{}", "answers 500 to a request for the versions of iris"),
+        (200, "<html>", "answers 200 to a request for the versions of iris"),
         (200, '{"model_versions": [{"version": "3"}]}', "does not list versions of iris as MLflow does"),
         (200, '{"model_versions": 3}', "does not list versions of iris as MLflow does"),
     ],
@@ -134,14 +134,14 @@ def test_delete_artifacts_leaves_files_that_the_server_does_not_store(server: Fa
 @pytest.mark.parametrize("status", [401, 403, 500])
 def test_delete_artifacts_says_when_they_are_not_deleted(server: FakeServer, status: int) -> None:
     server.status = status
-    with pytest.raises(ConnectionFailedError, match=f"answers {status} when asked to delete mlflow-artifacts:/1/x"):
+    with pytest.raises(ConnectionFailedError, match=f"answers {status} to a request to delete mlflow-artifacts:/1/x"):
         delete_artifacts(server.url, "mlflow-artifacts:/1/x")
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 def test_has_alias_is_left_open_by_any_other_answer(server: FakeServer, status: int) -> None:
     server.status = status
-    with pytest.raises(ConnectionFailedError, match=f"answers {status} when asked for the champion of iris"):
+    with pytest.raises(ConnectionFailedError, match=f"answers {status} to a request for the champion of iris"):
         has_alias(server.url, "iris", "champion")
 
 

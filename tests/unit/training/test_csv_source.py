@@ -135,24 +135,24 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "told"),
     [
-        (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*you should set dataset.csv.delimiter: ';'"),
-        (b"a\tb\n1\t2\n", {}, r"should set dataset.csv.delimiter: '\\t'"),
-        (b" a | b \n1|2\n", {}, r"should set dataset.csv.delimiter: '\|'"),
-        (b"a,b\n1,2\n", {"delimiter": ";"}, "should set dataset.csv.delimiter: ','"),
-        ("a,b\n1,2\n".encode("utf-16"), {}, "is not utf-8 text; .*should set dataset.csv.encoding: utf-16$"),
-        ("a,b\n1,2\n".encode("utf-16-le"), {}, "should set dataset.csv.encoding: utf-16-le$"),
-        ("a,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; .*should set dataset.csv.encoding: cp1252$"),
+        (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*header matches with dataset.csv.delimiter: ';'"),
+        (b"a\tb\n1\t2\n", {}, r"matches with dataset.csv.delimiter: '\\t'"),
+        (b" a | b \n1|2\n", {}, r"matches with dataset.csv.delimiter: '\|'"),
+        (b"a,b\n1,2\n", {"delimiter": ";"}, "matches with dataset.csv.delimiter: ','"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: utf-16$"),
+        ("a,b\n1,2\n".encode("utf-16-le"), {}, "matches with dataset.csv.encoding: utf-16-le$"),
+        ("a,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: cp1252$"),
         (
             "a;b\n1;ü\n".encode("cp1252"),
             {},
-            "should set dataset.csv.delimiter: ';' and dataset.csv.encoding: cp1252$",
+            "matches with dataset.csv.delimiter: ';' and dataset.csv.encoding: cp1252$",
         ),
         (
             "a,b\n1,ā\n".encode(),
             {"encoding": "cp1252"},
-            "is not cp1252 text; .*should set dataset.csv.encoding: utf-8$",
+            "is not cp1252 text; .*matches with dataset.csv.encoding: utf-8$",
         ),
-        (b"a,b\n1,2\n", {"encoding": "utf-16"}, "is not utf-16 text; .*should set dataset.csv.encoding: utf-8$"),
+        (b"a,b\n1,2\n", {"encoding": "utf-16"}, "is not utf-16 text; .*matches with dataset.csv.encoding: utf-8$"),
         ("x,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; set dataset.csv.encoding$"),
     ],
 )
@@ -162,7 +162,7 @@ def test_options_that_fit_are_named(tmp_path: Path, content: bytes, options: dic
 
 
 def test_header_of_another_encoding_is_recognised_by_its_names(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"lacks the columns größe .*should set dataset.csv.encoding: utf-8$"):
+    with pytest.raises(DataError, match=r"lacks the columns größe .*matches with dataset.csv.encoding: utf-8$"):
         read(tmp_path, "größe,b\n1,2\n", "größe", encoding="cp1252")
 
 

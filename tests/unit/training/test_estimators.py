@@ -76,12 +76,12 @@ def test_parameters_go_before_the_catalogue_s_and_those_before_the_class_s() -> 
     [
         ("random_forrest", IRIS, r"no such name 'random_forrest'; did you mean 'random_forest'\?.*below src/pipeline"),
         ("zzz", IRIS, r"it is one of random_forest, extra_trees, .*, or module:Class"),
-        ("ridge", IRIS, r"ridge does not learn a classification; these do: random_forest, .*logistic_regression"),
-        ("logistic_regression", NUMBER, r"does not learn a regression; these do: random_forest, .*ridge, xgboost$"),
+        ("ridge", IRIS, r"ridge does not support classification; these do: random_forest, .*logistic_regression"),
+        ("logistic_regression", NUMBER, r"does not support regression; these do: random_forest, .*ridge, xgboost$"),
         ("nowhere:Model", IRIS, r"src\.pipeline\.nowhere:Model: there is no module src\.pipeline\.nowhere"),
         ("features:Model", IRIS, r"src\.pipeline\.features has no class 'Model'"),
-        ("features:transformers", IRIS, "is no estimator"),
-        ("src.pipeline.features:DatasetConfig", IRIS, "is no estimator"),
+        ("features:transformers", IRIS, "is not an estimator"),
+        ("src.pipeline.features:DatasetConfig", IRIS, "is not an estimator"),
     ],
 )
 def test_estimator_that_does_not_exist_is_refused(name: str, dataset: Any, message: str) -> None:

@@ -135,11 +135,11 @@ def test_answers_refuse_a_model_of_something_else(broken: FetchedModel, reason: 
 @pytest.mark.parametrize(
     ("broken", "rows", "reason"),
     [
-        (fake([[float("nan"), 1.0]]), ROWS, "answers the holdout with no probabilities"),
-        (fake([[0.2, 0.3, 0.5]], ("a", "b")), ROWS, "(no probabilities|cannot answer)"),
-        (fake([[0.5]], ("a", "b")), ROWS, "answers the holdout with no probabilities"),
-        (FetchedModel("7", REGRESSION.schema, FakeRegression([math.nan])), NUMBERS, "with no numbers"),
-        (FetchedModel("7", REGRESSION.schema, FakeRegression([math.inf])), NUMBERS, "with no numbers"),
+        (fake([[float("nan"), 1.0]]), ROWS, "does not return finite probabilities"),
+        (fake([[0.2, 0.3, 0.5]], ("a", "b")), ROWS, "(finite probabilities|cannot answer)"),
+        (fake([[0.5]], ("a", "b")), ROWS, "does not return finite probabilities"),
+        (FetchedModel("7", REGRESSION.schema, FakeRegression([math.nan])), NUMBERS, "does not return a finite number"),
+        (FetchedModel("7", REGRESSION.schema, FakeRegression([math.inf])), NUMBERS, "does not return a finite number"),
     ],
 )
 def test_answers_refuse_a_model_that_answers_nothing_usable(

@@ -209,7 +209,7 @@ def test_model_that_would_be_too_large_is_refused_before_it_is_fitted(monkeypatc
         fitted(DecisionTreeClassifier(), max_megabytes=1)
     assert fitted_rows == [12, 50]
     monkeypatch.setattr(module, "memory_limit", lambda: 5e8)
-    with pytest.raises(ConfigError, match="there are 500 MB"):
+    with pytest.raises(ConfigError, match="500 MB are available"):
         fitted(DecisionTreeClassifier(), max_megabytes=1000)
     monkeypatch.setattr(module, "memory_limit", lambda: 5e9)
     fitted(DecisionTreeClassifier(), max_megabytes=1000)

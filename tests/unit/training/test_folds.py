@@ -109,7 +109,7 @@ def test_folds_without_a_class_are_refused() -> None:
 
 
 def test_too_few_rows_or_groups_are_refused() -> None:
-    with pytest.raises(DataError, match="cannot be parted into 5 folds"):
+    with pytest.raises(DataError, match="cannot be split into 5 folds"):
         folds_of(table(4).assign(y=1.0), dataset(regression=True), "hash", 5, each_row_once=True)
-    with pytest.raises(DataError, match="cannot be parted into 5 folds"):
+    with pytest.raises(DataError, match="cannot be split into 5 folds"):
         folds_of(table().assign(y=1.0, who=1), dataset(regression=True, group="who"), "hash", 5, each_row_once=True)

@@ -139,5 +139,5 @@ def test_failure_is_logged_only(caplog: pytest.LogCaptureFixture, monkeypatch: p
     with caplog.at_level(logging.WARNING):
         rank_columns(FakeRegistry(), "7", rows(100, "x", "y"), settings(), {})  # type: ignore[arg-type]
     (record,) = caplog.records
-    assert record.getMessage() == "the importance of the columns was not recorded: the disk is full"
+    assert record.getMessage() == "the feature importance was not recorded: the disk is full"
     assert record.exc_info is not None

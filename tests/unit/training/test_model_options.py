@@ -52,5 +52,5 @@ def test_options_that_do_not_fit_are_refused(dataset: DatasetConfig, model: dict
 
 def test_weights_that_a_calibration_would_count_are_refused() -> None:
     both = ModelConfig(estimator="gradient_boosting", class_weight="balanced", calibrate="sigmoid")
-    with pytest.raises(ConfigError, match="do not go together for gradient_boosting"):
+    with pytest.raises(ConfigError, match="cannot be combined for gradient_boosting"):
         require_options(both, IRIS, ["max_depth"])

@@ -134,8 +134,8 @@ def test_registry_that_does_not_list_versions_is_no_reason(
     registry.versions["3"] = version(code, **{"gate.verdict": "promoted"})
     registry.status = 500
     assert look(registry.server.server_port, code) is None
-    assert "it cannot be said whether there is anything new" in caplog.messages[-1]
-    assert "answers 500 when asked for versions of iris" in caplog.messages[-1]
+    assert "cannot find out whether the data or settings have changed" in caplog.messages[-1]
+    assert "answers 500 to a request for the versions of iris" in caplog.messages[-1]
 
 
 def test_mlflow_that_is_away_fails_the_run_before_the_data_are_read(code: Path) -> None:

@@ -142,7 +142,7 @@ def test_model_without_own_classes_does_not_depend_on_the_code(tmp_path: Path) -
 def test_class_of_another_package_stays_untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_model, "transformers", lambda _: [("area", Elsewhere())])
     model = train_model.fit(TRAIN, ModelConfig(params={"n_estimators": 2}), DATASET)
-    with pytest.raises(UntrustedModelError, match="Elsewhere, which loading does not trust"):
+    with pytest.raises(UntrustedModelError, match="Elsewhere, which are not trusted"):
         build_package(model, TRAIN, HOLDOUT, DATASET, iris_rule())
 
 

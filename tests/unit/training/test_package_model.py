@@ -115,7 +115,7 @@ def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: 
 
 def test_package_refuses_a_model_that_nobody_could_load_safely() -> None:
     model = Pipeline([("same", FunctionTransformer(pd.DataFrame.abs)), *iris_package().model.steps])
-    with pytest.raises(UntrustedModelError, match="does not trust") as caught:
+    with pytest.raises(UntrustedModelError, match="not trusted") as caught:
         build_package(model, *iris_parts(), config().dataset, iris_rule())
     assert caught.value.permanent
 

@@ -69,7 +69,7 @@ def test_version_of_never_takes_a_failing_server_for_a_missing_champion(error: M
 
 
 def test_fetch_refuses_a_version_that_was_not_registered_by_us() -> None:
-    with pytest.raises(OtherSchemaError, match=r"version 3 was not registered by this training .*manifest\.sha256 tag"):
+    with pytest.raises(OtherSchemaError, match=r"version 3 was not registered by this pipeline .*manifest\.sha256 tag"):
         registry(ValueError()).fetch("3")
 
 
@@ -166,7 +166,7 @@ def test_rule_of_another_manifest_than_the_registered_one_is_refused(client: One
 def test_file_that_is_no_rule_is_refused(client: OneVersion) -> None:
     (client.folder / SPLIT_FILE).write_text("{}")
     write_manifest(client.folder)
-    with pytest.raises(InvalidModelError, match=r"version 3 has a split_rule\.json that is no split rule"):
+    with pytest.raises(InvalidModelError, match=r"version 3 has a split_rule\.json that is not a split rule"):
         of(OneVersion(client.folder)).split_rule("3")
 
 

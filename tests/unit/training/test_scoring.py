@@ -161,16 +161,16 @@ def test_a_row_of_weight_two_counts_twice(name: str) -> None:
 @pytest.mark.parametrize(
     ("classes", "name", "reason"),
     [
-        (["a", "b"], "acuracy", r"unknown metric 'acuracy'; did you mean 'accuracy'\?; your own belong into METRICS"),
+        (["a", "b"], "acuracy", r"unknown metric 'acuracy'; did you mean 'accuracy'\?; add your own to METRICS"),
         (["a", "b"], "brier_score", "unknown metric 'brier_score'; did you mean 'neg_brier_score'"),
         (["a", "b"], "zzz", "unknown metric 'zzz'; known: accuracy, .*, price"),
         (["a", "b"], "prise", "did you mean 'price'"),
         (["a", "b"], "r2", "the metric r2 is for a regression, and the data set is a classification; known: accuracy"),
         (None, "f1_macro", "the metric f1_macro is for a classification, and the data set is a regression; known: r2"),
-        (["a", "b", "c"], "f1", "about one class of two, and dataset.classes has 3; take f1_macro"),
-        (["a", "b", "c"], "precision", "take precision_macro"),
-        (["a", "b", "c"], "roc_auc", "take roc_auc_ovr"),
-        (["a", "b", "c"], "average_precision", "take roc_auc_ovr"),
+        (["a", "b", "c"], "f1", "for two classes, and dataset.classes has 3; use f1_macro"),
+        (["a", "b", "c"], "precision", "use precision_macro"),
+        (["a", "b", "c"], "roc_auc", "use roc_auc_ovr"),
+        (["a", "b", "c"], "average_precision", "use roc_auc_ovr"),
     ],
 )
 def test_metrics_of_refuses_what_it_does_not_know_or_does_not_fit(
@@ -199,7 +199,7 @@ def test_metrics_of_refuses_plain_recall_unless_another_metric_constrains_it(
     if fits:
         assert list(metrics_of(chosen, {})) == ["recall", *(name for name in minimums if name != "recall")]
     else:
-        with pytest.raises(ConfigError, match=r"always answering 'yes' has the best recall; .*precision: 0.5.*f1"):
+        with pytest.raises(ConfigError, match=r"always predicting 'yes' has the best recall; .*precision: 0.5.*f1"):
             metrics_of(chosen, {})
 
 
@@ -241,7 +241,7 @@ def test_own_metric_gets_truth_answers_probabilities_and_weights() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "many"])
 def test_own_metric_must_answer_a_finite_number(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"the metric odd (answers (nan|inf) for|fails on) 3 rows"):
+    with pytest.raises(ConfigError, match=r"the metric odd (returns (nan|inf) for|fails on) 3 rows"):
         scores_of({"odd": Metric("odd", lambda *_: value)}, ANSWERS)
 
 

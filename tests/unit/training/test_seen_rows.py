@@ -102,8 +102,8 @@ def test_rule_does_not_apply_where_other_code_writes_the_rows_in_another_way(
     found = unseen_after(RESCALED, codes)
     assert found.mask is None
     assert found.why == (
-        "its training rows are unknown: src/pipeline or the section dataset was changed since, and 100% of its rows "
-        "are not found by their content any more; a dataset.id would identify them"
+        "its training rows are unknown: src/pipeline or the section dataset has changed since, and 100% of its rows "
+        "are no longer found by their content; set dataset.id to identify rows"
     )
 
 
@@ -166,7 +166,7 @@ def test_version_without_a_rule_has_seen_what_zenml_stored(stored: dict[str | No
     found = unseen(registry, model)
     assert found.mask is not None
     assert found.mask.tolist() == [True, *[False] * 19, *[True] * (len(SPLIT.holdout) - 20)]
-    assert found.why == "the training rows of version 1, as ZenML has them, are left out"
+    assert found.why == "the training rows of version 1, as stored in ZenML, are left out"
 
 
 def test_rule_whose_columns_are_gone_is_no_rule(stored: dict[str | None, pd.DataFrame]) -> None:
@@ -199,7 +199,7 @@ def test_split_of_a_version_without_a_rule_is_made_again_on_the_same_data() -> N
     expected = ~SPLIT.holdout["x"].isin(train["x"])
     assert found.mask.tolist() == expected.tolist()
     assert 0.15 < found.mask.mean() < 0.45
-    assert found.why == "the training rows of version 1, from its split made again, are left out"
+    assert found.why == "the training rows of version 1, from its repeated split, are left out"
 
 
 @pytest.mark.parametrize(

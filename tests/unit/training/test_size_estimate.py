@@ -86,7 +86,7 @@ def test_room_is_required_up_to_the_limits() -> None:
         ConfigError, match=r"about 500 MB and .* 2,000 MB of memory; model.max_megabytes is 499; set max_d"
     ):
         require_room(estimate, 499e6, 2e9)
-    with pytest.raises(ConfigError, match=r"2,000 MB of memory and .* 500 MB; there are 1,999 MB; .*mem_limit"):
+    with pytest.raises(ConfigError, match=r"2,000 MB of memory and .* 500 MB; 1,999 MB are available; .*mem_limit"):
         require_room(estimate, 500e6, 1.999e9)
 
 

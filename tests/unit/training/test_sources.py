@@ -67,7 +67,7 @@ def test_id_time_and_group_are_read_with_the_features(tmp_path: Path) -> None:
 def test_csv_and_parquet_files_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,c,y\n1,red,10\n")
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"has files of csv and parquet; choose one kind by a glob such as \*\.csv"):
+    with pytest.raises(DataError, match=r"has csv and parquet files; select one format with a glob such as \*\.csv"):
         read_now(dataset(tmp_path))
 
 

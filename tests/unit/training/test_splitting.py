@@ -135,8 +135,8 @@ def test_retrain_keeps_the_champions_columns_seed_and_share_and_says_so(caplog: 
     split = split_rows(table(), settings(), CHAMPIONS)
     assert split.rule == CHAMPIONS
     note = (
-        "the champion's rule is kept (hash of x, seed 5, share 0.3), not the file's "
-        "(hash of x, y, seed 1, share 0.25); split.inherit: false ends it"
+        "the champion's rule is kept (hash of x, seed 5, share 0.3), not the configured one "
+        "(hash of x, y, seed 1, share 0.25); set split.inherit: false to use the configured one"
     )
     assert split.note == note
     assert [record.getMessage() for record in caplog.records] == [f"split: {note}"]
@@ -181,7 +181,7 @@ def test_holdout_far_from_its_share_is_refused_with_the_heaviest_keys() -> None:
     assert "of 300 rows (" in message
     assert "not 25.0% ± a third of it" in message
     assert "split.inherit: false, or name an id with fewer rows per key" in message
-    assert message.endswith("the keys with most rows are customer big one: 280 rows; customer small: 15 rows")
+    assert message.endswith("the keys with the most rows are customer big one: 280 rows; customer small: 15 rows")
 
 
 @pytest.mark.parametrize(("held", "refused"), [(14, False), (13, True), (5, True)], ids=str)

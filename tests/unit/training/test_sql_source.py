@@ -81,7 +81,7 @@ def test_no_rows_are_an_empty_frame(database: SecretStr) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("SELECT id FROM customers", r"the answer to dataset.query lacks the columns plan \(it has id\)"),
+        ("SELECT id FROM customers", r"the result of dataset.query lacks the columns plan \(it has id\)"),
         ("SELECT id, plan, plan FROM customers", "has the columns plan more than once; rename one with AS"),
     ],
 )

@@ -89,7 +89,7 @@ def test_run_that_is_not_needed_trains_nothing(tmp_path: Path, caplog: pytest.Lo
     train = FakeTrain(VERDICT, RetrainSpool(settings.retrain_dir))
     assert TrainingRun(settings, Tasks(train, is_needed=lambda: False)).run() == 0
     assert train.calls == []
-    assert caplog.messages == ["nothing to do: iris has a champion, and no retrain request waits"]
+    assert caplog.messages == ["nothing to do: iris has a champion, and no retrain request is pending"]
 
 
 def test_run_for_claimed_requests_is_always_needed(case: Case) -> None:
