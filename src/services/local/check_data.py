@@ -1,9 +1,11 @@
-"""Entry point of `make check-data`: reads and checks the configured data set, and writes nothing.
+"""Entry point of `make check-data`: checks the data set, the holdout and your transformers, and writes nothing.
 
-Returns 0, 1 where a server does not answer, or 2 where the configuration or the data must be fixed.
+Returns 0; 1 if trying again may help; 2 if the configuration or the data must be fixed.
 """
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from src.core.errors import LoopError
@@ -12,14 +14,17 @@ from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.settings import TrainSettings, load_settings
 from src.pipeline.data_preprocess import clean
 from src.pipeline.metrics import METRICS
-from src.pipeline.train_model import check_model
+from src.pipeline.train_model import build_model, check_model
 from src.training.check_rows import check_rows
 from src.training.describe_data import as_table, describe_classes, describe_columns, describe_split
+from src.training.holdout_size import size_warnings
+from src.training.learned_columns import learn_columns
 from src.training.scoring import metrics_of
 from src.training.sources import RawData, read
-from src.training.splitting import split_rows
+from src.training.splitting import Split, split_rows
+from src.training.try_steps import try_steps
 
-# The check asks no registry, and so knows no champion.
+# The check does not ask the registry whether there is a champion.
 INHERITED = "; a retrain keeps the champion's rule, if there is one (split.inherit)"
 
 
@@ -40,27 +45,43 @@ def main() -> int:
 
 
 def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[LoopError]]:
-    """What the checks beyond single columns say, each in a line, and the errors that would stop a training."""
-    lines, errors = [], []
-    try:
+    """The results of the checks beyond single columns, one per line, and the errors that would stop a training."""
+    lines: list[str] = []
+    warnings: list[str] = []
+    errors: list[LoopError] = []
+    split: Split | None = None
+    with collected(errors):
         rows = check_rows(raw, config.dataset)
         lines.append(rows.report.summary())
         if config.dataset.classes is not None:
             lines.append(f"classes: {describe_classes(rows.frame[config.dataset.target])}")
         kept = INHERITED if config.split.inherit else ""
-        lines.append(f"split: {describe_split(split_rows(rows.frame, config, None), config.dataset)}{kept}")
-    except LoopError as error:
-        errors.append(error)
-    try:
-        lines.append(f"metrics: {', '.join(metrics_of(config, METRICS))}")
-    except LoopError as error:
-        errors.append(error)
-    try:
+        split = split_rows(rows.frame, config, None)
+        lines.append(f"split: {describe_split(split, config.dataset)}{kept}")
+    with collected(errors):
+        metrics = metrics_of(config, METRICS)
+        lines.append(f"metrics: {', '.join(metrics)}")
+        if split is not None:
+            warnings = size_warnings(split, config, metrics[config.gate.metric])
+    with collected(errors):
         check_model(config.model, config.dataset)
+        if split is not None:
+            try_steps(
+                lambda dataset: build_model(config.model, dataset),
+                split.train,
+                learn_columns(split.train, config.dataset),
+            )
         lines.append(f"estimator: {config.model.estimator}")
+    return [*lines, *(f"warning: {text}" for text in warnings)], errors
+
+
+@contextlib.contextmanager
+def collected(errors: list[LoopError]) -> Iterator[None]:
+    """Add an error to the list, so that the other checks still run."""
+    try:
+        yield
     except LoopError as error:
         errors.append(error)
-    return lines, errors
 
 
 def fail(errors: list[LoopError]) -> int:

@@ -1,13 +1,14 @@
-"""`make check-data`: everything that would stop a training is found without one."""
+"""`make check-data` finds what would stop a training, without one."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from sklearn.preprocessing import FunctionTransformer
 
 from src.core.errors import ConnectionFailedError
-from src.pipeline import data_preprocess
+from src.pipeline import data_preprocess, train_model
 from src.services.local import check_data
 from src.services.local.check_data import main
 from src.training.scoring import Metric
@@ -16,7 +17,7 @@ from tests.support.training import CONFIG_FILE
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the check on the shipped configuration with some keys replaced; answers exit code, output and errors."""
+    """Runs the check on the shipped configuration with some keys replaced; returns exit code, output and errors."""
 
     def check(**sections: dict[str, Any]) -> tuple[int, str, list[str]]:
         raw = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
@@ -44,7 +45,8 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
     assert lines[9].startswith("split: ")
     assert "rows are held out by hash of all features: " in lines[9]
     assert lines[9].endswith("; a retrain keeps the champion's rule, if there is one (split.inherit)")
-    assert lines[10:] == ["metrics: f1_macro, accuracy, neg_log_loss", "estimator: random_forest"]
+    assert lines[10:12] == ["metrics: f1_macro, accuracy, neg_log_loss", "estimator: random_forest"]
+    assert [line[:26] for line in lines[12:]] == ["warning: the holdout has 1", "warning: one wrong answer "]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
 
 
@@ -114,3 +116,21 @@ def test_own_cleaning_and_metrics_are_used(run: Any, monkeypatch: pytest.MonkeyP
     assert code == 0
     assert "metrics: own, accuracy" in printed
     assert "148 rows from iris" in printed
+
+
+def test_broken_transformer_stops(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(rows: Any) -> Any:
+        return rows["petal_lenght"]
+
+    monkeypatch.setattr(train_model, "transformers", lambda _: [("own", FunctionTransformer(broken))])
+    code, printed, (error,) = run()
+    assert code == 2
+    assert "the step 'own' (FunctionTransformer) fails on 104 training rows: KeyError: 'petal_lenght'" in error
+    assert "metrics: f1_macro" in printed
+    assert "estimator:" not in printed
+
+
+def test_transformers_get_the_learned_categories(run: Any) -> None:
+    _, printed, errors = run(dataset={"features": {"sepal_length": {"type": "category"}, "petal_width": {}}})
+    assert errors == []
+    assert "estimator: random_forest" in printed
