@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate measure-training dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate measure-training measure-estimators dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ measure-gate: $(READY) ## measure how often the gate is wrong, in about ten minu
 
 measure-training: $(READY) ## train on 200,000 rows and report time and memory (TRAINING_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_training $(TRAINING_ARGS)
+
+measure-estimators: $(READY) ## train and serve every estimator, compared with scikit-learn, in about ten minutes (ESTIMATORS_ARGS=--help)
+	@$(BIN)/python -m benchmarks.measure_estimators $(ESTIMATORS_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards anew, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards

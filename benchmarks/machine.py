@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import psutil
 
-# Below this load for each core, nothing else was going on.
+# A machine with a lower load per core counts as idle.
 IDLE_LOAD = 0.25
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What the figures were measured on; the load is the one-minute average before the first server was started."""
+    """What the figures were measured on; the load is the one-minute average before the measurement."""
 
     processor: str
     cores: int

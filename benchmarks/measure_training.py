@@ -1,37 +1,33 @@
-"""Measures whole trainings of a large table: how long, in how much memory, and how large the version is.
+"""Measures whole trainings of a large table: time, memory, and the size of the version.
 
-Each is one `run_pipeline.py` against an MLflow server and a ZenML store of its own, from the process's start to the
-gate's verdict.
+Each is one ``run_pipeline.py`` against an MLflow server and a ZenML store of its own, from the start of the process to
+the gate's verdict. With the file that ``make config`` writes, the whole way from the CSV file to a served prediction
+is measured.
 """
 
 import argparse
-import contextlib
-import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import yaml
 from sklearn.datasets import make_classification
 
-from benchmarks.machine import Machine, describe
-from benchmarks.running import memory_of
-from src.services.local.processes import REPOSITORY, mlflow_process
-from src.training.propose.propose_config import Wanted, propose
+from benchmarks.conditions import heading, make_command
+from benchmarks.loop import inference, mlflow_server, train
+from src.services.local.processes import REPOSITORY
 
 PUBLISHED = REPOSITORY / "benchmarks/results/training.md"
 ROWS, COLUMNS, CLASSES = 200_000, 30, 8
+TARGET = "y"
 # What is measured, by its name in the report.
 SETTINGS: dict[str, dict[str, Any]] = {
     "n_estimators: 100, max_depth: 12": {"n_estimators": 100, "max_depth": 12},
@@ -39,17 +35,39 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 # Measured beside them: the file that `make config` writes for the table.
 PROPOSED = "as make config proposes"
-LOOK_SECONDS = 0.2
-SERVER_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class WholeWay:
+    """From a CSV file to a served prediction, in seconds.
+
+    Attributes:
+        config: of ``make config``, whose file is used as it is.
+        training: of the training.
+        serving: from the start of the inference service to its first answer.
+        answer: the prediction of the table's first row.
+    """
+
+    config: float
+    training: float
+    serving: float
+    answer: str
 
 
 @dataclass(frozen=True)
 class Measured:
     """One training.
 
-    ``cpu_seconds`` count the cores that worked, so that they say what an idle machine would take; ``steps`` are seconds
-    by step; ``memory_bytes`` is the most that its processes held at once; ``version_bytes`` is
-    the size of the registered model; ``end`` is the verdict, or why there is none.
+    Attributes:
+        settings: by its name in the report.
+        exit_code: of ``run_pipeline.py``.
+        seconds: from its start to its end.
+        cpu_seconds: of all cores, so that other load on the machine does not count.
+        steps: seconds by step.
+        memory_bytes: the most that its processes held at once.
+        version_bytes: the size of the registered model.
+        end: the verdict, or why there is none.
+        whole_way: where the configuration is that of ``make config`` and the model was promoted.
     """
 
     settings: str
@@ -60,6 +78,7 @@ class Measured:
     memory_bytes: int
     version_bytes: int
     end: str
+    whole_way: WholeWay | None = None
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,14 +88,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--report", type=Path, default=PUBLISHED, help="where the report is written (%(default)s)")
     parser.add_argument("--only", choices=[*SETTINGS, PROPOSED], action="append", help="one of the settings")
     options = parser.parse_args(arguments)
-    machine = describe()
+    how = heading(make_command("measure-training", arguments))
     with tempfile.TemporaryDirectory(prefix="training-") as folder:
         table = write_table(Path(folder) / "table.csv", options.rows)
         found = [
             measure(Path(folder) / f"run{index}", table, name)
             for index, name in enumerate(options.only or [*SETTINGS, PROPOSED])
         ]
-    options.report.write_text(report(machine, options.rows, found), encoding="utf-8")
+    options.report.write_text(report(how, options.rows, found), encoding="utf-8")
     return 0
 
 
@@ -90,11 +109,14 @@ def write_table(file: Path, rows: int) -> Path:
     return file
 
 
-def configuration_text(table: Path, settings: str) -> str:
-    """The configuration to measure, by its name in the report."""
+def write_configuration(file: Path, table: Path, settings: str) -> None:
+    """Write the configuration to measure, by its name in the report."""
     if settings == PROPOSED:
-        return propose(Wanted(str(table), "y")).text
-    return yaml.safe_dump(configuration(table, SETTINGS[settings]))
+        make_config = (sys.executable, "-m", "src.services.local.make_config")
+        arguments = ("--csv", str(table), "--target", TARGET, "--out", str(file))
+        subprocess.run([*make_config, *arguments], cwd=REPOSITORY, check=True, capture_output=True)  # noqa: S603 - ours
+    else:
+        file.write_text(yaml.safe_dump(configuration(table, SETTINGS[settings])), encoding="utf-8")
 
 
 def configuration(table: Path, params: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +125,7 @@ def configuration(table: Path, params: dict[str, Any]) -> dict[str, Any]:
     return {
         "dataset": {
             "source": str(table),
-            "target": "y",
+            "target": TARGET,
             "features": {f"x{index}": limits for index in range(COLUMNS)},
             "classes": [f"c{index}" for index in range(CLASSES)],
             "min_rows_per_class": 20,
@@ -119,44 +141,49 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
     """Train once with these settings; ``folder`` must not exist and keeps all that the training writes."""
     (folder / "mlflow").mkdir(parents=True)
     config = folder / "pipeline.yaml"
-    config.write_text(configuration_text(table, settings), encoding="utf-8")
-    log = folder / "log"
-    with _mlflow(folder / "mlflow") as url, log.open("wb") as output:
-        started, most, cpu = time.monotonic(), 0, 0.0
-        environment = os.environ | {
+    started = time.monotonic()
+    write_configuration(config, table, settings)
+    config_seconds = time.monotonic() - started
+    with mlflow_server(folder / "mlflow") as url:
+        variables = {
             "DATA_DIR": str(folder / "data"),
             "MLFLOW_TRACKING_URI": url,
             "PIPELINE_CONFIG": str(config),
             "MODEL_NAME": "table",
         }
-        trainer = subprocess.Popen(
-            [sys.executable, "run_pipeline.py"], cwd=REPOSITORY, env=environment, stdout=output, stderr=output
-        )
-        try:
-            while trainer.poll() is None:
-                most = max(most, memory_of(trainer.pid))
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    cpu = sum(psutil.Process(trainer.pid).cpu_times()[:2])
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    trainer.wait(LOOK_SECONDS)
-        finally:
-            trainer.kill()
-            trainer.wait()
-        seconds = time.monotonic() - started
-    lines = log.read_text(encoding="utf-8").splitlines()
+        done = train(variables, folder / "log")
+        whole_way = None
+        if settings == PROPOSED and done.end.startswith("promoted:"):
+            serving, answer = first_answer(variables, table, folder / "inference.log")
+            whole_way = WholeWay(config_seconds, done.seconds, serving, answer)
     version = sum(file.stat().st_size for file in (folder / "mlflow/artifacts").rglob("models/**/*") if file.is_file())
-    return Measured(settings, int(trainer.returncode), seconds, cpu, _steps(lines), most, version, _end(lines))
+    return Measured(
+        settings=settings,
+        exit_code=done.exit_code,
+        seconds=done.seconds,
+        cpu_seconds=done.cpu_seconds,
+        steps=_steps(done.lines),
+        memory_bytes=done.memory_bytes,
+        version_bytes=version,
+        end=done.end,
+        whole_way=whole_way,
+    )
 
 
-def report(machine: Machine, rows: int, found: Sequence[Measured]) -> str:
-    """The figures as Markdown."""
-    load = f"{machine.load:.2f}{' (idle)' if machine.idle else ''}"
+def first_answer(variables: dict[str, str], table: Path, log: Path) -> tuple[float, str]:
+    """Start inference and ask it for the table's first row; the seconds until its answer, and its prediction."""
+    (row,) = pd.read_csv(table, nrows=1).drop(columns=TARGET).to_dict("records")
+    with inference(variables, log) as service:
+        answer = str(service.predict(row)["prediction"])
+        return time.monotonic() - service.started, answer
+
+
+def report(how: str, rows: int, found: Sequence[Measured]) -> str:
+    """The figures as Markdown, below the lines that say how they were made."""
     lines = [
         "# Training a large table",
         "",
-        f"`make measure-training`, commit {_commit()}, {machine.measured_at}, {machine.processor},",
-        f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}, Python {machine.python}.",
-        f"The load before was {load}.",
+        how,
         "",
         f"{rows:,} rows of {COLUMNS} numbers, {CLASSES} classes; a random forest. From the trainer's start to the",
         "gate's verdict, with an MLflow server and ZenML's local store. Memory is the trainer's largest resident size.",
@@ -173,63 +200,29 @@ def report(machine: Machine, rows: int, found: Sequence[Measured]) -> str:
     lines += [
         f"- {item.settings}: " + ", ".join(f"{k} {v:g}" for k, v in item.steps.items()) for item in found if item.steps
     ]
+    for item in found:
+        lines += _whole_way(item.whole_way) if item.whole_way is not None else []
     return "\n".join(lines) + "\n"
+
+
+def _whole_way(way: WholeWay) -> list[str]:
+    return [
+        "",
+        "From the CSV file to a served prediction, with the file that `make config` writes, unedited:",
+        "",
+        "| step | seconds |",
+        "| --- | ---: |",
+        f"| `make config` | {way.config:.1f} |",
+        f"| training, from its start to its end | {way.training:.1f} |",
+        f"| inference, from its start to the first prediction (`{way.answer}`) | {way.serving:.1f} |",
+        f"| all | {way.config + way.training + way.serving:.1f} |",
+    ]
 
 
 def _steps(lines: Sequence[str]) -> dict[str, float]:
     """What the trainer's line `seconds: …` says."""
     (line,) = [line.partition("seconds: ")[2] for line in lines if "seconds: " in line] or [""]
     return {name: float(value) for name, value in re.findall(r"([\w.]+) ([\d.]+)", line)}
-
-
-def _end(lines: Sequence[str]) -> str:
-    """The verdict, or the error that ended the training, without the time and the logger's name."""
-    said = [line.partition("train-model: ")[2] for line in lines if "train-model: " in line]
-    verdicts = [line for line in said if line.startswith(("promoted:", "rejected:"))]
-    return (verdicts or said or ["no line"])[-1]
-
-
-@contextlib.contextmanager
-def _mlflow(folder: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    process = mlflow_process(host="127.0.0.1", port=port, state_dir=folder)
-    server = subprocess.Popen(  # noqa: S603 - as above
-        process.command,
-        cwd=REPOSITORY,
-        env=os.environ | process.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=1", server)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        for member in psutil.Process(server.pid).children(recursive=True):
-            member.terminate()
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + SERVER_SECONDS
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)  # noqa: S310 - the address above
-        except OSError:
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(LOOK_SECONDS)
-        else:
-            return
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 if __name__ == "__main__":

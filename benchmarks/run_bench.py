@@ -4,13 +4,13 @@ import argparse
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from benchmarks.conditions import tell
 from benchmarks.machine import Machine, describe
 from benchmarks.material import prepare
 from benchmarks.measure import Plan
@@ -43,11 +43,6 @@ def main(arguments: list[str]) -> int:
         return 130
     _write(options, machine, outcomes, arguments)
     return 1 if any(outcome.failure for outcome in outcomes) else 0
-
-
-def tell(text: str) -> None:
-    """Show progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)  # noqa: T201 - the command's own output
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

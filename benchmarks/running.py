@@ -98,10 +98,9 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
             _wait_for_answer(server, place.port, process, material)
             yield Running(server, place.port, process, time.perf_counter() - started)
         except ServerFailedError as error:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
-            raise ServerFailedError(f"{error}\n{tail}".strip()) from error
+            raise ServerFailedError(f"{error}\n{tail(log)}".strip()) from error
         finally:
-            _end(process)
+            end(process)
 
 
 def memory_of(pid: int) -> int:
@@ -109,20 +108,46 @@ def memory_of(pid: int) -> int:
     return sum(_resident(process) for process in _family(pid))
 
 
+def tail(log: Path) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of this machine that nothing listens on."""
+    with contextlib.ExitStack() as probes:
+        sockets = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a process that leads its session to stop, then kill what is left of its family."""
+    family = _family(process.pid)
+    if process.poll() is None:
+        process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    # Children that were started after the family was listed.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(family, timeout=GONE_SECONDS)
+
+
 def _place(python: Path, material: Material, folder: Path) -> Place:
     work = folder / "work"
     work.mkdir()
-    with contextlib.ExitStack() as probes:
-        ports = []
-        for _ in range(3):
-            probe = probes.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
+    port, second_port, third_port = free_ports(3)
     return Place(
         python=python,
-        port=ports[0],
-        second_port=ports[1],
-        third_port=ports[2],
+        port=port,
+        second_port=second_port,
+        third_port=third_port,
         model=material.model,
         pipeline=material.pipeline,
         cache=material.cache,
@@ -185,20 +210,3 @@ def _resident(process: psutil.Process) -> int:
         memory: Any = process.memory_info()
         return int(memory.rss)
     return 0
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the one that was started to stop, then end whatever it has left."""
-    family = _family(process.pid)
-    if process.poll() is None:
-        process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS)
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    # What came to be after the family was asked for.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    psutil.wait_procs(family, timeout=GONE_SECONDS)

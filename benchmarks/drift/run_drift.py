@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import subprocess
 import sys
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks.conditions import commit, make_command, tell
 from benchmarks.drift.columns import COLUMNS
 from benchmarks.drift.measures import WINDOW, measure_cell, measure_days, measure_whole
 from benchmarks.drift.report import Results, markdown
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--days", type=int, default=DAYS, help="of continuous looks (%(default)s)")
     parser.add_argument("--to", type=Path, default=PUBLISHED, help="the folder to write to (benchmarks/results)")
     options = parser.parse_args(arguments)
-    machine, commit, start = describe(), _commit(), time.monotonic()
+    machine, measured, start = describe(), commit(), time.monotonic()
     sizes = [(rows, window) for rows in REFERENCES for window in SIZES]
     with ProcessPoolExecutor() as pool:
         one = functools.partial(measure_cell, windows=options.windows)
@@ -43,10 +43,10 @@ def main(arguments: list[str]) -> int:
         days = [pool.submit(looks, rows, looked) for rows in REFERENCES for looked in ROWS_PER_LOOK]
         tasks: list[Future[Any]] = [*cells, *wholes, *days]
         for number, task in enumerate(as_completed(tasks), start=1):
-            _tell(f"{number} of {len(tasks)}: {task.result()}")
+            tell(f"{number} of {len(tasks)}: {task.result()}")
     results = Results(
-        command=" ".join(["make measure-drift", *([f'DRIFT_ARGS="{" ".join(arguments)}"'] if arguments else [])]),
-        commit=commit,
+        command=make_command("measure-drift", arguments),
+        commit=measured,
         machine=machine,
         seconds=time.monotonic() - start,
         cells=[task.result() for task in cells],
@@ -56,19 +56,8 @@ def main(arguments: list[str]) -> int:
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "drift.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     (options.to / "drift.md").write_text(markdown(results), encoding="utf-8")
-    _tell(f"wrote {options.to / 'drift.md'}")
+    tell(f"wrote {options.to / 'drift.md'}")
     return 0
-
-
-def _commit() -> str:
-    described = ("git", "describe", "--always", "--dirty", "--exclude=*")
-    # Fixed arguments.
-    done = subprocess.run(described, cwd=REPOSITORY, capture_output=True, text=True, check=True)  # noqa: S603
-    return done.stdout.strip()
-
-
-def _tell(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)  # noqa: T201 - the command's own output
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Entry point: measures how often the gate is wrong on pairs of models whose true difference is known."""
 
 import argparse
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.conditions import commit, make_command, tell
 from benchmarks.gate.outcomes import OLD, OURS, Results, Ties, Verdicts, always, named, ties_of, verdicts_of
 from benchmarks.gate.pairs import CAUSES, Case, Direction, Gate, Pair, fair_gate, find, old_gate
 from benchmarks.gate.report import markdown
 from benchmarks.gate.tables import Kind
 from benchmarks.machine import describe
-from benchmarks.run_bench import PUBLISHED, tell
-from src.services.local.processes import REPOSITORY
+from benchmarks.run_bench import PUBLISHED
 
 KINDS: tuple[Kind, ...] = ("hash", "group", "time")
 GROWTH = ((1000, 1250), (3000, 4000))
@@ -29,13 +27,13 @@ TIES = 60
 def main(arguments: list[str]) -> int:
     """Measure as the arguments say; return 0, or 1 where a promise does not hold."""
     options = _options(arguments)
-    machine, commit, started = describe(), _commit(), time.monotonic()
+    machine, measured, started = describe(), commit(), time.monotonic()
     with ProcessPoolExecutor(options.processes) as executor:
         verdicts, ties = measure(options.seeds, options.ties, partial(_parallel, executor))
     results = Results(
         machine=machine,
-        commit=commit,
-        command=shlex.join(["make", "measure-gate", *([f"GATE_ARGS={shlex.join(arguments)}"] if arguments else [])]),
+        commit=measured,
+        command=make_command("measure-gate", arguments),
         seconds=round(time.monotonic() - started, 1),
         verdicts=verdicts,
         ties=ties,
@@ -84,11 +82,6 @@ def _case(kind: Kind, rows: tuple[int, int], direction: Direction, seed: int) ->
 
 def _parallel(executor: Executor, gate: Gate, cases: Sequence[Case]) -> Iterable[Pair]:
     return executor.map(partial(find, gate=gate), cases, chunksize=5)
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S607 - git, from the path
-    return found.stdout.strip() or "unknown"
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

@@ -204,7 +204,8 @@ def log_package(package: ModelPackage, model_name: str, tags: dict[str, str] | N
     with contextlib.redirect_stderr(io.StringIO()):
         info = Model.log(
             artifact_path=None,
-            name=model_name,
+            # A registered model may have points in its name, a logged model may not.
+            name=model_name.replace(".", "_"),
             flavor=flavours,
             flavor_name="sklearn",
             registered_model_name=model_name,

@@ -1,4 +1,7 @@
-"""Every estimator of the catalogue, from a data set's file to a model that serving's own loader answers from."""
+"""Every estimator of the catalogue, from a data set's file to a model that serving's own loader answers from.
+
+Two are followed further, from a training process to the inference service; `make measure-estimators` does it with all.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +12,8 @@ import numpy as np
 import pytest
 from mlflow.models import Model
 
+from benchmarks.estimators.cases import OWN_CLASSIFIER, Case
+from benchmarks.estimators.measurement import Measurement
 from src.core.feature_schema import ColumnType
 from src.core.model_config import ModelConfig
 from src.core.pipeline_config import PipelineConfig
@@ -26,7 +31,7 @@ from tests.support.training import config
 
 pytestmark = pytest.mark.integration
 
-# Fewer trees than usual: what is tried is every step, not the score.
+# Fewer trees than usual: the tests are about the steps, not about the score.
 FEW: dict[str, dict[str, Any]] = {
     "random_forest": {"n_estimators": 10},
     "extra_trees": {"n_estimators": 10},
@@ -42,9 +47,9 @@ def iris(_: Path) -> PipelineConfig:
 
 
 def served(folder: Path, kind: Callable[[Path], PipelineConfig], model: dict[str, Any]) -> tuple[str, str]:
-    """Train, package, save and load as serving does; the parity tag and the engine's name.
+    """Train, package, save and load as serving does; return the parity tag and the engine's name.
 
-    All ways to ask the model must give the same answers to the holdout.
+    Every way to call the model must give the same answers for the holdout.
     """
     settings = kind(folder / "data.csv")
     chosen = ModelConfig.model_validate(model)
@@ -57,7 +62,7 @@ def served(folder: Path, kind: Callable[[Path], PipelineConfig], model: dict[str
     flavours.save_model(str(folder / "model"), mlflow_model=Model())
     version = ModelVersion(name="m", version="1", manifest_sha256=flavours.manifest_sha256)
     predictor = load_predictor(folder / "model", version, "registry")
-    # MLflow's own check lets no integer be missing.
+    # MLflow's own check refuses missing integers.
     holdout = parts.holdout[list(settings.dataset.features)]
     whole = [column.name for column in predictor.schema.columns if column.type is ColumnType.INTEGER]
     rows = holdout.dropna(subset=whole).astype(dict.fromkeys(whole, np.int64))
@@ -70,7 +75,7 @@ def served(folder: Path, kind: Callable[[Path], PipelineConfig], model: dict[str
     if package.classes:
         assert list(found.values) == list(gate.values)
         assert np.allclose(np.asarray(found.probabilities), np.asarray(gate.probabilities), atol=1e-5)
-        # MLflow's own loader breaks exact ties in another way.
+        # MLflow's own loader resolves exact ties differently.
         assert (np.array(found.values) == client).mean() > (0.97 if package.threshold is None else 0.9999)
     else:
         assert np.allclose(np.asarray(found.values), np.asarray(gate.values), rtol=1e-4)
@@ -116,7 +121,16 @@ def test_weights_and_a_tuned_threshold_are_served_as_they_were_trained(name: str
 def test_calibrated_probabilities_are_served_as_they_were_trained(name: str, method: str, tmp_path: Path) -> None:
     model = {"estimator": name, "params": FEW.get(name, {}), "calibrate": method, "threshold": 0.2}
     parity, engine = served(tmp_path, churn, model)
-    # Whether ONNX follows exactly depends on the estimator and the method: the tag says which serves.
+    # Whether ONNX follows exactly depends on the estimator and the method: the tag decides which engine serves.
     assert (engine == "onnx") == (parity == "passed")
     if name in {"logistic_regression", "xgboost"} and method == "sigmoid":
         assert engine == "onnx"
+
+
+@pytest.mark.timeout(900)
+def test_estimator_on_onnx_and_an_own_class_are_trained_gated_and_served(tmp_path: Path, mlflow_url: str) -> None:
+    measurement = Measurement(tmp_path, mlflow_url)
+    for case, rows in ((Case("extra_trees", "house prices"), 3000), (Case(OWN_CLASSIFIER, "churn"), 4000)):
+        found = measurement.run(case)
+        assert found.problem == ""
+        assert found.compared == rows

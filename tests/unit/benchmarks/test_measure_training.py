@@ -5,11 +5,18 @@ import pytest
 import yaml
 
 from benchmarks import measure_training
-from benchmarks.machine import Machine
-from benchmarks.measure_training import Measured, configuration, main, measure, report, write_table
-from src.core.pipeline_config import PipelineConfig
-
-MACHINE = Machine("CPU", 2, 2**34, "Linux 6", "3.13.0", 0.1, "2026-01-02 03:04 UTC")
+from benchmarks.measure_training import (
+    PROPOSED,
+    SETTINGS,
+    Measured,
+    WholeWay,
+    configuration,
+    main,
+    report,
+    write_configuration,
+    write_table,
+)
+from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 
 
 def test_table_has_the_columns_of_its_configuration(tmp_path: Path) -> None:
@@ -24,43 +31,23 @@ def test_table_has_the_columns_of_its_configuration(tmp_path: Path) -> None:
 def test_report_has_the_figures_of_each_training() -> None:
     done = Measured("one", 0, 99.6, 180.2, {"train": 60.5}, 1_234_000_000, 135_000_000, "promoted: version 1")
     refused = Measured("two", 2, 12.0, 20.0, {}, 500_000_000, 0, "the model is too large")
-    lines = report(MACHINE, 200_000, [done, refused]).splitlines()
+    lines = report("measured like this", 200_000, [done, refused]).splitlines()
     assert "| one | 100 | 180 | 1,234 | 135 | 0 | promoted: version 1 |" in lines
     assert "| two | 12 | 20 | 500 | 0 | 2 | the model is too large |" in lines
     assert lines[-1] == "- one: train 60.5"
-    assert "The load before was 0.10 (idle)." in lines
+    assert lines[2] == "measured like this"
     assert any(line.startswith("200,000 rows of 30 numbers, 8 classes") for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (
-            [
-                "10:00 INFO train-model: train …",
-                "10:01 INFO train-model: promoted: version 1",
-                "10:02 INFO train-model: old",
-            ],
-            "promoted: version 1",
-        ),
-        (["10:00 INFO train-model: train …", "10:01 ERROR train-model: too large", "Traceback"], "too large"),
-        (["Traceback"], "no line"),
-    ],
-)
-def test_end_is_the_verdict_or_the_last_line(lines: list[str], expected: str) -> None:
-    assert measure_training._end(lines) == expected  # noqa: SLF001 - what it reads is a log
-
-
-@pytest.mark.integration
-@pytest.mark.timeout(900)
-def test_small_table_is_trained_to_a_verdict_within_bounds(tmp_path: Path) -> None:
-    table = write_table(tmp_path / "table.csv", 2000)
-    found = measure(tmp_path / "run", table, "n_estimators: 100, max_depth: 12")
-    assert (found.exit_code, found.end.split(":")[0]) == (0, "promoted")
-    assert {"preprocess", "split", "train", "train.fit", "evaluate_on_holdout", "promote"} <= set(found.steps)
-    assert 5e6 < found.version_bytes < 60e6
-    assert 2e8 < found.memory_bytes < 1.5e9
-    assert 3 < found.cpu_seconds < 120
+def test_report_has_the_way_from_the_file_to_a_prediction() -> None:
+    done = Measured("one", 0, 90.0, 180.2, {}, 1, 1, "promoted: version 1", WholeWay(4.25, 90.0, 3.5, "c7"))
+    lines = report("measured like this", 200_000, [done]).splitlines()
+    assert lines[-4:] == [
+        "| `make config` | 4.2 |",
+        "| training, from its start to its end | 90.0 |",
+        "| inference, from its start to the first prediction (`c7`) | 3.5 |",
+        "| all | 97.8 |",
+    ]
 
 
 def test_report_is_written_for_the_chosen_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,14 +64,21 @@ def test_report_is_written_for_the_chosen_settings(tmp_path: Path, monkeypatch: 
     assert main(["--rows", "50", "--report", str(file), "--only", "shipped settings"]) == 0
     assert asked == ["shipped settings"]
     assert "| shipped settings | 1 |" in file.read_text()
+    assert "`make measure-training 'TRAINING_ARGS=--rows 50 " in file.read_text()
     assert main(["--rows", "50", "--report", str(file)]) == 0
-    assert asked[1:] == [*measure_training.SETTINGS, measure_training.PROPOSED]
+    assert asked[1:] == [*SETTINGS, PROPOSED]
+
+
+def test_chosen_settings_are_those_of_the_configuration(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", 50)
+    write_configuration(tmp_path / "pipeline.yaml", table, "shipped settings")
+    assert load_pipeline_config(tmp_path / "pipeline.yaml").model.params == SETTINGS["shipped settings"]
 
 
 def test_proposed_configuration_is_the_one_of_make_config(tmp_path: Path) -> None:
     table = write_table(tmp_path / "table.csv", 2_000)
-    proposed = yaml.safe_load(measure_training.configuration_text(table, measure_training.PROPOSED))
+    write_configuration(tmp_path / "pipeline.yaml", table, PROPOSED)
+    assert "Written by `make config`" in (tmp_path / "pipeline.yaml").read_text(encoding="utf-8")
+    proposed = yaml.safe_load((tmp_path / "pipeline.yaml").read_text(encoding="utf-8"))
     assert len(proposed["dataset"]["features"]) == 30
     assert proposed["dataset"]["source"] == str(table)
-    chosen = yaml.safe_load(measure_training.configuration_text(table, "shipped settings"))
-    assert chosen["model"]["params"] == measure_training.SETTINGS["shipped settings"]

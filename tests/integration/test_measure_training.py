@@ -1,0 +1,23 @@
+"""`make measure-training` on a small table."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure_training import PROPOSED, measure, write_table
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_small_table_is_measured_from_its_file_to_a_served_prediction(tmp_path: Path) -> None:
+    found = measure(tmp_path / "run", write_table(tmp_path / "table.csv", 2000), PROPOSED)
+    assert (found.exit_code, found.end.split(":")[0]) == (0, "promoted")
+    assert {"preprocess", "split", "train", "train.fit", "evaluate_on_holdout", "promote"} <= set(found.steps)
+    assert 5e6 < found.version_bytes < 60e6
+    assert 2e8 < found.memory_bytes < 1.5e9
+    assert 3 < found.cpu_seconds < 120
+    way = found.whole_way
+    assert way is not None
+    assert way.answer in {f"c{index}" for index in range(8)}
+    assert way.training == found.seconds
+    assert min(way.config, way.serving) > 0
