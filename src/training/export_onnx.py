@@ -202,16 +202,37 @@ def _without_wrappers(model: Pipeline) -> tuple[Pipeline, bool]:
 def _append_exponential(graph: onnx.ModelProto) -> None:
     """Undo log(1 + target), in double precision: exp(answer) - 1."""
     (output,) = graph.graph.output
+    centre = _centre_trees(graph)
     _rename(graph, VALUE_OUTPUT, RAW)
-    graph.graph.initializer.append(helper.make_tensor("one", onnx.TensorProto.DOUBLE, [], [1.0]))
+    constants = {"one": 1.0, "centre": centre}
+    graph.graph.initializer.extend(
+        helper.make_tensor(name, onnx.TensorProto.DOUBLE, [], [value]) for name, value in constants.items()
+    )
     graph.graph.node.extend(
         [
             helper.make_node("Cast", [RAW], ["raw_double"], to=onnx.TensorProto.DOUBLE),
-            helper.make_node("Exp", ["raw_double"], ["exponential"]),
+            helper.make_node("Add", ["raw_double", "centre"], ["logarithm"]),
+            helper.make_node("Exp", ["logarithm"], ["exponential"]),
             helper.make_node("Sub", ["exponential", "one"], [VALUE_OUTPUT]),
         ]
     )
     output.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+
+def _centre_trees(graph: onnx.ModelProto) -> float:
+    """Subtract each tree's mean from its leaves, so that answers lie around 0; return the sum of the means.
+
+    A sum of trees in single precision is rounded relative to its size, and the exponential turns an absolute error of a
+    logarithm into a relative one of the answer.
+    """
+    ensembles = [node for node in graph.graph.node if node.op_type == "TreeEnsembleRegressor"]
+    if len(ensembles) != 1:
+        return 0.0
+    attributes = {attribute.name: attribute for attribute in ensembles[0].attribute}
+    leaves, trees = np.array(attributes["target_weights"].floats), np.array(attributes["target_treeids"].ints)
+    means = np.bincount(trees, leaves) / np.bincount(trees)
+    attributes["target_weights"].floats[:] = (leaves - means[trees]).tolist()
+    return float(means.sum())
 
 
 def _rename(graph: onnx.ModelProto, old: str, new: str) -> None:
