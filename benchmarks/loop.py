@@ -82,6 +82,12 @@ def copy_code(folder: Path, *more: str) -> Path:
     return folder
 
 
+def complete(file: Path) -> Path:
+    """Make a file that has just been written look old; a training would wait until it is complete."""
+    os.utime(file, (1e9, 1e9))
+    return file
+
+
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Run an MLflow server that keeps everything in ``folder``, which must exist; gives its URL."""

@@ -22,7 +22,7 @@ import yaml
 from sklearn.datasets import make_classification
 
 from benchmarks.conditions import heading, make_command
-from benchmarks.loop import inference, mlflow_server, train
+from benchmarks.loop import complete, inference, mlflow_server, train
 from src.services.local.processes import REPOSITORY
 
 PUBLISHED = REPOSITORY / "benchmarks/results/training.md"
@@ -106,7 +106,7 @@ def write_table(file: Path, rows: int) -> Path:
     )
     frame = pd.DataFrame(numbers.round(4), columns=[f"x{index}" for index in range(COLUMNS)])
     frame.assign(y=np.char.add("c", classes.astype(str))).to_csv(file, index=False)
-    return file
+    return complete(file)
 
 
 def write_configuration(file: Path, table: Path, settings: str) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from benchmarks.estimators.cases import PROMOTED, TABLES, Case, Outcome
 from benchmarks.estimators.reference import Reference
-from benchmarks.loop import copy_code, inference, train
+from benchmarks.loop import complete, copy_code, inference, train
 from src.services.local.processes import REPOSITORY
 
 OWN_FILE = REPOSITORY / "benchmarks/estimators/own_estimator.py"
@@ -69,6 +69,7 @@ class Measurement:
             file = self._folder / f"{case.table}.csv"
             if not file.exists():
                 table.write(file)
+                complete(file)
             raw["dataset"]["source"] = str(file)
         raw["model"] |= {"estimator": case.estimator, "params": {}}
         return yaml.safe_dump(raw, sort_keys=False)

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from src.core.model_registry import CHALLENGER, SKOPS_FILE, TAG_PARITY, TAG_VERDICT
 from src.core.own_code import own_code_sha256
 from src.core.pipeline_config import load_pipeline_config
-from src.pipeline.data_preprocess import preprocess
+from src.pipeline.data_preprocess import prepare
 from src.training.sklearn_engine import load_skops
 
 Value = float | int | bool | str | None
@@ -53,7 +53,7 @@ def find(mlflow_url: str, model_name: str, config: Path) -> Reference:
         uri = f"models:/{model_name}/{version.version}"
         found = mlflow.artifacts.download_artifacts(uri, dst_path=folder)
         model = load_skops(Path(found) / SKOPS_FILE, own_code_sha256())
-    rows = preprocess(dataset)[list(dataset.features)]
+    rows = prepare(dataset).frame[list(dataset.features)]
     known = str(version.version), version.tags[TAG_VERDICT], version.tags[TAG_PARITY], _records(rows)
     answers = model.predict(rows).tolist()
     if dataset.classes is None:

@@ -17,7 +17,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.model_config import ModelConfig
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Predictions
-from src.pipeline.data_preprocess import preprocess
+from src.pipeline.data_preprocess import prepare
 from src.pipeline.train_model import fit
 from src.training.export_onnx import check_parity, export_single, load_graph, prove_onnx
 from src.training.frames import table_of
@@ -198,7 +198,7 @@ def test_xgboost_is_exact_on_columns_of_every_kind_of_name() -> None:
 def test_many_trees_of_logarithms_answer_to_a_few_millionths(estimator: str, tmp_path: Path) -> None:
     """In single precision, a sum of 100 trees around 13 is off by 1e-5, and so would be the price."""
     settings = houses(tmp_path / "houses.csv", estimator=estimator, params={}, target_transform="log")
-    rows = preprocess(settings.dataset)
+    rows = prepare(settings.dataset).frame
     model, schema = fit(rows, settings.model, settings.dataset), settings.dataset.feature_schema
     table = table_of(rows[list(settings.dataset.features)], schema)
     found = load_graph(export_single(model, schema), schema, ()).predict(table)
