@@ -131,7 +131,7 @@ def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: s
     encodings = [name for name in dict.fromkeys((*also, *ENCODINGS)) if name in also or name != encoding]
     for candidate, sign in product(encodings, signs):
         text = _decoded(sample, candidate)
-        header = next(csv.reader((text or "").splitlines()[:1], delimiter=sign), [])
+        header = next(csv.reader((text or "").splitlines(), delimiter=sign), [])
         if set(columns) <= {name.strip() for name in header}:
             settings = [f"dataset.csv.delimiter: {sign!r}"] if sign != delimiter else []
             settings += [f"dataset.csv.encoding: {candidate}"] if candidate != encoding else []

@@ -75,7 +75,7 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
         ["1", "101", "201"],
         ["2", "102", "202"],
     ]
-    assert read(tmp_path, "a,b\n1,2, \n3,4,\n", "b") == [["2"], ["4"]]
+    assert read(tmp_path, "a,b\n1,2,\t\n3,4,\n", "b") == [["2"], ["4"]]
     assert read(tmp_path, "a,b,\n1,2,\n", "b") == [["2"]]
 
 
@@ -135,10 +135,12 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "told"),
     [
-        (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*header matches with dataset.csv.delimiter: ';'"),
+        (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*header matches with dataset.csv.delimiter: ';'$"),
+        (b"a;b" + b";x" * 20_000 + b"\n1;2\n", {}, "matches with dataset.csv.delimiter: ';'$"),
+        ("a:b\n1:ü\n".encode("cp1252"), {"delimiter": ":"}, "matches with dataset.csv.encoding: cp1252$"),
         (b"a\tb\n1\t2\n", {}, r"matches with dataset.csv.delimiter: '\\t'"),
         (b" a | b \n1|2\n", {}, r"matches with dataset.csv.delimiter: '\|'"),
-        (b"a,b\n1,2\n", {"delimiter": ";"}, "matches with dataset.csv.delimiter: ','"),
+        (b"a,b\n1,2\n", {"delimiter": ";"}, "matches with dataset.csv.delimiter: ','$"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: utf-16$"),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, "matches with dataset.csv.encoding: utf-16-le$"),
         ("a,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: cp1252$"),

@@ -1,11 +1,14 @@
 import datetime as dt
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pymysql
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import event
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.pool import Pool
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, ConnectionFailedError, DataError
@@ -69,7 +72,35 @@ def test_answer_is_checked_like_a_file(database: SecretStr) -> None:
     assert rows["id"].to_list() == ["9007199254740993", "2", "3"]
 
 
-def test_colons_and_percent_signs_are_part_of_the_query(database: SecretStr) -> None:
+def test_numbers_of_two_types_stay_exact(database: SecretStr) -> None:
+    frame = read_sql("SELECT 9007199254740993 AS id UNION ALL SELECT 0.5", ["id"], database)
+    assert frame["id"].to_list() == [9007199254740993, 0.5]
+
+
+@pytest.fixture
+def open_connections() -> Iterator[list[object]]:
+    """The connections to databases that are open."""
+    found: list[object] = []
+    listeners = {"connect": lambda opened, _: found.append(opened), "close": lambda closed, _: found.remove(closed)}
+    for name, listener in listeners.items():
+        event.listen(Pool, name, listener)
+    yield found
+    for name, listener in listeners.items():
+        event.remove(Pool, name, listener)
+
+
+def test_no_connection_is_left_open(database: SecretStr, open_connections: list[object]) -> None:
+    read_sql("SELECT id FROM customers", ["id"], database)
+    with pytest.raises(DataError):
+        read_sql("SELECT * FROM nowhere", ["id"], database)
+    assert open_connections == []
+
+
+def test_colons_and_percent_signs_are_part_of_the_query(database: SecretStr, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(_: object, cursor: sqlite3.Cursor, statement: str, parameters: tuple[object], *__: object) -> None:
+        cursor.execute(statement % tuple(parameters))  # as PyMySQL does
+
+    monkeypatch.setattr(SQLiteDialect_pysqlite, "do_execute", execute)
     frame = read_sql("SELECT ':x %s' AS plan, id FROM customers WHERE plan LIKE '%ol%'", ["plan"], database)
     assert frame["plan"].to_list() == [":x %s"]
 
@@ -160,10 +191,14 @@ def test_driver_s_words_lose_every_part_of_the_url(monkeypatch: pytest.MonkeyPat
     url = "mysql+pymysql://ann:p%40ss%20word@db.example.com/shop"
 
     def connect(*_: object, **__: object) -> None:
-        raise pymysql.err.ProgrammingError(1045, f"ann@db.example.com with p@ss word (p%40ss+word, {url})\nannex")
+        raise pymysql.err.ProgrammingError(
+            1045, f"ann@db.example.com with p@ss word (p%40ss+word, p%40ss%20word, {url}) annex joann"
+        )
 
     monkeypatch.setattr(pymysql, "connect", connect)
     with pytest.raises(ConnectionFailedError) as caught:
         read_sql("SELECT 1", ["x"], SecretStr(url))
-    said = "the database of DATASET_URL failed: ProgrammingError: (1045, '***@*** with *** (***, ***)\\nannex')"
+    said = (
+        "the database of DATASET_URL failed: ProgrammingError: (1045, '***@*** with *** (***, ***, ***) annex joann')"
+    )
     assert str(caught.value) == said
