@@ -143,6 +143,8 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
         (b"a,b\n1,2\n", {"delimiter": ";"}, "matches with dataset.csv.delimiter: ','$"),
         ("a,b\n1,2\n".encode("utf-16"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: utf-16$"),
         ("a,b\n1,2\n".encode("utf-16-le"), {}, "matches with dataset.csv.encoding: utf-16-le$"),
+        ("a,b\n1,2\n".encode("utf-16-be"), {}, "matches with dataset.csv.encoding: utf-16-be$"),
+        ("\ufeffa;b\n1;2\n".encode(), {}, "matches with dataset.csv.delimiter: ';'$"),
         ("a,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; .*matches with dataset.csv.encoding: cp1252$"),
         (
             "a;b\n1;ü\n".encode("cp1252"),
