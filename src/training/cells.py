@@ -76,10 +76,7 @@ def _arrow(raw: pd.Series) -> pa.Array | None:
         array = pa.array(raw, from_pandas=True)
     except (pa.ArrowException, OverflowError):
         return None
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    return array
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _texts_in_bulk(raw: pd.Series, array: pa.Array | None, pattern: str, kind: pa.DataType, rule: Rule) -> Cells:
@@ -90,7 +87,7 @@ def _texts_in_bulk(raw: pd.Series, array: pa.Array | None, pattern: str, kind: p
     plain = np.asarray(pc.fill_null(pc.and_(pc.match_substring_regex(array, pattern), short), fill_value=False))
     texts = pc.replace_substring(array.filter(pa.array(plain)), ",", ".")
     values = np.zeros(len(plain), dtype=kind.to_pandas_dtype())
-    values[plain] = np.asarray(pc.cast(pc.utf8_ltrim(texts, "+"), kind))
+    values[plain] = np.asarray(pc.cast(texts, kind))
     others = _filled(_by_rule(raw[~plain], array.filter(pa.array(~plain)), rule, ()), kind)
     missing, wrong = np.zeros(len(plain), dtype=bool), np.zeros(len(plain), dtype=bool)
     values[~plain], missing[~plain], wrong[~plain] = others
@@ -137,6 +134,6 @@ def _read(cell: Any, rule: Rule, known: Collection[str]) -> tuple[Any, bool]:
         return (None, True) if is_missing(text, known) else (rule(text), False)
     if isinstance(cell, np.generic):
         cell = cell.item()
-    if cell is None or cell is pd.NA or cell is pd.NaT or cell != cell:  # noqa: PLR0124 - NaN differs from itself
+    if cell is None or cell is pd.NA or cell != cell:  # noqa: PLR0124 - NaN differs from itself
         return None, True
     return rule(cell), False

@@ -26,7 +26,7 @@ def read_parquet(file: TableFile, columns: Sequence[str]) -> pd.DataFrame:
             table = pq.read_table(stream, columns=list(columns))
         except pa.ArrowException as error:
             raise DataError(f"{file.name} is not a Parquet file: {' '.join(str(error).split())}") from error
-    frame: pd.DataFrame = table.select(list(columns)).to_pandas(types_mapper=_pandas_type, ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_pandas_type, ignore_metadata=True)
     return frame
 
 

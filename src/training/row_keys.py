@@ -5,8 +5,6 @@ import math
 import re
 import struct
 from collections.abc import Sequence
-from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,7 @@ from numpy.typing import NDArray
 from src.core.column_rules import (
     BOOLEAN_TEXTS,
     MISSING_TEXTS,
-    SECONDS_PER_DAY,
     days_of,
-    days_of_moment,
     number_of,
 )
 
@@ -33,12 +29,13 @@ _WHOLE = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 def row_hashes(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> Hashes:
     """A keyed 64-bit hash (BLAKE2b, RFC 7693) of each row's cells, shape (n,), uniform over all 64-bit numbers.
 
-    Rows with equal cells have equal hashes on every machine, whether the cells came from CSV, Parquet or SQL: 1 equals
-    1.0, "1" and true; -0 equals 0; a date equals its ISO text; NaN, None and "" are the one missing value. Numbers with
-    a fraction are compared in single precision, so that no format's rounding matters.
+    Rows with equal cells have equal hashes on every machine, whether the cells came from CSV, Parquet or SQL, and
+    whatever type the configuration gave their column then: 1 equals 1.0, "1" and true; -0 equals 0; days since 1970
+    equal the ISO text of the date; NaN, None and "" are the one missing value. Numbers with a fraction are compared in
+    single precision, so that no format's rounding matters.
 
     Args:
-        frame: the rows.
+        frame: validated rows: numbers, booleans and texts.
         columns: which cells count, in this order.
         seed: the hash's key, 0 to 2**64 - 1.
     """
@@ -58,8 +55,6 @@ def cell_codes(column: pd.Series) -> Hashes:
     """One number for each cell, shape (n,): equal for cells that mean the same."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         return _codes_of_numbers(column.to_numpy())
-    if column.dtype.kind == "M":
-        return _codes_of_numbers(days(column))
     places, cells = pd.factorize(column.astype(object))
     # Missing cells have the place -1: the last code.
     codes = np.array([*map(_code_of, cells), MISSING], dtype=np.uint64)
@@ -71,10 +66,6 @@ def days(column: pd.Series) -> NDArray[np.float64]:
 
     Numbers are such days already.
     """
-    if column.dtype.kind == "M":
-        moments = pd.to_datetime(column, utc=True).dt.as_unit("us")
-        seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-        return np.asarray(seconds, dtype=np.float64) / SECONDS_PER_DAY
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
         return column.to_numpy(dtype=np.float64)
     places, cells = pd.factorize(column.astype(object))
@@ -82,8 +73,6 @@ def days(column: pd.Series) -> NDArray[np.float64]:
 
 
 def _days_of_cell(cell: Any) -> float:
-    if isinstance(cell, date):
-        return days_of_moment(cell)
     found = days_of(cell.strip()) if isinstance(cell, str) else float(cell)
     return np.nan if found is None else found
 
@@ -107,13 +96,7 @@ def _code_of(cell: Any) -> int:
         return _code_of_text(cell.strip())
     if isinstance(cell, bool | np.bool_ | float | np.floating):
         return _code_of_number(float(cell))
-    if isinstance(cell, int | np.integer) or (isinstance(cell, Decimal) and cell == cell.to_integral_value()):
-        return _code_of_whole(int(cell))
-    if isinstance(cell, Decimal):
-        return _code_of_number(float(cell))
-    if isinstance(cell, date):
-        return _code_of_number(days_of_moment(cell))
-    return _code_of_bytes(cell if isinstance(cell, bytes) else str(cell).encode())
+    return _code_of_whole(int(cell))
 
 
 def _code_of_text(text: str) -> int:

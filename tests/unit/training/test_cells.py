@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ NAN = float("nan")
 
 def plain(cells: Cells) -> list[Any]:
     """Values, with "missing" and "wrong" where there is none."""
+    assert not (cells.missing & cells.wrong).any()
     states = zip(cells.values.tolist(), cells.missing, cells.wrong, strict=True)
     return ["missing" if missing else "wrong" if wrong else value for value, missing, wrong in states]
 
@@ -59,6 +61,7 @@ def test_columns_of_text_give_the_integers_that_the_rules_give(texts: list[str])
     [
         (pd.Series([1, 2]), [1.0, 2.0]),
         (pd.Series([1.5, NAN, np.inf, -np.inf]), [1.5, "missing", "wrong", "wrong"]),
+        (pd.Series(pd.array(pa.array([1.5, NAN, None]), pd.ArrowDtype(pa.float64()))), [1.5, "missing", "missing"]),
         (pd.Series([1, None], dtype="Int64"), [1.0, "missing"]),
         (pd.Series([1.5, NAN], dtype="float32"), [1.5, "missing"]),
         (pd.Series([2**64 - 1], dtype="uint64"), [2.0**64]),
@@ -79,6 +82,7 @@ def test_columns_of_text_give_the_integers_that_the_rules_give(texts: list[str])
         (pd.Series([], dtype="str"), []),
         (pd.Series([], dtype=object), []),
         (pd.Series([None, None], dtype=object), ["missing", "missing"]),
+        (pd.Series([[1], None], dtype=object), ["wrong", "missing"]),
     ],
 )
 def test_numbers_of_every_type(raw: pd.Series, expected: list[Any]) -> None:
@@ -104,6 +108,7 @@ def test_decimal_sign_is_text_s_alone() -> None:
             pd.Series([2**63, -(2**63) - 1, True, "7", decimal.Decimal("8.0"), decimal.Decimal("8.5")], dtype=object),
             ["wrong", "wrong", "wrong", 7, 8, "wrong"],
         ),
+        (pd.Series([f"{2**63 - 1}", f"{2**63}", f"{-(2**63) - 1}"], dtype="str"), [2**63 - 1, "wrong", "wrong"]),
         (pd.Series([True]), ["wrong"]),
         (pd.Series([3], dtype="int8"), [3]),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import DataError, LoopError
-from src.training.data_files import TableFile, format_of, kind_of_content, local_files
+from src.training.data_files import TableFile, duplicates_of, format_of, kind_of_content, lacks, local_files
 
 NOW = 4_000_000_000.0
 
@@ -253,6 +253,16 @@ def test_content_is_decompressed_whatever_the_name_says(tmp_path: Path) -> None:
 )
 def test_name_says_the_format(name: str, kind: str | None) -> None:
     assert format_of(name) == kind
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, ", …")], ids=str)
+def test_message_of_lacking_columns_shows_twenty_names(count: int, more: str) -> None:
+    shown = ", ".join(f"c{number}" for number in range(20))
+    assert f"(it has {shown}{more})" in lacks("x.csv", [f"c{number}" for number in range(count)], ["price"])
+
+
+def test_names_that_occur_twice_are_found_once() -> None:
+    assert duplicates_of(["a", "b", "a", "c", "c", "a"]) == ["a", "c"]
 
 
 def test_content_says_the_format(tmp_path: Path) -> None:
