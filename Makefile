@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate measure-training measure-estimators dashboards check format clean-state
+.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ measure-drift: $(READY) ## simulate how often drift is reported without drift, a
 
 measure-gate: $(READY) ## measure how often the gate is wrong, in about ten minutes (GATE_ARGS=--help lists what can be chosen)
 	@$(BIN)/python -m benchmarks.gate.measure_gate $(GATE_ARGS)
+
+measure-intervals: $(READY) ## simulate how often the gate's intervals cover the true difference (INTERVALS_ARGS=--help)
+	@$(BIN)/python -m benchmarks.intervals $(INTERVALS_ARGS)
 
 measure-training: $(READY) ## train on 200,000 rows and report time and memory (TRAINING_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_training $(TRAINING_ARGS)

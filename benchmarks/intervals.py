@@ -1,23 +1,28 @@
 """How often the gate's 95 % intervals of a difference between two models cover the true one.
 
-``python -m benchmarks.intervals`` writes a table for several metrics, kinds of dependence and numbers of rows. The true
-difference is that on 400,000 fresh rows. Exit code 1: some share lies outside 92 to 98 %.
+``make measure-intervals`` writes a table for several metrics, kinds of dependence and numbers of rows. The true
+difference is that on 400,000 fresh rows.
 """
 
+import argparse
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from benchmarks.conditions import heading, make_command, tell
 from src.training.answers import Answers
 from src.training.catalogue import CATALOGUE
-from src.training.resampling import bootstrap
+from src.training.resampling import LEVEL, bootstrap
 from src.training.scoring import Metric
 from src.training.sums import Target
 
+PUBLISHED = Path(__file__).parent / "results/intervals.md"
 TRUTH_ROWS = 400_000
 REPEATS = 500
 SIZES = (300, 1000)
@@ -28,12 +33,12 @@ Models = tuple[Answers, Answers]
 
 
 def independent(rows: int, random: np.random.Generator) -> tuple[NDArray[np.intp], Draws]:
-    """Rows that have nothing to do with each other."""
+    """Independent rows."""
     return np.arange(rows), random.normal(size=(rows, PARTS))
 
 
 def repeated_keys(rows: int, random: np.random.Generator) -> tuple[NDArray[np.intp], Draws]:
-    """Rows that stand there one to five times."""
+    """Rows that occur one to five times."""
     keys = np.repeat(np.arange(rows), random.integers(1, 6, size=rows))[:rows]
     return keys, random.normal(size=(rows, PARTS))[keys]
 
@@ -132,18 +137,45 @@ def measure(kinds: tuple[str, ...], sizes: tuple[int, ...], repeats: int) -> Ite
                 yield Coverage(name, models.__name__, kind, rows, inside / repeats, above / repeats)
 
 
-def main() -> int:
-    """Write the table."""
-    found = []
-    sys.stdout.write("| metric | models | rows | dependence | 95 % interval | one-sided 95 % bound |\n")
-    sys.stdout.write("|---|---|---|---|---|---|\n")
-    for part in measure(tuple(KINDS), SIZES, REPEATS):
+def report(conditions: str, repeats: int, found: Sequence[Coverage]) -> str:
+    """The shares as Markdown, below the lines that say how they were measured."""
+    outside = [part for part in found if not LEAST <= part.interval <= MOST]
+    error = math.sqrt(LEVEL * (1 - LEVEL) / repeats)
+    lines = [
+        "# Coverage of the gate's intervals",
+        "",
+        conditions,
+        "",
+        f"{len(found) - len(outside)} of {len(found)} shares lie from {LEAST:.0%} to {MOST:.0%}.",
+        f"A share of {repeats} repeats has a standard error of {error:.1%}.",
+        "",
+        "Each repeat draws a holdout, scores two fixed models on it, and asks whether the interval of their difference",
+        f"covers the difference on {TRUTH_ROWS:,} fresh rows. Rows depend on each other as the table says, and are",
+        "resampled so.",
+        "",
+        "| metric | models | rows | dependence | 95 % interval covers | one-sided 95 % bound holds |",
+        "| --- | --- | ---: | --- | ---: | ---: |",
+    ]
+    lines += [
+        f"| {part.metric} | {part.models} | {part.rows} | {part.kind} | {part.interval:.1%} | {part.bound:.1%} |"
+        for part in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and write the report; return 0."""
+    parser = argparse.ArgumentParser(prog="make measure-intervals INTERVALS_ARGS=...", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="repeats of each share (%(default)s)")
+    parser.add_argument("--report", type=Path, default=PUBLISHED, help="where the report is written (%(default)s)")
+    options = parser.parse_args(arguments)
+    conditions, found = heading(make_command("measure-intervals", arguments)), []
+    for part in measure(tuple(KINDS), SIZES, options.repeats):
         found.append(part)
-        shares = f"{part.interval:.1%} | {part.bound:.1%}"
-        sys.stdout.write(f"| {part.metric} | {part.models} | {part.rows} | {part.kind} | {shares} |\n")
-        sys.stdout.flush()
-    return int(not all(LEAST <= part.interval <= MOST for part in found))
+        tell(f"{len(found)} of {len(CASES) * len(KINDS) * len(SIZES)}: {part}")
+    options.report.write_text(report(conditions, options.repeats, found), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
