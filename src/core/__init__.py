@@ -1,1 +1,1 @@
-"""What two sides must agree on, and nothing else."""
+"""Contracts between processes: settings, configuration, the retrain queue, the model registry and its models."""

@@ -1,4 +1,4 @@
-"""Few rows through a graph of one matrix, without most of what a call of ONNX Runtime costs besides the graph."""
+"""Runs few rows through a graph with one matrix, without most of the overhead of a call of ONNX Runtime."""
 
 import struct
 import threading
@@ -12,37 +12,37 @@ from numpy.typing import NDArray
 
 from src.core.feature_table import Row
 
-# As struct writes an input's numbers; NaN and infinity are for numpy to make.
+# The struct formats of input types.
 FORMATS: dict[type[Any], str] = {np.float32: "f", np.float64: "d"}
-# More than these are written sooner by numpy, and the calls cost little beside the graph's work.
+# With more values, numpy is faster, and the overhead is small compared with the graph's own work.
 MOST_VALUES = 256
-# What numpy calls numbers and booleans; text has no memory to be written to.
+# numpy's kinds of numbers and booleans; text cannot be bound.
 BINDABLE = "biuf"
-# More answers are not worth memory of their own for each number of rows.
+# Larger outputs are not worth a buffer for each number of rows.
 MOST_ANSWERS = 4096
 
 
 class _Memory(NamedTuple):
-    """What is bound for one number of rows; ``rows`` is the memory of the graph's input."""
+    """The buffers that are bound for one number of rows; ``rows`` is the memory of the graph's input."""
 
     write: Callable[..., None]
     rows: memoryview
     answers: NDArray[Any]
     binding: ort.IOBinding
-    inputs: NDArray[Any]  # it owns what ``rows`` shows
+    inputs: NDArray[Any]  # owns the memory of ``rows``
 
 
 class BoundGraph:
-    """Runs a session on memory that was bound to it once for each number of rows.
+    """Runs a session with buffers that are bound once for each number of rows.
 
-    Safe to share between threads: one has the memory at a time, others are told to go the ordinary way.
+    Thread-safe: one thread uses the buffers at a time; ``run`` returns None to others.
 
     Args:
         session: its graph takes one matrix, shape (n, columns).
         name: the input's.
         dtype: the input's, one of ``FORMATS``.
-        columns: how many the matrix has.
-        output: the name of the answers, shape (n, classes) or (n, 1).
+        columns: the number of columns of the matrix.
+        output: the output's name; its shape is (n, classes) or (n, 1).
     """
 
     def __init__(self, session: ort.InferenceSession, name: str, dtype: type[Any], columns: int, output: str) -> None:
@@ -51,13 +51,13 @@ class BoundGraph:
         self._dtype = dtype
         self._columns = columns
         self._output = output
-        # The public method looks on each call for what only graphs on graphics cards have.
+        # The public method checks on each call for GPU tensors.
         self._call = session._sess.run_with_iobinding  # noqa: SLF001
         self._known: dict[int, _Memory] = {}
         self._lock = threading.Lock()
 
     def run(self, rows: Sequence[Row]) -> NDArray[Any] | None:
-        """The answers, or None where the rows are many, lack a value, or come while another thread is here."""
+        """The output; None for many rows, for missing values, or while another thread is running."""
         if len(rows) * self._columns > MOST_VALUES or not self._lock.acquire(blocking=False):
             return None
         try:
@@ -67,13 +67,13 @@ class BoundGraph:
             memory.write(memory.rows, 0, *chain.from_iterable(rows))
             self._call(memory.binding._iobinding, None)  # noqa: SLF001
             return memory.answers.copy()
-        except struct.error:  # None is no number
+        except struct.error:  # None is not a number
             return None
         finally:
             self._lock.release()
 
     def _first(self, rows: Sequence[Row]) -> NDArray[Any]:
-        """The ordinary answers: how many there are to so many rows, and of which type, the graph itself knows best."""
+        """Run the session without buffers, and bind them with the shape and type of the output."""
         inputs: NDArray[Any] = np.empty((len(rows), self._columns), self._dtype)
         write, memory = struct.Struct(f"{inputs.size}{FORMATS[self._dtype]}").pack_into, inputs.data.cast("B")
         write(memory, 0, *chain.from_iterable(rows))

@@ -1,8 +1,8 @@
-"""Texts as small numbers, the same ones in training and in serving."""
+"""Hashes of category names, the same in training and in serving."""
 
 import zlib
 
-# A column of more values than this is recorded by the buckets of its keys, not by its values.
+# A column with more values is counted by buckets of the keys, not by values.
 MAX_CATEGORIES = 1000
 BUCKETS = 64
 
@@ -13,7 +13,7 @@ def category_key(name: str) -> int:
 
 
 def bucket_of(name: str) -> int:
-    """The bucket of a category, at least 0 and below ``BUCKETS``; known before any data are."""
+    """The bucket of a category, at least 0 and below ``BUCKETS``; independent of the data."""
     return category_key(name) % BUCKETS
 
 

@@ -1,4 +1,4 @@
-"""The SHA-256 of a folder's Python code: whether two processes, or two trainings, run the same code."""
+"""The SHA-256 of a folder's Python code, to compare the code of two processes or two trainings."""
 
 import hashlib
 from pathlib import Path
@@ -15,6 +15,6 @@ def code_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
         content = file.read_bytes().replace(b"\r\n", b"\n")
-        # Lengths, so that no content can pass for the name of a next file.
+        # With the length, so that no content can imitate the next file's name.
         digest.update(f"{file.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What a cell of a table means, whatever format carries it: the same rules in training and in serving.
+"""Parses the cells of tables in every format, by the same rules in training and in serving.
 
 A rule takes a text without white space around it and returns None where the text is not of its kind.
 ``typed_cells.read_cell`` applies them to a column, and to the cells of typed formats such as Parquet, JSON or SQL.
@@ -13,8 +13,7 @@ from decimal import Decimal, InvalidOperation
 from src.core.feature_schema import Column, ColumnType
 from src.core.feature_table import Value
 
-# Texts that mean a missing value, unless one is a category of its column ("NA" may be North America). They are the
-# ones that pandas takes for missing.
+# Texts that mean a missing value, as in pandas, unless they are a category of the column ("NA" may be North America).
 MISSING_TEXTS = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
     | {"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
@@ -32,13 +31,13 @@ BOOLEAN_TEXTS = {
 LARGEST_INTEGER = 2**63 - 1
 SECONDS_PER_DAY = 86_400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Days since 1970 of the years 1 to 9999, with a day for time zones: no date lies beyond. A year, month and day written
-# as one number, or a count of seconds, is no number of days.
+# The years 1 to 9999 in days since 1970, with a day for time zones. Numbers beyond, such as 20240131 or a count of
+# seconds, are not days.
 FIRST_DAY, LAST_DAY = -719_163.0, 2_932_898.0
 
 _FIRST_SECOND, _LAST_SECOND = -719_162 * SECONDS_PER_DAY, 2_932_897 * SECONDS_PER_DAY - 1
 
-# Possessive: a long row of digits that ends in something else must not be tried again from each of its digits.
+# Possessive quantifiers: without backtracking, a long run of digits followed by another character takes linear time.
 _NUMBER = re.compile(r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?", re.ASCII)
 _PLAIN_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _MOST_DIGITS = 19
@@ -49,7 +48,7 @@ _DATE = re.compile(rf"\d{{4}}-\d\d-\d\d(?:[T ]{_TIME})?", re.ASCII)
 
 
 def is_missing(text: str, known: Collection[str] = ()) -> bool:
-    """Whether a text means a missing value; ``known`` are the column's categories, which are values in any case."""
+    """Whether a text means a missing value; ``known`` are the column's categories, which are never missing."""
     return text in MISSING_TEXTS and text not in known
 
 
@@ -66,7 +65,7 @@ def number_of(text: str, decimal: str = ".") -> float | None:
 
 
 def integer_of(text: str) -> int | None:
-    """A whole number of 64 bits, exactly; ``3.0`` and ``3e2`` are such, ``3.5`` is not."""
+    """An exact 64-bit integer; ``3.0`` and ``3e2`` are integers, ``3.5`` is not."""
     if _PLAIN_INTEGER.fullmatch(text):
         return int(text)
     if not _NUMBER.fullmatch(text):
@@ -98,7 +97,7 @@ def days_of(text: str) -> float | None:
 
 
 def days_of_moment(moment: datetime | date) -> float:
-    """The same of a date or a date and time; without a zone it is UTC."""
+    """Days since 1970-01-01 UTC of a date, or date and time; without a zone it is UTC."""
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
@@ -106,9 +105,9 @@ def days_of_moment(moment: datetime | date) -> float:
 
 
 def date_text(days: float) -> str:
-    """Days since 1970-01-01 UTC as people read them: a date, with the time of day in whole seconds where there is one.
+    """Days since 1970-01-01 UTC as an ISO 8601 date, with the time of day in whole seconds unless it is midnight.
 
-    Any number of days before the year 1 or after 9999 is shown as the first or the last second of these.
+    Days before the year 1 or after 9999 are shown as the first or the last second of this range.
     """
     moment = EPOCH + timedelta(seconds=min(max(round(days * SECONDS_PER_DAY), _FIRST_SECOND), _LAST_SECOND))
     text = moment.strftime("%H:%M:%S")
@@ -116,7 +115,7 @@ def date_text(days: float) -> str:
 
 
 def shown(column: Column, value: Value) -> Value:
-    """A column's value as people write it in JSON: a date as a text, a whole number without a point."""
+    """A column's value for JSON: a date as text, an integer without a decimal point."""
     if not isinstance(value, float):
         return value
     if column.type is ColumnType.DATE:
@@ -125,7 +124,7 @@ def shown(column: Column, value: Value) -> Value:
 
 
 def category_of(text: str, known: Collection[str] = ()) -> str | None:
-    """A text column's value: without white space around it, unless a category is spelt so; None where it is missing."""
+    """A text column's value, stripped unless it is a known category as it is; None where it is missing."""
     if text in known:
         return text
     text = text.strip()

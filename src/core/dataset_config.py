@@ -222,7 +222,7 @@ class DatasetConfig(Strict):
 
     @property
     def extra_columns(self) -> tuple[str, ...]:
-        """Columns that a row carries beside features and target: what identifies, dates and groups it."""
+        """Columns other than features and target: those of ``id``, ``time`` and ``group``."""
         named = (*self.id, self.time, self.group)
         known = (*self.features, self.target)
         return tuple(dict.fromkeys(name for name in named if name is not None and name not in known))

@@ -1,33 +1,33 @@
-"""The project's errors: each message says what is wrong and what to do; none knows HTTP."""
+"""The project's errors: each message says what is wrong and what to do. They are independent of HTTP."""
 
 
 class LoopError(Exception):
-    """Base of every error this project raises on purpose.
+    """Base class of this project's errors.
 
-    ``permanent`` tells a retrying caller whether trying again unchanged can help.
+    ``permanent`` errors occur again when the operation is repeated unchanged.
     """
 
     permanent = False
 
 
 class ConfigError(LoopError):
-    """A setting or ``config/pipeline.yaml`` is wrong; only an edit helps."""
+    """A setting or ``config/pipeline.yaml`` is wrong and must be edited."""
 
     permanent = True
 
 
 class DataError(LoopError):
-    """The data set is missing, unreadable or fails validation; only other data help."""
+    """The data set is missing, unreadable or invalid and must be fixed."""
 
     permanent = True
 
 
 class ConnectionFailedError(LoopError):
-    """A server this process needs cannot be reached or refuses us."""
+    """A server cannot be reached or refuses the request."""
 
 
 class RegistryError(LoopError):
-    """MLflow answered, but not with what the registry contract promises."""
+    """A response of MLflow or ZenML violates the registry contract."""
 
 
 class InvalidModelError(LoopError):
@@ -35,25 +35,25 @@ class InvalidModelError(LoopError):
 
 
 class ModelParityError(InvalidModelError):
-    """A fitted model has no ONNX graph that answers as it does; it is registered without one."""
+    """A fitted model has no ONNX graph with equal predictions; it is registered without one."""
 
 
 class UntrustedModelError(InvalidModelError):
-    """A model has parts of types that loading it would not trust; training it again makes the same one."""
+    """A model contains untrusted types; training it again does not help."""
 
     permanent = True
 
 
 class OtherCodeError(InvalidModelError):
-    """A model runs classes of ``src/pipeline`` that are not those of this process."""
+    """A model needs classes of another version of ``src/pipeline`` than this process has."""
 
 
 class OtherSchemaError(InvalidModelError):
-    """A sound model that takes other columns or knows other classes than the rows it is asked about."""
+    """A valid model whose columns or classes differ from those of the rows."""
 
 
 class ModelFailedError(LoopError):
-    """A loaded model cannot answer some rows; what it said of them is not repeated, as it may hold their values."""
+    """A loaded model fails on some rows; its own message is omitted, as it may contain their values."""
 
 
 class TrainerBusyError(LoopError):
@@ -61,28 +61,28 @@ class TrainerBusyError(LoopError):
 
 
 class SpoolFullError(LoopError):
-    """The shared volume has no space for one more signal; nothing was accepted."""
+    """The shared volume has no space for another request; nothing was accepted."""
 
 
 class SpoolUnavailableError(LoopError):
-    """The spool's folder is gone or its disk fails: nothing can be said of any request."""
+    """The spool's folder is missing or its disk fails; the state of requests is unknown."""
 
 
 class SpoolBusyError(LoopError):
-    """So many signals wait already that one more would change nothing."""
+    """The maximum number of requests is pending; one training will serve them all."""
 
 
 class ModelNotLoadedError(LoopError):
-    """No model can answer yet."""
+    """No model is loaded yet."""
 
 
 class InvalidInputError(LoopError):
-    """A prediction request fails the model's schema.
+    """A prediction request does not match the model's schema.
 
     Attributes:
-        field: the schema's column at fault, or None where the whole body is.
+        field: the invalid column; None where the whole body is invalid.
         kind: a stable machine-readable slug, such as ``missing`` or ``not_finite``.
-        row: the record at fault, from 0, or None where there is only one.
+        row: the index of the invalid record, from 0; None where there is only one.
     """
 
     permanent = True

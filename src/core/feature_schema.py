@@ -1,4 +1,4 @@
-"""The columns a model takes, in order, with their types: its MLflow signature, and what its metadata add to that."""
+"""A model's input columns, in order, with their types: from its MLflow signature and metadata."""
 
 import json
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from src.core.errors import InvalidModelError
 
 
 class ColumnType(StrEnum):
-    """What a column's values are: a finite number, a whole one, true or false, a text, or a date.
+    """The type of a column's values: a finite number, an integer, a boolean, text, or a date.
 
-    A table holds a date as days since 1970-01-01 UTC, and the signature calls it a number.
+    A table holds a date as days since 1970-01-01 UTC; in the signature it is a number.
     """
 
     NUMBER = "number"
@@ -21,7 +21,7 @@ class ColumnType(StrEnum):
     DATE = "date"
 
 
-# MLflow's types of columns that a flat JSON record can hold; bytes, arrays and objects are none.
+# MLflow's column types that a flat JSON record can hold; not bytes, arrays and objects.
 TYPES = {
     "double": ColumnType.NUMBER,
     "float": ColumnType.NUMBER,
@@ -33,7 +33,7 @@ TYPES = {
 # A matrix can hold columns of these.
 NUMERIC = {ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE}
 INTEGER_BITS = {"long": 64, "integer": 32}
-# As far as float64 holds every whole number; tables hold an integer column with a missing value as such.
+# The limit of exact integers in float64, the type of integer columns with missing values.
 EXACT_INTEGER = 2**53
 
 
@@ -42,9 +42,9 @@ class Column:
     """One input column.
 
     Attributes:
-        required: whether a row must have a value; one that is not required may be missing (null).
+        required: whether every row must have a value; otherwise it may be missing (null).
         mlflow_type: the type's name in the signature, such as ``double``.
-        values: a text column's categories of training time; empty where they are not known.
+        values: a text column's categories in training; empty where they are unknown.
     """
 
     name: str
@@ -55,14 +55,14 @@ class Column:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """The least and the largest value of an integer column; within what is exact in any table."""
+        """The smallest and the largest value of an integer column that are exact in every table."""
         bits = INTEGER_BITS[self.mlflow_type]
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         return (low, high) if self.required else (max(low, -EXACT_INTEGER), min(high, EXACT_INTEGER))
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """The same as ``values``, for looking one up."""
+        """``values`` as a set."""
         return frozenset(self.values)
 
 
@@ -71,7 +71,7 @@ class FeatureSchema:
     """A model's input columns, in the order of its input.
 
     Attributes:
-        ids: columns that are no inputs and identified the rows of training.
+        ids: columns that identified the training rows and are not inputs.
     """
 
     columns: tuple[Column, ...]

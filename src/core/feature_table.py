@@ -1,4 +1,4 @@
-"""Rows for a model, as a matrix or by column: what every way in decodes to and every engine takes."""
+"""Rows for a model, as a matrix or by column: the input of all engines, whatever the format of a request."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,7 +15,7 @@ Row = tuple[Value, ...]
 
 
 class FeatureTable:
-    """An immutable table that fits a schema; make one with ``from_rows`` or ``from_columns``.
+    """An immutable table with a schema, created by ``from_rows`` or ``from_columns``.
 
     A column's array is float64 for numbers and for dates, in days since 1970-01-01 UTC (missing: NaN), int64 for
     integers (float64 with NaN where one is missing), bool for booleans and object for strings (object with None where
@@ -29,12 +29,12 @@ class FeatureTable:
 
     @classmethod
     def from_rows(cls, schema: FeatureSchema, rows: Sequence[Row]) -> "FeatureTable":
-        """A table of rows whose values are in the schema's order and of its types."""
+        """A table of rows, whose values have the schema's order and types."""
         return cls(schema, rows, None)
 
     @classmethod
     def from_columns(cls, schema: FeatureSchema, columns: Sequence[NDArray[Any]]) -> "FeatureTable":
-        """A table of arrays in the schema's order, shape (n,) each, of the types that the class names."""
+        """A table of arrays in the schema's order, shape (n,) each, of the types given above."""
         return cls(schema, None, list(columns))
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class FeatureTable:
 
     @property
     def rows(self) -> Sequence[Row] | None:
-        """Its rows, where it was made of these."""
+        """Its rows, if it was created from rows."""
         return self._rows
 
     def part(self, start: int, stop: int) -> "FeatureTable":
@@ -90,7 +90,7 @@ def array_of(column: Column, values: Sequence[Value]) -> NDArray[Any]:
 
 
 def value_of(column: Column, cell: Any) -> Value:
-    """The value that an element of such an array stands for."""
+    """The value of an element of such an array."""
     value: Value = cell.item() if isinstance(cell, np.generic) else cell
     if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
         return None

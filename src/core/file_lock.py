@@ -1,4 +1,4 @@
-"""Locked files: the kernel lets go of the lock when the last holder of the descriptor has died, however it died."""
+"""Lock files. The kernel releases a lock when the last process with its descriptor ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def open_lock_file(file: Path) -> int:
-    """A descriptor of the file, made where it is missing; never of what a link there leads to. Raises OSError."""
+    """A descriptor of the file, created if missing; symbolic links are not followed. Raises OSError."""
     return os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock the file, or say that somebody else holds it. Raises OSError where that cannot be told."""
+    """Try to lock the file; False if another process holds the lock. Raises OSError on other failures."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -23,7 +23,7 @@ def try_lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def locked_file(file: Path) -> Iterator[None]:
-    """Hold the file's lock, waiting for whoever has it; for moments only. Raises OSError."""
+    """Hold the file's lock, waiting until it is released; hold it only briefly. Raises OSError."""
     descriptor = open_lock_file(file)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -33,5 +33,5 @@ def locked_file(file: Path) -> Iterator[None]:
 
 
 def share_lock(descriptor: int) -> None:
-    """Lock the file together with others who share it, once nobody holds it alone. Raises OSError."""
+    """Take a shared lock of the file, waiting until no process holds it exclusively. Raises OSError."""
     fcntl.flock(descriptor, fcntl.LOCK_SH)

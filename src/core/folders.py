@@ -1,4 +1,4 @@
-"""Folders that a process must be able to write to, and the one message for when it cannot."""
+"""Folders that must be writable, and the error message where they are not."""
 
 import contextlib
 import errno
@@ -10,7 +10,7 @@ from src.core.errors import ConfigError
 
 
 def make_folder(folder: Path, *, mode: int = 0o777) -> None:
-    """Make a folder where it is missing. Raises OSError, also for one that exists and cannot be written to."""
+    """Create a folder if it is missing. Raises OSError, also if it exists and is not writable."""
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
@@ -18,7 +18,7 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
 
 @contextlib.contextmanager
 def explaining_unwritable(variables: str = "DATA_DIR") -> Iterator[None]:
-    """Turn an OSError of the block into a ConfigError that names the folder and the variables that choose another."""
+    """Convert an OSError of the block to a ConfigError that names the folder and the variables to change it."""
     try:
         yield
     except OSError as error:

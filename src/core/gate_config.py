@@ -1,4 +1,4 @@
-"""Sections ``split``, ``gate`` and ``retention`` of ``config/pipeline.yaml``: what is compared, and what may serve."""
+"""Sections ``split``, ``gate`` and ``retention`` of ``config/pipeline.yaml``: how models are compared and kept."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from src.core.dataset_config import ColumnName, Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-# Former names of scores, and what replaces them: scikit-learn's names, with the sign turned.
+# Former names of metrics, and their replacements: scikit-learn's names, with the opposite sign.
 FORMER_METRICS = {
     "log_loss": "neg_log_loss",
     "rmse": "neg_root_mean_squared_error",
@@ -27,7 +27,7 @@ MetricName = Annotated[
 
 
 class SplitConfig(Strict):
-    """Which rows are held out for the gate; each row's part depends on that row alone.
+    """Which rows are held out for the gate; whether a row is depends on that row alone.
 
     ``hash`` holds out rows by a keyed hash of their ``dataset.id`` columns or, where there are none, of all features;
     ``group`` by a hash of ``dataset.group``; ``time`` holds out the newest rows by ``dataset.time``. With ``inherit``
@@ -43,12 +43,12 @@ class SplitConfig(Strict):
 class GateConfig(Strict):
     """When a challenger becomes champion.
 
-    Its score must reach ``floor``, beat every constant answer, and be at least the champion's, and the best former
-    champion's, less ``tolerance``, on rows that none of them was trained on. ``minimums`` are least scores by other
-    metrics. With ``confidence``, such as 0.9, the one-sided lower confidence bound of the difference must lie above
-    ``-tolerance``. For a metric of your own of which less is better, the floor and the minimums are ceilings. A
-    challenger that is significantly worse for a value of a column of ``slices`` (at least 50 rows) is rejected, and so
-    is one that would refuse the champion's requests or answer in another shape, unless ``allow_breaking``.
+    Its score must reach ``floor``, beat every constant answer, and be at least the champion's and the best former
+    champion's minus ``tolerance``, on rows that none of them was trained on. ``minimums`` are minimum scores by other
+    metrics. With ``confidence``, such as 0.9, the one-sided lower confidence bound of the difference must be above
+    ``-tolerance``. For your own metrics where lower is better, floor and minimums are upper limits. A challenger that
+    is significantly worse for a value of a column of ``slices`` (at least 50 rows) is rejected, and so are breaking
+    changes for the champion's callers, unless ``allow_breaking``.
     """
 
     metric: MetricName
@@ -69,7 +69,8 @@ class GateConfig(Strict):
 class RetentionConfig(Strict):
     """What is kept after a run.
 
-    ``versions`` of the model beside those with an alias, and finished retrain requests for ``request_days``.
+    The newest ``versions`` of the model in addition to those with an alias, and finished retrain requests for
+    ``request_days``.
     """
 
     versions: Annotated[int, Field(ge=1)] = 20

@@ -1,4 +1,4 @@
-"""Rows with the answers that a model gave at training time; a loaded copy must give them again."""
+"""Golden rows: rows with the model's predictions at training time, which a loaded copy must reproduce."""
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -10,10 +10,10 @@ from src.core.predictions import TOLERANCE, Engine, values_agree
 
 
 class GoldenRows(BaseModel):
-    """Rows and answers.
+    """Rows and predictions.
 
     ``rows`` is (n, columns) in the signature's order; ``labels`` is (n,) and ``probabilities`` (n, classes) for a
-    classification, and ``values`` (n,) for a regression; what does not apply is empty.
+    classification, and ``values`` is (n,) for a regression; the others are empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -24,7 +24,7 @@ class GoldenRows(BaseModel):
     values: list[float] = []
 
     def table(self, schema: FeatureSchema) -> FeatureTable:
-        """The rows as an engine takes them.
+        """The rows as a table.
 
         Raises:
             InvalidModelError: they do not have the schema's columns.
@@ -34,20 +34,20 @@ class GoldenRows(BaseModel):
         return FeatureTable.from_rows(schema, [tuple(row) for row in self.rows])
 
     def verify(self, engine: Engine, schema: FeatureSchema) -> None:
-        """Have an engine answer the rows.
+        """Verify an engine's predictions for the rows.
 
         Raises:
-            InvalidModelError: there are none, or the answers are not those of training time.
+            InvalidModelError: there are no rows, or the predictions differ from those at training time.
         """
         if not self.rows:
-            raise InvalidModelError("the model brings no golden rows")
+            raise InvalidModelError("the model has no golden rows")
         table = self.table(schema)
         try:
             wrong = not self._are_answered(engine, table)
-        except Exception as error:  # a graph of another shape fails in many ways, all meaning this
-            raise InvalidModelError("the model cannot answer its golden rows") from error
+        except Exception as error:  # a graph of another shape raises errors of many types
+            raise InvalidModelError("the model fails on its golden rows") from error
         if wrong:
-            raise InvalidModelError("the model's answers to its golden rows are not those of training time")
+            raise InvalidModelError("the model's predictions for its golden rows differ from those at training time")
 
     def _are_answered(self, engine: Engine, table: FeatureTable) -> bool:
         found = engine.predict(table)

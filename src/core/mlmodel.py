@@ -1,4 +1,4 @@
-"""MLflow's own description of a model, read by the gate and by serving alike."""
+"""Reads a model's ``MLmodel`` file, for the gate and for serving."""
 
 import json
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ from src.core.predictions import Threshold
 
 ONNX_FLAVOUR = "onnx"
 PYFUNC_FLAVOUR = "python_function"
-# A signature's types of answers that are labels; the last three are numpy's, as arrays of answers are described.
+# The output types of a signature that are labels; the last three are numpy's, used for arrays.
 LABEL_TYPES = {"string", "boolean", "str", "object", "bool"}
 BOOLEAN_TYPES = {"boolean", "bool"}
 BOOLEAN_CLASSES = ("False", "True")
-# In the metadata: a column that identifies rows. Dates are doubles in the signature.
+# The metadata's type of columns that identify rows, and the signature's type of dates.
 ID = "id"
 DATE_TYPE = "double"
 HOW_TO_SIGN = (
@@ -35,15 +35,15 @@ HOW_TO_SIGN = (
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What an ``MLmodel`` file says.
+    """The content of an ``MLmodel`` file.
 
     Attributes:
-        classes: the metadata's class names in the order of the probabilities; None where it does not list them.
+        classes: the metadata's class names in the order of the probabilities; None where they are not listed.
         flavours: the names of the model's flavours.
-        answers: the signature's type of the answers, or None where it has no one type.
+        answers: the signature's output type; None where there is not exactly one.
         example_file: an input example in MLflow's ``split`` form, relative to the model's directory.
-        threshold: by which labels follow from probabilities, if not by the largest one.
-        code_sha256: of the ``src/pipeline`` whose classes the model runs, if it runs any.
+        threshold: the label rule, if it is not the largest probability.
+        code_sha256: of the ``src/pipeline`` whose classes the model uses, if it uses any.
     """
 
     schema: FeatureSchema
@@ -56,15 +56,15 @@ class ModelDescription:
 
     @property
     def answers_labels(self) -> bool:
-        """Whether the signature says that the answers are labels."""
+        """Whether the signature's output type is a type of labels."""
         return self.answers in LABEL_TYPES
 
 
 def describe(directory: Path) -> ModelDescription:
-    """What is said of the model in this directory.
+    """Read the description of the model in this directory.
 
     Raises:
-        InvalidModelError: its ``MLmodel`` is none, or its signature or classes are not what serving takes.
+        InvalidModelError: its ``MLmodel`` is invalid, or serving does not support its signature or classes.
         OSError: it cannot be read.
     """
     try:
@@ -94,12 +94,12 @@ def describe(directory: Path) -> ModelDescription:
 
 
 def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
-    """The input schema and the class names of the model of our own pipeline in this directory.
+    """The input schema and the class names of a model of this pipeline.
 
-    The names are in the order of the probabilities; there are none for a regression.
+    The names are in the order of the probabilities; empty for a regression.
 
     Raises:
-        InvalidModelError: its ``MLmodel`` lacks them or they are not what the contract says.
+        InvalidModelError: its ``MLmodel`` lacks them, or they violate the contract.
         OSError: it cannot be read.
     """
     found = describe(directory)
@@ -109,7 +109,7 @@ def read_mlmodel(directory: Path) -> tuple[FeatureSchema, tuple[str, ...]]:
 
 
 def has_flavour(directory: Path, name: str) -> bool:
-    """Whether the model in this directory says that it can be loaded in this way, such as ``onnx``.
+    """Whether the model in this directory has a flavour, such as ``onnx``.
 
     Raises as ``describe`` does.
     """
@@ -130,10 +130,10 @@ def _schema(inputs: object) -> FeatureSchema:
 
 
 def columns_metadata(schema: FeatureSchema) -> dict[str, dict[str, Any]]:
-    """What an MLmodel's metadata say of columns, by name, beside the signature.
+    """The MLmodel's metadata on columns, by name, in addition to the signature.
 
     ``{"values": [...]}`` are a text column's categories, ``{"type": "date"}`` is a column of days, and
-    ``{"type": "id"}`` one that identifies rows and is no input. Other columns are not mentioned.
+    ``{"type": "id"}`` is a column that identifies rows and is not an input. Other columns are not listed.
     """
     found: dict[str, dict[str, Any]] = {name: {"type": ID} for name in schema.ids}
     found |= {column.name: {"type": "date"} for column in schema.columns if column.type is ColumnType.DATE}
@@ -148,7 +148,7 @@ def _with_metadata(schema: FeatureSchema, metadata: object) -> FeatureSchema:
 
 
 def _described(column: Column, said: dict[str, Any]) -> Column:
-    """A column of the signature with what the metadata add."""
+    """A column of the signature, completed by the metadata."""
     if said.get("type") == "date" and column.mlflow_type == DATE_TYPE:
         return replace(column, type=ColumnType.DATE)
     values = said.get("values", [])
@@ -179,7 +179,7 @@ def _threshold(said: object, classes: tuple[str, ...]) -> Threshold | None:
 
 
 def _type_of_answers(outputs: object) -> str | None:
-    """The one type of a signature's ``outputs``: JSON, a list of columns or of tensors."""
+    """The type of a signature's only output; ``outputs`` is JSON, a list of columns or of tensors."""
     try:
         (item,) = json.loads(str(outputs))
         return str(item["tensor-spec"]["dtype"] if item["type"] == "tensor" else item["type"])

@@ -1,4 +1,4 @@
-"""The ``model`` section of ``config/pipeline.yaml``: which estimator learns, and how its parameters are found."""
+"""The ``model`` section of ``config/pipeline.yaml``: the estimator and how its parameters are chosen."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -13,8 +13,8 @@ class SearchConfig(Strict):
     """A search for the estimator's parameters by cross-validation on the training rows.
 
     ``params`` lists the values to try, by the estimator's own parameter names. ``random`` tries ``trials``
-    combinations drawn at random on all rows; ``halving`` tries more of them on few rows first. The folds keep groups
-    together and never validate on rows older than those they fit on, as ``split.by`` says.
+    random combinations on all rows; ``halving`` starts with few rows and continues with the best. The folds keep groups
+    together and, with ``split.by: time``, never validate on rows older than those of the fit.
     """
 
     method: Literal["random", "halving"] = "random"
@@ -26,12 +26,12 @@ class SearchConfig(Strict):
 class ModelConfig(Strict):
     """The estimator and its parameters.
 
-    ``estimator`` is a name of the catalogue in ``src/pipeline/train_model.py`` or ``module:Class`` of your own below
-    ``src/pipeline``; ``params`` are that estimator's own parameters. For a classification, ``class_weight`` weighs
-    classes against their frequency, ``calibrate`` makes probabilities reliable by cross-validation, and ``threshold``
-    is the least probability of the positive class of two, ``tune`` to find the best on training folds. For a
-    regression, ``target_transform: log`` fits log(1 + target). A model that would be larger than ``max_megabytes`` in
-    the registry, by an estimate from small fits, is refused before it is fitted.
+    ``estimator`` is a name of the catalogue in ``src/pipeline/train_model.py`` or your own ``module:Class`` below
+    ``src/pipeline``; ``params`` are that estimator's own parameters. For a classification, ``class_weight`` sets the
+    weight of each class, ``calibrate`` calibrates probabilities by cross-validation, and ``threshold`` is the
+    probability from which the positive class of two is predicted, or ``tune`` to find the best one on training folds.
+    For a regression, ``target_transform: log`` fits log(1 + target). A model that is estimated from small fits to
+    exceed ``max_megabytes`` in the registry is refused before the fit.
     """
 
     estimator: Annotated[str, Field(min_length=1)] = "random_forest"

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from src.core.errors import InvalidModelError
 
 # Aliases of the registered model.
-CHAMPION = "champion"  # is served
+CHAMPION = "champion"  # the served version
 CHALLENGER = "challenger"  # the newest candidate
-PREVIOUS = "previous"  # where rollback goes
-BEST = "best"  # the best champion so far; no later one may be worse than it by more than the gate's tolerance
+PREVIOUS = "previous"  # the target of a rollback
+BEST = "best"  # the best champion so far; later ones may be worse by at most the gate's tolerance
 
 # Tags on the MLflow run and on the model version.
 TAG_VERDICT = "gate.verdict"  # promoted | rejected
@@ -20,45 +20,45 @@ TAG_REASON = "gate.reason"
 TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
 TAG_FINGERPRINT = "training.fingerprint"  # on the version only: equal where data, settings, code and packages are
-TAG_SCORE = "score."  # on the version only, with the score's name: as the gate saw it
-TAG_CODE_SHA256 = "code.sha256"  # on the version only: of src/pipeline, as it was trained with
+TAG_SCORE = "score."  # on the version only, followed by the metric's name: a score of the gate
+TAG_CODE_SHA256 = "code.sha256"  # on the version only: of src/pipeline during training
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
 TAG_ZENML_RUN_ID = "zenml.run_id"
-# On a version that was taken back: when (ISO 8601, UTC), in favour of which version, and for whom.
+# On a version that was rolled back: when (ISO 8601, UTC), to which version, and by whom.
 TAG_ROLLBACK_AT = "rollback.at"
 TAG_ROLLBACK_TO = "rollback.to"
 TAG_ROLLBACK_BY = "rollback.by"
-# On a version, while it becomes champion: the version that the alias previous then points to. MLflow moves one alias
-# at a time; whoever finds this tag on the champion completes a move that was interrupted.
+# On a version that becomes champion: the version to which the alias previous moves next. MLflow moves one alias at a
+# time; if the champion still has this tag, the next promotion or rollback completes the move.
 TAG_PENDING_PREVIOUS = "pending.previous"
 
 PARITY_PASSED = "passed"
 
-# Files in the model's directory, beside MLflow's own.
+# Files in the model's directory, in addition to MLflow's own.
 MLMODEL_FILE = "MLmodel"
 MANIFEST_FILE = "manifest.json"
 ONNX_FILE = "model.onnx"  # where the MLmodel lists the flavour onnx
 SKOPS_FILE = "model.skops"
 GOLDEN_FILE = "golden_rows.json"
 DRIFT_FILE = "drift_reference.json"
-SPLIT_FILE = "split_rule.json"  # by what rows were held out; models of older versions have none
-# What a reader notes of a download whose version has no manifest of its own.
+SPLIT_FILE = "split_rule.json"  # the rule that held out rows; older models have none
+# The manifest that a reader writes for a downloaded version without one.
 LOCAL_MANIFEST_FILE = ".downloaded.json"
-# What Python makes of a model's code.
+# Python's compiled code.
 BYTECODE_FOLDER = "__pycache__"
 # Key in the MLmodel's metadata: class names in the order of the probabilities.
 METADATA_CLASSES = "classes"
-# Key in the MLmodel's metadata where labels follow a threshold: {"class": name, "probability": the least one}.
+# Key in the MLmodel's metadata: the threshold, if any, as {"class": name, "probability": minimum}.
 METADATA_THRESHOLD = "threshold"
-# Key beside it: by column's name what the signature cannot say, see ``core.mlmodel``.
+# Key in the MLmodel's metadata: by column, what the signature cannot express; see ``core.mlmodel``.
 METADATA_COLUMNS = "column_rules"
 
-# Key in the MLmodel's metadata of a model that runs classes of src/pipeline: that folder's SHA-256.
+# Key in the MLmodel's metadata of a model with classes of src/pipeline: that folder's SHA-256.
 METADATA_CODE = "code_sha256"
 
-# What skops may build when it loads a model, beyond its own list of safe types: parts of scikit-learn's estimators that
-# only hold numbers. A file's own word on whom to trust, as MLflow takes it, is no defence; this list is in no file.
+# Types that skops may create when it loads a model, in addition to its own list of safe types: parts of estimators that
+# only hold numbers. MLflow trusts the list in the model's own file, which an attacker could change; this list is fixed.
 SKOPS_TRUSTED_TYPES = (
     "numpy.dtype",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
@@ -84,7 +84,7 @@ SKOPS_TRUSTED_TYPES = (
 def says_missing(error_code: object, message: object) -> bool:
     """Whether an MLflow error means that a registered model, or an alias of it, does not exist.
 
-    The server has a way of its own for each: 404 RESOURCE_DOES_NOT_EXIST, and 400 INVALID_PARAMETER_VALUE.
+    For a model it is 404 RESOURCE_DOES_NOT_EXIST, for an alias 400 INVALID_PARAMETER_VALUE.
     """
     text = str(message)
     no_alias = error_code == "INVALID_PARAMETER_VALUE" and "alias" in text and text.endswith("not found.")
@@ -92,7 +92,7 @@ def says_missing(error_code: object, message: object) -> bool:
 
 
 class DriftReference(BaseModel):
-    """The distribution of the training rows, which live rows are compared with. It is a sample of ``rows`` rows.
+    """The distribution of ``rows`` training rows, with which live rows are compared.
 
     ``edges`` are the inner edges of a number's bins (a value equal to an edge belongs to the bin on its left) and
     ``shares`` the bins' shares, one more than edges; ``category_shares`` are the shares of other columns by value, and
@@ -132,7 +132,7 @@ def write_manifest(directory: Path, name: str = MANIFEST_FILE) -> str:
 
 
 def _files_of(directory: Path) -> list[str]:
-    """The files of a model, relative to its directory: all but what Python compiled of its code when it was loaded."""
+    """The files of a model, relative to its directory, without compiled Python code."""
     paths = (path.relative_to(directory) for path in sorted(directory.rglob("*")) if path.is_file())
     return [path.as_posix() for path in paths if BYTECODE_FOLDER not in path.parts]
 
@@ -149,10 +149,10 @@ def verify_manifest(
     """Check the manifest against its registered digest, then every file that is here against the manifest.
 
     Args:
-        directory: a model's directory, whole or with only the files a reader downloaded.
-        manifest_sha256: the ``manifest.sha256`` tag of the model version; None for a manifest of the reader's own.
+        directory: a model's directory, complete or with only some downloaded files.
+        manifest_sha256: the ``manifest.sha256`` tag of the model version; None for a manifest written by the reader.
         needed: files, relative to the directory, that must be present.
-        name: the manifest's.
+        name: the manifest's file name.
 
     Returns:
         All files that the manifest lists.

@@ -1,4 +1,4 @@
-"""A model on ONNX Runtime: training's gate and serving's answers come from this one piece of code."""
+"""A model on ONNX Runtime, used by the gate and by serving."""
 
 import math
 import re
@@ -18,20 +18,20 @@ from src.core.predictions import Predictions, Threshold, labels_from
 
 # The matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input per column.
 INPUT_NAME = "features"
-# What our own export calls those of columns, whose names need not be fit for a graph: by their place in the schema.
+# The input names of this project's export: by position, as columns' names may be invalid in a graph.
 COLUMN_INPUT = "column_{}"
 PROBABILITIES_OUTPUT = "probabilities"
 # skl2onnx's name of a regression's output.
 VALUE_OUTPUT = "variable"
 # ONNX has no missing string.
 MISSING_TEXT = ""
-# The operator of forests and of boosted trees, as a graph's file names it.
+# The operator of forests and boosted trees in a graph's file.
 TREES = b"TreeEnsemble"
-# Trees answer so many rows sooner when these are in order. Fewer gain little, as do rows of more columns, of which the
-# first that they are put in order of are rarely those that decide.
+# Trees process sorted rows faster. Fewer rows gain little, and so do rows with more columns: the first columns of the
+# sort order are rarely the decisive ones.
 FEWEST_IN_ORDER = 512
 MOST_COLUMNS_IN_ORDER = 8
-# So many numbers are sooner looked at one by one than as an array.
+# Up to this many numbers are checked faster one by one than as an array.
 FEW_NUMBERS = 64
 DTYPES: dict[str, type[Any]] = {
     "tensor(float)": np.float32,
@@ -40,7 +40,7 @@ DTYPES: dict[str, type[Any]] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
-# The columns whose values an input of each type can hold as they are; integers and booleans know no missing value.
+# The column types that each input type can hold exactly; integers and booleans have no missing value.
 NUMERIC = frozenset({ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.BOOLEAN, ColumnType.DATE})
 HOLDS: dict[type[Any], frozenset[ColumnType]] = {
     np.float32: NUMERIC,
@@ -52,7 +52,7 @@ HOLDS: dict[type[Any], frozenset[ColumnType]] = {
 
 
 class OnnxEngine:
-    """One loaded graph, on one thread: rows answered together get bitwise the answers that each gets alone.
+    """One loaded graph, on one thread: predictions are bitwise equal whether rows come together or alone.
 
     Args:
         path: the ONNX file.
@@ -61,8 +61,7 @@ class OnnxEngine:
         threshold: the label rule, if it is not the largest probability.
 
     Raises:
-        InvalidModelError: the file is no graph, or has inputs that do not say which columns they take, or cannot hold
-            their values.
+        InvalidModelError: the file is not a graph, or its inputs cannot be assigned to columns or hold their values.
     """
 
     name: Literal["onnx"] = "onnx"
@@ -77,7 +76,7 @@ class OnnxEngine:
         try:
             graph = path.read_bytes()
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own errors share no base but Exception
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             raise InvalidModelError(f"{path.name} is not a readable ONNX graph") from error
         output = PROBABILITIES_OUTPUT if classes else VALUE_OUTPUT
         if output not in {item.name for item in self._session.get_outputs()}:
@@ -91,11 +90,10 @@ class OnnxEngine:
         for name, column in zip(names, schema.columns, strict=True):
             _require_fit(path, name, inputs[name], column)
         self._gains_by_order = self._takes_matrix and len(names) <= MOST_COLUMNS_IN_ORDER and TREES in graph
-        # Of the matrix, or of each column in the schema's order.
+        # The matrix, or each column in the schema's order.
         self._inputs = [(name, DTYPES[inputs[name]]) for name in names]
         self._outputs = [output]
-        # What `run` calls once it has looked at names and owners, which were looked at here and cost more than a small
-        # graph's own work.
+        # What `run` calls after checks that are done once here and take longer than a small graph.
         self._call = self._session._sess.run  # noqa: SLF001
         self._bound: BoundGraph | None = None
         if self._takes_matrix and self._inputs[0][1] in FORMATS:
@@ -104,10 +102,10 @@ class OnnxEngine:
         self._threshold = threshold
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row, at least one.
+        """Predict every row; there must be at least one.
 
         Raises:
-            ModelFailedError: an answer is not finite, as that of a linear model to numbers at float32's end may be.
+            ModelFailedError: an output is not finite, for example a linear model's with very large numbers.
         """
         answers = self._run(table)
         if not _all_finite(answers):
@@ -139,9 +137,9 @@ class OnnxEngine:
         return self._call(self._outputs, feeds, None)[0]  # type: ignore[no-any-return]
 
     def _run_in_order(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """The same, with rows that are alike one after another: they take the same branches, as the processor expects.
+        """Run sorted rows: similar rows take the same branches, which branch prediction makes faster.
 
-        A forest on Iris takes a quarter less time. Numbers of many digits gain less: few of them are equal.
+        A forest on Iris takes a quarter less time. Columns with few equal values gain less.
         """
         order = np.lexsort(rows.T)
         answers = self._call(self._outputs, {name: rows[order]}, None)[0]
@@ -152,7 +150,7 @@ class OnnxEngine:
 
 def _all_finite(answers: NDArray[Any]) -> bool:
     """Whether no number is infinite or NaN."""
-    if answers.size <= FEW_NUMBERS:  # numpy's calls cost more than a look at each
+    if answers.size <= FEW_NUMBERS:  # faster than numpy's calls
         return all(map(math.isfinite, answers.ravel().tolist()))
     return bool(np.isfinite(answers).all())
 
@@ -161,15 +159,15 @@ def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema)
     """The name of each column's input, in the schema's order.
 
     Raises:
-        InvalidModelError: the names do not tell; inputs in another order would answer wrongly.
+        InvalidModelError: the names are ambiguous; inputs in another order would give wrong predictions.
     """
     found = set(inputs)
     ours = [COLUMN_INPUT.format(index) for index in range(len(schema.columns))]
     spelt = [_as_skl2onnx_spells(name) for name in schema.names]
     for names in (schema.names, spelt, ours):
-        if found == set(names) and len(found) == len(names):  # two columns may be spelt alike
+        if found == set(names) and len(found) == len(names):  # two columns may have the same input name
             return names
-    if len(inputs) == len(schema.columns) == 1:  # there is nothing to mistake it for
+    if len(inputs) == len(schema.columns) == 1:  # unambiguous
         return list(inputs)
     raise InvalidModelError(
         f"{path.name} must take {INPUT_NAME!r}, or one input per column: name its inputs as the signature names the "
@@ -178,7 +176,7 @@ def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema)
 
 
 def _as_skl2onnx_spells(name: str) -> str:
-    """A column's name as an input's, where skl2onnx was given it: signs become underlines, a digit is not the first."""
+    """A column's name as skl2onnx changes it: other characters become underscores, before a leading digit too."""
     spelt = re.sub(r"[^\w+]", "_", name)
     return f"_{spelt}" if re.match("[0-9]", spelt) else spelt
 
@@ -189,8 +187,8 @@ def _require_fit(path: Path, name: str, kind: str, column: Column) -> None:
         raise InvalidModelError(f"{path.name} takes column {column.name!r}, of type {column.type}, as {kind}")
     if not column.required and dtype in {np.int64, np.bool_}:
         raise InvalidModelError(
-            f"{path.name} takes column {column.name!r} as {kind}, which cannot say that a value is missing: have its "
-            f"input {name!r} take floats, or require the column in the signature"
+            f"{path.name} takes column {column.name!r} as {kind}, which has no missing value: make the "
+            f"input {name!r} a float, or require the column in the signature"
         )
 
 
@@ -198,4 +196,4 @@ def _filled(column: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
     """A column as the graph's input type."""
     if dtype is not np.object_:
         return column.astype(dtype)
-    return np.where(column == None, MISSING_TEXT, column)  # noqa: E711 - element by element
+    return np.where(column == None, MISSING_TEXT, column)  # noqa: E711 - elementwise

@@ -1,4 +1,4 @@
-"""Models that run the adopter's classes: from the image's own copy of ``src/pipeline``, never from the registry."""
+"""Models with the adopter's classes, which come from the image's copy of ``src/pipeline``, never from the registry."""
 
 import functools
 from pathlib import Path
@@ -12,23 +12,23 @@ OWN_FOLDER = Path(__file__).resolve().parents[1] / "pipeline"
 
 @functools.cache
 def own_code_sha256() -> str | None:
-    """The SHA-256 of this image's ``src/pipeline`` as it was when first asked for; None where it has no such folder.
+    """The SHA-256 of this image's ``src/pipeline`` at the first call; None where it has no such folder.
 
-    Classes are imported once: files that change later are not what a running process runs.
+    Cached like the imported classes: later changes of files do not affect a running process.
     """
     return code_sha256(OWN_FOLDER) if OWN_FOLDER.is_dir() else None
 
 
 def is_own(type_name: str) -> bool:
-    """Whether a class, by its full name, is the adopter's."""
+    """Whether a class is the adopter's, by its full name."""
     return type_name.startswith(f"{OWN_PACKAGE}.")
 
 
 def require_own_code(sha256: str | None) -> None:
-    """Require that this process runs the code that a model was made with.
+    """Require that this process has the code that a model was trained with.
 
     Raises:
-        OtherCodeError: saying what to do.
+        OtherCodeError: with what to do.
     """
     here = own_code_sha256()
     if sha256 is None:

@@ -29,7 +29,7 @@ SLICED = ("category", "boolean")
 
 
 class PipelineConfig(Strict):
-    """The whole of ``config/pipeline.yaml``; ``report`` lists metrics that are recorded beside the gate's own."""
+    """The whole of ``config/pipeline.yaml``; ``report`` lists metrics that are recorded in addition to the gate's."""
 
     dataset: DatasetConfig
     split: SplitConfig

@@ -1,4 +1,4 @@
-"""One retrain request as it lies in the spool, from submission to outcome."""
+"""A retrain request in the spool, from submission to outcome."""
 
 import re
 from datetime import UTC, datetime
@@ -8,26 +8,26 @@ from typing import Annotated, Literal, Self
 import uuid_utils
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat
 
-# Longest texts, in characters; a record's file has room for all of them, see MAX_RECORD_BYTES in spool_files.py.
+# The longest texts, in characters; MAX_RECORD_BYTES in spool_files.py allows for all of them.
 MAX_TEXT = 300
 MAX_REASON = 1000
 MAX_PROGRESS = 100
-# A forged id may name a time that no date reaches, in seconds since the epoch.
+# The latest date in seconds since the epoch; a forged id may contain a later time.
 LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 Source = Literal["api", "alert", "schedule", "bootstrap"]
-# Requests that no person made: they end as skipped where there is nothing new to learn from.
+# Automatic requests, which are skipped where there is nothing new to learn from.
 UNATTENDED: frozenset[Source] = frozenset({"alert", "schedule"})
 
 
 def new_id() -> str:
-    """A UUIDv7: ids sort by the time they were made."""
+    """A UUIDv7: ids sort by creation time."""
     return str(uuid_utils.uuid7())
 
 
-def born_at(request_id: str) -> float:
-    """Seconds since the epoch at which an id was made."""
+def created_at(request_id: str) -> float:
+    """The creation time of an id, in seconds since the epoch."""
     return uuid_utils.UUID(request_id).timestamp / 1000
 
 
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 class Step(StrEnum):
-    """A training run's steps in their order, named as the functions in ``pipeline/pipeline.py``."""
+    """A training run's steps in order, named like the functions in ``pipeline/pipeline.py``."""
 
     PREPROCESS = "preprocess"
     SPLIT = "split"
@@ -51,7 +51,7 @@ class Step(StrEnum):
 
 
 class State(StrEnum):
-    """Where a retrain request stands."""
+    """The state of a retrain request."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -62,7 +62,7 @@ class State(StrEnum):
 
 
 def _clipping(longest: int) -> BeforeValidator:
-    """Folds white space, drops what does not print, and cuts a text to so many characters."""
+    """Collapses white space, removes unprintable characters, and truncates text to a length."""
 
     def clip(text: object) -> object:
         if not isinstance(text, str):
@@ -84,12 +84,12 @@ class _Frozen(BaseModel):
 
 # By metric. Finite, because a NaN is written to JSON as null and would make the record unreadable.
 Scores = Annotated[dict[str, FiniteFloat], Field(max_length=50)]
-# Whole milliseconds: no longer text than a record has room for.
+# Rounded to milliseconds, to limit the size of a record.
 Duration = Annotated[FiniteFloat, Field(ge=0), AfterValidator(lambda seconds: round(seconds, 3))]
 
 
 class RetrainResult(_Frozen):
-    """What came of a retrain request; the names are MLflow's. ``step_seconds`` are of a run that came to a verdict."""
+    """The outcome of a retrain request, with MLflow's names; ``step_seconds`` exist for runs with a verdict."""
 
     outcome: Outcome
     reason: Reason
@@ -102,18 +102,18 @@ class RetrainResult(_Frozen):
     finished_at: AwareDatetime
 
     def is_of(self, name: str) -> bool:
-        """Whether its version is this model's, as far as it tells: one volume may have seen models of several names."""
+        """Whether it is a result for this model, or names no model; a volume may be used for several models."""
         return self.model_name in {None, name}
 
     def made(self, name: str, version: str) -> bool:
-        """Whether this is the version that it registered."""
+        """Whether the request registered this version."""
         return self.model_version == version and self.is_of(name)
 
 
 class RetrainRecord(_Frozen):
-    """One retrain request, as it lies in the spool.
+    """A retrain request in the spool.
 
-    ``cause`` is an alert's group key; ``progress`` says what the training that serves it does at the moment.
+    ``cause`` is an alert's group key; ``progress`` is the current activity of the training that serves it.
     """
 
     id: Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$")]
@@ -128,22 +128,22 @@ class RetrainRecord(_Frozen):
 
     @classmethod
     def unreadable(cls, request_id: str) -> Self:
-        """What is told of an accepted request whose file somebody else has spoilt."""
-        born = datetime.fromtimestamp(min(born_at(request_id), LAST_DATE), UTC)
-        result = RetrainResult(outcome=Outcome.FAILED, reason="its signal file became unreadable", finished_at=born)
-        return cls(id=request_id, source="api", submitted_at=born, result=result)
+        """The record for an accepted request whose file has become unreadable."""
+        created = datetime.fromtimestamp(min(created_at(request_id), LAST_DATE), UTC)
+        result = RetrainResult(outcome=Outcome.FAILED, reason="its signal file became unreadable", finished_at=created)
+        return cls(id=request_id, source="api", submitted_at=created, result=result)
 
     def with_error(self, error: str) -> Self:
-        """The same after an attempt that failed; the error is clipped, so that the record can be read again."""
+        """The record after a failed attempt; the error is truncated to the maximum length."""
         return type(self).model_validate(self.model_dump() | {"last_error": error, "progress": None})
 
     def with_progress(self, progress: str) -> Self:
-        """The same with what the training does now, clipped."""
+        """The record with the training's current activity, truncated to the maximum length."""
         return type(self).model_validate(self.model_dump() | {"progress": progress})
 
     @property
     def state(self) -> State:
-        """The request's state, as ``GET /retrain/{id}`` tells it."""
+        """The request's state, as in ``GET /retrain/{id}``."""
         if self.result is not None:
             return State(self.result.outcome)
         return State.RUNNING if self.attempts else State.QUEUED

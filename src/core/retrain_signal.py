@@ -1,9 +1,9 @@
-"""The retrain spool: a maildir-like folder through which inference, monitor and trainer hand over requests.
+"""The retrain spool: a maildir-like folder in which inference, monitor and trainer exchange requests.
 
-``tmp/`` holds what is being written, ``new/`` what waits, ``cur/`` what a training run has claimed, ``done/``
-what has an outcome, ``bad/`` what could not be read. A file only ever moves forward, each move is one rename,
-and the outcome is written into the file before it moves to ``done/``: an accepted id is in exactly one of the
-folders at any time, whichever process dies at whichever instruction.
+``tmp/`` holds files that are being written, ``new/`` pending requests, ``cur/`` requests claimed by a training run,
+``done/`` finished requests, and ``bad/`` unreadable files. Files only move forward, each move is one rename, and
+the outcome is written to the file before it moves to ``done/``: an accepted id is in exactly one of the folders at
+any time, even if a process is killed at any point.
 
 Only the holder of the trainer lock may change ``cur/``.
 """
@@ -21,7 +21,7 @@ from typing import Self
 from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
-from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, born_at, new_id
+from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, created_at, new_id
 from src.core.spool_files import SpoolFiles, is_there
 
 STALE_TMP_SECONDS = 3600
@@ -33,7 +33,7 @@ class RetrainSpool:
 
     Args:
         root: the spool's folder, on a volume that all processes share.
-        max_pending: how many requests may wait in ``new/``.
+        max_pending: the maximum number of requests in ``new/``.
     """
 
     def __init__(self, root: Path, *, max_pending: int = 1000) -> None:
@@ -42,7 +42,7 @@ class RetrainSpool:
         self._max_pending = max_pending
 
     def create(self) -> Self:
-        """Make the folders that are missing and return self. Raises OSError where the volume is not writable."""
+        """Create missing folders and return self. Raises OSError where the volume is not writable."""
         for name in ("tmp", *_LIVE_FOLDERS, "bad"):
             make_folder(self.root / name, mode=0o770)
         return self
@@ -50,21 +50,21 @@ class RetrainSpool:
     # -- submitting (inference) ------------------------------------------------------------------------
 
     def submit(self, source: Source, *, cause: str | None = None) -> RetrainRecord:
-        """Accept one request durably; when this returns, it survives a power cut.
+        """Accept a request durably: after this returns, it survives a power failure.
 
         Args:
-            source: who asks.
-            cause: what made it ask.
+            source: who requests the training.
+            cause: the reason, such as an alert.
 
         Raises:
-            SpoolBusyError: ``max_pending`` requests wait already.
+            SpoolBusyError: ``max_pending`` requests are pending.
             SpoolFullError: the volume is full; nothing was accepted.
             SpoolUnavailableError: the folder cannot be used; nothing was accepted.
         """
         with _explaining():
             waiting = len(self._files.names("new"))
             if waiting >= self._max_pending:
-                raise SpoolBusyError(f"{waiting} retrain requests wait already; one training run will serve them all")
+                raise SpoolBusyError(f"{waiting} retrain requests are pending; one training run will serve them all")
             record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC), cause=cause)
             self._files.write("new", record)
             return record
@@ -81,12 +81,12 @@ class RetrainSpool:
             return None
         spoilt = False
         with _explaining():
-            # In the order in which files move, so that one on its way cannot be missed.
+            # In the order in which files move, so that a file that moves meanwhile is not missed.
             for folder in _LIVE_FOLDERS:
                 try:
                     return self._files.read(folder, f"{request_id}.json")
                 except FileNotFoundError:
-                    (self.root / folder).stat()  # a folder that is gone holds no answer
+                    (self.root / folder).stat()  # raises if the folder is missing
                 except ValueError:
                     spoilt = True
             if spoilt or is_there(self.root / "bad" / f"{request_id}.json"):
@@ -102,7 +102,7 @@ class RetrainSpool:
         return [record for record in map(self.get, newest) if record is not None]
 
     def has_waiting(self) -> bool:
-        """Whether anything lies in ``new/``, readable or not. Raises SpoolUnavailableError."""
+        """Whether ``new/`` has any file, readable or not. Raises SpoolUnavailableError."""
         with _explaining():
             return bool(self._files.names("new"))
 
@@ -110,10 +110,10 @@ class RetrainSpool:
 
     @contextlib.contextmanager
     def lock(self, *, patience: float = 0.0) -> Iterator[None]:
-        """Hold the trainer lock; the kernel releases it when the holder dies.
+        """Hold the trainer lock; the kernel releases it when the process ends.
 
         Args:
-            patience: seconds to outwait a monitor, which holds the lock only while it moves files.
+            patience: seconds to wait for the monitor, which holds the lock only while it moves files.
 
         Raises:
             TrainerBusyError: another process holds it.
@@ -133,9 +133,9 @@ class RetrainSpool:
     # -- claiming and ending (holder of the lock) ------------------------------------------------------
 
     def claim(self) -> list[RetrainRecord]:
-        """Move all that waits to ``cur/`` and return what is now claimed, oldest first, poison set aside."""
+        """Move all pending requests to ``cur/`` and return the claimed ones, oldest first; see ``claimed``."""
         for name in self._files.names("new"):
-            # Ids are never reused: only a forged one was claimed before.
+            # Ids are never reused: an id that was claimed before is forged.
             if is_there(self.root / "cur" / name) or is_there(self.root / "done" / name):
                 self._files.set_aside("new", name, "its id was claimed before")
             else:
@@ -144,10 +144,9 @@ class RetrainSpool:
         return self.claimed()
 
     def claimed(self) -> list[RetrainRecord]:
-        """What lies in ``cur/`` without an outcome, oldest first.
+        """The requests in ``cur/`` without an outcome, oldest first.
 
-        Heals what a crash left behind: a record whose outcome is written moves on to ``done/``; what cannot be
-        read moves to ``bad/``.
+        Also recovers from crashes: records with an outcome are moved to ``done/``, unreadable files to ``bad/``.
         """
         records = []
         for name in self._files.names("cur"):
@@ -158,7 +157,7 @@ class RetrainSpool:
             except ValueError as error:
                 self._files.set_aside("cur", name, str(error))
                 continue
-            except OSError as error:  # the disk's or the process's trouble and not the signal's
+            except OSError as error:  # an error of the disk or the process, not of the file
                 self._files.tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
                 continue
             if record.result is not None:
@@ -168,7 +167,7 @@ class RetrainSpool:
         return records
 
     def update(self, record: RetrainRecord) -> None:
-        """Replace a claimed record's file in one step."""
+        """Replace a claimed record's file atomically."""
         self._files.write("cur", record)
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
@@ -183,11 +182,11 @@ class RetrainSpool:
         return {name.removesuffix(".json") for folder in ("new", "cur") for name in self._files.names(folder)}
 
     def finished_before(self, moment: datetime) -> list[str]:
-        """The ids in ``done/`` whose outcome is older than a moment, oldest first. Raises OSError."""
+        """The ids in ``done/`` with an outcome before a time, oldest first. Raises OSError."""
         found = []
         for name in self._files.names("done"):
             request_id = name.removesuffix(".json")
-            if not ID_PATTERN.fullmatch(request_id) or born_at(request_id) >= moment.timestamp():
+            if not ID_PATTERN.fullmatch(request_id) or created_at(request_id) >= moment.timestamp():
                 continue
             with contextlib.suppress(ValueError, FileNotFoundError):  # not a record of ours
                 result = self._files.read("done", name).result
@@ -201,29 +200,29 @@ class RetrainSpool:
             (self.root / "done" / f"{request_id}.json").unlink(missing_ok=True)
 
     def sweep(self, now: datetime) -> int:
-        """Delete half-written files of submitters that died over an hour ago; return how many."""
+        """Delete incomplete files that are over an hour old; return their number."""
         swept = 0
         for name in self._files.names("tmp"):
             if not ID_PATTERN.fullmatch(name.removesuffix(".json")):
                 continue
-            if now.timestamp() - born_at(name.removesuffix(".json")) > STALE_TMP_SECONDS:
-                with contextlib.suppress(OSError):  # not ours to delete, such as a folder: in nobody's way
+            if now.timestamp() - created_at(name.removesuffix(".json")) > STALE_TMP_SECONDS:
+                with contextlib.suppress(OSError):  # not a file of the spool, such as a folder
                     (self.root / "tmp" / name).unlink()
                     swept += 1
         return swept
 
     def poisoned(self) -> int:
-        """How many unreadable signals lie in ``bad/``."""
+        """The number of unreadable files in ``bad/``."""
         return sum(not name.endswith(".reason") for name in self._files.names("bad"))
 
     def depths(self) -> dict[str, int]:
-        """How many signals lie in ``new``, ``cur`` and ``bad``, readable or not."""
+        """The number of files in ``new``, ``cur`` and ``bad``, readable or not."""
         return {"new": len(self._files.names("new")), "cur": len(self._files.names("cur")), "bad": self.poisoned()}
 
 
 @contextlib.contextmanager
 def _explaining() -> Iterator[None]:
-    """Tell trouble with the disk or the process apart from an answer about a request."""
+    """Convert OSError to SpoolUnavailableError."""
     try:
         yield
     except OSError as error:

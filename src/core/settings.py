@@ -1,7 +1,7 @@
-"""Environment settings, one frozen class per process: where things are and who we are.
+"""Environment settings, one frozen class per process: addresses, folders, credentials and limits.
 
-What is learned (data set, model, gate) stands in ``config/pipeline.yaml`` instead. Every field can be set
-by an environment variable of its name in capitals, or in ``.env``; ``.env.example`` lists them all.
+Data set, model and gate are configured in ``config/pipeline.yaml`` instead. Every field can be set by an environment
+variable of its name in capitals, or in ``.env``; ``.env.example`` lists them all.
 """
 
 import os
@@ -23,7 +23,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class CommonSettings(BaseSettings):
-    """What every process needs to know."""
+    """Settings of every process."""
 
     model_config = BASE
 
@@ -56,17 +56,17 @@ class CommonSettings(BaseSettings):
 
     @property
     def alias_lock(self) -> Path:
-        """The file that is locked by whoever moves the model's aliases, on the shared volume."""
+        """The lock file for moving the model's aliases, on the shared volume."""
         return self.retrain_dir / "aliases.lock"
 
     @property
     def local_dir(self) -> Path:
-        """State that containers keep in volumes of their own, when all processes share one machine."""
+        """The state that containers keep in their own volumes, for processes on one machine."""
         return self.data_dir / "local"
 
 
 class LinkingSettings(CommonSettings):
-    """Of processes that show people the way to MLflow."""
+    """Settings of processes that show links to MLflow."""
 
     mlflow_public_url: AnyHttpUrl | None = Field(
         None, description="MLflow as a browser reaches it, for links; unset: MLFLOW_TRACKING_URI"
@@ -80,7 +80,7 @@ class LinkingSettings(CommonSettings):
 
 
 class SourceSettings(BaseSettings):
-    """What reading the data set's rows needs, beside ``config/pipeline.yaml``."""
+    """Settings for reading the data set, in addition to ``config/pipeline.yaml``."""
 
     model_config = BASE
 
@@ -103,7 +103,7 @@ class TrainSettings(LinkingSettings, SourceSettings):
 
     @model_validator(mode="after")
     def _server_needs_key(self) -> Self:
-        # A key alone lies in .env for the Compose stack and means nothing to a run beside it.
+        # A key without a URL is allowed: .env has it for the Compose stack.
         if self.zenml_store_url is not None and self.zenml_store_api_key is None:
             raise ValueError("ZENML_STORE_URL needs ZENML_STORE_API_KEY; set both, or neither")
         return self
@@ -146,7 +146,7 @@ class InferenceSettings(LinkingSettings):
     allowed_hosts: str = Field(
         "localhost,inference",
         pattern=r"^[A-Za-z0-9_.*:, \[\]-]+$",
-        description="names by which clients reach the service, beside any IP address; *.name: all below it, *: any",
+        description="names by which clients reach the service, in addition to any IP address; *.name: all below it, *: any",
     )
     write_api_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         None, description="key that writing requests must send as a bearer token; unset: none is needed"
@@ -210,10 +210,10 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def env_file() -> str:
-    """The file with variables: that of ENV_FILE, none where it is empty, ``.env`` where it is not set.
+    """The file with variables: ENV_FILE, no file if that is empty, ``.env`` if it is not set.
 
     Raises:
-        ConfigError: it is named and not there.
+        ConfigError: the file in ENV_FILE does not exist.
     """
     named = os.environ.get("ENV_FILE")
     if named and not Path(named).exists():
@@ -222,10 +222,10 @@ def env_file() -> str:
 
 
 def load_settings(settings_class: type[Settings]) -> Settings:
-    """Read a process's settings from its environment, and from the file ENV_FILE, ``.env`` if that is not set.
+    """Read a process's settings from its environment and from the file of ``env_file``.
 
     Raises:
-        ConfigError: naming each variable that is wrong and why, never its value.
+        ConfigError: with the name of each invalid variable and the reason, never its value.
     """
     file = env_file()
     try:
@@ -241,10 +241,10 @@ def load_settings(settings_class: type[Settings]) -> Settings:
 
 
 def _problem(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
-    """What is wrong with a variable; what it is for explains more than a pattern does."""
+    """The problem with a variable; its description is clearer than a pattern."""
     field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
     if error["type"] == "string_pattern_mismatch" and field is not None:
-        return f"is not of the form that it must have ({field.description})"
-    if error["type"] == "too_short":  # of a secret, whose characters pydantic calls items
+        return f"has an invalid format ({field.description})"
+    if error["type"] == "too_short":  # pydantic's message calls a secret's characters items
         return f"must have at least {error['ctx']['min_length']} characters"
     return error["msg"]

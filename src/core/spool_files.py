@@ -1,4 +1,4 @@
-"""Files of the retrain spool: each change is one rename or one durable write; nothing that lies there is trusted."""
+"""Files of the retrain spool: each change is one rename or one durable write; file contents are not trusted."""
 
 import contextlib
 import errno
@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from src.core.errors import SpoolFullError
 from src.core.retrain_record import RetrainRecord, new_id
 
-# Texts take up to 4 bytes a character, scores up to 9 KB.
+# Text takes up to 4 bytes per character, scores up to 9 KB.
 MAX_RECORD_BYTES = 1 << 15
-# What opening a symlink, a foreigner's file, a socket or a device fails with.
+# Errors of opening a symlink, a file without permission, a socket or a device.
 _POISON_ERRNOS = frozenset({errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO})
 
 logger = logging.getLogger(__name__)
@@ -29,25 +29,25 @@ class SpoolFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._told: set[tuple[Path, str]] = set()
+        self._reported: set[tuple[Path, str]] = set()
 
     def names(self, folder: str) -> list[str]:
-        """The names in one folder, sorted: of requests, in the order in which they were made."""
-        return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - of thousands, a path for each costs more than the list
+        """The names in a folder, sorted; requests sort by creation time."""
+        return sorted(os.listdir(self.root / folder))  # noqa: PTH208 - faster than Path objects for thousands of files
 
     def read(self, folder: str, name: str) -> RetrainRecord:
         """Read one record.
 
         Raises:
-            ValueError: what lies there is no record of ours: a symlink, a foreigner's file, too large, misnamed.
-            FileNotFoundError: nothing lies there.
-            OSError: that cannot be told now.
+            ValueError: the file is not a valid record: a symlink, unreadable, too large or misnamed.
+            FileNotFoundError: there is no such file.
+            OSError: reading fails for another reason; trying again may help.
         """
         path = self.root / folder / name
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            # is_there raises where it is the folder that is closed to us: that says nothing about the file.
+            # is_there raises if the folder is not accessible, which is not a property of the file.
             if error.errno in _POISON_ERRNOS and is_there(path):
                 raise ValueError(f"cannot be opened ({error.strerror})") from error
             raise
@@ -70,7 +70,7 @@ class SpoolFiles:
         return record
 
     def write(self, folder: str, record: RetrainRecord) -> None:
-        """Put a record into a folder in one step, durably.
+        """Write a record to a folder atomically and durably.
 
         Raises:
             SpoolFullError: the volume is full; the folder is unchanged.
@@ -78,7 +78,7 @@ class SpoolFiles:
         name = f"{record.id}.json"
         temporary = self.root / "tmp" / name
         if folder == "cur":
-            temporary.unlink(missing_ok=True)  # a dead lock holder's; only the holder writes to cur/
+            temporary.unlink(missing_ok=True)  # of a killed lock holder; only the holder writes to cur/
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with os.fdopen(os.open(temporary, flags, 0o660), "wb") as file:
@@ -90,44 +90,44 @@ class SpoolFiles:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             if folder == "new":
-                (self.root / folder / name).unlink(missing_ok=True)  # renamed, but not known to be durable: refused
+                (self.root / folder / name).unlink(missing_ok=True)  # renamed, but possibly not durable: refused
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise SpoolFullError("the shared volume is full; free some space and try again") from error
             raise
 
     def move_to_done(self, record: RetrainRecord) -> None:
-        """Move a claimed record whose outcome is written."""
+        """Move a claimed record with an outcome to ``done/``."""
         name = f"{record.id}.json"
         (self.root / "cur" / name).rename(self.root / "done" / name)
         self.sync("cur", "done")
 
     def set_aside(self, folder: str, name: str, reason: str) -> None:
-        """Move poison to ``bad/`` under its own name, or a free one, with the reason beside it."""
+        """Move an invalid file to ``bad/`` under its name, or a free one, and write the reason to a second file."""
         target = self.root / "bad" / name
         if is_there(target):
             target = target.with_name(f"{new_id()}.json")
         if not self.move(folder, name, target):
             return
-        logger.error("set aside an unreadable retrain signal as %a: %s", str(target), reason)
-        with contextlib.suppress(OSError):  # a full disk must not stop the others; the log has the reason too
+        logger.error("moved an unreadable retrain signal to %a: %s", str(target), reason)
+        with contextlib.suppress(OSError):  # a full disk must not stop other requests; the log has the reason too
             target.with_name(f"{target.name}.reason").write_text(reason + "\n", encoding="utf-8")
 
     def move(self, folder: str, name: str, target: Path) -> bool:
-        """Rename; False where the entry is gone or cannot be moved, which must not keep the others waiting."""
+        """Rename a file; False if it is missing or cannot be moved, which must not stop other requests."""
         source = self.root / folder / name
         try:
             source.rename(target)
         except FileNotFoundError:  # another monitor was faster
             return False
         except OSError as error:
-            self.tell_once(source, f"cannot move it ({error.strerror}); if this stays so, delete it by hand")
+            self.tell_once(source, f"cannot move it ({error.strerror}); if this persists, delete the file")
             return False
         return True
 
     def tell_once(self, path: Path, trouble: str) -> None:
-        """Log what is tried again at every look."""
-        if (path, trouble) not in self._told:
-            self._told.add((path, trouble))
+        """Log an error once, although the operation is repeated."""
+        if (path, trouble) not in self._reported:
+            self._reported.add((path, trouble))
             logger.error("retrain signal %a: %s", str(path), trouble)
 
     def sync(self, *folders: str) -> None:
@@ -141,7 +141,7 @@ class SpoolFiles:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a name is taken, by a dangling link too. Raises OSError where that cannot be told."""
+    """Whether a file, or a dangling link, exists. Raises OSError where that cannot be determined."""
     try:
         path.lstat()
     except FileNotFoundError:

@@ -1,7 +1,6 @@
-"""What a cell of a typed table means, such as of Parquet or SQL: by its own type, or by its text.
+"""Converts cells of typed tables, such as Parquet or SQL: by their own type, or by their text.
 
-Each rule takes a cell that is not missing, and answers None where it is nothing of the kind; texts have no white space
-around them.
+Each rule takes a cell that is not missing, with text already stripped, and returns None where it is not of its type.
 """
 
 import math
@@ -25,7 +24,7 @@ from src.core.feature_table import Value
 
 
 def number_cell(cell: Any, decimal: str = ".") -> float | None:
-    """A finite number: text, or any type of number but a boolean."""
+    """A finite number: from text, or from any numeric type except a boolean."""
     if isinstance(cell, str):
         return number_of(cell, decimal)
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
@@ -38,7 +37,7 @@ def number_cell(cell: Any, decimal: str = ".") -> float | None:
 
 
 def integer_cell(cell: Any) -> int | None:
-    """A whole number of 64 bits: text, or a number without a fraction."""
+    """A 64-bit integer: from text, or from a number without a fraction."""
     if isinstance(cell, str):
         return integer_of(cell)
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
@@ -49,7 +48,7 @@ def integer_cell(cell: Any) -> int | None:
 
 
 def boolean_cell(cell: Any) -> bool | None:
-    """True or false: text, a boolean, or the number 1 or 0."""
+    """True or false: from text, a boolean, or the numbers 1 and 0."""
     if isinstance(cell, str):
         return boolean_of(cell)
     return bool(cell) if isinstance(cell, int | float | Decimal) and cell in {0, 1} else None
@@ -63,9 +62,9 @@ def date_cell(cell: Any) -> float | None:
 
 
 def text_cell(cell: Any, known: Collection[str] = ()) -> str | None:
-    """A name: text as it is, other cells as their canonical text.
+    """A name: text unchanged, other cells as their canonical text.
 
-    1 and 1.0 are ``1``; a boolean is that one of the known texts that means it, such as ``yes``, or ``true``.
+    1 and 1.0 are ``1``; a boolean is the known text with its meaning, such as ``yes``, or else ``true`` or ``false``.
     """
     if isinstance(cell, str):
         return cell

@@ -1,4 +1,4 @@
-"""Ends, in ZenML and in MLflow, what a training that was killed has left behind as running."""
+"""Ends the runs in ZenML and MLflow that a killed training has left as running."""
 
 import logging
 from datetime import UTC, datetime
@@ -11,32 +11,32 @@ from zenml.utils.pagination_utils import depaginate
 
 from src.core.settings import TrainSettings
 
-REASON = "its process ended before it did"
+REASON = "the process ended before the run"
 
 logger = logging.getLogger(__name__)
 
 
 def end_abandoned_runs(settings: TrainSettings, pipeline: str) -> None:
-    """Mark them as failed and killed. Call it under the trainer lock: no run of ours can be alive then.
+    """Mark them as failed and killed. Call it under the trainer lock, when no other run is active.
 
     Args:
         settings: name the model and the MLflow experiment.
         pipeline: the pipeline's name in ZenML.
 
     Raises:
-        MlflowException, OSError: a server does not answer.
+        MlflowException, OSError: a server does not respond.
     """
     client = Client()
     abandoned = runs_of_model(client, pipeline, settings.model_name, status=ExecutionStatus.RUNNING.value)
     for run in abandoned:
         _end_in_zenml(client, run)
-        logger.info("ZenML's run %s was left running by a training that was killed: ended", run.name)
+        logger.info("ended ZenML's run %s, which a killed training had left running", run.name)
     if abandoned:
         _end_in_mlflow(settings.mlflow_experiment, {run.name for run in abandoned})
 
 
 def runs_of_model(client: Client, pipeline: str, model_name: str, **filters: str) -> list[PipelineRunResponse]:
-    """Our own runs of a pipeline in ZenML, newest first: of the same account and for the same model."""
+    """A pipeline's runs in ZenML by the current account for a model, newest first."""
     runs = depaginate(client.list_pipeline_runs, pipeline=pipeline, user=client.active_user.id, hydrate=True, **filters)
     return [run for run in runs if (run.config.parameters or {}).get("model_name") == model_name]
 
@@ -50,7 +50,7 @@ def _end_in_zenml(client: Client, run: PipelineRunResponse) -> None:
 
 
 def _end_in_mlflow(experiment_name: str, names: set[str]) -> None:
-    """ZenML's tracker gives the MLflow run its own run's name, before any tag of ours."""
+    """Find the MLflow runs by name: ZenML's tracker names them like its own runs, before tags are set."""
     client = MlflowClient()
     experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:

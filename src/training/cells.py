@@ -1,4 +1,4 @@
-"""Columns of raw cells to values: by the rules of ``src.core``."""
+"""Converts columns of raw cells to values, by the rules of ``src.core``."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from src.core.column_rules import is_missing
 from src.core.typed_cells import date_cell, integer_cell, number_cell
 
-# Texts that Arrow reads as Python does, column by column; all others go through the rules one by one.
+# Texts that Arrow parses like Python, a column at a time; all others are parsed by the rules one by one.
 PLAIN_NUMBER = r"^[+-]?[0-9]+(\.[0-9]+)?$"
 PLAIN_INTEGER = r"^-?[0-9]{1,18}$"
-# Longer ones may lie beyond the largest number.
+# Longer texts may exceed the largest float.
 PLAIN_DIGITS = 300
 
 Bools = NDArray[np.bool_]
@@ -27,9 +27,9 @@ class Cells(NamedTuple):
     """A column of n cells.
 
     Attributes:
-        values: (n,) of float64, int64 or objects; where there is no value, anything.
-        missing: (n,) cells that say that there is no value.
-        wrong: (n,) cells that are nothing of the column's kind.
+        values: (n,) of float64, int64 or objects; arbitrary where there is no value.
+        missing: (n,) cells that mean a missing value.
+        wrong: (n,) cells that are not of the column's type.
     """
 
     values: NDArray[Any]
@@ -38,7 +38,7 @@ class Cells(NamedTuple):
 
 
 def numbers(raw: pd.Series, decimal: str = ".") -> Cells:
-    """Finite numbers, as float64; a decimal sign other than the point holds for text alone."""
+    """Finite numbers, as float64; ``decimal`` applies to text only."""
     array = _arrow(raw)
     if array is not None and (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         missing = np.asarray(pc.is_null(array, nan_is_null=True))
@@ -64,12 +64,12 @@ def dates(raw: pd.Series) -> Cells:
 
 
 def objects(raw: pd.Series, rule: Rule, known: Collection[str] = ()) -> Cells:
-    """What a rule makes of each cell, None being nothing of the kind; ``known`` are texts that never mean missing."""
+    """The results of a rule, which returns None for a wrong cell; ``known`` are texts that never mean missing."""
     return _by_rule(raw, _arrow(raw), rule, known)
 
 
 def _arrow(raw: pd.Series) -> pa.Array | None:
-    """The column as an Arrow array, plain; None where its cells are of several types."""
+    """The column as a plain Arrow array; None where its cells have several types."""
     if isinstance(raw.dtype, pd.DatetimeTZDtype):
         raw = raw.dt.tz_convert(None)
     try:
@@ -80,7 +80,7 @@ def _arrow(raw: pd.Series) -> pa.Array | None:
 
 
 def _texts_in_bulk(raw: pd.Series, array: pa.Array | None, pattern: str, kind: pa.DataType, rule: Rule) -> Cells:
-    """Plain numbers all at once, and the other cells by the rule."""
+    """Parses plain numbers in bulk, and other cells by the rule."""
     if array is None or not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         return _filled(_by_rule(raw, array, rule, ()), kind)
     short = pc.less_equal(pc.binary_length(array), PLAIN_DIGITS)
@@ -95,7 +95,7 @@ def _texts_in_bulk(raw: pd.Series, array: pa.Array | None, pattern: str, kind: p
 
 
 def _filled(cells: Cells, kind: pa.DataType) -> Cells:
-    """Objects that are all numbers, as an array of numbers."""
+    """The cells with an array of numbers instead of objects."""
     there = ~(cells.missing | cells.wrong)
     values = np.zeros(len(there), dtype=kind.to_pandas_dtype())
     values[there] = cells.values[there].astype(values.dtype)
@@ -103,23 +103,23 @@ def _filled(cells: Cells, kind: pa.DataType) -> Cells:
 
 
 def _by_rule(raw: pd.Series, array: pa.Array | None, rule: Rule, known: Collection[str]) -> Cells:
-    """Each different cell is read once, where the column's cells are of one type."""
+    """Applies the rule once per distinct cell, if the column's cells have one type."""
     if array is None:
         cells: list[Any] = raw.astype(object).tolist()
         places = np.arange(len(cells))
     else:
-        cells, places = _different(array)
+        cells, places = _distinct(array)
     read = [_read(cell, rule, known) for cell in cells]
     values = np.empty(len(read) + 1, dtype=object)
     values[:-1] = [value for value, _ in read]
-    # The last one stands for nulls, at the place -1.
+    # The last element is for nulls, whose index is -1.
     missing = np.array([*(is_none for _, is_none in read), True])
     wrong = np.array([*(value is None and not is_none for value, is_none in read), False])
     return Cells(values[places], missing[places], wrong[places])
 
 
-def _different(array: pa.Array) -> tuple[list[Any], NDArray[np.int64]]:
-    """The different cells, and for each row the place of its own among them, -1 for a null."""
+def _distinct(array: pa.Array) -> tuple[list[Any], NDArray[np.int64]]:
+    """The distinct cells, and the index of each row's cell among them; -1 for a null."""
     try:
         encoded = array.dictionary_encode()
     except pa.ArrowNotImplementedError:  # lists and the like
@@ -128,7 +128,7 @@ def _different(array: pa.Array) -> tuple[list[Any], NDArray[np.int64]]:
 
 
 def _read(cell: Any, rule: Rule, known: Collection[str]) -> tuple[Any, bool]:
-    """The value, or None, and whether the cell says that there is none."""
+    """The value, or None, and whether the cell means a missing value."""
     if isinstance(cell, str):
         text = cell if cell in known else cell.strip()
         return (None, True) if is_missing(text, known) else (rule(text), False)

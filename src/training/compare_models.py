@@ -1,4 +1,4 @@
-"""Compares a new version with the champion and the best former champion, on rows that none of them was trained on."""
+"""Compares a new version with the champion and the best former champion on rows that none was trained on."""
 
 import logging
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from src.training.seen_rows import unseen_rows
 from src.training.splitting import Split, clusters
 from src.training.version_history import best_version
 
-# Fewer rows than these decide nothing, unless they are the whole holdout.
+# Fewer rows are not enough for a comparison, unless they are the whole holdout.
 MIN_ROWS = 30
 NAMES = {CHAMPION: "the champion", BEST: "the best former champion"}
 
@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 def compare(
     registry: ModelRegistry, version: str, split: Split, config: PipelineConfig, own_metrics: Mapping[str, Metric]
 ) -> tuple[Evaluation, Comparison]:
-    """Score a new version, the champion and the best former champion on the same rows, as serving would load them.
+    """Score a new version, the champion and the best former champion on the same rows, as serving loads them.
 
-    The champion is asked for its own columns. One that cannot be compared (it is damaged, it answers something else,
-    or too few rows are known to be new to it) leaves the challenger to the floor and the best constant answer.
+    Each version gets its own columns. Where the champion cannot be compared (it is damaged, it has other classes, or
+    too few rows are known to be new to it), only the floor and the best constant answer decide.
 
     Args:
         registry: holds the versions.
         version: the challenger.
         split: the data set, and which of its rows the challenger was not trained on.
-        config: what is compared, and how.
-        own_metrics: the adopter's, by name.
+        config: the pipeline's configuration.
+        own_metrics: the adopter's metrics by name.
 
     Raises:
         InvalidModelError: the challenger cannot be scored.
@@ -70,14 +70,14 @@ def compare(
 
 
 class Rivals:
-    """The versions that a challenger can be compared with, and the holdout rows on which all of them can.
+    """The versions that a challenger can be compared with, and the holdout rows for the comparison.
 
     Attributes:
-        mask: (n,) those rows of the holdout.
-        breaking: what the challenger would break for the champion's callers.
+        mask: (n,) the rows of the holdout on which all versions can be compared.
+        breaking: the breaking changes of the challenger for the champion's callers.
         problems: by alias, why a version is not compared.
-        incomparable: the aliases of those that later runs cannot compare either: they answer another question, they
-            run other code, or their training rows are unknown.
+        incomparable: the aliases of versions that later runs cannot compare either: their columns or classes differ,
+            they run other code, or their training rows are unknown.
     """
 
     def __init__(self, registry: ModelRegistry, challenger: FetchedModel, split: Split, config: PipelineConfig) -> None:
@@ -93,10 +93,10 @@ class Rivals:
         self.incomparable: set[str] = set()
 
     def add(self, alias: str, version: str) -> None:
-        """Take a version in where it can be compared, and narrow the rows to those that it can be compared on."""
+        """Add a version if it can be compared, and restrict the rows to those on which it can be compared."""
         try:
             if alias == CHAMPION:
-                # First: a champion that cannot be loaded here has callers all the same.
+                # First, because a champion that cannot be loaded here still has callers.
                 self.breaking = breaking_changes(self._registry.contract(version), self._challenger.contract)
             model = self._registry.fetch(version)
         except InvalidModelError as error:
@@ -109,14 +109,14 @@ class Rivals:
         if gone or set(classes) != set(self._challenger.engine.classes):
             self.incomparable.add(alias)
         if gone:
-            self._leave_out(alias, f"version {version} takes columns that are gone: {', '.join(gone)}")
+            self._leave_out(alias, f"version {version} takes columns that no longer exist: {', '.join(gone)}")
         elif set(classes) != set(self._challenger.engine.classes):
             self._leave_out(alias, f"version {version} answers with {', '.join(classes) or 'numbers'}")
         else:
             self._narrow(alias, model)
 
     def answers(self, rows: pd.DataFrame, metrics: Mapping[str, Metric]) -> dict[str, Answers]:
-        """What each version answers to the rows, by alias; one that fails, or has no scores, is not compared."""
+        """Each version's answers to the rows, by alias; a version that fails or cannot be scored is left out."""
         answers, dataset = {}, self._config.dataset
         for alias, model in self._models.items():
             try:
@@ -124,14 +124,14 @@ class Rivals:
                 scores_of(metrics, found.among(tuple(sorted(dataset.classes or ()))))
             except InvalidModelError as error:
                 self._leave_out(alias, str(error))
-            except ConfigError as error:  # an own metric; one that fails for the challenger too ends the run in judge
+            except ConfigError as error:  # an own metric; if it fails for the challenger too, judge raises
                 self._leave_out(alias, f"version {model.version} cannot be scored: {error}")
             else:
                 answers[alias] = found
         return answers
 
     def basis(self, answers: Mapping[str, Answers]) -> str:
-        """Which rows the scores are of, to follow the words "on n rows"."""
+        """Which rows were scored, to follow the words "on n rows"."""
         who = ("it", "neither", "none of the three")[len(answers)]
         basis = f"that {who} was {'not ' if not answers else ''}trained on"
         if self._reasons:
@@ -163,7 +163,7 @@ class Rivals:
             self._reasons.append(f"{rows} without a value that version {model.version} requires not counted")
 
     def _too_few(self, mask: NDArray[np.bool_]) -> str | None:
-        """Why these rows of the holdout decide nothing, if they do not."""
+        """Why these rows of the holdout are not enough for a comparison; None where they are."""
         count = int(mask.sum())
         if count < MIN_ROWS and not mask.all():
             return (

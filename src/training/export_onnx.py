@@ -1,4 +1,4 @@
-"""Converts a fitted model to the ONNX graph that serving runs, and proves that both give the same answers."""
+"""Converts a fitted model to the ONNX graph that serving runs, and verifies that both predict the same."""
 
 import re
 import tempfile
@@ -39,7 +39,7 @@ Export = Callable[[Pipeline, FeatureSchema], bytes]
 
 
 def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...], rows: pd.DataFrame) -> bytes:
-    """The first graph of a fitted model that answers these rows as the model does.
+    """The first graph of a fitted model whose predictions for these rows equal the model's.
 
     Args:
         model: fitted.
@@ -48,7 +48,7 @@ def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...],
         rows: columns of the schema.
 
     Raises:
-        ModelParityError: there is none, saying what is wrong with each.
+        ModelParityError: there is none; the message has the problem of each graph.
     """
     problems: dict[str, list[str]] = {}
     for precision, export in EXPORTS.items():
@@ -65,7 +65,7 @@ def prove_onnx(model: Pipeline, schema: FeatureSchema, classes: tuple[str, ...],
 
 
 def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
-    """The graph that computes in single precision, as trees do.
+    """The graph that computes in single precision, like trees.
 
     Raises:
         ModelParityError: the model has no such graph.
@@ -74,17 +74,17 @@ def export_single(model: Pipeline, schema: FeatureSchema) -> bytes:
 
 
 def export_double(model: Pipeline, schema: FeatureSchema) -> bytes:
-    """The graph whose steps before the last compute in double precision, as scikit-learn's do; slower to feed.
+    """The graph whose steps before the last compute in double precision, like scikit-learn's; its input is slower.
 
     Raises:
         ModelParityError: the model has no such graph.
     """
-    # Where scikit-learn's trees cast too: a scaled value must be rounded once, and last.
+    # At the same point as in scikit-learn's trees: a scaled value must be rounded once, at the end.
     cast = Pipeline([*model.steps[:-1], ("cast", CastTransformer(dtype=np.float32)), model.steps[-1]])
     return _convert(cast, schema, DoubleTensorType)
 
 
-# In the order in which they are tried.
+# In the order of preference.
 EXPORTS: dict[str, Export] = {"single": export_single, "double": export_double}
 
 
@@ -92,7 +92,7 @@ def load_graph(graph: bytes, schema: FeatureSchema, classes: tuple[str, ...]) ->
     """A graph as serving loads it.
 
     Raises:
-        ModelParityError: serving would not take it.
+        ModelParityError: serving would refuse it.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_FILE
@@ -104,17 +104,17 @@ def load_graph(graph: bytes, schema: FeatureSchema, classes: tuple[str, ...]) ->
 
 
 def check_parity(model: Pipeline, engine: Engine, schema: FeatureSchema, rows: pd.DataFrame) -> None:
-    """Require the same answer to every row: a label and its probabilities within ``TOLERANCE``, or a number.
+    """Require equal predictions for all rows: equal labels and probabilities within ``TOLERANCE``, or equal numbers.
 
     Raises:
-        ModelParityError: saying for how many rows they differ, and by how much.
+        ModelParityError: with the number of different rows and the largest difference.
     """
     table = table_of(rows, schema)
     threshold = threshold_of(model)
     expected = SklearnEngine(model, engine.classes, threshold).predict(table)
     try:
         found = engine.predict(table)
-    except Exception as error:  # ONNX Runtime's own errors share no base but Exception
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelParityError(f"ONNX Runtime cannot answer: {first_line(error)}") from error
     if expected.probabilities is None or found.probabilities is None:
         _compare_numbers(np.array(expected.values, dtype=np.float64), np.array(found.values, dtype=np.float64))
@@ -126,7 +126,7 @@ def _compare_probabilities(expected: Floats, found: Floats, threshold: Threshold
     if found.shape != expected.shape:
         raise ModelParityError(f"ONNX answers in the shape {found.shape}, scikit-learn in {expected.shape}")
     _require_finite(expected, found)
-    # Labels of both sides by the same rule: scikit-learn's own argmax breaks exact ties by the last bits.
+    # Both labels by the same rule: scikit-learn's own argmax resolves ties by the last bits.
     wrong_labels = int((labels_from(expected, threshold) != labels_from(found, threshold)).sum())
     worst = float(np.abs(expected - found).max())
     if wrong_labels or worst > TOLERANCE:
@@ -149,7 +149,7 @@ def _compare_numbers(expected: NDArray[np.float64], found: NDArray[np.float64]) 
 
 
 def _require_finite(expected: Floats, found: Floats) -> None:
-    """Comparisons with NaN are never true, and infinities may be equal: neither is an answer."""
+    """Refuse NaN and infinities, which comparisons would not detect."""
     for name, answers in (("scikit-learn", expected), ("ONNX", found)):
         count = int((~np.isfinite(answers)).sum())
         if count:
@@ -157,7 +157,7 @@ def _require_finite(expected: Floats, found: Floats) -> None:
 
 
 def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -> bytes:
-    """A graph of one matrix or, where there are texts, of one input per column in the schema's order."""
+    """A graph with one matrix as input or, where there is text, with one input per column in the schema's order."""
     kinds = [StringTensorType if column.type is ColumnType.STRING else number for column in schema.columns]
     inputs = [(COLUMN_INPUT.format(index), kind([None, 1])) for index, kind in enumerate(kinds)]
     if StringTensorType not in kinds:
@@ -167,9 +167,9 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
     try:
         opsets = register_converters(model)
         graph = to_onnx(inner, initial_types=inputs, options=options, target_opset=opsets)
-    except Exception as error:  # the converters raise errors of many kinds, all meaning this
+    except Exception as error:  # the converters raise errors of many types
         raise ModelParityError(_unconverted(error)) from error
-    if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 less the other
+    if is_classifier(model) and len(model.classes_) == 2:  # noqa: PLR2004 - one is computed as 1 minus the other
         _clip_probabilities(graph)
     if is_log:
         _append_exponential(graph)
@@ -185,9 +185,9 @@ def _unconverted(error: Exception) -> str:
 
 
 def _without_wrappers(model: Pipeline) -> tuple[Pipeline, bool]:
-    """A fitted model without what skl2onnx cannot convert, and whether its answers are logarithms.
+    """A fitted model without wrappers that skl2onnx cannot convert, and whether its predictions are logarithms.
 
-    A threshold decides about labels alone, which engines do themselves.
+    A threshold affects labels only, which engines compute themselves.
     """
     last, is_log = model[-1], False
     if isinstance(last, FixedThresholdClassifier):
@@ -200,7 +200,7 @@ def _without_wrappers(model: Pipeline) -> tuple[Pipeline, bool]:
 
 
 def _append_exponential(graph: onnx.ModelProto) -> None:
-    """Undo log(1 + target), in double precision: exp(answer) - 1."""
+    """Invert log(1 + target) in double precision: exp(prediction) - 1."""
     (output,) = graph.graph.output
     centre = _centre_trees(graph)
     _rename(graph, VALUE_OUTPUT, RAW)
@@ -242,7 +242,7 @@ def _rename(graph: onnx.ModelProto, old: str, new: str) -> None:
 
 
 def _clip_probabilities(graph: onnx.ModelProto) -> None:
-    """Keep them from 0 to 1, which the rounding of single precision passes by 1e-7."""
+    """Clip them to 0 to 1, which single-precision rounding exceeds by up to 1e-7."""
     outputs = {item.name: item.type.tensor_type.elem_type for item in graph.graph.output}
     if PROBABILITIES_OUTPUT not in outputs:
         return

@@ -1,4 +1,4 @@
-"""The gate's rule and its verdict: whether a challenger may serve, and why."""
+"""The gate's rule and its verdict: whether a challenger is promoted, and why."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from src.training.comparison import Comparison, Difference, SliceScore
 
 # Scores that differ by rounding only are equal.
 ROUNDING = 1e-9
-# From here on a score is written with six significant digits instead of four decimals.
+# From this value on, scores are shown with six significant digits instead of four decimals.
 LARGE = 100
 
 
@@ -29,7 +29,7 @@ class Candidate(_Frozen):
 
 
 class Verdict(_Frozen):
-    """What the gate decided about one candidate, and on which scores."""
+    """The gate's decision about a candidate, with the scores."""
 
     outcome: Literal[Outcome.PROMOTED, Outcome.REJECTED]
     reason: str
@@ -45,7 +45,7 @@ class Verdict(_Frozen):
 
 
 def decide(gate: GateConfig, comparison: Comparison) -> tuple[bool, str]:
-    """Whether the challenger may serve, and why: first every rule that it breaks, then the figures."""
+    """Whether the challenger is promoted, and why: first every rule that it violates, then the scores."""
     problems = [
         *_contract_problems(gate, comparison),
         *_level_problems(gate, comparison),
@@ -66,7 +66,7 @@ def _contract_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str
 
 
 def _level_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
-    """What the challenger's own scores break."""
+    """The rules that the challenger's own scores violate."""
     for metric, limit in ({gate.metric: gate.floor} | gate.minimums).items():
         score, sign = comparison.challenger.get(metric), comparison.sign(metric)
         if score is None:
@@ -110,7 +110,7 @@ def _slice_problems(comparison: Comparison) -> Iterator[str]:
 
 
 def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
-    """The scores that the verdict rests on, whatever it is."""
+    """The scores behind the verdict."""
     metric = gate.metric
     limits = [] if gate.floor is None else [f"floor {gate.floor:g}"]
     if comparison.baseline is not None:
@@ -122,7 +122,7 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
         yield f"{champion}{_difference(comparison.champion_difference)}{rows}"
     else:
         problem = comparison.champion_problem
-        alone = "" if comparison.best is not None else ", so floor and best constant answer decide alone"
+        alone = "" if comparison.best is not None else ", so only the floor and the best constant answer decide"
         yield f"the champion could not be scored{alone}: {problem}" if problem else "there is no champion yet"
         if rows:
             yield f"scored{rows}"
@@ -137,7 +137,7 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
 
 
 def _worst(slices: list[SliceScore]) -> SliceScore:
-    """The slice in which the challenger is most certainly worse."""
+    """The slice with the smallest p-value."""
     return min(slices, key=lambda found: 1.0 if found.p_value is None else found.p_value)
 
 
@@ -158,7 +158,7 @@ def _joined(sentences: tuple[str, ...]) -> str:
 
 
 def number(value: float | None) -> str:
-    """A score as a person reads it; None where it is not defined."""
+    """A score for messages; None is undefined."""
     if value is None:
         return "undefined"
     return f"{value:.4f}" if abs(value) < LARGE else f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""Draws what a person looks at to judge a model."""
+"""Draws the pictures of a model's evaluation."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +15,7 @@ MAX_CANDIDATES = 30
 
 
 def draw(evaluation: Evaluation, comparison: Comparison, metric: str) -> dict[str, Figure]:
-    """The pictures of a model and of how it compares, by file name.
+    """The pictures of a model and its comparison, by file name.
 
     Args:
         evaluation: the challenger's.
@@ -49,7 +49,7 @@ def draw_confusion_matrix(evaluation: Evaluation) -> Figure:
 
 
 def draw_predictions(evaluation: Evaluation) -> Figure:
-    """Predicted against true numbers of the holdout, with the line on which they are equal."""
+    """Predicted against true numbers of the holdout, with the line of equality."""
     figure = Figure(figsize=(5, 4.5), layout="constrained")
     axes = figure.subplots()
     truth, values = evaluation.answers.truth, evaluation.answers.values
@@ -61,11 +61,11 @@ def draw_predictions(evaluation: Evaluation) -> Figure:
 
 
 def draw_importance(importance: Mapping[str, float], metric: str) -> Figure:
-    """What is lost on the holdout when one column is shuffled, the most important column on top.
+    """The score lost on the holdout when a column is shuffled, the most important column on top.
 
     Args:
-        importance: by column.
-        metric: what is lost.
+        importance: the loss by column.
+        metric: the name of the score.
     """
     ranked = sorted(importance.items(), key=lambda item: item[1])
     figure = Figure(figsize=(6, 1.5 + 0.4 * len(ranked)), layout="constrained")
@@ -89,10 +89,12 @@ def draw_search(table: pd.DataFrame, params: list[str]) -> Figure:
 
 
 def draw_differences(comparison: Comparison, metric: str) -> Figure | None:
-    """The challenger's score less each rival's with its 95 % interval, and less the champion's by slice.
+    """The challenger's difference to each rival with its 95 % interval, and to the champion by slice.
+
+    Returns None where nothing was compared.
 
     Args:
-        comparison: what was compared; None is returned where nothing was.
+        comparison: the challenger and its rivals.
         metric: the gate's.
     """
     intervals = list(_intervals(comparison))
@@ -105,7 +107,7 @@ def draw_differences(comparison: Comparison, metric: str) -> Figure | None:
     figure = Figure(figsize=(7, 1.5 + 0.4 * len(names)), layout="constrained")
     axes = figure.subplots()
     for place, (_, interval) in enumerate(intervals):
-        # Not an error bar: the point may lie outside of an interval of a metric that resampling biases.
+        # Not an error bar: with a metric that is biased under resampling, the point may lie outside the interval.
         axes.plot([interval.low, interval.high], [place, place], "|-", color=BLUE)
         axes.plot([interval.point], [place], "o", color=BLUE)
     for place, (found, difference) in enumerate(worst_first, start=len(intervals)):
@@ -118,7 +120,7 @@ def draw_differences(comparison: Comparison, metric: str) -> Figure | None:
 
 
 def _intervals(comparison: Comparison) -> Iterator[tuple[str, Difference]]:
-    """The differences to rivals whose intervals end somewhere."""
+    """The differences to rivals with finite intervals."""
     baseline = comparison.baseline
     found = (
         (f"champion (version {comparison.champion_version})", comparison.champion_difference),

@@ -1,11 +1,11 @@
-"""How far scores, and their differences on the same rows, may lie from what they would be on endless rows.
+"""Confidence intervals for differences of scores on the same rows, by the paired bootstrap.
 
-The paired bootstrap: rows are drawn with replacement, as many as there are, and all models are scored on the same draw
-(Efron & Tibshirani 1993, An Introduction to the Bootstrap). What is drawn are clusters of rows that belong together:
-rows with the same key or group (Field & Welsh 2007, Bootstrapping clustered data, JRSS B 69), or blocks of consecutive
-time (Carlstein 1986; Künsch 1989, The jackknife and the bootstrap for general stationary observations, Ann. Stat. 17).
-Intervals are percentiles, expanded for few clusters as Student's t is (Hesterberg 2015, What Teachers Should Know About
-the Bootstrap, Am. Stat. 69).
+Rows are drawn with replacement, as many as there are, and all models are scored on the same sample (Efron &
+Tibshirani 1993, An Introduction to the Bootstrap). Rows are drawn in clusters: rows with the same key or group (Field &
+Welsh 2007, Bootstrapping clustered data, JRSS B 69), or blocks of consecutive time (Carlstein 1986; Künsch
+1989, The jackknife and the bootstrap for general stationary observations, Ann. Stat. 17). Intervals are percentiles,
+expanded for few clusters as Student's t is (Hesterberg 2015, What Teachers Should Know About the Bootstrap, Am. Stat.
+69).
 """
 
 import math
@@ -25,23 +25,23 @@ from src.training.sums import Floats
 
 RESAMPLES = 2000
 SEED = 0
-# Two-sided, and one-sided where ``gate.confidence`` says nothing else.
+# The level of the two-sided interval, and the default of ``gate.confidence`` for the one-sided bound.
 LEVEL = 0.95
-# A metric that is no function of sums is computed on resamples of at most so many rows.
+# A metric that is not a function of sums is computed on resamples of at most this many rows.
 MAX_ROWS = 2000
-# Counts of rows that are drawn at once.
+# The most numbers in memory at once.
 CHUNK = 2**21
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """Scores of several models on all rows and, less those, on the same resamples.
+    """Scores of several models on all rows, and the deviations from them on the same resamples.
 
     Attributes:
-        points: (models,) on all rows.
-        deviations: (resamples, models), as far as all are defined.
-        clusters: how many clusters the rows are in.
-        skipped: resamples in which the metric is not defined for one of the models.
+        points: (models,) the scores on all rows.
+        deviations: (resamples, models), without resamples in which a score is undefined.
+        clusters: the number of clusters.
+        skipped: resamples in which the metric is undefined for one of the models.
     """
 
     points: Floats
@@ -53,10 +53,10 @@ class Resampled:
         """The first model's score less the second's.
 
         Args:
-            model: its index.
-            rival: the other's.
-            sign: 1 where more is better, -1 where less is.
-            confidence: of the one-sided bound.
+            model: the first model's index.
+            rival: the second model's index.
+            sign: 1 where higher is better, -1 where lower is.
+            confidence: the level of the one-sided bound.
         """
         point = float(self.points[model] - self.points[rival])
         deviations = self.deviations[:, model] - self.deviations[:, rival]
@@ -65,7 +65,7 @@ class Resampled:
         return Difference(point=point, low=point + low, high=point + high, bound=point + bound)
 
     def _quantile(self, deviations: Floats, share: float) -> float:
-        """The quantile of the deviations, further out for fewer clusters; one cluster shows nothing."""
+        """The quantile of the deviations, expanded for few clusters; infinite for a single cluster."""
         if self.clusters == 1:
             return math.copysign(math.inf, share - 0.5)
         student = t.ppf(share, self.clusters - 1) * math.sqrt(self.clusters / (self.clusters - 1))
@@ -73,16 +73,16 @@ class Resampled:
 
 
 def bootstrap(metric: Metric, answers: Sequence[Answers], clusters: NDArray[np.intp]) -> Resampled:
-    """Score the models on resamples of the rows that they all answered; the same input gives the same resamples.
+    """Score the models on resamples of the rows; the same input gives the same resamples.
 
-    A metric of sums takes all rows. Another one is called for each resample and, of many rows, draws m out of n
-    clusters and shrinks the deviations by √(m/n) (Bickel, Götze & van Zwet 1997, Resampling fewer than n observations,
+    A metric of sums uses all rows. Other metrics are called for each resample; with many rows, m out of n clusters are
+    drawn and the deviations are scaled by √(m/n) (Bickel, Götze & van Zwet 1997, Resampling fewer than n observations,
     Stat. Sinica 7).
 
     Args:
         metric: defined for each model on all rows.
-        answers: the models', to the same rows.
-        clusters: (n,) which rows are drawn together.
+        answers: the models' answers to the same rows.
+        clusters: (n,) each row's cluster.
 
     Raises:
         ConfigError: the metric is defined in no resample.
@@ -103,13 +103,13 @@ def bootstrap(metric: Metric, answers: Sequence[Answers], clusters: NDArray[np.i
 
 
 def by_cluster(codes: NDArray[np.intp]) -> csr_array:
-    """(clusters, n): which rows are of a cluster; a product with it sums rows by cluster."""
+    """(clusters, n): the rows of each cluster; multiplying by it sums rows by cluster."""
     count = len(codes)
     return csr_array((np.ones(count), (codes, np.arange(count))), shape=(int(codes.max()) + 1, count))
 
 
 def chunks(total: int, width: int) -> Iterator[int]:
-    """Numbers of resamples, each of this many numbers, that fit into memory together and add up to the total."""
+    """Sizes of chunks of resamples, ``width`` numbers each, that fit into memory and add up to the total."""
     size = max(1, CHUNK // width)
     for start in range(0, total, size):
         yield min(size, total - start)

@@ -1,4 +1,4 @@
-"""Hashes of rows that depend on what the cells mean, not on the format or the type that carried them."""
+"""Hashes of rows that depend on the values of cells, not on their format or type."""
 
 import hashlib
 import math
@@ -20,14 +20,14 @@ from src.core.column_rules import (
 
 Hashes = NDArray[np.uint64]
 CODE_BYTES = 8
-# From here on, float64 skips whole numbers.
+# Above this, float64 does not represent every integer.
 LARGE = 2**53
 MISSING = int(np.array(np.nan).view(np.uint64))
 _WHOLE = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 
 
 def row_hashes(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> Hashes:
-    """A keyed 64-bit hash (BLAKE2b, RFC 7693) of each row's cells, shape (n,), uniform over all 64-bit numbers.
+    """A keyed 64-bit hash (BLAKE2b, RFC 7693) of each row's cells, shape (n,), uniformly distributed.
 
     Rows with equal cells have equal hashes on every machine, whether the cells came from CSV, Parquet or SQL, and
     whatever type the configuration gave their column then: 1 equals 1.0, "1" and true; -0 equals 0; days since 1970
@@ -36,7 +36,7 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> Hashes
 
     Args:
         frame: validated rows: numbers, booleans and texts.
-        columns: which cells count, in this order.
+        columns: the columns to hash, in this order.
         seed: the hash's key, 0 to 2**64 - 1.
     """
     width = CODE_BYTES * len(columns)
@@ -52,7 +52,7 @@ def row_hashes(frame: pd.DataFrame, columns: Sequence[str], seed: int) -> Hashes
 
 
 def cell_codes(column: pd.Series) -> Hashes:
-    """One number for each cell, shape (n,): equal for cells that mean the same."""
+    """One number for each cell, shape (n,); equal for cells with the same value."""
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
         return _codes_of_numbers(column.to_numpy())
     places, cells = pd.factorize(column.astype(object))
@@ -62,9 +62,9 @@ def cell_codes(column: pd.Series) -> Hashes:
 
 
 def days(column: pd.Series) -> NDArray[np.float64]:
-    """Each cell's time as days since 1970-01-01 UTC, shape (n,); NaN where it is missing or no time.
+    """Each cell's time as days since 1970-01-01 UTC, shape (n,); NaN where it is missing or not a time.
 
-    Numbers are such days already.
+    Numbers are days already.
     """
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
         return column.to_numpy(dtype=np.float64)
@@ -116,7 +116,7 @@ def _code_of_whole(value: int) -> int:
 
 
 def _code_of_number(value: float) -> int:
-    """As ``_codes_of_numbers``, without an array for each cell."""
+    """The same as ``_codes_of_numbers`` for one number."""
     if math.isnan(value):
         return MISSING
     if math.isfinite(value) and abs(value) >= LARGE:

@@ -1,4 +1,4 @@
-"""What every ZenML step does around its own work: log when it starts and ends, and record how long it took."""
+"""Helpers of all ZenML steps: logging, durations and metadata."""
 
 import contextlib
 import logging
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def timed_step(name: str, report: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Log a step's start and end, and record its duration in ZenML, whose own times on MySQL are whole seconds.
+    """Log a step's start and end, and record its duration in ZenML, whose own times on MySQL are in whole seconds.
 
     Args:
         name: shown in the log.
-        report: shows the name as the progress of the requests that the training serves.
+        report: called with the name as the progress of the retrain requests.
     """
     logger.info("%s …", name)
     if report is not None:
@@ -36,7 +36,7 @@ def timed_step(name: str, report: Callable[[str], None] | None = None) -> Iterat
 
 
 def note(metadata: dict[str, Any]) -> None:
-    """Record metadata of the step in ZenML. A failure is logged only: the step's own work is done by then."""
+    """Record metadata of the step in ZenML. Failures are only logged, as the step's own work is done by then."""
     try:
         log_metadata(metadata)
     except Exception as error:  # ZenML raises built-in errors of every kind

@@ -62,11 +62,11 @@ def test_a_regression_is_measured_by_its_own_scale() -> None:
         ({"labels": ["birch", "birch", "ash"]}, "not those of training time"),
         ({"labels": ["ash", "birch"]}, "not those of training time"),
         ({"probabilities": [[0.9001, 0.0999], [0.2, 0.8], [0.6, 0.4]]}, "not those of training time"),
-        ({"probabilities": [[1.0, 0.0, 0.0]] * 3}, "cannot answer its golden rows"),
-        ({"rows": []}, "brings no golden rows"),
+        ({"probabilities": [[1.0, 0.0, 0.0]] * 3}, "fails on its golden rows"),
+        ({"rows": []}, "has no golden rows"),
         ({"rows": [[1.0, 2.0, 3.0]] * 3}, "differ in their columns"),
         ({"rows": [[1.0], [1.0, 2.0], [1.0, 2.0]]}, "differ in their columns"),
-        ({"rows": [["x", 2.0]] * 3}, "cannot answer its golden rows"),
+        ({"rows": [["x", 2.0]] * 3}, "fails on its golden rows"),
     ],
 )
 def test_other_rows_or_answers_are_refused(change: dict[str, object], told: str) -> None:

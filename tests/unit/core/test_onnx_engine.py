@@ -253,7 +253,7 @@ def test_input_that_cannot_say_that_a_value_is_missing_takes_only_required_colum
     schema = FeatureSchema((required, Column("b", column_type, mlflow_type=mlflow_type)))
     assert OnnxEngine(path, schema, ()).predict(FeatureTable.from_rows(schema, [(True, False)])).values == [1]
     optional = FeatureSchema((required, Column("b", column_type, required=False, mlflow_type=mlflow_type)))
-    with pytest.raises(InvalidModelError, match=r"column 'b' as tensor.*cannot say that a value is missing"):
+    with pytest.raises(InvalidModelError, match=r"column 'b' as tensor.*which has no missing value"):
         OnnxEngine(path, optional, ())
 
 
@@ -262,7 +262,7 @@ def test_matrix_of_integers_takes_no_columns_that_may_be_missing(tmp_path: Path)
     path = tmp_path / "model.onnx"
     path.write_bytes(to_onnx(forest, initial_types=[(INPUT_NAME, Int64TensorType([None, 2]))]).SerializeToString())
     columns = [Column(name, ColumnType.INTEGER, required=False, mlflow_type="long") for name in SCHEMA.names]
-    with pytest.raises(InvalidModelError, match="cannot say that a value is missing"):
+    with pytest.raises(InvalidModelError, match="which has no missing value"):
         OnnxEngine(path, FeatureSchema(tuple(columns)), ())
 
 

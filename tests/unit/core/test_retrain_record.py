@@ -17,7 +17,7 @@ from src.core.retrain_record import (
     RetrainResult,
     State,
     Step,
-    born_at,
+    created_at,
     new_id,
 )
 
@@ -29,7 +29,7 @@ def test_new_ids_sort_by_time_and_tell_when_they_were_made() -> None:
     ids = [new_id() for _ in range(100)]
     assert ids == sorted(set(ids))
     assert all(ID_PATTERN.fullmatch(request_id) for request_id in ids)
-    assert before - 0.002 <= born_at(ids[0]) <= time.time()
+    assert before - 0.002 <= created_at(ids[0]) <= time.time()
 
 
 def test_state_follows_attempts_and_outcome() -> None:

@@ -133,7 +133,7 @@ def test_links_lead_to_the_public_mlflow_or_else_to_the_tracking_server_and_neve
 
 def test_value_of_another_form_is_told_with_what_the_variable_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", "https://example.com")
-    says = "ALLOWED_HOSTS: is not of the form that it must have (names by which clients reach the service"
+    says = "ALLOWED_HOSTS: has an invalid format (names by which clients reach the service"
     with pytest.raises(ConfigError, match=re.escape(says)):
         load_settings(InferenceSettings)
 

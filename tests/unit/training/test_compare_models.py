@@ -239,7 +239,7 @@ def test_champion_that_cannot_be_loaded_has_callers_all_the_same() -> None:
     )
     promoted, reason = decide(settings().gate, found)
     assert not promoted
-    assert "floor and best constant answer decide alone: version 1 lacks model.onnx" in reason
+    assert "only the floor and the best constant answer decide: version 1 lacks model.onnx" in reason
 
 
 def test_champion_that_cannot_answer_does_not_stand_in_the_way() -> None:
@@ -305,7 +305,7 @@ WITH_W = split_by(RULE, frame().assign(w=1.0))
 def test_champion_whose_columns_are_gone_is_left_out() -> None:
     _, found = compared(model("1", 0.4, X, Column("gone")), model("2"), champion="1")
     assert found.breaking == ("the column gone is removed",)
-    assert (found.champion, found.champion_problem) == (None, "version 1 takes columns that are gone: gone")
+    assert (found.champion, found.champion_problem) == (None, "version 1 takes columns that no longer exist: gone")
 
 
 @pytest.mark.parametrize(

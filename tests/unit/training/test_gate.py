@@ -155,8 +155,8 @@ FULL = {
             {},
             compared(0.9, None, champion_version="3", champion_problem="version 3 lacks model.onnx", rows=40),
             (
-                "f1_macro 0.9000 (floor 0.85); the champion could not be scored, so floor and best constant answer "
-                "decide alone: version 3 lacks model.onnx; scored on 40 rows"
+                "f1_macro 0.9000 (floor 0.85); the champion could not be scored, so only the floor and the best "
+                "constant answer decide: version 3 lacks model.onnx; scored on 40 rows"
             ),
         ),
         (
