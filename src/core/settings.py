@@ -146,7 +146,7 @@ class InferenceSettings(LinkingSettings):
     allowed_hosts: str = Field(
         "localhost,inference",
         pattern=r"^[A-Za-z0-9_.*:, \[\]-]+$",
-        description="names by which clients reach the service, in addition to any IP address; *.name: all below it, *: any",
+        description="names by which clients reach the service, besides IP addresses; *.name: all below it, *: any",
     )
     write_api_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         None, description="key that writing requests must send as a bearer token; unset: none is needed"

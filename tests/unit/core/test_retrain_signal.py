@@ -69,7 +69,7 @@ def test_submit_refuses_more_than_may_wait(tmp_path: Path) -> None:
     spool = RetrainSpool(tmp_path, max_pending=2).create()
     spool.submit("api")
     spool.submit("api")
-    with pytest.raises(SpoolBusyError, match="2 retrain requests wait"):
+    with pytest.raises(SpoolBusyError, match="2 retrain requests are pending"):
         spool.submit("api")
     spool.claim()
     spool.submit("api")
