@@ -179,7 +179,7 @@ def _convert(model: Pipeline, schema: FeatureSchema, number: type[TensorType]) -
 def _unconverted(error: Exception) -> str:
     """Why there is no graph, in one short sentence; libraries append advice and arrays."""
     if isinstance(error, MissingShapeCalculator | MissingConverter) and (found := CLASS_NAME.search(str(error))):
-        return f"no conversion to ONNX: there is no converter for {found[1]}"
+        return f"no conversion to ONNX exists for {found[1]}"
     reason = first_line(error).partition(". ")[0]
     return f"no conversion to ONNX: {reason if len(reason) <= MAX_REASON else f'{reason[:MAX_REASON]}…'}"
 

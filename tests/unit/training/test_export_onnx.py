@@ -100,7 +100,7 @@ def test_check_parity_refuses_a_threshold_that_is_one_rounding_off(direction: fl
     [
         (
             fitted(Doubled(), LogisticRegression(max_iter=1000)),
-            "^no conversion to ONNX: there is no converter for Doubled$",
+            "^no conversion to ONNX exists for Doubled$",
         ),
         (
             fitted(FunctionTransformer(np.log1p), LogisticRegression(max_iter=1000)),
