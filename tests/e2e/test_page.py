@@ -125,7 +125,7 @@ def test_retraining_is_watched_to_its_verdict_and_rolled_back(opened: Tab, loop:
     page.once("dialog", confirm)
     page.get_by_role("button", name="Roll back to version 1").click()
     expect(page.get_by_role("status")).to_contain_text(
-        "version 1 is champion again, in place of version 2. It answers now."
+        "version 1 is champion again, in place of version 2. It is served now."
     )
     assert confirmed == ["Roll back from version 2 to version 1?"]
     expect(page.locator("#model .name")).to_have_text("iris version 1")
@@ -141,7 +141,7 @@ def test_roll_back_from_what_is_champion_no_more_is_refused(opened: Tab, loop: L
 
     opened.page.once("dialog", overtaken)
     opened.page.get_by_role("button", name="Return to version 2").click()
-    expect(opened.page.get_by_role("status")).to_contain_text("No roll back: the champion is version 2 by now")
+    expect(opened.page.get_by_role("status")).to_contain_text("Not rolled back: the champion is version 2 now")
     assert loop.predict()["model"]["version"] == "2"
 
 

@@ -1,1 +1,1 @@
-"""The inference service: follow the champion, answer predictions, take retrain requests."""
+"""The inference service: follows the champion, answers predictions, accepts retrain requests."""

@@ -1,4 +1,4 @@
-"""Alertmanager's notifications become retrain signals: one in flight, and none again before a cooldown is over."""
+"""Turns Alertmanager's notifications into retrain signals: one in flight at a time, then a cooldown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from src.core.file_lock import locked_file
 from src.core.retrain_record import RetrainRecord, State
 from src.core.retrain_signal import RetrainSpool
 
-# An alert that carries this label asks for a training while it fires.
+# An alert with this label requests a training while it fires.
 LABEL, VALUE = "action", "retrain"
-# As many requests as may have come since the last one of an alert.
+# How many of the newest requests are searched for the last one of an alert.
 LOOK_BACK = 1000
 UNENDED = (State.QUEUED, State.RUNNING)
 
 
 class Alert(BaseModel):
-    """One alert of a notification; what else it says is for people."""
+    """One alert of a notification, without the fields that are meant for people."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,12 +29,12 @@ class Alert(BaseModel):
 
     @property
     def asks_for_training(self) -> bool:
-        """Whether it fires and is labelled so."""
+        """Whether it fires and has the label."""
         return self.status == "firing" and self.labels.get(LABEL) == VALUE
 
 
 class Notification(BaseModel):
-    """What Alertmanager posts to a webhook, in version 4 of its payload."""
+    """The body of Alertmanager's webhook, version 4."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Notification(BaseModel):
 
 
 class AlertOutcome(StrEnum):
-    """What became of a notification."""
+    """How a notification was handled."""
 
     ACCEPTED = "accepted"
     NOT_ASKED = "not_asked"
@@ -54,19 +54,19 @@ class AlertOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class AlertDecision:
-    """What became of a notification, and the request that serves it, where there is one."""
+    """How a notification was handled, and the request that serves it, if any."""
 
     outcome: AlertOutcome
     record: RetrainRecord | None = None
 
 
 class AlertRetrain:
-    """Decides by what lies in the spool, so that restarts and other replicas change nothing.
+    """Decides by the requests in the spool alone, so that restarts and other replicas decide the same.
 
     Args:
-        spool: takes the signals.
+        spool: accepts the signals.
         cooldown: least time between two signals of alerts.
-        clock: the time of day, with its zone.
+        clock: the current time, with its zone.
     """
 
     def __init__(self, spool: RetrainSpool, cooldown: timedelta, clock: Callable[[], datetime]) -> None:
@@ -82,7 +82,7 @@ class AlertRetrain:
         """
         if not any(alert.asks_for_training for alert in notification.alerts):
             return AlertDecision(AlertOutcome.NOT_ASKED)
-        # Two replicas, or two groups at once, must not both find nothing in flight.
+        # Locked, so that of two notifications at once only one finds no request in flight.
         with locked_file(self._spool.root / "alerts.lock"):
             recent = self._spool.recent(LOOK_BACK)
             open_ones = [record for record in recent if record.state in UNENDED]

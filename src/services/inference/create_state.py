@@ -1,4 +1,4 @@
-"""The objects of one service, from its settings."""
+"""Builds the objects of one service from its settings."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ from src.services.inference.web.uploads import Bodies, Uploads
 def create_state(
     settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
 ) -> ServiceState:
-    """All objects, wired; none of them does anything yet.
+    """All objects, wired together; none has started.
 
     Args:
         settings: where MLflow, the cache and the shared volume are, and the limits.
@@ -94,7 +94,7 @@ def _front(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMe
 
 
 def _bodies(settings: InferenceSettings) -> Bodies:
-    """Room for bodies that come in: for the batches in work and one more, and for as many others as there are slots."""
+    """Memory for incoming bodies: the running batches and one more, and one other body per slot."""
     forms = dict.fromkeys(page.FORMS, min(page.MAX_FORM_BYTES, settings.max_body_bytes))
     limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes, **forms})
     batches = (settings.max_large_batches + 1) * settings.max_batch_bytes

@@ -33,12 +33,12 @@ from src.services.inference.web.middleware import (
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
-# Pages in work and waiting: they take no slot of the predictions, and never more than a moment of their time.
+# Page requests that run and wait. They have slots of their own, so that they cannot delay predictions much.
 PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
 
 
 def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
-    """The service as an ASGI application; nothing runs and nothing is written before its lifespan starts.
+    """The service as an ASGI application; it does nothing before its lifespan starts.
 
     Args:
         settings: where MLflow, the cache and the shared volume are, and the limits.
@@ -51,8 +51,8 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         description=DESCRIPTION,
         version=VERSION,
         lifespan=lambda _: _running(settings, state),
-        redirect_slashes=False,  # the target would be made of the caller's Host header
-        openapi_url=None,  # routes/documentation.py has it and the pages, without files from other origins
+        redirect_slashes=False,  # the redirect would contain the caller's Host header
+        openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
     _add_middleware(app, settings, catalogue, state)
     install_error_handlers(app, catalogue.methods)
@@ -66,7 +66,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
 
 
 def prepare_folders(settings: InferenceSettings) -> None:
-    """Make the model cache and the retrain spool where they are missing.
+    """Create the model cache and the retrain spool unless they exist.
 
     Raises:
         ConfigError: naming the folder that cannot be written.
@@ -79,7 +79,7 @@ def prepare_folders(settings: InferenceSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIterator[LifespanState]:
-    """The service's life: it follows the champion from its start to its end."""
+    """Follows the champion for as long as the service runs."""
     await asyncio.to_thread(prepare_folders, settings)
     await state.store.restore()
     following = asyncio.create_task(state.store.follow(), name="follow-champion")
@@ -96,10 +96,10 @@ async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIte
 
 
 def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalogue, state: ServiceState) -> None:
-    """What stands around every route; the one added last is the outermost."""
+    """Add the middleware of all routes; the one added last is the outermost."""
     writing = WriteGuard(WRITING, _shown(settings.write_api_key))
     alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
-    forms = WriteGuard(page.FORMS, None)  # predicting needs no key, here too
+    forms = WriteGuard(page.FORMS, None)  # predictions need no key on the page either
     pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=state.metrics.shed)
     turns = functools.partial(_turns_of, state.batches, pages)
     app.add_middleware(BodyLimitMiddleware, limits=state.front.bodies.limits)
@@ -109,7 +109,7 @@ def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalo
 
 
 def _turns_of(batches: Batches, pages: Admission, scope: Scope) -> Admission | None:
-    """Who lets in what does not take a slot of the predictions."""
+    """The separate admission of pages and of large batches; None for all other requests."""
     return pages if page.is_page(scope["path"]) else batch.turns_of(batches, scope)
 
 

@@ -14,11 +14,11 @@ from src.services.inference.inference_service import create_app, prepare_folders
 from src.services.inference.web.fast_protocol import FastProtocol
 from src.services.inference.web.server import DrainingServer
 
-# For what is in work once nothing new comes; with DRAIN_SECONDS it must fit into what an orchestrator allows.
+# For in-flight requests after the listener is closed; plus DRAIN_SECONDS it must fit an orchestrator's grace period.
 GRACE_SECONDS = 5
 BACKLOG = 2048
-# libuv accepts one connection per listening descriptor and turn of the event loop: under load, a burst of clients would
-# wait a turn for each that comes before.
+# libuv accepts one connection per listening descriptor and loop iteration. With a single descriptor, a burst of clients
+# would wait one iteration for each client before them.
 ACCEPTS = 16
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> int:
     """Serve until a signal; return 0 after SIGTERM or Ctrl-C, 1 when the service could not start."""
-    # uvicorn raises the signal once more after its graceful stop: it must then mean success.
+    # uvicorn raises the signal again after its graceful stop; the exit code must then be 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = load_settings(InferenceSettings)
@@ -45,20 +45,20 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        ConfigError: the port is taken or the address is not this machine's.
+        ConfigError: the port is in use or the address is not one of this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "no host's name"
+        why = getattr(error, "strerror", None) or "not a host name"
         raise ConfigError(
             f"cannot listen on {host}:{port} ({why}); stop what listens there, or set INFERENCE_PORT or INFERENCE_HOST"
         ) from error
 
 
 def serve(settings: InferenceSettings, listener: socket.socket) -> int:
-    """Answer on the socket until a signal; return the exit code."""
+    """Serve on the socket until a signal; return the exit code."""
     # uvicorn's own lines at INFO repeat ours.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
     config = uvicorn.Config(
@@ -69,7 +69,7 @@ def serve(settings: InferenceSettings, listener: socket.socket) -> int:
         lifespan="on",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # nothing here asks who the client is or how it came
+        proxy_headers=False,  # the service does not use the client's address or scheme
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,

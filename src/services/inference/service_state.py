@@ -1,4 +1,4 @@
-"""What lives as long as the service runs, and how a route gets at it."""
+"""The objects of the running service, and how routes get them."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypedDict, cast
@@ -24,7 +24,7 @@ from src.services.inference.web.guards import HostGuard
 
 @dataclass(frozen=True)
 class ServiceState:
-    """The objects that decide; routes only translate for them."""
+    """The objects that make decisions; routes only translate between them and HTTP."""
 
     registry: RegistryClient
     aliases: AliasClient
@@ -43,7 +43,7 @@ class ServiceState:
 
 
 class LifespanState(TypedDict):
-    """What the lifespan hands to every request."""
+    """The state that the lifespan gives to every request."""
 
     service: ServiceState
 
@@ -54,7 +54,7 @@ def service_of(connection: HTTPConnection) -> ServiceState:
 
 
 async def _service(connection: HTTPConnection) -> ServiceState:
-    """FastAPI would call a plain function in a thread, which a busy event loop gives little time."""
+    """Async, because FastAPI calls a plain function in a thread, which is slow while the event loop is busy."""
     return service_of(connection)
 
 

@@ -1,10 +1,10 @@
-"""The formats of a batch: how rows are read from each, and how answers are written in each."""
+"""The formats of a batch: how rows are read and answers are written."""
 
 from enum import StrEnum
 
 
 class Format(StrEnum):
-    """A format by its media type; the order is the service's own preference."""
+    """A format by its media type, in the service's order of preference."""
 
     JSON = "application/json"
     NDJSON = "application/x-ndjson"
@@ -14,5 +14,5 @@ class Format(StrEnum):
     PARQUET = "application/vnd.apache.parquet"
 
 
-# What only a worker reads and writes.
+# Formats that only a worker reads and writes.
 BINARY = frozenset({Format.ARROW_STREAM, Format.ARROW_FILE, Format.PARQUET})

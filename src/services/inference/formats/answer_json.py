@@ -1,4 +1,4 @@
-"""Answers to many rows as JSON, without an object for each row: that would take three times as long."""
+"""Encodes predictions as JSON without an object per row, which would take three times as long."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ import msgspec
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import values_of
 
-# The member of an answer that holds what came with its row and is kept.
+# The member of an answer with the row's kept columns.
 EXTRA = "extra_columns"
 
 
 def encode_answers(
     found: Predictions, classes: tuple[str, ...], between: bytes, kept: Mapping[str, Sequence[Any]]
 ) -> bytes:
-    """What ``schemas.answers_of`` says of each row, and what is kept of it, as JSON with ``between`` in between."""
+    """The answers of ``schemas.answers_of`` with the kept columns as JSON, joined by ``between``."""
     if not kept:
         return _encode(found, classes, between)
-    lines = _encode(found, classes, b"\n").split(b"\n")  # which JSON on one line has nowhere else
+    lines = _encode(found, classes, b"\n").split(b"\n")  # JSON on one line has it nowhere else
     rows = (dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True))
     return between.join(
         [line[:-1] + b"," + msgspec.json.encode({EXTRA: row})[1:] for line, row in zip(lines, rows, strict=True)]

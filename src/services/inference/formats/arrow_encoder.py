@@ -1,4 +1,4 @@
-"""How the answers to a batch are written as Arrow or Parquet: by a worker."""
+"""Encodes the answers to a batch as Arrow or Parquet, in a worker."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from src.services.inference.model.predictor import Predictor
 
 
 class ArrowEncoder(Encoder):
-    """What is kept, the prediction and, for each class, probability_<class>; the schema's metadata say who answered.
+    """Kept columns, the prediction and, for each class, probability_<class>; the schema's metadata name the model.
 
     Args:
         form: Arrow or Parquet.
-        worker: writes it.
+        worker: writes the file.
     """
 
     waits = True
@@ -34,7 +34,7 @@ class ArrowEncoder(Encoder):
         self._begun = False
 
     def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """What of the file is known with these answers; none at all until a row group is full."""
+        """The bytes of the file that are complete with these answers; none until a row group is full."""
         answers = columns_of(found, self._classes)
         if not self._begun:
             self._begun = True
@@ -60,12 +60,12 @@ class ArrowEncoder(Encoder):
 
     def _heard(self) -> bytes:
         message = self._worker.hear()
-        assert isinstance(message, Piece)  # noqa: S101 - what each table is answered by
+        assert isinstance(message, Piece)  # noqa: S101 - the worker's answer to each table
         return message.data
 
 
 def _kept(values: Sequence[Any], kind: str) -> NDArray[Any]:
-    """Kept values of a column of this kind; an array of objects, as any may be missing."""
+    """Kept values of a column of this kind, as an array of objects because any may be missing."""
     array = np.empty(len(values), dtype=object)
     array[:] = [text_of(value) for value in values] if kind == TEXT else values
     return array

@@ -1,4 +1,4 @@
-"""A batch as Arrow or Parquet. Runs in a worker only: the library may end its process over a malformed body."""
+"""Reads a batch as Arrow or Parquet. Runs in a worker only: a malformed body may crash the library's process."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
@@ -34,17 +34,17 @@ READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_FILE: read_ipc,
     Format.PARQUET: lambda body: read_parquet(body, batch_size=PART_ROWS),
 }
-# A dictionary's texts may be repeated in every row: the body's length does not limit them.
+# A dictionary's texts may be repeated in every row, so the body's length does not limit them.
 MAX_TEXT = 1 << 26
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
-    """The parts of a body.
+    """Read the parts of a body.
 
     Raises:
         InvalidRecordError: its columns are not the model's.
         TooManyRowsError: it has too many rows.
-        BaseException: whatever the library raises on a malformed body, a Rust panic among it.
+        BaseException: any error of the library on a malformed body, including a Rust panic.
     """
     reader = READERS[form](body)
     names = reader.schema.names
@@ -75,7 +75,7 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int,
 
 
 class _Gathered:
-    """Small pieces that become a part together: a stream may come in batches of one row each."""
+    """Joins small pieces into a part, as a stream may consist of batches of one row each."""
 
     def __init__(self, schema: FeatureSchema, others: dict[str, int]) -> None:
         self._schema = schema
@@ -88,7 +88,7 @@ class _Gathered:
         self._kept: dict[str, list[Any]] = {name: [] for name in self._others}
 
     def add(self, some: RecordBatch, read: list[Checked]) -> int:
-        """Add rows with their checked columns; return how many characters there are in the columns that are kept."""
+        """Add rows with their checked columns; return the number of characters in the kept columns."""
         self.rows += some.num_rows
         self._pieces.append(read)
         text = 0
@@ -99,7 +99,7 @@ class _Gathered:
         return text
 
     def part(self) -> Part:
-        """What was added; from here on there is nothing."""
+        """The rows that were added; they are then removed."""
         columns = [
             Checked(
                 np.concatenate([piece.values for piece in column]),
@@ -114,7 +114,7 @@ class _Gathered:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it; a date as ISO 8601, anything else as Python writes it."""
+    """A value as JSON holds it: a date as ISO 8601, any other type as Python's ``str``."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return value.isoformat() if isinstance(value, date) else str(value)
@@ -125,11 +125,11 @@ class _Column:
 
     def __init__(self, column: Column) -> None:
         self._column = column
-        # How many characters the last array had.
+        # The number of characters of the last array.
         self.text = 0
 
     def read(self, array: Array | None, rows: int, first_row: int) -> Checked:
-        """An array of so many rows; None where the column is left out."""
+        """Check an array of so many rows; None if the column is absent."""
         if array is not None and DataType.is_dictionary(array.type) and array.type.value_type is not None:
             array = array.cast(array.type.value_type)
         if array is None or DataType.is_null(array.type):
@@ -157,7 +157,7 @@ class _Column:
         return checked(self._column, np.array(cells, dtype=object), missing, first_row)
 
     def _typed(self, values: NDArray[Any], per_day: int) -> NDArray[Any]:
-        """Values as ``checked`` takes them; of a date so many are a day, or 0 where it is a number of days."""
+        """Values as ``checked`` takes them; ``per_day`` is a date's number of units in a day, or 0."""
         if self._column.type in {ColumnType.NUMBER, ColumnType.DATE}:
             return values.astype(np.float64) / (per_day or 1)
         if self._column.type is ColumnType.INTEGER:

@@ -1,4 +1,4 @@
-"""Which Arrow types each of a model's columns takes. For workers only."""
+"""The Arrow types that a model's columns accept. For workers only."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ UNITS_PER_DAY = {unit: SECONDS_PER_DAY * 1000**power for power, unit in enumerat
 
 
 def check_types(schema: FeatureSchema, places: list[int | None], types: list[DataType]) -> None:
-    """Raises InvalidRecordError where a column cannot hold what the model takes."""
+    """Raise InvalidRecordError if the type of a column does not fit the model's."""
     problems: list[InvalidInputError] = []
     for column, place in zip(schema.columns, places, strict=True):
         if place is None:
@@ -53,10 +53,10 @@ def is_text(found: DataType) -> bool:
     return DataType.is_string(found) or DataType.is_large_string(found) or DataType.is_string_view(found)
 
 
-# How a column's type is called, the problem of another one, and which Arrow types it takes beside texts.
+# By column type: its description, the problem of another type, and the Arrow types that it accepts besides texts.
 TAKEN: Mapping[ColumnType, tuple[str, str, Callable[[DataType], bool]]] = {
     ColumnType.NUMBER: ("numbers", NOT_A_NUMBER, _is_number),
-    ColumnType.INTEGER: ("integers, or of other numbers that are whole", NOT_AN_INTEGER, _is_number),
+    ColumnType.INTEGER: ("integers, or of other numbers with whole values", NOT_AN_INTEGER, _is_number),
     ColumnType.BOOLEAN: (
         "booleans, or of 0 and 1",
         NOT_A_BOOLEAN,
@@ -69,13 +69,13 @@ TAKEN: Mapping[ColumnType, tuple[str, str, Callable[[DataType], bool]]] = {
         lambda found: _is_moment(found) or _is_plain_number(found),
     ),
 }
-# A category may have been a number or the like in the training data, and has its text there, too.
+# A category may have been a number, boolean or date in the training data, where it was also read as text.
 CATEGORY = (
     "texts, numbers, booleans or dates",
     NOT_A_STRING,
     lambda found: DataType.is_boolean(found) or _is_number(found) or _is_moment(found),
 )
-# The types whose arrays are checked all at once.
+# The types whose arrays are checked as a whole.
 PLAIN: Mapping[ColumnType, Callable[[DataType], bool]] = {
     ColumnType.NUMBER: _is_plain_number,
     ColumnType.INTEGER: _is_plain_number,
@@ -86,7 +86,7 @@ PLAIN: Mapping[ColumnType, Callable[[DataType], bool]] = {
 
 
 def units_per_day(found: DataType) -> int:
-    """How many of a date's or timestamp's units a day has; 0 for other types."""
+    """The number of a date's or timestamp's units in a day; 0 for other types."""
     if DataType.is_date(found):
         return 1 if DataType.is_date32(found) else UNITS_PER_DAY["ms"]
     return UNITS_PER_DAY[str(found.time_unit)] if DataType.is_timestamp(found) else 0

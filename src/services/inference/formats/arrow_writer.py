@@ -12,7 +12,7 @@ from src.services.inference.formats import Format
 from src.services.inference.formats.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, UNKNOWN
 from src.services.inference.formats.worker_messages import WriteTask
 
-# Rows that a reader has to hold at a time; as many wait here, too.
+# Rows per group, which a reader holds in memory at a time, as does the writer.
 ROW_GROUP = 1 << 16
 TYPES: Mapping[str, Callable[[], DataType]] = {
     TEXT: DataType.utf8,
@@ -31,7 +31,7 @@ WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
 
 
 def write_arrow(task: WriteTask, tables: Iterator[list[NDArray[Any]]], file: "Sink") -> None:
-    """Write tables with the task's columns into the file, each as soon as it comes."""
+    """Write tables with the task's columns to the file."""
     types = [TYPES[kind]() for kind in task.kinds.values()]
     fields = [Field(name, kind, nullable=True) for name, kind in zip(task.kinds, types, strict=True)]
     schema = Schema(fields, metadata=task.metadata)
@@ -48,7 +48,7 @@ def write_arrow(task: WriteTask, tables: Iterator[list[NDArray[Any]]], file: "Si
 
 
 class Sink(io.RawIOBase):
-    """A file whose bytes are taken away while it is written."""
+    """A file whose bytes are removed while it is written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ class Sink(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        """Keep some bytes."""
+        """Append bytes."""
         self._written += data
         return len(data)
 
     def take(self) -> bytes:
-        """What was written since the last time."""
+        """The bytes written since the last call."""
         taken, self._written = self._written, bytearray()
         return bytes(taken)

@@ -1,4 +1,4 @@
-"""Answer batches of any size: in parts, away from the event loop, and few large ones at a time."""
+"""Predicts batches of any size: in parts, outside the event loop, and few large ones at a time."""
 
 import asyncio
 import contextlib
@@ -28,17 +28,17 @@ from src.services.inference.watch.live_traffic import Batch
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
 
-# What a smaller text costs is not worth a place in the queue.
+# A smaller text costs so little that it needs no place in the queue.
 SMALL_BYTES = 1 << 20
 END: Final = object()
-# How long a large batch may wait for its turn.
+# The longest wait of a large batch in the queue.
 LARGE_BATCH_SECONDS = 10.0
-# What a worker may need beside two copies of a body.
+# A worker's memory in addition to two copies of a body.
 WORKER_BYTES = 128_000_000
 
 
 class IncomingBatch(NamedTuple):
-    """A batch as it came in, and what to do with the columns that are not the model's."""
+    """A batch as received, and what to do with columns that the model does not have."""
 
     form: Format
     body: bytearray
@@ -46,13 +46,13 @@ class IncomingBatch(NamedTuple):
 
 
 class Batches:
-    """Reads and answers batches.
+    """Reads and predicts batches.
 
     Args:
-        calls: lends its thread.
+        calls: runs the model.
         workers: for the formats that are read and written by a library that may crash.
         metrics: counts answered rows.
-        admission: lets large batches in, each for as long as its table is in memory.
+        admission: admits large batches, each for as long as its table is in memory.
         max_values: most values (rows times columns) of one batch.
     """
 
@@ -66,15 +66,15 @@ class Batches:
         self._max_values = max_values
 
     def close(self) -> None:
-        """End what runs beside the service."""
+        """End the worker processes."""
         self._workers.close()
 
     def turns(self, came_in: Format, announced: int | None) -> Admission | None:
-        """Who lets this batch in; None for a small one, which needs no turn.
+        """The admission of this batch; None for a small one.
 
         Args:
-            came_in: a binary format is never small: its length says nothing of its rows.
-            announced: the body's length in bytes, where it is known.
+            came_in: the batch's format; a binary one is never small, as its length says little about its rows.
+            announced: the body's length in bytes, if known.
         """
         if came_in not in BINARY and announced is not None and announced <= SMALL_BYTES:
             return None
@@ -83,17 +83,17 @@ class Batches:
     async def read(
         self, predictor: Predictor, batch: IncomingBatch, gone: Callable[[], Awaitable[bool]]
     ) -> deque[Rows]:
-        """The whole batch, at least one row, once all of it is known to fit.
+        """Read and check the whole batch of at least one row.
 
         Args:
-            predictor: whose columns it has.
-            batch: what came in.
-            gone: says whether the client has left; asked between parts.
+            predictor: the model, with its columns.
+            batch: the received batch.
+            gone: whether the client has disconnected; called between parts.
 
         Raises:
             InvalidRecordError: with the first problems of all rows.
-            TooManyRowsError: there are more than memory is set aside for.
-            ClientDisconnect: the client has left.
+            TooManyRowsError: there are more rows than memory is reserved for.
+            ClientDisconnect: the client has disconnected.
         """
         columns = len(predictor.schema.names)
         parts_read: deque[Rows] = deque()
@@ -127,11 +127,11 @@ class Batches:
     async def answers(
         self, predictor: Predictor, parts: deque[Rows], goes_out: Format, request_id: str
     ) -> AsyncGenerator[bytes, None]:
-        """The encoded answers, part by part; each part's memory is given back before the next one's turn."""
+        """The encoded answers, part by part; each part's memory is released before the next part."""
         rows = sum(len(part.table) for part in parts)
         self._metrics.batch(rows)
         kinds = joined_kinds(part.kept for part in parts)
-        # Wide answers go in parts of fewer rows.
+        # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._encoder(predictor, goes_out, request_id, kinds) as encoder:
             await self._calls.turn()
@@ -168,7 +168,7 @@ class Batches:
 
         if at_once:
             return encoder.part(predict(), kept)
-        if encoder.waits:  # not in the thread of the models, which others need
+        if encoder.waits:  # not in the models' thread, which other requests need
             return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict), kept)
         return await self._calls.in_thread(lambda: encoder.part(predict(), kept))
 
@@ -195,17 +195,17 @@ class Batches:
 
 
 def _require_other_names(rows: Rows, predictor: Predictor) -> None:
-    """Raise InvalidRecordError where a column that is kept has the name of one of the answers'."""
+    """Raise InvalidRecordError if a kept column has the name of an answer's column."""
     taken = {PREDICTION, *probability_columns(predictor.classes)} & rows.kept.kinds.keys()
     if taken:
-        raise malformed(f"the answers have columns of the same names as yours: {', '.join(sorted(taken))}; rename them")
+        raise malformed(f"kept columns have names of the answer's: {', '.join(sorted(taken))}; rename them")
 
 
 def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:
-    """Batches within the limits of the settings."""
+    """Create the batches' reader with the limits of the settings."""
     large = settings.max_large_batches
-    # Half the queue at most, so that those that wait leave the other half to predictions.
+    # At most half the queue, which leaves the other half to predictions.
     admission = Admission(large, queue=settings.max_queue // 2, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
-    # One more than large batches: their answers go out as slowly as a client takes them.
+    # One more than large batches, because a slow client keeps its worker until the answer is sent.
     workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
     return Batches(calls, workers, metrics, admission, max_values=settings.max_batch_values)

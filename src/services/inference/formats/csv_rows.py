@@ -26,9 +26,9 @@ NO_CSV = "the body is not CSV in UTF-8 with commas between the cells from this r
 
 
 def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
-    """The parts of a CSV file; cells mean what ``core.column_rules`` says, and lines without anything do not count.
+    """Read the parts of a CSV file; cells are read by ``core.column_rules``, and empty lines are ignored.
 
-    As in training, rows may all have an empty cell more than the header, behind a comma at their ends.
+    As in training, all rows may end with a comma, which makes one empty cell more than the header has.
     """
     lines = filter(None, csv.reader(_lines(body), strict=True, skipinitialspace=True))
     row, trailing = 0, False
@@ -45,7 +45,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: Extr
     except (csv.Error, UnicodeDecodeError):
         raise malformed(NO_CSV, row=row) from None
     if not row:
-        raise malformed("the batch has no rows; send at least one line behind the header")
+        raise malformed("the batch has no rows; send at least one line after the header")
 
 
 def _lines(body: bytearray) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _lines(body: bytearray) -> Iterator[str]:
 
 
 def _uneven(rows: list[list[str]], width: int, first_row: int, *, trailing: bool) -> InvalidRecordError | None:
-    """The problem of rows that do not have the header's cells, and an empty one if there is a trailing comma."""
+    """The problem of rows whose number of cells differs from the header's (plus one for a trailing comma)."""
     if not trailing and set(map(len, rows)) == {width}:
         return None
     wrong = [

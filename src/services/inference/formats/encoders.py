@@ -1,4 +1,4 @@
-"""How the answers to a batch are written in each text format, part by part."""
+"""Encodes the answers to a batch in each text format, part by part."""
 
 import csv
 import io
@@ -23,9 +23,9 @@ class Encoder:
     """Writes the answers to one batch: ``start``, then ``part`` for each of its parts, then ``end``.
 
     Args:
-        predictor: whose answers they are.
-        request_id: of the request that is answered.
-        kinds: of the columns that are kept, by name.
+        predictor: the model that predicted.
+        request_id: the request's id.
+        kinds: the kinds of the kept columns, by name.
 
     Attributes:
         waits: whether its methods wait for another process.
@@ -40,39 +40,39 @@ class Encoder:
         self._request_id = request_id
 
     def start(self) -> bytes:
-        """What stands before the first answer."""
+        """The bytes before the first answer."""
         return b""
 
     def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """Some answers, and the columns that are kept beside them. Blocking, for a few milliseconds."""
+        """Encode some answers with their kept columns. Blocks for a few milliseconds."""
         raise NotImplementedError
 
     def end(self) -> bytes:
-        """What stands behind the last answer."""
+        """The bytes after the last answer."""
         return b""
 
 
 class JsonEncoder(Encoder):
-    """The object that ``POST /predict`` answers to a list of records."""
+    """The object that ``POST /predict`` returns for a list of records."""
 
     _comma = b""
 
     def start(self) -> bytes:
-        """Up to the first answer."""
+        """The start of the object."""
         return b'{"predictions":['
 
     def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """Answers, with a comma between them and those before."""
+        """Answers, with a comma before them unless they are the first."""
         comma, self._comma = self._comma, b","
         return comma + encode_answers(found, self._classes, b",", kept)
 
     def end(self) -> bytes:
-        """Which model answered, and which request."""
+        """The end of the object, with the model and the request's id."""
         return b"]," + msgspec.json.encode({"model": self._model, "request_id": self._request_id})[1:]
 
 
 class NdjsonEncoder(Encoder):
-    """An answer a line; the model and the request stand in the headers."""
+    """One answer per line; the model and the request's id are in the headers."""
 
     def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
         """Whole lines."""
@@ -80,7 +80,7 @@ class NdjsonEncoder(Encoder):
 
 
 class CsvEncoder(Encoder):
-    """A line for each answer, with a header: what is kept, the prediction, and the classes' probabilities if any."""
+    """A header and one line per answer: kept columns, the prediction, and the classes' probabilities if any."""
 
     _begun = False
 
@@ -98,7 +98,7 @@ class CsvEncoder(Encoder):
 
 
 def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:
-    """Answers as a table: the prediction, and the probability of each class where there are any, n values each."""
+    """Answers as columns of n values: the prediction and, if any, the probability of each class."""
     columns = {PREDICTION: found.values}
     if found.probabilities is not None:
         columns |= dict(zip(probability_columns(classes), found.shown.T.tolist(), strict=True))
@@ -106,7 +106,7 @@ def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequen
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
-    """The columns of the classes' probabilities."""
+    """The names of the probabilities' columns."""
     return [f"probability_{name}" for name in classes]
 
 

@@ -38,11 +38,11 @@ class ExtraColumns(StrEnum):
 
 
 class Kept(NamedTuple):
-    """Columns that are kept, packed: as Python's objects they would take several times the memory.
+    """Kept columns in packed form, because Python objects would take several times the memory.
 
     Attributes:
-        kinds: by name what all values of a column are.
-        packed: JSON, by name a list of n values.
+        kinds: each column's kind, by name.
+        packed: JSON, a list of n values by name.
     """
 
     kinds: dict[str, str]
@@ -50,7 +50,7 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
-        """Pack columns of n values each, of any types that JSON has."""
+        """Pack columns of n JSON values each."""
         if not columns:
             return NOTHING
         return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
@@ -64,14 +64,14 @@ NOTHING = Kept({}, b"{}")
 
 
 def kept_of_records(records: Sequence[Mapping[str, Any]], schema: FeatureSchema) -> Kept:
-    """The fields of records that are no columns of the schema; None where a record lacks one that another has."""
+    """The records' fields that the schema does not have; the value is None if a record lacks a field of another one."""
     names = dict.fromkeys(name for record in records for name in record)
     others = [name for name in names if name not in schema.names]
     return Kept.of({name: [record.get(name) for record in records] for name in others})
 
 
 def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
-    """The kinds of the columns of all parts, in the order in which they first come."""
+    """The kinds of all parts' columns, in the order of their first occurrence."""
     found: dict[str, str] = {}
     for part in parts:
         for name, kind in part.kinds.items():
@@ -95,12 +95,12 @@ def unknown_fields(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputE
 
 
 def text_of(value: Any) -> str | None:
-    """A kept value as a text; None where there is none."""
+    """A kept value as text; None if it is missing."""
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
-    """The unknown ones of the names, as far as they are short and printable, with columns that may be meant."""
+    """The unknown names that are short and printable, with suggestions from the columns that are not given."""
     given = dict.fromkeys(names)
     unknown = [name for name in given if name not in schema.names]
     shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]

@@ -1,4 +1,4 @@
-"""Have a worker read a batch; where the worker dies, report what most likely killed it: a malformed body."""
+"""Reads a batch in a worker; if the worker dies, the body is reported as malformed, which is the most likely cause."""
 
 import asyncio
 import logging
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 async def isolated_parts(
     worker: Worker, task: ReadTask, schema: FeatureSchema, body: bytearray
 ) -> AsyncGenerator[Part, None]:
-    """The parts of a body as ``parts.Reader`` yields them.
+    """Read the parts of a body as ``parts.Reader`` yields them.
 
     Raises:
-        InvalidRecordError: the worker could not read it in its memory and time.
+        InvalidRecordError: the worker could not read it within its memory and time.
         TooManyRowsError: it has too many rows.
     """
     too_many = False
@@ -42,8 +42,8 @@ async def isolated_parts(
     except WorkerLostError as error:
         logger.warning("a body of %d bytes as %s was not read: %s", len(body), task.form, error)
         raise malformed(
-            "the body is not a whole file of the format that it is declared to have, or takes too much memory or time "
-            "to read; send it in several"
+            "the body is not a complete file of the declared format, or takes too much memory or time "
+            "to read; send smaller batches"
         ) from None
     if too_many:
         raise TooManyRowsError(task.max_rows)

@@ -1,4 +1,4 @@
-"""A batch as columns: a JSON object with a list of values for each."""
+"""Reads a batch as columns: a JSON object with a list of values for each column."""
 
 import re
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ NO_COLUMN = "a column must be a list of its values; a single record is for /pred
 OPENING = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*")
 _FIELD = rb'("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*'
 NAME = re.compile(_FIELD + rb"\[", re.DOTALL)
-# As of a record, which is not what a batch is made of.
+# A member of a single record, which is not a batch.
 LONE_VALUE = re.compile(_FIELD + rb'["{0-9a-z-]', re.DOTALL)
 _VALUE = rb'[^",\[\]{}]*+(?:"(?:[^"\\]++|\\.)*+"[ \t\n\r]*+)?'
-# Values, each with the comma behind it: as many as a piece holds whole.
+# As many complete values as a piece holds, each with the comma after it.
 VALUES = re.compile(rb"(?:" + _VALUE + rb",)++", re.DOTALL)
 LAST_VALUE = re.compile(_VALUE + rb"\]", re.DOTALL)
 NEXT = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
@@ -42,7 +42,7 @@ CLOSING = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
 def json_columns(schema: FeatureSchema, body: bytearray, max_rows: int, extra: ExtraColumns) -> Iterator[Part | None]:
-    """The one part of a JSON object of columns, which come in any order and are read piece by piece."""
+    """Read the only part of a JSON object of columns in any order, piece by piece."""
     scanner = _Scanner(body)
     found: dict[str, list[Checked]] = {}
     kept: dict[str, list[Any]] = {}
@@ -97,14 +97,14 @@ def _part(schema: FeatureSchema, found: dict[str, list[Checked]], kept: dict[str
 
 
 def _read(column: Column, piece: bytes, first_row: int) -> Checked:
-    """A list of values of one column."""
+    """Read a list of values of one column."""
     try:
         if column.type is ColumnType.NUMBER and column.required:
             numbers = np.array(msgspec.json.decode(piece, type=list[float]), dtype=np.float64)
             return checked(column, numbers, None, first_row)
         values = msgspec.json.decode(piece, type=list[bool | int | float | str | None])
         return Checked(array_of(column, [convert(column, value) for value in values]), len(values))
-    except UNFIT:  # then value by value, with every problem
+    except UNFIT:  # then value by value, to report every problem
         raw = _decoded(piece, list[msgspec.Raw], column.name)
         return each_checked(column, raw, first_row, lambda column, value: convert(column, value_of(value)))
 
@@ -117,14 +117,14 @@ def _decoded(piece: bytes, kind: type[list[Any]], name: str | None) -> list[Any]
 
 
 class _Scanner:
-    """Goes through the object without decoding it: only strings may hold what looks like its structure."""
+    """Scans the object without decoding it: only strings may contain characters of its structure."""
 
     def __init__(self, body: bytearray) -> None:
         self._body = body
         self._position = 0
 
     def names(self) -> Iterator[str]:
-        """Each column's name; its values must be taken before the next one."""
+        """Each column's name; its values must be read before the next name."""
         self._take(OPENING)
         if CLOSING.match(self._body, self._position):
             return
@@ -139,7 +139,7 @@ class _Scanner:
             self._take(NEXT)
 
     def values(self) -> Iterator[bytes]:
-        """The values of the column whose name came last, in pieces that are lists of their own."""
+        """The values of the last named column, in pieces that are JSON lists."""
         body = self._body
         while True:
             start = self._position

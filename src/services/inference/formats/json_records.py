@@ -1,4 +1,4 @@
-"""A batch as records: a JSON array of objects, or one object a line."""
+"""Reads a batch as records: a JSON array of objects, or one object per line."""
 
 import re
 from collections.abc import Generator, Iterator
@@ -23,20 +23,20 @@ from src.services.inference.formats.windows import windows
 
 NO_JSON = "the body is not valid JSON (NaN and Infinity are not JSON) from this record on; send an array of objects"
 OPENING = re.compile(rb"[ \t\n\r]*\[")
-# Between two records, unless it is in a string.
+# Between two records, unless it is part of a string.
 CUT = re.compile(rb"\}[ \t\n\r]*,")
-# Records without lists or objects in them, each with the comma behind it.
+# Records without nested lists or objects, each with the comma after it.
 FLAT_RECORDS = re.compile(rb'(?:[ \t\n\r]*+\{(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+\}[ \t\n\r]*+,)++', re.DOTALL)
 
 
 def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
-    """The records of a JSON array of objects, all of which fit; a long one in parts, each a few calls into C.
+    """Read a JSON array of valid records; a long one in parts, each of a few calls into C.
 
-    It yields after each part, for other threads to run: numpy releases the interpreter's lock too briefly for a waiting
-    thread to get it.
+    It yields after each part so that other threads can run: numpy releases the interpreter's lock too briefly for a
+    waiting thread.
 
     Raises:
-        InvalidRecordError: they do not, or it is no such array; with the first problems of all rows.
+        InvalidRecordError: records are invalid, or it is not such an array; with the first problems of all rows.
     """
     if len(body) <= PART_BYTES:
         return [decoder.decode_list(body)]
@@ -56,7 +56,7 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, li
 
 
 def json_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
-    """The parts of a JSON array of objects."""
+    """Read the parts of a JSON array of objects."""
     return each_named(schema, _parts(RecordDecoder(schema, extra), body))
 
 
@@ -76,7 +76,7 @@ def _parts(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Part]:
 
 
 def ndjson_records(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
-    """The parts of lines with one JSON object each; empty lines do not count."""
+    """Read the parts of lines with one JSON object each; empty lines are ignored."""
     return each_named(schema, _lines(RecordDecoder(schema, extra), body))
 
 
@@ -87,8 +87,8 @@ def _lines(decoder: RecordDecoder, body: bytearray) -> Iterator[Part]:
         if not lines:
             continue
         rows = decoder.decode_lines_or_none(window)
-        # msgspec takes two records on a line, and one over several; then ``_wrong`` says which line it is. A line that
-        # ends a record holds whole ones: as many records as lines are one each.
+        # msgspec accepts two records on a line, and one on several lines; then ``_wrong`` finds the line. If every line
+        # ends a record and there are as many records as lines, each line is one record.
         if rows is None or len(rows.table) != len(lines) or not all(line.rstrip().endswith(b"}") for line in lines):
             yield _wrong(decoder, lines, row)
         else:
@@ -99,7 +99,7 @@ def _lines(decoder: RecordDecoder, body: bytearray) -> Iterator[Part]:
 
 
 def _wrong(decoder: RecordDecoder, lines: list[bytes], first_row: int) -> InvalidRecordError:
-    """The problems of lines that are not one record each."""
+    """The problems of lines that are not one valid record each."""
     problems: list[InvalidInputError] = []
     for index, line in enumerate(lines):
         try:
@@ -110,7 +110,7 @@ def _wrong(decoder: RecordDecoder, lines: list[bytes], first_row: int) -> Invali
 
 
 class _Pieces:
-    """Cuts an array into arrays of some records each, so that no one call has to read the whole body."""
+    """Cuts an array into smaller arrays, so that no call reads the whole body."""
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
@@ -124,7 +124,7 @@ class _Pieces:
         """The next piece, with the number of its ``records``; None after the last.
 
         Raises:
-            InvalidRecordError: what follows is no JSON.
+            InvalidRecordError: the rest is not JSON.
         """
         if self._ended:
             return None
@@ -142,7 +142,7 @@ class _Pieces:
         raise malformed(NO_JSON, row=row)
 
     def _ends(self) -> Iterator[int]:
-        """Where a piece may end: what is JSON up to there was cut rightly, and most bodies are at the first place."""
+        """Positions where a piece may end; the cut is correct if the piece is JSON, which is mostly the first one."""
         start, least = self._position, self._position + PART_BYTES
         first = CUT.search(self._body, least, least + MAX_PIECE_BYTES)
         if first:
@@ -151,7 +151,7 @@ class _Pieces:
             self._ended = True
             yield len(self._body)
             return
-        # It was in a string: then look where each string ends, which takes ten times as long.
+        # The cut was inside a string: match strings as well, which takes ten times as long.
         for size in (PART_BYTES, MAX_PIECE_BYTES):
             if flat := FLAT_RECORDS.match(self._body, start, start + size):
                 yield flat.end() - 1

@@ -1,4 +1,4 @@
-"""Which format a batch comes in, by Content-Type, and which its answers go out in, by Accept."""
+"""The format of a batch, by Content-Type, and of its answers, by Accept."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 
 
 def format_of(content_type: str | None, content_encoding: str | None) -> Format:
-    """The format that a body is declared to have; JSON where nothing is declared.
+    """The declared format of a body; JSON without a declaration.
 
     Raises:
-        UnsupportedMediaTypeError: it is none of ours, or is compressed.
+        UnsupportedMediaTypeError: the format is not supported, or the body is compressed.
     """
     if (content_encoding or "identity").strip().lower() != "identity":
-        raise UnsupportedMediaTypeError("send the body without Content-Encoding; it may not be compressed")
+        raise UnsupportedMediaTypeError("send the body without Content-Encoding; compression is not supported")
     if content_type is None:
         return Format.JSON
     media_type, parameters = _split(content_type)
@@ -29,26 +29,26 @@ def format_of(content_type: str | None, content_encoding: str | None) -> Format:
     if found is Format.CSV and parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaTypeError("send CSV in UTF-8")
     if parameters.get("header", "present").lower() == "absent":
-        raise UnsupportedMediaTypeError("send CSV with a header: its names say which column is which")
+        raise UnsupportedMediaTypeError("send CSV with a header that names the columns")
     return found
 
 
 def accepted(accept: str, came_in: Format) -> Format:
-    """The format that a client wants most; among equals, and for ``*/*`` or an empty Accept, the one that came in.
+    """The format that a client prefers; among equals, and for ``*/*`` or an empty Accept, that of the request.
 
     Raises:
-        NotAcceptableError: it wants none of ours.
+        NotAcceptableError: no accepted format is supported.
     """
     ranges = list(_ranges(accept)) or [("*/*", 1.0)]
     offered = [came_in, *(item for item in Format if item is not came_in)]
     best = max(offered, key=lambda item: _quality(item, ranges))
     if not _quality(best, ranges):
-        raise NotAcceptableError(f"answers to a batch come as one of these, by Accept: {LISTED}")
+        raise NotAcceptableError(f"answers to a batch have one of these formats; name one in Accept: {LISTED}")
     return best
 
 
 def _quality(offered: Format, ranges: list[tuple[str, float]]) -> float:
-    """How much a format is wanted, by the most special range that names it."""
+    """A format's quality, by the most specific range that matches it."""
     kind = offered.partition("/")[0]
     for pattern in (offered.value, f"{kind}/*", "*/*"):
         found = [quality for media_range, quality in ranges if media_range == pattern]
@@ -58,7 +58,7 @@ def _quality(offered: Format, ranges: list[tuple[str, float]]) -> float:
 
 
 def _ranges(accept: str) -> Iterator[tuple[str, float]]:
-    """Each media range with its quality; one whose quality is no number from 0 to 1 is wanted by nobody."""
+    """Each media range with its quality, which is 0 if it is not a number from 0 to 1."""
     for part in accept.split(","):
         media_range, parameters = _split(part)
         if media_range:

@@ -1,4 +1,4 @@
-"""What every reader of a batch yields, and the checks that all of them share."""
+"""The parts that every reader of a batch yields, and the checks that all readers share."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ from src.services.inference.formats.values import FLOAT32_MAX, convert, convert_
 
 
 class Rows(NamedTuple):
-    """Some rows of a batch that fit, with the other columns that are kept.
+    """Some valid rows of a batch, with the other columns that are kept.
 
-    ``named`` says whether a column of the model is among what was sent, if only without a value.
+    ``named`` says whether a column of the model was sent, even without a value.
     """
 
     table: FeatureTable
@@ -33,30 +33,30 @@ class Rows(NamedTuple):
     named: bool = True
 
 
-# Some rows, or the problems of some that do not fit. A part keeps a thread busy for a few milliseconds, and no call
-# into C for longer: the event loop gets its turn in between.
+# Some rows, or the problems of invalid ones. A part keeps a thread busy for a few milliseconds, and so does
+# any call into C, so that the event loop can run in between.
 Part = Rows | InvalidRecordError
-# Reads a body of at most so many rows. Yields the parts in the order of the rows, or None where nothing is complete
-# yet; raises InvalidRecordError where nothing further can be read.
+# Reads a body of at most so many rows. Yields the parts in the order of the rows, or None if no part is complete yet;
+# raises InvalidRecordError if the rest cannot be read.
 Reader = Callable[[FeatureSchema, bytearray, int, ExtraColumns], Iterator[Part | None]]
 PART_ROWS = 2000
 PART_VALUES = 10_000
 PART_BYTES = 1 << 17
-# No record or line may be longer, and no value, so that none holds up the others.
+# The longest record or line, and the longest value, so that none delays other requests.
 MAX_PIECE_BYTES = 1 << 20
 MAX_VALUE_BYTES = 1 << 17
 
 
 class TooManyRowsError(InvalidInputError):
-    """The batch has more rows than the service holds at once."""
+    """The batch has more rows than the service holds in memory."""
 
     def __init__(self, max_rows: int) -> None:
-        super().__init__(f"the batch has more than {max_rows} rows; send it in several", kind=TOO_LARGE)
+        super().__init__(f"the batch has more than {max_rows} rows; send several batches", kind=TOO_LARGE)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Some values of one column, as ``FeatureTable`` has them; with problems the values do not count."""
+    """Some values of one column, as ``FeatureTable`` holds them; with problems, the values are not used."""
 
     values: NDArray[Any]
     rows: int
@@ -64,14 +64,14 @@ class Checked:
 
 
 def shifted(error: InvalidRecordError, rows: int) -> InvalidRecordError:
-    """The same problems of records that stand so many rows further down."""
+    """The same problems with their rows shifted by so many."""
     for problem in error.problems:
         problem.row = rows + (problem.row or 0)
     return error
 
 
 def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[InvalidInputError]:
-    """A problem for each column that must be there and is not."""
+    """A problem for each required column that is absent."""
     there = set(names)
     return [
         InvalidInputError(f"{column.name} is required", kind=MISSING, field=column.name)
@@ -81,7 +81,7 @@ def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[Invalid
 
 
 def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
-    """The problem of rows that would be made of missing values only: a model may do without each of its columns."""
+    """The problem of a body without any column of the model, whose columns may all be optional."""
     message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
     return InvalidInputError(message, kind=MALFORMED)
 
@@ -90,7 +90,7 @@ def each_named(schema: FeatureSchema, parts: Iterator[Part]) -> Iterator[Part]:
     """The same parts.
 
     Raises:
-        InvalidRecordError: behind the last, no part has a column of the model.
+        InvalidRecordError: after the last part, none had a column of the model.
     """
     named = False
     for part in parts:
@@ -101,21 +101,21 @@ def each_named(schema: FeatureSchema, parts: Iterator[Part]) -> Iterator[Part]:
 
 
 def given_twice(schema: FeatureSchema) -> InvalidInputError:
-    """The problem of a name that two columns have."""
+    """The problem of two columns with the same name."""
     return InvalidInputError(f"each of {', '.join(schema.names)} must be given once", kind=MALFORMED)
 
 
 def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = "") -> list[int | None]:
-    """Where each of the schema's columns stands among a batch's, in any order; None for one that may be missing.
+    """The position of each of the schema's columns in a batch; None for an optional column that is absent.
 
     Args:
-        names: of the batch's columns.
-        schema: the model's.
+        names: the batch's columns.
+        schema: the model's columns.
         extra: what to do with other columns.
-        hint: ends the message that none of the model's columns is there.
+        hint: appended to the message that none of the model's columns is there.
 
     Raises:
-        InvalidRecordError: columns are missing, unknown or given twice, or none is there.
+        InvalidRecordError: columns are missing, unknown or given twice, or the batch has none of the model's.
     """
     problems = missing_columns(schema, names)
     if extra is ExtraColumns.REFUSE and not set(names) <= set(schema.names):
@@ -132,19 +132,19 @@ def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, 
 
 
 def kept_places(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) -> dict[str, int]:
-    """Where the columns stand that are kept."""
+    """The positions of the kept columns."""
     if extra is not ExtraColumns.KEEP:
         return {}
     return {name: place for place, name in enumerate(names) if name not in schema.names}
 
 
 def in_arrays(rows: Rows) -> Rows:
-    """The same, holding arrays only: rows of Python's values take six times the memory, and a batch may wait."""
+    """The same rows in arrays, because a batch may wait, and rows of Python values take six times the memory."""
     return rows._replace(table=FeatureTable.from_columns(rows.table.schema, rows.table.columns))
 
 
 def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTHING) -> Part:
-    """A part, of its columns in the schema's order."""
+    """Build a part from its columns in the schema's order."""
     problems = [problem for column in columns for problem in column.problems]
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
@@ -152,7 +152,7 @@ def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTH
 
 
 def checked_texts(column: Column, texts: Sequence[str], first_row: int) -> Checked:
-    """Read and check cells of text of one column."""
+    """Read and check text cells of one column."""
     numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
     return each_checked(column, texts, first_row) if numbers is None else checked(column, *numbers, first_row)
 
@@ -160,7 +160,7 @@ def checked_texts(column: Column, texts: Sequence[str], first_row: int) -> Check
 def each_checked(
     column: Column, values: Sequence[Any], first_row: int, take: Callable[[Column, Any], Value] = convert_cell
 ) -> Checked:
-    """Check values of one column, each by itself: ``take`` returns what the column holds or raises the problem."""
+    """Check values of one column one by one; ``take`` returns the column's value or raises the problem."""
     good: list[Value] = []
     problems: list[InvalidInputError] = []
     for index, value in enumerate(values):
@@ -175,9 +175,9 @@ def each_checked(
 
 
 def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
-    """Plain numbers, all at once, and where one is missing; None where each needs a look."""
+    """Plain numbers converted as a whole, and a mask of missing ones; None if each must be checked by itself."""
     joined = "".join(texts)
-    # Python's float reads what nothing else does: 1_000, digits of other scripts, inf.
+    # Python's float accepts more than the rules: 1_000, digits of other scripts, inf.
     if not joined.isascii() or "_" in joined:
         return None
     missing = None
@@ -193,12 +193,12 @@ def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | No
 
 
 def checked(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None, first_row: int) -> Checked:
-    """Check a column's values that have its type already.
+    """Check values that already have the column's type.
 
     Args:
         values: (n,) float64 for a number or a date, int64 or float64 for an integer, bool for a boolean, object for a
             string.
-        missing: (n,) where there is no value, whatever ``values`` has there; None where all are there.
+        missing: (n,) mask of missing values, whose place in ``values`` is ignored; None if none is missing.
         first_row: the row of the first value.
     """
     wrong = _wrong(column, values)
@@ -217,7 +217,7 @@ def checked(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | N
 
 
 def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a value is not one that the column takes."""
+    """A mask of the values that the column does not accept."""
     wrong: NDArray[np.bool_]
     if column.type is ColumnType.NUMBER:
         wrong = ~(np.abs(values) <= FLOAT32_MAX)
@@ -235,7 +235,7 @@ def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _filled(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
-    """Good values as ``FeatureTable`` has them."""
+    """Valid values as ``FeatureTable`` holds them."""
     if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
         return values if missing is None else np.where(missing, np.nan, values)
     if column.type is ColumnType.INTEGER:

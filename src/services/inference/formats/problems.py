@@ -1,8 +1,8 @@
-"""What can be wrong with the rows of a request; messages name columns of the model and repeat nothing of the input."""
+"""Problems of a request's rows; messages name columns and do not repeat values of the request."""
 
 from src.core.errors import InvalidInputError
 
-# Every kind of a record's problems; they are also labels of a metric.
+# The kinds of a record's problems; they are also labels of a metric.
 MISSING = "missing"
 NOT_A_NUMBER = "not_a_number"
 NOT_FINITE = "not_finite"
@@ -12,7 +12,7 @@ NOT_A_STRING = "not_a_string"
 NOT_A_DATE = "not_a_date"
 UNKNOWN_FIELD = "unknown_field"
 MALFORMED = "malformed"
-# Of a body, before any record is looked at.
+# The kind of a body that is refused before its records are read.
 TOO_LARGE = "too_large"
 RECORD_PROBLEMS = (
     MISSING,
@@ -25,14 +25,14 @@ RECORD_PROBLEMS = (
     UNKNOWN_FIELD,
     MALFORMED,
 )
-# What a record that does not fit raises on the way: UnicodeDecodeError is a ValueError, deep nesting a RecursionError.
+# Errors of decoding an invalid record; UnicodeDecodeError is a ValueError, deep nesting raises RecursionError.
 UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
-# As many problems as an answer reports: a batch may have one per cell.
+# At most so many problems are reported: a batch may have one per cell.
 MAX_TOLD = 100
 
 
 class InvalidRecordError(InvalidInputError):
-    """Records with at least one problem; its own kind and field are the first's."""
+    """Records with at least one problem; kind and field of the error are those of the first."""
 
     def __init__(self, problems: list[InvalidInputError]) -> None:
         first = problems[0]
@@ -41,5 +41,5 @@ class InvalidRecordError(InvalidInputError):
 
 
 def malformed(message: str, row: int | None = None, field: str | None = None) -> InvalidRecordError:
-    """The one problem of a body that cannot be read, or of a row."""
+    """The problem of a body, or of a row, that cannot be read."""
     return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])

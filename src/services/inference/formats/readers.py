@@ -16,7 +16,7 @@ FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
 
 
 def json_batch(schema: FeatureSchema, body: bytearray, max_rows: int, extra: ExtraColumns) -> Iterator[Part | None]:
-    """The parts of a JSON body: an array of records, or an object of columns."""
+    """Read the parts of a JSON body: an array of records, or an object of columns."""
     first = FIRST.match(body, 0, MAX_VALUE_BYTES)
     if first is None:
         raise malformed('the body is not valid JSON; send [{"column": value, ...}, ...] or {"column": [values], ...}')

@@ -23,10 +23,10 @@ from src.services.inference.formats.values import FLOAT32_MAX, convert, value_of
 
 
 class RecordDecoder:
-    """Decodes JSON objects with exactly a model's columns, each of its type; a column that may be missing may be null.
+    """Decodes JSON objects whose fields are a model's columns; optional columns may be null or absent.
 
-    The accepting path is a few calls into C where all columns are numbers; only a refused body is looked at a second
-    time, to say why.
+    If all columns are numbers, a valid body takes a few calls into C; only an invalid one is decoded again to find the
+    problems.
 
     Args:
         schema: the model's columns.
@@ -41,11 +41,11 @@ class RecordDecoder:
         self._names = schema.names
         self._known = frozenset(schema.names)
         self._requires = any(column.required for column in schema.columns)
-        # One name alone would give no tuple.
+        # itemgetter returns no tuple for a single name.
         only = schema.names[0]
         self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
         self._expected = ", ".join(schema.names)
-        # Not a msgspec struct: its fields refuse names with quotes or control characters, which columns may have.
+        # Not a msgspec struct, whose field names cannot contain quotes or control characters, as columns' names may.
         value: Any = float if self._is_plain else Any if self._takes_others else bool | int | float | str | None
         self._decoder = msgspec.json.Decoder(dict[str, value])
         self._list_decoder = msgspec.json.Decoder(list[dict[str, value]])
@@ -64,22 +64,22 @@ class RecordDecoder:
         return row
 
     def decode_or_none(self, body: bytes | msgspec.Raw) -> Row | None:
-        """The same, or None for a body that is not such a record, without a second look at it."""
+        """The same, or None for an invalid body, without finding the problems."""
         try:
             return self._row(self._decoder.decode(body))
         except UNFIT:
             return None
 
     def decode_list(self, body: bytes) -> FeatureTable:
-        """The values of a JSON array of records, one or more.
+        """The values of a JSON array of at least one record.
 
         Raises:
-            InvalidRecordError: the body is no such array; ``row`` of each problem counts from 0.
+            InvalidRecordError: the body is not such an array; ``row`` of each problem counts from 0.
         """
         return self.decode_rows(body).table
 
     def decode_rows(self, body: bytes) -> Rows:
-        """The same with the fields that are kept.
+        """The same with the kept fields.
 
         Raises:
             InvalidRecordError: as ``decode_list`` does.
@@ -93,7 +93,7 @@ class RecordDecoder:
         return rows
 
     def decode_lines_or_none(self, lines: bytes | bytearray) -> Rows | None:
-        """The values of JSON objects with white space between them, none or more; None where one does not fit."""
+        """The values of JSON objects separated by white space; None if one is invalid."""
         try:
             return self._rows(self._decoder.decode_lines(lines))
         except UNFIT:
@@ -105,19 +105,19 @@ class RecordDecoder:
         return Rows(self._table(records), kept, named)
 
     def _table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
-        """Raises one of ``UNFIT`` where a record does not fit."""
+        """Raises one of ``UNFIT`` if a record is invalid."""
         if not self._is_plain:
             return FeatureTable.from_rows(self.schema, [self._typed(record) for record in records])
         if not set(map(len, records)) <= {len(self._names)}:
             raise ValueError
-        # Column by column, as a call into C for each value costs more than all else.
+        # Column by column, because a call into C per value would cost more than everything else.
         columns = [np.fromiter(map(itemgetter(name), records), np.float64, len(records)) for name in self._names]
         if not all((np.abs(column) <= FLOAT32_MAX).all() for column in columns):
             raise ValueError
         return FeatureTable.from_columns(self.schema, columns)
 
     def _row(self, record: Mapping[str, Any]) -> Row:
-        """Raises one of ``UNFIT`` for a record that does not fit."""
+        """Raises one of ``UNFIT`` for an invalid record."""
         if not self._is_plain:
             return self._typed(record)
         row: tuple[float, ...] = self._values_of(record)
@@ -165,7 +165,7 @@ class RecordDecoder:
             problems.append((unknown_fields if self._extra is None else unknown_columns)(self.schema, found))
         for problem in problems:
             problem.row = row
-        # Nothing found: one of two equal keys was wrong and the other right.
+        # No problem found: a key was given twice, with an invalid and a valid value.
         return problems or [self._malformed("each field must be given once", row)]
 
     def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:

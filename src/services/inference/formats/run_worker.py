@@ -1,6 +1,6 @@
-"""Entry point of a worker: reads and writes Arrow and Parquet for the service, with little memory and no secrets.
+"""Entry point of a worker: reads and writes Arrow and Parquet for the service, with limited memory and no secrets.
 
-A body may be made to exhaust memory, or to trip the library up so that it ends the process. Here it ends nothing else.
+A malicious body can exhaust memory or crash the library; in a worker, that does not affect the service.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ FIRST_TO_END = Path("/proc/self/oom_score_adj")
 
 
 def main(arguments: list[str]) -> int:
-    """Do task after task until the service closes the pipe.
+    """Carry out tasks until the service closes the pipe.
 
     Args:
-        arguments: how much memory, in bytes, a task may take.
+        arguments: the memory limit of a task, in bytes.
     """
     harden(int(arguments[0]))
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def harden(memory_bytes: int) -> None:
-    """Limit this process, as far as the system can (macOS cannot limit memory)."""
+    """Limit this process as far as the system supports it (macOS cannot limit memory)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError):
         FIRST_TO_END.write_text("1000")
@@ -80,13 +80,13 @@ def read(task: ReadTask) -> None:
         give(problems_message(error))
     except (BrokenPipeError, KeyboardInterrupt):
         raise
-    except BaseException:  # noqa: BLE001 - a Rust panic is no Exception; whatever it is, the body is to blame
-        give(problems_message(malformed("the body is not a whole file of the format that it is declared to have")))
+    except BaseException:  # noqa: BLE001 - a Rust panic is not an Exception; any error is caused by the body
+        give(problems_message(malformed("the body is not a complete file of the declared format")))
     give(End())
 
 
 def write(task: WriteTask) -> None:
-    """Write the tables that follow the task; what they have become is sent when the next one is wanted."""
+    """Write the tables that follow the task; their bytes are sent in answer to the next table."""
     file = Sink()
 
     def tables() -> Iterator[list[NDArray[Any]]]:
@@ -100,10 +100,10 @@ def write(task: WriteTask) -> None:
 
 
 def take(size: int) -> bytes:
-    """Exactly so many bytes of what the service sends.
+    """Read exactly so many bytes from the service.
 
     Raises:
-        EOFError: it sends no more.
+        EOFError: the service has closed the pipe.
     """
     found = sys.stdin.buffer.read(size)
     if len(found) < size:

@@ -1,26 +1,26 @@
-"""The shapes of the answers to ``/predict``; requests have the shape that the model's signature gives them."""
+"""The shapes of the answers of ``/predict``; the shape of requests follows from the model's signature."""
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from src.core.predictions import SCALE, Predictions
 
-# So many rows are rounded one by one in less time than numpy needs to begin.
+# Up to so many rows, rounding one by one is faster than numpy.
 FEW = 6
 
 
 class ModelName(msgspec.Struct, frozen=True):
-    """Which model answered."""
+    """The model that predicted."""
 
     name: str
     version: str
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a model says of one record.
+    """The prediction for one record.
 
     ``prediction`` is the class's name, or a number for a regression; ``probabilities`` are in [0, 1] and sum to 1
-    up to rounding, and are absent where the model has none.
+    up to rounding, and are absent if the model has none.
     """
 
     prediction: str | float
@@ -28,7 +28,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer of ``POST /predict`` to one record: what ``Answer`` has, and who gave it."""
+    """The answer of ``POST /predict`` to one record: an ``Answer``, the model and the request's id."""
 
     prediction: str | float
     probabilities: dict[str, float] | UnsetType = UNSET
@@ -46,7 +46,7 @@ def encode_answer(answer: Answer, model: ModelName, request_id: str) -> bytes:
 def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
     """One answer per row; ``classes`` are in the order of the probabilities, and empty for a regression.
 
-    Probabilities are shown to the places that decide the label: a float32 graph's further ones are noise, such as
+    Probabilities are rounded to the decimals that decide the label; further ones of a float32 graph are noise, such as
     0.999999 for 1.
     """
     probabilities = found.probabilities
@@ -63,14 +63,14 @@ def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
 
 
 def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
-    """One row's answer as numpy's arithmetic gives it for a table, without what that costs to begin with."""
+    """One row's answer, equal to that of numpy's arithmetic for a table, without numpy's overhead."""
     whole = [round(value * SCALE) for value in probabilities]
     label = classes[whole.index(max(whole))]
     return Answer(label, dict(zip(classes, [value / SCALE for value in whole], strict=True)))
 
 
 def values_of(found: Predictions, classes: tuple[str, ...]) -> list[str | float]:
-    """The bare predictions: classes' names, or a regression's numbers."""
+    """The predictions alone: classes' names, or a regression's numbers."""
     if classes and found.given is not None:
         return [str(value) for value in found.given]
     return list(found.values)

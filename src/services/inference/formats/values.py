@@ -1,4 +1,4 @@
-"""What a column takes: of values as JSON and other typed formats have them, and of texts."""
+"""Converts decoded values and text cells to a column's values."""
 
 import contextlib
 import math
@@ -26,7 +26,7 @@ DATE_FORM = "must be an ISO 8601 date, such as 2024-02-29 or 2024-02-29T12:30:00
 
 
 def convert(column: Column, value: object) -> Value:
-    """A decoded value as its column takes it: None stays None where the column may be missing.
+    """Convert a decoded value; None stays None if the column is optional.
 
     Raises:
         InvalidInputError: it is missing, or not of the column's type.
@@ -41,7 +41,7 @@ def convert(column: Column, value: object) -> Value:
 
 
 def convert_cell(column: Column, cell: object) -> Value:
-    """A cell of a table, a text or a value of any type, as its column takes it.
+    """Convert a cell of a table: a text or a value of any type.
 
     Raises:
         InvalidInputError: it is missing, or not of the column's type.
@@ -50,7 +50,7 @@ def convert_cell(column: Column, cell: object) -> Value:
         value = read_cell(column, cell)
     except ValueError:
         value = number_of(str(cell).strip()) if column.type is ColumnType.INTEGER else None
-        if value is None or value % 1:  # what is left is a whole number beyond the limits
+        if value is None or value % 1:  # otherwise it is a whole number beyond the limits
             raise _problem(column, *CELLS[column.type]) from None
     return convert(column, value)
 
@@ -64,7 +64,7 @@ def _number(column: Column, value: object) -> float:
 
 
 def _integer(column: Column, value: object) -> int:
-    # JSON does not tell 5 from 5.0.
+    # JSON does not distinguish 5 and 5.0.
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole:
         raise _problem(column, "must be a whole number, without quotes", NOT_AN_INTEGER)
@@ -72,7 +72,7 @@ def _integer(column: Column, value: object) -> int:
     if not low <= value <= high:  # type: ignore[operator] # whole says that it is a number
         raise _problem(column, f"must be from {low} to {high}", NOT_FINITE)
     if isinstance(value, float) and abs(value) > EXACT_INTEGER:
-        raise _problem(column, "must be without point and exponent beyond 2 ** 53: a float is not exact", NOT_FINITE)
+        raise _problem(column, "must have no point or exponent beyond 2 ** 53: a float is not exact", NOT_FINITE)
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
@@ -85,7 +85,7 @@ def _boolean(column: Column, value: object) -> bool:
 def _string(column: Column, value: object) -> str | None:
     if not isinstance(value, str):
         raise _problem(column, "must be a string", NOT_A_STRING)
-    # Without known categories nothing says which texts mean a missing value.
+    # Without known categories, it is unknown which texts mean a missing value.
     return category_of(value, column.known) if column.values else value
 
 
@@ -105,7 +105,7 @@ CONVERTERS: Mapping[ColumnType, Callable[[Column, object], Value]] = {
     ColumnType.STRING: _string,
     ColumnType.DATE: _date,
 }
-# What a cell must be, and the kind of problem of another one.
+# The message and the kind of the problem of an invalid cell.
 CELLS: Mapping[ColumnType, tuple[str, str]] = {
     ColumnType.NUMBER: ("must be a finite number, with a point for decimals", NOT_A_NUMBER),
     ColumnType.INTEGER: ("must be a whole number", NOT_AN_INTEGER),
@@ -116,7 +116,7 @@ CELLS: Mapping[ColumnType, tuple[str, str]] = {
 
 
 def value_of(raw: msgspec.Raw | None) -> object:
-    """A scalar's value; something that no column takes for all else, and nothing big is built."""
+    """A scalar's value; for anything else, a small value that no column accepts."""
     if raw is None:
         return None
     text = bytes(raw)

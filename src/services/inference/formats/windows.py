@@ -1,4 +1,4 @@
-"""Cut a text body into pieces of whole lines."""
+"""Cuts a text body into pieces of whole lines."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from src.services.inference.formats.problems import malformed
 
 
 def windows(body: bytearray) -> Iterator[bytearray]:
-    """Pieces of about ``PART_BYTES`` that each end where a line does.
+    """Pieces of about ``PART_BYTES``, each of which ends with a line.
 
     Raises:
         InvalidRecordError: a line is longer than ``MAX_PIECE_BYTES``.

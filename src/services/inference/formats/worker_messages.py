@@ -21,7 +21,7 @@ Write = Callable[[bytes], object]
 
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):
-    """Read a body of ``size`` bytes, which follows. Answered by tables and problems, and an ``End``."""
+    """Read the body of ``size`` bytes that follows. Answered by tables, problems and an ``End``."""
 
     form: str
     columns: tuple[Column, ...]
@@ -31,9 +31,9 @@ class ReadTask(msgspec.Struct, tag="read", frozen=True):
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):
-    """Write tables of these columns, which follow, and an ``End``. A ``Piece`` answers each; an ``End`` closes.
+    """Write the tables that follow, up to an ``End``. Each is answered by a ``Piece``, the end by an ``End``.
 
-    ``kinds`` are the columns' by name, as ``extra_columns`` calls them.
+    ``kinds`` are the columns' kinds of ``extra_columns``, by name.
     """
 
     form: str
@@ -42,20 +42,20 @@ class WriteTask(msgspec.Struct, tag="write", frozen=True):
 
 
 class Numbers(msgspec.Struct, tag="numbers", frozen=True):
-    """A column of numbers or booleans, as numpy has them in memory."""
+    """A column of numbers or booleans in numpy's memory layout."""
 
     dtype: str
     data: bytes
 
 
 class Objects(msgspec.Struct, tag="objects", frozen=True):
-    """A column of texts, or with values missing."""
+    """A column of texts, or with missing values."""
 
     values: list[str | bool | int | float | None]
 
 
 class Table(msgspec.Struct, tag="table", frozen=True):
-    """Some rows, by column, with what is kept beside them."""
+    """Some rows, by column, with their kept columns."""
 
     columns: list[Numbers | Objects]
     kinds: dict[str, str]
@@ -63,23 +63,23 @@ class Table(msgspec.Struct, tag="table", frozen=True):
 
 
 class Problems(msgspec.Struct, tag="problems", frozen=True):
-    """What is wrong with some rows: message, kind, column and row of each."""
+    """Problems of some rows: message, kind, column and row of each."""
 
     problems: list[tuple[str, str, str | None, int | None]]
 
 
 class TooManyRows(msgspec.Struct, tag="rows", frozen=True):
-    """There are more rows than the task allowed."""
+    """There are more rows than the task allows."""
 
 
 class Piece(msgspec.Struct, tag="piece", frozen=True):
-    """Some of the bytes of what is written; may be none."""
+    """Bytes of the written file; may be empty."""
 
     data: bytes
 
 
 class End(msgspec.Struct, tag="end", frozen=True):
-    """Nothing more belongs to this task."""
+    """The task has ended."""
 
 
 Message = ReadTask | WriteTask | Table | Problems | TooManyRows | Piece | End
@@ -92,7 +92,7 @@ def send(write: Write, message: Message) -> None:
 
 
 def receive(read: Read) -> Message:
-    """The next message; ``read`` must give exactly as many bytes as it is asked for."""
+    """Read the next message; ``read`` must return exactly the requested number of bytes."""
     (length,) = LENGTH.unpack(read(LENGTH.size))
     message: Message = msgspec.msgpack.decode(read(length), type=Message)
     return message
@@ -110,7 +110,7 @@ def table_message(columns: Sequence[NDArray[Any]], kept: Kept = NOTHING) -> Tabl
 
 
 def arrays_of(message: Table) -> list[NDArray[Any]]:
-    """The same back; they cannot be written to."""
+    """The arrays of a message; they are read-only."""
     return [
         np.array(column.values, dtype=object)
         if isinstance(column, Objects)
@@ -120,7 +120,7 @@ def arrays_of(message: Table) -> list[NDArray[Any]]:
 
 
 def rows_of(message: Table, schema: FeatureSchema) -> Rows:
-    """A message's rows."""
+    """The rows of a message."""
     table = FeatureTable.from_columns(schema, arrays_of(message))
     return Rows(table, Kept(message.kinds, message.packed))
 
@@ -131,7 +131,7 @@ def problems_message(error: InvalidRecordError) -> Problems:
 
 
 def error_of(message: Problems) -> InvalidRecordError:
-    """The same back."""
+    """The problems of a message."""
     return InvalidRecordError(
         [InvalidInputError(text, kind=kind, field=field, row=row) for text, kind, field, row in message.problems]
     )

@@ -1,4 +1,4 @@
-"""Processes that read and write Arrow and Parquet for the service; started when they are first needed."""
+"""Processes that read and write Arrow and Parquet for the service; they are started when needed."""
 
 import asyncio
 import contextlib
@@ -16,22 +16,22 @@ from src.services.inference.formats.worker_messages import End, Message, receive
 
 ROOT = Path(__file__).parents[4]
 MODULE = "src.services.inference.formats.run_worker"
-# What a worker needs of the environment; secrets are none of its business.
+# The environment variables of a worker, which gets no secrets.
 ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-# How long one part may take to read or to write: a library that runs out of memory may wait for itself for ever.
+# The longest time for reading or writing one part: a library that runs out of memory may hang.
 PATIENCE_SECONDS = 10.0
 PIPE_BYTES = 1 << 16
 
 
 class WorkerLostError(LoopError):
-    """A worker ended, or was ended, in the middle of its task."""
+    """A worker ended, or was killed, during its task."""
 
 
 class Worker:
     """One process. Its methods block: call them in a thread; only ``kill`` may be called meanwhile.
 
     Args:
-        memory_bytes: how much memory a task may take.
+        memory_bytes: the memory limit of a task.
     """
 
     def __init__(self, memory_bytes: int) -> None:
@@ -45,23 +45,23 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         os.set_blocking(self._process.stdin.fileno(), False)
         self._lock = threading.Lock()
         self._is_closed = False
-        # Whoever lends it says that it is not; the end of its task says that it is.
+        # Cleared when the worker is borrowed, set when its task has ended.
         self.is_free = False
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended by itself, or by want of memory."""
+        """Whether the process is still running."""
         if self._process.poll() is None:
             return True
         self.kill()
         return False
 
     def begin(self, task: Message, body: bytearray | None = None) -> None:
-        """Give it a task, with the body that belongs to it.
+        """Give it a task, with the task's body.
 
         Raises:
             WorkerLostError: it has ended, or takes too long.
@@ -92,13 +92,13 @@ class Worker:
         return message
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
-        with self._lock:  # a thread that was in the middle of a call sees the pipe's end at once
+        with self._lock:  # a thread that is in a call sees the end of the pipe at once
             self._is_closed = True
             for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None  # noqa: S101 - both were asked for
+                assert pipe is not None  # noqa: S101 - both are pipes
                 pipe.close()
 
     def _send(self, message: Message) -> None:
@@ -106,7 +106,7 @@ class Worker:
 
     def _read(self, size: int) -> bytes:
         """Exactly so many bytes."""
-        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._check_open()
         descriptor = self._process.stdout.fileno()
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -120,25 +120,25 @@ class Worker:
         return bytes(found)
 
     def _write(self, content: memoryview) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         self._check_open()
         descriptor = self._process.stdin.fileno()
         deadline = time.monotonic() + PATIENCE_SECONDS
         try:
             while content:
                 _wait_for(descriptor, select.POLLOUT, deadline)
-                with contextlib.suppress(BlockingIOError):  # less room than a pipe writes at once
+                with contextlib.suppress(BlockingIOError):  # the pipe has less room than an atomic write
                     content = content[os.write(descriptor, content[:PIPE_BYTES]) :]
         except OSError as error:
             raise WorkerLostError("the worker ended") from error
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise WorkerLostError("the worker was ended")
+            raise WorkerLostError("the worker was killed")
 
 
 def _wait_for(descriptor: int, event: int, deadline: float) -> None:
-    """Wait until a pipe may be read or written; any number of descriptors may be open."""
+    """Wait until a pipe can be read or written; uses poll, so any number of descriptors may be open."""
     poll = select.poll()
     poll.register(descriptor, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
@@ -146,11 +146,11 @@ def _wait_for(descriptor: int, event: int, deadline: float) -> None:
 
 
 class Workers:
-    """A few workers, of which one is kept when nobody needs any.
+    """A pool of workers, of which one is kept while idle.
 
     Args:
-        count: most that work at once; who wants one more waits.
-        memory_bytes: how much memory a task may take.
+        count: the most workers at once; further requests wait.
+        memory_bytes: the memory limit of a task.
     """
 
     def __init__(self, *, count: int, memory_bytes: int) -> None:
@@ -160,7 +160,7 @@ class Workers:
 
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncIterator[Worker]:
-        """A worker for one task; it is ended where the task was not."""
+        """Borrow a worker for one task; it is killed if the task did not end."""
         async with self._slots:
             worker, self._kept = self._kept, None
             if worker is None or not worker.is_alive:
@@ -175,7 +175,7 @@ class Workers:
                     worker.kill()
 
     async def _started(self) -> Worker:
-        # In a thread: it takes longer than the event loop has.
+        # In a thread, because it would block the event loop.
         starting = asyncio.ensure_future(asyncio.to_thread(Worker, self._memory_bytes))
         try:
             return await asyncio.shield(starting)
@@ -184,7 +184,7 @@ class Workers:
             raise
 
     def close(self) -> None:
-        """End the one that is kept."""
+        """Kill the idle worker."""
         if self._kept is not None:
             self._kept.kill()
             self._kept = None

@@ -1,1 +1,1 @@
-"""The served model: found, fetched, verified, loaded, called."""
+"""The served model: looked up, downloaded, verified, loaded and called."""

@@ -25,13 +25,13 @@ from src.services.inference.model.registry_answers import API, moment_of, names_
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """What the registry tells people of a version.
+    """A registered version, as the page shows it.
 
     Attributes:
-        scores: on the holdout, by name, as the gate saw them.
-        verdict: the gate's, and ``reason`` its sentence; None before it has spoken.
-        rolled_back_to: in favour of which version it was last to be taken back, whether or not that was done.
-        pending_previous: where ``previous`` must point, while this version's move to champion is not complete.
+        scores: the gate's holdout scores by name.
+        verdict: the gate's, with its ``reason``; None before the gate has decided.
+        rolled_back_to: the version that its last rollback went to, or would have gone to if it failed.
+        pending_previous: the version that ``previous`` must point to, until this version's promotion is complete.
     """
 
     version: str
@@ -47,7 +47,7 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class Aliases:
-    """The versions that the aliases point to; None where one points nowhere."""
+    """The versions that the aliases point to; None for an alias that does not exist."""
 
     champion: RegisteredVersion | None
     challenger: RegisteredVersion | None
@@ -55,12 +55,12 @@ class Aliases:
 
     @property
     def taken_back(self) -> frozenset[str]:
-        """Versions that were rolled back in favour of the present champion."""
+        """Versions from which a rollback went to the current champion."""
         if self.champion is None:
             return frozenset()
         champion = self.champion.version
         others = [version for version in (self.challenger, self.previous) if version is not None]
-        # The tags are written before the aliases move, and stay.
+        # The tags are written before the aliases move, and are kept if the move fails.
         return frozenset(version.version for version in others if version.version != champion == version.rolled_back_to)
 
 

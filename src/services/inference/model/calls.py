@@ -1,4 +1,4 @@
-"""The one way for a route to have a model answer: at once, in one call with other requests, or in a thread."""
+"""Runs models for the routes: on the event loop, in one call with other requests, or in a thread."""
 
 import asyncio
 import functools
@@ -15,18 +15,18 @@ from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.model.shared_turn import SharedTurn, is_quick
 
-# Decoding more than this may take longer than the event loop has.
+# A larger body is decoded in the thread, as it would block the event loop for too long.
 INLINE_BYTES = 1 << 17
-# What a table may take on the event loop. To the thread and back costs as much as a hundred rows, and more where the
-# loop has other work: both want the interpreter.
+# The longest that a table may take on the event loop. A switch to the thread and back costs as much as a hundred rows,
+# and more while the loop is busy, because both need the interpreter lock.
 TABLE_SECONDS = 0.004
-# Once a turn of the event loop has had tables of so long, others wait for the next turn.
+# Once tables have taken so long in one iteration of the event loop, others wait for the next iteration.
 TURN_SECONDS = 0.001
-# A big table is answered in parts of about so long, between which others get their turn.
+# A large table is predicted in parts of about so long; other requests run in between.
 PART_SECONDS = 0.02
 
 T = TypeVar("T")
-# The first is sent None, and so is one that yields None for others to have their turn.
+# A step that yields None, to let other requests run, is sent None, as is the first.
 Steps = Generator[FeatureTable | None, Any, T]
 
 
@@ -44,24 +44,24 @@ class _Returned(Generic[T]):
 class Calls:
     """Runs models for the routes. Use from one event loop; close it with ``close``.
 
-    Rows that are answered together get bitwise the answers that each gets alone.
+    Rows that are predicted together get bitwise the same answers as each alone.
     """
 
     def __init__(self) -> None:
-        # One thread: while it is busy, rows gather for the next call, which costs little more than one row's.
+        # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
         self._waiting: list[_Waiting] = []
         self._busy = False
-        # Of this turn of the event loop, in seconds.
+        # Seconds that tables have taken in this iteration of the event loop.
         self._taken = 0.0
 
     def close(self) -> None:
-        """Take no more calls; one that runs ends by itself."""
+        """Accept no more calls; a running one is completed."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
-        """The answer to one row, in one call with others: of this turn, or, of a slow model, of while a call ran.
+        """Predict a row together with others of this loop iteration or, for a slow model, of the previous call's time.
 
         Raises:
             Exception: what the model raises on this row.
@@ -72,21 +72,21 @@ class Calls:
             self._quick.add(waiting)
         else:
             if not self._waiting:
-                # Runs behind all requests that came in with this one: they are scheduled already.
+                # Runs after all requests that arrived together with this one: they are scheduled already.
                 asyncio.get_running_loop().call_soon(self._flush)
             self._waiting.append(waiting)
         return await future
 
     async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
-        """Have a request's tables answered: on the event loop where that is quick, else every step away from it.
+        """Run a request's steps: on the event loop if they are quick, else in the thread.
 
         Args:
-            predictor: answers.
-            size: of the request's body, in bytes.
-            steps: decodes and yields tables, and is sent the answers to each; returns what the request gets.
+            predictor: the model.
+            size: the body's length in bytes.
+            steps: decodes and yields tables, and is sent the predictions for each; returns the response.
 
         Raises:
-            Exception: what the steps or the model raise.
+            Exception: any error of the steps or the model.
         """
         at_once = size <= INLINE_BYTES
         if at_once:
@@ -104,12 +104,12 @@ class Calls:
             found = predictor.predict(table) if at_once else await self.predict(predictor, table)
 
     async def turn(self) -> None:
-        """Wait for a turn of the event loop that has time for tables: those that came first go first."""
-        while self._taken >= TURN_SECONDS:  # noqa: ASYNC110 - a turn ends by itself, and nobody else is to be told
+        """Wait for a loop iteration that has time for tables, first come first served."""
+        while self._taken >= TURN_SECONDS:  # noqa: ASYNC110 - the next iteration resets it
             await asyncio.sleep(0)
 
     def takes(self, predictor: Predictor, rows: int) -> bool:
-        """Whether so many rows may be answered on the event loop; then they take the time from this turn of it."""
+        """Whether so many rows may be predicted on the event loop; if so, reserve their time in this iteration."""
         seconds = predictor.cost.of(rows)
         if seconds > TABLE_SECONDS:
             return False
@@ -119,12 +119,12 @@ class Calls:
         return True
 
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
-        """The answers to a table of at least one row, away from the event loop and in parts.
+        """Predict a table of at least one row in the thread, in parts.
 
         Raises:
             Exception: what the model raises on this table.
         """
-        if len(table) == 1:  # a slow model's single rows gather, whichever way they came in
+        if len(table) == 1:  # a slow model's single rows gather, whatever route they came from
             answer = await self.answer(predictor, table.row(0))
             shares = list(dict(answer.probabilities or {}).values())
             return Predictions([answer.prediction], np.array([shares]) if shares else None)
@@ -133,14 +133,14 @@ class Calls:
         return Predictions.joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
 
     async def in_thread(self, work: Callable[[], T]) -> T:
-        """Do something in the thread in which models run."""
+        """Run a function in the models' thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _end_turn(self) -> None:
         self._taken = 0.0
 
     def _flush(self) -> None:
-        """Have the thread answer the slow models' rows that wait, one call per model."""
+        """Predict the waiting rows of slow models in the thread, one call per model."""
         if self._busy or not self._waiting:
             return
         predictor = self._waiting[0].predictor
@@ -161,7 +161,7 @@ class Calls:
 
 
 def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:
-    """What is yielded next, or returned: StopIteration does not come through a future."""
+    """The next yielded value, or the returned one: a future cannot carry a StopIteration."""
     try:
         return steps.send(found)
     except StopIteration as end:
@@ -169,10 +169,10 @@ def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returne
 
 
 def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
-    """An answer or an error for each row: a row that the model cannot take spoils nobody else's answer."""
+    """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
     try:
         return list(predictor.answer([item.row for item in batch]))
-    except Exception as error:  # noqa: BLE001 - it is raised where the row came from
+    except Exception as error:  # noqa: BLE001 - it is raised to the row's request
         if len(batch) == 1:
             return [error]
         return [answer for item in batch for answer in _answers(predictor, [item])]
@@ -180,7 +180,7 @@ def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Excep
 
 def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:
     for (_, _, future), answer in zip(batch, answers, strict=True):
-        if future.done():  # its client has gone
+        if future.done():  # its client has disconnected
             continue
         if isinstance(answer, Exception):
             future.set_exception(answer)

@@ -1,4 +1,4 @@
-"""Rows to try a model with that brings no golden ones: its MLflow input example, or a made-up one to show."""
+"""Example rows of a model without golden rows: its MLflow input example, or a generated row."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ MADE_UP: dict[ColumnType, Value] = {
 
 
 def example_rows(directory: Path, description: ModelDescription) -> list[Row]:
-    """The first rows of the model's input example in the schema's order; none where it has none that fits."""
+    """The first rows of the model's input example in the schema's order; empty if none fits the schema."""
     name = description.example_file
     if name is None or Path(name).name != name:
         return []
@@ -34,11 +34,11 @@ def example_rows(directory: Path, description: ModelDescription) -> list[Row]:
 
 
 def made_up_row(schema: FeatureSchema) -> Row:
-    """A row that shows the types of the columns."""
+    """A generated row with a value of each column's type."""
     return tuple(column.values[0] if column.values else MADE_UP[column.type] for column in schema.columns)
 
 
 def _row(schema: FeatureSchema, values: dict[str, Any]) -> Row:
-    # MLflow writes what is missing as null or as NaN.
+    # MLflow writes a missing value as null or NaN.
     given = {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124 - NaN alone
     return tuple(convert(column, given.get(column.name)) for column in schema.columns)

@@ -1,4 +1,4 @@
-"""One MLflow server over plain HTTP: asking it, and saying what is wrong with its answers."""
+"""An HTTP client of one MLflow server, with errors that say what is wrong with its answers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import httpx
 from src.core.errors import ConnectionFailedError, LoopError, RegistryError
 
 CHUNK_BYTES = 1 << 18
-# MLflow's server closes idle connections after five seconds; one kept longer may be closed under our request.
+# MLflow's server closes idle connections after five seconds; one kept longer might close during a request.
 KEEPALIVE_SECONDS = 2.0
 
 
@@ -19,7 +19,7 @@ class MlflowHttp:
     """A client of one server. Close it with ``aclose``.
 
     Args:
-        base_url: the server's; a user name and password in it are used and never shown.
+        base_url: the server's URL; a user name and password in it are used and never logged.
         timeout: seconds for one answer, and for each silence during a download.
         transport: replaces the network.
     """
@@ -40,15 +40,15 @@ class MlflowHttp:
         return urlsplit(self.shown_url).netloc
 
     async def get(self, path: str, params: Mapping[str, str]) -> httpx.Response:
-        """Its answer, of any status. Raises ConnectionFailedError."""
+        """The answer to a GET, of any status. Raises ConnectionFailedError."""
         return await self._send(self._client.build_request("GET", path, params=params))
 
     async def post(self, path: str, content: Mapping[str, str]) -> None:
-        """Have it do something. Raises ConnectionFailedError, RegistryError."""
+        """Send a POST. Raises ConnectionFailedError, RegistryError."""
         await self._change("POST", path, content)
 
     async def delete(self, path: str, content: Mapping[str, str]) -> None:
-        """Have it delete something. Raises ConnectionFailedError, RegistryError."""
+        """Send a DELETE. Raises ConnectionFailedError, RegistryError."""
         await self._change("DELETE", path, content)
 
     async def _change(self, method: str, path: str, content: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class MlflowHttp:
             raise self._unreachable(error) from error
 
     async def get_json(self, path: str, params: Mapping[str, str]) -> dict[str, Any]:
-        """The JSON object that it answers with. Raises ConnectionFailedError, RegistryError."""
+        """The JSON object that a GET returns. Raises ConnectionFailedError, RegistryError."""
         return self.json_of(await self.get(path, params))
 
     def json_of(self, answer: httpx.Response) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class MlflowHttp:
         except ValueError:
             content = None
         if not isinstance(content, dict):
-            raise RegistryError(f"MLflow at {self.shown_url} answers no JSON object; is it an MLflow server?")
+            raise RegistryError(f"MLflow at {self.shown_url} did not return a JSON object; is it an MLflow server?")
         return content
 
     async def fetch(self, path: str, target: Path, *, budget: int, too_large: str) -> int:
@@ -82,7 +82,7 @@ class MlflowHttp:
         Raises:
             ConnectionFailedError: the server cannot be reached or refuses us.
             RegistryError: it has no such file, or, with the text ``too_large``, one of more than ``budget`` bytes.
-            OSError: the disk does not take it.
+            OSError: the file cannot be written.
         """
         taken = 0
         file = await asyncio.to_thread(target.open, "xb")
@@ -109,8 +109,8 @@ class MlflowHttp:
     def _check(self, answer: httpx.Response) -> None:
         if answer.status_code in {401, 403}:
             raise ConnectionFailedError(
-                f"MLflow at {self.shown_url} refuses us ({answer.status_code}); check its credentials and "
-                "that its --allowed-hosts names this host"
+                f"MLflow at {self.shown_url} refused the request ({answer.status_code}); check the credentials and "
+                "that its --allowed-hosts includes this host"
             )
         if answer.status_code != httpx.codes.OK:
             raise RegistryError(f"MLflow at {self.shown_url} answers {answer.status_code} to {answer.request.url.path}")

@@ -1,4 +1,4 @@
-"""Downloaded model versions on disk, and a note of the one that was served last; several processes may share them."""
+"""Downloaded model versions on disk, and a record of the one served last; several processes may share the cache."""
 
 import contextlib
 import errno
@@ -24,18 +24,18 @@ logger = logging.getLogger(__name__)
 
 
 class ModelCache:
-    """One folder of ``<version>-<digest>`` entries; a file in an entry is complete or its manifest tells.
+    """One folder of ``<version>-<digest>`` entries; the manifest detects an incomplete file.
 
-    Replicas share it without waiting for each other: what appears appears by one rename, and what goes away is renamed
-    first. Whoever fills or removes a folder holds its lock, which ends with the process. An entry may therefore vanish
-    under a reader, who then downloads it again; equal names are equal content, so it never mixes two.
+    Replicas share it without waiting for each other: an entry appears by one rename, and is renamed before it is
+    deleted. The process that fills or deletes a folder holds its lock, which ends with the process. An entry may be
+    deleted while it is read; the reader then downloads it again. Equal names mean equal content, so entries never mix.
 
     All methods block on the disk: call them in a thread. Each may raise OSError.
 
     Args:
-        root: the cache's folder, on one machine's disk.
+        root: the cache's folder, on a local disk.
         model_name: the registered model that is served from it.
-        kept: how many entries stay when newer ones come.
+        kept: how many entries are kept.
     """
 
     def __init__(self, root: Path, model_name: str, *, kept: int = KEPT_ENTRIES) -> None:
@@ -45,28 +45,28 @@ class ModelCache:
         self._staged: dict[Path, int] = {}  # the locks of unfinished downloads
 
     def create(self) -> None:
-        """Make the folder and clear away downloads that a dead process left unfinished."""
+        """Create the folder and delete unfinished downloads of processes that have ended."""
         self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.glob(f"{STAGING_PREFIX}*"):
             self._remove(leftover)
 
     def find(self, version: ModelVersion) -> Path | None:
-        """The version's entry, unverified, or None. It may be gone a moment later."""
+        """The version's entry, unverified, or None. Another process may delete it at any time."""
         entry = self._root / version.key
         return entry if entry.is_dir() else None
 
     def stage(self) -> Path:
-        """A new empty folder for a download, this process's until ``adopt`` or ``drop``."""
+        """A new empty folder for a download, locked until ``adopt`` or ``drop``."""
         while True:
             folder = self._unused_path()
             folder.mkdir()
             lock = _lock(folder)
-            if lock is not None:  # else another process took it for a leftover
+            if lock is not None:  # else another process took it for an unfinished download
                 self._staged[folder] = lock
                 return folder
 
     def adopt(self, staged: Path, version: ModelVersion) -> Path:
-        """Make a complete download the version's entry in one step; one that another process made first stays."""
+        """Make a complete download the version's entry in one step; an entry that exists already is kept."""
         entry = self._root / version.key
         try:
             staged.rename(entry)
@@ -79,7 +79,7 @@ class ModelCache:
         return entry
 
     def hold(self, entry: Path) -> int:
-        """A descriptor that keeps an entry from being pruned until it is closed; a damaged one is dropped all the same.
+        """A descriptor that prevents pruning of an entry until it is closed; a damaged entry is deleted nevertheless.
 
         Raises:
             FileNotFoundError: the entry is gone.
@@ -88,21 +88,21 @@ class ModelCache:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             share_lock(descriptor)
-            path.stat()  # it may have been pruned while we waited
+            path.stat()  # it may have been pruned meanwhile
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
     def drop(self, folder: Path) -> None:
-        """Remove an entry or an unfinished download; what cannot be removed is logged."""
+        """Delete an entry or an unfinished download; failures are logged."""
         try:
             self._remove(folder)
         except OSError as error:
             logger.warning("cannot remove %s from the model cache: %s", folder, error.strerror)
 
     def read_current(self) -> ModelVersion | None:
-        """The version that was served last, or None where that is unknown."""
+        """The version served last, or None if unknown."""
         path = self._root / CURRENT_FILE
         try:
             noted: Any = json.loads(path.read_bytes())
@@ -110,12 +110,12 @@ class ModelCache:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError):  # pydantic's ValidationError is a ValueError
-            logger.warning("%s is damaged and is ignored; the model comes from MLflow", path)
+            logger.warning("%s is damaged and ignored; the model is read from MLflow", path)
             return None
         return version if version.name == self._model_name else None
 
     def write_current(self, version: ModelVersion) -> None:
-        """Note in one step which version is served now, then remove the entries served longest ago."""
+        """Record atomically which version is served now, then delete the entries served longest ago."""
         note = {"model": version.model_dump(mode="json"), "served_since": datetime.now(UTC).isoformat()}
         folder = self.stage()
         try:
@@ -137,7 +137,7 @@ class ModelCache:
             with contextlib.suppress(FileNotFoundError):
                 if path.is_dir() and not path.name.startswith(STAGING_PREFIX):
                     served_at[path] = path.stat().st_mtime_ns
-        # By when each was served, so that the one a rollback goes to is still here.
+        # Ordered by when each was served, so that the target of a rollback is kept.
         entries = sorted(served_at, key=lambda path: (path.name == current.key, served_at[path]), reverse=True)
         for entry in entries[self._kept :]:
             self._drop_unheld(entry)
@@ -153,14 +153,14 @@ class ModelCache:
                 os.close(lock)
 
     def _remove(self, path: Path) -> None:
-        """Remove a folder or file, if it is there and no other process fills or removes it. Raises OSError."""
+        """Delete a folder or file if it exists and no other process fills or deletes it. Raises OSError."""
         lock = self._staged.pop(path, None)
         if lock is None:
             lock = _lock(path)
         if lock is None:
             return
         try:
-            # Under another name first: what is half removed is no entry, and another process may put one in its place.
+            # Renamed first: a partly deleted folder is no entry, and another process may create a new one.
             aside = path.rename(self._unused_path())
             if aside.is_dir():
                 shutil.rmtree(aside)
@@ -174,13 +174,13 @@ class ModelCache:
 
 
 def _lock(path: Path) -> int | None:
-    """The locked descriptor of what is at a path, or None where another process holds or has taken it."""
+    """A locked descriptor of the path, or None if another process holds its lock or has deleted it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        # Between opening and locking, it may have been removed, and another one may have come in its place.
+        # Between opening and locking, it may have been deleted and replaced.
         if try_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Measures what a model's answers cost, so that the service knows which calls may hold up its event loop."""
+"""Measures the duration of a model's predictions, by which the service decides which calls run on the event loop."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,42 +11,42 @@ from src.services.inference.formats.schemas import answers_of
 from src.services.inference.model.predictor import Cost
 
 ROUNDS = 20
-# A slow model is measured in fewer rounds: so many seconds for single rows, and as many for a table.
+# The most seconds for measuring single rows, and as many again for tables: a slow model gets fewer rounds.
 MEASURING_SECONDS = 0.2
-# So many rows tell a row's share from what every call costs.
+# With so many rows, the cost per row can be told from the cost per call.
 TABLE_ROWS = 256
-# A row costs at least this part of what it costs in a table: a busy machine may make a single row look as slow as that.
+# The least marginal cost of a row, as a share of its cost in a table: on a busy machine a single row may seem as slow.
 LEAST_SHARE = 0.1
-# Of a model that brought no row to measure it with.
+# The cost assumed for a model without rows to measure it with.
 UNKNOWN_COST = Cost(0.05, 0.0001)
 
 
 def measured_cost(
     engine: Engine, schema: FeatureSchema, rows: Sequence[Row], clock: Callable[[], float] = time.perf_counter
 ) -> Cost:
-    """What an engine's answers cost; also makes the first request as fast as the others.
+    """Measure an engine's predictions, which also warms it up for the first request.
 
     Args:
-        rows: at least one that the model can answer.
-        clock: tells seconds.
+        rows: at least one row that the model can predict.
+        clock: monotonic seconds.
 
     Raises:
-        InvalidModelError: it cannot answer them, one by one or together.
+        InvalidModelError: it fails on them, one by one or together.
     """
     many = (list(rows) * TABLE_ROWS)[: max(TABLE_ROWS, len(rows))]
     try:
         alone = _fastest(engine, [FeatureTable.from_rows(schema, [row]) for row in rows], clock)
         together = _fastest(engine, [FeatureTable.from_rows(schema, many)], clock)
     except ModelFailedError as error:
-        raise InvalidModelError(f"the model cannot answer its own example: {error}") from error
-    except Exception as error:  # a graph or class list of another shape fails in many ways, all meaning this
-        raise InvalidModelError("the model cannot answer a single row") from error
+        raise InvalidModelError(f"the model fails on its own example: {error}") from error
+    except Exception as error:  # a graph or class list of another shape fails in many ways
+        raise InvalidModelError("the model fails on a single row") from error
     per_row = max((together - alone) / (len(many) - 1), LEAST_SHARE * together / len(many))
     return Cost(max(alone - per_row, 0.0), per_row)
 
 
 def _fastest(engine: Engine, tables: Sequence[FeatureTable], clock: Callable[[], float]) -> float:
-    """The least seconds of several calls with these tables in turn."""
+    """The shortest time, in seconds, of several calls with these tables in turn."""
     began = clock()
     fastest = float("inf")
     for turn in range(ROUNDS):
@@ -54,7 +54,7 @@ def _fastest(engine: Engine, tables: Sequence[FeatureTable], clock: Callable[[],
         answers_of(engine.predict(tables[turn % len(tables)]), engine.classes)
         ended = clock()
         fastest = min(fastest, ended - started)
-        # One that may have had to warm up first is no measure.
+        # At least two rounds, as the first call may include the warm-up.
         if turn and ended - began > MEASURING_SECONDS:
             break
     return fastest

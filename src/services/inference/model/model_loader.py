@@ -1,4 +1,4 @@
-"""Makes a predictor of a model's files: verified where that is possible, on the engine that fits, and proven."""
+"""Loads a predictor from a model's files: verifies them if possible, chooses the engine, and tests its answers."""
 
 import contextlib
 import logging
@@ -34,7 +34,7 @@ from src.services.inference.model.predictor import Predictor, Source
 from src.services.inference.model.pyfunc_engine import PyfuncEngine
 from src.services.inference.model.pyfunc_loader import code_of_its_own, require_pyfunc
 
-# The files of our own pipeline's models that serving on ONNX Runtime reads; the manifest vouches for the others.
+# The files of the training pipeline's models that ONNX Runtime serving reads; the manifest covers the others.
 SERVED_FILES = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which engine a model is served on, why, and what is known of the model."""
+    """The engine that a model is served on, why, and the model's description."""
 
     name: EngineName
     reason: str
@@ -50,14 +50,14 @@ class EngineChoice:
 
 
 def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
-    """The engine for a model.
+    """Choose the engine for a model.
 
     Args:
-        directory: holds the model's ``MLmodel`` at least.
-        version: whose it is.
+        directory: contains at least the model's ``MLmodel``.
+        version: the model's version.
 
     Raises:
-        InvalidModelError: there is none, saying what to do about it.
+        InvalidModelError: no engine fits; the message says what to do.
         OSError: the file cannot be read.
     """
     found = describe(directory)
@@ -67,7 +67,7 @@ def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
         return EngineChoice("onnx", "the model has an ONNX flavour", found)
     if PYFUNC_FLAVOUR not in found.flavours:
         raise InvalidModelError(
-            f"the model has neither MLflow's flavour {ONNX_FLAVOUR} nor {PYFUNC_FLAVOUR}; log it with one that has"
+            f"the model has neither of MLflow's flavours {ONNX_FLAVOUR} and {PYFUNC_FLAVOUR}; log it with one of them"
         )
     require_pyfunc()
     why = f": {version.onnx_parity}" if version.onnx_parity else ""
@@ -75,16 +75,16 @@ def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
 
 
 def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
-    """Verify, load, prove and warm a model. Blocking: call it in a thread.
+    """Verify, load, test and warm up a model. Blocking: call it in a thread.
 
     Args:
-        directory: holds ``SERVED_FILES`` of a verified model with an ONNX flavour, and all files of any other. It must
-            stay as long as the predictor does.
-        version: whose manifest digest the files must match, if it has one.
-        source: where the files came from.
+        directory: contains ``SERVED_FILES`` of a verified model with an ONNX flavour, and all files of any other. It
+            must exist as long as the predictor does.
+        version: the files must match its manifest digest, if it has one.
+        source: where the files were read from.
 
     Raises:
-        InvalidModelError: saying which part of the model's contract is broken.
+        InvalidModelError: the message says which part of the model's contract is broken.
         OSError: the files cannot be read.
     """
     manifest = MANIFEST_FILE if version.verified else LOCAL_MANIFEST_FILE
@@ -126,29 +126,29 @@ def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
 
 
 def _gives_probabilities(engine: Engine, row: FeatureTable) -> bool:
-    """Whether the model does so; without a row to see it by, whether it has the method for it."""
+    """Whether the model returns probabilities; without a row to test it with, whether it has the method."""
     if len(row):
         return engine.predict(row).probabilities is not None
     return bool(engine.classes) and (not isinstance(engine, PyfuncEngine) or engine.has_predict_proba)
 
 
 def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:
-    """The golden rows, answered as they were at training time, and what the training rows looked like."""
+    """The golden rows, verified to have the answers of training, and the reference of the training rows."""
     try:
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
         reference = DriftReference.model_validate_json((directory / DRIFT_FILE).read_bytes())
     except ValidationError as error:
-        raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not hold what its name says") from error
+        raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not have the expected content") from error
     golden.verify(engine, choice.description.schema)
     return [tuple(row) for row in golden.rows], reference
 
 
 def _examples(directory: Path, choice: EngineChoice) -> list[Row]:
-    """The rows of the model's own input example, if it has one that fits its signature."""
+    """The rows of the model's input example, if it has one that fits its signature."""
     rows = example_rows(directory, choice.description)
     if not rows:
         logger.warning(
-            "the model brought no input example, so that nothing shows before its first request whether it can answer; "
+            "the model has no input example, so it cannot be tested before its first request; "
             "log it with input_example=frame.head()"
         )
     return rows

@@ -1,4 +1,4 @@
-"""Follow the champion alias: fetch, verify, swap, remember; keep serving whatever goes wrong."""
+"""Follows the champion alias: downloads, verifies and swaps models; on any error the current model stays in service."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LastLook:
-    """How the last look at MLflow went; ``reachable`` is None before the first."""
+    """The result of the last poll of MLflow; ``reachable`` is None before the first."""
 
     reachable: bool | None = None
     at: datetime | None = None
@@ -29,7 +29,7 @@ class LastLook:
 
 @dataclass(frozen=True)
 class _Failure:
-    """A version that could not be served, and when it is worth another try (monotonic seconds)."""
+    """A version that could not be served, and when to retry it (monotonic seconds)."""
 
     version: ModelVersion
     reason: str
@@ -38,13 +38,13 @@ class _Failure:
 
 
 class ModelStore:
-    """Holds the model that answers. Use from one event loop.
+    """Holds the served model. Use from one event loop.
 
     Args:
-        registry: names the champion and gives its files.
+        registry: names the champion and provides its files.
         cache: keeps the files.
-        metrics: told of every change.
-        pace: how often to look.
+        metrics: records every change.
+        pace: how often to poll.
     """
 
     def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, pace: Pace) -> None:
@@ -61,25 +61,25 @@ class ModelStore:
         self.last_look = LastLook()
         self.last_error: str | None = None
 
-    # -- asked by the routes ---------------------------------------------------------------------------
+    # -- called by the routes ---------------------------------------------------------------------------
 
     @property
     def current(self) -> Predictor | None:
-        """The model that answers now, if any."""
+        """The served model, if any."""
         return self._current
 
     def require(self) -> Predictor:
-        """The model that answers now. Raises ModelNotLoadedError."""
+        """The served model. Raises ModelNotLoadedError."""
         if self._current is None:
             raise ModelNotLoadedError("no model is loaded yet; GET /health says why")
         return self._current
 
     def poke(self) -> None:
-        """Look at the alias now. A version that failed still keeps its backoff."""
+        """Poll the alias now. A version that failed keeps its backoff."""
         self._wake.set()
 
     async def catch_up(self, *, seconds: float) -> None:
-        """Poke, and wait until a look that began after this call has ended, at most so long."""
+        """Poll now, and wait until a poll that began after this call has ended, at most so long."""
         ended = self._next_look_ended
         self.poke()
         await wait_for_event(ended, seconds)
@@ -87,7 +87,7 @@ class ModelStore:
     # -- following the alias ---------------------------------------------------------------------------
 
     async def restore(self) -> None:
-        """Serve the last good version from the cache, if there is one. Never raises for a bad cache."""
+        """Serve the last good version from the cache, if there is one. Does not raise if the cache is damaged."""
         try:
             version = await asyncio.to_thread(self._cache.read_current)
             if version is not None:
@@ -95,16 +95,16 @@ class ModelStore:
                 if predictor is not None:
                     self._swap(predictor)
         except OSError as error:
-            logger.error("cannot read the model cache (%s); the model comes from MLflow", error)  # noqa: TRY400 - one line
+            logger.error("cannot read the model cache (%s); the model is read from MLflow", error)  # noqa: TRY400 - one line
 
     async def follow(self) -> None:
-        """Look at the alias again and again, until cancelled."""
+        """Poll the alias until cancelled."""
         while True:
             self._wake.clear()
             ended, self._next_look_ended = self._next_look_ended, asyncio.Event()
             try:
                 pause = await self.look()
-            except Exception:  # the outermost loop: whatever happened, the next look may go well
+            except Exception:  # the outermost loop: the next poll may succeed
                 logger.exception("following the champion failed")
                 self._metrics.reload(ERROR)
                 self._metrics.serves_champion(served=False)
@@ -115,7 +115,7 @@ class ModelStore:
             await self._pace.wait(self._wake, pause)
 
     async def look(self) -> float:
-        """Look at the alias once and follow it; return the seconds until the next look."""
+        """Poll the alias once and follow it; return the seconds until the next poll."""
         try:
             champion = await self._registry.champion()
         except LoopError as error:
@@ -139,7 +139,7 @@ class ModelStore:
         return self._pace.poll
 
     async def _serve(self, version: ModelVersion) -> None:
-        """Make this version the one that answers, or note why it cannot be and keep the old one."""
+        """Serve this version, or record why it cannot be served and keep the current one."""
         try:
             predictor = await self._source.load(version)
         except InvalidModelError as error:
@@ -154,13 +154,13 @@ class ModelStore:
             try:
                 await asyncio.to_thread(self._cache.write_current, version)
             except OSError as error:
-                logger.warning("cannot note the served version in the model cache: %s", error)
+                logger.warning("cannot record the served version in the model cache: %s", error)
 
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
         self._current = predictor
         # Collections then skip all that stays for good. Not thawed first, which would make this one look at all of it,
-        # for tens of milliseconds: the model before goes by its reference count, frozen or not.
+        # for tens of milliseconds: the previous model is freed by its reference count, frozen or not.
         gc.collect()
         gc.freeze()
         version, engine = predictor.version, predictor.engine.name
@@ -168,8 +168,8 @@ class ModelStore:
         logger.info("serving %s version %s, from the %s, on %s: %s", *told)
         if not version.verified:
             logger.warning(
-                "version %s is unverified: it was not registered by the training pipeline, so that no manifest vouches "
-                "for its files and no golden rows for its answers",
+                "version %s is unverified: it was not registered by the training pipeline, so no manifest covers "
+                "its files and no golden rows test its answers",
                 version.version,
             )
 
@@ -185,7 +185,7 @@ class ModelStore:
         self._metrics.mlflow_reachable(reachable=reachable)
 
     def _report(self, problem: str | None) -> None:
-        """Keep the last error for /health (None: the champion serves); log it when it changes: looks are frequent."""
+        """Keep the last error for /health (None: the champion is served); log it only when it changes."""
         self._metrics.serves_champion(served=problem is None)
         if problem == self.last_error:
             return

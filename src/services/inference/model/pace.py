@@ -1,4 +1,4 @@
-"""How often the model store looks at MLflow, and how it waits in between."""
+"""How often the model store polls MLflow, and how it waits in between."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Pace:
-    """How often the store looks, in seconds, and how it waits.
+    """Polling intervals, in seconds, and how to wait.
 
     Attributes:
-        poll: between two looks when all is well.
-        retry_max: the longest pause that repeated failures lead to.
+        poll: between two polls without errors.
+        retry_max: the longest pause after repeated failures.
         wait: pauses; ends early when the event is set.
         clock: monotonic seconds.
     """
@@ -33,5 +33,5 @@ class Pace:
     clock: Callable[[], float] = time.monotonic
 
     def after(self, failures: int) -> float:
-        """The pause after so many failures in a row: it doubles from ``poll`` up to ``retry_max``."""
+        """The pause after so many consecutive failures: it doubles from ``poll`` up to ``retry_max``."""
         return max(self.poll, min(self.poll * 2.0 ** min(failures, 30), self.retry_max))

@@ -1,4 +1,4 @@
-"""A loaded model: its input schema and its engine, proven when it was loaded, ready to answer."""
+"""A loaded model: its input schema and its engine, tested when it was loaded."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,31 +20,31 @@ Task = Literal["classification", "regression"]
 
 @dataclass(frozen=True)
 class Cost:
-    """What answers cost, in seconds, as measured when the model was loaded."""
+    """The cost of predictions in seconds, measured when the model was loaded."""
 
     call: float
     per_row: float
 
     def of(self, rows: int) -> float:
-        """The seconds that a call with so many rows takes, about."""
+        """The approximate duration, in seconds, of a call with so many rows."""
         return self.call + rows * self.per_row
 
     def rows_within(self, seconds: float) -> int:
-        """How many rows a call may have to take no longer, at least one."""
+        """The number of rows, at least one, that a call can predict in so many seconds."""
         return max(1, int((seconds - self.call) / self.per_row))
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model that can answer. Safe to share between tasks and threads: it never changes.
+    """A model that can predict. Immutable, so tasks and threads can share it.
 
     Attributes:
-        engine_reason: why it is this engine that answers, in one sentence.
-        example: a row by column that the model was seen to answer, or a made-up one where it brought none.
-        reference: what its training rows looked like, where that is known.
-        source: where its files came from.
-        cost: of its answers.
-        gives_probabilities: whether its answers were seen to have them.
+        engine_reason: why this engine is used, in one sentence.
+        example: a row by column that the model predicted when it was loaded, or a generated one if it has none.
+        reference: the reference of its training rows, if known.
+        source: where its files were read from.
+        cost: of its predictions.
+        gives_probabilities: whether it returned probabilities when it was loaded.
     """
 
     version: ModelVersion
@@ -61,22 +61,22 @@ class Predictor:
 
     @cached_property
     def shown_example(self) -> dict[str, Value]:
-        """The example as people write it: dates as ISO 8601 texts."""
+        """The example with dates as ISO 8601 texts."""
         return {column.name: shown(column, self.example[column.name]) for column in self.schema.columns}
 
     @cached_property
     def model_name(self) -> ModelName:
-        """How answers name it."""
+        """The model's name and version in answers."""
         return ModelName(self.version.name, self.version.version)
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """What every answer of this model carries."""
+        """The headers of this model's answers."""
         return {"x-model-name": self.version.name, "x-model-version": self.version.version}
 
     @cached_property
     def head_lines(self) -> bytes:
-        """The same, and that the body is JSON, as it goes over the network."""
+        """The same headers, with a JSON content type, in wire format."""
         headers = self.headers | {"content-type": "application/json"}
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
@@ -87,13 +87,13 @@ class Predictor:
 
     @property
     def task(self) -> Task:
-        """What it answers with: a class's name or a number."""
+        """The kind of its predictions: a class's name or a number."""
         return "classification" if self.classes else "regression"
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row of a table of at least one."""
+        """Predict a table of at least one row."""
         return self.engine.predict(table)
 
     def answer(self, rows: list[Row]) -> list[Answer]:
-        """Answer rows in the schema's order, at least one."""
+        """Predict at least one row, with values in the schema's order."""
         return answers_of(self.predict(FeatureTable.from_rows(self.schema, rows)), self.classes)

@@ -12,27 +12,27 @@ from src.core.model_registry import METADATA_CLASSES
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Class names in the order of the probabilities, none for a regression, and by the label that the model gives."""
+    """Class names in the order of the probabilities (none for a regression), and their lookup by the model's labels."""
 
     classes: tuple[str, ...]
     by_label: dict[str, str]
 
     @classmethod
     def of(cls, description: ModelDescription, labels: Any) -> "ClassNames":
-        """The names of a model.
+        """Find the class names of a model.
 
         Args:
-            description: whose metadata's classes are the names, where it lists them.
+            description: may list the class names in its metadata.
             labels: the library's own ``classes_``, or None.
 
         Raises:
-            InvalidModelError: they contradict each other, or labels are answered that nobody has named.
+            InvalidModelError: they contradict each other, or neither names the labels that the model returns.
         """
         named = description.classes or ()
         if labels is None:
             return cls._without_labels(description, named)
         if np.ndim(labels) != 1 or isinstance(labels[0], np.ndarray | list):
-            raise InvalidModelError("the model answers several questions at once; serving takes one answer per row")
+            raise InvalidModelError("the model has several outputs; serving supports one output per row")
         own = tuple(str(label) for label in np.asarray(labels).tolist())
         numbered = own == tuple(map(str, range(len(own))))
         if named and named != own and not (numbered and len(named) == len(own)):
@@ -49,13 +49,13 @@ class ClassNames:
             named = BOOLEAN_CLASSES
         if not named and description.answers_labels:
             raise InvalidModelError(
-                "the model's signature says that it answers with labels, and nothing says with which; log it with "
+                "the model's signature has labels as output, but their names are unknown; log it with "
                 f"metadata={{'{METADATA_CLASSES}': [...]}}, in the order of its probabilities if it gives any"
             )
         return cls(named, {name: name for name in named})
 
     def name_of(self, label: object) -> str:
-        """The class that the model means. Raises ModelFailedError for one that it does not have."""
+        """The class of a label. Raises ModelFailedError for an unknown label."""
         try:
             return self.by_label[str(label)]
         except KeyError:

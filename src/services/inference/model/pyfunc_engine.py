@@ -1,4 +1,4 @@
-"""A model of any MLflow flavour behind the engines' contract; pandas is imported here alone, and late."""
+"""The engine for a model of any MLflow flavour; pandas is imported here alone, when it is needed."""
 
 import logging
 import threading
@@ -17,7 +17,7 @@ from src.core.predictions import Predictions, labels_from
 from src.services.inference.model.pyfunc_classes import ClassNames
 from src.services.inference.model.pyfunc_loader import load_pyfunc, raw_model_of
 
-# Each column always has the same type, whatever the rows of a request are: a row gets the answer that it gets alone.
+# A column's type is the same for all requests, so that a row's prediction does not depend on the other rows.
 # A missing integer is NaN and a missing boolean is None, as in the frames that pandas reads from files.
 PANDAS_TYPES: dict[tuple[str, bool], Any] = {
     ("double", True): np.float64,
@@ -38,15 +38,15 @@ logger = logging.getLogger(__name__)
 
 
 class PyfuncEngine:
-    """One loaded model. Its answers take milliseconds; calls from several threads wait for each other.
+    """One loaded model. Predictions take milliseconds; calls from several threads wait for each other.
 
-    Loading runs code that the model's files name or hold.
+    Loading runs code that the model's files name or contain.
 
     Args:
-        directory: the whole model; it must stay as long as the engine does, as the model may read files late.
-        description: what its ``MLmodel`` says.
+        directory: the whole model; it must exist as long as the engine does, as the model may read files later.
+        description: the content of its ``MLmodel``.
         common_rule: whether labels follow from the probabilities, if there are any, as in training's gate and on ONNX;
-            else they are what the model predicts.
+            else the model's predictions are used.
 
     Raises:
         InvalidModelError: it cannot be loaded, or it and its description differ in its classes.
@@ -66,11 +66,11 @@ class PyfuncEngine:
 
     @property
     def has_predict_proba(self) -> bool:
-        """Whether probabilities are asked for; a model may also answer with nothing else."""
+        """Whether ``predict_proba`` is called; other models may return probabilities from ``predict``."""
         return self._predict_proba is not None
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row, at least one.
+        """Predict at least one row.
 
         Raises:
             ModelFailedError: the model raises, or its answers are not one finite number or known label for each row.
@@ -84,7 +84,7 @@ class PyfuncEngine:
             return self._predictions(answers, None if by_rule else probabilities, len(table))
         except ModelFailedError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the model raises; what it says may repeat the rows
+        except Exception as error:  # noqa: BLE001 - any error of the model; its message may repeat the rows
             logger.error("the model failed: %s", _place_of(error))  # noqa: TRY400 - for the same reason
             raise ModelFailedError(
                 f"the model failed on these values ({type(error).__name__}); the log says where"
@@ -95,13 +95,13 @@ class PyfuncEngine:
         if values.ndim > 1 and values.shape[1:] == (1,):
             values = values[:, 0]
         if values.ndim > 1 and self.classes and probabilities is None:
-            # A model that answers with probabilities alone, as boosters do.
+            # A model whose predictions are probabilities, such as a booster.
             probabilities = values
             labels = labels_from(self._checked(probabilities, rows), self._threshold)
             values = np.array(self.classes, dtype=object)[labels]
         if values.shape != (rows,):
             raise ModelFailedError(
-                f"the model's answer to {rows} rows has the shape {values.shape}; it must be one each"
+                f"the model's output for {rows} rows has the shape {values.shape}; it must be one value per row"
             )
         shares = None if probabilities is None else self._checked(probabilities, rows)
         if self.classes:

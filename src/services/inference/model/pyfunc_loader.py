@@ -1,4 +1,4 @@
-"""Loads a model through mlflow.pyfunc, which may run code of its files; MLflow is imported here alone, and late."""
+"""Loads a model through mlflow.pyfunc, which may run code of its files; MLflow is imported here alone, when needed."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ MAX_REASON = 300
 
 
 def require_pyfunc() -> None:
-    """Raise InvalidModelError, saying what to install, where MLflow cannot be imported."""
+    """Raise InvalidModelError if MLflow cannot be imported; the message says what to install."""
     if any(importlib.util.find_spec(name) is None for name in ("mlflow", "pandas")):
         raise InvalidModelError(
             "the model has no ONNX flavour, and this environment lacks the dependency group pyfunc that could load it: "
@@ -27,7 +27,7 @@ def require_pyfunc() -> None:
 
 
 def load_pyfunc(directory: Path) -> Any:
-    """The model as MLflow loads it, without MLflow's own check of input: ours is as strict, and takes missing integers.
+    """Load the model without MLflow's check of its input: the service's is as strict and accepts missing integers.
 
     Raises:
         InvalidModelError: it cannot be loaded.
@@ -40,7 +40,7 @@ def load_pyfunc(directory: Path) -> Any:
             f"the model needs the Python module {error.name}, which is not installed here; add its package to the "
             "dependency group pyfunc in pyproject.toml, lock it and build again"
         ) from error
-    except (Exception, SystemExit) as error:  # whatever the model's code raises or ends
+    except (Exception, SystemExit) as error:  # any error of the model's code, including SystemExit
         lines = str(error).strip().splitlines() or [""]
         raise InvalidModelError(
             f"MLflow cannot load the model ({type(error).__name__}: {lines[0][:MAX_REASON]})"
@@ -63,7 +63,7 @@ def _import_pyfunc() -> Any:
 
 
 def raw_model_of(model: Any) -> Any:
-    """The library's own model inside, or None where MLflow's flavour does not show it."""
+    """The wrapped model of the library, or None if the MLflow flavour does not expose it."""
     try:
         return model.get_raw_model()
     except NotImplementedError:
@@ -72,10 +72,10 @@ def raw_model_of(model: Any) -> Any:
 
 @contextlib.contextmanager
 def code_of_its_own(directory: Path) -> Iterator[None]:
-    """Load and prove a model within: Python then has the modules that it brings from its own folder.
+    """A context to load and test a model in, with the modules of its own code folder.
 
     MLflow leaves each model's code folder on the path, and Python each module under its name: a model would get the
-    code of one that was loaded before. Where the new model is refused, the one before gets its own again.
+    code of one that was loaded before. If the new model is refused, the modules of the previous one are restored.
     """
     models = directory.resolve().parent
     path, modules = list(sys.path), _brought_by(models)

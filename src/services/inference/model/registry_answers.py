@@ -1,4 +1,4 @@
-"""What MLflow's registry says of a version, read with care: anything may stand there."""
+"""Parses the answers of MLflow's registry defensively: tags and fields may contain anything."""
 
 import contextlib
 import math
@@ -14,12 +14,12 @@ API = "/api/2.0/mlflow"
 
 
 def tags_of(found: Mapping[str, Any]) -> dict[str, str]:
-    """A version's tags. Raises TypeError or KeyError where they are none."""
+    """A version's tags. Raises TypeError or KeyError if they are malformed."""
     return {tag["key"]: tag["value"] for tag in found.get("tags", [])}
 
 
 def scores_of(tags: Mapping[str, str]) -> dict[str, float]:
-    """The scores among a version's tags; they are for people, so what is no number is left out."""
+    """The scores among a version's tags; values that are not numbers are ignored."""
     found = {}
     for key, text in tags.items():
         if key.startswith(TAG_SCORE):
@@ -34,7 +34,7 @@ def moment_of(milliseconds: object) -> datetime | None:
 
 
 def names_nothing(answer: httpx.Response) -> bool:
-    """Whether MLflow says that the model, or its alias, does not exist."""
+    """Whether MLflow reports that the model, or its alias, does not exist."""
     if answer.status_code not in {400, 404}:
         return False
     try:

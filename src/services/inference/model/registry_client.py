@@ -1,4 +1,4 @@
-"""MLflow over plain REST: which version is champion, and the files of it that serving needs."""
+"""Reads the champion's version and the files that serving needs, through MLflow's REST API."""
 
 import asyncio
 from pathlib import Path
@@ -34,7 +34,7 @@ class RegistryClient:
     Args:
         base_url: the MLflow server.
         model_name: the registered model.
-        timeout: seconds for one look-up, and for each silence during a download.
+        timeout: seconds for one look-up, and between two packets of a download.
         transport: replaces the network.
         max_model_bytes: largest download of one version.
     """
@@ -57,20 +57,18 @@ class RegistryClient:
         await self._http.aclose()
 
     async def champion(self) -> ModelVersion | None:
-        """The version under the champion alias, or None where there is none yet.
+        """The version under the champion alias, or None if there is none yet.
 
         Raises:
-            ConnectionFailedError: MLflow cannot be reached or refuses us.
-            RegistryError: its answer is not what the registry contract promises.
+            ConnectionFailedError: MLflow cannot be reached or refuses the request.
+            RegistryError: its answer violates the registry contract.
         """
         answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
         if names_nothing(answer):
             return None
         found = self._http.json_of(answer).get("model_version")
         if not isinstance(found, dict):
-            raise RegistryError(
-                f"MLflow at {self._http.shown_url} names no version in its answer; is it an MLflow server?"
-            )
+            raise RegistryError(f"MLflow at {self._http.shown_url} returned no version; is it an MLflow server?")
         try:
             tags = tags_of(found)
             digest = tags.get(TAG_MANIFEST_SHA256)
@@ -88,24 +86,24 @@ class RegistryClient:
         except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
             raise RegistryError(
                 f"the champion of {self._name} has no valid version or {TAG_MANIFEST_SHA256} tag; "
-                "register it with the training pipeline or move the alias to a version that was"
+                "register it with the training pipeline, or move the alias to a version that has them"
             ) from error
 
     async def download(self, version: ModelVersion, directory: Path) -> None:
-        """Fetch the files that serving needs into an existing, empty directory.
+        """Download the files that serving needs into an existing, empty directory.
 
         Raises:
-            ConnectionFailedError: MLflow cannot be reached or refuses us.
+            ConnectionFailedError: MLflow cannot be reached or refuses the request.
             RegistryError: a file is missing, too large, or not behind MLflow's artifact proxy.
-            InvalidModelError: the model's description says that it cannot be served.
-            OSError: the directory cannot take the files.
+            InvalidModelError: by its description, the model cannot be served.
+            OSError: the files cannot be written.
         """
         root = await self._artifact_root(version)
         sizes, folders = await self._list(root)
         if MLMODEL_FILE not in sizes:
-            raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is no MLflow model")
+            raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is not an MLflow model")
         budget = self._max_model_bytes
-        # First, as it tells which others are needed, and whether the model can be served at all.
+        # First, because it determines which others are needed, and whether the model can be served.
         budget -= await self._fetch(root, MLMODEL_FILE, directory, budget, version)
         choice = await asyncio.to_thread(choose_engine, directory, version)
         if version.verified and choice.name == "onnx":
@@ -122,7 +120,7 @@ class RegistryClient:
                 budget -= await self._fetch(root, name, directory, budget, version)
 
     async def _artifact_root(self, version: ModelVersion) -> str:
-        """The version's folder behind the artifact proxy, without slashes at its ends."""
+        """The version's folder behind the artifact proxy, without leading and trailing slashes."""
         params = {"name": version.name, "version": version.version}
         location = (await self._http.get_json(f"{API}/model-versions/get-download-uri", params)).get("artifact_uri")
         parts = urlsplit(str(location))
@@ -150,13 +148,13 @@ class RegistryClient:
                 else:
                     sizes[name] = int(entry.get("file_size", 0))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise RegistryError(f"MLflow at {self._http.shown_url} answers no file listing") from error
+            raise RegistryError(f"MLflow at {self._http.shown_url} did not return a file listing") from error
         return sizes, folders
 
     async def _list_below(
         self, root: str, sizes: dict[str, int], folders: list[str], version: ModelVersion
     ) -> dict[str, int]:
-        """All files of a model, relative to its root, from what is directly in that; bytecode is left out."""
+        """All files of a model, relative to its root, given the root's entries; bytecode is excluded."""
         found = dict(sizes)
         waiting = [name for name in folders if name != BYTECODE_FOLDER]
         while waiting:
@@ -171,7 +169,7 @@ class RegistryClient:
         return found
 
     async def _fetch(self, root: str, name: str, directory: Path, budget: int, version: ModelVersion) -> int:
-        """One file to its place; return its bytes. The announced sizes are not trusted."""
+        """Download one file; return its size in bytes. The listed sizes are not trusted."""
         target = directory / name
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         path = f"{ARTIFACTS}/{root}/{name}"
@@ -182,5 +180,5 @@ class RegistryClient:
 
 
 def _is_plain_name(name: object) -> bool:
-    """Whether a listed name is one path segment that stays where it is."""
+    """Whether a listed name is a single, safe path segment."""
     return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & {"/", "\\", "\0"}

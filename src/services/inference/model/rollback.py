@@ -1,4 +1,4 @@
-"""Rolling back: the version under ``previous`` is champion again, and can be taken back in the same way."""
+"""Rolls back to the version under ``previous``; a second rollback returns."""
 
 import asyncio
 import contextlib
@@ -22,30 +22,30 @@ from src.core.model_registry import (
 from src.services.inference.model.alias_client import AliasClient, RegisteredVersion
 from src.services.inference.model.model_store import ModelStore
 
-# How long an answer waits for the version to be loaded; most often it lies in the cache.
+# How long a request waits for the version to be loaded; usually it is in the cache.
 CATCH_UP_SECONDS = 5.0
-BUSY = "another promotion or roll back is in progress; look again, then decide"
+BUSY = "another promotion or rollback is in progress; check the versions, then try again"
 
 logger = logging.getLogger(__name__)
 
 
 class RollbackRefusedError(LoopError):
-    """There is nothing to go back to, or not from what the caller means; nothing was changed."""
+    """There is no version to go back to, or the champion is not the expected one; nothing was changed."""
 
 
 class RollbackUnfinishedError(RegistryError):
-    """MLflow went away while the aliases were moved: the message says what is done, or may be."""
+    """MLflow failed while the aliases were moved: the message says what was done, or may have been."""
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """What a roll back has led to.
+    """The result of a rollback.
 
     Attributes:
         champion: the version that is champion again.
-        previous: the one that was taken back; another roll back returns to it.
-        served: the version that answers now: the champion, unless it could not be loaded.
-        last_error: why it could not.
+        previous: the version that was rolled back; another rollback returns to it.
+        served: the version that is served now: the champion, unless it could not be loaded.
+        last_error: why it could not be loaded.
     """
 
     champion: str
@@ -55,16 +55,16 @@ class RolledBack:
 
 
 class Rollback:
-    """Moves the aliases, one caller at a time among all replicas and the trainings that share the volume.
+    """Moves the aliases, one caller at a time among all replicas and trainings that share the volume.
 
     MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
-    point; the next roll back or training (``training/promote_model.py``) completes what was interrupted in between.
+    point; the next rollback or training (``training/promote_model.py``) completes an interrupted move.
 
     Args:
         aliases: of the registered model.
-        store: loads what is champion.
-        lock_file: held by whoever moves the aliases.
-        clock: the time of day, with its zone.
+        store: loads the champion.
+        lock_file: held while aliases are moved.
+        clock: the current time, with its zone.
     """
 
     def __init__(self, aliases: AliasClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]) -> None:
@@ -75,17 +75,17 @@ class Rollback:
         self._running = False
 
     async def run(self, *, by: str, expected: str | None = None) -> RolledBack:
-        """Go back to the previous champion and have it loaded.
+        """Make the previous champion champion again, and load it.
 
         Args:
-            by: who asks; it is recorded with the version.
-            expected: the champion's version as the caller knows it; None if any will do.
+            by: who requests it; recorded in the version's tags.
+            expected: the version that must be champion; None for any.
 
         Raises:
-            RollbackRefusedError: there is nothing to go back to, the champion is another than expected, another
-                promotion or roll back is in progress, or an interrupted one had to be completed first.
-            ConnectionFailedError, RegistryError: MLflow does not do it, and no alias was moved.
-            RollbackUnfinishedError: one of them was moved, or may have been; the store looks at once what is champion.
+            RollbackRefusedError: there is no version to go back to, the champion is not the expected one, another
+                promotion or rollback is in progress, or an interrupted one had to be completed first.
+            ConnectionFailedError, RegistryError: MLflow failed before an alias was moved.
+            RollbackUnfinishedError: an alias was moved, or may have been; the store polls the champion at once.
             SpoolUnavailableError: the shared volume cannot be used.
         """
         async with self._alone():
@@ -94,7 +94,7 @@ class Rollback:
             try:
                 await self._move(champion, previous)
             finally:
-                # What has no answer may be done all the same.
+                # A request without an answer may have been carried out.
                 self._store.poke()
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
         await self._store.catch_up(seconds=CATCH_UP_SECONDS)
@@ -105,24 +105,24 @@ class Rollback:
     async def _look(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
-            raise RollbackRefusedError("no version is champion, so there is nothing to take back")
+            raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
         if champion.pending_previous is not None:
-            # Not followed by a roll back: who repeats a request that was interrupted means one step back, not two.
+            # Not followed by a rollback: a client that repeats an interrupted request wants one step back, not two.
             await self._complete(champion.version, champion.pending_previous)
             raise RollbackRefusedError(
-                f"an interrupted promotion or roll back was completed: version {champion.version} is champion and "
-                f"{champion.pending_previous} is {PREVIOUS}; look again, then decide"
+                f"an interrupted promotion or rollback was completed: version {champion.version} is champion and "
+                f"{champion.pending_previous} is {PREVIOUS}; check the versions, then try again"
             )
-        # Before what was expected: who tries again after an unfinished roll back must learn what to do.
+        # Checked before ``expected``: a client that retries after an unfinished rollback must get this message.
         if previous is not None and previous.version == champion.version:
             raise RollbackRefusedError(
                 f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
-                f"{champion.version}, itself; in MLflow, point it to the version that was taken back (its tag "
-                f"{TAG_ROLLBACK_TO} names {champion.version}), or to the one you mean"
+                f"{champion.version}, itself; in MLflow, point it to the version that was rolled back (its tag "
+                f"{TAG_ROLLBACK_TO} names {champion.version}), or to another one"
             )
         if expected is not None and champion.version != expected:
             raise RollbackRefusedError(
-                f"the champion is version {champion.version} by now, and not {expected}; look again, then decide"
+                f"the champion is version {champion.version} now, not {expected}; check the versions, then try again"
             )
         if previous is None:
             raise RollbackRefusedError(
@@ -131,7 +131,7 @@ class Rollback:
         return champion, previous
 
     async def _record(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
-        # The record first, so that no half of this leaves the version that was taken back unnamed.
+        # The tags first, so that the version is marked as rolled back even if a later step fails.
         record = {
             TAG_ROLLBACK_AT: self._clock().isoformat(timespec="seconds"),
             TAG_ROLLBACK_TO: previous.version,
@@ -141,7 +141,7 @@ class Rollback:
         await self._aliases.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
 
     async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
-        # A time-out, or an answer that got lost, says nothing of what MLflow has done.
+        # After a time-out or a lost answer, it is unknown what MLflow has done.
         try:
             await self._aliases.move(CHAMPION, previous.version)
         except LoopError as error:
@@ -154,17 +154,17 @@ class Rollback:
         except LoopError as error:
             raise RollbackUnfinishedError(
                 f"version {previous.version} is champion again, but the alias {PREVIOUS} may or may not point to "
-                f"{champion.version}: {error}. The next roll back or training points it there"
+                f"{champion.version}: {error}. The next rollback or training corrects it"
             ) from error
 
     async def _complete(self, champion: str, previous: str) -> None:
-        """The second half of a move, after which the champion's tag is no longer needed."""
+        """The second half of a move; the champion's tag is then no longer needed."""
         await self._aliases.move(PREVIOUS, previous)
         await self._aliases.untag(champion, TAG_PENDING_PREVIOUS)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        # Two who ask at once mean one step back: the second must not wait for its turn and undo the first's.
+        # Two requests at once mean one step back: the second must not wait and undo the first.
         if self._running:
             raise RollbackRefusedError(BUSY)
         self._running = True

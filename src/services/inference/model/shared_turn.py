@@ -1,4 +1,4 @@
-"""Rows that come in during one turn of the event loop share a call of the model at its end."""
+"""Rows that arrive in the same iteration of the event loop share a call of the model at its end."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,26 +6,26 @@ from typing import Generic, Protocol, TypeVar
 
 from src.services.inference.model.predictor import Predictor
 
-# What may hold up the event loop at a time: a health check waits no longer than for a few of these.
+# The longest that a call may block the event loop; a health check waits for a few of these at most.
 INLINE_SECONDS = 0.002
 
 
 class Waiting(Protocol):
-    """Whoever waits for the answer to a row."""
+    """A request that waits for the prediction of a row."""
 
     @property
     def predictor(self) -> Predictor:
-        """The model that shall answer."""
+        """The model to predict with."""
 
 
 W = TypeVar("W", bound=Waiting)
 
 
 class SharedTurn(Generic[W]):
-    """Gathers quick models' rows. There is no timer and no company to wait for: a lone row's turn ends at once.
+    """Gathers the rows of quick models. There is no timer: a single row is never delayed for others.
 
     Args:
-        answer: called with a model and those who wait for it, by the event loop.
+        answer: called with a model and the requests that wait for it, by the event loop.
     """
 
     def __init__(self, answer: Callable[[Predictor, list[W]], None]) -> None:
@@ -36,14 +36,14 @@ class SharedTurn(Generic[W]):
         return len(self._waiting)
 
     def add(self, waiting: W) -> None:
-        """Have a row answered at the end of this turn, or of a later one where there are too many for it."""
+        """Predict a row at the end of this iteration, or of a later one if there are too many."""
         if not self._waiting:
-            # Runs behind all that came in with this one: they are scheduled already.
+            # Runs after all requests that arrived together with this one: they are scheduled already.
             asyncio.get_running_loop().call_soon(self._end)
         self._waiting.append(waiting)
 
     def _end(self) -> None:
-        """One call for one model; another one, where a swap came in between, has the next turn."""
+        """Call one model; rows for another one, after a swap, wait for the next iteration."""
         predictor = self._waiting[0].predictor
         most = predictor.cost.rows_within(INLINE_SECONDS)
         mine: list[W] = []
@@ -57,5 +57,5 @@ class SharedTurn(Generic[W]):
 
 
 def is_quick(predictor: Predictor, rows: int) -> bool:
-    """Whether a call with so many rows may hold up the event loop."""
+    """Whether a call with so many rows may run on the event loop."""
     return predictor.cost.of(rows) <= INLINE_SECONDS

@@ -1,1 +1,1 @@
-"""The OpenAPI document, made for the model that is served."""
+"""The OpenAPI document for the served model."""

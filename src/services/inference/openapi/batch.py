@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of ``/predict/batch``."""
+"""The OpenAPI description of ``/predict/batch``."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from src.services.inference.openapi.schemas import TEXT, Schema, ref
 
 
 def _content(json: Schema, line: str, table: str) -> dict[str, Any]:
-    """A body in each format: the schema of JSON, and what a line or a table holds."""
+    """The body in each format: the schema of JSON, and a description of a line or a table."""
     binary = {"type": "string", "format": "binary", "description": f"A table: {table}."}
     return {
         Format.JSON.value: {"schema": json},
-        Format.NDJSON.value: {"schema": {**TEXT, "description": f"JSON, {line} a line."}},
-        Format.CSV.value: {"schema": {**TEXT, "description": f"UTF-8, a header, commas: {table}."}},
+        Format.NDJSON.value: {"schema": {**TEXT, "description": f"JSON, {line} per line."}},
+        Format.CSV.value: {"schema": {**TEXT, "description": f"UTF-8, with a header and commas: {table}."}},
         **{form.value: {"schema": binary} for form in Format if form in BINARY},
     }
 
@@ -27,7 +27,7 @@ PARAMETERS: list[dict[str, Any]] = [
         "required": False,
         "description": (
             "What to do with columns that the model does not take, such as an id or the target of a training file: "
-            "refuse them by name, ignore them, or keep them, so that each comes back with its row's prediction: in a "
+            "refuse them by name, ignore them, or keep them, that is return them with each row's prediction: in a "
             f"JSON answer's member {EXTRA}, in CSV, Arrow and Parquet as columns before the prediction."
         ),
         "schema": {**TEXT, "enum": [str(item) for item in ExtraColumns], "default": str(ExtraColumns.REFUSE)},
@@ -44,15 +44,15 @@ REQUEST_BODY: dict[str, Any] = {
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The answers, in the rows' order, in the format that Accept asks for or the one that came in.",
+        "description": "The answers in the rows' order, in the format that Accept names, else in the request's.",
         "content": _content(
             ref("PredictionList"), "one answer", "the columns prediction and, for each class, probability_<class>"
         ),
         "headers": MODEL_HEADERS,
     },
-    406: {"description": "No format that Accept names is one of ours"},
+    406: {"description": "Accept names no supported format"},
     413: {"description": "The body or the number of rows is too large"},
-    415: {"description": "The Content-Type is none of ours, or the body is compressed"},
-    422: {"description": "Rows do not fit the model's columns; at most 100 problems are reported"},
-    503: {"description": "No model is loaded yet, or too many large batches wait"},
+    415: {"description": "The Content-Type is not supported, or the body is compressed"},
+    422: {"description": "Invalid rows; at most 100 problems are reported"},
+    503: {"description": "No model is loaded yet, or too many large batches are waiting"},
 }

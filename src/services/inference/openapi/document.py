@@ -1,14 +1,14 @@
-"""The service's OpenAPI document, with the columns and classes of the model that is served now.
+"""The service's OpenAPI document, with the columns and classes of the served model.
 
-How a route gets into it: FastAPI's own ways say everything; this module fills in what is the same for all.
+How to document a route: FastAPI's parameters describe it; this module adds what is the same for all routes.
 
 - Answers go into ``responses`` of the route, by status: ``{200: {"description": …, "content": json_of("PredictAnswer"),
   "headers": MODEL_HEADERS}, 422: {"description": …}}``. A status from 400 on without ``content`` gets the
-  shape of errors of its path (``web.error_shapes``); ``content`` of its own stands. What is refused before a route
-  sees it (``refusals``), and 500, need no mention. What is listed is also what the metrics have at 0 from the start.
-- A body that no parameter describes goes into ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
-- Schemas that depend on the model get a name and a function in ``schemas.SCHEMAS`` or its like for a
-  protocol; ``json_of(name)`` and ``ref(name)`` refer to them.
+  shape of its path's errors (``web.error_shapes``). Refusals before the route (``refusals``) and 500 are added
+  automatically. The listed statuses are also the metrics' series that exist at 0 from the start.
+- A body that no parameter describes is given in ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
+- Schemas that depend on the model have a name and a function in ``schemas.SCHEMAS`` or a protocol's counterpart;
+  ``json_of(name)`` and ``ref(name)`` refer to them.
 """
 
 import copy
@@ -27,11 +27,11 @@ from src.services.inference.openapi.schemas import SCHEMAS, TEXT, Schema, ref
 from src.services.inference.openapi.scoring import SCORING_SCHEMAS
 from src.services.inference.web.error_shapes import PROTOCOL_ERRORS, protocol_of
 
-FAILED = "The service failed on this request; its log says why"
+FAILED = "The service failed; its log says why"
 HEADERS: Mapping[str, Schema] = {
-    "x-request-id": {"description": "The request's own id if it had a fit one, else a new one", "schema": TEXT},
-    "x-model-name": {"description": "The model that answered", "schema": TEXT},
-    "x-model-version": {"description": "Its version in the registry", "schema": TEXT},
+    "x-request-id": {"description": "The request's id if it was valid, else a new one", "schema": TEXT},
+    "x-model-name": {"description": "The name of the model that predicted", "schema": TEXT},
+    "x-model-version": {"description": "The model's version in the registry", "schema": TEXT},
     "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
 ALL_SCHEMAS = {**SCHEMAS, **ERROR_SCHEMAS, **SCORING_SCHEMAS, **INFER_SCHEMAS}
@@ -53,14 +53,14 @@ MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
 
 
 class Document:
-    """Makes the document; may be called from any thread.
+    """Builds the document; may be called from any thread.
 
-    Routes are looked at once, as that takes tens of milliseconds; the model's part is made anew for each model.
+    Routes are read once, which takes tens of milliseconds; the model's part is rebuilt for each model.
 
     Args:
-        app: with all of its routes by the first call.
-        current: the model that is served now.
-        refusals: what is answered in front of the routes.
+        app: has all of its routes by the first call.
+        current: the served model.
+        refusals: the refusals before the routes.
     """
 
     def __init__(self, app: FastAPI, current: Callable[[], Predictor | None], refusals: Refusals) -> None:
@@ -72,7 +72,7 @@ class Document:
         self._made: tuple[Predictor | None, Schema] | None = None
 
     def __call__(self) -> Schema:
-        """The document of this moment; it is shared, so it must not be changed."""
+        """The current document, which is shared and must not be changed."""
         with self._lock:
             predictor = self._current()
             if self._made is None or self._made[0] is not predictor:
@@ -93,7 +93,7 @@ def _of_routes(app: FastAPI, refusals: Refusals) -> Schema:
     refusals.describe(document)
     components = document.setdefault("components", {})
     components["headers"] = dict(HEADERS)
-    # FastAPI's own shapes of errors are not ours.
+    # The service's errors do not have FastAPI's shapes.
     for name in ("HTTPValidationError", "ValidationError"):
         components.setdefault("schemas", {}).pop(name, None)
     for path, operations in document["paths"].items():
@@ -103,7 +103,7 @@ def _of_routes(app: FastAPI, refusals: Refusals) -> Schema:
 
 
 def _complete(path: str, responses: dict[str, Any]) -> None:
-    """Add to a route's answers what is the same for all routes."""
+    """Add to a route's responses what is the same for all routes."""
     responses.setdefault("500", {"description": FAILED})
     for status, response in responses.items():
         content = response.get("content")

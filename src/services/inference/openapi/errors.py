@@ -1,4 +1,4 @@
-"""The schemas of the service's own errors in the OpenAPI document."""
+"""The schemas of the service's errors in the OpenAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,15 +22,15 @@ def _invalid_input(predictor: Predictor | None) -> Schema:
                 "description": "Where: body, query or path; then the row in a list, from 0; then the field.",
                 "items": {"type": ["string", "integer"]},
             },
-            "msg": {**TEXT, "description": "What is wrong and what to do; never the value that was sent."},
+            "msg": {**TEXT, "description": "What is wrong and what to do, without the value that was sent."},
             "type": {**TEXT, "description": "The kind of problem, for programs."},
         },
         "required": ["loc", "msg", "type"],
     }
     column = predictor.schema.columns[0].name if predictor is not None else "column"
-    told = {"loc": ["body", column], "msg": f"{column} is required", "type": MISSING}
+    example = {"loc": ["body", column], "msg": f"{column} is required", "type": MISSING}
     detail = {"type": "array", "items": problem, "minItems": 1, "maxItems": MAX_TOLD}
-    return _refusal(detail, {"detail": [told], "request_id": REQUEST_ID})
+    return _refusal(detail, {"detail": [example], "request_id": REQUEST_ID})
 
 
 def _refusal(detail: Schema, example: dict[str, Any]) -> Schema:

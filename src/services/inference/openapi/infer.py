@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the Open Inference Protocol, of the model that is served now."""
+"""The OpenAPI schemas of the Open Inference Protocol for the served model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from src.services.inference.protocols.tensors import ACCEPTED, datatype_of
 FLAG: Schema = {"type": "boolean"}
 JSON_LENGTH = "Inference-Header-Content-Length"
 JSON_LENGTH_HEADER: dict[str, Any] = {
-    "description": "The bytes of JSON in front of binary tensors; absent where all is JSON",
+    "description": "The length of the JSON before binary tensors, in bytes; absent if all is JSON",
     "schema": {"type": "integer", "minimum": 0},
 }
 OCTETS: Schema = {"type": "string", "format": "binary", "description": "JSON, then the binary tensors' data."}
@@ -85,9 +85,9 @@ def _infer_request(predictor: Predictor | None) -> Schema:
     found: Schema = {
         "type": "object",
         "properties": {
-            "id": {**TEXT, "description": "Comes back with the answer."},
+            "id": {**TEXT, "description": "Returned with the response."},
             "inputs": {"type": "array", "items": ref("InferInput"), "minItems": 1},
-            "outputs": {"type": ["array", "null"], "items": wish, "description": "Those wanted; all without it."},
+            "outputs": {"type": ["array", "null"], "items": wish, "description": "Requested outputs; default: all."},
             "parameters": {"type": "object", "properties": {ALL_BINARY: FLAG}},
         },
         "required": ["inputs"],
@@ -122,7 +122,7 @@ def _model_ready(_: Predictor | None) -> Schema:
 
 
 def _of_struct(struct: type[msgspec.Struct]) -> Callable[[Predictor | None], Schema]:
-    """A struct's schema, whatever the model; the structs in it have names of their own in the document."""
+    """A struct's schema, which does not depend on the model; nested structs are separate schemas in the document."""
 
     def make(_: Predictor | None) -> Schema:
         schemas: Mapping[str, Schema] = msgspec.json.schema_components(
@@ -133,7 +133,7 @@ def _of_struct(struct: type[msgspec.Struct]) -> Callable[[Predictor | None], Sch
     return make
 
 
-# name in the document -> what makes it
+# name in the document -> function that builds the schema
 INFER_SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
     "ModelName": _model_name,
     "ModelVersion": _model_version,

@@ -1,23 +1,23 @@
-"""What the OpenAPI document says of refusals that come from in front of the routes."""
+"""The OpenAPI descriptions of refusals before the routes."""
 
 from collections.abc import Iterable
 from typing import Any
 
 SCHEME = "WriteKey"
-UNTRUSTED_HOST = "The Host header has no name that this service goes by (ALLOWED_HOSTS)"
-OVERLOADED = "Too many requests are in work and wait; Retry-After says when to come again"
-TOO_SLOW = "The request did not come in whole in time"
-CROSS_SITE = "A browser sends it for a page of another site"
-NO_KEY = "The bearer token is not the key that this needs"
+UNTRUSTED_HOST = "Host header not allowed (ALLOWED_HOSTS)"
+OVERLOADED = "Too many requests; Retry-After says when to try again"
+TOO_SLOW = "The request was not received completely in time"
+CROSS_SITE = "A browser sent it from a page of another site"
+NO_KEY = "The bearer token is missing or wrong"
 
 
 class Refusals:
-    """Adds to a document of the routes what is refused before a route sees it.
+    """Adds the refusals before the routes to a document.
 
     Args:
-        exempt: paths that are never turned away as too many.
+        exempt: paths that are answered even under overload.
         writing: paths whose routes change something.
-        keyed: those of them that need a key.
+        keyed: those of ``writing`` that need a key.
     """
 
     def __init__(self, *, exempt: Iterable[str], writing: Iterable[str], keyed: Iterable[str]) -> None:
@@ -26,7 +26,7 @@ class Refusals:
         self._keyed = frozenset(keyed)
 
     def describe(self, document: dict[str, Any]) -> None:
-        """Add the refusals, by their descriptions alone; what a route documents itself stays."""
+        """Add the refusals' descriptions; a route's own documentation of a status is kept."""
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 keyed = path in self._keyed and method != "get"

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document that come from the loaded model."""
+"""The OpenAPI schemas that depend on the served model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-# What a value is, where that is not the name of the column's type.
+# JSON types of column types whose names differ.
 TYPES: Mapping[ColumnType, list[str]] = {ColumnType.DATE: ["string", "number"]}
 NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
-# OpenAPI's names of what MLflow's types hold, and the limits that do not depend on the column.
+# OpenAPI formats of MLflow's types, and limits that do not depend on the column.
 FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
     (ColumnType.NUMBER, "double"): {"format": "double", **NUMBERS},
     (ColumnType.NUMBER, "float"): {"format": "float", **NUMBERS},
@@ -26,7 +26,7 @@ FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
     (ColumnType.DATE, "double"): {"format": "date", "minimum": FIRST_DAY, "maximum": LAST_DAY},
 }
 DATE_NOTE = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
-# As many known values of a text are listed.
+# At most so many known values of a text column are listed.
 MAX_VALUES = 20
 REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
 
@@ -36,7 +36,7 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-# What every answer of this service's own shape adds.
+# Members of every answer in the service's own shape.
 TOLD_BY = {"model": ref("Model"), "request_id": TEXT}
 
 
@@ -55,7 +55,7 @@ def _record(predictor: Predictor | None) -> Schema:
 
 
 def column_schema(column: Column, predictor: Predictor) -> Schema:
-    """What the decoder takes, and a description of the training rows' values."""
+    """The values that the decoder accepts, and a description of the training rows' values."""
     types = TYPES.get(column.type, [str(column.type)])
     found: Schema = {"type": types[0] if len(types) == 1 and column.required else types}
     if not column.required:
@@ -86,7 +86,7 @@ def _training_values(column: Column, predictor: Predictor) -> str:
     low, high = reference.minimum[column.name], reference.maximum[column.name]
     if column.type is ColumnType.DATE:
         return f"training values from {date_text(low)} to {date_text(high)}"
-    # As many digits as people wrote: a float's last places are noise.
+    # Ten digits, because the last ones of a float are noise.
     return f"training values from {low:.10g} to {high:.10g}"
 
 
@@ -99,7 +99,7 @@ def _records(predictor: Predictor | None) -> Schema:
 
 
 def _columns(predictor: Predictor | None) -> Schema:
-    found: Schema = {"type": "object", "description": "Values by column, as many in each."}
+    found: Schema = {"type": "object", "description": "Lists of values by column, of the same length."}
     if predictor is None:
         return found
     columns = {column.name: column_schema(column, predictor) for column in predictor.schema.columns}
@@ -114,15 +114,15 @@ def _columns(predictor: Predictor | None) -> Schema:
 
 def _request(predictor: Predictor | None) -> Schema:
     found: Schema = {"oneOf": [ref("Record"), ref("Records")]}
-    # Not only "examples": this is what Swagger UI fills its form with.
+    # In addition to "examples", because Swagger UI fills its form with it.
     return found if predictor is None else {**found, "example": predictor.shown_example}
 
 
 def _answer_to_example(predictor: Predictor) -> dict[str, Any] | None:
-    """What the model says of its example row; None where it fails on it, as it may on a made-up one."""
+    """The prediction for the model's example row; None if it fails, as it may for a generated row."""
     try:
         (answer,) = predictor.answer([tuple(predictor.example.values())])
-    except Exception:  # noqa: BLE001 - a model's own errors are of any kind; requests meet, count and log them
+    except Exception:  # noqa: BLE001 - a model may raise any error; requests count and log them
         return None
     return dict(msgspec.to_builtins(answer))
 
@@ -145,7 +145,7 @@ def _answer(predictor: Predictor | None) -> Schema:
 def _probabilities(classes: list[str]) -> Schema:
     return {
         "type": "object",
-        "description": "Each class's share; they sum to 1 up to rounding.",
+        "description": "Each class's probability; they sum to 1 up to rounding.",
         "properties": dict.fromkeys(classes, SHARE),
         "required": classes,
         "additionalProperties": False,
@@ -173,14 +173,14 @@ def _prediction_list(predictor: Predictor | None) -> Schema:
 
 
 def _examples(predictor: Predictor | None, answers: list[dict[str, Any]]) -> Schema:
-    """The ``examples`` of answers, with who gave them."""
+    """The ``examples`` of answers, with the model and the request's id."""
     if predictor is None or not answers:
         return {}
-    told = {
+    source = {
         "model": {"name": predictor.version.name, "version": predictor.version.version},
         "request_id": REQUEST_ID,
     }
-    return {"examples": [answer | told for answer in answers]}
+    return {"examples": [answer | source for answer in answers]}
 
 
 def _predict_answer(_: Predictor | None) -> Schema:
@@ -190,13 +190,13 @@ def _predict_answer(_: Predictor | None) -> Schema:
 def _model(_: Predictor | None) -> Schema:
     return {
         "type": "object",
-        "description": "The model that answered.",
+        "description": "The model that predicted.",
         "properties": {"name": TEXT, "version": TEXT},
         "required": ["name", "version"],
     }
 
 
-# name in the document -> what makes it, of the model that is served now
+# name in the document -> function that builds the schema for the served model
 SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
     "Record": _record,
     "Records": _records,

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of MLflow's scoring protocol, of the model that is served now."""
+"""The OpenAPI schemas of MLflow's scoring protocol for the served model."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def _scoring_row(predictor: Predictor | None) -> Schema:
     columns = predictor.schema.columns
     return {
         "type": "object",
-        "description": "Fields that are no columns of the model are left out.",
+        "description": "Fields that the model does not have are ignored.",
         "properties": {column.name: column_schema(column, predictor) for column in columns},
         "required": [column.name for column in columns if column.required],
     }
@@ -33,7 +33,7 @@ def _scoring_columns(predictor: Predictor | None) -> Schema:
     columns = predictor.schema.columns
     return {
         "type": "object",
-        "description": "Columns of one length.",
+        "description": "Columns of the same length.",
         "properties": {
             column.name: {"type": "array", "items": column_schema(column, predictor), "minItems": 1}
             for column in columns
@@ -62,7 +62,7 @@ def _invocations_request(predictor: Predictor | None) -> Schema:
     forms = {SPLIT: ref("ScoringSplit"), RECORDS: rows, INSTANCES: either, INPUTS: either}
     found: Schema = {
         "type": "object",
-        "description": "Exactly one of the forms; params and other fields are left out.",
+        "description": "Exactly one of the forms; params and other fields are ignored.",
         "properties": {**forms, "params": {}},
         "oneOf": [{"required": [form]} for form in FORMS],
     }
@@ -92,7 +92,7 @@ def _mlflow_error(_: Predictor | None) -> Schema:
     }
 
 
-# name in the document -> what makes it
+# name in the document -> function that builds the schema
 SCORING_SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
     "ScoringRow": _scoring_row,
     "ScoringColumns": _scoring_columns,

@@ -1,1 +1,1 @@
-"""The service's page: view models that decide what is shown, and templates that show it."""
+"""The service's page: view models, and templates that render them."""

@@ -1,4 +1,4 @@
-"""An answer of the model to the form: a bar per class or a number, and how to ask the same with curl."""
+"""The model's prediction for the form: a bar per class or a number, and the same request as a curl command."""
 
 import shlex
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.form import known_values
 from src.services.inference.page.words import percent
 
-# Classes with the highest probabilities; of the others there is a count.
+# Bars for at most so many classes, those with the highest probabilities; the others are counted.
 MAX_BARS = 12
-# As many known values are listed beside one that is not among them.
+# At most so many known values are listed for a value that is not one of them.
 MAX_KNOWN = 8
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A class and its probability, in [0, 1] and in words."""
+    """A class and its probability, as a number in [0, 1] and formatted."""
 
     label: str
     share: float
@@ -32,11 +32,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class AnswerView:
-    """What the model answers, or what is wrong with what was filled in.
+    """The prediction, or the problems of the submitted form.
 
     Attributes:
-        more: how many classes have no bar.
-        doubts: a sentence for each value that lies outside of the training rows' range, or is none of their values.
+        more: the number of classes without a bar.
+        doubts: a sentence for each value that lies outside the training rows' range, or does not occur in them.
     """
 
     problems: list[str]
@@ -49,14 +49,14 @@ class AnswerView:
 
 
 def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, base_url: str) -> AnswerView:
-    """The answer to a record, and the command that asks for it.
+    """The prediction for a record, and the command that requests it.
 
     Args:
-        predictor: who has answered.
+        predictor: the model that predicted.
         row: the record's values in the schema's order.
-        answer: the answer to it.
+        answer: the prediction for it.
         record: the request's body.
-        base_url: where the browser has found the page, with a trailing slash.
+        base_url: the page's URL as the browser has it, with a trailing slash.
     """
     label = answer.prediction
     bars = [] if isinstance(answer.probabilities, UnsetType) else sorted(answer.probabilities.items(), key=_by_share)
@@ -83,13 +83,13 @@ def _doubts(predictor: Predictor, row: Row) -> Iterator[str]:
         known = known_values(column, reference)
         if known and value is not None and value not in known:
             listed = ", ".join(sorted(known)[:MAX_KNOWN]) + (", …" if len(known) > MAX_KNOWN else "")
-            yield f"{column.name} has a value that no training row has; known values: {listed}."
+            yield f"{column.name} has a value that does not occur in the training rows; known values: {listed}."
         if reference is None or column.name not in reference.minimum or not isinstance(value, int | float):
             continue
         low, high = reference.minimum[column.name], reference.maximum[column.name]
         if not low <= value <= high:
             text = date_text if column.type is ColumnType.DATE else "{:.7g}".format
-            yield f"{column.name} is outside of the training rows' range, {text(low)} to {text(high)}."
+            yield f"{column.name} is outside the training rows' range, {text(low)} to {text(high)}."
 
 
 def _by_share(item: tuple[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""The page of one service, from its settings and its objects."""
+"""Builds the page of one service from its settings and objects."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def create_page(  # noqa: PLR0913 - the page shows something of each
     *,
     is_stopping: Callable[[], bool],
 ) -> Page:
-    """A page; nothing is asked before its first view."""
+    """The page; it reads nothing before its first view."""
     options = PageOptions(
         settings.model_name,
         Links.from_settings(settings),

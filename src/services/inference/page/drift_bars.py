@@ -1,4 +1,4 @@
-"""Drift on the page: one bar per feature and one for the predictions, from the numbers that feed the metrics."""
+"""Drift on the page: one bar per feature and one for the predictions, with the same numbers as the metrics."""
 
 import math
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from src.services.inference.page.words import NONE
 from src.services.inference.watch.drift import LARGE, MIN_ROWS, Drift
 from src.services.inference.watch.model_windows import DriftReport
 
-# The score at which a bar fills its box.
+# The score of a full bar.
 FULL = 0.5
 
-# A score that is large, and not significant over all features of the model, is to be watched.
+# ``watch``: a score that is large but not significant over all features of the model.
 Level = Literal["stable", "watch", "drifted", "waiting"]
 
 
 @dataclass(frozen=True)
 class DriftBar:
-    """One bar: its length is in percent of its box."""
+    """One bar; its length is in percent."""
 
     label: str
     shown: str
@@ -28,7 +28,7 @@ class DriftBar:
 
 @dataclass(frozen=True)
 class DriftView:
-    """All bars, the sentence above them, and where on the bars a drift begins to be large, in percent."""
+    """All bars, the sentence above them, and the threshold of a large drift, in percent of a full bar."""
 
     summary: str
     bars: list[DriftBar]
@@ -36,7 +36,7 @@ class DriftView:
 
 
 def drift_view(predictor: Predictor | None, report: DriftReport, window_rows: int) -> DriftView:
-    """How the newest rows compare with the training rows."""
+    """The newest rows compared with the training rows."""
     if predictor is None:
         return DriftView("No model is served, so there is nothing to compare with.", [])
     if not report.features:

@@ -1,4 +1,4 @@
-"""The prediction form: one field per column of the served model, and what is filled in as the JSON of a record."""
+"""The prediction form: one field per column of the served model; a submitted form becomes a JSON record."""
 
 import hashlib
 import re
@@ -30,22 +30,22 @@ HINTS: Mapping[ColumnType, str] = {
     ColumnType.STRING: "text",
     ColumnType.DATE: "date",
 }
-# A browser's date field has a year, a month and a day.
+# The value of a browser's date field: year, month and day.
 DATE_LENGTH = len("2024-02-29")
-# What a browser's number field sends: as JSON has numbers, and leading zeros or none before the point.
+# The value of a browser's number field: a JSON number, but with any number of digits before the point.
 NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
-# As many known values of a text as a browser suggests.
+# A browser suggests at most so many known values of a text column.
 MAX_SUGGESTIONS = 50
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field; its ``name`` is its place, as a column may have any name.
+    """One field; its ``name`` is its position, because a column's name may contain any character.
 
     Attributes:
-        step: of numbers: ``any`` or 1.
-        hint: the type or the training rows' range, and whether it may be left empty.
-        suggestions: of texts: values of the training rows.
+        step: for numbers: ``any`` or 1.
+        hint: the type or the training rows' range, and whether the field may be empty.
+        suggestions: for texts: values of the training rows.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Form:
-    """All fields, and a mark by which a form for other columns is known."""
+    """All fields, and a mark that identifies the columns that the form is for."""
 
     mark: str
     fields: list[Field]
@@ -81,11 +81,11 @@ def mark_of(schema: FeatureSchema) -> str:
 
 
 def record_of(schema: FeatureSchema, given: Mapping[str, str]) -> bytes:
-    """What was filled in as the JSON of one record; whether it fits is for the decoder to say.
+    """A submitted form as the JSON of one record; the decoder checks it.
 
     Args:
         schema: the model's columns.
-        given: text by a field's name.
+        given: the text of each field, by the field's name.
     """
     record: dict[str, Any] = {}
     for index, column in enumerate(schema.columns):
@@ -96,14 +96,14 @@ def record_of(schema: FeatureSchema, given: Mapping[str, str]) -> bytes:
 
 
 def field_name(index: int) -> str:
-    """The name of the field of the column in this place, from 0."""
+    """The field's name of the column at this position, from 0."""
     return f"f{index}"
 
 
 def _typed(column: Column, text: str) -> Any:
-    """The text as JSON's number or boolean where it is one; any other text stays one, which the decoder refuses."""
+    """The text as a JSON number or boolean if it is one, else as a JSON string, which the decoder refuses."""
     if column.type is ColumnType.STRING:
-        # An empty field is the empty text only where it cannot mean a missing one.
+        # An empty field is an empty text only if the value may not be missing.
         return text if text or column.required else None
     text = text.strip()
     if not text:
@@ -115,7 +115,7 @@ def _typed(column: Column, text: str) -> Any:
     match = NUMBER.fullmatch(text)
     if match is None or not (match[2] or match[3]):
         return text
-    # Digit by digit as it was typed: whether it is too large is for the decoder to say.
+    # The digits as typed: the decoder checks the size.
     return msgspec.Raw(f"{match[1]}{match[2].lstrip('0') or '0'}{match[3]}{match[4]}")
 
 
@@ -127,7 +127,7 @@ def _field(index: int, column: Column, value: Value, reference: DriftReference |
         kind=KINDS[column.type],
         value=_shown(column, value),
         step="1" if column.type is ColumnType.INTEGER else "any",
-        # An empty text is one, so that the browser must not insist.
+        # An empty text is a value, so the browser must not require input.
         required=column.required and column.type is not ColumnType.STRING,
         hint=_hint(column, reference),
         suggestions=sorted(known)[:MAX_SUGGESTIONS],
@@ -150,7 +150,7 @@ def _shown(column: Column, value: Value) -> str:
 
 
 def known_values(column: Column, reference: DriftReference | None) -> Collection[str] | None:
-    """A text column's values in the training rows; None for other columns, and where they are not known."""
+    """A text column's values in the training rows; None for other columns and if they are unknown."""
     if column.type is not ColumnType.STRING:
         return None
     if column.values:

@@ -1,4 +1,4 @@
-"""One answer for any number of pages: whoever wants to know within some seconds makes do with the last one."""
+"""Caches an answer for a few seconds, so that any number of open pages cost one query."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,11 +8,11 @@ T = TypeVar("T")
 
 
 class Fresh(Generic[T]):
-    """Asks once for all who want to know while the answer is fresh. Use from one event loop.
+    """Queries once, and returns that answer to all callers until it expires. Use from one event loop.
 
     Args:
-        ask: finds the answer; what it raises is raised to who wanted to know, and asked again.
-        seconds: how old an answer may be.
+        ask: queries the answer; its errors are raised to the caller and are not cached.
+        seconds: the greatest age of an answer.
         clock: monotonic seconds.
     """
 
@@ -21,24 +21,24 @@ class Fresh(Generic[T]):
         self._seconds = seconds
         self._clock = clock
         self._asking = asyncio.Lock()
-        # The answer, and when it came; None where there is none that may be used again.
+        # The answer and its time; None if there is none to reuse.
         self._last: tuple[T, float] | None = None
         self._changes = 0
 
     async def read(self) -> T:
-        """What is known now."""
+        """The current answer."""
         async with self._asking:
             if self._last is not None and self._clock() - self._last[1] < self._seconds:
                 return self._last[0]
             self._last = None
             changes = self._changes
             found = await self._ask_anew()
-            # An answer that was under way while things changed may be of before.
+            # An answer that was being queried during a change may be out of date.
             if changes == self._changes:
                 self._last = found, self._clock()
             return found
 
     def forget(self) -> None:
-        """Things have changed: the next one who wants to know asks again."""
+        """Discard the answer after a change: the next call queries again."""
         self._last = None
         self._changes += 1

@@ -1,4 +1,4 @@
-"""Retraining on the page: the newest requests, where each stands, and what came of it."""
+"""Retraining on the page: the newest requests, their states and outcomes."""
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ class Run:
     """One request.
 
     Attributes:
-        steps: queued, running and the verdict, as far as they have come; the last one is the state.
-        asked: who asked.
-        took: how long the training took, or takes so far.
+        steps: the states so far (queued, running, the outcome); the last one is the current state.
+        asked: what requested the training.
+        took: how long the training took, or has taken so far.
         reason: the verdict's, or the last error's.
-        progress: what the training does at the moment.
-        other_model: the name of the model that the version is of, where it is not this one.
-        served: whether the version that it has made is the one that answers.
-        taken_back: whether that version was rolled back.
+        progress: what the training is doing now.
+        other_model: the registered model that the version belongs to, if it is not this one.
+        served: whether its version is the one that is served.
+        taken_back: whether its version was rolled back.
     """
 
     id: str
@@ -50,18 +50,18 @@ class Run:
 
 @dataclass(frozen=True)
 class History:
-    """The newest requests, newest first, or why they cannot be told."""
+    """The newest requests, newest first, or why they cannot be read."""
 
     runs: list[Run]
     problem: str | None = None
 
     @property
     def is_moving(self) -> bool:
-        """Whether any of them waits or runs."""
+        """Whether any request waits or runs."""
         return any(run.is_open for run in self.runs)
 
     def marking(self, taken_back: Container[str]) -> "History":
-        """The same, where these versions were rolled back."""
+        """The same history, with these versions marked as rolled back."""
         marked = [replace(run, taken_back=run.other_model is None and run.version in taken_back) for run in self.runs]
         return replace(self, runs=marked)
 

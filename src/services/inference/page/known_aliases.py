@@ -1,4 +1,4 @@
-"""What MLflow says of the aliases, for any number of pages at the price of one: asked seldom, not waited for long."""
+"""The model's aliases in MLflow for the page: one query for any number of open pages, with a short time-out."""
 
 import asyncio
 import time
@@ -9,24 +9,24 @@ from src.core.errors import LoopError
 from src.services.inference.model.alias_client import AliasClient, Aliases
 from src.services.inference.page.fresh import Fresh
 
-# How old an answer may be, and how long a page waits for one.
+# The greatest age of an answer, and how long a page waits for one.
 FRESH_SECONDS = 2.0
 PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """The last answer there was, and why there is no newer one, if so."""
+    """The last answer, and why there is no newer one, if so."""
 
     aliases: Aliases | None = None
     problem: str | None = None
 
 
 class KnownAliases(Fresh[Known]):
-    """What is known of the aliases; ``read`` never raises for MLflow.
+    """The last known aliases; ``read`` does not raise if MLflow fails.
 
     Args:
-        client: asks MLflow.
+        client: queries MLflow.
         clock: monotonic seconds.
         patience: seconds to wait for its answer.
     """
@@ -40,7 +40,7 @@ class KnownAliases(Fresh[Known]):
         super().__init__(self._ask, FRESH_SECONDS, clock)
         self._client = client
         self._patience = patience
-        # The last that MLflow has said, however old.
+        # MLflow's last answer, of any age.
         self._aliases: Aliases | None = None
 
     async def _ask(self) -> Known:
@@ -50,5 +50,5 @@ class KnownAliases(Fresh[Known]):
         except LoopError as error:
             return Known(self._aliases, str(error))
         except TimeoutError:
-            return Known(self._aliases, "MLflow did not answer in time; this is what it said last")
+            return Known(self._aliases, "MLflow did not answer in time; this is its last answer")
         return Known(self._aliases)

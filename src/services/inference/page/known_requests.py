@@ -1,4 +1,4 @@
-"""The newest retrain requests, for any number of pages at the price of one: the shared volume is read seldom."""
+"""The newest retrain requests for the page: the shared volume is read once for any number of open pages."""
 
 import asyncio
 import functools
@@ -9,7 +9,7 @@ from src.core.retrain_record import RetrainRecord
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.page.fresh import Fresh
 
-# How old what was read may be.
+# The greatest age of an answer.
 FRESH_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Where a browser finds more: MLflow, ZenML, Grafana."""
+"""Links to MLflow, ZenML and Grafana."""
 
 from dataclasses import dataclass
 from typing import Self

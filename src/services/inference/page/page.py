@@ -1,4 +1,4 @@
-"""The service's page as HTML: whole, the part of it that changes by itself, and the answers to its forms."""
+"""The service's page as HTML: the whole page, its live part, and the answers to its forms."""
 
 import asyncio
 import hashlib
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Seconds between two looks of an open page: while something is under way, and else.
+# Seconds between two polls of an open page: while a training waits or runs, and otherwise.
 QUICK, SLOW = 1, 4
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What a page shows of the settings.
+    """The settings that the page shows.
 
     Attributes:
-        asks_key: whether who writes needs a key.
+        asks_key: whether retraining and rolling back need a key.
     """
 
     model_name: str
@@ -47,7 +47,7 @@ class PageOptions:
 
 @dataclass(frozen=True)
 class Notice:
-    """What became of something that was asked for on the page."""
+    """The result of an action on the page."""
 
     text: str
     failed: bool = False
@@ -55,7 +55,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Live:
-    """Everything on the page that changes by itself."""
+    """The live part of the page."""
 
     status: Status
     drift: DriftView
@@ -64,21 +64,21 @@ class Live:
 
     @property
     def pause(self) -> int:
-        """Seconds until a page should look again."""
+        """Seconds until the page should poll again."""
         return QUICK if self.history.is_moving or self.status.state != "ready" else SLOW
 
 
 class Page:
-    """Makes the page of what lives in the service. Call its methods from the event loop.
+    """Renders the page from the service's state. Call its methods from the event loop.
 
     Args:
         store: holds the served model.
-        traffic: compares live rows with those of training.
-        requests: tells of the newest retrain requests.
-        aliases: tells of the registered versions.
-        options: what is shown of the settings.
+        traffic: compares live rows with the training rows.
+        requests: reads the newest retrain requests.
+        aliases: reads the registered versions.
+        options: the settings that the page shows.
         is_stopping: whether the service stops.
-        clock: the time of day, with its zone.
+        clock: the current time, with its zone.
     """
 
     def __init__(  # noqa: PLR0913 - the page shows something of each
@@ -102,19 +102,19 @@ class Page:
 
     @property
     def form_mark(self) -> str:
-        """The mark of the form for the model that answers now."""
+        """The mark of the form for the served model."""
         return _mark(self._store.current)
 
     async def whole(self) -> str:
         """The page."""
         live = await self._live()
-        # Form and mark of one model: whichever comes from here on, the next look sees that it is another.
+        # Form and mark of the same model: if the model is swapped meanwhile, the next poll finds another mark.
         current = self._store.current
         form = form_of(current) if current is not None else None
         return await self._render("page.html", form=form, **await self._parts(live, _mark(current)))
 
     async def news(self, seen: str, form: str) -> tuple[str | None, bool]:
-        """What has changed since a page was made: the live part or None, and whether it needs to be loaded anew.
+        """Changes since the page was rendered: the live part or None, and whether the page must be reloaded.
 
         Args:
             seen: the mark of the live part that the page has.
@@ -126,17 +126,17 @@ class Page:
         return (None if parts["seen"] == seen else await self._render("news.html", **parts)), False
 
     async def after(self, notice: Notice, form: str) -> str:
-        """The live part after something was asked for, and what became of that.
+        """The live part after an action, with its result.
 
         Args:
-            notice: what became of it.
-            form: the mark of the form when that was asked for.
+            notice: the result.
+            form: the mark of the page's form.
         """
         self.forget()
         return await self._render("news.html", notice=notice, **await self._parts(await self._live(), form))
 
     def forget(self) -> None:
-        """Something has changed: the next look does not make do with what the one before has found."""
+        """Discard the cached answers after a change."""
         self._aliases.forget()
         self._requests.forget()
 
@@ -165,19 +165,19 @@ class Page:
         return history(records, self._store.current, options.model_name, options.links, self._clock())
 
     async def _parts(self, live: Live, form_mark: str) -> dict[str, Any]:
-        """What the templates need, the live parts as HTML: their mark is that of what is shown."""
+        """The templates' variables, with the live parts as HTML, of which their mark is made."""
         given = {"live": live, "options": self._options}
         card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
         seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
         return {**given, "card": card, "rest": rest, "seen": seen, "form_mark": form_mark}
 
     async def _render(self, name: str, **given: Any) -> str:
-        # Compiling a template the first time takes milliseconds, in which predictions shall go on.
+        # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.
         return await asyncio.to_thread(self._render_now, name, given)
 
     @cached_property
     def _templates(self) -> "Environment":
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - not for a start's time
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - keeps the service's start fast
 
         return Environment(
             loader=FileSystemLoader(TEMPLATES),

@@ -1,4 +1,4 @@
-"""What the page says of the service itself: whether it answers, with which model, and what to do where it does not."""
+"""The page's status card: whether the service answers, with which model, and what to do if it does not."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ State = Literal["ready", "no model", "stopping"]
 
 @dataclass(frozen=True)
 class Link:
-    """Where to, by its name."""
+    """A link and its text."""
 
     name: str
     url: str
@@ -22,7 +22,7 @@ class Link:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The model that answers."""
+    """The served model."""
 
     name: str
     version: str
@@ -42,7 +42,7 @@ class Status:
     """Whether the service answers, and what is wrong.
 
     Attributes:
-        problem: what the service said last, with what to do; None while all is well.
+        problem: the service's last error; None if there is none.
     """
 
     state: State
@@ -53,7 +53,7 @@ class Status:
 
 
 def status(store: ModelStore, links: Links, now: datetime, *, stopping: bool) -> Status:
-    """The state of this moment."""
+    """The current state."""
     current = store.current
     state: State = "stopping" if stopping else "ready" if current is not None else "no model"
     reachable = store.last_look.reachable
@@ -70,14 +70,14 @@ def _advice(store: ModelStore) -> str | None:
     if store.last_error is None:
         return None
     if store.last_look.reachable is False:
-        return "Start MLflow again, or mend MLFLOW_TRACKING_URI. " + (
-            "Until then the model below keeps answering." if store.current else "Until then nothing is predicted."
+        return "Start MLflow, or correct MLFLOW_TRACKING_URI. " + (
+            "Until then the model below stays in service." if store.current else "Until then there are no predictions."
         )
     if store.last_error == NO_CHAMPION and store.current is None:
-        return "Train a first model with “Retrain now” below; it is served as soon as the gate lets it pass."
+        return "Train a first model with “Retrain now” below; it is served once it passes the gate."
     if store.current is None:
-        return "Nothing is predicted until that is mended; roll back or train another version below."
-    return "The model below keeps answering; the service tries again by itself."
+        return "There are no predictions until this is fixed; roll back or train another version below."
+    return "The model below stays in service; the service retries automatically."
 
 
 def _card(predictor: Predictor, links: Links, now: datetime) -> ModelCard:

@@ -1,17 +1,17 @@
-"""Numbers and times as people read them."""
+"""Formats numbers and times for people."""
 
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# Where there is nothing to show.
+# Shown for a missing value.
 NONE = "—"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A time for people, ``shown``, in full on request, ``full``, and for machines, ``iso``."""
+    """A time: relative (``shown``), absolute (``full``) and as ISO 8601 (``iso``)."""
 
     shown: str
     full: str
@@ -19,7 +19,7 @@ class Moment:
 
 
 def moment(at: datetime | None, now: datetime) -> Moment | None:
-    """How long ago a time is, to the minute, so that what is shown changes seldom; None where there is none."""
+    """A time relative to now, rounded to minutes so that the page rarely changes; None for None."""
     if at is None:
         return None
     utc, seconds = at.astimezone(UTC), (now - at).total_seconds()
@@ -28,7 +28,7 @@ def moment(at: datetime | None, now: datetime) -> Moment | None:
 
 
 def lasting(seconds: float) -> str:
-    """A duration to its largest unit: ``42 s``, ``5 min``, ``3 h``, ``12 d``."""
+    """A duration in its largest unit: ``42 s``, ``5 min``, ``3 h``, ``12 d``."""
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
@@ -36,24 +36,24 @@ def lasting(seconds: float) -> str:
 
 
 def coarsely(seconds: float) -> str:
-    """The same for what still goes on, in steps of five seconds, so that what is shown changes seldom."""
+    """A duration so far, in steps of five seconds, so that the page rarely changes."""
     return lasting(seconds // 5 * 5 if seconds < MINUTE else seconds)
 
 
 def number(value: float) -> str:
-    """A number to four significant digits, or a dash for none."""
+    """A number with four significant digits, or a dash if it is not finite."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.4g}"
 
 
 def score(value: float | None) -> str:
-    """A model's score with as many decimals as the gate tells, or a dash for none."""
+    """A model's score with the gate's number of decimals, or a dash for None."""
     if value is None or not math.isfinite(value):
         return NONE
-    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"  # noqa: PLR2004 - an error in the target's own unit
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"  # noqa: PLR2004 - an error in the target's unit
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent."""
+    """A share, from 0 to 1, in percent."""
     return f"{share * 100:.1f} %"

@@ -1,1 +1,1 @@
-"""Other servers' protocols: MLflow's scoring protocol and the Open Inference Protocol."""
+"""MLflow's scoring protocol and the Open Inference Protocol."""

@@ -1,4 +1,4 @@
-"""Decoded values, column by column, checked against a model's schema and made a table of it."""
+"""Checks decoded columns against a model's schema and builds a table from them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from src.services.inference.formats.parts import Checked, checked, each_checked,
 from src.services.inference.formats.problems import InvalidRecordError, malformed
 from src.services.inference.formats.values import convert
 
-# Python values as a JSON decoder makes them, or an array, shape (n,).
+# Python values from a JSON decoder, or an array, shape (n,).
 Values = Sequence[Any] | NDArray[Any]
 
-# Lists of nothing but these types are checked all at once; the letters are numpy's kinds of such arrays.
+# Lists of these types alone are checked as arrays; the letters are numpy's kinds of these arrays.
 KINDS = {
     frozenset({float}): "f",
     frozenset({int}): "i",
@@ -25,7 +25,7 @@ KINDS = {
     frozenset({bool}): "b",
     frozenset({str}): "O",
 }
-# The kinds that a column takes, and the type of its array. Among floats, a large integer may be another one.
+# The kinds that a column takes, and the type of its array. Floats are no integers here: a large one may be rounded.
 QUICK: Mapping[ColumnType, tuple[str, type[Any]]] = {
     ColumnType.NUMBER: ("fiu", np.float64),
     ColumnType.INTEGER: ("iu", np.int64),
@@ -36,7 +36,7 @@ QUICK: Mapping[ColumnType, tuple[str, type[Any]]] = {
 
 
 def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
-    """A table of columns by name; those that the schema does not have are left out.
+    """Build a table from columns by name; columns that the schema does not have are ignored.
 
     Args:
         schema: the model's.
@@ -44,8 +44,8 @@ def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows:
         rows: how many.
 
     Raises:
-        InvalidRecordError: there are no rows, or a column is required and not there, or none is there, or values do
-            not fit theirs.
+        InvalidRecordError: there are no rows, a required column or every column is missing, or values do not fit their
+            column.
     """
     if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
         raise InvalidRecordError([no_column(schema)])
@@ -70,14 +70,14 @@ def _checked(column: Column, values: Values | None, rows: int) -> Checked:
 
 
 def _is_missing(column: Column, value: object) -> bool:
-    """NaN, which stands for a missing value unless it is given as a number where one must be."""
+    """Whether a value is NaN and means a missing value; in a required number column NaN is an invalid number."""
     is_nan = isinstance(value, float) and value != value  # noqa: PLR0124 - NaN alone differs from itself
     return is_nan and not (column.required and column.type is ColumnType.NUMBER)
 
 
 def _quick_array(column: Column, values: Values) -> NDArray[Any] | None:
-    """The values as an array of the column's type; None where each needs a look."""
-    if column.values:  # each may mean a category or a missing value
+    """The values as an array of the column's type; None if each must be checked by itself."""
+    if column.values:  # each may be a category or a missing value
         return None
     kind = values.dtype.kind if isinstance(values, np.ndarray) else KINDS.get(frozenset(map(type, values)), "")
     kinds, dtype = QUICK[column.type]
@@ -87,7 +87,7 @@ def _quick_array(column: Column, values: Values) -> NDArray[Any] | None:
         array = values if isinstance(values, np.ndarray) else np.array(values, dtype=dtype)
     except OverflowError:
         return None
-    # A cast would wrap what does not fit.
+    # A cast would wrap larger values.
     if array.dtype == np.uint64 and array.max() > LARGEST_INTEGER:
         return None
     return array.astype(dtype)

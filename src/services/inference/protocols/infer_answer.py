@@ -1,4 +1,4 @@
-"""What a model says of itself and of rows, in the words of the Open Inference Protocol."""
+"""A model's metadata and predictions in the Open Inference Protocol."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from src.services.inference.model.predictor import Predictor
 from src.services.inference.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of
 from src.services.inference.protocols.tensors import BYTES, binary_of_strings, datatype_of
 
-# The outputs have the names that MLServer gives those of scikit-learn's models.
+# The outputs' names, as MLServer has them for models of scikit-learn.
 PREDICT = "predict"
 PROBABILITIES = "predict_proba"
 NUMBER = "FP64"
-# Triton's own names where it has one.
+# Triton's name if it has one.
 PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}
 
 
@@ -32,7 +32,7 @@ class TensorMetadata(msgspec.Struct, frozen=True):
 
 
 class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What the protocol says of a model.
+    """A model's metadata.
 
     ``parameters.matrix_input`` names the one tensor, shape (n, k), that may be sent in place of the first k ``inputs``:
     at least all up to the last required one, at most all before the first text or boolean. It is absent where there
@@ -69,8 +69,8 @@ class InferResponse(msgspec.Struct, frozen=True):
 def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     """The model's outputs.
 
-    ``predict``, shape (n, 1), is the class's name or a number; ``predict_proba`` is (n, classes), where the model has
-    it, and its parameter ``classes`` is a JSON list of their names.
+    ``predict``, shape (n, 1), is the class's name or a number. ``predict_proba``, shape (n, classes), exists if the
+    model has probabilities; its parameter ``classes`` is a JSON list of the classes' names.
     """
     if not predictor.classes:
         return [TensorMetadata(PREDICT, NUMBER, [-1, 1])]
@@ -82,7 +82,7 @@ def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
 
 
 def metadata_of(predictor: Predictor) -> ModelMetadata:
-    """What the protocol says of this model."""
+    """The model's metadata."""
     matrix = matrix_of(predictor.schema)
     return ModelMetadata(
         name=predictor.version.name,
@@ -100,16 +100,16 @@ def metadata_of(predictor: Predictor) -> ModelMetadata:
 def encode_infer(
     predictor: Predictor, found: Predictions, request: InferRequest, request_id: str
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON where binary data follow.
+    """Encode a response: its body, and the length of its JSON if binary data follow.
 
     Args:
-        predictor: gave the answers.
-        found: the answers.
-        request: what is answered.
-        request_id: the answer's id where the client gave none.
+        predictor: the model that predicted.
+        found: the predictions.
+        request: the request.
+        request_id: the response's id if the client gave none.
 
     Raises:
-        InvalidRecordError: probabilities are asked for by name, and the model has none.
+        InvalidRecordError: probabilities are requested by name, and the model has none.
     """
     wanted: Mapping[str, bool] = request.outputs
     if found.probabilities is None and PROBABILITIES in wanted:
@@ -135,7 +135,7 @@ def encode_infer(
 def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[int], str, Any]:
     """An output's shape, datatype and values: a list of strings, or an array of little-endian doubles."""
     if name == PROBABILITIES:
-        assert found.probabilities is not None  # noqa: S101 - seen to before
+        assert found.probabilities is not None  # noqa: S101 - checked above
         shares = found.shown.astype("<f8")
         return list(shares.shape), NUMBER, shares
     values = values_of(found, predictor.classes)

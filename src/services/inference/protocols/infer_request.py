@@ -1,4 +1,4 @@
-"""An inference request of the Open Inference Protocol, decoded: its rows, and how its answer is wanted."""
+"""Decodes an inference request of the Open Inference Protocol: its rows, and the requested outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ BINARY_DATA = "binary_data"
 ALL_BINARY = "binary_data_output"
 FORM = (
     "the request must be a JSON object with inputs, a list of tensors with name, shape, datatype and data; "
-    "its id is a text, its outputs are a list of objects with a name, and parameters are objects"
+    "id is a string, outputs is a list of objects with a name, and parameters are objects"
 )
 
 
 class InputTensor(msgspec.Struct, frozen=True):
-    """A tensor as it is sent; ``data`` is absent where it is binary."""
+    """A tensor of a request; ``data`` is absent if it is binary."""
 
     name: str
     shape: list[int]
@@ -36,7 +36,7 @@ class InputTensor(msgspec.Struct, frozen=True):
 
 
 class OutputWish(msgspec.Struct, frozen=True):
-    """An output that the client asks for."""
+    """An output that the client requests."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -55,9 +55,9 @@ class InferRequest:
 
     Attributes:
         table: its rows.
-        id: the client's own name for the request, if it has one.
-        outputs: name to whether it is wanted in binary, in the order asked for.
-        asked: whether the client named them; all are meant where it did not.
+        id: the client's id of the request, if any.
+        outputs: name to whether it is requested in binary, in the requested order.
+        asked: whether the client named the outputs; otherwise all are returned.
     """
 
     table: FeatureTable
@@ -79,13 +79,13 @@ def decode_infer(schema: FeatureSchema, outputs: Sequence[str], body: bytes, jso
     """Decode the body of ``…/infer``.
 
     Args:
-        schema: of the model.
-        outputs: the names of its outputs.
+        schema: the model's columns.
+        outputs: the names of the model's outputs.
         body: JSON, then the data of binary tensors without gaps.
-        json_bytes: the JSON's length where binary data follow; None where all is JSON.
+        json_bytes: the JSON's length if binary data follow; None if all is JSON.
 
     Raises:
-        InvalidRecordError: saying which part of the protocol or of the schema it breaks.
+        InvalidRecordError: the message says which part of the protocol or of the schema it violates.
     """
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
@@ -127,7 +127,7 @@ def _wishes(request: _Request, outputs: Sequence[str]) -> dict[str, bool]:
 def _columns(
     schema: FeatureSchema, tensors: Sequence[InputTensor], binary: memoryview
 ) -> tuple[dict[str, Values], int]:
-    """The columns that the tensors hold, by name, and their length."""
+    """The tensors' columns by name, and their length."""
     known = {column.name: [column] for column in schema.columns}
     widths = range(1, 2)
     if len(tensors) == 1 and _is_matrix(schema, tensors[0]):
@@ -143,10 +143,10 @@ def _columns(
             check_datatype(column, tensor.datatype)
         rows = _rows(tensor, widths, rows)
         values, binary = _values(tensor, binary)
-        # In row-major order a column is every value at its place of a row.
+        # In row-major order, a column is every k-th value.
         columns |= {column.name: values[place :: len(held)] for place, column in enumerate(held)}
     if len(binary):
-        raise malformed(f"there is more binary data than each {BINARY_SIZE} together say")
+        raise malformed(f"there is more binary data than the sum of all {BINARY_SIZE}")
     return columns, rows or 0
 
 
@@ -175,7 +175,7 @@ def _rows(tensor: InputTensor, widths: range, rows: int | None) -> int:
 
 
 def _values(tensor: InputTensor, binary: memoryview) -> tuple[Values, memoryview]:
-    """A tensor's values, and the binary data that are left for those behind it."""
+    """A tensor's values, and the binary data of the tensors that follow."""
     size = tensor.parameters.get(BINARY_SIZE)
     if (size is None) == (tensor.data is UNSET):
         raise malformed(f"{tensor.name} must have either data or {BINARY_SIZE}")

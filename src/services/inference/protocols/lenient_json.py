@@ -1,4 +1,4 @@
-"""JSON as Python's own encoder writes it: with NaN and Infinity, which a checker can then judge."""
+"""Decodes JSON as Python's encoder writes it, with NaN and Infinity, which are checked later."""
 
 import json
 from typing import Any
@@ -11,13 +11,13 @@ MAX_DIGITS = 400
 
 
 def decode(body: bytes) -> Any:
-    """The decoded document.
+    """Decode a document.
 
-    Strict JSON is decoded in one call into C. Anything else is looked at a second time with Python's decoder, as NaN
-    is how clients in Python send a missing number, and 1e999 is a number that the checks shall name.
+    Strict JSON is decoded in one call into C. Other bodies are decoded again with Python's decoder, because Python
+    clients send a missing number as NaN, and 1e999 is a number that the checks must report.
 
     Raises:
-        InvalidRecordError: it is no JSON, or nested deeper than any request that makes sense.
+        InvalidRecordError: it is not JSON, or nested too deeply.
     """
     try:
         return msgspec.json.decode(body)
@@ -26,7 +26,7 @@ def decode(body: bytes) -> Any:
     try:
         text = body.decode()
         found = json.loads(text, parse_int=_whole)
-        if "\\u" in text:  # an escape may stand for half a character, which is no text
+        if "\\u" in text:  # an escape may be half of a surrogate pair, which is not text
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise malformed("the body is not valid JSON") from None
@@ -34,5 +34,5 @@ def decode(body: bytes) -> Any:
 
 
 def _whole(digits: str) -> float:
-    """Python refuses to read integers of thousands of digits; as a number, such a one is infinite."""
+    """Python refuses to parse integers of thousands of digits; they become infinite floats."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)

@@ -1,4 +1,4 @@
-"""What MLflow's scoring protocol sends, decoded to a table: four forms of JSON, and CSV."""
+"""Decodes requests of MLflow's scoring protocol: four forms of JSON, and CSV."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
     plain values is the first column where all others are optional.
 
     Raises:
-        InvalidRecordError: it is none, or its values do not fit the schema.
+        InvalidRecordError: it is not such an object, or its values do not fit the schema.
     """
     document = lenient_json.decode(body)
     found = [form for form in FORMS if form in document] if isinstance(document, dict) else []
@@ -47,10 +47,10 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
 
 def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
-    """The rows of a CSV text in UTF-8; columns that the model does not have, such as an index, are left out.
+    """The rows of a CSV text in UTF-8; columns that the model does not have, such as an index, are ignored.
 
     Raises:
-        InvalidRecordError: it is none, or its values do not fit the schema.
+        InvalidRecordError: it is not CSV, or its values do not fit the schema.
     """
     tables: list[FeatureTable] = []
     problems: list[InvalidInputError] = []
@@ -69,7 +69,7 @@ def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
 def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
     if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= SPLIT_KEYS:
-        raise malformed(f"{SPLIT} must be an object with columns and data, and no more than an index beside them")
+        raise malformed(f"{SPLIT} must be an object with columns, data and optionally index")
     names, rows = content["columns"], content["data"]
     if not isinstance(names, list) or not isinstance(rows, list):
         raise malformed(f"columns and data of {SPLIT} must be lists")
@@ -85,7 +85,7 @@ def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
 
 
 def _of_columns(schema: FeatureSchema, form: str, content: Mapping[str, Any]) -> FeatureTable:
-    """An object of columns, all lists of one length; or of single values, which are one row."""
+    """An object of columns, which are lists of the same length, or of single values, which are one row."""
     columns = {name: content[name] for name in schema.names if name in content}
     if not _has(list, columns.values()):
         return table_of_columns(schema, {name: [value] for name, value in columns.items()}, min(1, len(columns)))

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: their datatypes, as JSON and in binary, to columns and back."""
+"""Tensors of the Open Inference Protocol: datatypes, and conversion from and to JSON and binary data."""
 
 import itertools
 import struct
@@ -47,12 +47,12 @@ LENGTH = struct.Struct("<I")
 
 
 def datatype_of(column: Column) -> str:
-    """The datatype that stands for a column in the model's metadata."""
+    """A column's datatype in the model's metadata."""
     return OWN[column.mlflow_type]
 
 
 def check_datatype(column: Column, datatype: str) -> None:
-    """See whether a column takes a tensor of this datatype.
+    """Check that a column takes a tensor of this datatype.
 
     Raises:
         InvalidRecordError: it does not.
@@ -66,11 +66,11 @@ def check_datatype(column: Column, datatype: str) -> None:
 def values_from_json(name: str, data: object, shape: Sequence[int], datatype: str) -> Values:
     """The values of a JSON tensor in row-major order, nested as its shape says or flat.
 
-    Values that are not of the datatype are left for the column's own check where that is more precise.
+    Values that are not of the datatype are left to the column's check if its message is more precise.
 
     Args:
         name: of the tensor, a column's or the matrix', for messages.
-        data: as it was decoded.
+        data: the decoded JSON.
         shape: (n,) or (n, k), checked.
         datatype: one that the column takes.
 
@@ -95,7 +95,7 @@ def values_from_binary(name: str, content: memoryview, shape: Sequence[int], dat
 
     Args:
         name: of the tensor, for messages.
-        content: all of its bytes and no others.
+        content: exactly its bytes.
         shape: (n,) or (n, k), checked.
         datatype: one that the column takes.
 
@@ -142,7 +142,7 @@ def _flat(data: object, shape: Sequence[int]) -> list[Any] | None:
 
 def _array(name: str, values: list[Any], dtype: str) -> NDArray[Any]:
     try:
-        with np.errstate(over="ignore"):  # what a small float cannot hold becomes infinite, which is reported
+        with np.errstate(over="ignore"):  # values too large for a small float become infinite, which is reported
             return np.array(values, dtype=dtype)
     except OverflowError:
         raise _problem(name, "must have numbers that its datatype can hold", NOT_FINITE) from None
@@ -157,7 +157,7 @@ def _strings(name: str, content: memoryview, count: int) -> list[str]:
             position += LENGTH.size + length
             strings.append(str(content[position - length : position], "utf-8"))
     except (struct.error, UnicodeDecodeError):
-        raise malformed(f"the binary data of {name} must be strings in UTF-8, each behind its length") from None
+        raise malformed(f"the binary data of {name} must be UTF-8 strings, each preceded by its length") from None
     if len(strings) != count or position != len(content):
         raise malformed(f"the binary data of {name} must have as many strings as its shape says")
     return strings

@@ -1,1 +1,1 @@
-"""HTTP routes: they translate between HTTP and the objects that decide."""
+"""HTTP routes, which translate between HTTP and the service's objects."""

@@ -1,4 +1,4 @@
-"""``POST /alerts``: Alertmanager's webhook, through which a firing alert may ask for a training."""
+"""``POST /alerts``: Alertmanager's webhook, through which a firing alert can request a training."""
 
 import asyncio
 
@@ -12,15 +12,15 @@ from src.services.inference.service_state import Service
 REASONS = {
     AlertOutcome.ACCEPTED: "a training was requested",
     AlertOutcome.NOT_ASKED: "no firing alert carries the label action=retrain",
-    AlertOutcome.IN_FLIGHT: "a retrain request waits or runs already",
-    AlertOutcome.COOLDOWN: "the last training that an alert asked for is too fresh (ALERT_COOLDOWN_SECONDS)",
+    AlertOutcome.IN_FLIGHT: "another retrain request is waiting or running",
+    AlertOutcome.COOLDOWN: "the last training that an alert requested is too recent (ALERT_COOLDOWN_SECONDS)",
 }
 
 router = APIRouter(tags=["retraining"])
 
 
 class AlertAnswer(BaseModel):
-    """What became of a notification; ``retrain`` is the request that serves it, if there is one."""
+    """How a notification was handled; ``retrain`` is the request that serves it, if any."""
 
     outcome: AlertOutcome
     reason: str
@@ -33,13 +33,13 @@ class AlertAnswer(BaseModel):
     responses={
         202: {"description": "A training was requested", "model": AlertAnswer},
         413: {"description": "The body is too large"},
-        429: {"description": "Enough requests wait already"},
+        429: {"description": "Too many requests are waiting"},
         503: UNAVAILABLE,
         507: {"description": "The shared volume is full; nothing was accepted"},
     },
 )
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
-    """202 with the retrain request that an alert has caused, 200 where it causes none."""
+    """202 with the retrain request, or 200 if none was made."""
     decision = await asyncio.to_thread(service.alerts.handle, notification)
     service.metrics.alert(decision.outcome)
     if decision.outcome is AlertOutcome.ACCEPTED and decision.record is not None:

@@ -1,4 +1,4 @@
-"""``POST /predict/batch``: rows in one of several formats in, their answers in any of them out, part by part."""
+"""``POST /predict/batch``: predicts rows in one of several formats, and streams the answers in any of them."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
@@ -40,10 +40,10 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 )
 @counting_errors
 async def predict_batch(request: Request) -> Response:
-    """Answer every row with the model that is served when the batch has come in.
+    """Predict every row with the model that is served when the batch is complete.
 
-    All rows are checked before the first answer is sent: from then on only a failure of the service can cut it short,
-    and then the connection ends without the answer's end.
+    All rows are checked before the first answer is sent. After that, only a failure of the service can interrupt it;
+    the connection then closes before the answer is complete.
     """
     service = service_of(request)
     came_in = _format_of(request)
@@ -66,7 +66,7 @@ async def predict_batch(request: Request) -> Response:
 
 
 def turns_of(batches: Batches, scope: Scope) -> Admission | None:
-    """Who lets a large batch in; None for all other requests, and for what its headers refuse."""
+    """The admission of a large batch; None for all other requests, and for requests that their headers make invalid."""
     if scope["path"] != PATH or scope["method"] != "POST":
         return None
     request = Request(scope)
@@ -79,14 +79,14 @@ def turns_of(batches: Batches, scope: Scope) -> Admission | None:
 
 
 class PiecewiseResponse(StreamingResponse):
-    """A streamed answer that gives everything back at once when its client leaves."""
+    """A streamed answer that releases its memory at once when its client disconnects."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
         super().__init__(pieces, headers=headers)
         self._pieces = pieces
 
     async def stream_response(self, send: Send) -> None:
-        """Send the pieces, and close where they come from, however that ends."""
+        """Send the pieces, and close their source in any case."""
         async with contextlib.aclosing(self._pieces):
             await super().stream_response(send)
 
@@ -109,7 +109,7 @@ def _format_of(request: Request) -> Format:
 
 def _extra_columns_of(request: Request) -> ExtraColumns:
     for name in request.query_params:
-        if name != EXTRA:  # a typo would drop what was meant to be kept
+        if name != EXTRA:  # a typo would drop columns that should be kept
             raise InvalidParameterError(unknown_parameter(name))
     try:
         return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))

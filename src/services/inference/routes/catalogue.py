@@ -1,4 +1,4 @@
-"""Every route of the service, and what is known of them before a request comes."""
+"""All routes of the service, with their paths, methods and statuses."""
 
 from collections import defaultdict
 from functools import cached_property
@@ -24,21 +24,21 @@ from src.services.inference.web.route_templates import RouteTemplates
 
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
-# Alertmanager's, with a token of its own.
+# Alertmanager's route, which has a separate token.
 ALERTING = frozenset({"/alerts"})
-# What any route may answer, whatever it documents: refused, turned away, and failed.
+# The statuses that any route may return: refused, overloaded, and failed.
 ANYWHERE = (400, 408, 503, 500)
 
 
 class Catalogue:
-    """The routes that are served.
+    """The served routes.
 
     Args:
-        alert_retrain: whether Alertmanager's is.
+        alert_retrain: whether Alertmanager's route is served.
     """
 
     def __init__(self, *, alert_retrain: bool) -> None:
-        # The busiest first: routes are tried in this order.
+        # The busiest routes first: they are tried in this order.
         self.routers: tuple[APIRouter, ...] = (
             predict.router,
             batch.router,
@@ -53,17 +53,17 @@ class Catalogue:
             *((alerts.router,) if alert_retrain else ()),
         )
         self.templates = RouteTemplates(self.routers)
-        # Fixed paths that are always answered.
+        # Fixed paths that are answered even under overload.
         self.exempt = RouteTemplates((health.router, metrics.router)).fixed
 
     @cached_property
     def routes(self) -> list[APIRoute]:
-        """All of them, in their order."""
+        """All routes in their order."""
         return [route for router in self.routers for route in router.routes if isinstance(route, APIRoute)]
 
     @property
     def methods(self) -> dict[str, set[str]]:
-        """Every method of each path."""
+        """All methods of each path."""
         methods = defaultdict[str, set[str]](set)
         for route in self.routes:
             methods[route.path] |= route.methods or set()
@@ -71,7 +71,7 @@ class Catalogue:
 
     @property
     def infos(self) -> list[RouteInfo]:
-        """Each route with the statuses that it documents, those of any, and of those that write."""
+        """Each route with its documented statuses and those that any route, or any writing route, may return."""
         refused = [RouteInfo(path, "POST", (401, 403)) for path in (WRITING | ALERTING) & self.templates.fixed]
         return refused + [
             RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))

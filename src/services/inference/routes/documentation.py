@@ -13,13 +13,13 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parents[1] / "static"
-# Carries the files of Swagger UI and ReDoc as their makers have built them.
+# Contains the distribution files of Swagger UI and ReDoc.
 PACKAGE = "fastapi_offline"
 ASSETS = frozenset(
     {"docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "redoc.css", "redoc.js", "redoc.standalone.js"}
 )
 NONCE = "NONCE"
-# A browser asks again each time: a file may change with the service, the document with the model.
+# Browsers revalidate each time: files change with the service, the document with the model.
 HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
 router = APIRouter(include_in_schema=False)
@@ -27,7 +27,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """The OpenAPI document of the model that is served now."""
+    """The OpenAPI document of the served model."""
     # The first one after a start or a swap takes tens of milliseconds.
     document = await asyncio.to_thread(request.app.openapi)
     return Response(msgspec.json.encode(document), headers=HEADERS, media_type="application/json")
@@ -35,14 +35,14 @@ async def openapi(request: Request) -> Response:
 
 @router.get("/docs")
 async def swagger_ui() -> Response:
-    """The document as pages to try."""
+    """Swagger UI: the document with forms to try requests."""
     return _page(await _read("docs.html"))
 
 
 @router.get("/redoc")
 async def redoc() -> Response:
-    """The document as a page to read."""
-    # ReDoc writes styles into the page; the policy takes those that bear a word that no other page has had.
+    """ReDoc: the document as a page."""
+    # ReDoc writes inline styles; the policy admits those with a nonce that is new for each page.
     nonce = secrets.token_urlsafe(16)
     html = (await _read("redoc.html")).replace(NONCE, nonce)
     return _page(html, styles=f"'nonce-{nonce}'", workers="blob:")
@@ -63,7 +63,7 @@ async def _read(name: str) -> str:
 
 
 def _page(html: str, *, styles: str = "", workers: str = "") -> Response:
-    """A page that may only use this service's files, its own small pictures, and what is named."""
+    """A page that may use only this service's files, inline pictures, and what is named."""
     policy = (
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
         f"style-src 'self' {styles}; worker-src 'self' {workers}; "

@@ -1,4 +1,4 @@
-"""Health for people and for orchestrators. Nothing here asks MLflow: the store's last look is told."""
+"""Health for people and for orchestrators. These routes do not query MLflow; they report the store's last poll."""
 
 from datetime import datetime
 from typing import Literal
@@ -12,11 +12,11 @@ from src.services.inference.model.predictor import Predictor, Source, Task
 from src.services.inference.service_state import Service, ServiceState
 
 router = APIRouter(tags=["health"])
-NOT_READY = "No model is loaded yet, or the service stops; the body is the same"
+NOT_READY = "No model is loaded yet, or the service is stopping; the body has the same shape"
 
 
 class ServedModel(BaseModel):
-    """The model that answers; ``verified`` where its files are those that the training pipeline registered."""
+    """The served model; ``verified`` if its files are those that the training pipeline registered."""
 
     name: str
     version: str
@@ -29,14 +29,14 @@ class ServedModel(BaseModel):
 
 
 class MlflowHealth(BaseModel):
-    """The last look at MLflow; null before the first."""
+    """The last poll of MLflow; null before the first."""
 
     reachable: bool | None
     checked_at: datetime | None
 
 
 class Health(BaseModel):
-    """The whole answer of ``GET /health``."""
+    """The answer of ``GET /health``."""
 
     live: Literal[True] = True
     ready: bool
@@ -48,11 +48,11 @@ class Health(BaseModel):
 
 @router.get(
     "/health",
-    summary="Liveness, readiness and what is served",
+    summary="Liveness, readiness and the served model",
     responses={503: {"description": NOT_READY, "model": Health}},
 )
 async def health(service: Service, response: Response) -> Health:
-    """200 if a model can answer and the service does not stop, else 503 with the same body."""
+    """200 if a model is loaded and the service is not stopping, else 503 with the same body."""
     response.status_code = _ready_status(service)
     store = service.store
     current = store.current

@@ -1,4 +1,4 @@
-"""MLflow's scoring protocol, as ``mlflow models serve`` speaks it: ``POST /invocations`` and ``GET /version``."""
+"""MLflow's scoring protocol, as ``mlflow models serve`` implements it: ``POST /invocations`` and ``GET /version``."""
 
 from collections.abc import Callable, Mapping
 
@@ -24,7 +24,7 @@ CSV = "text/csv"
 UTF8 = {"", "charset=utf-8", 'charset="utf-8"'}
 Decode = Callable[[FeatureSchema, bytes], FeatureTable]
 DECODERS: Mapping[str, Decode] = {JSON: decode_json, CSV: decode_csv}
-# Whose protocol this is; a test compares answers with that version's own server.
+# The MLflow version of this protocol; a test compares answers with that version's server.
 MLFLOW_VERSION = "3.17.2"
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
@@ -32,13 +32,13 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 @router.get("/version", summary="The MLflow version whose scoring protocol this is", response_class=PlainTextResponse)
 async def version(_: Request) -> Response:
-    """As text. It says nothing of the model: the service runs without MLflow."""
+    """As text. It says nothing about the model."""
     return PlainTextResponse(MLFLOW_VERSION)
 
 
 @router.post(
     "/invocations",
-    summary="Predict rows, as MLflow's own server does",
+    summary="Predict rows, as MLflow's server does",
     openapi_extra={"requestBody": {"required": True, "content": SCORING_BODY}},
     responses={
         200: {"description": "The predictions", "content": json_of("InvocationsAnswer"), "headers": MODEL_HEADERS},
@@ -50,15 +50,15 @@ async def version(_: Request) -> Response:
 )
 @counting_errors
 async def invocations(request: Request) -> Response:
-    """One answer per row: the class's name, or a number.
+    """One prediction per row: the class's name, or a number.
 
     The body is an object with one of dataframe_split, dataframe_records, instances and inputs, or CSV with a header.
-    Columns that the model does not have, and params, are left out.
+    Columns that the model does not have, and params, are ignored.
     """
     service = service_of(request)
     decode = _decoder_for(request.headers.get("content-type"))
     body = await request.body()
-    # Once for all: the model may be swapped while this request waits.
+    # Read once: the model may be swapped while this request waits.
     predictor = service.store.require()
 
     def steps() -> Steps[bytes]:
@@ -72,7 +72,7 @@ async def invocations(request: Request) -> Response:
 
 
 def _decoder_for(content_type: str | None) -> Decode:
-    """What decodes a body of this type; JSON where none is given."""
+    """The decoder of a body of this type; without a type, that of JSON."""
     media_type, *parameters = [part.strip().lower() for part in (content_type or JSON).split(";")]
     if media_type not in DECODERS or not set(parameters) <= UTF8:
         raise UnsupportedMediaTypeError(f"send {JSON} or {CSV}, in UTF-8 and with no other parameter")

@@ -41,7 +41,7 @@ OTHER = "Another model or version is served"
 NOT_LOADED = "No model is loaded yet"
 INFER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The outputs; in binary where that is asked for",
+        "description": "The outputs, in binary where requested",
         "content": INFER_ANSWER,
         "headers": {**MODEL_HEADERS, JSON_LENGTH: JSON_LENGTH_HEADER},
     },
@@ -58,7 +58,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 
 def about(schema: str) -> dict[int | str, dict[str, Any]]:
-    """What a route that tells of the model answers."""
+    """The responses of a route with the model's metadata."""
     return {
         200: {"description": "What it is", "content": json_of(schema), "headers": MODEL_HEADERS},
         404: {"description": OTHER},
@@ -72,7 +72,7 @@ def about(schema: str) -> dict[int | str, dict[str, Any]]:
     responses={200: {"description": "What it is", "content": json_of("ServerMetadata")}},
 )
 async def server(request: Request) -> Response:
-    """Its name, its version, and the protocol's extensions that it has."""
+    """The server's name, version, and supported extensions of the protocol."""
     app = request.app
     return _json({"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]}, {})
 
@@ -90,7 +90,7 @@ async def server(request: Request) -> Response:
     responses=about("ModelMetadata"),
 )
 async def model(request: Request) -> Response:
-    """Its inputs and outputs with their datatypes and shapes."""
+    """The model's inputs and outputs with datatypes and shapes."""
     predictor = _predictor_for(request)
     return _json(metadata_of(predictor), predictor.headers)
 
@@ -108,7 +108,7 @@ async def model(request: Request) -> Response:
     responses=about("ModelReady"),
 )
 async def ready(request: Request) -> Response:
-    """200 if it can answer."""
+    """200 if the model can predict."""
     predictor = _predictor_for(request)
     return _json({"name": predictor.version.name, "ready": True}, predictor.headers)
 
@@ -127,7 +127,7 @@ async def ready(request: Request) -> Response:
 )
 @counting_errors
 async def infer(request: Request) -> Response:
-    """Outputs of as many rows as the inputs have.
+    """One output row per input row.
 
     The inputs are a tensor per column, or one matrix of all columns; optional columns may be left out, in a matrix at
     its end. The tensors' data may follow the JSON in binary.
@@ -136,7 +136,7 @@ async def infer(request: Request) -> Response:
     _check_types(request)
     json_bytes = _json_bytes(request)
     body = await request.body()
-    # Once for all: the model may be swapped while this request waits.
+    # Read once: the model may be swapped while this request waits.
     predictor = _predictor_for(request)
     outputs = [output.name for output in outputs_of(predictor)]
 
@@ -154,11 +154,11 @@ async def infer(request: Request) -> Response:
 
 
 def _predictor_for(request: Request) -> Predictor:
-    """The served model, if it is the one that the path names.
+    """The served model, if the path names it.
 
     Raises:
         ModelNotLoadedError: no model is loaded.
-        UnknownModelError: another is.
+        UnknownModelError: another model is served.
     """
     predictor = service_of(request).store.require()
     version, asked = predictor.version, request.path_params
@@ -168,7 +168,7 @@ def _predictor_for(request: Request) -> Predictor:
 
 
 def _check_types(request: Request) -> None:
-    """Clients send JSON and binary data alike as octets, or without any type."""
+    """Check the headers. Clients send JSON as well as binary data as octets, or without a type."""
     content_type = request.headers.get("content-type")
     if (
         content_type is not None
@@ -177,11 +177,11 @@ def _check_types(request: Request) -> None:
     ):
         raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError("send the body as it is, without compression")
+        raise UnsupportedMediaTypeError("send the body without compression")
 
 
 def _json_bytes(request: Request) -> int | None:
-    """The length of the JSON before binary data; None where there is nothing but JSON."""
+    """The length of the JSON before binary data; None if there is only JSON."""
     value = request.headers.get(JSON_LENGTH)
     if value is None:
         return None

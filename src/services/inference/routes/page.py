@@ -1,4 +1,4 @@
-"""``GET /``: the service's page, the parts of it that change, and what its forms send. Nothing here is for programs."""
+"""``GET /``: the service's page, its live part, and its forms. Programs use the other routes."""
 
 import asyncio
 import functools
@@ -29,12 +29,12 @@ ASSETS = {
     "page.css": "page.css",
     "page.js": "page.js",
 }
-# Fixed paths of its routes that change something.
+# Fixed paths of the page's routes that change something.
 WRITING = frozenset({"/page/retrain", "/page/rollback"})
-# Of those that no other site's page may send, and that take no more than a form: parsing one stops all else.
+# Fixed paths that refuse requests of other sites' pages and large bodies, as parsing a form blocks the event loop.
 FORMS = WRITING | {"/page/predict"}
 MAX_FORM_BYTES = 1 << 16
-# Fields beside those of the columns: the form's mark.
+# Fields in addition to the columns': the form's mark.
 OTHER_FIELDS = 1
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
@@ -51,13 +51,13 @@ router = APIRouter(include_in_schema=False)
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is the page's or a part's of it."""
+    """Whether a path belongs to the page."""
     return path == "/" or path.startswith("/page/")
 
 
 @router.get("/")
 async def whole(service: Service) -> Response:
-    """The page; always 200, as it is most needed when nothing else works."""
+    """The page; always 200, as it also shows errors."""
     return _html(await service.page.whole())
 
 
@@ -67,7 +67,7 @@ async def live(
     seen: Annotated[str, Query(max_length=64)] = "",
     form: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """The part that changes by itself: 204 if it is as the page has seen it."""
+    """The live part, or 204 if it has not changed."""
     html, stale = await service.page.news(seen, form)
     if stale:
         return Response(status_code=204, headers={**HEADERS, "HX-Refresh": "true"})
@@ -86,7 +86,7 @@ async def asset(name: str, request: Request) -> Response:
 
 @router.post("/page/predict", tags=["prediction"], responses={403: {}, 413: {}})
 async def predict(request: Request, service: Service) -> Response:
-    """The model's answer to the form; like one to ``/predict`` it counts as live traffic."""
+    """The prediction for the form; it counts as live traffic, as those of ``/predict`` do."""
     try:
         view = await _answer(request)
     except BodyTooLargeError:
@@ -101,11 +101,11 @@ async def predict(request: Request, service: Service) -> Response:
 
 @router.post("/page/retrain")
 async def retrain(service: Service) -> Response:
-    """As ``POST /retrain``, and the page's news."""
+    """As ``POST /retrain``, with the page's live part."""
     form = service.page.form_mark
     try:
         await asyncio.to_thread(service.spool.submit, "api")
-        notice = Notice("A training was requested; its way is shown below.")
+        notice = Notice("A training was requested; follow it below.")
     except LoopError as error:
         notice = Notice(f"Nothing was requested: {error}", failed=True)
     return _html(await service.page.after(notice, form))
@@ -115,18 +115,18 @@ async def retrain(service: Service) -> Response:
 async def roll_back(
     request: Request, service: Service, champion: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")]
 ) -> Response:
-    """As ``POST /rollback``, and the page's news."""
+    """As ``POST /rollback``, with the page's live part."""
     form = service.page.form_mark
     try:
         done = await service.rollback.run(by=asked_by(request, "page"), expected=champion)
     except RollbackUnfinishedError as error:
-        return _html(await service.page.after(Notice(f"An unfinished roll back: {error}.", failed=True), form))
+        return _html(await service.page.after(Notice(f"The rollback is unfinished: {error}.", failed=True), form))
     except LoopError as error:
-        return _html(await service.page.after(Notice(f"No roll back: {error}.", failed=True), form))
+        return _html(await service.page.after(Notice(f"Not rolled back: {error}.", failed=True), form))
     text = f"Rolled back: version {done.champion} is champion again, in place of version {done.previous}."
     if done.served == done.champion:
-        return _html(await service.page.after(Notice(f"{text} It answers now."), form))
-    return _html(await service.page.after(Notice(f"{text} It does not answer yet.", failed=True), form))
+        return _html(await service.page.after(Notice(f"{text} It is served now."), form))
+    return _html(await service.page.after(Notice(f"{text} It is not served yet.", failed=True), form))
 
 
 @counting_errors
@@ -137,9 +137,9 @@ async def _answer(request: Request) -> AnswerView:
     try:
         given = dict(parse_qsl(body, max_num_fields=len(predictor.schema.columns) + OTHER_FIELDS))
     except ValueError:
-        return AnswerView(["The form has more fields than the model has columns; load this page again."])
+        return AnswerView(["The form has more fields than the model has columns; reload this page."])
     if given.get("form") != mark_of(predictor.schema):
-        return AnswerView(["The model takes other columns by now; load this page again."])
+        return AnswerView(["The model's columns have changed; reload this page."])
     record = record_of(predictor.schema, given)
     row = predictor.decoder.decode(record)
     answer = await service.calls.answer(predictor, row)

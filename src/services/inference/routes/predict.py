@@ -1,4 +1,4 @@
-"""``POST /predict``: one record in and one answer out, or a list of records in and as many answers out."""
+"""``POST /predict``: predicts one record or a list of records."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -27,7 +27,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
     openapi_extra={"requestBody": {"required": True, "content": json_of("PredictRequest")}},
     responses={
         200: {
-            "description": "The answer, or one answer per record in their order",
+            "description": "The answer, or one answer per record, in the same order",
             "content": json_of("PredictAnswer"),
             "headers": MODEL_HEADERS,
         },
@@ -39,13 +39,13 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 )
 @counting_errors
 async def predict(request: Request) -> Response:
-    """Answer with the model that is served now."""
+    """Predict with the served model."""
     service = service_of(request)
     content_type = request.headers.get("content-type")
     if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError
     body = await request.body()
-    # Once for all: the model may be swapped while this request waits.
+    # Read once: the model may be swapped while this request waits.
     predictor = service.store.require()
     request_id = request_id_of(request.scope)
     if body.lstrip(JSON_SPACE)[:1] == b"[":

@@ -1,4 +1,4 @@
-"""A documented route whose endpoint takes the request itself, and the counting of predictions that failed."""
+"""A documented route whose endpoint takes the raw request, and the counting of failed predictions."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class RawRoute(APIRoute):
-    """FastAPI's own way to an endpoint (dependencies, two exit stacks) costs more than the prediction."""
+    """A route without FastAPI's dependencies and exit stacks, which cost more than a prediction."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the endpoint; a wrong method goes the usual way."""
+        """Call the endpoint; a wrong method is handled by FastAPI."""
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
@@ -31,7 +31,7 @@ class RawRoute(APIRoute):
 
 
 def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Request], Awaitable[T]]:
-    """Count a prediction's failure by its reason, and raise it on."""
+    """Count a failed prediction by its reason, and raise the error."""
 
     @functools.wraps(endpoint)
     async def counted(request: Request) -> T:

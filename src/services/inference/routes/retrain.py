@@ -1,4 +1,4 @@
-"""``/retrain``: hand a request to the spool, and tell what became of it."""
+"""``/retrain``: submits requests to the spool, and reports their state."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -12,9 +12,9 @@ from src.services.inference.model.model_store import ModelStore
 from src.services.inference.service_state import Service
 from src.services.inference.web.errors import UnknownRequestError
 
-# How long an answer waits for a model that was promoted a moment ago.
+# How long a request waits for a model that was just promoted.
 CATCH_UP_SECONDS = 2.0
-# An older promotion that is not served has been rolled back, or MLflow is down: no news is to be had by waiting.
+# An older promotion that is not served was rolled back, or MLflow is down; waiting would not help.
 FRESH_SECONDS = 60.0
 UNAVAILABLE: dict[str, Any] = {"description": "The shared volume cannot be used; nothing was accepted or lost"}
 
@@ -22,7 +22,7 @@ router = APIRouter(tags=["retraining"])
 
 
 class RetrainAccepted(BaseModel):
-    """A request that will survive a power cut."""
+    """A request that was stored durably."""
 
     id: str
     state: State
@@ -30,7 +30,7 @@ class RetrainAccepted(BaseModel):
 
 
 class RetrainQuery(BaseModel):
-    """Refuses what it does not know."""
+    """The query parameters; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,14 +38,14 @@ class RetrainQuery(BaseModel):
 
 
 class BothScores(BaseModel):
-    """Scores on the same holdout; null where a model was not scored."""
+    """Scores on the same rows; null if a model was not scored."""
 
     challenger: Scores | None
     champion: Scores | None
 
 
 class RetrainStatus(BaseModel):
-    """A retrain request: where it stands and, when it has ended, how; absent fields do not apply yet."""
+    """A retrain request: its state and, once ended, its outcome; absent fields do not apply yet."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -80,7 +80,7 @@ class RetrainList(BaseModel):
     summary="Request a training run",
     responses={
         413: {"description": "The body is too large; none is needed"},
-        429: {"description": "Enough requests wait already"},
+        429: {"description": "Too many requests are waiting"},
         503: UNAVAILABLE,
         507: {"description": "The shared volume is full; nothing was accepted"},
     },
@@ -88,9 +88,9 @@ class RetrainList(BaseModel):
 async def submit(
     request: Request, response: Response, service: Service, given: Annotated[RetrainQuery, Query()]
 ) -> RetrainAccepted:
-    """Accept a request durably; ``Location`` tells where to follow it. A body is read only for its limit.
+    """Store a request durably; ``Location`` is where to follow it. A body is ignored, but its size is limited.
 
-    A scheduled job sends ``source=schedule``: its request ends as ``skipped`` where data, settings and code are those
+    A scheduled job sends ``source=schedule``: its request ends as ``skipped`` if data, settings and code are those
     of an earlier training. Other requests always train.
     """
     async for _ in request.stream():
@@ -119,7 +119,7 @@ async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 
     response_model_exclude_unset=True,
 )
 async def follow(request_id: str, service: Service) -> RetrainStatus:
-    """One request; a promotion that is not served yet is fetched first, so that ``served`` is news."""
+    """One request; a new promotion is loaded first, so that ``served`` is up to date."""
     record = await asyncio.to_thread(service.spool.get, request_id)
     if record is None:
         raise UnknownRequestError("no retrain request has this id; GET /retrain lists the newest")
@@ -129,7 +129,7 @@ async def follow(request_id: str, service: Service) -> RetrainStatus:
 
 
 def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
-    """Whether this outcome has just promoted a version newer than the served one."""
+    """Whether this outcome recently promoted a version that is not served yet."""
     if result is None or result.outcome is not Outcome.PROMOTED or not (result.model_version or "").isdecimal():
         return False
     if (datetime.now(UTC) - result.finished_at).total_seconds() > FRESH_SECONDS:

@@ -1,4 +1,4 @@
-"""``POST /rollback``: the champion before the present one serves again."""
+"""``POST /rollback``: serves the previous champion again."""
 
 from typing import Annotated, Any
 
@@ -9,16 +9,16 @@ from src.services.inference.service_state import Service
 from src.services.inference.web.errors import request_id_of
 
 MLFLOW_AWAY: dict[str, Any] = {
-    "description": "MLflow, or the shared volume, cannot be used; the message says what was done, or may have been"
+    "description": "MLflow or the shared volume cannot be used; the message says what was done, or may have been"
 }
 
 router = APIRouter(tags=["registry"])
 
 
 class RollbackAnswer(BaseModel):
-    """What a roll back has led to: versions of the model.
+    """The versions after a rollback.
 
-    ``served`` is what answers now: the champion, unless it cannot be loaded, for the reason ``last_error``.
+    ``served`` is the champion, unless it cannot be loaded; ``last_error`` says why.
     """
 
     champion: str
@@ -28,27 +28,27 @@ class RollbackAnswer(BaseModel):
 
 
 class RollbackQuery(BaseModel):
-    """Refuses what it does not know: a condition with a typo would be none."""
+    """The query parameters; unknown ones are refused, as a misspelt condition would have no effect."""
 
     model_config = ConfigDict(extra="forbid")
 
-    champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is champion still")
+    champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is still champion")
 
 
 @router.post(
     "/rollback",
     summary="Go back to the previous champion",
     responses={
-        409: {"description": "There is nothing to go back to, or the champion is another; nothing was changed"},
+        409: {"description": "There is no version to go back to, or the champion is another one; nothing was changed"},
         413: {"description": "The body is too large; none is needed"},
         503: MLFLOW_AWAY,
     },
 )
 async def roll_back(request: Request, service: Service, asked: Annotated[RollbackQuery, Query()]) -> RollbackAnswer:
-    """Move the alias ``champion`` to the version under ``previous``, that one to where champion was, and load it.
+    """Swap the aliases ``champion`` and ``previous``, and load the new champion.
 
-    A second roll back returns. The version that was taken back is tagged with when, for whom and in whose favour.
-    A body is read only for its limit.
+    A second rollback returns. The version that was rolled back is tagged with the time, the client and the new
+    champion. A body is ignored, but its size is limited.
     """
     async for _ in request.stream():
         pass
@@ -59,6 +59,6 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
 
 
 def asked_by(request: Request, way: str) -> str:
-    """Who asks, as far as that can be told: through what, from where, and in which request."""
+    """Who requests the rollback, as far as known: the route, the address and the request's id."""
     client = request.client.host if request.client is not None else "unknown"
     return f"{way}, {client}, request {request_id_of(request.scope)}"

@@ -1,1 +1,1 @@
-"""What Prometheus is told of the service and its traffic."""
+"""Metrics of the service and its traffic for Prometheus."""

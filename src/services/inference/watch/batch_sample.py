@@ -1,4 +1,4 @@
-"""A random sample of a batch's rows, whatever their order and however many parts they come in."""
+"""A random sample of a batch's rows, independent of their order and of the number of parts."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ Keys = NDArray[np.int64]
 
 
 class BatchSample:
-    """The rows with the smallest of random ranks: bottom-k sampling (Cohen and Kaplan, PODC 2007).
+    """The rows with the smallest random ranks: bottom-k sampling (Cohen and Kaplan, PODC 2007).
 
     Args:
-        size: how many rows it holds at most.
+        size: the largest number of rows.
     """
 
     def __init__(self, size: int) -> None:
@@ -37,5 +37,5 @@ class BatchSample:
 
     @property
     def keys(self) -> Keys | None:
-        """(columns, rows) the sample in random order, so that each run of it is a random sample, too; None at first."""
+        """(columns, rows) the sample in random order, so that each slice of it is a random sample; None if empty."""
         return self._keys

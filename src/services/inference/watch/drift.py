@@ -1,4 +1,4 @@
-"""Drift: whether the newest values of a column still come from the distribution of the training rows."""
+"""Drift: whether the newest values of a column have the distribution of the training rows."""
 
 import math
 from collections import Counter
@@ -14,12 +14,12 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
 from src.services.inference.watch.two_sample import Comparison, compare
 
-# With fewer rows only the largest changes would be found.
+# With fewer rows, only the largest changes would be detected.
 MIN_ROWS = 200
-# False alarms per window without drift, over all features of a model and its predictions. Half of what is promised: the
-# test's p-values are approximations.
+# False alarms per window without drift, over all features of a model and its predictions. Half of the documented rate,
+# because the test's p-values are approximations.
 FALSE_ALARMS = 0.0005
-# An excess below this is no drift, however significant: a tenth of the rows, or a fifth of a standard deviation.
+# A smaller excess is not drift, however significant: a tenth of the rows, or a fifth of a standard deviation.
 LARGE = 0.05
 MISSING = -1
 
@@ -28,11 +28,11 @@ Keys = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Drift:
-    """What a window says of one column.
+    """The drift of one column.
 
     Attributes:
-        score: how far it is from training, beyond what chance gives (0: nothing); NaN with fewer than ``MIN_ROWS``.
-        drifted: whether that is both significant, over all columns of the model, and large.
+        score: its distance from training beyond chance (0: none); NaN with fewer than ``MIN_ROWS`` rows.
+        drifted: whether the distance is large, and significant over all columns of the model.
     """
 
     score: float
@@ -45,7 +45,7 @@ class Drift:
 
     @classmethod
     def of(cls, comparison: Comparison | None, tests: int) -> "Drift":
-        """The verdict on one of so many comparisons (Bonferroni 1936); None stands for too few rows."""
+        """The drift by one of so many comparisons (Bonferroni 1936); ``comparison`` is None with too few rows."""
         if comparison is None:
             return cls(math.nan, drifted=False)
         significant = comparison.p_value * tests <= FALSE_ALARMS
@@ -57,7 +57,7 @@ class Window:
 
     Args:
         reference: how many training rows have each key.
-        size: how many values it holds.
+        size: the number of values that it holds.
         ordered: whether neighbouring keys are neighbouring values.
     """
 
@@ -78,10 +78,10 @@ class Window:
         self.rows = min(self.size, self.rows + len(newest))
 
     def compare(self) -> Comparison | None:
-        """The window against the training rows; None with fewer than ``MIN_ROWS`` values, or without training rows."""
+        """Compare the window with the training rows; None with fewer than ``MIN_ROWS`` values or no training rows."""
         if self.rows < MIN_ROWS or not self._counts.any():
             return None
-        # Sorted by key: no order of frequency, and the same whichever sample a key is from.
+        # Sorted by key, which depends neither on frequency nor on the sample that a key is from.
         keys, cells = np.unique(np.concatenate([self._reference, self._keys[: self.rows]]), return_inverse=True)
         training = np.bincount(cells[: len(self._reference)], self._counts, len(keys)).astype(np.int64)
         window = np.bincount(cells[len(self._reference) :], minlength=len(keys))
@@ -93,10 +93,10 @@ class FeatureWindow(Window):
 
     Args:
         reference: how many training rows have each key.
-        size: how many values it holds.
+        size: the number of values that it holds.
         keys_of: the keys of values, shape (n,).
         limits: the smallest and the largest training value of a number; None for other columns.
-        categories: the known values of a text column; None for other columns, and where they are not known.
+        categories: the known values of a text column; None for other columns, and if unknown.
     """
 
     def __init__(
@@ -115,14 +115,14 @@ class FeatureWindow(Window):
         self._known = None if categories is None else frozenset([*categories, None])
 
     def out_of_range(self, values: NDArray[Any]) -> int:
-        """How many values are outside the limits; a missing one is not."""
+        """The number of values outside the limits, not counting missing ones."""
         if self.limits is None:
             return 0
         numbers = values.astype(np.float64)
         return int(((numbers < self.limits[0]) | (numbers > self.limits[1])).sum())
 
     def unknown(self, values: NDArray[Any]) -> int:
-        """How many values are none of the categories; a missing one is not."""
+        """The number of values that are not categories, not counting missing ones."""
         if self._known is None:
             return 0
         return len(values) - sum(map(self._known.__contains__, values.tolist()))
@@ -137,11 +137,11 @@ def feature_windows(schema: FeatureSchema, reference: DriftReference | None, siz
 
 
 def class_window(classes: Sequence[str], reference: DriftReference | None, size: int) -> Window | None:
-    """A window for the predicted classes, where there are any and their shares are known.
+    """A window for the predicted classes, if there are any and their shares are known.
 
-    They are compared with the predictions for rows that the model was not trained on, or, of an earlier release's
-    model, with the classes of the training rows. A class's key is its place among the classes; any other label has the
-    next one.
+    They are compared with the predictions for rows that the model was not trained on or, for a model of an earlier
+    release, with the classes of the training rows. A class's key is its index among the classes; any other label has
+    the next one.
     """
     if reference is None or not classes:
         return None
@@ -186,7 +186,7 @@ def _bins(values: NDArray[Any], edges: NDArray[np.float64]) -> Keys:
 
 
 def _keys(values: NDArray[Any], known: Mapping[str, int], key_of: Callable[[str], int]) -> Keys:
-    """(n,) the keys of texts and booleans; those of known ones are looked up."""
+    """(n,) the keys of texts and booleans; known values are looked up."""
 
     def key(value: Any) -> int:
         is_missing = value is None or value != value  # noqa: PLR0124 - NaN alone differs from itself

@@ -1,4 +1,4 @@
-"""Metric families from counts that are kept elsewhere."""
+"""Metric families from counts that other objects hold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def gauge(name: str, documentation: str, label: str, values: Mapping[str, float]
 
 
 class Buckets:
-    """A histogram that counts many values at once.
+    """A histogram that counts arrays of values.
 
     Args:
         edges: the buckets' upper bounds, ascending.

@@ -1,4 +1,4 @@
-"""What live rows and predictions look like: requests leave notes, and counting happens off their path."""
+"""Counts live rows and predictions. Requests only leave notes, which are counted later."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ from src.services.inference.watch.model_windows import NO_DRIFT, DriftReport, Mo
 # The label of a prediction that is a number.
 REGRESSION = ""
 CONFIDENCE_EDGES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
-# Notes are counted in blocks of so many: a fraction of a millisecond.
+# Notes are counted in blocks of so many, which takes a fraction of a millisecond.
 BLOCK = 256
 SEED = 20261128
 
@@ -36,8 +36,8 @@ class LabelCounts:
     """Labels of predictions.
 
     Attributes:
-        counts: how many there are of each.
-        indices: (n,) each label's place among the classes, or one further than these; empty for a regression.
+        counts: the number of each label.
+        indices: (n,) each label's index among the classes, or their number for other labels; empty for a regression.
     """
 
     counts: Mapping[str, int]
@@ -45,17 +45,17 @@ class LabelCounts:
 
     @classmethod
     def of(cls, labels: Sequence[str], classes: Sequence[str]) -> "LabelCounts":
-        """Of labels, one per row."""
+        """Count labels, one per row."""
         places = {name: index for index, name in enumerate(classes)}
         return cls(Counter(labels), np.array([places.get(label, len(places)) for label in labels], dtype=np.intp))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch whose answers come in parts.
+    """A batch that is predicted in parts.
 
     Attributes:
-        windows: which its rows will enter; None where another model is served by now.
+        windows: those that its rows will enter; None if another model is served now.
     """
 
     predictor: Predictor
@@ -87,25 +87,25 @@ class LiveTraffic(Collector):
     # -- called by the routes --------------------------------------------------------------------------
 
     def note(self, predictor: Predictor, row: Row, answer: Answer) -> None:
-        """Note one row. Call it from the event loop; it costs the request next to nothing."""
+        """Note one row. Call it from the event loop; it takes almost no time."""
         self._notes.append((predictor, row, answer))
         if len(self._notes) == BLOCK:
             asyncio.get_running_loop().call_soon(self._work_off)
 
     def note_table(self, predictor: Predictor, table: FeatureTable, found: Predictions) -> None:
-        """Note a whole batch in one part, from any thread. It is counted at once."""
+        """Note a whole batch, from any thread. It is counted immediately."""
         batch = self.batch(predictor)
         self.note_part(batch, table, found)
         self.end(batch)
 
     def batch(self, predictor: Predictor) -> Batch:
-        """Begin a batch whose answers come in parts."""
+        """Begin a batch that is predicted in parts."""
         with self._lock:
             windows = self._windows if predictor is self._current else None
         return Batch(predictor, windows, BatchSample(self._window_rows))
 
     def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
-        """Note one part of a batch, from any thread; it is counted at once: give big tables in several parts."""
+        """Note one part of a batch, from any thread. It is counted immediately, so large tables should be split."""
         classes = batch.predictor.classes
         confidence = found.probabilities.max(axis=1) if found.probabilities is not None else ()
         if found.given is None:
@@ -123,23 +123,23 @@ class LiveTraffic(Collector):
             batch.sample.add(ranks, lambda positions: windows.keys(table, labels.indices, positions))
 
     def end(self, batch: Batch) -> None:
-        """All parts of the batch are noted: a sample of its rows enters the windows.
+        """End a batch: a sample of its rows enters the windows.
 
-        Not earlier, as rows are often sorted; and not at all where a client left before the end.
+        Not earlier, because rows are often sorted, and not at all if the client disconnected before the end.
         """
         if batch.windows is not None and batch.sample.keys is not None:
             with self._lock:
                 batch.windows.add(batch.sample.keys)
 
     def follow(self, predictor: Predictor) -> None:
-        """Serve another model from now on: it is compared with its own training rows, from an empty window."""
+        """Follow another model from now on; its rows are compared with its training rows, from an empty window."""
         self._work_off()
         with self._lock:
             self._current = predictor
             self._windows = ModelWindows(predictor, self._window_rows)
             for label in predictor.classes or (REGRESSION,):
                 self._predictions.setdefault(label, 0)
-            # Columns that this model does not have lose their series.
+            # Series of columns that this model does not have are removed.
             features = self._windows.features.items()
             self._out_of_range = Counter(
                 {name: self._out_of_range[name] for name, window in features if window.limits is not None}
@@ -151,7 +151,7 @@ class LiveTraffic(Collector):
     # -- called by readers -----------------------------------------------------------------------------
 
     def report(self) -> DriftReport:
-        """How the newest rows compare with the training rows. Call it from the event loop."""
+        """Compare the newest rows with the training rows. Call it from the event loop."""
         self._work_off()
         with self._lock:
             return self._windows.report() if self._windows is not None else DriftReport(0, {}, NO_DRIFT)
@@ -170,7 +170,7 @@ class LiveTraffic(Collector):
             )
             yield counter(
                 "inference_unknown_categories",
-                "Texts that are none of the column's known categories",
+                "Texts that are not among the column's known categories",
                 "feature",
                 self._unknown,
             )
@@ -225,10 +225,10 @@ class LiveTraffic(Collector):
     def _count(
         self, windows: ModelWindows | None, table: FeatureTable, labels: LabelCounts, confidence: Numbers
     ) -> None:
-        """Everything that is counted over all rows."""
+        """Count rows and predictions."""
         self._predictions.update(labels.counts)
         self._confidence.add(confidence)
-        if windows is None or windows is not self._windows:  # a former model's
+        if windows is None or windows is not self._windows:  # a previous model's
             return
         for name, window in windows.features.items():
             values = windows.values(table, name)

@@ -1,4 +1,4 @@
-"""What Prometheus is told about the inference service, on a registry of its own."""
+"""The inference service's Prometheus metrics, on a separate registry."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from src.services.inference.web.admission import SHED_REASONS
 from src.services.inference.web.slow_clients import CUT_REASONS
 
 UNMATCHED = "unmatched"
-# What a path of no route is answered: by a guard, by the router, or as one too many.
+# Statuses of a path without a route: from a guard, from the router, or under overload.
 UNMATCHED_STATUSES = (400, 404, 503)
 OTHER = "other"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -27,7 +27,7 @@ SUCCESS = "success"
 DOWNLOAD_FAILED = "download_failed"
 INVALID = "invalid"
 ERROR = "error"
-# Reasons of a failed prediction, beside a record's own problems.
+# Reasons of a failed prediction, in addition to a record's problems.
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 NOT_ACCEPTABLE = "not_acceptable"
 UNKNOWN_MODEL = "unknown_model"
@@ -37,7 +37,7 @@ INTERNAL = "internal"
 
 @dataclass(frozen=True)
 class RouteInfo:
-    """What is known of a route before its first request."""
+    """A route's labels, known before its first request."""
 
     path: str
     method: str
@@ -48,12 +48,12 @@ class ServingMetrics:
     """Every series exists at 0 from the start, and every child is bound once.
 
     Args:
-        registry: where the metrics live.
+        registry: where the metrics are registered.
         routes: the service's routes with the statuses they answer.
         window_rows: how many of the newest rows are compared with those of training.
 
     Attributes:
-        traffic: is told what was predicted.
+        traffic: records predictions.
     """
 
     def __init__(self, registry: CollectorRegistry, routes: Iterable[RouteInfo], window_rows: int) -> None:
@@ -74,8 +74,8 @@ class ServingMetrics:
         )
         self._duration = Histogram(
             "inference_http_request_duration_seconds",
-            "Seconds from when the application has a request, with its body unless that is long, to its answer's last "
-            "byte; none of a request that is turned away before",
+            "Seconds from the arrival of a request, including its body unless that is long, to the last byte of its "
+            "answer; without requests that are turned away earlier",
             ["route"],
             buckets=DURATION_EDGES,
             registry=registry,
@@ -84,10 +84,12 @@ class ServingMetrics:
             "inference_http_requests_in_flight", "Requests that are being answered", registry=registry
         )
         shed = Counter(
-            "inference_http_requests_shed_total", "Requests turned away as too many", ["reason"], registry=registry
+            "inference_http_requests_shed_total", "Requests turned away under overload", ["reason"], registry=registry
         )
         self._shed = {reason: shed.labels(reason) for reason in SHED_REASONS}
-        cut = Counter("inference_http_clients_cut_total", "Clients waited for no longer", ["reason"], registry=registry)
+        cut = Counter(
+            "inference_http_clients_cut_total", "Clients that were disconnected", ["reason"], registry=registry
+        )
         self._cut = {reason: cut.labels(reason) for reason in CUT_REASONS}
         known = [*routes, *(RouteInfo(UNMATCHED, method, UNMATCHED_STATUSES) for method in ("GET", "POST"))]
         self._request_children = {
@@ -125,12 +127,12 @@ class ServingMetrics:
         )
         self._serves_champion = Gauge(
             "inference_serves_champion",
-            "1 if the last look-up found that the served model is the champion; 0 also where it found nothing out",
+            "1 if the last look-up found that the served model is the champion; 0 also if it failed",
             registry=registry,
         )
         alerts = Counter(
             "inference_alerts_total",
-            "Alertmanager's notifications by what became of them",
+            "Alertmanager's notifications by outcome",
             ["outcome"],
             registry=registry,
         )
@@ -146,12 +148,12 @@ class ServingMetrics:
             INTERNAL,
         )
         self._batch_rows = Histogram(
-            "inference_batch_rows", "Rows of answered batches", buckets=BATCH_EDGES, registry=registry
+            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=registry
         )
         self._prediction_errors = {reason: errors.labels(reason) for reason in reasons}
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count one answered request, and tell how long it took."""
+        """Count one answered request with its duration."""
         self.count_request(route, method, status)
         self._duration_for(route).observe(seconds)
 
@@ -168,7 +170,7 @@ class ServingMetrics:
         self._shed[reason].inc()
 
     def cut(self, reason: str) -> None:
-        """Count one client that is waited for no longer, for one of ``CUT_REASONS``."""
+        """Count one client that was disconnected for one of ``CUT_REASONS``."""
         self._cut[reason].inc()
 
     def _duration_for(self, route: str) -> Histogram:
@@ -182,7 +184,7 @@ class ServingMetrics:
         self._alerts[outcome].inc()
 
     def batch(self, rows: int) -> None:
-        """Tell how many rows a batch had that is answered."""
+        """Record the number of rows of an answered batch."""
         self._batch_rows.observe(rows)
 
     def prediction_error(self, reason: str) -> None:
@@ -194,15 +196,15 @@ class ServingMetrics:
         self._reloads[outcome].inc()
 
     def mlflow_reachable(self, *, reachable: bool) -> None:
-        """Tell how the last look-up went."""
+        """Record whether the last look-up succeeded."""
         self._mlflow.set(reachable)
 
     def serves_champion(self, *, served: bool) -> None:
-        """Tell whether the last look found the champion to be the model that answers."""
+        """Record whether the last look-up found that the served model is the champion."""
         self._serves_champion.set(served)
 
     def model_loaded(self, predictor: Predictor) -> None:
-        """Tell which model is served from now on; call it before the first answer of that model."""
+        """Record the served model; call it before that model's first prediction."""
         self.traffic.follow(predictor)
         self._info.clear()
         self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)

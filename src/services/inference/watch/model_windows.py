@@ -1,4 +1,4 @@
-"""All windows of one model: of its features and of the classes that it predicts."""
+"""The windows of one model: of its features and of its predicted classes."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from src.services.inference.watch.drift import Drift, class_window, feature_wind
 
 @dataclass(frozen=True)
 class DriftReport:
-    """How the newest rows compare with the training rows.
+    """The newest rows compared with the training rows.
 
     Attributes:
-        rows: how many rows are compared.
-        features: by the feature's name.
-        predictions: of the predicted classes; its score is NaN where there are none.
+        rows: the number of compared rows.
+        features: drift by the feature's name.
+        predictions: drift of the predicted classes; its score is NaN if there are none.
     """
 
     rows: int
@@ -29,11 +29,11 @@ class DriftReport:
 
 
 class ModelWindows:
-    """The newest rows that a model answered, compared with its training rows.
+    """The newest rows that a model predicted, compared with its training rows.
 
     Args:
         predictor: the model.
-        size: how many rows are compared.
+        size: the number of compared rows.
     """
 
     def __init__(self, predictor: Predictor, size: int) -> None:
@@ -53,7 +53,7 @@ class ModelWindows:
         Args:
             table: the rows.
             labels: (n,) each row's predicted class; not read for a regression.
-            positions: of the rows in the table.
+            positions: the rows' positions in the table.
         """
         keys = [window.keys_of(self.values(table, name)[positions]) for name, window in self.features.items()]
         if self._classes is not None:
@@ -67,7 +67,7 @@ class ModelWindows:
             window.add(values)
 
     def report(self) -> DriftReport:
-        """The verdicts; the chance of a false alarm is shared among all of them."""
+        """Test all windows; the false alarm rate is shared among them."""
         tests = len(self.features) + (self._classes is not None)
         return DriftReport(
             rows=min((window.rows for window in self.features.values()), default=0),

@@ -1,4 +1,4 @@
-"""The two-sample test behind drift: do two samples of one column differ by more than chance, and by how much?"""
+"""The two-sample test of drift: whether two samples of one column differ by more than chance, and by how much."""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Cells are merged until both samples are expected to have so many values in each.
+# Cells are merged until both samples have at least so many expected values in each.
 MIN_EXPECTED = 10
-# Above this p-value a difference is what chance gives.
+# Above this p-value, a difference is explained by chance.
 NOISE = 0.05
 
 Counts = NDArray[np.integer[Any]]
@@ -20,8 +20,8 @@ class Comparison:
     """How two samples differ.
 
     Attributes:
-        excess: by how much, beyond what chance gives; 0 where that is nothing.
-        p_value: how often chance alone gives at least this difference.
+        excess: the difference beyond chance; 0 if there is none.
+        p_value: the probability of at least this difference by chance alone.
     """
 
     excess: float
@@ -31,15 +31,15 @@ class Comparison:
 def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
     """Compare two samples by their counts per cell.
 
-    Cells are told apart as rare or not by the sum of both counts, never by one sample's alone. Given these sums, both
-    samples are alike without drift, so values that only one of them has need no further correction: those seen once are
-    as likely in either sample, which is the Good-Turing estimate of the unseen ones (Good 1953).
+    Whether a cell is rare depends on the sum of both counts alone. Given these sums, the samples are exchangeable
+    without drift, so values that only one of them has need no further correction: those that occur once are as likely
+    in either sample, which is the Good-Turing estimate of the unseen ones (Good 1953).
 
     A chi-square test compares the cells, rare ones merged (``_chi_square``), and a bound on the tail of the
-    hypergeometric distribution each rare cell (``_rare``); where there are rare ones, each test has half of the chance
-    of a false alarm. ``benchmarks/results/drift.md`` has the simulated rates.
+    hypergeometric distribution each rare cell (``_rare``); if there are rare cells, each test has half of the false
+    alarm rate. ``benchmarks/results/drift.md`` has the simulated rates.
 
-    The excess is the triangular discrimination, sum of (p - q)^2 / ((p + q) / 2), less its expectation without drift.
+    The excess is the triangular discrimination, sum of (p - q)^2 / ((p + q) / 2), minus its expectation without drift.
     It lies between 0 and 4, equals the population stability index for small differences, and is at least 4 d^2 where
     the share d of all values has moved to other cells.
 
@@ -59,12 +59,12 @@ def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
 
 
 def _merge(samples: Counts, *, ordered: bool) -> tuple[Counts, Counts]:
-    """Cells that both samples are expected to have ``MIN_EXPECTED`` values in, at least one; and the rare cells.
+    """Merged cells, at least one, with ``MIN_EXPECTED`` expected values or more in both samples; and the rare cells.
 
-    The last cells, which may be too few for a cell of their own, count as one rare cell as well.
+    The remaining cells, if too few for a merged cell, count as one rare cell.
 
     Args:
-        samples: (2, cells) counts, no cell without any.
+        samples: (2, cells) counts, no cell of which is empty.
     """
     sums, sizes = samples.sum(axis=0), samples.sum(axis=1)
     needed = MIN_EXPECTED * sums.sum() / sizes.min()
@@ -87,8 +87,8 @@ def _chi_square(cells: Counts) -> Comparison:
     """Compare the shares of cells that have enough values in each sample, shape (2, cells).
 
     The statistic is the smaller of Pearson's X2, scaled to its exact expectation (Haldane 1940), and the likelihood
-    ratio G2, both against the chi-square distribution. X2 alone has too heavy a tail where a cell of few values gains
-    some, G2 where it loses them.
+    ratio G2, both against the chi-square distribution. X2 alone has too heavy a tail if a small cell gains values, G2
+    if it loses them.
     """
     freedom = cells.shape[1] - 1
     if freedom == 0:
@@ -119,7 +119,7 @@ def _rare(cells: Counts, sizes: Counts) -> Comparison:
 
 
 def _excess(shares: NDArray[np.float64], sizes: Counts) -> float:
-    """The distance of two samples' shares, shape (2, cells), beyond what chance gives."""
+    """The distance of two samples' shares, shape (2, cells), beyond chance."""
     p, q = shares[:, shares.any(axis=0)]
     distance, by_chance = float((2 * (p - q) ** 2 / (p + q)).sum()), (len(p) - 1) * float((1 / sizes).sum())
     return max(0.0, distance - by_chance)

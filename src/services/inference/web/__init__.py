@@ -1,1 +1,1 @@
-"""What a request meets before its route: the server, its limits, who may ask, and how refusals are told."""
+"""The HTTP layer in front of the routes: server, limits, guards and error responses."""

@@ -1,4 +1,4 @@
-"""How many requests may be in work at once, and how many may wait a moment for their turn."""
+"""Limits how many requests run at once and how many wait in a short queue."""
 
 import asyncio
 from collections import deque
@@ -6,29 +6,29 @@ from collections.abc import Callable
 
 from src.core.errors import LoopError
 
-# Why a request was turned away; they are also labels of a metric.
+# Reasons for turning a request away; they are also labels of a metric.
 QUEUE_FULL = "queue_full"
 QUEUE_TIMEOUT = "queue_timeout"
 SHED_REASONS = (QUEUE_FULL, QUEUE_TIMEOUT)
 
 
 class OverloadedError(LoopError):
-    """More requests are in work and wait than the service has promised to answer in time."""
+    """There are more requests than the service can answer in time."""
 
     def __init__(self) -> None:
         super().__init__("the service has more requests than it can answer in time; send this one again in a second")
 
 
 class Admission:
-    """Slots for requests in work, and a short queue, first come first served.
+    """Slots for running requests, and a short queue, first come first served.
 
-    It belongs to one event loop. Whoever enters must leave, whatever happens in between.
+    Use from one event loop. Every ``enter`` needs a ``leave``, also after an error.
 
     Args:
-        limit: most requests in work.
-        queue: most requests that wait for a slot.
-        seconds: how long one may wait.
-        on_shed: told why a request was turned away, one of ``SHED_REASONS``.
+        limit: the most running requests.
+        queue: the most requests that wait for a slot.
+        seconds: the longest wait.
+        on_shed: called with one of ``SHED_REASONS`` if a request is turned away.
     """
 
     def __init__(self, limit: int, *, queue: int, seconds: float, on_shed: Callable[[str], None]) -> None:
@@ -41,14 +41,14 @@ class Admission:
 
     @property
     def has_room(self) -> bool:
-        """Whether a slot is free; none is while anybody waits, as the first in the queue gets what is left."""
+        """Whether a slot is free; none is while requests wait, because the first in the queue gets the next one."""
         return self._inside < self._limit
 
     async def enter(self) -> None:
         """Take a slot, waiting for it in the queue.
 
         Raises:
-            OverloadedError: the queue is full, or no slot came free in time.
+            OverloadedError: the queue is full, or no slot became free in time.
         """
         if self.has_room:
             self._inside += 1
@@ -63,7 +63,7 @@ class Admission:
         try:
             came = await turn
         except asyncio.CancelledError:
-            if not turn.cancelled() and turn.result():  # the slot came in the same moment: pass it on
+            if not turn.cancelled() and turn.result():  # the slot was assigned at the same moment: pass it on
                 self.leave()
             raise
         finally:
@@ -73,10 +73,10 @@ class Admission:
             raise OverloadedError
 
     def leave(self) -> None:
-        """Give the slot to the first that waits, or back."""
+        """Pass the slot to the first waiting request, or free it."""
         while self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # a cancelled one stays in the queue until here
+            if not turn.done():  # a cancelled request stays in the queue until here
                 turn.set_result(True)
                 return
         self._inside -= 1

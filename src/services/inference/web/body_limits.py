@@ -1,4 +1,4 @@
-"""How large a request's body may be."""
+"""Limits of the size of a request's body."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ class BodyLimits:
     """Limits in bytes.
 
     Attributes:
-        usual: of most routes.
-        others: fixed path to that route's own.
+        usual: the limit of most routes.
+        others: limits of single routes by fixed path.
     """
 
     usual: int
@@ -24,7 +24,7 @@ class BodyLimits:
 
 
 def announced_length(scope: Scope) -> int:
-    """The announced length in bytes; 0 where there is none (a server has refused nonsense already)."""
+    """The announced length in bytes; 0 if there is none (the server has refused invalid ones)."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value)

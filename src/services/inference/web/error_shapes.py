@@ -1,4 +1,4 @@
-"""The shape of an error's body: the service's own, or that of the protocol whose page was asked for."""
+"""The shape of an error's body: the service's own, or that of the requested path's protocol."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,14 +8,14 @@ import msgspec
 
 from src.services.inference.formats.problems import MALFORMED
 
-# A text, or problems as ``{"loc": ["body", row, field], "msg", "type"}``, row and field where they are known.
+# A text, or problems as ``{"loc": ["body", row, field], "msg", "type"}``, with row and field if known.
 Detail = str | list[dict[str, Any]]
 
-# As many problems as are put into one line.
+# At most so many problems are joined in one line.
 MAX_IN_LINE = 5
 UNPROCESSABLE = 422
 BAD_REQUEST = 400
-# MLflow's own names; it has none for the others that a client is to blame for.
+# MLflow's error codes; it has none for other client errors.
 MLFLOW_CODES = {
     404: "ENDPOINT_NOT_FOUND",
     429: "REQUEST_LIMIT_EXCEEDED",
@@ -25,13 +25,13 @@ MLFLOW_CODES = {
 
 
 class Protocol(StrEnum):
-    """Whose pages have errors of their own shape."""
+    """A protocol with its own shape of errors."""
 
     MLFLOW = "mlflow"
     OPEN_INFERENCE = "open_inference"
 
 
-# The shapes' names in the OpenAPI document.
+# The names of the shapes in the OpenAPI document.
 PROTOCOL_ERRORS: Mapping[Protocol | None, str] = {
     Protocol.MLFLOW: "MlflowError",
     Protocol.OPEN_INFERENCE: "ProtocolError",
@@ -68,9 +68,9 @@ def _known_to_protocols(status: int) -> int:
 def _line(detail: Detail) -> str:
     if isinstance(detail, str):
         return detail
-    told = [_with_row(problem) for problem in detail[:MAX_IN_LINE]]
-    more = len(detail) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    shown = [_with_row(problem) for problem in detail[:MAX_IN_LINE]]
+    more = len(detail) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")
 
 
 def _with_row(problem: dict[str, Any]) -> str:

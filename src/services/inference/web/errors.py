@@ -1,4 +1,4 @@
-"""The one place where the project's errors become HTTP answers; they repeat nothing of the request but names."""
+"""Maps the project's errors to HTTP responses; of the request, they repeat names only."""
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -39,14 +39,14 @@ class BodyTooLargeError(InvalidInputError):
 
 
 class IncompleteRequestError(LoopError):
-    """The request did not come in whole, so nothing can be said of it."""
+    """The request was not received completely."""
 
 
 class SlowHeadError(IncompleteRequestError):
     """The request's head took too long."""
 
     def __init__(self) -> None:
-        super().__init__("the head of the request did not come in time; send it in one piece")
+        super().__init__("the head of the request was not received in time; send it in one piece")
 
 
 class HeadTooLargeError(IncompleteRequestError):
@@ -60,39 +60,39 @@ class SlowBodyError(IncompleteRequestError):
     """The request's body took too long."""
 
     def __init__(self) -> None:
-        super().__init__("the body did not come in time; send it faster, or less at once")
+        super().__init__("the body was not received in time; send it faster, or send less")
 
 
 class StoppingError(IncompleteRequestError):
-    """The service stops before the request is in."""
+    """The service is stopping and the request was not received completely."""
 
     def __init__(self) -> None:
         super().__init__("the service is stopping; send the request again")
 
 
 class UnsupportedMediaTypeError(InvalidInputError):
-    """The request's body is not declared as something that the route takes."""
+    """The body's declared media type is not supported by the route."""
 
     def __init__(self, message: str = "send JSON with Content-Type: application/json") -> None:
         super().__init__(message, kind=UNSUPPORTED_MEDIA_TYPE)
 
 
 class InvalidParameterError(InvalidInputError):
-    """A parameter of the request's URL has a value that the route does not take, or the route has no such parameter."""
+    """A query parameter is unknown, or its value is invalid."""
 
     def __init__(self, message: str, name: str | None = None) -> None:
         super().__init__(message, kind=MALFORMED, field=name)
 
 
 class NotAcceptableError(InvalidInputError):
-    """The route answers in no format that the client takes."""
+    """The route supports no format that the client accepts."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, kind=NOT_ACCEPTABLE)
 
 
 class UnknownModelError(InvalidInputError):
-    """The request is about another model, or another version of it, than the one that is served."""
+    """The requested model, or its version, is not the served one."""
 
     def __init__(self) -> None:
         super().__init__("this model or version is not served; GET /health says which is", kind=UNKNOWN_MODEL)
@@ -102,7 +102,7 @@ class UnknownRequestError(LoopError):
     """No retrain request has this id."""
 
 
-# Error class -> status and extra headers; the most special class of an error counts.
+# Error class -> status and extra headers; the most specific class of an error applies.
 STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     LoopError: (500, {}),
     UntrustedHostError: (400, {}),
@@ -128,10 +128,10 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     ConnectionFailedError: (503, {"Retry-After": "5"}),
     RegistryError: (503, {"Retry-After": "5"}),
 }
-# What Starlette itself refuses.
-TEXTS = {404: "there is no such page; GET /docs lists what there is", 405: "this page does not take this method"}
+# Messages for Starlette's own errors.
+TEXTS = {404: "not found; see GET /docs", 405: "method not allowed; see the Allow header"}
 WRONG_METHOD = 405
-INTERNAL_TEXT = "the service failed on this request; its log has the details under this request id"
+INTERNAL_TEXT = "the service failed on this request; its log has the details under the request id"
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def request_id_of(scope: Scope) -> str:
 
 
 class ErrorResponse(Response):
-    """An error, in the shape that belongs to the page that was asked for."""
+    """An error in the shape of the requested path's protocol."""
 
     def __init__(self, request_id: str, status: int, detail: Detail, headers: Mapping[str, str] | None) -> None:
         super().__init__(None, status, headers)
@@ -150,14 +150,14 @@ class ErrorResponse(Response):
         self._extra = headers
 
     def shaped_for(self, path: str) -> Response:
-        """As the clients of this page know it."""
+        """The response in the shape of this path's protocol."""
         status, body = shaped(path, *self._parts)
         return Response(body, status, self._extra, media_type="application/json")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, with the model that is served, if there is one."""
+        """Send it, with the served model's headers, if any."""
         response = self.shaped_for(scope["path"])
-        service: Any = scope["state"].get("service")  # ServiceState knows who sends this
+        service: Any = scope["state"].get("service")  # typed Any: ServiceState's module imports this one
         if service is not None and service.store.current is not None:
             response.headers.update(service.store.current.headers)
         await response(scope, receive, send)
@@ -171,7 +171,7 @@ def error_response(
 
 
 def install_error_handlers(app: FastAPI, methods: Mapping[str, Iterable[str]]) -> None:
-    """Answer every refused request in one shape; ``methods`` are those of each route's template."""
+    """Give all errors one shape; ``methods`` are those of each route's template."""
     app.add_exception_handler(LoopError, _loop_error)
     app.add_exception_handler(RequestValidationError, _wrong_parameters)
     app.add_exception_handler(HTTPException, _refused_by_starlette(methods))
@@ -183,11 +183,11 @@ async def _loop_error(request: Request, error: Exception) -> Response:
 
 
 def refusal(request_id: str, error: LoopError) -> ErrorResponse:
-    """The answer that an error of this project stands for."""
+    """The response for an error of this project."""
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]
     detail: Detail = str(error)
-    if isinstance(error, SpoolUnavailableError | SpoolFullError):  # for whoever runs the service to mend
+    if isinstance(error, SpoolUnavailableError | SpoolFullError):  # an operator must fix it
         logger.error("request %s: %s", request_id, detail)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
@@ -204,22 +204,22 @@ def refusal(request_id: str, error: LoopError) -> ErrorResponse:
 
 
 def unknown_parameter(name: str) -> str:
-    """The message that a route has no such parameter, with its name where that is fit to be repeated."""
-    shown = f"{name} is" if 0 < len(name) <= MAX_NAME and name.isprintable() else "there is"
-    return f"{shown} a parameter that this route does not have; /docs lists them"
+    """The message for an unknown parameter, with its name if that is short and printable."""
+    shown = f" {name}" if 0 < len(name) <= MAX_NAME and name.isprintable() else ""
+    return f"unknown parameter{shown}; GET /docs lists the route's parameters"
 
 
-def _told(item: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: item[key] for key in ("loc", "msg", "type")}
-    if item["type"] == "extra_forbidden":  # the place is the name that somebody made up
-        told |= {"loc": item["loc"][:-1], "msg": unknown_parameter(str(item["loc"][-1]))}
-    return told
+def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
+    problem = {key: item[key] for key in ("loc", "msg", "type")}
+    if item["type"] == "extra_forbidden":  # loc ends with the name, which the client chose
+        problem |= {"loc": item["loc"][:-1], "msg": unknown_parameter(str(item["loc"][-1]))}
+    return problem
 
 
 async def _wrong_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - what it is registered for
-    # FastAPI's own answer would repeat the input.
-    detail = [_told(item) for item in error.errors()]
+    # FastAPI's own response would repeat the input.
+    detail = [_problem(item) for item in error.errors()]
     return error_response(request_id_of(request.scope), 422, detail)
 
 
@@ -229,7 +229,7 @@ def _refused_by_starlette(methods: Mapping[str, Iterable[str]]) -> Callable[[Req
         detail, headers = TEXTS.get(error.status_code, error.detail), error.headers
         path = str(getattr(request.scope.get("route"), "path", ""))
         if error.status_code == WRONG_METHOD and path in methods:
-            # Starlette tells the methods of the first route with this path.
+            # Starlette lists the methods of the first route with this path only.
             headers = {"Allow": ", ".join(sorted(methods[path]))}
         return error_response(request_id_of(request.scope), error.status_code, detail, headers)
 

@@ -1,8 +1,7 @@
-"""The short cut for the busiest request: one plain record is answered before it becomes a task.
+"""A fast path for the most frequent request: a single plain record is predicted without creating a task.
 
-Records that come in during one turn of the event loop share one call of the model. Only what is certain to succeed is
-answered here, so every refusal, every rare form and every failure has one place, the ordinary route, and both give the
-same bytes.
+Records that arrive in the same iteration of the event loop share one call of the model. Only valid, common requests
+are handled here. Invalid and rare ones, and all failures, are handled by the ordinary route. Both give the same bytes.
 """
 
 import logging
@@ -24,29 +23,29 @@ from src.services.inference.web.middleware import request_id_from
 from src.services.inference.web.stopping import Stopping
 
 ROUTE = "/predict"
-# Longer records are rare, and looking at one in vain, as all that is refused here, must cost little.
+# Longer records are rare, and a failed attempt at the fast path must cost little.
 MAX_BYTES = 1 << 14
-# The exact form that most clients send.
+# The exact value that most clients send.
 JSON = b"application/json"
 
 logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
-    """Whose request it is."""
+    """The connection of a request."""
 
     def answer(self, asked: "Asked", body: bytes) -> bool:
-        """Send the answer to what was taken; false where it goes the ordinary way by now, or nobody waits for it."""
+        """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
 
     def take_ordinary_way(self, asked: "Asked") -> None:
-        """Give what was taken to the application."""
+        """Pass the request to the application."""
 
     def abort(self) -> None:
-        """End it without an answer."""
+        """Close it without a response."""
 
 
 class Asked(NamedTuple):
-    """A record that waits for the end of this turn."""
+    """A record that waits for the end of this loop iteration."""
 
     connection: Connection
     predictor: Predictor
@@ -56,19 +55,19 @@ class Asked(NamedTuple):
 
 
 class FastPredict:
-    """Takes plain records from all connections and answers them at the end of the turn.
+    """Takes plain records from all connections and predicts them at the end of the loop iteration.
 
     Args:
         store: holds the model.
-        hosts: says whether a request comes by one of the service's names.
-        admission: says whether a request may be taken up at once.
-        stopping: says whether the service stops.
-        metrics: told of every request that is answered here.
-        most: records that may wait; what comes beyond them takes the ordinary way.
-        max_body_bytes: a longer body does, too.
+        hosts: checks the Host header.
+        admission: says whether a request may run at once.
+        stopping: says whether the service is stopping.
+        metrics: records every request that is answered here.
+        most: the most waiting records; further ones take the ordinary route.
+        max_body_bytes: longer bodies take the ordinary route.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of the route that it stands for
+    def __init__(  # noqa: PLR0913 - the parts of the route that it replaces
         self,
         *,
         store: ModelStore,
@@ -89,7 +88,7 @@ class FastPredict:
         self.max_body_bytes = max_body_bytes
 
     def take(self, connection: Connection, scope: Scope, body: bytes) -> Asked | None:
-        """Take a whole request, to be answered in this turn; None if it is not plain."""
+        """Take a complete request, to be answered in this loop iteration; None if it is not plain."""
         since = time.perf_counter()
         predictor = self._store.current
         if (
@@ -117,7 +116,7 @@ class FastPredict:
                 encode_answer(answer, predictor.model_name, asked.request_id)
                 for asked, answer in zip(batch, answers, strict=True)
             ]
-        except Exception:  # noqa: BLE001 - it fails again in the route, for one of them, which tells and logs it
+        except Exception:  # noqa: BLE001 - the request that caused it fails again in the route, which reports and logs it
             for asked in batch:
                 try:
                     asked.connection.take_ordinary_way(asked)
@@ -129,18 +128,18 @@ class FastPredict:
                 if asked.connection.answer(asked, body):
                     self._metrics.traffic.note(predictor, asked.row, answer)
                     self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - asked.since)
-            except Exception as error:  # noqa: BLE001 - one connection's trouble is no other's
+            except Exception as error:  # noqa: BLE001 - one connection's error must not affect the others
                 _end(asked, error)
 
 
 def _end(asked: Asked, error: Exception) -> None:
-    """Tell the log and the client of what nobody expects; those behind it would wait for ever if it went further."""
+    """Log an unexpected error and close the connection; raising it would leave the other requests unanswered."""
     logger.error("request %s failed", asked.request_id, exc_info=error)
     asked.connection.abort()
 
 
 def _is_json(scope: Scope) -> bool:
-    """Whether the body is declared as JSON or as nothing."""
+    """Whether the body is declared as JSON or not declared."""
     for name, value in scope["headers"]:
         if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
             return False

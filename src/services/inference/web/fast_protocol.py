@@ -1,4 +1,4 @@
-"""The HTTP protocol with the short cut: a request that may be plain is held back until it is whole."""
+"""The HTTP protocol with the fast path: a request that may be plain is held back until it is complete."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,12 +16,12 @@ TARGET = ROUTE.encode()
 class FastProtocol(PatientProtocol):
     """One connection.
 
-    A record that is whole is taken by ``FastPredict``, or goes the ordinary way as if nothing had been.
+    A complete record is taken by ``FastPredict``, or passed to the ordinary route as if it had not been held back.
     """
 
-    # Of the request that is held back.
+    # The body, so far, of a request that is held back.
     _plain_body: bytes | None = None
-    # The same once it was taken.
+    # The request that ``FastPredict`` has taken.
     _asked: Asked | None = None
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -31,13 +31,13 @@ class FastProtocol(PatientProtocol):
     def on_message_begin(self) -> None:
         """Another request begins."""
         if self._plain_body is not None:
-            # Sent ahead of the answer: the order of answers is the ordinary way's business.
+            # Pipelined: the ordinary route keeps the order of responses.
             self._go_ordinary_way()
             self._phase = HEAD
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A request's head is in."""
+        """A request's head is complete."""
         if (
             self.url == TARGET
             and self.parser.get_method() == b"POST"
@@ -46,7 +46,7 @@ class FastProtocol(PatientProtocol):
             and not self.expect_100_continue
             and not self.flow.write_paused
             and (self.cycle is None or self.cycle.response_complete)
-            and not self.parser.should_upgrade()  # else its body would come to a parser of its own
+            and not self.parser.should_upgrade()  # else its body would be parsed by a new parser
         ):
             self._plain_body = b""
             self._phase = BODY
@@ -54,16 +54,16 @@ class FastProtocol(PatientProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body is in."""
+        """A piece of a body has arrived."""
         if self._plain_body is None:
             super().on_body(body)
         else:
             self._plain_body += body
 
     def on_message_complete(self) -> None:
-        """A request's body is in."""
+        """A request's body is complete."""
         if self._plain_body is not None:
-            self._asked = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's own name
+            self._asked = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's type
             if self._asked is not None:
                 self._wait_for_nothing()
                 return
@@ -71,7 +71,7 @@ class FastProtocol(PatientProtocol):
         super().on_message_complete()
 
     def answer(self, asked: Asked, body: bytes) -> bool:
-        """Send the answer to what was taken; false where it goes the ordinary way by now, or nobody waits for it."""
+        """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
         if asked is not self._asked or self.transport.is_closing():
             return False
         self._plain_body = self._asked = None
@@ -80,21 +80,21 @@ class FastProtocol(PatientProtocol):
         return True
 
     def take_ordinary_way(self, asked: Asked) -> None:
-        """Give what was taken to the application."""
+        """Pass the request to the application."""
         if asked is self._asked and not self.transport.is_closing():
             self._go_ordinary_way()
 
     def abort(self) -> None:
-        """End the connection without an answer."""
+        """Close the connection without a response."""
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """The service stops."""
+        """The service is stopping."""
         self._go_ordinary_way()
         super().shutdown()
 
     def _wait_for_more(self, size: int) -> None:
-        # Many clients send the head and a body in two packets. One in chunks may grow: its length is not known.
+        # Many clients send head and body in two packets. A chunked body's length is unknown.
         if self._plain_body is not None and not 0 < announced_length(self.scope) <= self._fast.max_body_bytes:  # type: ignore[arg-type] # as above
             self._go_ordinary_way()
         super()._wait_for_more(size)
@@ -103,7 +103,7 @@ class FastProtocol(PatientProtocol):
         return super()._most() if self._plain_body is None else self._fast.max_body_bytes
 
     def _cut(self, error: Any) -> None:
-        self._go_ordinary_way()  # it does not come in whole
+        self._go_ordinary_way()  # the body will not be complete
         super()._cut(error)
 
     def _go_ordinary_way(self) -> None:
@@ -118,7 +118,7 @@ class FastProtocol(PatientProtocol):
 
 
 def _head(default_headers: Iterable[tuple[bytes, bytes]], asked: Asked, length: int) -> bytes:
-    """The head of the answer as it goes over the network."""
+    """The response's head in wire format."""
     lines = [b"%b: %b\r\n" % header for header in default_headers]
     return b"%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
         STATUS_LINE[200],

@@ -1,4 +1,4 @@
-"""What the application tells the HTTP protocol in front of it: limits, and the answers that need no route."""
+"""Limits and routeless responses that the application gives to the HTTP protocol."""
 
 from collections.abc import Iterable
 
@@ -18,18 +18,18 @@ from src.services.inference.web.uploads import Bodies
 
 
 class Front:
-    """One for all connections.
+    """The limits and responses shared by all connections.
 
     Args:
-        patience: with slow clients.
-        bodies: how large one may be, and the memory for those that come in.
-        metrics: told of what is answered and closed here.
-        templates: by which that is counted.
-        most: requests on hand, in work or in the queue, beyond which others are turned away.
-        exempt: fixed paths that are always answered.
+        patience: time-outs of slow clients.
+        bodies: limits of bodies, and the memory for incoming ones.
+        metrics: records requests that are answered or closed here.
+        templates: the routes' templates, for the metrics.
+        most: the most running and queued requests; further ones are turned away.
+        exempt: fixed paths that are answered even under overload.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of the application that act before it is asked
+    def __init__(  # noqa: PLR0913 - the parts of the application that act before its routes
         self,
         patience: Patience,
         bodies: Bodies,
@@ -48,29 +48,29 @@ class Front:
         self._exempt = frozenset(exempt)
 
     def sheds(self) -> None:
-        """Count a request for whose body there is no room."""
+        """Count a request whose body found no memory."""
         self._metrics.shed(QUEUE_FULL)
 
     def turns_away(self, scope: Scope) -> Response | None:
-        """The answer to a request that comes when ``most`` others are on hand; None if it is answered all the same."""
+        """The response to a request beyond ``most``; None if its path is exempt."""
         if scope["path"] in self._exempt:
             return None
         self._metrics.shed(QUEUE_FULL)
-        # It took no time: as a duration it would make an overloaded service look quick.
+        # Without a duration, which would make an overloaded service look fast.
         self._metrics.count_request(self._templates.of(scope["path"]), scope["method"], 503)
         return _answer(request_id_from(scope), OverloadedError(), scope["path"])
 
     def answers_without_request(self, error: LoopError) -> Response:
-        """The answer to what has not become a request."""
+        """The response to an incomplete head."""
         return _answer(new_request_id(), error, "")
 
     def cuts(self, reason: str) -> None:
-        """Count a client that is waited for no longer, by one of ``CUT_REASONS``."""
+        """Count a client that is disconnected for one of ``CUT_REASONS``."""
         self._metrics.cut(reason)
 
 
 def wire_format(response: Response, default_headers: Iterable[tuple[bytes, bytes]], *, close: bool) -> bytes:
-    """A whole answer as it goes over the network."""
+    """A response in wire format."""
     content = [STATUS_LINE[response.status_code]]
     for name, value in (*default_headers, *response.raw_headers):
         content += (name, b": ", value, b"\r\n")

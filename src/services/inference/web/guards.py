@@ -1,4 +1,4 @@
-"""Who may ask: by which names the service is reached, and who may write. Decided by a request's head alone."""
+"""Checks of a request's head: allowed hosts, cross-site requests, and the key for writing."""
 
 import hmac
 import ipaddress
@@ -11,31 +11,31 @@ from starlette.types import Scope
 from src.core.errors import LoopError
 
 ANY = "*"
-# A name or an address, and the port, which does not matter.
+# A name or an address, and a port, which is ignored.
 HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.ASCII)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-# Forms of allowed hosts that are kept in mind: a client can make up any number of addresses and ports.
+# The size of the cache of allowed hosts: a client can send any number of addresses and ports.
 REMEMBERED = 1000
-# What a browser says of a request that a page of this very service has made, or no page at all.
+# Sec-Fetch-Site of requests from the service's own pages, or from no page.
 OWN_SITES = frozenset({b"same-origin", b"none"})
 
 
 class UntrustedHostError(LoopError):
-    """The request names a host that this service does not go by."""
+    """The Host header is not allowed."""
 
     def __init__(self) -> None:
-        super().__init__("this service does not go by the name in the Host header; add that name to ALLOWED_HOSTS")
+        super().__init__("Host header not allowed; add the name to ALLOWED_HOSTS")
 
 
 class CrossSiteError(LoopError):
-    """A page of another site has made a browser send this request."""
+    """A browser sent the request from a page of another site."""
 
     def __init__(self) -> None:
         super().__init__("browsers may send this request from the service's own pages only")
 
 
 class UnauthorizedError(LoopError):
-    """The request lacks the key that writing needs."""
+    """The request lacks the key for writing."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -52,9 +52,9 @@ class Guard(Protocol):
 
 
 class HostGuard:
-    """Answers only to the service's own names, so that no page of another name can read it through a browser.
+    """Accepts only allowed host names, so that pages of other sites cannot read the service through a browser.
 
-    An address is always good: what tricks a browser into asking here (DNS rebinding) needs a name.
+    Addresses are always accepted: an attack by DNS rebinding needs a name.
 
     Args:
         names: host names; ``*.example.com`` is every name below that one, ``*`` is any. Ports are ignored.
@@ -65,7 +65,7 @@ class HostGuard:
         self._any = ANY in bare
         self._names = frozenset(bare)
         self._suffixes = tuple(name.removeprefix(ANY) for name in bare if name.startswith("*."))
-        # Clients come by few names: each is looked at once.
+        # A cache, because clients use few names.
         self._known: set[bytes] = set()
 
     def refusal(self, scope: Scope) -> LoopError | None:
@@ -73,17 +73,17 @@ class HostGuard:
         return None if self.allows(scope) else UntrustedHostError()
 
     def allows(self, scope: Scope) -> bool:
-        """Whether a request comes by one of the names. Cheap: for the busiest path, too."""
+        """Whether the request's host is allowed. Cheap enough for the fast path."""
         if self._any:
             return True
         host: bytes | None = None
         for name, value in scope["headers"]:
             if name == b"host":
                 if host is not None:
-                    return False  # two of them: whoever reads the other one is told something else
+                    return False  # two Host headers: other software may use the other one
                 host = value
         if host is None:
-            return bool(scope["http_version"] == "1.0")  # no browser sends none; HTTP/1.1 forbids it
+            return bool(scope["http_version"] == "1.0")  # browsers always send it; HTTP/1.1 requires it
         return host in self._known or self._allows_name(host)
 
     def _allows_name(self, host: bytes) -> bool:
@@ -97,11 +97,11 @@ class HostGuard:
 
 
 class WriteGuard:
-    """Keeps requests that change something from other sites' pages, and from who has no key where one is set.
+    """Refuses requests that change something if they come from other sites' pages, or lack the key where one is set.
 
     Args:
         paths: fixed paths of the routes that change something.
-        key: what who writes must send as a bearer token; None for no key.
+        key: the required bearer token; None for no key.
     """
 
     def __init__(self, paths: Iterable[str], key: str | None) -> None:
@@ -121,12 +121,12 @@ class WriteGuard:
     def _has_key(self, scope: Scope) -> bool:
         sent = _header(scope, b"authorization") or b""
         scheme, _, token = sent.partition(b" ")
-        # In the same time for every token, so that it cannot be guessed piece by piece.
+        # In constant time, so that it cannot be guessed byte by byte.
         return hmac.compare_digest(token.strip(), self._key or b"") and scheme.lower() == b"bearer"
 
 
 def _is_cross_site(scope: Scope) -> bool:
-    """What the browser says; who is no browser says neither."""
+    """Whether a browser sent it from another site; other clients send neither header."""
     site = _header(scope, b"sec-fetch-site")
     if site is not None:
         return site not in OWN_SITES
@@ -137,13 +137,13 @@ def _is_cross_site(scope: Scope) -> bool:
 
 
 def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    """A header's value, several joined as HTTP has it, or None."""
+    """A header's value, several joined by commas as HTTP defines, or None."""
     values = [value for name, value in scope["headers"] if name == wanted]
     return b", ".join(values) if values else None
 
 
 def _bare(host: str) -> str | None:
-    """A host without its port, and a name without the dot that ends it; None if it is no host."""
+    """A host without its port and a trailing dot; None if it is not a host."""
     match = HOST_PATTERN.fullmatch(host)
     return match[1].removesuffix(".") if match else None
 

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol, with an end to its patience: with slow clients, with too many requests, and on stopping.
+"""uvicorn's HTTP protocol with limits: time-outs of slow clients, a limit of requests, and a graceful stop.
 
-A request that comes in one piece costs a few tests here and no timer.
+A request that arrives in one piece needs only a few checks and no timer.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ from src.services.inference.web.slow_clients import (
 from src.services.inference.web.uploads import Upload
 
 MAX_HEAD_BYTES = 1 << 16
-# At worst each byte of a body comes in a chunk of its own, with five more around it.
+# The worst case of a chunked body: one byte per chunk, with five bytes of framing.
 FRAMING = 8
-# Seconds for which nothing is read from a client that was turned away: asking again at once takes no time from others.
+# Seconds for which a client that was turned away is not read, so that immediate retries do not slow down others.
 BREATHER = 0.1
-# Once the service stops: seconds for a first request that may be under way, and for the rest of a body.
+# While stopping: seconds for a first request that may be in transit, and for the rest of a body.
 HEAD_LINGER = 0.3
 BODY_LINGER = 1.0
 
@@ -48,8 +48,8 @@ BODY_LINGER = 1.0
 class PatientProtocol(NoUpgradeProtocol):
     """One connection.
 
-    The application gets a request once its body is there, or will not come: who sends slowly holds a connection for a
-    limited time, and memory of its own, but no slot and no turn.
+    The application gets a request once its body is complete, or has failed: a slow client holds a connection for a
+    limited time, and some memory, but no slot.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -62,8 +62,8 @@ class PatientProtocol(NoUpgradeProtocol):
         self._is_cut = False
         self._sender = SenderWatch(self.loop, self._front.patience, self._sends_too_slowly)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Wait for a first request."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
+        """Wait for the first request."""
         super().connection_made(transport)
         self._reader = ReaderWatch(
             self.loop, self._front.patience, waiting=transport.get_write_buffer_size, stuck=self._reads_too_slowly
@@ -71,9 +71,9 @@ class PatientProtocol(NoUpgradeProtocol):
         self._sender.start(HEAD, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop all timers."""
         if self._started is not None and not self._started.response_complete:
-            self._started.disconnected = True  # uvicorn tells the latest one only, and there may be others behind this
+            self._started.disconnected = True  # uvicorn notifies the latest request only, not others in between
         super().connection_lost(exc)
         self._held = None
         self._drop_upload()
@@ -81,12 +81,12 @@ class PatientProtocol(NoUpgradeProtocol):
         self._reader.stop()
 
     def last_answer(self) -> None:
-        """The service is about to stop: a request that is on hand is the connection's last; so is any later one."""
+        """The service is about to stop: close the connection after the current request, or after the next one."""
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:
-        """The service stops: nothing new comes, and what has begun to come in gets a moment more."""
+        """The service is stopping: accept no new requests, and give incomplete ones a moment."""
         if self._held is not None:
             self.loop.call_later(BODY_LINGER, self._stop_waiting_for_body)
         if self._phase == HEAD:
@@ -95,7 +95,7 @@ class PatientProtocol(NoUpgradeProtocol):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come; only what is not a whole request yet costs more."""
+        """Parse received data; only incomplete requests need more work."""
         if not self._phase:
             self._phase = HEAD
         super().data_received(data)
@@ -103,7 +103,7 @@ class PatientProtocol(NoUpgradeProtocol):
             self._wait_for_more(len(data))
 
     def on_headers_complete(self) -> None:
-        """A request's head is in."""
+        """A request's head is complete."""
         super().on_headers_complete()
         if self.skips_request:
             return
@@ -112,7 +112,7 @@ class PatientProtocol(NoUpgradeProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """A request's body is in."""
+        """A request's body is complete."""
         super().on_message_complete()
         if self.skips_request:
             return
@@ -126,7 +126,7 @@ class PatientProtocol(NoUpgradeProtocol):
             self._held = (cycle, app)
             return
         if len(self.tasks) >= self._front.most:
-            refusal = self._front.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's own name
+            refusal = self._front.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's type
             if refusal is not None:
                 self._turn_away(cycle, refusal)
                 return
@@ -137,14 +137,14 @@ class PatientProtocol(NoUpgradeProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _release(self) -> None:
-        """Give the request that is held to the application, without the whole of its body."""
+        """Pass the held request to the application, without its complete body."""
         if self._held is not None:
             held, self._held = self._held, None
             self._started = held[0]
             super()._start_asgi_task(*held)
 
     def _keep_body(self, cycle: RequestResponseCycle) -> None:
-        """Put aside what uvicorn has of the body that comes in, and read on."""
+        """Store the received part of the body, and continue reading."""
         piece, cycle.body = cycle.body, bytearray()
         if self._upload is None:
             self._upload = self._front.bodies.uploads_of(cycle.scope).begin(self._crowded_out)  # type: ignore[arg-type] # as above
@@ -165,7 +165,7 @@ class PatientProtocol(NoUpgradeProtocol):
     def _turn_away(self, cycle: RequestResponseCycle, refusal: Response) -> None:
         self._drop_upload()
         cycle.response_started = cycle.response_complete = True
-        # Who sends requests ahead would have them all refused here and now.
+        # Pipelined requests would all be refused at once.
         self._write(refusal, close=not cycle.keep_alive or bool(self.pipeline))
         self.on_response_complete()
         if not self.transport.is_closing():
@@ -196,11 +196,11 @@ class PatientProtocol(NoUpgradeProtocol):
             self._cut(BodyTooLargeError(self._sender.most))
 
     def _most(self) -> int:
-        """The largest body that this request may have."""
+        """The largest body accepted for this request."""
         return self._front.bodies.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
 
     def _invite_body(self, cycle: RequestResponseCycle) -> None:
-        """Say 100 Continue in the application's place; what is too large goes to it, to be refused unread."""
+        """Send 100 Continue; a request that is too large is passed to the application, which refuses it unread."""
         if announced_length(cycle.scope) > self._sender.most:  # type: ignore[arg-type] # as above
             self._release()
         elif cycle.waiting_for_100_continue:
@@ -208,7 +208,7 @@ class PatientProtocol(NoUpgradeProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _sends_too_slowly(self) -> None:
-        if self.flow.read_paused:  # nobody takes what is sent: the client is not to blame
+        if self.flow.read_paused:  # the service itself has paused reading
             self._sender.start(self._sender.phase, self._sender.most)
         elif self._sender.phase == HEAD:
             self._end_head(SLOW_HEAD, SlowHeadError())
@@ -224,10 +224,10 @@ class PatientProtocol(NoUpgradeProtocol):
             self.transport.close()
 
     def _cut(self, error: LoopError) -> None:
-        """Have the application answer a request whose body does not come in whole."""
+        """Let the application answer a request whose body is incomplete."""
         self._sender.stop()
         self._drop_upload()
-        if self.cycle.response_complete:  # answered already, and still sending
+        if self.cycle.response_complete:  # answered already, but the client still sends
             self.transport.close()
             return
         self._is_cut = True
@@ -245,7 +245,7 @@ class PatientProtocol(NoUpgradeProtocol):
             self._cut(StoppingError())
 
     def pause_writing(self) -> None:
-        """The client reads more slowly than the application answers."""
+        """The client reads more slowly than the application sends."""
         super().pause_writing()
         self._reader.start()
 

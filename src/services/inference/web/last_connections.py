@@ -1,6 +1,6 @@
-"""Before a listening socket is closed: whoever has connected is accepted, and nobody connects any more.
+"""Accepts all pending connections, and no new ones, before a listening socket is closed.
 
-A socket that is just closed resets the connections that wait to be accepted, with the requests sent on them.
+Closing the socket alone would reset connections that wait to be accepted, and lose the requests sent on them.
 """
 
 import asyncio
@@ -10,25 +10,25 @@ import select
 import socket
 import struct
 
-# Linux' number for a filter of what a socket receives.
+# Linux's socket option for a packet filter.
 SO_ATTACH_FILTER = 26
-# In the kernel's filter language: drop what opens a connection (SYN without ACK in the flags of the TCP header), let
-# the rest of a handshake pass. Clients then try again, and are refused once the socket is closed.
+# A classic BPF program: drop packets that open a connection (SYN without ACK in the TCP flags), and pass the rest of a
+# handshake. New clients then retry, and are refused once the socket is closed.
 NO_NEWCOMERS = (
-    (0x30, 0, 0, 13),  # the byte of the flags
-    (0x54, 0, 0, 0x12),  # of it, ACK and SYN
+    (0x30, 0, 0, 13),  # load the flags' byte
+    (0x54, 0, 0, 0x12),  # mask ACK and SYN
     (0x15, 0, 1, 0x02),  # SYN alone?
-    (0x06, 0, 0, 0),  # drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # else pass it, whole
+    (0x06, 0, 0, 0),  # drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # else pass all of it
 )
-# Seconds for handshakes that are under way; then so many turns at most to accept all who wait.
+# Seconds for handshakes in progress; then at most so many loop iterations to accept all pending connections.
 HANDSHAKE_SECONDS = 0.1
 TURNS = 100
 TURN_SECONDS = 0.005
 
 
 async def take_last_connections(listener: socket.socket) -> None:
-    """Return when all that wait are accepted; elsewhere than on Linux, new ones may come in all the same."""
+    """Return when all pending connections are accepted; on other systems than Linux, new ones may still arrive."""
     with contextlib.suppress(OSError):
         _refuse_newcomers(listener)
     await asyncio.sleep(HANDSHAKE_SECONDS)

@@ -1,4 +1,4 @@
-"""Around every request: its id, its metrics, its body's limit, and an answer when the service itself fails."""
+"""Middleware: request ids, metrics, guards, admission, body limits, and the response to unexpected errors."""
 
 import asyncio
 import logging
@@ -25,23 +25,23 @@ from src.services.inference.web.guards import Guard
 from src.services.inference.web.route_templates import RouteTemplates
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Where the HTTP protocol leaves the error with which a request ends whose body does not come in whole.
+# The key in the request's state under which the HTTP protocol stores the error of an incomplete body.
 CUT = "cut"
-# The client went away before its answer; nobody sees this status but the metrics.
+# The status, in the metrics only, of a request whose client disconnected before the response.
 CLIENT_CLOSED = 499
 
 logger = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
-    """Gives each request an id, measures it, and answers 500 where all else failed.
+    """Gives each request an id, measures it, and responds with 500 to unexpected errors.
 
-    It must be the outermost one: what it does not see has no id and no metric.
+    It must be the outermost one, so that every request has an id and is counted.
 
     Args:
-        app: what is inside.
-        metrics: told of every request.
-        templates: of the routes of requests that do not get as far as the router.
+        app: the inner application.
+        metrics: records every request.
+        templates: the routes' templates, for requests that do not reach the router.
     """
 
     def __init__(self, app: ASGIApp, metrics: ServingMetrics, templates: RouteTemplates) -> None:
@@ -71,13 +71,13 @@ class RequestContextMiddleware:
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            logger.debug("request %s: the client went away", request_id)
-        except asyncio.CancelledError:  # the server's grace on stopping is over: the client shall know, once
+            logger.debug("request %s: the client disconnected", request_id)
+        except asyncio.CancelledError:  # the server's grace period is over: answer the client once
             if status:
                 raise
-            logger.warning("request %s was still coming in when the service stopped", request_id)
+            logger.warning("request %s was not complete when the service stopped", request_id)
             await refusal(request_id, StoppingError())(scope, receive, send_with_id)
-        except Exception:  # the outermost frame of a request: the client gets an answer, the log the traceback
+        except Exception:  # the outermost frame of a request: respond to the client and log the traceback
             logger.exception("request %s failed", request_id)
             if status:
                 raise
@@ -93,11 +93,11 @@ class RequestContextMiddleware:
 
 
 class GuardMiddleware:
-    """Refuses what a guard refuses, before anybody reads its body.
+    """Refuses what a guard refuses, before the body is read.
 
     Args:
-        app: what is inside.
-        guards: asked in this order.
+        app: the inner application.
+        guards: called in this order.
     """
 
     def __init__(self, app: ASGIApp, guards: Iterable[Guard]) -> None:
@@ -116,13 +116,13 @@ class GuardMiddleware:
 
 
 class AdmissionMiddleware:
-    """Lets as many requests in as can be answered in time; turns the others away before anybody reads their bodies.
+    """Admits as many requests as can be answered in time; turns others away before their bodies are read.
 
     Args:
-        app: what is inside.
-        admission: who counts.
-        turns: another one who counts in its place, for requests that take long; None for most.
-        exempt: fixed paths that are always answered.
+        app: the inner application.
+        admission: the admission of most requests.
+        turns: a separate admission for some requests, such as large batches; None for the others.
+        exempt: fixed paths that are answered even under overload.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class AdmissionMiddleware:
         self._exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, now or when its turn comes, or turn it away."""
+        """Pass one request on, at once or after waiting, or turn it away."""
         if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
-        # What the HTTP protocol has cut gets its answer without a turn.
+        # An incomplete request is refused without waiting for a separate admission.
         turns = None if CUT in scope["state"] else self._turns(scope)
         admission = turns or self._admission
         try:
@@ -157,10 +157,10 @@ class AdmissionMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses a body over the limit, by its announced length or while it comes in, before anything parses it.
+    """Refuses a body over the limit, by its announced length or while it is received, before it is parsed.
 
     Args:
-        app: what is inside.
+        app: the inner application.
         limits: by route.
     """
 
@@ -180,7 +180,7 @@ class BodyLimitMiddleware:
 
         async def receive_within_limit() -> Message:
             nonlocal taken
-            # Raised to the route that reads the body, so that the mapping of errors answers it.
+            # Raised in the route that reads the body, so that the error is mapped as any other.
             if announced > limit:
                 raise BodyTooLargeError(limit)
             message = await receive()
@@ -195,7 +195,7 @@ class BodyLimitMiddleware:
 
 
 def request_id_from(scope: Scope) -> str:
-    """The caller's own id where it is fit to be logged, else a new one."""
+    """The client's request id if it is valid, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
             return str(value.decode())
@@ -203,5 +203,5 @@ def request_id_from(scope: Scope) -> str:
 
 
 def new_request_id() -> str:
-    """An id that no other request has."""
+    """A new unique id."""
     return str(uuid_utils.uuid7())

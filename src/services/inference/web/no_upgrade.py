@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, answering who asks for another protocol (``Upgrade``) as if they had not asked.
+"""uvicorn's HTTP protocol, which ignores requests for another protocol (``Upgrade``).
 
-A server may ignore the wish, and some clients attach it to every first request: Java's, for HTTP/2. httptools, however,
-takes all that follows such a head for the other protocol's, so that a body would be lost.
+A server may ignore them, and some clients send them with every first request, such as Java's for HTTP/2. httptools,
+however, treats all data after such a head as the other protocol's, so that a body would be lost.
 """
 
 import sys
@@ -9,57 +9,57 @@ import sys
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# They speak of the wish alone. What else Connection says (close, keep-alive) stays.
+# Headers of the upgrade alone. Other values of Connection (close, keep-alive) are kept.
 WISHES = frozenset({b"upgrade", b"http2-settings"})
 
 
 class NoUpgradeProtocol(HttpToolsProtocol):
-    """One connection. Who wishes for nothing costs one question to the parser.
+    """One connection. A request without an upgrade costs one call of the parser.
 
     Attributes:
-        skips_request: the parser is telling of a request that will come again, without its wish.
+        skips_request: the parser reports a request that will be parsed again, without the upgrade.
     """
 
     skips_request = False
-    # Where the head with the wish ended in what was received.
+    # Where the head with the upgrade ended in the received data.
     _head_end: int | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come."""
+        """Parse received data."""
         super().data_received(data)
         if self._head_end is not None:
             self._receive_again(memoryview(data))
 
     def on_headers_complete(self) -> None:
-        """A request's head is in."""
-        # CONNECT is no wish: what follows it has no other meaning.
+        """A request's head is complete."""
+        # CONNECT is not an upgrade; the data after it cannot be parsed otherwise.
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT" and not self._should_upgrade():
             self.skips_request = True
         else:
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request's body is in, or it has none."""
+        """A request's body is complete, or it has none."""
         if not self.skips_request:
             super().on_message_complete()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Called by uvicorn while it handles the parser's exception, which alone knows where the head ended."""
+        """Called by uvicorn while it handles the parser's exception, which has the position of the head's end."""
         error = sys.exc_info()[1]
         if self.skips_request and isinstance(error, httptools.HttpParserUpgrade):
             self._head_end = error.args[0]
 
     def _receive_again(self, rest: memoryview) -> None:
-        """Have a new parser, as the old one reads no further, take the head without the wish, and what followed it."""
+        """Parse the head without the upgrade, and the data after it, with a new parser, as the old one has stopped."""
         while self._head_end is not None:
             rest, self._head_end = rest[self._head_end :], None
             head = self._head_without_wish()
             self.skips_request = False
             self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn creates it
             super().data_received(head)
             if rest and not self.transport.is_closing():
-                super().data_received(rest)  # type: ignore[arg-type] # the parser takes any buffer
+                super().data_received(rest)  # type: ignore[arg-type] # the parser accepts any buffer
 
     def _head_without_wish(self) -> bytes:
         version = self.parser.get_http_version().encode()

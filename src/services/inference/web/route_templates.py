@@ -1,4 +1,4 @@
-"""Which route a path belongs to, for requests that are refused before the router has seen them."""
+"""Finds the route of a path, for requests that are refused before the router."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from src.services.inference.watch.metrics import UNMATCHED
 
 
 class RouteTemplates:
-    """The templates of all routes; a fixed path is its own.
+    """The templates of all routes; a fixed path is its own template.
 
     Args:
         routers: in the order in which they are tried.
@@ -21,7 +21,7 @@ class RouteTemplates:
         self._others = [(route.path_regex, route.path) for route in routes if "{" in route.path]
 
     def of(self, path: str) -> str:
-        """The template that a path fits, or ``UNMATCHED``: a raw path may hold anything."""
+        """The template that matches a path, or ``UNMATCHED``, because a raw path may contain anything."""
         if path in self.fixed:
             return path
         return next((template for pattern, template in self._others if pattern.match(path)), UNMATCHED)

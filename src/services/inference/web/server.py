@@ -1,4 +1,4 @@
-"""uvicorn's server, stopping in steps: readiness falls, who is connected is told to leave, what came in is answered."""
+"""uvicorn's server with a graceful stop: readiness fails, connections are closed, in-flight requests are completed."""
 
 import signal
 import socket
@@ -14,11 +14,11 @@ from src.services.inference.web.last_connections import take_last_connections
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that goes on answering for a while after a first signal, and ends at once on a second.
+    """A server that continues to answer for a while after a first signal, and exits at once on a second.
 
     Args:
-        config: as uvicorn has it.
-        drain_seconds: how long that while is: those who look at readiness have it to send their requests elsewhere.
+        config: uvicorn's configuration.
+        drain_seconds: how long it continues, so that load balancers can stop sending requests.
     """
 
     def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
@@ -27,15 +27,15 @@ class DrainingServer(uvicorn.Server):
         self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal's handler."""
+        """Handle a signal."""
         if self.should_exit:
-            # Nothing is lost: what was accepted is on disk, and the model cache outlives any death.
+            # Nothing is lost: accepted requests are on disk, and the model cache survives a kill.
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to stop accepting connections; asked ten times a second."""
+        """Whether to stop accepting connections; called ten times a second."""
         if not await super().on_tick(counter):
             return False
         if self._drained_at is None:
@@ -47,7 +47,7 @@ class DrainingServer(uvicorn.Server):
         return time.monotonic() >= self._drained_at
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, finish what is in work."""
+        """Stop accepting connections, and complete in-flight requests."""
         if self._drained_at is not None and sockets:
             await take_last_connections(sockets[0])
         await super().shutdown(sockets)

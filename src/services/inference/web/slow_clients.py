@@ -1,12 +1,12 @@
-"""How long the service waits for its clients: for what they send, and for them to read their answers."""
+"""Time-outs of clients that send or read too slowly."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# What of a request is waited for.
+# The part of a request that is waited for.
 NOTHING, HEAD, BODY = range(3)
-# Why a client is waited for no longer; they are also labels of a metric.
+# Reasons for disconnecting a client; they are also labels of a metric.
 SLOW_HEAD = "slow_head"
 LARGE_HEAD = "large_head"
 SLOW_BODY = "slow_body"
@@ -16,12 +16,13 @@ CUT_REASONS = (SLOW_HEAD, LARGE_HEAD, SLOW_BODY, SLOW_READER)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long, in seconds.
+    """Time-outs, in seconds.
 
     Attributes:
-        head_seconds: for a whole request head, and for the first one of a connection.
-        body_seconds: for a whole body; for a client to read on.
-        body_rate: so many bytes earn one second more; a client that reads must keep this pace.
+        head_seconds: for a complete request head, and for the first one of a connection.
+        body_seconds: for a complete body, and for a client that does not read.
+        body_rate: bytes per second: each so many received bytes extend a body's time-out by a second, and a client
+            must read at this rate.
     """
 
     head_seconds: float
@@ -29,22 +30,22 @@ class Patience:
     body_rate: float
 
     def body_end(self, since: float, taken: int) -> float:
-        """When a body must be there, so many bytes of which have come since then."""
+        """When a body must be complete, of which so many bytes have been received since ``since``."""
         return since + self.body_seconds + taken / self.body_rate
 
 
 class SenderWatch:
-    """Watches what one client sends. Its timer runs only while a request has come in part.
+    """Watches a client that sends. Its timer runs only while a request is incomplete.
 
     Args:
-        loop: tells the time.
-        patience: how long.
+        loop: provides the clock.
+        patience: the time-outs.
         late: called when the time is over.
 
     Attributes:
         phase: what is waited for: ``HEAD``, ``BODY`` or ``NOTHING``.
-        taken: bytes that have come in this phase, as the caller counts them.
-        most: further ones earn no more time.
+        taken: bytes received in this phase; the caller counts them.
+        most: bytes beyond it do not extend the time.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, patience: Patience, late: Callable[[], None]) -> None:
@@ -58,7 +59,7 @@ class SenderWatch:
         self.most = 0
 
     def start(self, phase: int, most: int) -> None:
-        """Wait for this from now on."""
+        """Start waiting for this part."""
         self.stop()
         self.phase = phase
         self.taken = 0
@@ -67,7 +68,7 @@ class SenderWatch:
         self._timer = self._loop.call_at(self._end(), self._expire)
 
     def stop(self) -> None:
-        """Wait for nothing."""
+        """Stop waiting."""
         self.phase = NOTHING
         if self._timer is not None:
             self._timer.cancel()
@@ -81,20 +82,20 @@ class SenderWatch:
     def _expire(self) -> None:
         self._timer = None
         end = self._end()
-        if end > self._loop.time():  # more has come in the meantime
+        if end > self._loop.time():  # more bytes were received meanwhile
             self._timer = self._loop.call_at(end, self._expire)
         else:
             self._late()
 
 
 class ReaderWatch:
-    """Watches how one client reads. Its timer runs only while more waits to be sent than a socket takes.
+    """Watches a client that reads. Its timer runs only while the socket's buffer is full.
 
     Args:
-        loop: tells the time.
-        patience: how long.
-        waiting: tells how many bytes wait.
-        stuck: called when too few have left.
+        loop: provides the clock.
+        patience: the time-outs.
+        waiting: returns the number of bytes that wait to be sent.
+        stuck: called when too few bytes were sent.
     """
 
     def __init__(
@@ -112,13 +113,13 @@ class ReaderWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Something waits to be sent."""
+        """Bytes wait to be sent."""
         seconds = self._patience.body_seconds
         most = self._waiting() - seconds * self._patience.body_rate
         self._timer = self._loop.call_later(seconds, self._expire, most)
 
     def stop(self) -> None:
-        """The client keeps up."""
+        """The client has read enough."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

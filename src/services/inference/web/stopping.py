@@ -1,11 +1,11 @@
-"""Whether the service stops."""
+"""Whether the service is stopping."""
 
 
 class Stopping:
-    """Whether the service has been asked to stop; it does so for good."""
+    """Whether the service was asked to stop, which cannot be undone."""
 
     begun = False
 
     def begin(self) -> None:
-        """From now on nobody shall be sent here."""
+        """Report unreadiness from now on."""
         self.begun = True

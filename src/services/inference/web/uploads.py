@@ -1,4 +1,4 @@
-"""Bodies that come in, in memory, before the application hears of their requests."""
+"""Holds incoming bodies in memory before their requests are passed to the application."""
 
 import asyncio
 from collections import deque
@@ -11,14 +11,14 @@ from src.services.inference.web.body_limits import BodyLimits
 
 
 class Uploads:
-    """Memory for the bodies of one kind of request, from their coming in until they are answered.
+    """Memory for the bodies of one kind of request, from their first byte until the response.
 
-    Where it is full, the one that has been coming in longest makes room, if that is longer than usual: who sends
-    slowly, or begins and stops, keeps nobody out for long. Else the one that wants more is refused.
+    If it is full, the oldest incomplete body is dropped if it is older than ``usual_seconds``, so that slow or stalled
+    clients do not block others for long. Otherwise the body that needs more memory is refused.
 
     Args:
-        most_bytes: of all bodies together.
-        usual_seconds: for so long an upload keeps its place.
+        most_bytes: the limit of all bodies together.
+        usual_seconds: younger incomplete bodies are not dropped.
         clock: monotonic seconds.
     """
 
@@ -27,17 +27,17 @@ class Uploads:
         self._usual_seconds = usual_seconds
         self._clock = clock
         self._taken = 0
-        # In the order in which they began.
+        # Incomplete bodies, oldest first, with their start times.
         self._coming: dict[Upload, float] = {}
 
     def begin(self, refuse: Callable[[], None]) -> "Upload":
-        """A new one; ``refuse`` ends it by ``Upload.drop``, when there is no room for it any more."""
+        """Begin a body; ``refuse`` is called when there is no memory for it, and must call ``Upload.drop``."""
         upload = Upload(self, refuse)
         self._coming[upload] = self._clock()
         return upload
 
     def room_for(self, size: int, upload: "Upload") -> bool:
-        """Whether there is room now; those that had to make it are refused."""
+        """Reserve memory; False if there is none. Older bodies may be refused to free it."""
         while self._taken + size > self._most_bytes:
             oldest = next(iter(self._coming))
             if self._clock() - self._coming[oldest] <= self._usual_seconds:
@@ -49,11 +49,11 @@ class Uploads:
         return True
 
     def whole(self, upload: "Upload") -> None:
-        """It comes in no longer, and keeps its memory."""
+        """The body is complete, and keeps its memory."""
         self._coming.pop(upload, None)
 
     def give_back(self, upload: "Upload", size: int) -> None:
-        """It has ended."""
+        """Free a body's memory."""
         self.whole(upload)
         self._taken -= size
 
@@ -62,11 +62,11 @@ class Upload:
     """One body.
 
     Args:
-        uploads: whose memory it takes.
+        uploads: provides the memory.
         refuse: called when there is none.
 
     Attributes:
-        size: bytes that are kept here.
+        size: bytes stored here.
     """
 
     def __init__(self, uploads: Uploads, refuse: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class Upload:
         self._pieces: deque[bytearray] = deque()
 
     def keep(self, piece: bytearray) -> bool:
-        """Keep a piece, if there is room for it; otherwise it was refused."""
+        """Store a piece; False if there was no memory and the body was refused."""
         if not self._uploads.room_for(len(piece), self):
             return False
         self.size += len(piece)
@@ -84,20 +84,20 @@ class Upload:
         return True
 
     def drop(self) -> None:
-        """Give its memory back."""
+        """Free its memory."""
         size, self.size = self.size, 0
         self._pieces.clear()
         self._uploads.give_back(self, size)
 
     def handed_to(self, app: ASGIApp) -> ASGIApp:
-        """The application, which first gets what is kept here; what it was told is counted until it has answered."""
+        """Wrap the application: it receives the stored pieces first, and their memory is freed after its response."""
         self._uploads.whole(self)
 
         async def with_body(scope: Scope, receive: Receive, send: Send) -> None:
             async def receive_kept_first() -> Message:
                 if not self._pieces:
                     return await receive()
-                await asyncio.sleep(0)  # others get their turn: there may be a thousand pieces
+                await asyncio.sleep(0)  # let other tasks run: there may be a thousand pieces
                 return {"type": "http.request", "body": bytes(self._pieces.popleft()), "more_body": True}
 
             try:
@@ -110,12 +110,12 @@ class Upload:
 
 @dataclass(frozen=True)
 class Bodies:
-    """What is set aside for bodies.
+    """Limits and memory for bodies.
 
     Attributes:
-        limits: of one.
-        usual: memory for those of most routes.
-        others: fixed path to that route's own.
+        limits: of single bodies.
+        usual: memory for the bodies of most routes.
+        others: separate memory by fixed path.
     """
 
     limits: BodyLimits
@@ -123,5 +123,5 @@ class Bodies:
     others: Mapping[str, Uploads]
 
     def uploads_of(self, scope: Scope) -> Uploads:
-        """Where the body of a request is kept while it comes in."""
+        """The memory for a request's body."""
         return self.others.get(scope["path"], self.usual)

@@ -85,9 +85,9 @@ UNNAMED = {"inputs": json.dumps([{"type": "double"}, {"type": "double"}])}
         ({"signature": {"inputs": "{"}}, "named columns; log it again"),
         ({"signature": {"inputs": "[5]"}}, "named columns; log it again"),
         ({"signature": signature("double", "datetime")}, "columns of type datetime; serving takes"),
-        ({"signature": signature("double"), "flavors": {}}, "neither MLflow's flavour"),
-        ({"signature": signature("double"), "flavors": None}, "neither MLflow's flavour"),
-        ({"signature": signature("double"), "flavors": {"spark": {}}}, "neither MLflow's flavour"),
+        ({"signature": signature("double"), "flavors": {}}, "neither of MLflow's flavours"),
+        ({"signature": signature("double"), "flavors": None}, "neither of MLflow's flavours"),
+        ({"signature": signature("double"), "flavors": {"spark": {}}}, "neither of MLflow's flavours"),
         ({"signature": signature("double"), "metadata": {"classes": "abc"}}, "must be a list"),
         ({"signature": "text"}, "not MLflow's description"),
         ({"metadata": "text"}, "not MLflow's description"),
@@ -174,7 +174,7 @@ def test_example_that_does_not_fit_the_signature_is_none(tmp_path: Path, content
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lambda frame: frame, "one each"),
+        (lambda frame: frame, "one value per row"),
         (lambda frame: frame["x"] * np.nan, "not a finite number"),
         (lambda frame: frame["no such column"], r"failed on these values \(KeyError\)"),
     ],

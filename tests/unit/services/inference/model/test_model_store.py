@@ -429,11 +429,11 @@ async def test_damaged_note_of_the_served_version_is_no_obstacle(rig: Rig, note:
     assert (again.version, again.store.require().source) == ("1", "cache")
 
 
-async def test_store_serves_though_the_cache_cannot_note_it(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+async def test_store_serves_though_the_cache_cannot_record_it(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     (rig.root / "current.json").mkdir()
     await rig.store.look()
     assert rig.version == "1"
-    assert "cannot note the served version" in caplog.text
+    assert "cannot record the served version" in caplog.text
 
 
 async def test_store_keeps_the_newest_entries_and_leaves_no_downloads_behind(rig: Rig, tmp_path: Path) -> None:

@@ -179,13 +179,13 @@ def fail(frame: pd.DataFrame) -> Any:
         (fail, r"failed on these values \(ValueError\)"),
         (lambda frame: frame["x"] * np.nan, "not a finite number"),
         (lambda frame: frame["x"] * np.inf, "not a finite number"),
-        (lambda frame: frame["x"].head(1), "one each"),
-        (lambda frame: frame, "one each"),
-        (lambda _: 5.0, "one each"),
-        (lambda _: None, "one each"),
-        (lambda _: "hid" + "den", "one each"),
+        (lambda frame: frame["x"].head(1), "one value per row"),
+        (lambda frame: frame, "one value per row"),
+        (lambda _: 5.0, "one value per row"),
+        (lambda _: None, "one value per row"),
+        (lambda _: "hid" + "den", "one value per row"),
         (lambda frame: ["hid" + "den"] * len(frame), "failed on these values"),
-        (lambda frame: {"x": frame["x"].tolist()}, "one each"),
+        (lambda frame: {"x": frame["x"].tolist()}, "one value per row"),
     ],
 )
 def test_failing_regression_says_so_and_repeats_nothing(
@@ -207,7 +207,7 @@ def test_failing_regression_says_so_and_repeats_nothing(
         (lambda frame: [None] * len(frame), "not one of its classes"),
         (lambda frame: np.full((len(frame), 2), np.nan), "not finite"),
         (lambda frame: np.full((len(frame), 3), 1 / 3), "have the shape"),
-        (lambda frame: ["low"] * (len(frame) + 1), "one each"),
+        (lambda frame: ["low"] * (len(frame) + 1), "one value per row"),
     ],
 )
 def test_failing_classifier_says_so(tmp_path: Path, answer: Any, says: str) -> None:

@@ -87,7 +87,7 @@ async def test_model_that_cannot_be_served_is_refused_before_it_is_fetched(mlflo
 
 async def test_folder_that_is_no_model_is_refused(mlflow: FakeMlflow, tmp_path: Path) -> None:
     (tmp_path / "users" / "MLmodel").unlink()
-    with pytest.raises(RegistryError, match="no MLflow model"):
+    with pytest.raises(RegistryError, match="not an MLflow model"):
         await client(mlflow).download(await champion_of(mlflow), tmp_path)
 
 

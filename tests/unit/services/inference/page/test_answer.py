@@ -85,18 +85,18 @@ def test_text_that_no_training_row_has_is_reported_with_known_ones(predictor: Pr
     assert doubts(predictor, REFERENCE, ("NA", "n3", 19782.0, False)) == ()
     assert doubts(predictor, REFERENCE, (None, None, None, None)) == ()
     assert doubts(predictor, REFERENCE, ("US", "n10", None, None)) == (
-        "region has a value that no training row has; known values: EU, NA.",
-        "note has a value that no training row has; known values: n0, n1, n2, n3, n4, n5, n6, n7, ….",
+        "region has a value that does not occur in the training rows; known values: EU, NA.",
+        "note has a value that does not occur in the training rows; known values: n0, n1, n2, n3, n4, n5, n6, n7, ….",
     )
     assert doubts(predictor, None, ("US", "n10", None, None)) == (
-        "region has a value that no training row has; known values: EU, NA.",
+        "region has a value that does not occur in the training rows; known values: EU, NA.",
     )
 
 
 def test_date_out_of_range_is_reported_as_dates(predictor: Predictor) -> None:
     assert doubts(predictor, REFERENCE, (None, None, 19783.5, None)) == ()
     assert doubts(predictor, REFERENCE, (None, None, 19784.0, None)) == (
-        "since is outside of the training rows' range, 2024-02-29 to 2024-03-01T12:00:00Z.",
+        "since is outside the training rows' range, 2024-02-29 to 2024-03-01T12:00:00Z.",
     )
 
 

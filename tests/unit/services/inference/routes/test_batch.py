@@ -165,7 +165,7 @@ async def test_what_is_not_taken_or_not_offered_is_refused_with_the_list(served:
 async def test_compressed_body_is_refused(served: Any) -> None:
     response = await served.client.post(URL, content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
     assert response.status_code == 415
-    assert "compressed" in response.json()["detail"]
+    assert "compression" in response.json()["detail"]
 
 
 async def test_batch_counts_rows_classes_and_reasons(served: Any) -> None:
@@ -526,7 +526,7 @@ async def test_column_named_as_one_of_the_answers_cannot_be_kept(served: Any, na
     rows = [{**SETOSA, name: 1}]
     response = await served.client.post(f"{URL}?extra_columns=keep", json=rows)
     assert response.status_code == 422
-    assert f"columns of the same names as yours: {name}; rename" in response.json()["detail"][0]["msg"]
+    assert f"kept columns have names of the answer's: {name}; rename" in response.json()["detail"][0]["msg"]
     assert (await served.client.post(f"{URL}?extra_columns=ignore", json=rows)).status_code == 200
 
 
@@ -544,18 +544,18 @@ async def test_other_value_of_extra_columns_is_refused(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "what"),
+    ("query", "name"),
     [
-        ("extra_colums=keep", "extra_colums is"),
-        ("extra_columns=keep&x=", "x is"),
-        ("%0A=1", "there is"),
-        (f"{'a' * 61}=1", "there is"),
+        ("extra_colums=keep", " extra_colums"),
+        ("extra_columns=keep&x=", " x"),
+        ("%0A=1", ""),
+        (f"{'a' * 61}=1", ""),
     ],
 )
-async def test_unknown_parameter_is_refused(served: Any, query: str, what: str) -> None:
+async def test_unknown_parameter_is_refused(served: Any, query: str, name: str) -> None:
     response = await served.client.post(f"{URL}?{query}", json=ROWS)
     assert response.status_code == 422
-    message = f"{what} a parameter that this route does not have; /docs lists them"
+    message = f"unknown parameter{name}; GET /docs lists the route's parameters"
     assert response.json()["detail"] == [{"loc": ["query"], "msg": message, "type": "malformed"}]
 
 

@@ -131,7 +131,7 @@ async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any
     await served.look()
     text = text_of(await page_of(served))
     assert "iris version 1" in text
-    assert "Start MLflow again" in text
+    assert "Start MLflow, or correct" in text
     assert "MLflow not reachable" in text
     assert "A rollback needs MLflow." in text
 
@@ -141,7 +141,7 @@ async def test_page_without_mlflow_and_model_is_shown_too(serving: Any, mlflow: 
     async with serving(tmp_path, mlflow, ready=False) as served:
         await served.look()
         text = text_of(await page_of(served))
-    assert "Until then nothing is predicted." in text
+    assert "Until then there are no predictions." in text
 
 
 async def test_page_without_the_volume_says_so(served: Any) -> None:
@@ -200,7 +200,7 @@ async def test_form_that_does_not_fit_is_answered_with_every_problem(served: Any
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"form=%zz&f0", b"a" * 5000])
 async def test_form_with_any_body_is_answered(served: Any, body: bytes) -> None:
     answer = await served.client.post("/page/predict", content=body)
-    assert "The model takes other columns by now" in answer.text
+    assert "The model&#39;s columns have changed" in answer.text
 
 
 async def test_form_with_a_number_of_any_length_is_answered(served: Any) -> None:
@@ -340,13 +340,13 @@ async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     assert 'hx-confirm="Roll back from version 2 to version 1?"' in markup
     (path,) = re.findall(r'hx-post="(page/rollback[^"]+)"', markup)
     answer = await served.client.post(f"/{path}")
-    assert "version 1 is champion again, in place of version 2. It answers now." in answer.text
+    assert "version 1 is champion again, in place of version 2. It is served now." in answer.text
     assert "iris</strong> version 1" in answer.text
     assert '<span class="tag failed">rolled back</span>' in answer.text
     assert 'hx-confirm="Return from version 1 to version 2?"' in answer.text
     again = await served.client.post(f"/{path}")
     assert again.status_code == 200
-    assert "No roll back: the champion is version 1 by now" in again.text
+    assert "Not rolled back: the champion is version 1 now" in again.text
     assert served.mlflow.aliases["champion"] == "1"
     assert served.mlflow.versions["2"].tags["rollback.by"].startswith("page, 127.0.0.1")
 
@@ -361,12 +361,12 @@ async def test_unfinished_roll_back_is_not_told_as_none(served: Any) -> None:
     served.mlflow.aliases |= {"champion": "2", "previous": "1"}
     served.mlflow.before_answer = do_it_silently
     answer = await served.client.post("/page/rollback?champion=2")
-    assert "No roll back" not in answer.text
-    assert "An unfinished roll back: version 1 may or may not be champion again" in answer.text
+    assert "Not rolled back" not in answer.text
+    assert "The rollback is unfinished: version 1 may or may not be champion again" in answer.text
     # Version 1 says that it is becoming champion in place of version 2.
     assert 'hx-confirm="Roll back from version 1 to version 2?"' in answer.text
     again = await served.client.post("/page/rollback?champion=1")
-    assert "No roll back: an interrupted promotion or roll back was completed" in again.text
+    assert "Not rolled back: an interrupted promotion or rollback was completed" in again.text
     assert served.mlflow.aliases["previous"] == "2"
 
 

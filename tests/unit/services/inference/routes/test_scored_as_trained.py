@@ -157,6 +157,6 @@ async def test_form_reports_what_no_training_row_has(served: Any) -> None:
     form = served.service.page.form_mark
     fields = {"form": form, "f0": "1970-01-01", "f1": "US", "f2": "3", "f3": "9007199254740993", "f4": "true"}
     answer = await served.client.post("/page/predict", data={**fields, "f5": "50"})
-    assert "region has a value that no training row has; known values: EU, NA, None." in answer.text
-    assert "since is outside of the training rows&#39; range, 2020-01-" in answer.text
+    assert "region has a value that does not occur in the training rows; known values: EU, NA, None." in answer.text
+    assert "since is outside the training rows&#39; range, 2020-01-" in answer.text
     assert answer.text.count("notice doubt") == 2
