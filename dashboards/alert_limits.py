@@ -1,4 +1,4 @@
-"""What panels share with alerts, read from the rules: a panel's line lies where the alert does."""
+"""Reads the limits of alerts from the rules, for the lines in panels."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ LEFT_OUT = re.compile(r'route!~"([^"]*)"')
 
 
 def read_uncounted_routes(rules: Path) -> str:
-    """The regular expression of the routes that HighErrorRatio leaves out, the same wherever it counts requests.
+    """The regular expression of the routes that HighErrorRatio excludes.
 
     Args:
         rules: a file of Prometheus' alerting rules.
@@ -25,7 +25,7 @@ def read_uncounted_routes(rules: Path) -> str:
 
 
 def read_limits(rules: Path) -> dict[str, float]:
-    """The number behind the first ``>`` of each alert's expression; alerts without one are left out.
+    """The number after the first ``>`` of each alert's expression; alerts without one are left out.
 
     Args:
         rules: a file of Prometheus' alerting rules.

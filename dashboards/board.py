@@ -1,4 +1,4 @@
-"""A dashboard from rows of panels, with what all of them share: variables, annotations and links to each other."""
+"""A dashboard made of rows of panels, with the variables, annotations and links that all dashboards share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ TAG = "mlops-loop"
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a title, laid side by side from the left; a row without one has no heading."""
+    """Panels under a title, side by side from the left; without a title there is no heading."""
 
     title: str
     panels: Sequence[Panel]
@@ -27,8 +27,8 @@ class Board:
     """One dashboard.
 
     Attributes:
-        name: of its file and, with a prefix, its address in Grafana.
-        span: the time it shows at first, as Grafana writes it.
+        name: the name of its file and, with a prefix, its uid in Grafana.
+        span: the initial time range, in Grafana's syntax.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Board:
     span: str = "now-1h"
 
     def json(self) -> str:
-        """Grafana's classic JSON, indented, its keys in order."""
+        """Grafana's classic JSON, indented, with sorted keys."""
         board = builders.Dashboard(self.title).uid(f"{TAG}-{self.name}").description(self.description).tags([TAG])
         board = board.readonly().time(self.span, "now").refresh("10s").timezone("browser")
         board = board.tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
@@ -74,7 +74,7 @@ def _variable(name: str, query: str) -> builders.QueryVariable:
 
 def _annotations() -> list[builders.AnnotationQuery]:
     loaded = f"{series('inference_model_loaded_timestamp_seconds')} * 1000"
-    # The join is for the version's number, which is a label of another metric.
+    # Joined for the version's number, which is a label of another metric.
     swaps = f"{series('inference_model_info')} * on (job, instance) group_left () ({loaded})"
     return [
         _annotation("Swaps", BLUE, swaps, "{{name}} {{version}} is served ({{instance}})").use_value_for_time(

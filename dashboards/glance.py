@@ -1,4 +1,4 @@
-"""Panels that more than one dashboard has: what someone on call looks at first."""
+"""The panels of the first row that several dashboards share, for people on call."""
 
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
@@ -7,16 +7,16 @@ from dashboards.queries import or_zero, series
 from src.services.inference.watch.drift import LARGE, MIN_ROWS
 
 FEW_ROWS = {"nan": (f"under {MIN_ROWS} rows", GREY)}
-# Yellow where a drift is large; the alerts also require that it is significant.
+# Yellow where a drift is large; alerts also require significance.
 DRIFT_STEPS = ((LARGE, YELLOW),)
 
 
 def answering() -> Stat:
-    """How many replicas can answer."""
+    """The number of replicas with a model."""
     return Stat(
         title="Replicas that answer",
-        description="Inference processes that are up and have a model. None: see NoModelServed and TargetDown "
-        "in the runbook.",
+        description="Inference processes that are up and have a model. If there is none, see NoModelServed and "
+        "TargetDown in the runbook.",
         unit="none",
         queries=(Query(or_zero(f"sum({series('inference_model_loaded')})")),),
         base=RED,
@@ -26,10 +26,10 @@ def answering() -> Stat:
 
 
 def served() -> Stat:
-    """Which model answers."""
+    """The served model."""
     return Stat(
         title="Served model",
-        description="Name and version of the model that answers; more than one for a moment while replicas swap.",
+        description="Name and version of the served model; briefly more than one while replicas swap.",
         unit="none",
         queries=(Query(f"sum by (name, version) ({series('inference_model_info')})", "{{name}} {{version}}"),),
         named=BigValueTextMode.NAME,
@@ -39,11 +39,11 @@ def served() -> Stat:
 
 
 def drifted_features() -> Stat:
-    """Whether the model still fits the data."""
+    """The number of drifted features."""
     return Stat(
         title="Drifted features",
-        description="Features whose newest values are not distributed as in training, significantly and by a large "
-        "amount. FeatureDrift fires at the red step.",
+        description="Features whose newest values differ from training by a large and significant amount. FeatureDrift "
+        "fires at the red step.",
         unit="none",
         queries=(Query(f"sum(max by (feature) ({series('inference_feature_drifted')}))"),),
         steps=((1, RED),),
@@ -53,25 +53,24 @@ def drifted_features() -> Stat:
 
 
 def last_verdict() -> Stat:
-    """What the last training did."""
+    """The outcome of the last training."""
     ended = f"timestamp(increase({series('monitor_runs_total')}[$__rate_interval]) > 0)[$__range:$__interval]"
     return Stat(
         title="Last training",
-        description="How the newest training of the chosen time ended, and when.",
+        description="Outcome and time of the newest training in the selected time range.",
         unit="dateTimeFromNow",
         queries=(Query(f"topk(1, max by (outcome) (max_over_time({ended}))) * 1000", "{{outcome}}"),),
         named=BigValueTextMode.VALUE_AND_NAME,
         base=BLUE,
-        nothing="none in this time",
+        nothing="none in this range",
     )
 
 
 def firing() -> Stat:
-    """How many alerts fire."""
+    """The number of firing alerts."""
     return Stat(
         title="Alerts that fire",
-        description="Alerts of every job that fire now; the Retraining dashboard shows which, Alertmanager whom"
-        " they tell.",
+        description="Firing alerts of every job; the Retraining dashboard shows which, Alertmanager who is notified.",
         unit="none",
         queries=(Query('count(ALERTS{alertstate="firing"}) or vector(0)'),),
         steps=((1, RED),),

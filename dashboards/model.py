@@ -1,4 +1,4 @@
-"""The Model dashboard: which version answers, how good it was in training, and whether it still fits the data."""
+"""The Model dashboard: the served version, its scores in training, and whether the data have drifted."""
 
 from dashboards import glance
 from dashboards.board import Board, Row
@@ -13,16 +13,15 @@ TRAINED = "inference_model_trained_timestamp_seconds"
 
 
 def model_board(limits: dict[str, float]) -> Board:
-    """What is on it.
+    """The dashboard.
 
     Args:
-        limits: at which each alert fires, by its name.
+        limits: the limit of each alert, by the alert's name.
     """
     return Board(
         name="model",
         title="Model",
-        description="Which model answers, what it scored in training, and whether the rows are still those of "
-        "training.",
+        description="The served model, its scores in training, and whether live rows still resemble the training rows.",
         span="now-6h",
         rows=[
             Row("", _glance(limits)),
@@ -45,7 +44,7 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     loaded = Stat(
         title="Loaded",
-        description="When the replica that swapped last has loaded the model that it serves.",
+        description="When the newest swap to another version was.",
         unit="dateTimeFromNow",
         queries=(Query(f"max({series('inference_model_loaded_timestamp_seconds')} != 0) * 1000"),),
         base=BLUE,
@@ -53,8 +52,8 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     predictions = Stat(
         title="Prediction drift",
-        description="Whether the predicted classes are distributed as in the predictions for the holdout. "
-        "PredictionDrift fires where they are not.",
+        description="Whether the predicted classes have the same distribution as the predictions for the holdout. "
+        "PredictionDrift fires where they do not.",
         unit="none",
         queries=(Query(f"max({series('inference_prediction_drifted')})"),),
         words=DRIFTED,
@@ -62,7 +61,7 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     rows = Stat(
         title="Rows compared",
-        description=f"The newest rows that drift is computed over; it is not computed below {MIN_ROWS}.",
+        description=f"The number of newest rows that drift is computed from; at least {MIN_ROWS} are needed.",
         unit="none",
         queries=(Query(or_zero(f"min({series('inference_drift_window_rows')})")),),
         base=YELLOW,
@@ -71,12 +70,12 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     registry = Stat(
         title="MLflow",
         description="Whether each replica's last look-up of the champion succeeded. Without MLflow the loaded "
-        "model goes on answering.",
+        "model stays in service.",
         unit="none",
         queries=(Query(f"min({series('inference_mlflow_reachable')})"),),
         base=RED,
         steps=((1, GREEN),),
-        words={"0": ("away", RED), "1": ("reachable", GREEN)},
+        words={"0": ("unreachable", RED), "1": ("reachable", GREEN)},
     )
     return [glance.answering(), glance.served(), age, loaded, glance.drifted_features(), predictions, rows, registry]
 
@@ -85,8 +84,8 @@ def _versions() -> list[Panel]:
     return [
         States(
             title="Versions served",
-            description="How many replicas serve which version, with which engine. Two rows at once are a swap,"
-            " or a replica that did not follow (PromotedNotServed).",
+            description="Replicas by version and engine. Two rows at once are a swap, or a replica that still serves"
+            " the previous version (PromotedNotServed).",
             unit="none",
             width=12,
             queries=(
@@ -99,7 +98,7 @@ def _versions() -> list[Panel]:
         ),
         Lines(
             title="Scores of the served model",
-            description="What the gate measured on the holdout before it promoted this version; greater is better.",
+            description="Scores on the holdout when this version was promoted; greater is better.",
             unit="none",
             width=6,
             least=None,
@@ -108,8 +107,8 @@ def _versions() -> list[Panel]:
         ),
         Bars(
             title="Reloads",
-            description="Attempts to serve another version, by how they ended. Anything but success keeps the "
-            "old model and is tried again; /health says why in last_error.",
+            description="Attempts to load another version, by outcome. After a failure the current model stays in "
+            "service, and loading is retried; last_error in /health has the reason.",
             unit="none",
             width=6,
             queries=(Query(f"sum by (outcome) ({increase('inference_model_reloads_total')})", "{{outcome}}"),),
@@ -123,7 +122,7 @@ def _predictions() -> list[Panel]:
     return [
         Lines(
             title="Class shares",
-            description="Share of each predicted class; dashed: its share among the training rows.",
+            description="Share of each predicted class; dashed: its share in the training rows.",
             unit="percentunit",
             most=1,
             queries=(Query(share, "{{class}}"), Query(reference, "{{class}} in training")),
@@ -131,8 +130,8 @@ def _predictions() -> list[Panel]:
         ),
         Lines(
             title="Confidence",
-            description="Probability of the predicted class. One answer in ten is less sure than p10, half of "
-            "them than p50.",
+            description="Probability of the predicted class: it is below p10 for a tenth of the predictions, and "
+            "below p50 for half.",
             unit="percentunit",
             most=1,
             queries=(
@@ -142,8 +141,8 @@ def _predictions() -> list[Panel]:
         ),
         Lines(
             title="Prediction drift over time",
-            description="Distance of the predicted classes from those of the holdout, beyond what chance gives."
-            " From the line on it is large; PredictionDrift fires where it is significant, too.",
+            description="Distance between the predicted classes and those of the holdout, in excess of chance. It is"
+            " large from the line on; PredictionDrift fires where it is also significant.",
             unit="none",
             decimals=2,
             queries=(Query(f"max({series('inference_prediction_drift_score')})", "classes"),),
@@ -157,7 +156,7 @@ def _features(limits: dict[str, float]) -> list[Panel]:
     return [
         Gauges(
             title="Drift now",
-            description="Distance of each feature's newest values from training's, beyond what chance gives (0: none).",
+            description="Distance between each feature's newest values and training, in excess of chance (0: none).",
             unit="none",
             decimals=2,
             width=6,
@@ -167,7 +166,7 @@ def _features(limits: dict[str, float]) -> list[Panel]:
         ),
         Lines(
             title="Drift by feature",
-            description="The same over time. From the line on it is large.",
+            description="The same over time. It is large from the line on.",
             unit="none",
             decimals=2,
             width=9,
@@ -176,7 +175,7 @@ def _features(limits: dict[str, float]) -> list[Panel]:
         ),
         States(
             title="Drifted over time",
-            description="When the drift of a feature was both large and significant over all features of the model. "
+            description="When the drift of a feature was large and, considering all features, significant. "
             "FeatureDrift then fires and requests a training.",
             unit="none",
             width=9,
@@ -185,7 +184,7 @@ def _features(limits: dict[str, float]) -> list[Panel]:
         ),
         Lines(
             title="Rows compared over time",
-            description="Rows in each replica's window; a swap empties it.",
+            description="Rows in each replica's window, which is emptied by a swap.",
             unit="none",
             width=12,
             queries=(Query(series("inference_drift_window_rows"), "{{instance}}"),),
@@ -194,8 +193,8 @@ def _features(limits: dict[str, float]) -> list[Panel]:
         ),
         Lines(
             title="Out of range or unknown",
-            description="Share of the rows whose value is outside the range of training or an unknown category, by "
-            "feature. OutOfRange fires at the line.",
+            description="Share of rows with a value outside the training range, or an unknown category, by feature. "
+            "OutOfRange fires at the line.",
             unit="percentunit",
             width=12,
             queries=(

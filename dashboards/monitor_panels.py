@@ -1,4 +1,4 @@
-"""The last row of the Retraining dashboard: the monitor itself, and the alerts."""
+"""The last rows of the Retraining dashboard: the monitor and the alerts."""
 
 from dashboards.panels import RED, Bars, Lines, Panel, Query, States
 from dashboards.queries import increase, series
@@ -8,29 +8,29 @@ LOADED = series("inference_model_loaded_timestamp_seconds")
 
 
 def monitor_panels(limits: dict[str, float]) -> list[Panel]:
-    """Whether the monitor lives, what waits for it, and whether what it promoted is served."""
+    """The monitor's heartbeat, its queue, and whether promoted versions are served."""
     return [
         Lines(
             title="From promoted to served",
-            description="How long after the last promotion each replica loaded the model that it serves; less "
-            "than 0 while it still serves the one before, and where inference was quicker than the "
-            "verdict was told. PromotedNotServed fires half a minute below 0 for two minutes, "
-            "unless the model before is champion again: a roll back from one that was never served stays below 0. "
-            "A replica that starts anew counts from its start.",
+            description="Time from the last promotion until each replica loaded its current model; negative while a "
+            "replica still serves the previous version, and where it loaded the model before the verdict was "
+            "recorded. PromotedNotServed fires below -30 s for two minutes, unless the previous model is champion "
+            "again: after a rollback from a version that was never served, the time stays negative. "
+            "For a restarted replica it is the time until its start.",
             unit="s",
             least=None,
             queries=(Query(f"{LOADED} - on () group_left () {PROMOTED}", "{{instance}}"),),
         ),
         Lines(
             title="Queue",
-            description="Retrain requests in each folder of the spool: new wait, cur are being served, bad "
-            "could not be read.",
+            description="Retrain requests in each folder of the spool: new are pending, cur are running, bad are "
+            "unreadable.",
             unit="none",
             queries=(Query(f"sum by (folder) ({series('monitor_queue')})", "{{folder}}"),),
         ),
         Lines(
             title="Heartbeat over time",
-            description="Age of the monitor's last look at its spool. The line is where MonitorStalled fires.",
+            description="Time since the monitor last read its spool. MonitorStalled fires at the line.",
             unit="s",
             queries=(Query(f"time() - {series('monitor_heartbeat_timestamp_seconds')}", "{{instance}}"),),
             steps=((limits["MonitorStalled"], RED),),
@@ -39,22 +39,22 @@ def monitor_panels(limits: dict[str, float]) -> list[Panel]:
 
 
 def alert_panels() -> list[Panel]:
-    """What fired, and what came of it."""
+    """The alerts, and the trainings that they request."""
     return [
         States(
             title="Alerts",
-            description="Which alerts fired when, of every job. Each has a page in docs/runbook.md.",
+            description="Firing alerts of every job over time. docs/runbook.md has a section for each.",
             unit="none",
             width=16,
             queries=(Query('max by (alertname) (ALERTS{alertstate="firing"})', "{{alertname}}"),),
             base=RED,
-            words={"1": ("fires", RED)},
-            nothing="no alert fired in this time",
+            words={"1": ("firing", RED)},
+            nothing="no alert in this range",
         ),
         Bars(
             title="Alerts that ask for a training",
-            description="Alertmanager's notifications to POST /alerts, by what became of them: accepted is a "
-            "training; in_flight and cooldown are the pause between two.",
+            description="Alertmanager's notifications to POST /alerts, by outcome: accepted requests a training; "
+            "in_flight and cooldown are ignored, as a training is running or was recent.",
             unit="none",
             queries=(Query(f"sum by (outcome) ({increase('inference_alerts_total')})", "{{outcome}}"),),
         ),

@@ -1,4 +1,4 @@
-"""Kinds of panels: each says what it shows and makes the SDK's builder of it."""
+"""Types of panels, each of which creates the SDK's builder."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -27,15 +27,15 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel(ABC):
-    """What every kind of panel has.
+    """The options of every type of panel.
 
     Attributes:
         unit: an identifier of Grafana's.
-        steps: from which value on which colour holds; ``base`` holds below.
-        words: what is shown in place of a value, and its colour; the value ``nan`` is no number.
-        nothing: what is shown where there is no series at all.
+        steps: the values from which colours apply; ``base`` applies below them.
+        words: the text and colour to show instead of a value; ``nan`` for values that are not numbers.
+        nothing: the text to show where there is no series.
         width: in columns; a dashboard has 24.
-        finest: the least time between two points, where the usual one is too little.
+        finest: the minimum time between two points, where the default is too short.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Panel(ABC):
 
     @abstractmethod
     def builder(self) -> Builder:
-        """The SDK's builder of this panel, without an id and a place."""
+        """The SDK's builder of this panel, without id and position."""
 
     def _furnish(self, panel: Kind, *, instant: bool = False) -> Kind:
         panel = panel.title(self.title).description(self.description).datasource(PROMETHEUS).unit(self.unit)
@@ -93,14 +93,14 @@ class Panel(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Stat(Panel):
-    """The newest value, large; ``named`` shows the series' name, beside the value or in its place."""
+    """The newest value in large type; ``named`` shows the series' name with the value or instead of it."""
 
     width: int = 3
     height: int = 4
     named: common.BigValueTextMode = common.BigValueTextMode.VALUE
 
     def builder(self) -> Builder:
-        """Coloured as a whole by its value."""
+        """With a background coloured by the value."""
         newest = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
         panel = self._furnish(stat.Panel(), instant=True).reduce_options(newest).text_mode(self.named)
         panel = panel.color_scheme(_color(dashboard.FieldColorModeId.THRESHOLDS))
@@ -109,13 +109,13 @@ class Stat(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Lines(Panel):
-    """Values over time, with a dashed line at each step; series whose name fits ``dashed`` are dashed too."""
+    """Values over time, with a dashed line at each step; series whose names match ``dashed`` are dashed, too."""
 
     least: float | None = 0
     dashed: str = ""
 
     def builder(self) -> Builder:
-        """A legend with each series' newest value, and one tooltip for all of them."""
+        """With each series' newest value in the legend, and one tooltip for all series."""
         panel = _with_legend(self._furnish(timeseries.Panel())).fill_opacity(8)
         if self.steps:
             style = common.GraphThresholdsStyleMode.DASHED
@@ -128,20 +128,20 @@ class Lines(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Bars(Panel):
-    """Counts over time, one bar on the other."""
+    """Counts over time, as stacked bars."""
 
     least: float | None = 0
     finest: str = "1m"
 
     def builder(self) -> Builder:
-        """As ``Lines``, of bars."""
+        """Like ``Lines``, with bars."""
         panel = _with_legend(self._furnish(timeseries.Panel())).draw_style(common.GraphDrawStyle.BARS)
         return panel.fill_opacity(80).stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
 
 
 @dataclass(frozen=True, kw_only=True)
 class States(Panel):
-    """Which of a few values held when, a row for each series."""
+    """A few discrete values over time, with a row for each series."""
 
     def builder(self) -> Builder:
         """Coloured by value."""
@@ -151,12 +151,12 @@ class States(Panel):
 
 @dataclass(frozen=True, kw_only=True)
 class Gauges(Panel):
-    """The newest values as bars beside each other."""
+    """The newest values as bars."""
 
     least: float | None = 0
 
     def builder(self) -> Builder:
-        """Lying bars, coloured by their values."""
+        """Horizontal bars, coloured by their values."""
         newest = common_builders.ReduceDataOptions().calcs(["lastNotNull"])
         panel = self._furnish(bargauge.Panel(), instant=True).reduce_options(newest)
         panel = panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)

@@ -1,4 +1,4 @@
-"""The Retraining dashboard: what the monitor does, what came of each training, and whether it is served."""
+"""The Retraining dashboard: the monitor's state, the outcome of each training, and whether it is served."""
 
 from dashboards import glance
 from dashboards.board import Board, Row
@@ -7,22 +7,22 @@ from dashboards.panels import BLUE, GREEN, RED, YELLOW, Bars, Gauges, Lines, Pan
 from dashboards.queries import increase, known, or_zero, series
 
 WAITING = series("monitor_queue", 'folder=~"new|cur"')
-# One number for the state that holds.
+# The state as one number.
 TRAINING, BACKOFF = series("monitor_state", 'state="training"'), series("monitor_state", 'state="backoff"')
 STATE = f"sum({TRAINING}) + 2 * sum({BACKOFF})"
-STATES = {"0": ("idle", GREEN), "1": ("training", BLUE), "2": ("waits to try again", YELLOW)}
+STATES = {"0": ("idle", GREEN), "1": ("training", BLUE), "2": ("waiting to retry", YELLOW)}
 
 
 def retraining_board(limits: dict[str, float]) -> Board:
-    """What is on it.
+    """The dashboard.
 
     Args:
-        limits: at which each alert fires, by its name.
+        limits: the limit of each alert, by the alert's name.
     """
     return Board(
         name="retraining",
         title="Retraining",
-        description="What asks for trainings, how they end, and whether what they promote is served.",
+        description="Retrain requests, the outcomes of trainings, and whether promoted versions are served.",
         span="now-6h",
         rows=[
             Row("", _glance(limits)),
@@ -36,16 +36,16 @@ def retraining_board(limits: dict[str, float]) -> Board:
 def _glance(limits: dict[str, float]) -> list[Panel]:
     state = Stat(
         title="Monitor",
-        description="What the monitor does now.",
+        description="The monitor's current state.",
         unit="none",
         queries=(Query(STATE),),
         words=STATES,
-        nothing="away",
+        nothing="down",
     )
     waiting = Stat(
         title="Requests on their way",
-        description="Retrain requests that wait or are being served. RetrainStuck fires where one stays for "
-        "half an hour.",
+        description="Pending and running retrain requests. RetrainStuck fires where one is unfinished for half an "
+        "hour.",
         unit="none",
         queries=(Query(f"sum({WAITING})"),),
         steps=((1, BLUE),),
@@ -53,7 +53,7 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     duration = Stat(
         title="Duration of the last run",
-        description="From the start of the last training to its verdict; none where it died without one.",
+        description="From the start of the last training to its verdict; none where it failed without one.",
         unit="s",
         queries=(Query(known(f"max({series('monitor_last_run_duration_seconds')})")),),
         base=BLUE,
@@ -62,7 +62,7 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     failures = series("monitor_runs_total", 'outcome="failed"')
     failed = Stat(
         title="Failed runs",
-        description="Trainings that failed in the chosen time. RetrainFailed fires on each.",
+        description="Trainings that failed in the selected time range. RetrainFailed fires for each.",
         unit="none",
         decimals=0,
         queries=(Query(or_zero(f"sum(increase({failures}[$__range]))")),),
@@ -70,12 +70,12 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     )
     beat = Stat(
         title="Heartbeat",
-        description="How long ago the monitor's loop last ran. MonitorStalled fires at the red step.",
+        description="Time since the monitor's loop last ran. MonitorStalled fires at the red step.",
         unit="s",
         decimals=0,
         queries=(Query(f"time() - min({series('monitor_heartbeat_timestamp_seconds')})"),),
         steps=((limits["MonitorStalled"], RED),),
-        nothing="away",
+        nothing="down",
     )
     return [state, glance.last_verdict(), waiting, duration, failed, glance.served(), beat, glance.firing()]
 
@@ -84,7 +84,7 @@ def _states() -> list[Panel]:
     return [
         States(
             title="State of the monitor",
-            description="Idle, in a training, or waiting before it tries a failed one again.",
+            description="Idle, training, or waiting to retry a failed training.",
             unit="none",
             width=24,
             height=4,
@@ -99,8 +99,7 @@ def _counts() -> list[Panel]:
     return [
         Bars(
             title="Signals",
-            description="Retrain requests by source and outcome: claimed when the monitor took them, then how they "
-            "ended.",
+            description="Retrain requests by source and outcome: claimed by the monitor, and later their outcome.",
             unit="none",
             queries=(
                 Query(f"sum by (source, outcome) ({increase('monitor_signals_total')})", "{{source}} {{outcome}}"),
@@ -108,15 +107,15 @@ def _counts() -> list[Panel]:
         ),
         Bars(
             title="Runs by outcome",
-            description="Trainings that ended. One training serves all requests that wait when it starts. Skipped: "
-            "there was nothing new to learn from.",
+            description="Finished trainings. One training serves all requests that are pending when it starts. "
+            "Skipped: there was nothing new to learn from.",
             unit="none",
             queries=(Query(f"sum by (outcome) ({increase('monitor_runs_total')})", "{{outcome}}"),),
         ),
         Bars(
             title="Attempts and starts",
-            description="Attempts counted for each request, and what came of asking for a training. "
-            "TrainingCannotStart fires on missing and failed.",
+            description="Attempts counted for each request, and the outcome of starting a training. "
+            "TrainingCannotStart fires for missing and failed.",
             unit="none",
             queries=(
                 Query(f"sum({increase('monitor_attempts_total')})", "attempts"),
@@ -131,15 +130,15 @@ def _last_run() -> list[Panel]:
     return [
         Gauges(
             title="Challenger against champion",
-            description="Scores of both on the same rows in the last training, greater is better; the gate decides by "
-            "one of them (gate.metric).",
+            description="Scores of both on the same rows in the last training; greater is better. The gate uses "
+            "gate.metric.",
             unit="none",
             width=6,
             least=None,
             decimals=3,
             queries=(Query(scores, "{{metric}} {{model}}"),),
             base=BLUE,
-            nothing="no run yet, or the last failed before it had any",
+            nothing="no run yet, or the last run failed without scores",
         ),
         Lines(
             title="Scores from run to run",
@@ -160,7 +159,7 @@ def _last_run() -> list[Panel]:
         ),
         Lines(
             title="Duration by step",
-            description="How long each step of the last training took, by ZenML's record; none of a run that failed.",
+            description="Duration of each step of the last training, as recorded by ZenML; none for failed runs.",
             unit="s",
             width=6,
             queries=(Query(known(f"max by (step) ({series('monitor_last_run_step_duration_seconds')})"), "{{step}}"),),

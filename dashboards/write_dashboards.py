@@ -14,7 +14,7 @@ FOLDER = REPOSITORY / "config/grafana/dashboards"
 
 
 def render(rules: Path = RULES) -> dict[str, str]:
-    """Each dashboard's JSON by the name of its file; its lines lie where these rules' alerts fire."""
+    """Each dashboard's JSON by file name; its lines are at the limits of these rules' alerts."""
     limits = read_limits(rules)
     boards = (service_board(limits, read_uncounted_routes(rules)), model_board(limits), retraining_board(limits))
     return {f"{board.name}.json": board.json() for board in boards}
