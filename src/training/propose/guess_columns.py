@@ -76,11 +76,12 @@ def guess_columns(frame: pd.DataFrame, decimal: str, ids: list[str], time: str |
         taken.add("time")
     guesses = []
     for name in map(str, frame.columns):
-        guess = _guess(name, texts_of(frame[name]), len(frame), decimal)
+        texts = texts_of(frame[name])
+        guess = _guess(name, texts, len(frame), decimal)
         if guess.type == "integer" and pd.api.types.is_float_dtype(frame[name].dtype):
             guess = replace(guess, type="number")
-        if guess.type == "category" and (marks := ambiguous_marks(frame[name])):
-            guess = _with_marks(guess, marks, sorted(set(texts_of(frame[name]))))
+        if (guess.type == "category" or texts.nunique() == 1) and (marks := ambiguous_marks(frame[name])):
+            guess = _with_marks(guess, marks, sorted(set(texts)))
         if name in ids or name == time:
             guess = replace(guess, role="id" if name in ids else "time")
         elif guess.role in taken or guess.missing or guess.strays:
@@ -199,7 +200,7 @@ def _with_strays(
 
 def _with_marks(guess: ColumnGuess, marks: dict[str, int], others: list[str]) -> ColumnGuess:
     """The guess with a remark on texts that count as missing and may be a category."""
-    remark = f"{describe_marks(marks)}; {keep_as_category(marks, others)}"
+    remark = f"{describe_marks(marks)}; {keep_as_category(marks, others, is_ignored=guess.type == 'ignore')}"
     return replace(guess, why=f"{guess.why}; {remark}", check=f"{guess.name}: {remark}")
 
 

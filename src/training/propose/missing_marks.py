@@ -21,11 +21,8 @@ def describe_marks(marks: dict[str, int]) -> str:
     return f"{cells} {'counts' if len(marks) == 1 else 'count'} as missing"
 
 
-def keep_as_category(marks: dict[str, int], others: list[str]) -> str:
-    """What to write so that these texts are categories beside the column's others."""
+def keep_as_category(marks: dict[str, int], others: list[str], *, is_ignored: bool) -> str:
+    """What to write so that these texts are categories in addition to the column's others."""
     names = sorted([*marks, *others])
-    if len(names) > MAX_LISTED:
-        return (
-            f"to keep it as a category, list all {len(names)} values, {' and '.join(map(repr, marks))} too: values: […]"
-        )
-    return f"to keep it as a category, add values: [{', '.join(map(repr, names))}]"
+    listed = ", ".join(map(repr, names)) if len(names) <= MAX_LISTED else f"all {len(names)} of them"
+    return f"to keep it as a category, set {'type: category, ' if is_ignored else ''}values: [{listed}]"

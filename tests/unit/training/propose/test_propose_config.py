@@ -168,20 +168,34 @@ def test_delimiter_at_the_end_of_every_row_makes_no_feature(tmp_path: Path) -> N
     assert written.checks == []
 
 
-@pytest.mark.parametrize("mark", ["NA", "None"])
-def test_text_that_counts_as_missing_can_be_kept_as_a_category(tmp_path: Path, mark: str) -> None:
-    file = write_csv(table(region=[mark, "north", "it's"] * 40), tmp_path / "a.csv")
-    config, written = proposed(file)
+@pytest.mark.parametrize(
+    ("mark", "others", "old", "new"),
+    [
+        ("NA", ["north", "it's"], "type: category, missing: true }", "type: category, missing: true, {0} }}"),
+        ("None", ["paved", "gravel"], "type: category, missing: true }", "type: category, missing: true, {0} }}"),
+        ("n/a", ["pool", "pool"], "type: ignore }", "{0} }}"),
+    ],
+)
+def test_text_that_counts_as_missing_can_be_kept_as_a_category(
+    tmp_path: Path, mark: str, others: list[str], old: str, new: str
+) -> None:
+    file = write_csv(table(region=[mark, *others] * 40), tmp_path / "a.csv")
+    _, written = proposed(file)
     (line,) = [line for line in written.text.splitlines() if line.startswith("    region:")]
-    remark = f"'{mark}' in 40 cells counts as missing; to keep it as a category, add values: "
+    remark = f"'{mark}' in 40 cells counts as missing; to keep it as a category, set "
     assert remark in line
     (check,) = written.checks
     assert check.startswith(f"region: {remark}")
-    assert prepare(config.dataset).frame["region"].isna().sum() == 40
-    values = check.partition("add ")[2]
-    edited = written.text.replace("type: category, missing: true }", f"type: category, missing: true, {values} }}")
+    edited = written.text.replace(old, new.format(check.partition(" set ")[2]))
     dataset = PipelineConfig.model_validate(yaml.safe_load(edited)).dataset
     assert (prepare(dataset).frame["region"] == mark).sum() == 40
+
+
+def test_long_list_of_categories_is_not_repeated(tmp_path: Path) -> None:
+    streets = [f"street {row % 11}" for row in range(ROWS)]
+    streets[0] = "NA"
+    (check,) = proposed(write_csv(table(street=streets), tmp_path / "a.csv"))[1].checks
+    assert check == ("street: 'NA' in 1 cell counts as missing; to keep it as a category, set values: [all 12 of them]")
 
 
 def test_plain_missing_marks_need_no_check(tmp_path: Path) -> None:
