@@ -20,6 +20,7 @@ DELIMITERS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
 BYTE_ORDER_MARK = "\ufeff"
 SAMPLE_BYTES = 65_536
+CHUNK_BYTES = 1 << 20
 
 
 def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.DataFrame:
@@ -42,6 +43,11 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
     """
     delimiter = options.delimiter or ("\t" if file.is_tsv else ",")
     encoding = options.encoding
+    if not codecs.lookup(encoding).name.startswith("utf") and _is_utf8(file):
+        raise DataError(
+            f"{file.name} is utf-8 text, and dataset.csv.encoding is {encoding}; save all files in one encoding, or "
+            "set dataset.csv.encoding: utf-8"
+        )
     try:
         with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
             lines = _lines(text, delimiter)
@@ -59,6 +65,20 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
         with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
             problem = quote_problem(_without_mark(text), delimiter)
         raise DataError(f"{file.name}: {problem}, or set dataset.csv.delimiter (it is {delimiter!r})") from error
+
+
+def _is_utf8(file: TableFile) -> bool:
+    """Whether a file has characters beyond ASCII and all are UTF-8, which happens in no other encoding by chance."""
+    decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
+    with file.open() as stream:
+        try:
+            while part := stream.read(CHUNK_BYTES):
+                decoder.decode(part)
+                is_ascii = is_ascii and part.isascii()
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return not is_ascii
 
 
 def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:

@@ -154,7 +154,7 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
         (
             "a,b\n1,ā\n".encode(),
             {"encoding": "cp1252"},
-            "is not cp1252 text; .*matches with dataset.csv.encoding: utf-8$",
+            "is utf-8 text, and dataset.csv.encoding is cp1252; .*set dataset.csv.encoding: utf-8$",
         ),
         (b"a,b\n1,2\n", {"encoding": "utf-16"}, "is not utf-16 text; .*matches with dataset.csv.encoding: utf-8$"),
         ("x,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; set dataset.csv.encoding$"),
@@ -165,9 +165,19 @@ def test_options_that_fit_are_named(tmp_path: Path, content: bytes, options: dic
         read(tmp_path, content, "a", "b", **options)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "CP1252"])
+def test_utf_8_text_is_not_read_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(DataError, match=f"data.csv is utf-8 text, and dataset.csv.encoding is {encoding}; save all"):
+        read(tmp_path, "a,b\n" + "1,2\n" * 600_000 + "ä,2\n", "a", encoding=encoding)
+    assert read(tmp_path, "a,b\nä,2\n", "a", encoding="U8") == [["ä"]]
+    assert read(tmp_path, b"a,b\n\xe4,2\n", "a", encoding=encoding) == [["ä"]]
+    assert read(tmp_path, b"a,b\n\xc3\xa4,\xe4\n", "a", encoding=encoding) == [["Ã¤"]]
+    assert read(tmp_path, b"a,b\n1,2\n", "a", encoding=encoding) == [["1"]]
+
+
 def test_header_of_another_encoding_is_recognised_by_its_names(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"lacks the columns größe .*matches with dataset.csv.encoding: utf-8$"):
-        read(tmp_path, "größe,b\n1,2\n", "größe", encoding="cp1252")
+    with pytest.raises(DataError, match=r"lacks the columns größe .*matches with dataset.csv.encoding: cp1252$"):
+        read(tmp_path, "größe,b\n1,2\n".encode("cp1252"), "größe", encoding="cp1251")
 
 
 def test_late_byte_of_another_encoding_is_found(tmp_path: Path) -> None:
