@@ -1,4 +1,4 @@
-# The task vocabulary, used alike by people, hooks and CI. `make` alone lists it.
+# The tasks that people, hooks and CI run; `make` lists them.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ REPLICAS ?= 2
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# A Python that is asked for and is not the one of .venv makes it anew.
+# A PYTHON other than the one of .venv creates it again.
 WHICH := import sys; print(sys.version_info[:2], sys.base_prefix)
 ifneq ($(origin PYTHON),file)
 ifneq ($(shell $(PYTHON) -c '$(WHICH)' 2>&1),$(shell $(BIN)/python -c '$(WHICH)' 2>&1))
@@ -23,17 +23,17 @@ $(READY): pyproject.toml uv.lock src/services/local/bootstrap.py
 	@$(PYTHON) src/services/local/bootstrap.py
 	@touch $@
 
-setup: $(READY) ## make .venv from the lock file
+setup: $(READY) ## create .venv from the lock file
 	@echo "ready. Next: make local runs the loop on this machine; make config CSV=… TARGET=… configures your own data"
 
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
 
-up: ## build what has changed and run the whole loop as containers; returns when it serves
+up: ## build what has changed and run the whole loop as containers; returns once it serves
 	@docker compose config --quiet 2>/dev/null || $(PYTHON) setup_zenml_api_key.py
 	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
-	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines stand above" >&2; exit 1; }
+	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines are above" >&2; exit 1; }
 	docker compose up -d --wait
 	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/"
 
@@ -86,7 +86,7 @@ measure-training: $(READY) ## train on 200,000 rows and report time and memory (
 measure-estimators: $(READY) ## train and serve every estimator, compared with scikit-learn, in about ten minutes (ESTIMATORS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_estimators $(ESTIMATORS_ARGS)
 
-dashboards: $(READY) ## write Grafana's dashboards anew, after a change of dashboards/ or config/alerts.yml
+dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards
 
 check: $(READY) ## lint, format, types, import contracts
@@ -95,7 +95,7 @@ check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(READY) ## mend lint and format
+format: $(READY) ## fix lint and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

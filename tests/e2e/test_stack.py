@@ -185,7 +185,7 @@ def test_make_up_tells_at_once_that_the_training_failed(stack: Stack) -> None:
         stack.environment = good
     assert ended.returncode != 0
     assert "refuses the key (401)" in ended.stdout
-    assert "error: the training failed; its last lines stand above" in ended.stderr
+    assert "error: the training failed; its last lines are above" in ended.stderr
     stack.up()
 
 

@@ -133,7 +133,7 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "told"),
+    ("content", "options", "problem"),
     [
         (b"a;b\n1;2\n", {}, r"lacks the columns a, b .*header matches with dataset.csv.delimiter: ';'$"),
         (b"a;b" + b";x" * 20_000 + b"\n1;2\n", {}, "matches with dataset.csv.delimiter: ';'$"),
@@ -160,8 +160,8 @@ def test_columns_without_a_name_may_be_there_twice(tmp_path: Path) -> None:
         ("x,b\n1,ü\n".encode("cp1252"), {}, "is not utf-8 text; set dataset.csv.encoding$"),
     ],
 )
-def test_options_that_fit_are_named(tmp_path: Path, content: bytes, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_options_that_fit_are_named(tmp_path: Path, content: bytes, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
         read(tmp_path, content, "a", "b", **options)
 
 

@@ -176,22 +176,22 @@ def test_fitted_model_answers_on_one_core() -> None:
 def test_long_fit_reports_that_it_goes_on_and_stops_reporting(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.001)
 
     class Slow(LogisticRegression):
         def fit(self, rows: Any, target: Any, sample_weight: Any = None) -> Any:
-            while len(told) < 3:
+            while len(reported) < 3:
                 pass
             return super().fit(rows, target, sample_weight)
 
-    fitted(Slow(), study=Study(report=told.append))
-    count = len(told)
-    assert told[0] == "fitting Slow on 200 rows, 0 s so far"
-    assert sum(record.getMessage() == told[0] for record in caplog.records) >= 3
+    fitted(Slow(), study=Study(report=reported.append))
+    count = len(reported)
+    assert reported[0] == "fitting Slow on 200 rows, 0 s so far"
+    assert sum(record.getMessage() == reported[0] for record in caplog.records) >= 3
     fitted(LogisticRegression())
-    assert len(told) == count
+    assert len(reported) == count
 
 
 def test_model_that_would_be_too_large_is_refused_before_it_is_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +218,8 @@ def test_model_that_would_be_too_large_is_refused_before_it_is_fitted(monkeypatc
 
 def test_searched_parameters_are_fitted_and_the_search_is_recorded() -> None:
     tables: list[pd.DataFrame] = []
-    told: list[str] = []
-    study = Study(metric=F1, report=told.append, record=tables.append)
+    reported: list[str] = []
+    study = Study(metric=F1, report=reported.append, record=tables.append)
     choices = {"params": {"max_depth": [1, 3], "min_samples_leaf": [5, 190]}, "trials": 4, "folds": 3}
     model = fitted(DecisionTreeClassifier(random_state=0), study=study, search=choices, calibrate="sigmoid")
     (table,) = tables
@@ -227,7 +227,7 @@ def test_searched_parameters_are_fitted_and_the_search_is_recorded() -> None:
     tree = model[-1].calibrated_classifiers_[0].estimator
     assert (tree.max_depth, tree.min_samples_leaf) == (table["max_depth"].iloc[0], 5)
     assert tree.tree_.n_node_samples[0] == 200
-    assert "search: 4 of 4 candidates scored" in told
+    assert "search: 4 of 4 candidates scored" in reported
     with pytest.raises(ConfigError, match="need the gate's metric"):
         fitted(DecisionTreeClassifier(), search=choices)
 

@@ -150,15 +150,15 @@ def test_compressed_parquet_and_a_folder_of_parts_are_read(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "problem"),
     [
         (pa.table([pa.array([1]), pa.array([2]), pa.array([2])], names=["x", "y", "y"]), "columns y more than once"),
         (pa.table({"x": [1], "y": [1]}), r"lacks the columns c \(it has x, y\)"),
     ],
 )
-def test_parquet_names_are_checked(tmp_path: Path, table: pa.Table, told: str) -> None:
+def test_parquet_names_are_checked(tmp_path: Path, table: pa.Table, problem: str) -> None:
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=rf"a\.parquet .*{told}"):
+    with pytest.raises(DataError, match=rf"a\.parquet .*{problem}"):
         read_now(dataset(tmp_path / "a.parquet"))
 
 

@@ -77,7 +77,7 @@ def test_setup_from_nothing_ends_with_a_key_that_works(checkout: Checkout) -> No
     ]
 
 
-def test_name_in_env_that_is_nearly_one_of_ours_is_told(checkout: Checkout) -> None:
+def test_misspelt_variable_in_env_is_a_warning(checkout: Checkout) -> None:
     shutil.copy(REPOSITORY / ".env.example", checkout.folder)
     checkout.env.write_text("GRAFANA_PROT=3001\nEDITOR=vi\n")
     checkout.set_up()
