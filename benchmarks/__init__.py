@@ -1,1 +1,1 @@
-"""Measures this service beside its peers: ``make bench``."""
+"""Benchmarks of this service and its peers: ``make bench``."""

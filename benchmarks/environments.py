@@ -1,6 +1,6 @@
-"""An environment of its own for every peer, made by uv from a file of pinned versions.
+"""A separate environment for every peer, created by uv from a file of pinned versions.
 
-What is wanted stands in ``requirements/<name>.in``; ``uv pip compile --universal --no-header --no-annotate <name>.in -o
+The requirements are in ``requirements/<name>.in``; ``uv pip compile --universal --no-header --no-annotate <name>.in -o
 <name>.txt`` pins it.
 """
 
@@ -14,26 +14,26 @@ from src.services.local.processes import REPOSITORY
 
 REQUIREMENTS = Path(__file__).parent / "requirements"
 UV = REPOSITORY / ".uv/bin/uv"
-# MLServer knows no newer one.
+# The newest version that MLServer supports.
 NEWEST_PYTHON = (3, 12)
 TIME_LIMIT_SECONDS = 900
 REASON_LINES = 4
 
 
 class NotInstalledError(Exception):
-    """A peer's environment cannot be made; the message is the installer's."""
+    """A peer's environment cannot be created; the message is the installer's."""
 
 
 def python_of(environment: str, folder: Path, wanted: Path = REQUIREMENTS) -> Path:
-    """The Python of an environment below the folder, which is made where it is missing or out of date.
+    """The Python of an environment below the folder, which is created if it is missing or outdated.
 
     Args:
-        environment: ``PROJECT``, or a file's name without its ending.
-        folder: where environments are.
-        wanted: the folder of those files.
+        environment: ``PROJECT``, or a file's name without its suffix.
+        folder: the folder of environments.
+        wanted: the folder of requirements files.
 
     Raises:
-        NotInstalledError: with the last lines of what uv said, or why the file cannot be read.
+        NotInstalledError: with the last lines of uv's output, or why the file cannot be read.
     """
     if environment == PROJECT:
         return Path(sys.executable)
@@ -52,7 +52,7 @@ def python_of(environment: str, folder: Path, wanted: Path = REQUIREMENTS) -> Pa
 
 
 def _version() -> str:
-    """The project's own Python where the peers can have it, so that all are measured on one."""
+    """The project's own Python if all peers support it, so that all are measured with the same one."""
     version = sys.version_info[:2]
     return sys.executable if version <= NEWEST_PYTHON else "{}.{}".format(*NEWEST_PYTHON)
 

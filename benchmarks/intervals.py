@@ -44,7 +44,7 @@ def repeated_keys(rows: int, random: np.random.Generator) -> tuple[NDArray[np.in
 
 
 def groups(rows: int, random: np.random.Generator) -> tuple[NDArray[np.intp], Draws]:
-    """Groups of about ten rows that share a third of what is random."""
+    """Groups of about ten rows that share a third of the variance."""
     group = random.integers(0, rows // 10, size=rows)
     own, shared = random.normal(size=(rows, PARTS)), random.normal(size=(rows // 10, PARTS))
     return group, np.sqrt(2 / 3) * own + np.sqrt(1 / 3) * shared[group]
@@ -58,7 +58,7 @@ def time_blocks(rows: int, random: np.random.Generator) -> tuple[NDArray[np.intp
 
 
 def three_classes(draws: Draws) -> Models:
-    """Two models with errors of their own, about as good."""
+    """Two models of similar quality with independent errors."""
     names, limits = np.array(["a", "b", "c"]), [-0.3, 0.9]
     truth, first, second = (
         names[np.digitize(found, limits)]
@@ -73,14 +73,14 @@ def two_classes(draws: Draws) -> Models:
 
     def model(score: Draws) -> Answers:
         share = 1 / (1 + np.exp(-score))
-        values = np.where(share > 0.5, "b", "a")  # noqa: PLR2004 - the likelier of two
+        values = np.where(share > 0.5, "b", "a")  # noqa: PLR2004 - the more probable of two
         return Answers("model", ("a", "b"), truth, values, np.column_stack([1 - share, share]))
 
     return model(draws[:, 0] + 0.5 * draws[:, 1]), model(draws[:, 0] + 0.6 * draws[:, 2])
 
 
 def moved_threshold(draws: Draws) -> Models:
-    """A model, and one that finds more of the rare class for more false alarms."""
+    """A model, and one with a lower threshold: higher recall of the rare class, and more false alarms."""
     names = np.array(["a", "b"])
     truth = names[(draws[:, 0] > 0.84).astype(int)]  # noqa: PLR2004 - a fifth of the rows
     score = draws[:, 0] + 0.6 * draws[:, 1]
@@ -109,7 +109,7 @@ CASES: tuple[tuple[str, Callable[[Draws], Models], Target], ...] = (
 
 @dataclass(frozen=True)
 class Coverage:
-    """How often an interval held the true difference, and the one-sided bound lay below it, of all repeats."""
+    """The shares of repeats in which the interval covers the true difference, and the bound is below it."""
 
     metric: str
     models: str

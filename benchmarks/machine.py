@@ -1,4 +1,4 @@
-"""Describes the machine that measures, as far as figures depend on it."""
+"""Describes the machine on which figures are measured."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def idle(self) -> bool:
-        """Whether the machine had nothing else to do."""
+        """Whether the machine was idle."""
         return self.load < IDLE_LOAD * self.cores
 
 

@@ -1,4 +1,4 @@
-"""The model that every server serves and the rows that it is asked about, made once by the project's own code."""
+"""The model that every server serves and the rows of the requests, created once by the project's own code."""
 
 import hashlib
 import json
@@ -22,10 +22,10 @@ SEED = 20
 
 @dataclass(frozen=True)
 class Material:
-    """What a run measures with.
+    """The model and the rows of a run.
 
     Attributes:
-        folder: holds the model in every form.
+        folder: contains the model in every form.
         columns: the model's columns.
         rows: ``ROWS`` rows within the training rows' ranges.
         labels: scikit-learn's label of each.
@@ -38,26 +38,26 @@ class Material:
 
     @property
     def model(self) -> Path:
-        """An MLflow model's folder."""
+        """The folder of the MLflow model."""
         return self.folder / "model"
 
     @property
     def pipeline(self) -> Path:
-        """The same model, pickled for servers that know scikit-learn only."""
+        """The same model, pickled for servers that support scikit-learn only."""
         return self.folder / "model.joblib"
 
     @property
     def cache(self) -> Path:
-        """The same model as this service's cache keeps it."""
+        """The same model in this service's cache."""
         return self.folder / "cache"
 
     def take(self, count: int) -> Rows:
-        """So many rows, again from the first when they are used up."""
+        """So many rows, starting again from the first if necessary."""
         return (self.rows * (count // len(self.rows) + 1))[:count]
 
 
 def prepare(folder: Path) -> Material:
-    """The material below the folder; made anew when what it is made from has changed."""
+    """The material below the folder; created again when its sources have changed."""
     place = folder / _key()
     if not (place / "rows.json").exists():
         staged = folder / f"{place.name}.part"
@@ -81,8 +81,8 @@ def _key() -> str:
 
 
 def _make(folder: Path) -> None:
-    """Train, package, and write every form of the model, then ask scikit-learn for the answers."""
-    import joblib  # noqa: PLC0415 - these take seconds, and the material is mostly there already
+    """Train, package, and write every form of the model, and scikit-learn's predictions."""
+    import joblib  # noqa: PLC0415 - slow imports, needed only if the material is missing
     import pandas as pd  # noqa: PLC0415
     from mlflow.models import Model  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def _make(folder: Path) -> None:
     from src.training.package_model import Flavours, build_package  # noqa: PLC0415
     from src.training.splitting import split_rows  # noqa: PLC0415
 
-    # It warns that its package has no pip, which no server here asks for.
+    # It warns that the environment has no pip, which no server needs.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     config = load_pipeline_config(CONFIG_FILE)
     target = config.dataset.target

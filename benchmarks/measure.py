@@ -1,4 +1,4 @@
-"""What is measured of a running server, in the order in which it is measured."""
+"""The measurements of a running server, in order."""
 
 import dataclasses
 import subprocess
@@ -16,12 +16,12 @@ from benchmarks.servers.server import Rows
 from src.services.local.processes import REPOSITORY
 
 COMPARED_ALONE = 100
-# Of what a closed loop got through: at higher rates an open loop measures a queue that only grows.
+# The largest rate of an open loop relative to a closed loop's throughput: above it, the queue only grows.
 SUSTAINABLE = 0.8
 OPEN_CONNECTIONS = 64
 FEWEST_BATCHES = 5
 ONE_ROW_ONLY = "it takes one row"
-# What a client may take besides the time that it measures.
+# The most that a client may take in addition to the measured time.
 CLIENT_SECONDS = 60.0
 
 Tell = Callable[[str], None]
@@ -45,7 +45,7 @@ class Plan:
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """What one round found out about one server; ``refused`` says why a batch has no figures."""
+    """The figures of one round of one server; ``refused`` says why a batch has no figures."""
 
     start_seconds: float
     memory_bytes: int
@@ -56,10 +56,10 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Measurement:
-    """Compare the answers, then load the server in every way of the plan.
+    """Verify the predictions, then run every load of the plan.
 
     Raises:
-        ServerFailedError: an answer is not the model's, or there is none to a single row.
+        ServerFailedError: a prediction is wrong, or a request of a single row fails.
     """
     compare_alone(running, material)
     refused = compare_together(running, material)
@@ -89,10 +89,10 @@ def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Mea
 
 
 def compare_alone(running: Running, material: Material) -> None:
-    """Ask for rows one by one and compare their labels with scikit-learn's.
+    """Request predictions row by row and compare the labels with scikit-learn's.
 
     Raises:
-        ServerFailedError: at the first answer that differs.
+        ServerFailedError: a label differs.
     """
     for row, label in zip(material.rows[:COMPARED_ALONE], material.labels, strict=False):
         status, body = running.ask(material.columns, [row])
@@ -100,14 +100,14 @@ def compare_alone(running: Running, material: Material) -> None:
             raise ServerFailedError(f"status {status} for one row")
         labels = running.labels(body)
         if labels is not None and labels != [label]:
-            raise ServerFailedError(f"it says {labels} of {row}, and the model {label}")
+            raise ServerFailedError(f"it predicts {labels} for {row}, and the model {label}")
 
 
 def compare_together(running: Running, material: Material) -> str | None:
-    """Ask for all rows at once and compare; return why that cannot be, or None.
+    """Request predictions for all rows at once and compare; return why batches are not supported, or None.
 
     Raises:
-        ServerFailedError: it answers, and a label is not the model's.
+        ServerFailedError: it responds, and a label differs.
     """
     if not running.server.takes_batches:
         return ONE_ROW_ONLY
@@ -117,7 +117,7 @@ def compare_together(running: Running, material: Material) -> str | None:
     labels = running.labels(body) or []
     wrong = sum(label != expected for label, expected in zip(labels, material.labels, strict=False))
     if wrong or len(labels) != len(material.labels):
-        raise ServerFailedError(f"it gives {len(labels)} labels to {len(material.rows)} rows, {wrong} not the model's")
+        raise ServerFailedError(f"it returns {len(labels)} labels for {len(material.rows)} rows, {wrong} of them wrong")
     return None
 
 
@@ -131,12 +131,12 @@ class Loader:
 
     def single_rows(self, connections: int, rate: float | None) -> Figures:
         """Requests of one row each, all rows in turn."""
-        # At a low rate, twice the time for enough requests to tell a p99 of.
+        # Twice the time at a fixed rate, for enough requests for a p99.
         seconds = self._seconds if rate is None else 2 * self._seconds
         return self._run([[row] for row in self._material.rows], connections, seconds, rate)
 
     def batches(self, size: int) -> Figures:
-        """Requests of so many rows, on one connection; longer where the time would be over after a few of them.
+        """Requests of so many rows on one connection; longer where the time allows only a few of them.
 
         Raises:
             ServerFailedError: the server refuses them.
@@ -164,7 +164,7 @@ class Loader:
 
 
 def run_job(job: Job) -> Figures:
-    """Run the load generator, a process of its own, to its end."""
+    """Run the load generator in its own process and return its figures."""
     client = subprocess.run(
         [sys.executable, "-m", "benchmarks.load.run_load"],
         cwd=REPOSITORY,

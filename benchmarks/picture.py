@@ -11,17 +11,17 @@ from benchmarks.results import Outcome, Results
 OURS_COLOUR = "#c8102e"
 OTHER_COLOUR = "#4c72b0"
 BARE_COLOUR = "#b0b0b0"
-# Lines of peers: none is near this service's red.
+# Colours of the peers' lines, all different from this service's red.
 LINE_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
-# Answers without a model are drawn, but are no competitors.
+# Servers without a model, which are not competitors.
 BARE = frozenset({"constant", "echo", "asgi"})
-# This service by its protocols, with the style of each one's line.
+# This service's protocols, with their line styles.
 OURS = {"ours": "solid", "ours-mlflow": "dashed", "ours-columns": "dotted", "ours-csv": "dashdot"}
 MICROSECONDS = 1000
 
 
 def draw(results: Results, file: Path) -> None:
-    """Write the picture; its format is the file's ending."""
+    """Write the picture in the format of the file's suffix."""
     figure = Figure(figsize=(14, 1.5 + 0.4 * max(len(results.measured), 6)), layout="constrained")
     throughput, latency, rows = figure.subplots(1, 3)
     if results.connections:
@@ -55,11 +55,11 @@ def _draw_rows(axes: Axes, results: Results) -> None:
 
 
 def _bars(axes: Axes, outcomes: list[Outcome], values: list[float | None]) -> None:
-    """One bar a server on a logarithmic scale, with its value beside it; none where there is no value."""
+    """One bar per server on a logarithmic scale, labelled with its value; no bar where there is no value."""
     for position, (outcome, value) in enumerate(zip(outcomes, values, strict=True)):
         if value:
             axes.barh(position, value, color=_colour(outcome))
-            # Three digits are all that a measurement is good for.
+            # Measurements are significant to three digits at most.
             axes.text(value, position, f" {float(f'{value:.3g}'):,g}", va="center", fontsize=8)
     axes.set_yticks(range(len(outcomes)), [_plain(outcome) for outcome in outcomes], fontsize=8)
     axes.invert_yaxis()

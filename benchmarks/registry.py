@@ -1,4 +1,4 @@
-"""A registry in MLflow's place that gives one model under two versions in turn: each change of the alias is a swap."""
+"""A fake MLflow registry with one model under two versions: each change of the alias is a swap."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ LOCATION = "1/models/m-1/artifacts"
 
 
 class SwappingRegistry:
-    """The endpoints of MLflow that serving asks.
+    """The endpoints of MLflow that serving uses.
 
     Args:
         model: the model's folder.
@@ -31,17 +31,17 @@ class SwappingRegistry:
         self.version = 1
 
     def swap(self) -> int:
-        """Give the alias to the other version; return its number."""
+        """Move the alias to the other version; return its number."""
         self.version = 3 - self.version
         return self.version
 
     def answer(self, target: str) -> bytes:
-        """What MLflow would answer to a GET. Raises OSError for a file that is not there."""
+        """MLflow's response to a GET. Raises OSError for a missing file."""
         parts = urlsplit(target)
         if parts.path == f"{API}/registered-models/alias":
             tags = [{"key": TAG_MANIFEST_SHA256, "value": self._digest}]
-            told = {"name": self._name, "version": str(self.version), "tags": tags}
-            return json.dumps({"model_version": told}).encode()
+            version = {"name": self._name, "version": str(self.version), "tags": tags}
+            return json.dumps({"model_version": version}).encode()
         if parts.path == f"{API}/model-versions/get-download-uri":
             return json.dumps({"artifact_uri": f"mlflow-artifacts:/{LOCATION}"}).encode()
         if parts.path == ARTIFACTS:
@@ -55,7 +55,7 @@ class SwappingRegistry:
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
-        """Answer on a free port until the block ends; gives the URL."""
+        """Serve on a free port until the block ends; yields the URL."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -72,10 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def __init__(self, registry: SwappingRegistry, *arguments: object) -> None:
         self._registry = registry
-        super().__init__(*arguments)  # type: ignore[arg-type] # what the server gives
+        super().__init__(*arguments)  # type: ignore[arg-type] # passed by the server
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Respond to a request."""
         try:
             status, body = 200, self._registry.answer(self.path)
         except OSError:
@@ -86,4 +86,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""Entry point: what replicas of inference behind the gateway bring, measured on the running stack (`make up`)."""
+"""Entry point: measures replicas of inference behind the gateway, on the running stack (`make up`)."""
 
 import argparse
 import json
@@ -26,20 +26,20 @@ Measured = dict[tuple["SetUp", int], list[Figures]]
 
 @dataclass(frozen=True)
 class SetUp:
-    """A way to run inference."""
+    """A deployment of inference."""
 
     replicas: int
     gateway: bool
 
     @property
     def title(self) -> str:
-        """What a row of the table calls it."""
+        """Its title in the table."""
         if not self.gateway:
             return "one container"
         return f"{self.replicas} replica{'s' if self.replicas > 1 else ''} behind the gateway"
 
     def start(self) -> int:
-        """Make the running stack this one; return its port. Raises CalledProcessError."""
+        """Change the running stack to this deployment; return its port. Raises CalledProcessError."""
         if self.gateway:
             wanted = (*OVERLAY, "up", "-d", "--wait", "--no-deps", "--scale", f"inference={self.replicas}")
             _compose(*wanted, "inference", "gateway")
@@ -51,7 +51,7 @@ class SetUp:
 
 def _compose(*arguments: str) -> str:
     command = ["docker", "compose", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout  # noqa: S603 - its own arguments
+    return subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout  # noqa: S603 - fixed arguments
 
 
 def _port(*arguments: str) -> int:
@@ -59,7 +59,7 @@ def _port(*arguments: str) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure as the arguments say and print a table; return 0, or 1 where the stack cannot be brought to it."""
+    """Measure and print a table; return 0, or 1 where a deployment or a request fails."""
     options = _options(arguments)
     machine = describe()
     direct = SetUp(1, gateway=False)
@@ -107,7 +107,7 @@ def _job(port: int, connections: int, seconds: float) -> Job:
 
 
 def markdown(machine: Machine, rounds: int, seconds: float, measured: Measured) -> str:
-    """The page: on what it was measured, and a table of medians."""
+    """The page: the machine, and a table of medians."""
     state = "idle" if machine.idle else "not idle: the figures mean little"
     lines = [
         "# Replicas behind the gateway",

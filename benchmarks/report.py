@@ -9,35 +9,35 @@ from benchmarks.results import Figure, Outcome, Results
 NONE = "\N{EN DASH}"
 MEGA = 1_000_000
 OURS = "ours"
-# The share of its core with which a client has no time left to wait for a server.
+# From this share of a core on, the client is the bottleneck.
 CLIENT_LIMIT = 0.95
 # What the README's table shows.
 SUMMARY_CONNECTIONS = (1, 16, 64)
 SUMMARY_P99_AT = 16
 SUMMARY_ROWS = 1000
-# What answers without a model, and how the comparison names it.
+# Servers without a model, and their names in the comparison.
 BARE = {"constant": "itself with a constant for the model", "echo": "FastAPI's echo"}
 
 PICTURE = (
     "![Requests/s of every server, its p99 at a fixed rate, and the cost of a row by rows per request](results.svg)"
 )
 CLOSED_TEXT = """\
-Each connection sends its next request when it has its answer; three groups of columns by connections. Memory is the
-resident memory of all of a server's processes after these loads; the start lasts from the process's to its first good
-answer."""
+Each connection sends its next request when it has a response; three groups of columns by connections. Memory is the
+resident memory of all of a server's processes after these loads; the start is the time from starting the process to
+its first successful response."""
 OPEN_TEXT = """\
-Requests fall due at a fixed rate whatever the server does, and a latency counts from the moment its request fell due.
-A rate is left out for a server whose closed loops got through less than 1.25 times as much."""
-ROWS_TEXT = "One connection; the p50 of a request, and below it what that is per row."
+Requests are due at a fixed rate, and latencies count from the due time. A rate is left out for a server whose closed
+loops have less than 1.25 times this throughput."""
+ROWS_TEXT = "One connection; the p50 of a request and, below it, the same per row."
 
 
 def markdown(results: Results) -> str:
-    """The whole page."""
+    """The page."""
     parts = [
         "# Measured side by side",
         _how(results),
         PICTURE,
-        "## One row per request, as fast as it goes",
+        "## One row per request, maximum throughput",
         CLOSED_TEXT,
         _closed_table(results),
         _ratios(results),
@@ -54,7 +54,7 @@ def markdown(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """The README's table: every server that was asked for single rows, on one line."""
+    """The README's table: one line for every server with requests of single rows."""
     header = ["one row per request", *(f"{count} conn.: requests/s" for count in SUMMARY_CONNECTIONS)]
     header += [f"{SUMMARY_P99_AT} conn.: p99 ms", f"{SUMMARY_ROWS:,} rows: p50 ms", "start s", "memory MB"]
     lines = []
@@ -76,17 +76,17 @@ def summary(results: Results) -> str:
 
 def _how(results: Results) -> str:
     machine = results.machine
-    state = "idle" if machine.idle else "**not idle: these figures mean little**"
+    state = "idle" if machine.idle else "**not idle: these figures are not meaningful**"
     return f"""\
 `{results.command}`, {machine.measured_at}, {machine.processor}, {machine.cores} cores, \
 {machine.memory_bytes / 2**30:.0f} GiB, {machine.system}, Python {machine.python}.
 The load before the run was {machine.load:.2f} ({state}).
 
-Medians of {results.rounds} rounds. In each, every server is started in its turn and runs alone, one worker each; server
-and client share the machine's cores and are not pinned to them. Closed loops and batches take {results.seconds:g} s,
-open loops twice that, after a warm-up. All serve one forest of 100 trees and are asked for the same rows on connections
-that are kept alive. Before anything is timed, their labels are compared with scikit-learn's; while it is, the status of
-every answer."""
+Medians of {results.rounds} rounds. In each round every server is started and measured alone, with one worker; server
+and client share the machine's cores without pinning. Closed loops and batches take {results.seconds:g} s, open loops
+twice that, after a warm-up. All servers have the same forest of 100 trees and get the same rows on keep-alive
+connections. Their labels are compared with scikit-learn's before the measurement; during it, the status of every
+response is checked."""
 
 
 def _closed_table(results: Results) -> str:
@@ -107,7 +107,7 @@ def _closed_table(results: Results) -> str:
 
 
 def _ratios(results: Results) -> str:
-    """This service's throughput as a multiple of what answers without a model."""
+    """This service's throughput as a multiple of servers without a model."""
     ours = results.named(OURS)
     lines = []
     for name, what in BARE.items():
@@ -138,7 +138,7 @@ def _open_table(results: Results) -> str:
     ]
     late = [outcome.open(rate, attrgetter("sent_late_p99")) for outcome in results.measured for rate in results.rates]
     worst = max((value for value in late if value is not None), default=None)
-    client = f"\n\nOf these the client itself was late by at most {_number(worst, 2)} ms (p99, the worst row's)."
+    client = f"\n\nThe client itself sent these late by at most {_number(worst, 2)} ms (p99, the worst row's)."
     return _table(header, lines) + client if results.rates else ""
 
 
@@ -154,7 +154,7 @@ def _rows_table(results: Results, unit: str, shown: Callable[[float, int], float
 
 
 def _remarks(outcomes: Iterable[Outcome]) -> str:
-    """Everything about a server that its figures do not say."""
+    """Remarks on servers that are not in their figures."""
     lines = []
     for outcome in outcomes:
         facts = [outcome.note] if outcome.note else []
@@ -162,7 +162,7 @@ def _remarks(outcomes: Iterable[Outcome]) -> str:
             facts.append(f"not all batches: {refused}")
         facts += [f"{cause}: {count}" for cause, count in sorted(outcome.errors().items())]
         if outcome.client_cpu() > CLIENT_LIMIT:
-            facts.append("the client was the limit: it could ask no faster")
+            facts.append("the client was the bottleneck")
         if facts:
             lines.append(f"- {outcome.title}: {'; '.join(facts)}")
         if outcome.failure:

@@ -1,4 +1,4 @@
-"""What a whole run found out: every round of every server, and their medians."""
+"""The results of a run: every round of every server, and their medians."""
 
 import statistics
 from collections import Counter
@@ -14,9 +14,9 @@ Figure = Callable[[Figures], float | None]
 
 
 class Outcome(msgspec.Struct):
-    """One server's rounds; ``failure`` says what went wrong last, if anything did.
+    """One server's rounds; ``failure`` is the last error, if any.
 
-    Each figure is a median over the rounds that have it, None where no round has.
+    Each figure is a median over the rounds that have it; None where no round has it.
     """
 
     name: str
@@ -26,11 +26,11 @@ class Outcome(msgspec.Struct):
     failure: str | None = None
 
     def start_seconds(self) -> float | None:
-        """From the start of the process to its first good answer."""
+        """From the start of the process to its first successful response."""
         return _median([one.start_seconds for one in self.measurements])
 
     def memory_bytes(self) -> float | None:
-        """Of all processes of the server."""
+        """Resident memory of all processes of the server."""
         return _median([one.memory_bytes for one in self.measurements])
 
     def closed(self, connections: int, figure: Figure) -> float | None:
@@ -58,12 +58,12 @@ class Outcome(msgspec.Struct):
         return max((figures.client_cpu for one in self.measurements for figures in one.closed.values()), default=0.0)
 
     def refused(self) -> str | None:
-        """Why there are no batches, if there are none."""
+        """Why there are no batches; None where there are."""
         return next((one.refused for one in self.measurements if one.refused), None)
 
 
 class Results(msgspec.Struct):
-    """A run: on what, with what, and what came of it."""
+    """A run: the machine, the command, and the outcomes."""
 
     machine: Machine
     command: str
@@ -73,22 +73,22 @@ class Results(msgspec.Struct):
 
     @property
     def measured(self) -> list[Outcome]:
-        """The servers that have at least one whole round."""
+        """The servers with at least one complete round."""
         return [outcome for outcome in self.outcomes if outcome.measurements]
 
     @property
     def measured_singly(self) -> list[Outcome]:
-        """Those of them that were asked for single rows."""
+        """The measured servers that also got requests of single rows."""
         return [outcome for outcome in self.measured if any(one.closed for one in outcome.measurements)]
 
     @property
     def connections(self) -> list[int]:
-        """Of the closed loops."""
+        """The numbers of connections of the closed loops."""
         return sorted({count for one in self._measurements() for count in one.closed})
 
     @property
     def rates(self) -> list[float]:
-        """Of the open loops."""
+        """The rates of the open loops."""
         return sorted({rate for one in self._measurements() for rate in one.open})
 
     @property

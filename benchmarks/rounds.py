@@ -1,4 +1,4 @@
-"""Rounds: every server in its turn, again and again, so that a machine's moods meet all of them."""
+"""Rounds: measures all servers one after the other, repeatedly, so that changes of the machine affect all of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.servers.server import Server
 
 
 class Candidate:
-    """A server and what comes of it; without a Python where its environment cannot be made."""
+    """A server and its outcome; without a Python where its environment cannot be created."""
 
     def __init__(self, server: Server, environments: Path, tell: Tell) -> None:
         self.server = server
@@ -26,7 +26,7 @@ class Candidate:
 
 
 def measure_rounds(candidates: Sequence[Candidate], material: Material, plan: Plan, rounds: int, tell: Tell) -> None:
-    """Measure every candidate that can be started, once a round; one that fails does not stop the others."""
+    """Measure every installed candidate once per round; a failure does not stop the others."""
     for number in range(1, rounds + 1):
         for candidate in candidates:
             if candidate.python is not None:

@@ -29,13 +29,13 @@ Number = TypeVar("Number", int, float)
 
 
 def main(arguments: list[str]) -> int:
-    """Measure as the arguments say; return 0, 1 where a server failed, or 130 after Ctrl-C."""
+    """Measure the servers; return 0, 1 where a server failed, or 130 after Ctrl-C."""
     options = _options(arguments)
-    # What ends the children stands in `finally`s: SIGTERM must run them too.
+    # `finally` blocks end the child processes: SIGTERM must run them, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine = describe()
     if not machine.idle:
-        tell(f"the machine is not idle (load {machine.load:.2f}): the figures will say so, and mean little")
+        tell(f"the machine is not idle (load {machine.load:.2f}): the figures are not meaningful, and the page says so")
     try:
         outcomes = _measure(options)
     except KeyboardInterrupt:
@@ -91,7 +91,7 @@ def _measure(options: argparse.Namespace) -> list[Outcome]:
 def _write(options: argparse.Namespace, machine: Machine, outcomes: list[Outcome], arguments: list[str]) -> None:
     command = "make bench" + (f" BENCH_ARGS={shlex.quote(' '.join(arguments))}" if arguments else "")
     results = Results(machine, command, options.rounds, options.seconds, outcomes)
-    # A part of a run must not take the place of a whole one's results.
+    # A partial run must not replace the results of a complete one.
     folder = options.out or (KEPT / "results" if arguments else PUBLISHED)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")

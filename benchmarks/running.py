@@ -1,4 +1,4 @@
-"""Runs one server at a time: started, awaited, weighed and ended with every process it made."""
+"""Runs one server at a time: starts it, waits for it, measures its memory, and ends all its processes."""
 
 import contextlib
 import http.client
@@ -23,19 +23,19 @@ READY_SECONDS = 90.0
 RETRY_SECONDS = 0.01
 ANSWER_SECONDS = 60.0
 END_SECONDS = 10.0
-# Until the kernel has taken back what killed processes held.
+# How long to wait for killed processes to disappear.
 GONE_SECONDS = 1.0
 LOG_LINES = 15
 OK = 200
 
 
 class ServerFailedError(Exception):
-    """A server does not start or does not answer as it should; the message shows why."""
+    """A server does not start or does not respond as expected; the message shows why."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that has given its first good answer, after ``start_seconds``."""
+    """A server after its first successful response, ``start_seconds`` after its start."""
 
     server: Server
     port: int
@@ -43,10 +43,10 @@ class Running:
     start_seconds: float
 
     def ask(self, columns: tuple[str, ...], rows: Rows) -> tuple[int, bytes]:
-        """One request on a connection of its own; the answer's status and body.
+        """Send one request on a new connection; return the response's status and body.
 
         Raises:
-            ServerFailedError: there is no answer.
+            ServerFailedError: there is no response.
         """
         try:
             return _post(self.server, self.port, self.server.encode(columns, rows), ANSWER_SECONDS)
@@ -54,26 +54,26 @@ class Running:
             raise ServerFailedError(f"no answer to {len(rows):,} rows: {error}") from error
 
     def labels(self, body: bytes) -> list[str] | None:
-        """The labels in an answer's body, or None for a server without a model.
+        """The labels in a response's body, or None for a server without a model.
 
         Raises:
-            ServerFailedError: the body is not what such a server answers.
+            ServerFailedError: the body has an unexpected format.
         """
         if self.server.labels is None:
             return None
         try:
             return self.server.labels(body)
         except (ValueError, LookupError, TypeError) as error:
-            raise ServerFailedError(f"its answer is not understood: {_excerpt(body)}") from error
+            raise ServerFailedError(f"its response has an unexpected format: {_excerpt(body)}") from error
 
     def memory_bytes(self) -> int:
-        """Resident memory of the server's processes, summed."""
+        """The total resident memory of the server's processes."""
         return memory_of(self.process.pid)
 
 
 @contextlib.contextmanager
 def running(server: Server, python: Path, material: Material) -> Iterator[Running]:
-    """Start a server and yield it once it answers; nothing of it is left afterwards.
+    """Start a server and yield it once it responds; all its processes are ended afterwards.
 
     Raises:
         ServerFailedError: with the last lines of its log.
@@ -85,7 +85,7 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
         log = Path(folder) / "log"
         with log.open("wb") as output:
             started = time.perf_counter()
-            process = subprocess.Popen(  # noqa: S603 - the catalogue's own commands
+            process = subprocess.Popen(  # noqa: S603 - commands of the catalogue
                 [place.fill(part) for part in server.command],
                 cwd=REPOSITORY,
                 env=_environment(server, place),
@@ -104,7 +104,7 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
 
 
 def memory_of(pid: int) -> int:
-    """Resident memory of a process and its children, summed; 0 where it has ended."""
+    """The total resident memory of a process and its children; 0 if it has ended."""
     return sum(_resident(process) for process in _family(pid))
 
 
@@ -157,7 +157,7 @@ def _place(python: Path, material: Material, folder: Path) -> Place:
 
 
 def _environment(server: Server, place: Place) -> dict[str, str]:
-    # Commands that a server finds on PATH, as MLflow finds uvicorn, are its own environment's.
+    # Commands on PATH, such as uvicorn for MLflow, come from the server's own environment.
     path = {"PATH": f"{place.python.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     variables = {name: place.fill(value) for name, value in server.variables.items()}
     return {**os.environ, **without_proxy(os.environ), **path, **variables}

@@ -1,4 +1,4 @@
-"""Entry point: what a swap to another version costs the requests that are under way, measured at a fixed rate."""
+"""Entry point: measures the latency of in-flight requests during swaps to another version, at a fixed rate."""
 
 import argparse
 import contextlib
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
             **ours.variables,
             "MLFLOW_TRACKING_URI": url,
             "MODEL_POLL_SECONDS": str(POLL_SECONDS),
-            "MODEL_CACHE_DIR": "$work/model-cache",  # what is measured here must not change what others start from
+            "MODEL_CACHE_DIR": "$work/model-cache",  # the shared cache must not change
         }
         with running(dataclasses.replace(ours, variables=variables), Path(sys.executable), material) as service:
             job = _job(service.port, material, options.rate, options.swaps * options.every)
@@ -75,7 +75,7 @@ def _job(port: int, material: Material, rate: float, seconds: float) -> Job:
 
 
 def _swaps(port: int) -> float:
-    """How many versions the service has taken up."""
+    """The number of versions that the service has loaded."""
     for line in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text.splitlines():
         if line.startswith('inference_model_reloads_total{outcome="success"}'):
             return float(line.rpartition(" ")[2])
@@ -84,7 +84,7 @@ def _swaps(port: int) -> float:
 
 @contextlib.contextmanager
 def _swapping(registry: SwappingRegistry, every: float) -> Iterator[None]:
-    """Move the alias again and again until the block ends."""
+    """Move the alias repeatedly until the block ends."""
     stop = threading.Event()
 
     def go_on() -> None:

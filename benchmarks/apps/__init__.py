@@ -1,1 +1,1 @@
-"""The servers that are code of this benchmark; those of other environments import nothing of the project."""
+"""The servers that are part of this benchmark; those of other environments do not import the project."""

@@ -1,4 +1,4 @@
-"""The least that an ASGI application can do with a request: read its body and send it back."""
+"""A minimal ASGI application: reads a request's body and returns it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,7 +17,7 @@ def create_app() -> Application:
 async def echo(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer with the request's body."""
+    """Return the request's body."""
     if scope["type"] != "http":
         return
     body = b""

@@ -1,4 +1,4 @@
-"""The model as a BentoML service, and as one that batches."""
+"""The model as a BentoML service, with and without batching."""
 
 import os
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 class _Model:
-    """The pickled pipeline, and the names that it wants on its columns."""
+    """The pickled pipeline, and the names of its columns."""
 
     def __init__(self) -> None:
         self._pipeline = joblib.load(os.environ["BENCH_PIPELINE"])
@@ -34,7 +34,7 @@ class Iris:
 
 @bentoml.service(workers=1)
 class BatchingIris:
-    """One call of the model for all requests that wait."""
+    """One call of the model for all pending requests."""
 
     def __init__(self) -> None:
         self._model = _Model()

@@ -1,4 +1,4 @@
-"""This service with all its parts but the model: what its protocol, route, checks, answers and metrics cost."""
+"""This service without the model: the overhead of protocol, routes, validation, responses and metrics."""
 
 import dataclasses
 import sys
@@ -17,7 +17,7 @@ from src.services.inference.model.predictor import Predictor, Source
 
 
 class ConstantEngine:
-    """Gives the first class, for sure, to every row."""
+    """Predicts the first class with probability 1."""
 
     name: EngineName = "onnx"
 
@@ -26,12 +26,12 @@ class ConstantEngine:
         self._sure = np.eye(1, len(classes))
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer without a look at the values, which the decoder has checked."""
+        """Predict without reading the values, which the decoder has validated."""
         return Predictions(probabilities=self._sure.repeat(len(table), axis=0), classes=self.classes)
 
 
 def load_constant(directory: Path, version: ModelVersion, source: Source) -> Predictor:
-    """Load a model as the service does, then leave its graph alone."""
+    """Load a model like the service, but replace its engine."""
     predictor = load_predictor(directory, version, source)
     return dataclasses.replace(predictor, engine=ConstantEngine(predictor.classes))
 

@@ -1,4 +1,4 @@
-"""A FastAPI route that validates a record with pydantic and gives it back."""
+"""A FastAPI route that validates a record with pydantic and returns it."""
 
 from fastapi import FastAPI
 from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""What a tutorial makes: a FastAPI route around ``mlflow.pyfunc``, off the event loop as FastAPI does it."""
+"""The server of a tutorial: a FastAPI route around ``mlflow.pyfunc``, in FastAPI's thread pool."""
 
 import os
 

@@ -13,7 +13,7 @@ BATCH_SECONDS = 0.005
 
 
 class IrisApi(litserve.LitAPI):  # type: ignore[misc] # unknown where mypy runs
-    """Gives a label for each row; a batch of requests is one call of the model."""
+    """Predicts a label for each row; a batch of requests is one call of the model."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
         """Load the pickled pipeline."""
@@ -31,11 +31,11 @@ class IrisApi(litserve.LitAPI):  # type: ignore[misc] # unknown where mypy runs
         return np.split(self._labels(np.concatenate(x)), ends)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """Requests may hold different numbers of rows: they stay apart until the model is called."""
+        """Keep requests separate until the model is called, as their numbers of rows differ."""
         return inputs
 
     def encode_response(self, output: "np.ndarray") -> dict[str, Any]:
-        """What is sent."""
+        """The response's body."""
         return {"labels": output.tolist()}
 
     def _labels(self, rows: "np.ndarray") -> "np.ndarray":

@@ -25,7 +25,7 @@ TIES = 60
 
 
 def main(arguments: list[str]) -> int:
-    """Measure as the arguments say; return 0, or 1 where a promise does not hold."""
+    """Run the measure; return 0, or 1 where a promise does not hold."""
     options = _options(arguments)
     machine, measured, started = describe(), commit(), time.monotonic()
     with ProcessPoolExecutor(options.processes) as executor:
@@ -50,16 +50,16 @@ Run = Callable[[Gate, Sequence[Case]], Iterable[Pair]]
 
 
 def one_by_one(gate: Gate, cases: Sequence[Case]) -> Iterable[Pair]:
-    """The pairs of these cases, made in this process."""
+    """The pairs of these cases, created in this process."""
     return [find(case, gate) for case in cases]
 
 
 def measure(
     seeds: int, ties: int, run: Run = one_by_one, growth: Sequence[tuple[int, int]] = GROWTH
 ) -> tuple[list[Verdicts], list[Ties]]:
-    """Judge so many pairs, half of each direction, and so many near ties, on every table.
+    """Measure so many pairs, half of each direction, and so many near ties, on every table.
 
-    The old gate knows neither groups nor time: it judges tables of independent rows, and half as many pairs.
+    The old gate supports neither groups nor time: it gets tables of independent rows, and half as many pairs.
     """
     verdicts, near = [], []
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""What the measure of the gate found, and whether the gate keeps its promises."""
+"""The results of the gate's measure, and whether the gate keeps its promises."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +9,7 @@ from benchmarks.gate.tables import Kind
 from benchmarks.machine import Machine
 
 OURS, OLD = "this gate", "the old gate"
-# Of the verdicts in each direction.
+# The largest share of wrong verdicts in each direction.
 MOST_WRONG = 0.05
 COVERAGE = (0.92, 0.98)
 
@@ -21,8 +21,8 @@ class Verdicts(msgspec.Struct, frozen=True):
         worse: pairs whose challenger is truly worse; ``promoted`` of them were promoted.
         better: pairs whose challenger is truly better; ``rejected`` of them were rejected.
         seen: scored rows that a model of the pair was trained on.
-        attempts: pairs made until the true difference was large enough.
-        nearest: the smallest true difference, without its sign.
+        attempts: pairs that were created until the true difference was large enough.
+        nearest: the smallest absolute true difference.
     """
 
     gate: str
@@ -38,12 +38,12 @@ class Verdicts(msgspec.Struct, frozen=True):
 
     @property
     def holds(self) -> bool:
-        """Whether few enough verdicts are wrong, each way."""
+        """Whether few enough verdicts are wrong in both directions."""
         return self.promoted <= MOST_WRONG * self.worse and self.rejected <= MOST_WRONG * self.better
 
 
 class Ties(msgspec.Struct, frozen=True):
-    """Near ties of one kind of table: in how many the 95 % interval covers the true difference, and its mean width."""
+    """Near ties of one kind of table: how often the 95 % interval covers the true difference, and its mean width."""
 
     kind: Kind
     rows: tuple[int, int]
@@ -53,7 +53,7 @@ class Ties(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, frozen=True):
-    """A whole measure."""
+    """The results of a run."""
 
     machine: Machine
     commit: str
@@ -101,14 +101,14 @@ def verdicts_of(gate: str, pairs: Sequence[tuple[Case, Pair]]) -> Verdicts:
 
 
 def always(found: Verdicts, *, promote: bool) -> Verdicts:
-    """The verdicts of a gate that looks at nothing."""
+    """The verdicts of a gate that ignores the scores."""
     gate = "always promote" if promote else "never promote"
     promoted, rejected = (found.worse, 0) if promote else (0, found.better)
     return msgspec.structs.replace(found, gate=gate, promoted=promoted, rejected=rejected, seen=0)
 
 
 def ties_of(pairs: Sequence[tuple[Case, Pair]]) -> Ties:
-    """How well the intervals cover the true differences of near ties."""
+    """The coverage of the true differences of near ties."""
     case = pairs[0][0]
     intervals = [
         (pair.truth, pair.comparison.champion_difference)
@@ -121,7 +121,7 @@ def ties_of(pairs: Sequence[tuple[Case, Pair]]) -> Ties:
 
 
 def total(verdicts: Iterable[Verdicts]) -> Verdicts:
-    """All of one gate's verdicts as one; kind and rows are those of the first."""
+    """The sum of one gate's verdicts; kind and rows are those of the first."""
     every = list(verdicts)
     counts = ("worse", "promoted", "better", "rejected", "seen", "attempts")
     sums = {name: sum(getattr(found, name) for found in every) for name in counts}
@@ -129,5 +129,5 @@ def total(verdicts: Iterable[Verdicts]) -> Verdicts:
 
 
 def named(found: Verdicts | Ties) -> str:
-    """Which table it is about."""
+    """The name of the table."""
     return f"{found.kind}, {found.rows[0]:,} → {found.rows[1]:,} rows"

@@ -1,4 +1,4 @@
-"""Pairs of a champion and a challenger whose true difference is known, and what a gate says of each."""
+"""Pairs of a champion and a challenger whose true difference is known, and a gate's verdict on each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ Mask = NDArray[np.bool_]
 SHARE = 0.3
 TOLERANCE = 0.01
 TREES = 20
-# By how much one model of a pair is truly better, and on how many fresh rows that is measured.
+# The minimum true difference of a pair's accuracies, and the number of fresh rows on which it is measured.
 POINTS = 0.05
 FRESH_ROWS = 20_000
-# C times rows of a logistic regression that learns too little.
+# C times the number of rows for an underfitted logistic regression.
 WRONG_STRENGTH = 2.0
-# The share of random labels that the champion of a better challenger has learned from.
+# The share of random labels in the training rows of a worse champion.
 WRONG_LABELS = 0.4
 MAX_ATTEMPTS = 500
 
@@ -42,8 +42,8 @@ MAX_ATTEMPTS = 500
 class Case:
     """One pair: how its data grow, and what makes the challenger worse or better than the champion.
 
-    A forest learns its training rows by heart, right or wrong labels alike, and one tree alone little else. A logistic
-    regression that is held back too much learns too little.
+    The causes are wrong labels, overfitting (a single tree) and underfitting (a strongly regularised logistic
+    regression).
     """
 
     kind: Kind
@@ -58,11 +58,11 @@ class Pair:
     """Two fitted models and the verdict on the second.
 
     Attributes:
-        truth: the challenger's accuracy on fresh rows less the champion's.
+        truth: the challenger's accuracy on fresh rows minus the champion's.
         promoted: the verdict.
-        seen: how many of the rows that decided one of the models was trained on.
-        comparison: what the verdict rests on; None for the old gate.
-        attempts: how many pairs were made until the true difference was large enough.
+        seen: the number of scored rows that one of the models was trained on.
+        comparison: the basis of the verdict; None for the old gate.
+        attempts: the number of pairs until the true difference was large enough.
     """
 
     truth: float
@@ -76,10 +76,10 @@ Gate = Callable[[Case, np.random.Generator], Pair]
 
 
 def find(case: Case, gate: Gate) -> Pair:
-    """Make pairs until the true difference is at least ``POINTS`` in the case's direction; a tie is the first pair.
+    """Create pairs until the true difference is at least ``POINTS`` in the case's direction; a tie is the first pair.
 
     Raises:
-        RuntimeError: no pair of ``MAX_ATTEMPTS`` is like that.
+        RuntimeError: none of ``MAX_ATTEMPTS`` pairs has such a difference.
     """
     for attempt in range(MAX_ATTEMPTS):
         pair = gate(case, np.random.default_rng([case.seed, attempt]))
@@ -98,14 +98,14 @@ def fair_gate(case: Case, random: np.random.Generator) -> Pair:
     models = _fit(case, random, frame, ~first.mask, ~second.mask)
     registry = TwoVersions(models, (first.rule, second.rule))
     _, comparison = compare(registry, "2", second, config, {})
-    # The values of a feature tell the rows apart.
+    # The values of a feature identify rows.
     trained_on = np.concatenate([first.train[FEATURES[0]], second.train[FEATURES[0]]])
     seen = int(np.isin(registry.asked, trained_on).sum())
     return Pair(_truth(world, *models), decide(config.gate, comparison)[0], seen, comparison)
 
 
 def old_gate(case: Case, random: np.random.Generator) -> Pair:
-    """The gate before stable splits: each training draws its holdout anew from all rows, and both are scored on it."""
+    """The gate before stable splits: each training draws a new holdout from all rows, and both are scored on it."""
     world = World(case.kind, random)
     frame = world.rows(case.rows[1])
     held = []
@@ -120,12 +120,12 @@ def old_gate(case: Case, random: np.random.Generator) -> Pair:
 
 
 def config_of(case: Case) -> PipelineConfig:
-    """What a project with these rows would configure."""
+    """The configuration for these rows."""
     dataset = {"group": "customer"} if case.kind == "group" else {"time": "day"} if case.kind == "time" else {}
     return PipelineConfig.model_validate(
         {
             "dataset": {
-                "source": "made-up.csv",
+                "source": "synthetic.csv",
                 "target": TARGET,
                 "features": {name: {} for name in FEATURES},
                 "classes": list(CLASSES),
@@ -147,13 +147,13 @@ def _fit(
     labels = frame[TARGET].to_numpy(dtype=object)
     theirs, ours = labels.copy(), labels.copy()
     if case.cause == "labels" and case.direction == "worse":
-        # The labels of the training rows that the champion does not have are mixed up.
+        # The labels of the challenger's new training rows are permuted.
         joined = new_rows.copy()
         joined[: len(old_rows)] &= ~old_rows
         following = dict(zip(CLASSES, (*CLASSES[1:], CLASSES[0]), strict=True))
         ours[joined] = [following[label] for label in labels[joined]]
     elif case.cause == "labels" and case.direction == "better":
-        # Labels were wrong when the champion was trained, and have been corrected since.
+        # Labels were wrong when the champion was trained, and are corrected for the challenger.
         wrong = random.random(len(labels)) < WRONG_LABELS
         theirs[wrong] = random.choice(CLASSES, int(wrong.sum()))
     features = frame[list(FEATURES)]

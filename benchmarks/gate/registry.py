@@ -1,4 +1,4 @@
-"""A registry of two models in memory, which notes the rows that they are asked for."""
+"""An in-memory registry of two models that records the rows they are scored on."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -19,14 +19,14 @@ from src.training.splitting import SplitRule
 
 
 class RecordingEngine(SklearnEngine):
-    """Answers as scikit-learn does, and keeps the first column of what it is asked."""
+    """A scikit-learn engine that records the first column of its rows."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model, tuple(str(name) for name in model.classes_))
         self.asked: list[NDArray[np.float64]] = []
 
     def predict(self, table: FeatureTable) -> Predictions:
-        """Answer every row."""
+        """Predict every row."""
         self.asked.append(table.columns[0])
         return super().predict(table)
 
@@ -43,19 +43,19 @@ class TwoVersions(ModelRegistry):
         return self.version("1") if alias == CHAMPION else None
 
     def version(self, number: str) -> ModelVersion:
-        """What the gate reads of a version."""
+        """The part of a version that the gate reads."""
         return cast("ModelVersion", SimpleNamespace(version=number, tags={}))
 
     def fetch(self, version: str) -> FetchedModel:
-        """The model as it is."""
+        """The model, without a download."""
         place = int(version) - 1
         return FetchedModel(version, FeatureSchema.of_numbers(*FEATURES), self._engines[place], self._rules[place])
 
     def contract(self, version: str) -> Contract:
-        """What the model takes and answers."""
+        """The model's interface."""
         return self.fetch(version).contract
 
     @property
     def asked(self) -> NDArray[np.float64]:
-        """The first column of all rows that either model answered."""
+        """The first column of all rows that either model was scored on."""
         return np.concatenate([column for engine in self._engines for column in engine.asked])

@@ -1,4 +1,4 @@
-"""Made-up tables of three classes, whose rows are independent, belong to customers, or follow one another in time."""
+"""Synthetic tables of three classes, with independent rows, rows of customers, or rows of a time series."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,22 +13,22 @@ FEATURES = tuple(f"x{number}" for number in range(8))
 CLASSES = ("blue", "green", "red")
 TARGET = "label"
 ROWS_PER_CUSTOMER = 5
-# How much of a feature's variance, and of the labels' noise, the rows of one customer share.
+# The share of a feature's variance, and of the labels' noise, that a customer's rows have in common.
 SHARED = 0.4
-# Correlation of a feature with itself one row before.
+# The correlation of a feature with its value in the previous row.
 MEMORY = 0.4
 NOISE = 0.5
 
 
 @dataclass(frozen=True)
 class World:
-    """What rows are drawn from; fresh rows are of other customers, or of another time, than those before."""
+    """A distribution of rows; each draw has new customers, or a new time series."""
 
     kind: Kind
     random: np.random.Generator
 
     def rows(self, count: int, *, start: float = 0.0) -> pd.DataFrame:
-        """So many rows, the oldest first: features, the label, the customer and the day."""
+        """Draw rows, the oldest first: features, the label, the customer and the day."""
         random = self.random
         size = count // ROWS_PER_CUSTOMER if self.kind == "group" else count
         customers = random.integers(0, size, count) if self.kind == "group" else np.arange(count)
@@ -37,7 +37,7 @@ class World:
         if self.kind == "group":
             own = random.gumbel(size=(size, len(CLASSES)))[customers] * NOISE
             noise = np.where(random.random((count, 1)) < SHARED, own, noise)
-        labels = np.array(CLASSES)[np.argmax(_leanings(features) + noise, axis=1)]
+        labels = np.array(CLASSES)[np.argmax(_logits(features) + noise, axis=1)]
         names = random.integers(0, 2**40, size)[customers]
         frame = pd.DataFrame(features, columns=list(FEATURES))
         return frame.assign(**{TARGET: labels, "customer": names, "day": start + np.arange(count) / 100})
@@ -54,8 +54,8 @@ class World:
         return own
 
 
-def _leanings(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much each row leans to each class, shape (n, classes)."""
+def _logits(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The logits of each row, shape (n, classes)."""
     columns = features.T
     return np.column_stack(
         [

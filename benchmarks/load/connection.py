@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection without an HTTP client's comforts, which cost more than a fast server's answer."""
+"""A minimal keep-alive HTTP/1.1 connection: full HTTP clients take more time than a fast server."""
 
 import asyncio
 from typing import Protocol, cast
@@ -7,23 +7,23 @@ import httptools
 
 
 class Owner(Protocol):
-    """Whoever made a connection."""
+    """The owner of connections."""
 
     def ready(self, connection: "Connection") -> None:
-        """It can take a request."""
+        """The connection is ready for a request."""
 
     def answered(self, connection: "Connection", status: int) -> None:
-        """The answer to its request is complete."""
+        """The response to its request is complete."""
 
     def lost(self, connection: "Connection") -> None:
-        """It has ended, and not through ``close``."""
+        """The connection was lost, not closed by ``close``."""
 
     def ended(self, connection: "Connection") -> None:
-        """It has ended as the server's last answer said it would."""
+        """The connection was closed as announced by the server's last response."""
 
 
 class Connection(asyncio.Protocol):
-    """Sends prepared requests one after the other and tells its owner of each complete answer."""
+    """Sends prepared requests one after the other and notifies its owner of each response."""
 
     def __init__(self, owner: Owner) -> None:
         self.since = 0.0
@@ -38,8 +38,8 @@ class Connection(asyncio.Protocol):
         self._owner.ready(self)
 
     def send(self, request: bytes) -> None:
-        """Send one request; only when the one before has its answer."""
-        # A transport that is closing drops this; the loss is told right after.
+        """Send one request; call it only when the previous response is complete."""
+        # A closing transport drops the request; ``connection_lost`` follows.
         if self._transport is not None:
             self._transport.write(request)
 
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
 
     def on_message_complete(self) -> None:
-        """Called by the parser; chunked answers too have one end."""
+        """Called by the parser at the end of a response."""
         if self._closing:
             return
         self._owner.answered(self, self._parser.get_status_code())
@@ -68,14 +68,14 @@ class Connection(asyncio.Protocol):
             self._owner.lost(self)
 
     def close(self) -> None:
-        """End the connection; nothing more is told."""
+        """Close the connection without further notifications."""
         self._closing = True
         if self._transport is not None:
             self._transport.close()
 
 
 def request_bytes(port: int, path: str, content_type: str, body: bytes) -> bytes:
-    """A whole POST request, ready to be sent again and again."""
+    """A complete POST request."""
     head = (
         f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: {content_type}\r\n"
         f"content-length: {len(body)}\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What a load measures, and how single latencies become figures."""
+"""The figures of a load, computed from single latencies."""
 
 import math
 from collections import Counter
@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import msgspec
 
 OK = 200
-LOST = 0  # stands for a status where the connection ended before the answer did
+LOST = 0  # the status of a request whose connection was lost before the end of the response
 
 
 class Job(msgspec.Struct, frozen=True):
     """One load on one server; the bodies are sent in turn.
 
-    ``rate`` in requests/s makes it an open loop; without it each connection sends as soon as it has its answer.
-    ``seconds`` are measured after ``warm_up`` seconds that are not.
+    ``rate`` in requests/s makes it an open loop; without it each connection sends as soon as it has a response.
+    ``seconds`` are measured after a warm-up of ``warm_up`` seconds.
     """
 
     port: int
@@ -28,10 +28,10 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What came of a job. Latencies are in ms, and None where nothing was answered.
+    """The figures of a job. Latencies are in ms, and None without any response.
 
-    ``errors`` counts by cause; ``sent_late_p99`` is the client's own part in an open loop's latency; ``client_cpu`` is
-    the share of one core that the client used: near 1, the client was the limit.
+    ``errors`` counts by cause; ``sent_late_p99`` is the client's own share of an open loop's latency; ``client_cpu`` is
+    the share of one core that the client used: near 1, the client was the bottleneck.
     """
 
     answers: int
@@ -46,7 +46,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Collects latencies in seconds and errors of the requests whose time lies in ``[begin, end)``."""
+    """Collects latencies in seconds and errors of the requests whose time is in ``[begin, end)``."""
 
     def __init__(self, begin: float, end: float) -> None:
         self.begin = begin
@@ -57,7 +57,7 @@ class Tally:
         self._answers = 0
 
     def add(self, at: float, latency: float, status: int) -> None:
-        """Count one request by its status; ``at`` says whether it is inside."""
+        """Count one request by its status, if the time ``at`` is inside."""
         if not self.begin <= at < self.end:
             return
         if status == OK:
@@ -67,13 +67,13 @@ class Tally:
             self.errors["connection lost" if status == LOST else f"status {status}"] += 1
 
     def add_unanswered(self, at: float, waited: float) -> None:
-        """Count a request that was given up: an error whose latency is at least what it has waited."""
+        """Count a request without a response: an error, with the time waited as latency."""
         if self.begin <= at < self.end:
             self.latencies.append(waited)
             self.errors["unanswered"] += 1
 
     def figures(self, client_cpu: float) -> Figures:
-        """The figures of what has been collected."""
+        """The figures of the collected requests."""
         latencies = sorted(self.latencies)
         return Figures(
             answers=self._answers,

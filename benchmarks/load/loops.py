@@ -1,4 +1,4 @@
-"""When requests are sent: in a closed loop as answers come, in an open loop at fixed times whatever comes."""
+"""Schedules of requests: a closed loop sends after each response, an open loop at fixed times."""
 
 import asyncio
 import contextlib
@@ -13,18 +13,18 @@ Clock = Callable[[], float]
 
 
 class Link(Protocol):
-    """One connection; it has at most one request under way, timed from ``since``."""
+    """One connection with at most one request in flight, timed from ``since``."""
 
     since: float
 
     def send(self, request: bytes) -> None:
-        """Send a request; its answer is told to the loop's ``answered``."""
+        """Send a request; the loop's ``answered`` is called with its response."""
 
 
 class ClosedLoop:
-    """Every connection sends its next request when it has the answer to the last.
+    """Every connection sends its next request when it has the response to the previous one.
 
-    A server that stalls for a second is sent nothing meanwhile, and the second shows in one latency per connection.
+    While a server stalls, no requests are sent, and the stall affects one latency per connection.
     """
 
     def __init__(self, requests: Sequence[bytes], tally: Tally, clock: Clock) -> None:
@@ -33,28 +33,28 @@ class ClosedLoop:
         self._clock = clock
 
     def ready(self, link: Link) -> None:
-        """Send the next request on a connection that has none under way."""
+        """Send the next request on an idle connection."""
         link.since = self._clock()
         link.send(next(self._requests))
 
     def answered(self, link: Link, status: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         now = self._clock()
         self._tally.add(now, now - link.since, status)
 
     def lost(self, link: Link) -> None:
-        """Count a connection that ended."""
+        """Count a lost connection."""
         now = self._clock()
         self._tally.add(now, now - link.since, LOST)
 
     def finish(self) -> None:
-        """Nothing: what is under way at the end belongs to no window."""
+        """Nothing: requests in flight at the end are not counted."""
 
 
 class OpenLoop:
-    """Requests fall due at a fixed rate, and a request's latency counts from then, not from when it could be sent.
+    """Requests are due at a fixed rate, and latencies count from the due time, not from when a request is sent.
 
-    So the wait for a free connection counts too, as it does for users who know nothing of each other.
+    So they include the wait for a free connection, as for independent users.
     """
 
     def __init__(self, requests: Sequence[bytes], rate: float, start: float, tally: Tally, clock: Clock) -> None:
@@ -70,23 +70,23 @@ class OpenLoop:
         self._pending_changed = asyncio.Event()
 
     def ready(self, link: Link) -> None:
-        """Give a connection that has no request under way to the one that has waited longest."""
+        """Use an idle connection for the request that has waited longest."""
         self._idle.append(link)
         self._send_waiting()
 
     def answered(self, link: Link, status: int) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._settle(link, status)
 
     def lost(self, link: Link) -> None:
-        """Count the request that a connection took with it; an idle one may end."""
+        """Count the request of a lost connection, if it had one."""
         if link in self._under_way:
             self._settle(link, LOST)
         else:
             self._idle.remove(link)
 
     async def keep_sending(self) -> None:
-        """Send what falls due until the tally's end."""
+        """Send due requests until the tally's end."""
         while (due := self._start + self._fallen_due / self._rate) < self._tally.end:
             now = self._clock()
             if due > now:
@@ -99,7 +99,7 @@ class OpenLoop:
             self._send_waiting()
 
     async def wait_for_answers(self, seconds: float) -> None:
-        """Wait until every request that fell due has its answer, at most so long."""
+        """Wait for the responses to all due requests, for at most so many seconds."""
         self._pending_changed.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -108,7 +108,7 @@ class OpenLoop:
                     self._pending_changed.clear()
 
     def finish(self) -> None:
-        """Count what has no answer with the time that it has waited for one."""
+        """Count requests without a response, with the time that they have waited."""
         now = self._clock()
         for due in (*self._waiting, *(link.since for link in self._under_way)):
             self._tally.add_unanswered(due, now - due)

@@ -14,14 +14,14 @@ from benchmarks.load.figures import Figures, Job, Tally
 from benchmarks.load.loops import ClosedLoop, OpenLoop
 
 RECONNECT_SECONDS = 0.05
-# How long after its end an open loop waits for answers.
+# How long an open loop waits for responses after its end.
 GRACE_SECONDS = 5.0
 
 
 def main() -> int:
     """Run one job; return the exit code."""
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    # A collection of the client's would show as a stall of the server's.
+    # The client's garbage collection would look like a stall of the server.
     gc.disable()
     try:
         sys.stdout.buffer.write(msgspec.json.encode(run(job)))
@@ -31,19 +31,19 @@ def main() -> int:
 
 
 def run(job: Job) -> Figures:
-    """Load the server as the job says."""
+    """Run the job's load on the server."""
     factory = _precise_loop if job.rate is not None else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(Load(job).run())
 
 
 def _precise_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose timers are exact to some microseconds: select's are; epoll's, poll's and uvloop's count in ms."""
+    """A loop with timers of microseconds: those of epoll, poll and uvloop have a resolution of 1 ms."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 class Load:
-    """One job under way; the owner of its connections."""
+    """A running job; the owner of its connections."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -78,21 +78,21 @@ class Load:
         return self._tally.figures(client_cpu)
 
     def ready(self, connection: Connection) -> None:
-        """It can take a request."""
+        """The connection is ready for a request."""
         self._connections.add(connection)
         self._loop.ready(connection)
 
     def answered(self, connection: Connection, status: int) -> None:
-        """The answer to its request is complete."""
+        """The response to its request is complete."""
         self._loop.answered(connection, status)
 
     def lost(self, connection: Connection) -> None:
-        """It has ended, perhaps with a request under way."""
+        """The connection was lost, possibly with a request in flight."""
         self._loop.lost(connection)
         self.ended(connection)
 
     def ended(self, connection: Connection) -> None:
-        """It has ended with nothing under way."""
+        """The connection was closed without a request in flight."""
         self._connections.discard(connection)
         self._dial()
 
@@ -102,7 +102,7 @@ class Load:
         task.add_done_callback(self._dialling.discard)
 
     async def _connect(self) -> None:
-        """Connect, again and again while the server refuses; a refusal counts as an error."""
+        """Connect, and retry while the server refuses; a refusal counts as an error."""
         event_loop = asyncio.get_running_loop()
         while True:
             try:

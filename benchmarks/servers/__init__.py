@@ -1,1 +1,1 @@
-"""What is measured: one module for each family of servers."""
+"""The servers that are measured, with one module per family."""

@@ -1,4 +1,4 @@
-"""This service, and the same with a constant in the model's place."""
+"""This service, and the same with a constant instead of the model."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from benchmarks.servers.server import (
     split_frame,
 )
 
-# Nothing listens there: both serve from the cache, as they do while MLflow is down.
+# Nothing listens on the second port: both serve from the cache, as while MLflow is down.
 VARIABLES = {
     "INFERENCE_PORT": "$port",
     "MODEL_CACHE_DIR": "$cache",
@@ -23,8 +23,6 @@ VARIABLES = {
     "MAX_BODY_BYTES": "100000000",
     "ENV_FILE": "",
 }
-
-
 LONG_LISTS = "with MAX_BODY_BYTES raised for the longest lists"
 COMMAND = ("$python", "-m", "src.services.inference.run_inference")
 

@@ -1,4 +1,4 @@
-"""Servers made of a web framework alone: what it costs before any model, and with MLflow's own way to call one."""
+"""Web frameworks alone: their overhead without a model, and with ``mlflow.pyfunc``."""
 
 import json
 

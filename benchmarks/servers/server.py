@@ -1,4 +1,4 @@
-"""How a server is started, asked and understood."""
+"""How a server is started, and its requests and responses."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,17 +7,17 @@ from pathlib import Path
 from string import Template
 
 Rows = list[list[float]]
-# The Python environment that the project itself runs in; every other name is a file in benchmarks/requirements.
+# The project's own Python environment; every other name is a file in benchmarks/requirements.
 PROJECT = "project"
 JSON = "application/json"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one start of a server happens; each attribute is a ``$name`` in commands, variables and files.
+    """The paths and ports of one start of a server; each is a ``$name`` in commands, variables and files.
 
-    ``model`` is an MLflow model's folder, ``pipeline`` the same model as scikit-learn pickles it, ``cache`` a model
-    cache of this service that holds it, ``work`` an empty folder of this start.
+    ``model`` is an MLflow model's folder, ``pipeline`` the same model as a scikit-learn pickle, ``cache`` a model cache
+    of this service that contains it, ``work`` an empty folder for this start.
     """
 
     python: Path
@@ -31,28 +31,28 @@ class Place:
     apps: Path
 
     def fill(self, text: str) -> str:
-        """The text with this place's values in it."""
+        """The text with the values of this place."""
         return Template(text).substitute(vars(self))
 
 
 @dataclass(frozen=True)
 class Server:
-    """One way to serve the model, or to answer without one.
+    """A server with the model, or without one.
 
     Attributes:
-        name: what ``--only`` takes.
-        title: what the table shows.
-        environment: whose Python runs it.
+        name: its name in ``--only``.
+        title: its title in the table.
+        environment: the name of its Python environment.
         command: starts it in the foreground.
-        path: where predictions are asked for.
-        encode: rows to a request's body; the columns' names come first.
-        labels: an answer's body to its labels; None for a server that has no model.
+        path: the route for predictions.
+        encode: converts column names and rows to a request's body.
+        labels: converts a response's body to labels; None for a server without a model.
         content_type: of requests.
         variables: added to the environment.
-        files: written into its work folder before it starts.
-        takes_batches: whether a request may hold many rows.
-        batches_only: whether nothing but requests of many rows is measured.
-        note: what a reader of the table should know.
+        files: written to its work folder before it starts.
+        takes_batches: whether a request may have many rows.
+        batches_only: whether only requests of many rows are measured.
+        note: a remark for the table.
     """
 
     name: str

@@ -53,7 +53,7 @@ def test_a_size_that_is_refused_ends_the_batches_and_nothing_else(tmp_path: Path
 
 def test_wrong_labels_are_no_answers(tmp_path: Path) -> None:
     with started_as(small_server(tmp_path, labels="abb"), tmp_path) as started:
-        with pytest.raises(ServerFailedError, match="3 labels to 3 rows, 1 not the model's"):
+        with pytest.raises(ServerFailedError, match="3 labels for 3 rows, 1 of them wrong"):
             compare_together(started, material(tmp_path))
         with pytest.raises(ServerFailedError, match=r"says \['b'\] of \[2.0, 1.0\], and the model c"):
             compare_alone(started, material(tmp_path))
