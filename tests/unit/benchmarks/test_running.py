@@ -55,7 +55,7 @@ def test_wrong_labels_are_no_answers(tmp_path: Path) -> None:
     with started_as(small_server(tmp_path, labels="abb"), tmp_path) as started:
         with pytest.raises(ServerFailedError, match="3 labels for 3 rows, 1 of them wrong"):
             compare_together(started, material(tmp_path))
-        with pytest.raises(ServerFailedError, match=r"says \['b'\] of \[2.0, 1.0\], and the model c"):
+        with pytest.raises(ServerFailedError, match=r"predicts \['b'\] for \[2.0, 1.0\], and the model c"):
             compare_alone(started, material(tmp_path))
 
 

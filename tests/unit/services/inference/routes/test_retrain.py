@@ -77,7 +77,7 @@ async def test_retrain_refuses_when_enough_wait(serving: Any, mlflow: Any, tmp_p
         answer = await served.client.post("/retrain")
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
-    assert "wait already" in answer.json()["detail"]
+    assert "are pending" in answer.json()["detail"]
 
 
 async def test_retrain_on_a_full_disk_is_507_and_accepts_nothing(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
