@@ -18,7 +18,7 @@ SCRAPE = "200ms"
 
 
 def prometheus_binary() -> str:
-    """Where a Prometheus lies; without one the test is skipped, and fails where CI must have one."""
+    """The path of a Prometheus, which has promtool beside it; without one the test is skipped, or fails in CI."""
     script = REPOSITORY / "tests/support/prometheus.sh"
     found = subprocess.run([str(script)], capture_output=True, text=True, timeout=240, check=False)
     if found.returncode:
@@ -26,6 +26,14 @@ def prometheus_binary() -> str:
         assert not os.environ.get("CI"), found.stderr
         pytest.skip(f"needs a Prometheus: {' '.join(told)}")
     return found.stdout.strip()
+
+
+def promtool(*arguments: str) -> str:
+    """The output of Prometheus' own tool, which must succeed."""
+    tool = Path(prometheus_binary()).with_name("promtool")
+    done = subprocess.run([str(tool), *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 class Prometheus:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Print the path of a Prometheus: the machine's own, or else, as root on Debian, one from Debian's packages, unpacked into
-# a folder of its own. Exit code 3 where there is neither.
+# Print the path of a Prometheus with promtool beside it: the machine's own, or else, as root on Debian, one from Debian's
+# packages, unpacked into a folder of its own. Exit code 3 if there is neither.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=debian.sh
@@ -10,12 +10,13 @@ BINARY=$FOLDER/root/usr/bin/prometheus
 
 fail() { printf 'prometheus: %s\n' "$*" >&2; exit 3; }
 
-works() { "$1" --version >/dev/null 2>&1; }
+works() { "$1" --version >/dev/null 2>&1 && "$(dirname "$1")/promtool" --version >/dev/null 2>&1; }
 
 unpack() {
   rm -rf "$FOLDER/root.new" "$FOLDER/apt/debs"
   use_suite "$1" "$FOLDER/apt" || return 1
-  (cd "$APT/debs" && apt_of_suite download prometheus) || return 1
+  # Older releases have promtool in the package prometheus.
+  (cd "$APT/debs" && apt_of_suite download prometheus && { apt_of_suite download promtool || true; }) || return 1
   unpack_debs "$FOLDER/root.new" && works "$FOLDER/root.new/usr/bin/prometheus" || return 1
   rm -rf "$FOLDER/root"
   mv "$FOLDER/root.new" "$FOLDER/root"
@@ -29,9 +30,9 @@ mkdir -p "$FOLDER"
 exec 9>"$FOLDER/lock"
 flock 9
 if ! works "$BINARY"; then
-  can_unpack_debian || fail "none on the path: install Prometheus (only as root on Debian is one fetched here)"
+  can_unpack_debian || fail "not on the path: install Prometheus with promtool (it is downloaded only for root on Debian)"
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || fail "install debian-archive-keyring"
-  # What apt says about a release that cannot be had is for people.
-  unpack sid >&2 || unpack trixie >&2 || fail "none could be had from Debian: install Prometheus"
+  # stdout is for the path alone.
+  unpack sid >&2 || unpack trixie >&2 || fail "Debian has none: install Prometheus with promtool"
 fi
 printf '%s\n' "$BINARY"
