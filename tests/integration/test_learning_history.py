@@ -9,27 +9,18 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 from src.core.retrain_record import RetrainRecord, RetrainResult, Source
-from src.core.retrain_signal import RetrainSpool
 from src.services.local.processes import REPOSITORY
 from tests.support.training import last_line, run_training, training_environment, write_config
+from tests.support.training_world import TrainingWorld
 
 pytestmark = pytest.mark.integration
 
 NAME = "iris-history-test"
 
 
-class World:
-    """One data folder, one ZenML store and one registered model."""
-
-    def __init__(self, folder: Path, mlflow_url: str) -> None:
-        self.folder, self.mlflow_url = folder, mlflow_url
-        self.environment = {"MODEL_NAME": NAME, "MLFLOW_EXPERIMENT": NAME}
-        self.spool = RetrainSpool(folder / "retrain").create()
-        self.client = MlflowClient(mlflow_url)
-
+class World(TrainingWorld):
     def train(
         self, source: Source = "api", **environment: str
     ) -> tuple[RetrainRecord, subprocess.CompletedProcess[str]]:
@@ -57,9 +48,6 @@ class World:
         assert process.returncode == 0, process.stderr
         return last_line(process)
 
-    def aliases(self) -> dict[str, str]:
-        return {name: str(version) for name, version in self.client.get_registered_model(NAME).aliases.items()}
-
     def versions(self) -> set[str]:
         return {str(found.version) for found in self.client.search_model_versions(f"name = '{NAME}'")}
 
@@ -83,7 +71,7 @@ def result_of(record: RetrainRecord) -> RetrainResult:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> World:
     mlflow.set_tracking_uri(mlflow_url)
-    return World(tmp_path_factory.mktemp("history"), mlflow_url)
+    return World(tmp_path_factory.mktemp("history"), mlflow_url, NAME)
 
 
 @pytest.fixture(scope="module")

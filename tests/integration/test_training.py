@@ -14,12 +14,10 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import pytest
 from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord, Step
-from src.core.retrain_signal import RetrainSpool
 from src.services.local.processes import REPOSITORY, LocalProcess
 from src.training.compare_models import compare
 from src.training.package_model import log_package
@@ -37,6 +35,7 @@ from tests.support.training import (
     training_environment,
     write_config,
 )
+from tests.support.training_world import TrainingWorld
 
 pytestmark = pytest.mark.integration
 
@@ -53,15 +52,10 @@ class Outcome:
     record: RetrainRecord
 
 
-class World:
-    """One data folder, one ZenML store and one registered model, in which trainings follow one another."""
-
-    def __init__(self, folder: Path, mlflow_url: str) -> None:
-        self.folder, self.mlflow_url = folder, mlflow_url
-        self.environment = {"MODEL_NAME": NAME, "MLFLOW_EXPERIMENT": NAME}
-        self.spool = RetrainSpool(folder / "retrain").create()
-        self.client = MlflowClient(mlflow_url)
-        self.registry = ModelRegistry(self.client, NAME)
+class World(TrainingWorld):
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.client, NAME)
 
     def train(self, **environment: str) -> Outcome:
         request_id = self.spool.submit("api").id
@@ -70,10 +64,6 @@ class World:
         record = self.spool.get(request_id)
         assert record is not None
         return Outcome(process, record)
-
-    def aliases(self) -> dict[str, str]:
-        aliases = self.client.get_registered_model(NAME).aliases
-        return {name: str(version) for name, version in aliases.items()}
 
     def tags(self, version: str) -> dict[str, str]:
         return dict(self.client.get_model_version(NAME, version).tags)
@@ -90,7 +80,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> World:
     mlflow.set_tracking_uri(mlflow_url)
-    return World(tmp_path_factory.mktemp("training"), mlflow_url)
+    return World(tmp_path_factory.mktemp("training"), mlflow_url, NAME)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from src.core.pipeline_config import PipelineConfig
 from tests.support.training import config
@@ -23,10 +24,10 @@ def passengers(file: Path, **model: Any) -> PipelineConfig:
     cabin = np.where(member, "yes", "no")
     frame = pd.DataFrame(
         {
-            "age (years)": np.where(random.random(ROWS) < 0.1, "", age.astype(str)),
-            "port, of call": np.where(random.random(ROWS) < 0.1, "", port),
+            "age (years)": _with_gaps(random, age.astype(str)),
+            "port, of call": _with_gaps(random, port),
             "is member": np.where(member, "true", "false"),
-            "has cabin?": np.where(random.random(ROWS) < 0.1, "", cabin),
+            "has cabin?": _with_gaps(random, cabin),
             "fare": random.lognormal(3, 1, ROWS).round(2),
             "survived": np.where(random.random(ROWS) < likely, "yes", "no"),
         }
@@ -105,10 +106,10 @@ def churn(file: Path, **model: Any) -> PipelineConfig:
     frame = pd.DataFrame(
         {
             "customer": np.arange(ROWS),
-            "months": np.where(random.random(ROWS) < 0.1, "", months.astype(str)),
+            "months": _with_gaps(random, months.astype(str)),
             "support calls": support,
-            "since": np.where(random.random(ROWS) < 0.1, "", np.datetime_as_string(since)),
-            "plan": np.where(random.random(ROWS) < 0.1, "", plan),
+            "since": _with_gaps(random, np.datetime_as_string(since)),
+            "plan": _with_gaps(random, plan),
             "charge": random.lognormal(3, 0.5, ROWS).round(2),
             "left": np.where(random.random(ROWS) < leaves, "yes", "no"),
         }
@@ -129,6 +130,11 @@ def churn(file: Path, **model: Any) -> PipelineConfig:
         "min_rows_per_class": 10,
     }
     return config(dataset=dataset, model={"params": {}, **model}, gate={"metric": "f1", "floor": 0.0})
+
+
+def _with_gaps(random: np.random.Generator, texts: NDArray[Any]) -> NDArray[Any]:
+    """The texts of a column, one in ten of them empty."""
+    return np.where(random.random(len(texts)) < 0.1, "", texts)
 
 
 def _write(frame: pd.DataFrame, file: Path) -> None:
