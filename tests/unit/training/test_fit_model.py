@@ -128,6 +128,16 @@ def test_tuned_threshold_is_better_by_the_metric_than_a_half() -> None:
     assert scores[1] > scores[0] + 0.05
 
 
+def test_threshold_is_tuned_for_the_configured_class() -> None:
+    no = TWO.model_copy(update={"positive_class": "no"})
+    config = ModelConfig.model_validate({"threshold": "tune"})
+    model = Pipeline([("estimator", LogisticRegression())])
+    found = threshold_of(fit_model(model, rare(), config, no, Study(metric=F1)))
+    assert found is not None
+    assert found.positive == 0
+    assert 0.55 < found.least < 0.9
+
+
 def test_tuning_goes_with_calibration_and_needs_a_metric() -> None:
     model = fitted(LogisticRegression(), threshold="tune", calibrate="sigmoid", study=Study(metric=F1))
     kinds = [type(part) for part in parts_of(model)]

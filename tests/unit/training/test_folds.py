@@ -61,13 +61,13 @@ def test_rows_with_equal_features_are_in_one_fold_where_repeats_are_kept(*, regr
     frame = pd.concat([table(), table().iloc[:30]], ignore_index=True)
     if regression:
         frame["y"] = np.arange(90.0)
-    folds = folds_of(frame, dataset(regression=regression), "hash", 3, each_row_once=True)
+    folds = folds_of(frame, dataset(regression=regression), "hash", 5, each_row_once=True)
     assert validated(folds) == list(range(90))
     for fit, check in folds:
-        assert len(check) > 20
+        assert frame["x"].iloc[check].nunique() == 12
         assert not set(frame["x"].iloc[fit]) & set(frame["x"].iloc[check])
-    dropped = folds_of(frame, dataset(regression=regression, duplicates="drop"), "hash", 3, each_row_once=True)
-    assert [len(check) for _, check in dropped] == [30, 30, 30]
+    dropped = folds_of(frame, dataset(regression=regression, duplicates="drop"), "hash", 5, each_row_once=True)
+    assert [len(check) for _, check in dropped] == [18] * 5
 
 
 def test_rows_that_repeat_nothing_are_parted_as_scikit_learn_does() -> None:
@@ -84,6 +84,11 @@ def test_by_time_nothing_is_validated_on_older_rows() -> None:
     assert len(folds) == 4
     for fit, check in folds:
         assert frame["when"].iloc[fit].max() < frame["when"].iloc[check].min()
+
+
+def test_by_time_a_class_of_few_rows_need_be_fitted_on_only() -> None:
+    frame = table().assign(y=lambda rows: np.where(rows["when"] < 3, "a", "b"))
+    assert len(folds_of(frame, dataset(time="when"), "time", 4, each_row_once=False)) == 4
 
 
 def test_by_time_blocks_validate_each_row_once() -> None:

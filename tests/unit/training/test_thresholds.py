@@ -24,6 +24,12 @@ def test_best_threshold_parts_the_classes() -> None:
     assert found == 0.3
 
 
+def test_threshold_of_a_rare_class_is_found_among_hundreds() -> None:
+    positive = np.linspace(0, 1, 1000).tolist()
+    target = np.array(["no"] * 980 + ["yes"] * 20, dtype=object)
+    assert best_threshold(shares(positive), target, "yes", F1) == pytest.approx(0.98, abs=0.003)
+
+
 def test_positive_class_may_be_the_first() -> None:
     target = np.array(["yes", "yes", "no", "no"], dtype=object)
     no = Metric("no", lambda truth, labels, *_: float((truth == labels).mean()))
