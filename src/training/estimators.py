@@ -102,8 +102,7 @@ def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> No
     Raises:
         ConfigError: with the estimator's own message.
     """
-    classes = dataset.classes or ()
-    target = np.repeat(np.arange(max(len(classes), 1)), TRIAL_ROWS)
+    target = np.repeat(np.arange(len(dataset.classes or [0])), TRIAL_ROWS)
     rows = np.random.default_rng(SEED).random((len(target), 3))
     params = estimator.get_params()
     few = {name: min(params[name], TRIAL_ROUNDS) for name in ROUNDS if type(params.get(name)) is int}
@@ -111,7 +110,7 @@ def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few rounds do not converge
         try:
-            trial.fit(rows, target if classes else rows[:, 0])
+            trial.fit(rows, target)
         except Exception as error:  # errors about the synthetic rows are ignored
             if _is_about_parameters(error):
                 raise ConfigError(f"model.params: {type(estimator).__name__}: {first_line(error)}") from error

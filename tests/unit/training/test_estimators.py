@@ -127,6 +127,8 @@ def test_own_class_without_defaults_or_that_refuses_a_value_is_refused(own_modul
     own_module.Strict, own_module.Needs = Strict, Needs  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"model\.params: share must be at most 1"):
         built("mine:Strict", share=2)
+    with pytest.raises(ConfigError, match=r"model\.params: '>' not supported"):
+        built("mine:Strict", share="half")
     with pytest.raises(ConfigError, match="Needs needs a default for each of its parameters"):
         built("mine:Needs", share=1)
 
