@@ -56,7 +56,7 @@ def estimate_of(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any]) -> Es
     small, more = (
         _size(model, rows, target, random.permutation(len(rows))[: int(len(rows) * part)]) for part in SHARES
     )
-    growth = min(1.0, max(0.0, math.log(more / small) / math.log(SHARES[1] / SHARES[0])))
+    growth = max(0.0, math.log(more / small) / math.log(SHARES[1] / SHARES[0]))
     size = more * SHARES[1] ** -growth * _rounds(model)
     memory = BASE_BYTES + MEMORY_FACTOR * size + ROW_COPIES * float(rows.memory_usage(deep=False).sum())
     return Estimate(VERSION_FACTOR * size, memory)

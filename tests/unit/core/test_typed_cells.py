@@ -24,6 +24,7 @@ KINDS["category"] = Column("x", ColumnType.STRING, values=("yes", "1", "NA"))
         ("integer", "9007199254740993", 9007199254740993),
         ("integer", 3.0, 3),
         ("integer", 2**53 + 1, 2**53 + 1),
+        ("integer", -(2**63), -(2**63)),
         ("boolean", True, True),
         ("boolean", 0, False),
         ("boolean", " Yes ", True),

@@ -111,6 +111,12 @@ def test_own_class_is_found_below_the_package(own_module: ModuleType) -> None:
         built("mine:Mine", shar=0.1)
 
 
+def test_fitted_object_in_place_of_a_class_is_refused(own_module: ModuleType) -> None:
+    own_module.model = RandomForestClassifier()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"src\.pipeline\.mine:model is not an estimator"):
+        built("mine:model")
+
+
 def test_own_class_without_defaults_or_that_refuses_a_value_is_refused(own_module: ModuleType) -> None:
     class Strict(ClassifierMixin, BaseEstimator):
         def __init__(self, share: float = 0.5) -> None:

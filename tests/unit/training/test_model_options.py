@@ -23,6 +23,7 @@ def number(**limits: float) -> DatasetConfig:
         (IRIS, {}),
         (IRIS, {"class_weight": "balanced", "calibrate": "sigmoid"}),
         (IRIS, {"class_weight": {"setosa": 2.0}}),
+        (IRIS, {"params": {"class_weight": "balanced"}}),
         (TWO, {"threshold": 0.2}),
         (TWO, {"threshold": "tune"}),
         (number(), {"target_transform": "log"}),
