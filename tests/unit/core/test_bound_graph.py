@@ -1,4 +1,4 @@
-"""Few rows get through bound memory, bitwise, what they get from the session itself."""
+"""With bound buffers, few rows get bitwise the same predictions as from the session itself."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ def session_of(
 
 
 def session(kind: int) -> ort.InferenceSession:
-    """Answers each row with itself, and its negative, in the columns' order."""
+    """Returns each row and its negative, in the columns' order."""
     nodes = [helper.make_node("Neg", ["x"], ["n"]), helper.make_node("Concat", ["x", "n"], ["y"], axis=1)]
     return session_of(nodes, (kind, COLUMNS), (kind, 2 * COLUMNS))
 
@@ -69,7 +69,7 @@ def test_many_rows_and_missing_values_go_the_ordinary_way(bound: BoundGraph) -> 
     assert bound.run([(1.0, 2.0, 3.0, 4.0)]) is not None
 
 
-def test_graph_is_asked_for_nothing_but_the_rows_that_it_is_given() -> None:
+def test_graph_computes_only_the_given_rows() -> None:
     nodes = [
         helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
         helper.make_node("Sub", ["i", "one"], ["k"]),

@@ -45,7 +45,7 @@ def test_hash_differs_for_other_content_other_names_and_other_files(
 
 
 @pytest.mark.parametrize("end", ["b.py", "b.py\0" + "0\0"])
-def test_hash_tells_where_one_file_ends(tmp_path: Path, end: str) -> None:
+def test_hash_depends_on_where_one_file_ends(tmp_path: Path, end: str) -> None:
     one = folder(tmp_path / "one", a_py=f"x = 1\n{end}")
     two = folder(tmp_path / "two", a_py="x = 1\n", b_py="")
     assert code_sha256(one) != code_sha256(two)

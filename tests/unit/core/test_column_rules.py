@@ -1,4 +1,4 @@
-"""What a cell means: the same in training and on every route of serving."""
+"""The rules for cells in training and in serving."""
 
 import io
 import math
@@ -284,7 +284,7 @@ def test_days_are_shown_as_a_date_and_what_there_is_of_a_time(text: str) -> None
         ("0001-01-01T00:00+23:59", "0001-01-01"),
     ],
 )
-def test_day_beyond_the_calendar_is_shown_as_its_end(text: str, shown: str) -> None:
+def test_day_beyond_the_calendar_is_shown_as_its_limit(text: str, shown: str) -> None:
     days = days_of(text)
     assert days is not None
     assert date_text(days) == shown

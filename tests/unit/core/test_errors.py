@@ -1,4 +1,4 @@
-"""What a retrying or answering caller reads off an error."""
+"""Which errors are permanent, and the fields of invalid input."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from src.core import errors
 
 
 @pytest.mark.parametrize("error", [errors.ConfigError, errors.DataError])
-def test_error_that_only_an_edit_mends_is_permanent(error: type[errors.LoopError]) -> None:
+def test_error_that_requires_an_edit_is_permanent(error: type[errors.LoopError]) -> None:
     assert error("x").permanent
 
 

@@ -1,4 +1,4 @@
-"""Rows with known answers tell a model that is not the one that was trained."""
+"""Golden rows detect a model that differs from the trained one."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ NUMBERS = GoldenRows(rows=ROWS, values=[1000.0, 0.5, -2.0])
 
 
 class Known:
-    """Answers the golden rows as at training time, shifted."""
+    """Predicts for the golden rows as at training time, shifted."""
 
     name: EngineName = "onnx"
 
@@ -50,14 +50,14 @@ def test_a_regression_is_measured_by_its_own_scale() -> None:
     expected = np.array([2e-6, 1e-6])
     assert values_agree(expected, expected * (1 + 5e-6)).all()
     assert values_agree(expected, expected * (1 + 1e-4)).tolist() == [False, False]
-    # Leaves of a million that cancel out leave the rounding of a million.
+    # Leaves of a million that cancel out leave rounding errors relative to a million.
     assert values_agree(np.array([1e6, 0.5]), np.array([1e6, 0.7])).all()
     assert values_agree(np.array([1e6, 0.5]), np.array([1e6, 9.0])).tolist() == [True, False]
     assert not values_agree(np.array([1.0]), np.array([np.nan])).any()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"labels": ["birch", "birch", "ash"]}, "differ from those at training time"),
         ({"labels": ["ash", "birch"]}, "differ from those at training time"),
@@ -69,6 +69,6 @@ def test_a_regression_is_measured_by_its_own_scale() -> None:
         ({"rows": [["x", 2.0]] * 3}, "fails on its golden rows"),
     ],
 )
-def test_other_rows_or_answers_are_refused(change: dict[str, object], told: str) -> None:
-    with pytest.raises(InvalidModelError, match=told):
+def test_other_rows_or_answers_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidModelError, match=message):
         GOLDEN.model_copy(update=change).verify(Known(), SCHEMA)

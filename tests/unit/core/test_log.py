@@ -62,7 +62,7 @@ def test_level_drops_what_is_below(capsys: pytest.CaptureFixture[str], level: st
     assert "".join(line[-1] for line in capsys.readouterr().err.splitlines()) == seen
 
 
-def test_chatty_libraries_are_heard_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
+def test_chatty_libraries_log_from_warning_up(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("x", log_format="console", level="DEBUG")
     logging.getLogger("httpx").info("GET /")
     logging.getLogger("watchfiles.main").info("3 changes")

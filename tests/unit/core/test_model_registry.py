@@ -113,11 +113,11 @@ def test_manifest_of_another_shape_is_refused(model: Path, content: str) -> None
         (404, ["alias", "not found."], False),
     ],
 )
-def test_says_missing_of_a_model_or_its_alias_and_nothing_else(code: object, message: object, *, missing: bool) -> None:
+def test_says_missing_recognises_a_missing_model_or_alias_only(code: object, message: object, *, missing: bool) -> None:
     assert says_missing(code, message) is missing
 
 
 @pytest.mark.parametrize("schema", [GoldenRows, DriftReference])
-def test_files_beside_the_model_take_no_unknown_keys(schema: type[GoldenRows] | type[DriftReference]) -> None:
+def test_files_of_the_model_refuse_unknown_keys(schema: type[GoldenRows] | type[DriftReference]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         schema.model_validate({"unknown": 1})

@@ -170,7 +170,7 @@ def test_columns_of_every_type_are_inputs_of_their_own(tmp_path: Path) -> None:
 
 
 def write_difference(path: Path, first: str, second: str, kind: int = TensorProto.DOUBLE) -> Path:
-    """A graph of two inputs, in this order, that answers the second less the first."""
+    """A graph with two inputs, in this order, that returns the second minus the first."""
     inputs = [helper.make_tensor_value_info(name, kind, [None, 1]) for name in (first, second)]
     output = helper.make_tensor_value_info("variable", TensorProto.FLOAT, [None, 1])
     casts = [
@@ -209,7 +209,7 @@ def test_inputs_of_other_names_are_refused(tmp_path: Path) -> None:
         OnnxEngine(path, SCHEMA, ())
 
 
-def test_inputs_are_known_as_skl2onnx_spells_their_columns(tmp_path: Path) -> None:
+def test_inputs_are_recognised_by_the_names_that_skl2onnx_gives_them(tmp_path: Path) -> None:
     names = ["2nd height (m²)", "girth + x"]
     tree = DecisionTreeRegressor(random_state=0).fit([[10.0, 1.0], [1.0, 10.0]], [1, 2])
     model = Pipeline([("columns", ColumnTransformer([("all", "passthrough", [1, 0])])), ("tree", tree)])
@@ -245,7 +245,7 @@ def test_sole_input_of_a_sole_column_may_have_any_name(tmp_path: Path) -> None:
         (TensorProto.BOOL, ColumnType.BOOLEAN, "boolean"),
     ],
 )
-def test_input_that_cannot_say_that_a_value_is_missing_takes_only_required_columns(
+def test_input_without_a_missing_value_takes_only_required_columns(
     tmp_path: Path, kind: int, column_type: ColumnType, mlflow_type: str
 ) -> None:
     path = write_difference(tmp_path / "model.onnx", "b", "a", kind)

@@ -511,7 +511,7 @@ def test_metrics_are_the_gates_first_then_what_is_recorded(edited: Edit) -> None
 
 
 def examples_of_the_shipped_file() -> dict[str, dict[str, Any]]:
-    """The optional keys that stand in the file as comments, by the mapping they belong to."""
+    """The optional keys in the file's comments, by section."""
     found: dict[str, dict[str, Any]] = {"": {}, "features": {}}
     section = ""
     for line in SHIPPED.read_text(encoding="utf-8").splitlines():

@@ -24,7 +24,7 @@ from src.core.retrain_record import (
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-def test_new_ids_sort_by_time_and_tell_when_they_were_made() -> None:
+def test_new_ids_sort_by_time_and_contain_their_creation_time() -> None:
     before = time.time()
     ids = [new_id() for _ in range(100)]
     assert ids == sorted(set(ids))

@@ -30,7 +30,7 @@ def names(spool: RetrainSpool, folder: str) -> list[str]:
     return sorted(path.name for path in (spool.root / folder).iterdir())
 
 
-def test_request_lives_from_queued_over_running_to_its_outcome(spool: RetrainSpool) -> None:
+def test_request_goes_from_queued_to_running_to_its_outcome(spool: RetrainSpool) -> None:
     submitted = spool.submit("alert")
     assert spool.get(submitted.id) == submitted
     assert (submitted.state, submitted.source) == (State.QUEUED, "alert")
@@ -154,7 +154,7 @@ def poisonous(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_poison_is_set_aside_with_its_reason_and_blocks_nobody(
+def test_poison_is_moved_to_bad_with_its_reason_and_blocks_no_other_request(
     spool: RetrainSpool, caplog: pytest.LogCaptureFixture
 ) -> None:
     poisonous(spool.root / "new" / "0.json", b"{")
@@ -349,7 +349,7 @@ def test_disk_that_cannot_be_read_for_now_makes_no_poison(
     assert spool.claimed() == [first, second]
 
 
-def test_entry_that_cannot_be_moved_blocks_nobody_and_is_told_once(
+def test_entry_that_cannot_be_moved_blocks_no_other_request_and_is_logged_once(
     spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     poisonous(spool.root / "new" / "0.json", b"{")
@@ -378,7 +378,7 @@ def test_claimed_moves_on_what_has_an_outcome(spool: RetrainSpool) -> None:
     assert names(spool, "done") == [f"{record.id}.json"]
 
 
-def test_each_move_is_durable_before_it_is_told(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_move_is_durable_before_it_is_reported(spool: RetrainSpool, monkeypatch: pytest.MonkeyPatch) -> None:
     real = {"fsync": os.fsync, "rename": os.rename}
     folders = {(spool.root / name).stat().st_ino: name for name in ("new", "cur", "done")}
     undurable: set[str] = set()
@@ -402,7 +402,7 @@ def test_each_move_is_durable_before_it_is_told(spool: RetrainSpool, monkeypatch
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_death_at_any_instruction_of_finish_leaves_the_outcome_whole_or_untold(tmp_path: Path, when: str) -> None:
+def test_kill_at_any_instruction_of_finish_leaves_the_outcome_complete_or_absent(tmp_path: Path, when: str) -> None:
     for step in range(100):
         spool = RetrainSpool(tmp_path / str(step)).create()
         spool.submit("api")
@@ -423,7 +423,7 @@ def test_death_at_any_instruction_of_finish_leaves_the_outcome_whole_or_untold(t
     raise AssertionError("finish never ends")
 
 
-def test_update_overwrites_what_a_dead_holder_left_half_written(spool: RetrainSpool) -> None:
+def test_update_overwrites_an_incomplete_file_of_a_killed_holder(spool: RetrainSpool) -> None:
     spool.submit("api")
     [record] = spool.claim()
     poisonous(spool.root / "tmp" / f"{record.id}.json", b"{half")

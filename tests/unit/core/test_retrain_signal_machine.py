@@ -1,4 +1,4 @@
-"""The spool under any order of operations, deaths in the middle of them, full disks and poison."""
+"""The spool under any order of operations, with killed processes, full disks and invalid files."""
 
 import contextlib
 import shutil
@@ -50,7 +50,7 @@ names = st.sampled_from(["id", "x.json", "\xe9" * 100 + ".json", ".hidden", "-rf
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """One spool on a real disk; what every accepted request has come to, so far as anybody was told."""
+    """One spool on a real disk, and the reported outcome of every accepted request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class SpoolMachine(RuleBasedStateMachine):
             assert f"{accepted[0].id}.json" in self.names_in("new")
         elif fault is not None and fault.error is not None:
             assert self.names_in("new") == before, "a refused request was left behind"
-        # A process that died before it could answer may have handed its request over all the same.
+        # A process that was killed before it could respond may have submitted its request.
         for name in self.names_in("new") - before:
             self.outcomes[name.removesuffix(".json")] = None
             self.attempts[name.removesuffix(".json")] = 0
@@ -116,12 +116,12 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(fault=faults, outcome=st.sampled_from(Outcome), most=st.integers(1, 3))
     def finish(self, fault: Fault | None, outcome: Outcome, most: int) -> None:
-        told: list[str] = []
+        reported: list[str] = []
 
         def operation() -> None:
             for record in self.spool.claimed()[:most]:
                 self.spool.finish(record, RetrainResult(outcome=outcome, reason="r", finished_at=NOW))
-                told.append(record.id)
+                reported.append(record.id)
 
         self.apply(fault, operation)
         for request_id, known in self.outcomes.items():
@@ -129,7 +129,7 @@ class SpoolMachine(RuleBasedStateMachine):
             assert record is not None
             if known is None and record.result is not None:
                 self.outcomes[request_id] = outcome
-            assert record.result is not None or request_id not in told
+            assert record.result is not None or request_id not in reported
 
     @rule(fault=faults, hours=st.integers(0, 2))
     def sweep(self, fault: Fault | None, hours: int) -> None:

@@ -17,7 +17,7 @@ HEAD = "import pathlib, sys; from src.core.retrain_signal import RetrainSpool; \
 spool = RetrainSpool(pathlib.Path(sys.argv[1]))\n"
 HOLDER = HEAD + "with spool.lock(): print('held', flush=True); sys.stdin.read()"
 SUBMITTER = HEAD + "for _ in range(50): print(spool.submit('api').id)"
-# One process after the other under the lock: whoever finds a request unserved serves it.
+# One process after the other under the lock: each serves the requests that it finds unserved.
 LOCKED_CLAIMER = (
     HEAD
     + """

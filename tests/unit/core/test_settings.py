@@ -24,7 +24,7 @@ FIELDS = {name.upper() for settings_class in CLASSES for name in settings_class.
 
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the developer's variables nor her .env reach these tests."""
+    """Hides the developer's variables and .env from these tests."""
     monkeypatch.chdir(tmp_path)
     for name in set(os.environ):
         if name.upper() in FIELDS:
@@ -81,33 +81,33 @@ def test_env_file_can_be_another_one(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_settings(MonitorSettings).monitor_port == 8001
 
 
-def test_env_file_that_is_named_and_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_env_file_that_is_named_and_missing_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV_FILE", "nofile.env")
     with pytest.raises(ConfigError, match=r"ENV_FILE names nofile\.env, which does not exist"):
         load_settings(MonitorSettings)
 
 
-def test_key_that_is_too_short_is_told_in_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_that_is_too_short_is_reported_in_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WRITE_API_KEY", "short")
     with pytest.raises(ConfigError, match=r"WRITE_API_KEY: must have at least 16 characters"):
         load_settings(InferenceSettings)
 
 
-def test_env_file_that_is_not_text_is_told_by_its_name(tmp_path: Path) -> None:
+def test_env_file_that_is_not_text_is_reported_by_its_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe=\xfa")
     with pytest.raises(ConfigError, match=r"\.env cannot be read .*fix it or name another one in ENV_FILE"):
         load_settings(MonitorSettings)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_env_file_of_somebody_else_is_told_by_its_name(tmp_path: Path) -> None:
+def test_env_file_without_permission_is_reported_by_its_name(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MONITOR_PORT=9001\n")
     (tmp_path / ".env").chmod(0)
     with pytest.raises(ConfigError, match=r"\.env cannot be read"):
         load_settings(MonitorSettings)
 
 
-def test_folders_have_a_place_of_their_own_or_below_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_configurable_or_below_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings(InferenceSettings).cache_dir == Path("data-file/local/model-cache")
     assert load_settings(TrainSettings).zenml_dir == Path("data-file/local/zenml")
     monkeypatch.setenv("MODEL_CACHE_DIR", "/cache")
@@ -131,7 +131,7 @@ def test_links_lead_to_the_public_mlflow_or_else_to_the_tracking_server_and_neve
     assert load_settings(InferenceSettings).mlflow_link == "https://mlflow.example.com"
 
 
-def test_value_of_another_form_is_told_with_what_the_variable_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_of_invalid_format_is_reported_with_the_variables_description(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", "https://example.com")
     says = "ALLOWED_HOSTS: has an invalid format (names by which clients reach the service"
     with pytest.raises(ConfigError, match=re.escape(says)):
@@ -157,7 +157,7 @@ def test_value_of_another_form_is_told_with_what_the_variable_is_for(monkeypatch
         ("RETRAIN_MAX_ATTEMPTS", "0"),
     ],
 )
-def test_wrong_value_is_told_by_variable_and_never_shown(
+def test_wrong_value_is_reported_by_variable_and_never_shown(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -172,7 +172,7 @@ def test_wrong_value_is_told_by_variable_and_never_shown(
     assert caught.value.__suppress_context__
 
 
-def test_every_wrong_variable_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wrong_variable_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONITOR_PORT", "x")
     monkeypatch.setenv("LOG_LEVEL", "x")
     with pytest.raises(ConfigError, match=r"LOG_LEVEL: .*; MONITOR_PORT: "):
@@ -205,7 +205,7 @@ def test_secret_is_not_in_the_settings_representation(monkeypatch: pytest.Monkey
 
 
 def test_env_example_documents_exactly_every_variable() -> None:
-    # What docker-compose.yml alone reads stands below; tests/unit/services/stack/test_compose_file.py has that.
+    # Variables that only docker-compose.yml reads are below; tests/unit/services/stack/test_compose_file.py has that.
     text = (REPOSITORY / ".env.example").read_text(encoding="utf-8").partition("--- the Compose stack ---")[0]
     documented = re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", text, flags=re.MULTILINE)
     assert sorted(documented) == sorted(FIELDS)

@@ -1,4 +1,4 @@
-"""Every kind of data set, from its CSV file to a model's directory that serving's own engine answers from."""
+"""Every kind of data set, from its CSV file to a model's directory that serving's engine loads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_missing_values_and_a_value_called_na_survive_preprocessing(travellers: 
     assert (missing["fare"], missing["is member"]) == (0, 0)
 
 
-def test_made_up_rows_have_unknown_categories_and_missing_values(travellers: Trained) -> None:
+def test_synthetic_rows_have_unknown_categories_and_missing_values(travellers: Trained) -> None:
     golden = travellers.package.golden
     assert len({row[1] for row in golden.rows}) > 3
     assert any(None in row for row in golden.rows)

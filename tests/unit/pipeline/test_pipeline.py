@@ -1,4 +1,4 @@
-"""The steps' own doing around the plain functions; the steps run whole in the integration tests."""
+"""The steps' own logic; the integration tests run the whole steps."""
 
 import hashlib
 from pathlib import Path
@@ -30,7 +30,7 @@ CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
 
 
 class FakeRegistry:
-    """A registry without a champion; writes down what is done."""
+    """A registry without a champion that records changes."""
 
     name = "iris"
 
@@ -101,7 +101,7 @@ class StopError(Exception):
 
 
 def with_fake_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the training step asks of MLflow and ZenML before it fits."""
+    """Replaces what the training step needs of MLflow and ZenML before the fit."""
     run = SimpleNamespace(info=SimpleNamespace(experiment_id="1", run_id="2"))
     for name in ("MlflowClient", "log_metadata", "log_cause", "log_data", "log_report"):
         monkeypatch.setattr(steps, name, lambda *_: None)
@@ -185,7 +185,7 @@ def test_training_without_a_fingerprint_fails_before_the_fit(monkeypatch: pytest
 @pytest.mark.parametrize(
     "inherited", [None, iris_rule().model_copy(update={"seed": 7})], ids=["none", "the champion's"]
 )
-def test_split_goes_by_the_champions_rule_and_hands_its_own_on(
+def test_split_follows_the_champions_rule_and_returns_its_own(
     monkeypatch: pytest.MonkeyPatch, inherited: SplitRule | None
 ) -> None:
     registry, notes = FakeRegistry(), {}
@@ -273,8 +273,8 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock)
     assert verdict.outcome is Outcome.PROMOTED
     assert registry.aliases == {"best": "5", "champion": "5"}
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [
+    reported = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert reported == [
         "could not record mlflow_run_id, model_version in ZenML: the server is away",
         "the feature importance was not recorded: the registry is away",
         "could not record step_seconds in ZenML: the server is away",

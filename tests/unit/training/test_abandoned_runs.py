@@ -1,4 +1,4 @@
-"""Which of ZenML's and MLflow's runs are ended: those of a killed training of this account and this model alone."""
+"""Only runs of a killed training of this account and this model are ended in ZenML and MLflow."""
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def zenml_run(name: str, model: str | None, **steps: SimpleNamespace) -> SimpleN
 
 @dataclass
 class FakeZenml:
-    """Answers with two pages of runs and notes which are updated."""
+    """Returns two pages of runs and records updates."""
 
     pages: list[list[SimpleNamespace]]
     asked: list[dict[str, Any]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What a model has to beat: answers that need no features."""
+"""Baselines: predictions without features."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from src.training.baselines import baselines, best_baseline
 from src.training.scoring import Metric, metrics_of
 from tests.unit.training.test_scoring import settings
 
-# As in fault L4: 86.8 % of the rows are of one class.
+# 86.8 % of the rows are of one class.
 TRUTH = np.array(["no"] * 868 + ["yes"] * 132)
 ANSWERS = Answers("5", ("no", "yes"), TRUTH, TRUTH, np.full((1000, 2), 0.5))
 

@@ -79,7 +79,7 @@ def test_text_becomes_what_the_configuration_says(
 
 
 @pytest.mark.parametrize(
-    ("values", "feature", "told"),
+    ("values", "feature", "message"),
     [
         (["1", "", "NA"], NUMBER, {"missing": [1, 2]}),
         (["x", "11", "-0.1", ""], OPTIONAL_NUMBER, {"not a finite number": [0], "outside 0 to 10": [1, 2]}),
@@ -111,9 +111,9 @@ def test_text_becomes_what_the_configuration_says(
     ],
 )
 def test_what_is_wrong_is_reported_with_its_rows(
-    values: list[str], feature: Feature, told: dict[str, list[int]]
+    values: list[str], feature: Feature, message: dict[str, list[int]]
 ) -> None:
-    assert problems_of(checked(values, feature)) == told
+    assert problems_of(checked(values, feature)) == message
 
 
 def test_wrong_cells_become_missing_values() -> None:

@@ -15,7 +15,7 @@ DATASET = config().dataset
 
 
 def rows(*, per_class: int = 20) -> pd.DataFrame:
-    """Valid text rows, as a CSV file gives them, all different."""
+    """Valid, distinct rows of text, as read from a CSV file."""
     names = [name for name in DATASET.classes or [] for _ in range(per_class)]
     numbers = {column: [f"{1 + index / 100:.2f}" for index in range(len(names))] for column in DATASET.features}
     return pd.DataFrame({**numbers, "species": names}, dtype="str")
@@ -128,7 +128,7 @@ def test_optional_column_without_any_value_is_an_error() -> None:
         validate(rows().assign(sepal_width=""), config(dataset={"features": features}).dataset)
 
 
-def test_optional_booleans_stay_booleans_beside_missing_ones() -> None:
+def test_optional_booleans_stay_booleans_with_missing_values() -> None:
     dataset = config(dataset={"features": {"sepal_length": {"type": "boolean", "missing": True}}}).dataset
     found = validate(
         rows().assign(sepal_length=["true", "", *["false"] * 58]), dataset.model_copy(update={"duplicates": "keep"})
@@ -248,7 +248,7 @@ def test_list_of_invalid_cells_is_bounded() -> None:
     [[f"r{number}" for number in range(60)], [*range(30), *range(30)], range(1, 61), range(-1, 59)],
     ids=["texts", "twice", "from 1", "from -1"],
 )
-def test_rows_that_were_numbered_anew_have_no_file(index: Sequence[Any]) -> None:
+def test_rows_with_a_new_index_have_no_file(index: Sequence[Any]) -> None:
     raw = rows()
     raw.loc[5, "sepal_length"] = "wide"
     raw.index = pd.Index(index)

@@ -1,4 +1,4 @@
-"""Which rows challenger, champion and the best former champion are compared on, and what breaks callers."""
+"""The rows on which challenger, champion and the best former champion are compared, and breaking changes."""
 
 import math
 from collections.abc import Callable
@@ -220,7 +220,7 @@ def test_challengers_data_hash_decides_whether_an_old_split_is_made_again() -> N
     assert found.champion is None
 
 
-def test_damaged_champion_does_not_stand_in_the_way() -> None:
+def test_damaged_champion_does_not_prevent_the_comparison() -> None:
     registry = FakeRegistry({"1": None, "2": model("2")}, champion="1")
     _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
     assert (found.champion, found.champion_version) == (None, "1")
@@ -242,7 +242,7 @@ def test_champion_that_cannot_be_loaded_has_callers_all_the_same() -> None:
     assert "only the floor and the best constant answer decide: version 1 lacks model.onnx" in reason
 
 
-def test_champion_that_cannot_answer_does_not_stand_in_the_way() -> None:
+def test_champion_that_fails_does_not_prevent_the_comparison() -> None:
     broken = FetchedModel("1", FeatureSchema((X,)), FakeEngine(lambda _: [[np.nan] * 2], CLASSES), RULE)
     _, found = compared(broken, model("2"), champion="1")
     assert found.champion is None
@@ -309,7 +309,7 @@ def test_champion_whose_columns_are_gone_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "answers", "told"),
+    ("classes", "answers", "message"),
     [
         (("high",), [[1.0]], "version 1 answers with high"),
         (("high", "low", "mid"), [[0.2, 0.3, 0.5]], "version 1 answers with high, low, mid"),
@@ -317,7 +317,7 @@ def test_champion_whose_columns_are_gone_is_left_out() -> None:
     ],
 )
 def test_champion_of_other_classes_is_left_out_and_breaks(
-    classes: tuple[str, ...], answers: list[Any], told: str
+    classes: tuple[str, ...], answers: list[Any], message: str
 ) -> None:
     other = FetchedModel(
         "1",
@@ -327,7 +327,7 @@ def test_champion_of_other_classes_is_left_out_and_breaks(
     )
     _, found = compared(other, model("2"), champion="1")
     assert len(found.breaking) == 1
-    assert (found.champion, found.champion_problem) == (None, told)
+    assert (found.champion, found.champion_problem) == (None, message)
     assert not decide(settings().gate, found)[0]
 
 
@@ -475,7 +475,7 @@ def test_best_of_other_code_is_not_waited_for(problem: InvalidModelError | None,
     assert found.best_unscored is unscored
 
 
-def test_changes_against_the_best_break_nobody() -> None:
+def test_changes_compared_with_the_best_are_not_breaking() -> None:
     best = model("1", 0.0, X, Column("gone"))
     _, found = compared(best, model("2", 0.4), model("3"), champion="2", best="1")
     assert (found.breaking, found.best) == ((), None)

@@ -35,7 +35,7 @@ def test_additive_changes_break_nothing(new: tuple[Column, ...]) -> None:
     ],
     ids=["removed", "retyped", "required now", "new and required"],
 )
-def test_what_refuses_requests_of_before_is_named(new: tuple[Column, ...], sentence: str) -> None:
+def test_changes_that_refuse_existing_requests_are_named(new: tuple[Column, ...], sentence: str) -> None:
     assert breaking_changes(model(NUMBER, OPTIONAL), model(*new)) == (sentence,)
 
 

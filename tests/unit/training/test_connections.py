@@ -17,7 +17,7 @@ KEY = "ZENKEY_secret"
 
 
 class FakeServer:
-    """Answers every request alike and remembers the last."""
+    """Returns the same response to every request and records the last one."""
 
     def __init__(self) -> None:
         self.status, self.body = 200, json.dumps({"access_token": "t"})
@@ -63,7 +63,7 @@ def test_probe_mlflow_leaves_authentication_to_mlflow_s_client(server: FakeServe
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (403, "Invalid Host header", "refuses the request \\(403\\); check that its --allowed-hosts"),
         (404, "{}", "answers 404, not as MLflow does; check MLFLOW_TRACKING_URI"),
@@ -71,9 +71,9 @@ def test_probe_mlflow_leaves_authentication_to_mlflow_s_client(server: FakeServe
         (503, "", "answers 503"),
     ],
 )
-def test_probe_mlflow_says_what_is_wrong(server: FakeServer, status: int, body: str, told: str) -> None:
+def test_probe_mlflow_says_what_is_wrong(server: FakeServer, status: int, body: str, message: str) -> None:
     server.status, server.body = status, body
-    with pytest.raises(ConnectionFailedError, match=told):
+    with pytest.raises(ConnectionFailedError, match=message):
         probe_mlflow(server.url)
 
 
@@ -104,7 +104,7 @@ def test_find_versions_finds_none_in_an_empty_answer(server: FakeServer) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (500, "{}", "answers 500 to a request for the versions of iris"),
         (200, "<html>", "answers 200 to a request for the versions of iris"),
@@ -112,9 +112,9 @@ def test_find_versions_finds_none_in_an_empty_answer(server: FakeServer) -> None
         (200, '{"model_versions": 3}', "does not list versions of iris as MLflow does"),
     ],
 )
-def test_find_versions_says_what_is_wrong(server: FakeServer, status: int, body: str, told: str) -> None:
+def test_find_versions_says_what_is_wrong(server: FakeServer, status: int, body: str, message: str) -> None:
     server.status, server.body = status, body
-    with pytest.raises(ConnectionFailedError, match=told):
+    with pytest.raises(ConnectionFailedError, match=message):
         find_versions(server.url, "iris", "a.b", "1")
 
 
@@ -152,7 +152,7 @@ def test_probe_zenml_logs_in_with_the_key(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "message"),
     [
         (401, "{}", "refuses the key \\(401\\); set ZENML_STORE_API_KEY to a valid one"),
         (200, "{}", "answers 200, not as ZenML does; check ZENML_STORE_URL"),
@@ -160,10 +160,10 @@ def test_probe_zenml_logs_in_with_the_key(server: FakeServer) -> None:
     ],
 )
 def test_probe_zenml_says_what_is_wrong_and_never_the_key(
-    server: FakeServer, status: int, body: str, told: str
+    server: FakeServer, status: int, body: str, message: str
 ) -> None:
     server.status, server.body = status, body
-    with pytest.raises(ConnectionFailedError, match=told) as caught:
+    with pytest.raises(ConnectionFailedError, match=message) as caught:
         probe_zenml(server.url, KEY)
     assert KEY not in str(caught.value)
 

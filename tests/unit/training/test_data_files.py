@@ -36,7 +36,7 @@ def names(source: Path | str, now: float = NOW, wait: Callable[[float], None] = 
     return [Path(file.name).name for file in local_files(str(source), lambda: now, wait)[0]]
 
 
-def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_folder_means_its_data_files_sorted_by_name(tmp_path: Path) -> None:
     for name in ("b.csv", "a.CSV", "c.tsv.gz", "a.csv.gz"):
         put(tmp_path / name)
     for name in (".hidden.csv", "~$a.csv", "d.csv.tmp", "d.csv.part", "d.tmp", "README.md", "a.csv.sha256"):
@@ -47,7 +47,7 @@ def test_folder_stands_for_its_data_files_in_the_order_of_their_names(tmp_path: 
     assert local_files(str(tmp_path), lambda: NOW)[0][0].name == str(tmp_path / "a.CSV")
 
 
-def test_glob_stands_for_the_data_files_that_it_matches(tmp_path: Path) -> None:
+def test_glob_means_the_data_files_that_it_matches(tmp_path: Path) -> None:
     for name in ("2026-01.csv", "2026-02.csv", "2025-12.csv", "2026-03.csv.tmp", "deeper/2026-04.csv"):
         put(tmp_path / name)
     assert names(tmp_path / "2026-*.csv") == ["2026-01.csv", "2026-02.csv"]

@@ -32,7 +32,7 @@ def test_save_writes_the_file_and_a_checkable_hash_and_leaves_nothing_else(tmp_p
     subprocess.run(["sha256sum", "--check", "--strict", f"{file.name}.sha256"], cwd=file.parent, check=True)
 
 
-def test_save_lists_invalid_cells_beside_the_data_set_until_there_are_none(tmp_path: Path) -> None:
+def test_save_lists_invalid_cells_next_to_the_data_set_until_there_are_none(tmp_path: Path) -> None:
     file = tmp_path / "iris_preprocessed.csv"
     save(checked(("a.csv", 7, "x", "missing"), ("b.csv", 1, "y", "not a, number")), file, DATASET)
     listing = tmp_path / "iris_invalid_rows.csv"

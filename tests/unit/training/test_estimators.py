@@ -180,7 +180,7 @@ def test_default_values_pass(name: str) -> None:
             require_valid_values(built(name, dataset), dataset)
 
 
-def test_trial_fit_is_small_and_does_not_mind_made_up_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_fit_is_small_and_ignores_errors_about_synthetic_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     fits: list[tuple[int, tuple[int, ...]]] = []
     real = RandomForestClassifier.fit
 

@@ -1,4 +1,4 @@
-"""Models are scored as they are served, and judged against their rivals."""
+"""Models are scored as they are served, and compared with their rivals."""
 
 import math
 from typing import Any
@@ -26,7 +26,7 @@ HOLDOUT = iris_parts()[1]
 
 
 class FakeEngine:
-    """Answers with prepared probabilities, cycling through them."""
+    """Predicts prepared probabilities in turn."""
 
     name: EngineName = "onnx"
 
@@ -40,7 +40,7 @@ class FakeEngine:
 
 
 class FakeRegression:
-    """Answers with prepared numbers, cycling through them."""
+    """Predicts prepared numbers in turn."""
 
     name: EngineName = "onnx"
     classes: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ def test_judge_scores_challenger_and_rivals_by_every_metric_on_the_same_rows() -
     assert found.lower_is_better == ()
 
 
-def test_judge_says_how_far_the_differences_may_lie_from_the_truth() -> None:
+def test_judge_gives_intervals_of_the_differences() -> None:
     ours, theirs, frame = two_models(10, 30)
     found = judged(ours, {"champion": theirs, "best": ours}, frame, settings(["a", "b"], gate={"confidence": 0.9}))
     difference = found.champion_difference
@@ -225,7 +225,7 @@ def test_judge_says_how_far_the_differences_may_lie_from_the_truth() -> None:
     assert (found.best_difference.low, found.best_difference.high) == (0.0, 0.0)
 
 
-def test_judge_measures_what_is_gained_over_the_best_constant_answer() -> None:
+def test_judge_measures_the_difference_to_the_best_baseline() -> None:
     ours, _, frame = two_models(10, 30)
     frame["label"] = np.where(np.arange(200) < 150, "a", "b")
     ours = Answers("5", ("a", "b"), frame["label"].to_numpy(dtype=str), ours.truth, np.full((200, 2), 0.5))
@@ -239,7 +239,7 @@ def test_judge_measures_what_is_gained_over_the_best_constant_answer() -> None:
 
 
 def test_model_that_is_no_better_than_the_most_frequent_class_is_rejected_though_it_reaches_the_floor() -> None:
-    """Fault L4: 86.8 % of the rows are of one class, and the model finds 7 % of the other one."""
+    """86.8 % of the rows are of one class, and the model finds 7 % of the other one."""
     truth = np.array(["no"] * 868 + ["yes"] * 132)
     values = truth.copy()
     values[:10], values[868:991] = "yes", "no"
@@ -308,7 +308,7 @@ def cost(truth: Any, answers: Any, _: Any, weight: Any) -> float:
     return float(np.average(truth != answers, weights=weight))
 
 
-def test_judge_decides_by_an_own_metric_of_which_less_is_better() -> None:
+def test_judge_uses_an_own_metric_where_lower_is_better() -> None:
     ours, theirs, frame = two_models(10, 30)
     own = Metric("cost", cost, greater_is_better=False)
     frame["label"] = np.where(np.arange(200) < 150, "a", "b")  # the training rows': most are of the first class

@@ -35,7 +35,7 @@ MODEL = fit(TRAIN, config(model={"n_estimators": 10}).model, DATASET)
 
 
 class Doubled(TransformerMixin, BaseEstimator):
-    """A transformer of an adopter, which no converter knows."""
+    """An adopter's transformer without a converter."""
 
     def fit(self, *_: object) -> "Doubled":
         return self
@@ -117,7 +117,7 @@ def test_model_without_an_exact_graph_has_a_short_reason(model: Pipeline, reason
 
 
 class Fixed:
-    """An engine that always gives these answers."""
+    """An engine with fixed predictions."""
 
     name = "onnx"
 

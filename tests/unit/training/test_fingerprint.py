@@ -25,7 +25,7 @@ def test_same_data_settings_code_and_packages_have_the_same_fingerprint(code: Pa
     fingerprint = fingerprint_of("d1", config(), code, lock)
     assert fingerprint == fingerprint_of("d1", config(), code, lock)
     assert len(fingerprint) == 64
-    # Neither decides what is learned or whether it serves.
+    # Neither affects training or promotion.
     other = config(retention={"versions": 3}).model_copy(update={"report": ["accuracy"]})
     assert fingerprint_of("d1", other, code, lock) == fingerprint
 

@@ -31,7 +31,7 @@ F1 = Metric("f1", lambda truth, labels, _, __: float(f1_score(truth, labels, pos
 
 
 def rare(rows: int = 200) -> pd.DataFrame:
-    """One row in five is likelier the larger x is."""
+    """A fifth of the rows is positive, more likely for large x."""
     random = np.random.default_rng(0)
     x = random.normal(size=rows)
     return pd.DataFrame({"x": x, "y": np.where(x + random.normal(size=rows) > 1.2, "yes", "no"), "id": range(rows)})
@@ -75,7 +75,7 @@ def test_calibration_is_of_one_estimator_that_learned_from_all_rows() -> None:
     assert calibrated.estimator.tree_.n_node_samples[0] == 200
     assert model[-1].cv is None
     weighted = fitted(DecisionTreeClassifier(min_samples_leaf=20), calibrate="sigmoid", class_weight="balanced")
-    # Calibrated shares are those of the rows, whatever the estimator weighs.
+    # Calibrated probabilities match the shares of the rows, despite the estimator's class weights.
     rate = (rare()["y"] == "yes").mean()
     assert weighted.predict_proba(rare()[["x"]])[:, 1].mean() == pytest.approx(rate, abs=0.02)
     assert weighted[-1].calibrated_classifiers_[0].estimator.class_weight == "balanced"
@@ -171,7 +171,7 @@ def test_columns_in_which_a_transformer_leaves_gaps_are_named() -> None:
             fit_model(model, rare(), ModelConfig(), TWO, Study())
 
 
-def test_gaps_that_cannot_be_named_leave_the_estimator_s_own_words() -> None:
+def test_missing_values_that_cannot_be_located_keep_the_estimators_message() -> None:
     frame = rare().assign(x=np.nan)
     with pytest.raises(ConfigError, match=r"LogisticRegression cannot be fitted: Input X contains NaN\.$"):
         fitted(LogisticRegression(), frame)
@@ -183,7 +183,7 @@ def test_fitted_model_answers_on_one_core() -> None:
         assert (last.n_jobs, last.n_estimators) == (1, 3)
 
 
-def test_long_fit_reports_that_it_goes_on_and_stops_reporting(
+def test_long_fit_reports_progress_until_it_ends(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     reported: list[str] = []

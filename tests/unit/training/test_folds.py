@@ -50,7 +50,7 @@ def test_rows_of_one_group_or_id_are_in_one_fold(keys: dict[str, object], *, reg
         assert not set(frame["who"].iloc[fit]) & set(frame["who"].iloc[check])
 
 
-def test_regression_without_keys_is_parted_at_random() -> None:
+def test_regression_without_keys_is_split_at_random() -> None:
     folds = folds_of(table().assign(y=1.5), dataset(regression=True), "hash", 3, each_row_once=True)
     assert validated(folds) == list(range(60))
     assert np.diff(np.sort(folds[0][1])).max() > 1
@@ -70,7 +70,7 @@ def test_rows_with_equal_features_are_in_one_fold_where_repeats_are_kept(*, regr
     assert [len(check) for _, check in dropped] == [18] * 5
 
 
-def test_rows_that_repeat_nothing_are_parted_as_scikit_learn_does() -> None:
+def test_rows_without_repeats_are_split_like_scikit_learn() -> None:
     frame = table()
     expected = StratifiedKFold(4, shuffle=True, random_state=0).split(np.zeros(60), frame["y"])
     found = folds_of(frame, dataset(), "hash", 4, each_row_once=True)

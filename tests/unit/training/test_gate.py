@@ -66,7 +66,7 @@ def costs(challenger: float, champion: float | None = None, **values: Any) -> Co
         ({"minimums": {"accuracy": 0.51}}, compared(), False),
         ({"minimums": {"roc_auc": 0.5}}, compared(), False),
         ({"minimums": {"cost": 0.4}}, compared(challenger=0.9, lower_is_better=["cost"]), False),
-        # Answers without features: the bound must lie above 0.
+        # Baselines: the bound must be above 0.
         ({}, compared(baseline=baseline(0.0001)), True),
         ({}, compared(baseline=baseline(0.0)), False),
         ({}, compared(baseline=baseline(1e-12)), False),
@@ -95,7 +95,7 @@ def costs(challenger: float, champion: float | None = None, **values: Any) -> Co
         ({}, compared(breaking=["the column age is gone"]), False),
         ({"allow_breaking": True}, compared(breaking=["the column age is gone"]), True),
         ({}, compared(repeats="7"), False),
-        # Metrics of which less is better: the floor is a ceiling.
+        # Metrics where lower is better: the floor is an upper limit.
         (LESS, costs(0.4), True),
         (LESS, costs(0.41), False),
         (LESS, costs(0.3, 0.29), True),

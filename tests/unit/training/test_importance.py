@@ -1,4 +1,4 @@
-"""Permutation importance: bounded, after the verdict, and never the end of a promoted run."""
+"""Permutation importance: bounded, after the verdict, and without failing a promoted run."""
 
 import logging
 from typing import Any
@@ -20,7 +20,7 @@ TARGET = "label"
 
 
 class FirstColumn:
-    """Answers with the first of its columns and counts the rows."""
+    """Predicts its first column and counts the rows."""
 
     name: EngineName = "onnx"
     classes: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ def limits(values: list[Any], feature: dict[str, Any]) -> tuple[float | None, fl
         ([np.nan, np.nan], {"missing": True}, (0.0, 1.0)),
     ],
 )
-def test_limits_that_are_left_out_are_learned(
+def test_missing_limits_are_learned(
     values: list[float], feature: dict[str, Any], expected: tuple[float, float]
 ) -> None:
     assert limits(values, feature) == expected
@@ -68,7 +68,7 @@ def test_values_that_all_lie_on_a_configured_limit_leave_it_as_it_is() -> None:
     assert (low, high) == (float(np.nextafter(np.float32(2), np.float32(1))), 2.0)
 
 
-def test_categories_that_are_left_out_are_learned_in_the_order_of_the_alphabet() -> None:
+def test_missing_categories_are_learned_in_alphabetical_order() -> None:
     found = learned(["b", "NA", None, "a", "b"], {"type": "category", "missing": True})
     assert isinstance(found, CategoryFeature)
     assert found.values == ["NA", "a", "b"]
@@ -78,14 +78,14 @@ def test_categories_that_are_left_out_are_learned_in_the_order_of_the_alphabet()
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ([None, None], "x: no training row has a value; remove the column or list dataset.features.x.values"),
         ([str(n) for n in range(1001)], r"x: 1001 different values are too many for a category \(1000 at most\)"),
     ],
 )
-def test_categories_that_cannot_be_learned_are_refused(values: list[Any], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_categories_that_cannot_be_learned_are_refused(values: list[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         learned(values, {"type": "category", "missing": True})
     configured = learned(values, {"type": "category", "missing": True, "values": ["a"]})
     assert isinstance(configured, CategoryFeature)

@@ -47,7 +47,7 @@ def test_run_link_is_the_page_of_mlflow_s_ui() -> None:
 
 
 class Recorder:
-    """Takes the place of MLflow's calls and keeps what they are given."""
+    """Replaces MLflow's functions and records their arguments."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: dict[str, list[Any]] = {}

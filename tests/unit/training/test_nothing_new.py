@@ -1,4 +1,4 @@
-"""Whether there is anything new to learn from, by what a registry of answers says."""
+"""Whether there is anything new to learn from, with a fake registry."""
 
 import json
 import logging
@@ -138,7 +138,7 @@ def test_registry_that_does_not_list_versions_is_no_reason(
     assert "answers 500 to a request for the versions of iris" in caplog.messages[-1]
 
 
-def test_mlflow_that_is_away_fails_the_run_before_the_data_are_read(code: Path) -> None:
+def test_unreachable_mlflow_fails_the_run_before_the_data_are_read(code: Path) -> None:
     with pytest.raises(ConnectionFailedError, match="cannot be reached"):
         look(free_port(), code, data="never")
 

@@ -1,4 +1,4 @@
-"""A transformer and an estimator of the adopter's own, from the fit to serving's own loader."""
+"""The adopter's own transformer and estimator, from the fit to serving's loader."""
 
 import sys
 from pathlib import Path

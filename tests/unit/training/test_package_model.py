@@ -60,7 +60,7 @@ def test_saved_model_matches_its_manifest_until_any_byte_changes(saved: tuple[Pa
         (directory / name).write_bytes(content)
 
 
-def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, str]) -> None:
+def test_saved_model_describes_its_columns_classes_and_flavours(saved: tuple[Path, str]) -> None:
     model = Model.load(str(saved[0]))
     assert set(model.flavors) == {"python_function", "sklearn", "onnx"}
     assert model.metadata == {"classes": ["setosa", "versicolor", "virginica"], "column_rules": {}}
@@ -69,7 +69,7 @@ def test_saved_model_says_its_columns_classes_and_flavours(saved: tuple[Path, st
     ]
 
 
-def test_saved_model_says_what_its_signature_cannot(tmp_path: Path) -> None:
+def test_saved_model_has_metadata_that_its_signature_cannot_express(tmp_path: Path) -> None:
     package = iris_package()
     columns = (replace(package.schema.columns[0], type=ColumnType.DATE), *package.schema.columns[1:])
     described = replace(package, schema=FeatureSchema(columns, ids=("flower",)))
@@ -92,20 +92,20 @@ def test_saved_model_answers_its_golden_rows_in_onnx_and_its_labels_in_pyfunc(sa
 
 @pytest.fixture(scope="module")
 def inexact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a model that ONNX does not follow."""
+    """The directory of a model without ONNX parity."""
     directory = tmp_path_factory.mktemp("inexact") / "model"
     Flavours(inexact_package()).save_model(str(directory), mlflow_model=Model())
     return directory
 
 
-def test_model_that_onnx_does_not_follow_has_no_onnx_flavour_and_says_why(inexact: Path) -> None:
+def test_model_without_onnx_parity_has_no_onnx_flavour_and_gives_the_reason(inexact: Path) -> None:
     assert iris_package().parity == "passed"
     assert "ONNX and scikit-learn disagree on" in inexact_package().parity
     assert set(Model.load(str(inexact)).flavors) == {"python_function", "sklearn"}
     assert (has_flavour(inexact, "onnx"), (inexact / ONNX_FILE).exists()) == (False, False)
 
 
-def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: Path) -> None:
+def test_model_without_onnx_reproduces_its_golden_rows_with_every_other_loader(inexact: Path) -> None:
     golden = GoldenRows.model_validate_json((inexact / GOLDEN_FILE).read_bytes())
     schema, classes = read_mlmodel(inexact)
     golden.verify(SklearnEngine(load_skops(inexact / "model.skops"), classes), schema)
@@ -113,7 +113,7 @@ def test_model_without_onnx_answers_its_golden_rows_in_every_other_way(inexact: 
     assert mlflow.pyfunc.load_model(str(inexact)).predict(rows).tolist() == golden.labels
 
 
-def test_package_refuses_a_model_that_nobody_could_load_safely() -> None:
+def test_package_refuses_a_model_that_cannot_be_loaded_safely() -> None:
     model = Pipeline([("same", FunctionTransformer(pd.DataFrame.abs)), *iris_package().model.steps])
     with pytest.raises(UntrustedModelError, match="not trusted") as caught:
         build_package(model, *iris_parts(), config().dataset, iris_rule())
@@ -167,10 +167,10 @@ def test_parity_is_proven_on_some_of_many_rows(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(package_model, "prove_onnx", prove)
     monkeypatch.setattr(package_model, "MAX_PARITY_ROWS", 10)
     train, holdout = iris_parts()
-    made_up = probe_rows(train[list(config().dataset.features)], config().dataset, iris_package().model)
+    synthetic = probe_rows(train[list(config().dataset.features)], config().dataset, iris_package().model)
     build_package(iris_package().model, train, holdout, config().dataset, iris_rule())
     (rows,) = proven
-    assert len(rows) == 20 + len(made_up)
+    assert len(rows) == 20 + len(synthetic)
     features = list(config().dataset.features)
     for part, known in ((rows[:10], holdout), (rows[10:20], train)):
         assert len(part.merge(known[features].drop_duplicates())) == 10

@@ -15,7 +15,7 @@ def written(folder: Path, table: pa.Table) -> TableFile:
     return TableFile("data.parquet", folder / "data.parquet", "parquet")
 
 
-def test_cells_keep_their_types_in_the_order_that_is_asked_for(tmp_path: Path) -> None:
+def test_cells_keep_their_types_in_the_requested_order(tmp_path: Path) -> None:
     columns = {
         "number": pa.array([1.5, None]),
         "id": pa.array([2**53 + 1, None]),

@@ -1,4 +1,4 @@
-"""What is drawn, by the numbers in the picture."""
+"""The numbers in the pictures."""
 
 import math
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_confusion_matrix_of_no_known_class_is_drawn(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "a.png")
 
 
-def test_predictions_lie_beside_the_line_on_which_they_are_equal() -> None:
+def test_predictions_are_drawn_with_the_line_of_equality() -> None:
     axes = draw_predictions(NUMBERS).axes[0]
     assert axes.collections[0].get_offsets().tolist() == [[1, 1], [2, 3], [4, 4]]
     assert axes.lines[0].get_xydata().tolist() == [[1, 1], [4, 4]]

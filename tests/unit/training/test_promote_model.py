@@ -26,7 +26,7 @@ class FakeVersion:
 
 
 class FakeRegistry:
-    """Keeps aliases and tags and writes down what is done, in order; ``lives`` is how many changes it survives."""
+    """Keeps aliases and tags and records changes in order; ``lives`` is the number of changes before it is killed."""
 
     name = "wine"
 
@@ -215,7 +215,7 @@ def test_best_that_could_not_be_scored_and_was_rolled_back_is_replaced(lock: Pat
     assert best_after(None, (None, 0.90, None), lock, unscored=True) == "5"
 
 
-def test_best_goes_by_the_metric_s_direction(lock: Path) -> None:
+def test_best_respects_the_direction_of_the_metric(lock: Path) -> None:
     assert best_after("2", (0.89, 0.90, 0.92), lock, lower_is_better=("f1_macro",)) == "2"
     assert best_after("2", (0.92, 0.90, 0.91), lock, lower_is_better=("f1_macro",)) == "5"
 
@@ -295,7 +295,7 @@ def test_same_model_again_becomes_the_previous_version_where_there_is_no_other(l
     assert (registry.aliases["champion"], registry.aliases["previous"]) == ("5", "3")
 
 
-def test_promote_moves_aliases_only_while_nobody_else_may(lock: Path) -> None:
+def test_promote_moves_aliases_only_under_the_alias_lock(lock: Path) -> None:
     class Watched(FakeRegistry):
         def version_of(self, alias: str) -> FakeVersion | None:
             self.check()

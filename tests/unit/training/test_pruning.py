@@ -32,7 +32,7 @@ def made(number: int, *, source: str | None = None, run: str | None = None) -> A
 
 
 class World:
-    """A registry, MLflow's client and ZenML's, all of whose deletions are noted in order."""
+    """A registry and the clients of MLflow and ZenML, which record all deletions in order."""
 
     def __init__(self, *versions: Any) -> None:
         self.found = list(versions)

@@ -20,7 +20,7 @@ def test_golden_rows_have_every_class_and_close_calls() -> None:
 
 
 class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Gives two classes the same share but for the last bits, from x = 5 on; below, it is a little surer."""
+    """Two classes with equal probabilities except for the last bits from x = 5 on; with 0.6 for one below."""
 
     classes_ = np.array(["a", "b"], dtype=object)
 
@@ -36,11 +36,11 @@ class Undecided(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.classes_[self.predict_proba(rows).argmax(axis=1)]
 
 
-def test_golden_rows_are_no_ties_that_scikit_learn_breaks_in_its_own_way() -> None:
+def test_golden_rows_exclude_ties_that_scikit_learn_resolves_differently() -> None:
     rows = pd.DataFrame({"x": np.arange(20.0), "y": 0.0})
     model = Pipeline([("estimator", Undecided())]).fit(rows)
     train = rows.head(2).assign(label=["a", "b"])
     golden = golden_rows(model, FeatureSchema.of_numbers("x", "y"), train, "label", rows)
-    made_up = [row[0] for row in golden.rows[2:]]
-    assert sorted(made_up)[:5] == [0, 1, 2, 3, 4]
+    synthetic = [row[0] for row in golden.rows[2:]]
+    assert sorted(synthetic)[:5] == [0, 1, 2, 3, 4]
     assert golden.labels[: 2 + 5] == ["b"] * 7

@@ -63,7 +63,7 @@ def test_version_of_an_alias_that_is_not_there_is_none(error: MlflowException) -
         MlflowException("API request failed with exception", INTERNAL_ERROR),
     ],
 )
-def test_version_of_never_takes_a_failing_server_for_a_missing_champion(error: MlflowException) -> None:
+def test_version_of_distinguishes_a_failing_server_from_a_missing_champion(error: MlflowException) -> None:
     with pytest.raises(MlflowException):
         registry(error).version_of("champion")
 
@@ -74,7 +74,7 @@ def test_fetch_refuses_a_version_that_was_not_registered_by_us() -> None:
 
 
 class OneVersion:
-    """A registry with one version, its files in a folder; ``champion`` points to it unless it is not there."""
+    """A registry with one version, its files in a folder; ``champion`` points to it if it exists."""
 
     def __init__(self, folder: Path, *, champion: bool = True) -> None:
         self.folder, self.champion = folder, champion
@@ -123,7 +123,7 @@ def test_version_from_before_rules_has_none_and_is_sound(client: OneVersion) -> 
     assert inherited_rule(old) is None
 
 
-def test_what_callers_send_and_get_is_known_of_a_version_that_cannot_be_loaded(client: OneVersion) -> None:
+def test_contract_of_a_version_that_cannot_be_loaded_is_known(client: OneVersion) -> None:
     expected = of(client).fetch("3").contract
     (client.folder / "model.onnx").write_bytes(b"damaged")
     with pytest.raises(InvalidModelError):
@@ -171,7 +171,7 @@ def test_file_that_is_no_rule_is_refused(client: OneVersion) -> None:
 
 
 class PagedClient:
-    """Has versions in two answers, in the order in which they were changed last."""
+    """Returns versions on two pages, ordered by last change."""
 
     def search_model_versions(self, filter_string: str, max_results: int, page_token: str | None) -> FakePage:
         assert (filter_string, max_results) == ("name = 'iris'", 1000)

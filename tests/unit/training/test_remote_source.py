@@ -27,7 +27,7 @@ CSV = b"x,y\n1,2\n3,4\n"
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Serves a few paths; writes down the queries."""
+    """Serves a few paths and records the queries."""
 
     queries: list[str]
 
@@ -130,7 +130,7 @@ def test_progress_is_logged(
 
 
 @pytest.mark.parametrize(
-    ("path", "failure", "told"),
+    ("path", "failure", "message"),
     [
         ("/nothing.csv?view=s3cret", DataError, "/nothing.csv: the server answered 404 Not Found"),
         ("/failing", ConnectionFailedError, "/failing: the server answered 500 Internal Server Error"),
@@ -139,10 +139,10 @@ def test_progress_is_logged(
         ("/short.csv", ConnectionFailedError, "short.csv: the download ended after 12 of 13 bytes"),
     ],
 )
-def test_answers_that_are_no_file_are_told_apart(
-    server: ThreadingHTTPServer, path: str, failure: type[LoopError], told: str
+def test_responses_that_are_not_a_file_are_distinguished(
+    server: ThreadingHTTPServer, path: str, failure: type[LoopError], message: str
 ) -> None:
-    with pytest.raises(failure, match=told) as caught:
+    with pytest.raises(failure, match=message) as caught:
         read(dataset(address(server, path)))
     assert "s3cret" not in str(caught.value)
     assert "secret words" not in str(caught.value)
@@ -250,7 +250,7 @@ def bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
         ("other/a.parquet", ["other/a.parquet"], [5]),
     ],
 )
-def test_s3_addresses_stand_for_an_object_a_prefix_or_a_glob(
+def test_s3_addresses_are_an_object_a_prefix_or_a_glob(
     bucket: str, path: str, names: list[str], values: list[float]
 ) -> None:
     config = dataset(f"s3://{bucket}/{path}")
@@ -276,11 +276,11 @@ def test_s3_objects_are_read_as_they_are_now(bucket: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [("day/z.csv", "cannot be read: FileNotFoundError"), ("no/", "has no .csv, .tsv or .parquet object")],
 )
-def test_s3_objects_that_are_missing_are_an_error(bucket: str, path: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_s3_objects_that_are_missing_are_an_error(bucket: str, path: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read(dataset(f"s3://{bucket}/{path}"))
 
 

@@ -1,4 +1,4 @@
-"""Intervals of differences: known errors, clusters, odd metrics, and how often they hold the truth."""
+"""Intervals of differences: known errors, clusters, odd metrics, and their coverage."""
 
 import math
 from typing import Any
@@ -74,7 +74,7 @@ def test_rows_of_a_cluster_are_drawn_together() -> None:
     once = bootstrap(metric("accuracy"), [OURS, THEIRS], ALONE).difference(0, 1)
     rows = np.repeat(ALONE, 4)
     ours, theirs = OURS.take(rows), THEIRS.take(rows)
-    # Four copies of each row say no more than one. The numbers of the clusters, and their order, say nothing.
+    # Four copies of each row have no more information than one. Numbers and order of the clusters have no effect.
     for scored in (metric("accuracy"), Metric("own", share_right)):
         four = bootstrap(scored, [ours, theirs], 7 * (400 - rows)).difference(0, 1)
         assert four.point == once.point
@@ -114,7 +114,7 @@ def test_own_metric_sees_rows_drawn_of_many_and_gets_an_interval_for_all(monkeyp
     assert found.point == pytest.approx(0.05)
 
 
-def test_own_metric_may_leave_the_weights_alone() -> None:
+def test_own_metric_may_ignore_the_weights() -> None:
     def careless(truth: NDArray[Any], values: NDArray[Any], *_: Any) -> float:
         return float((truth == values).mean())
 

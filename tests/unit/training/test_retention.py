@@ -36,7 +36,7 @@ def test_newest_versions_are_kept_by_number_and_not_by_text() -> None:
     assert gone([], 1) == []
 
 
-def test_versions_with_an_alias_are_kept_beside_the_newest() -> None:
+def test_versions_with_an_alias_are_kept_in_addition_to_the_newest() -> None:
     versions = [made(number) for number in range(1, 8)]
     aliases = {"champion": "5", "challenger": "7", "previous": "1", "best": "2", "mine": "3"}
     assert gone(versions, 1, **aliases) == ["4"]
@@ -54,7 +54,7 @@ def test_version_made_for_a_request_without_an_outcome_is_kept() -> None:
     assert gone(versions, 1, "x") == ["1", "2"]
 
 
-def test_version_that_this_training_did_not_register_is_kept_and_not_counted() -> None:
+def test_version_that_this_pipeline_did_not_register_is_kept_and_not_counted() -> None:
     versions: list[Any] = [made(1), FakeVersion("2", {}), made(3)]
     assert gone(versions, 1) == ["1"]
 
@@ -67,7 +67,7 @@ def test_version_whose_training_was_killed_before_its_digest_was_noted_is_delete
 
 
 class FakePruner:
-    """Notes what it deletes."""
+    """Records deletions."""
 
     def __init__(self, *versions: Any, **aliases: str) -> None:
         self._versions, self._aliases = list(versions), aliases
@@ -102,7 +102,7 @@ def spool(tmp_path: Path) -> RetrainSpool:
     return RetrainSpool(tmp_path / "retrain").create()
 
 
-def test_plan_goes_by_the_configuration_and_is_carried_out(spool: RetrainSpool) -> None:
+def test_plan_follows_the_configuration_and_is_carried_out(spool: RetrainSpool) -> None:
     now = datetime.now(UTC)
     old, fresh = finish(spool, now + timedelta(hours=1)), finish(spool, now + timedelta(hours=3))
     waiting = spool.submit("api").id

@@ -1,4 +1,4 @@
-"""Rows that mean the same have the same hash, whatever carried them."""
+"""Rows with the same values have the same hash, whatever their format."""
 
 import sqlite3
 from pathlib import Path

@@ -65,7 +65,7 @@ def metric(classes: list[str] | None, name: str, **gate: Any) -> Metric:
 
 
 class Prepared(BaseEstimator):
-    """A fitted estimator that answers what it was given, as scikit-learn's scorers ask it."""
+    """A fitted estimator with given predictions, for scikit-learn's scorers."""
 
     def __init__(self, values: NDArray[Any], probabilities: NDArray[np.float64] | None, classes: list[int]) -> None:
         self.values = values
@@ -89,7 +89,7 @@ class Prepared(BaseEstimator):
 
 
 def drawn(classes: int, rows: int = 200) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
-    """Classes as numbers, answers that are right for most rows, and probabilities with ties."""
+    """Numbers as classes, mostly correct predictions, and probabilities with ties."""
     random = np.random.default_rng(classes)
     truth = random.integers(0, classes, rows)
     values = np.where(random.random(rows) < 0.6, truth, random.integers(0, classes, rows))
@@ -101,7 +101,7 @@ def drawn(classes: int, rows: int = 200) -> tuple[NDArray[Any], NDArray[Any], ND
     ("name", "classes"),
     [*((name, 2) for name in BINARY), *((name, classes) for name in OF_CLASSES for classes in (2, 4))],
 )
-def test_classification_metric_is_what_scikit_learn_s_scorer_of_that_name_says(name: str, classes: int) -> None:
+def test_classification_metric_equals_scikit_learns_scorer_of_that_name(name: str, classes: int) -> None:
     truth, values, probabilities = drawn(classes)
     expected = get_scorer(name)(Prepared(values, probabilities, list(range(classes))), np.zeros((200, 1)), truth)
     names = [str(place) for place in range(classes)]
@@ -240,7 +240,7 @@ def test_own_metric_gets_truth_answers_probabilities_and_weights() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "many"])
-def test_own_metric_must_answer_a_finite_number(value: Any) -> None:
+def test_own_metric_must_return_a_finite_number(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"the metric odd (returns (nan|inf) for|fails on) 3 rows"):
         scores_of({"odd": Metric("odd", lambda *_: value)}, ANSWERS)
 

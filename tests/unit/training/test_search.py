@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_folds() -> None:
     assert reported == ["search: 1 of 2 candidates scored", "search: 2 of 2 candidates scored"]
 
 
-def test_no_more_trials_than_there_are_combinations_and_no_more_than_asked() -> None:
+def test_trials_are_limited_by_the_combinations_and_the_configuration() -> None:
     tree = DecisionTreeClassifier(random_state=0)
     assert len(searched(tree, {"max_depth": [1, 2], "min_samples_leaf": [1, 5]}, trials=20)[1]) == 4
     assert len(searched(tree, {"max_depth": [1, 2, 3], "min_samples_leaf": [1, 2, 5]}, trials=3)[1]) == 3
@@ -92,7 +92,7 @@ def test_halving_scores_as_many_candidates_as_announced(trials: int, rounds: int
     assert reported[-1] == f"search: {len(table)} of {len(table)} candidates scored"
 
 
-def test_less_is_better_for_a_metric_that_says_so() -> None:
+def test_lower_is_better_for_a_metric_that_says_so() -> None:
     target = 3 * ROWS["a"].to_numpy()
     model, table, _ = searched(Ridge(), {"alpha": [0.001, 1000.0]}, target=target, metric=ERROR)
     assert model[-1].alpha == 0.001

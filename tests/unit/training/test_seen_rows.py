@@ -95,7 +95,7 @@ RESCALED = frame().assign(x=frame()["x"] * 2)
 
 
 @pytest.mark.parametrize("codes", [("old", "new"), (None, "new"), ("old", None), (None, None)], ids=str)
-def test_rule_does_not_apply_where_other_code_writes_the_rows_in_another_way(
+def test_rule_does_not_apply_where_other_code_changes_the_rows(
     codes: tuple[str | None, str | None], stored: dict[str | None, pd.DataFrame]
 ) -> None:
     stored[None] = SPLIT.train
@@ -107,7 +107,7 @@ def test_rule_does_not_apply_where_other_code_writes_the_rows_in_another_way(
     )
 
 
-def test_rule_does_not_apply_where_another_section_dataset_writes_the_rows_in_another_way() -> None:
+def test_rule_does_not_apply_where_another_section_dataset_changes_the_rows() -> None:
     other = {"features": {"x": {"missing": True}, "y": {}}}
     assert unseen_after(RESCALED, ("same", "same"), **other).mask is None
     assert unseen_after(frame(), ("same", "same"), **other).mask is not None
@@ -178,7 +178,7 @@ def test_rule_whose_columns_are_gone_is_no_rule(stored: dict[str | None, pd.Data
     assert found.mask.sum() == len(SPLIT.holdout) - 5
 
 
-def test_stored_rows_with_other_columns_tell_nothing(stored: dict[str | None, pd.DataFrame]) -> None:
+def test_stored_rows_with_other_columns_are_not_used(stored: dict[str | None, pd.DataFrame]) -> None:
     registry, model = registry_of(None)
     registry.versions_by_number["1"].tags["zenml.run_id"] = "that run"
     stored["that run"] = SPLIT.holdout.drop(columns="label")

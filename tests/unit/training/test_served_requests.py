@@ -59,7 +59,9 @@ def test_report_does_not_bring_back_a_request_that_is_gone_or_has_not_started(sp
     assert get(spool, waiting).progress is None
 
 
-def test_training_goes_on_where_its_progress_cannot_be_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_training_continues_where_its_progress_cannot_be_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     served = ServedRequests(ids=["019acf3c-6d80-7000-8000-000000000000"], retrain_dir=str(tmp_path / "gone"))
     served.report("train")
     assert "could not report the progress 'train'" in caplog.text

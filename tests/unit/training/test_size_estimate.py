@@ -105,7 +105,7 @@ def test_room_is_required_up_to_the_limits() -> None:
         require_room(estimate, 500e6, 1.999e9)
 
 
-def test_memory_is_what_the_container_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_limit_is_the_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CGROUP_FILES", ())
     machine = memory_limit()
     assert machine > 1e8

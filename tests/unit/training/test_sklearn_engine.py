@@ -36,13 +36,13 @@ def test_loaded_model_answers_as_before(tmp_path: Path) -> None:
     assert SklearnEngine(load_skops(tmp_path / "model.skops"), CLASSES).predict(table).values == ["setosa"]
 
 
-def test_model_of_a_type_that_nobody_has_looked_at_is_not_built(tmp_path: Path) -> None:
+def test_model_of_an_untrusted_type_is_not_loaded(tmp_path: Path) -> None:
     skops.io.dump(Pipeline([("double", FunctionTransformer(double)), *MODEL.steps]), tmp_path / "model.skops")
     with pytest.raises(UntrustedModelError, match=r"test_sklearn_engine\.double, .*add them to SKOPS_TRUSTED_TYPES"):
         load_skops(tmp_path / "model.skops")
 
 
-def test_file_that_holds_no_model_is_told(tmp_path: Path) -> None:
+def test_file_that_is_not_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.skops").write_bytes(b"PK")
     with pytest.raises(InvalidModelError, match=r"model\.skops cannot be loaded"):
         load_skops(tmp_path / "model.skops")

@@ -1,4 +1,4 @@
-"""Slices: who is compared, how certain it is, and how many tests share one error."""
+"""Slices: the comparison, its p-values, and the correction over all slices."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_p_value_counts_errors_on_both_sides() -> None:
 @pytest.mark.parametrize("scored", [ACCURACY, OWN])
 def test_answers_to_a_cluster_are_exchanged_together(scored: Metric) -> None:
     ours, theirs = model(mask(60, *range(12))), model(mask(60))
-    # Twelve errors in three clusters of rows are three things that happened.
+    # Twelve errors in three clusters of rows are three independent events.
     assert worse_p_value(scored, ours, theirs, np.arange(60) // 4, 2000) == pytest.approx(1 / 8, rel=0.15)
     assert worse_p_value(scored, ours, theirs, np.zeros(60, dtype=int), 2000) == pytest.approx(1 / 2, rel=0.1)
 

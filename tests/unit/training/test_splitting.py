@@ -21,7 +21,7 @@ from tests.support.training import config, iris_parts
 
 
 def settings(split: dict[str, Any] | None = None, **dataset: Any) -> PipelineConfig:
-    """A regression on x and y, with a customer, an order and a day beside them."""
+    """A regression on x and y, with the columns customer, order and day."""
     raw = {
         "dataset": {
             "source": "x.csv",
@@ -104,7 +104,7 @@ def test_time_holds_out_the_newest_rows_and_records_the_cutoff() -> None:
     assert abs(split.mask.mean() - 0.25) < 0.01
 
 
-def test_cutoff_moves_on_with_new_rows_and_never_back() -> None:
+def test_cutoff_moves_forward_with_new_rows_and_never_back() -> None:
     first = split_rows(table(), BY_TIME, None).rule
     assert first.cutoff is not None
     newer = pd.concat([table(), table(100).assign(day=19_600.0 + np.arange(100))])
@@ -160,7 +160,7 @@ def test_retrain_keeps_the_champions_columns_seed_and_share_and_says_so(caplog: 
     ],
     ids=["not inherited", "another kind", "a column is gone"],
 )
-def test_split_starts_anew(asked: PipelineConfig, inherited: SplitRule, note: str) -> None:
+def test_split_uses_a_new_rule(asked: PipelineConfig, inherited: SplitRule, note: str) -> None:
     split = split_rows(table(), asked, inherited)
     assert split.rule == SplitRule(by="hash", columns=["x", "y"], seed=1, share=0.25)
     assert split.note == note
@@ -218,8 +218,8 @@ def test_a_single_training_row_is_too_few() -> None:
 
 def test_one_time_for_all_rows_is_refused_with_that_time() -> None:
     frame = table(30).assign(day=1.5)
-    told = r"share 0\.25: 30 training rows and 0 holdout rows are too few; add rows.*1970-01-02T12:00:00: 30"
-    with pytest.raises(DataError, match=told):
+    message = r"share 0\.25: 30 training rows and 0 holdout rows are too few; add rows.*1970-01-02T12:00:00: 30"
+    with pytest.raises(DataError, match=message):
         split_rows(frame, BY_TIME, None)
 
 
@@ -289,7 +289,7 @@ def test_share_gone_is_that_of_the_sketched_keys() -> None:
     assert share_gone(CHAMPIONS, table(100, seed=9)) == 0
 
 
-def test_digest_of_the_data_set_goes_by_what_its_columns_are() -> None:
+def test_digest_of_the_data_set_depends_on_its_columns() -> None:
     assert sha256_of(settings().dataset) == sha256_of(settings().dataset)
     assert sha256_of(settings().dataset) != sha256_of(settings(features={"x": {}, "y": {}}).dataset)
 

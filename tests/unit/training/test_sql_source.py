@@ -79,7 +79,7 @@ def test_numbers_of_two_types_stay_exact(database: SecretStr) -> None:
 
 @pytest.fixture
 def open_connections() -> Iterator[list[object]]:
-    """The connections to databases that are open."""
+    """The open connections to databases."""
     found: list[object] = []
     listeners = {"connect": lambda opened, _: found.append(opened), "close": lambda closed, _: found.remove(closed)}
     for name, listener in listeners.items():
@@ -110,14 +110,14 @@ def test_no_rows_are_an_empty_frame(database: SecretStr) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "message"),
     [
         ("SELECT id FROM customers", r"the result of dataset.query lacks the columns plan \(it has id\)"),
         ("SELECT id, plan, plan FROM customers", "has the columns plan more than once; rename one with AS"),
     ],
 )
-def test_columns_of_the_answer_are_checked(database: SecretStr, query: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_columns_of_the_answer_are_checked(database: SecretStr, query: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read_sql(query, ["id", "plan"], database)
 
 
@@ -133,7 +133,7 @@ def test_statement_that_changes_something_changes_nothing(database: SecretStr) -
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         (None, "dataset.source is sql; set DATASET_URL"),
         ("host/secret-database", "DATASET_URL is not a SQLAlchemy URL such as mysql"),
@@ -145,8 +145,8 @@ def test_statement_that_changes_something_changes_nothing(database: SecretStr) -
         ),
     ],
 )
-def test_url_that_cannot_be_used_is_refused_without_being_shown(url: str | None, told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_url_that_cannot_be_used_is_refused_without_being_shown(url: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         read_sql("SELECT 1", ["x"], None if url is None else SecretStr(url))
     assert "s3cret" not in str(caught.value)
     assert "secret-database" not in str(caught.value)
@@ -187,7 +187,7 @@ def test_package_that_the_driver_lacks_is_a_matter_of_the_setup(monkeypatch: pyt
     assert caught.value.__suppress_context__
 
 
-def test_driver_s_words_lose_every_part_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drivers_message_is_masked_in_every_part_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "mysql+pymysql://ann:p%40ss%20word@db.example.com/shop"
 
     def connect(*_: object, **__: object) -> None:

@@ -63,7 +63,7 @@ def test_sums_give_the_metric_of_weighted_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("only", ["a", "b"])
-def test_sums_of_a_resample_with_one_class_say_what_the_function_says(name: str, only: str) -> None:
+def test_sums_of_a_resample_with_one_class_equal_the_function(name: str, only: str) -> None:
     answers = classified(2, 60)
     weights = (answers.truth == only).astype(float)[None, :]
     found, expected = by_both(name, answers, weights, target(2))
@@ -72,7 +72,7 @@ def test_sums_of_a_resample_with_one_class_say_what_the_function_says(name: str,
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_sums_of_equal_numbers_say_what_the_function_says(name: str) -> None:
+def test_sums_of_equal_numbers_equal_the_function(name: str) -> None:
     weights = np.zeros((1, 60))
     weights[0, 3] = 5  # one row, five times
     found, expected = by_both(name, numbers(60), weights, Target())

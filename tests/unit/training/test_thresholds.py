@@ -38,13 +38,13 @@ def test_positive_class_may_be_the_first() -> None:
     assert best_threshold(shares([0.9, 0.8, 0.7, 0.6]), target, "no", no) == pytest.approx(0.3)
 
 
-def test_less_is_better_for_a_metric_that_says_so() -> None:
+def test_lower_is_better_for_a_metric_that_says_so() -> None:
     wrong = Metric("wrong", lambda truth, labels, *_: float((truth != labels).mean()), greater_is_better=False)
     target = np.array(["no", "no", "yes", "yes"], dtype=object)
     assert best_threshold(shares([0.1, 0.2, 0.3, 0.4]), target, "yes", wrong) == 0.3
 
 
-def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken() -> None:
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_chosen() -> None:
     target = np.array(["no"] * 3 + ["yes"] * 3, dtype=object)
     assert best_threshold(shares([0.1, 0.1, 0.2, 0.8, 0.9, 0.9]), target, "yes", F1) == 0.5
 

@@ -19,7 +19,7 @@ STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}
 
 
 class FakeTrain:
-    """Answers with a prepared verdict or error, having looked at the spool."""
+    """Returns a prepared verdict or error, and records the state of the spool."""
 
     def __init__(self, answer: Verdict | Exception, spool: RetrainSpool) -> None:
         self._answer = answer
@@ -37,7 +37,7 @@ class FakeTrain:
 
 
 class Case:
-    """A spool with two claimed requests and one that waits."""
+    """A spool with two claimed requests and one pending request."""
 
     def __init__(self, folder: Path) -> None:
         self.settings = TrainSettings(_env_file=None, data_dir=folder, pipeline_config=CONFIG_FILE)
@@ -98,7 +98,9 @@ def test_run_for_claimed_requests_is_always_needed(case: Case) -> None:
     assert train.calls == [case.ids]
 
 
-def test_run_fails_where_it_cannot_tell_whether_it_is_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_run_fails_where_it_cannot_find_out_whether_it_is_needed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def is_needed() -> bool:
         raise ConnectionFailedError("MLflow is down")
 
@@ -163,7 +165,7 @@ def test_run_without_a_person_s_request_is_skipped_where_nothing_is_new(
 
 
 @pytest.mark.parametrize("attempts", [(1, 2), (3, 1)])
-def test_another_attempt_trains_as_the_first_may_have_died_between_verdict_and_alias(
+def test_second_attempt_trains_as_the_first_may_have_been_killed_between_verdict_and_alias(
     tmp_path: Path, attempts: Sequence[int]
 ) -> None:
     code, records, trained = skipping(tmp_path, ["schedule", "alert"], "same", attempts)
@@ -244,7 +246,7 @@ def test_run_logs_the_traceback_of_an_unexpected_error_and_keeps_the_requests(
 ) -> None:
     assert case.run(ZeroDivisionError("x" * 9000))[0] == 1
     assert caplog.records[0].exc_info is not None
-    # Clipped, or the records would be too large to be read again.
+    # Truncated; otherwise the records would be too large to be read.
     noted = [(record.state, (record.last_error or "")[:20], len(record.last_error or "")) for record in case.records()]
     assert noted == [(State.RUNNING, "ZeroDivisionError: x", MAX_TEXT)] * 2
 

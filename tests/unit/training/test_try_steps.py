@@ -21,7 +21,7 @@ TRAIN = iris_parts()[0]
 
 
 class Own(TransformerMixin, BaseEstimator):
-    """A transformer of an adopter that does what it is told."""
+    """An adopter's transformer with a configurable transform."""
 
     def __init__(self, function: Callable[[pd.DataFrame], Any]) -> None:
         self.function = function

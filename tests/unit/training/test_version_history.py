@@ -37,7 +37,7 @@ def test_version_without_a_roll_back_was_not_rolled_back() -> None:
     assert found("2", FakeVersion("1"), FakeVersion("2")) == frozenset()
 
 
-def test_version_that_was_taken_back_stays_so_after_later_promotions() -> None:
+def test_rolled_back_version_stays_so_after_later_promotions() -> None:
     assert found("1", FakeVersion("1"), taken_back("2", "1", 0)) == {"2"}
     assert found("3", FakeVersion("1"), taken_back("2", "1", 0), FakeVersion("3")) == {"2"}
     assert found(None, FakeVersion("1"), taken_back("2", "1", 0)) == {"2"}

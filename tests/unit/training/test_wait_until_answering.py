@@ -8,7 +8,7 @@ from src.training.connections import probe_mlflow, wait_until_answering
 from tests.support.running import free_port
 
 
-def test_wait_outlasts_servers_that_are_starting_and_tells_each_trouble_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_wait_outlasts_servers_that_are_starting_and_logs_each_problem_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     answers = iter(["MLflow starts", "MLflow starts", "ZenML starts", None])
 
@@ -22,7 +22,7 @@ def test_wait_outlasts_servers_that_are_starting_and_tells_each_trouble_once(cap
     assert caplog.messages == [f"{name} starts; waiting for it up to 60 s" for name in ("MLflow", "ZenML")]
 
 
-def test_wait_gives_up_with_the_probes_own_words() -> None:
+def test_wait_ends_with_the_probes_own_error() -> None:
     times = itertools.count(step=20.0)
     url = f"http://127.0.0.1:{free_port()}"
     pauses: list[float] = []
@@ -33,7 +33,7 @@ def test_wait_gives_up_with_the_probes_own_words() -> None:
     assert len(pauses) == 1
 
 
-def test_wait_without_patience_asks_once() -> None:
+def test_wait_without_patience_probes_once() -> None:
     asked: list[None] = []
 
     def probe() -> None:

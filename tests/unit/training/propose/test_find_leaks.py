@@ -37,7 +37,7 @@ def test_column_with_very_many_values_is_none() -> None:
 
     assert of(200, 2) == [LINE.format("size")]
     assert of(202, 2) == []
-    # A value that stands in one row determines nothing.
+    # A value that occurs in one row determines nothing.
     assert of(200, 1) == []
 
 

@@ -68,7 +68,7 @@ def test_missing_cells_of_a_typed_column_are_counted() -> None:
     assert guess("size", [1.5, float("nan"), 2.5]).missing == 40
 
 
-def test_few_cells_that_are_no_numbers_are_mistakes() -> None:
+def test_few_cells_that_are_not_numbers_are_mistakes() -> None:
     found = guess("size", [*distinct("{}.5")[:-6], *["?"] * 4, "n.a.", "n.a."])
     assert (found.type, found.strays, found.missing) == ("number", 6, 0)
     assert found.check == (
@@ -77,7 +77,7 @@ def test_few_cells_that_are_no_numbers_are_mistakes() -> None:
     assert guess("size", [*distinct("{}.5")[:-7], *["?"] * 7]).type != "number"
 
 
-def test_few_cells_that_are_no_dates_are_mistakes() -> None:
+def test_few_cells_that_are_not_dates_are_mistakes() -> None:
     found = guess("born", ["2024-01-31"] * 60 + ["2023-05-01"] * 58 + ["soon"] * 2)
     assert (found.type, found.strays) == ("date", 2)
     assert found.why.startswith("2023-05-01 to 2024-01-31; 2 cells")

@@ -1,4 +1,4 @@
-"""A configuration that nobody has edited is recognised, whatever its line ends."""
+"""An unedited configuration is recognised, whatever its line endings."""
 
 import pytest
 
