@@ -1,7 +1,7 @@
-"""Make the virtual environment from nothing but a Python: uv from PyPI, then the locked packages.
+"""Creates the virtual environment: uv from PyPI, then the locked packages.
 
-Runs on the standard library alone, and any Python 3.6 or newer can read it: the annotations are quoted so that an old
-one gets as far as saying that it is too old.
+Needs the standard library alone. Any Python from 3.6 on can parse it, with quoted annotations, so that an old one can
+report that it is too old.
 """
 
 import os
@@ -16,11 +16,11 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 
 
 class SetupError(Exception):
-    """Something about this machine that the user has to mend; the message says what."""
+    """A problem of this machine that the user must fix; the message says which."""
 
 
 def check_python(version: "tuple[int, int]", executable: str) -> None:
-    """Refuse a Python outside the range that the lock file covers."""
+    """Refuse a Python outside the lock file's range."""
     if not OLDEST <= version <= NEWEST:
         wanted = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
         raise SetupError(
@@ -30,7 +30,7 @@ def check_python(version: "tuple[int, int]", executable: str) -> None:
 
 
 def check_writable(folder: pathlib.Path) -> None:
-    """Refuse a folder in which nothing can be made."""
+    """Refuse a folder that cannot be written to."""
     probe = folder / f".writable-{os.getpid()}"
     try:
         probe.mkdir()
@@ -41,17 +41,17 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def run(what: str, command: "list[str]", advice: str) -> None:
-    """Run one step of the set-up, announced, its own progress on the terminal."""
+    """Announce and run one step of the set-up; its output goes to the terminal."""
     print(f"==> {what}", flush=True)  # noqa: T201 - the set-up's own output
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "UV_PROJECT_ENVIRONMENT": str(REPOSITORY / ".venv")}
     environment.pop("VIRTUAL_ENV", None)
-    # The commands are this file's own.
+    # The commands are constants of this file.
     if subprocess.call(command, cwd=str(REPOSITORY), env=environment) != 0:  # noqa: S603
         raise SetupError(f"{what} failed; {advice}")
 
 
 def install_uv() -> str:
-    """Put the pinned uv into a small environment of its own and return its path."""
+    """Install the pinned uv into a separate environment and return its path."""
     folder = REPOSITORY / ".uv"
     stamp = folder / UV_VERSION
     if not stamp.exists():

@@ -13,8 +13,8 @@ from src.services.local.processes import REPOSITORY
 
 KEPT = ("README.md", "incoming")
 MARK = "retrain"
-# What the loop writes; whatever else lies there is somebody's own, such as a data set. What tells the folder as ours
-# goes last: after a failure, it can be emptied once more.
+# The loop's files; anything else, such as a data set, is kept. The entry that identifies the folder comes last, so that
+# after a failure the command can be repeated.
 WRITTEN = (
     *(".*_preprocessed.csv*.tmp", "*_preprocessed.csv", "*_preprocessed.csv.sha256"),
     *(".*_invalid_rows.csv*.tmp", "*_invalid_rows.csv", "local", MARK),
@@ -34,16 +34,16 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
     own = sorted(path.name for path in folder.iterdir() if path.name not in KEPT) if folder.is_dir() else []
-    kept = f"; kept, as the loop has not written it: {', '.join(own)}" if own else ""
+    kept = f"; kept, because the loop did not write it: {', '.join(own)}" if own else ""
     print(f"{folder} holds no state any more{kept}")  # noqa: T201 - the command's own output
     return 0
 
 
 def check_disposable(folder: Path, *, home: Path, repository: Path) -> None:
-    """Refuse to empty a folder that holds more than the loop's state.
+    """Refuse to empty a folder that is not the loop's data folder.
 
     Raises:
-        ConfigError: it is the root, home or the repository, lies above one of them, or nothing says that it is ours.
+        ConfigError: it is the root, home or the repository, contains one of them, or is not known to be the loop's.
     """
     there = folder.resolve()
     for kept in (home.resolve(), repository.resolve()):
@@ -59,7 +59,7 @@ def check_disposable(folder: Path, *, home: Path, repository: Path) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Delete what the loop has written into the folder, links but not what they lead to. Raises OSError."""
+    """Delete the loop's files in the folder; of links, not their targets. Raises OSError."""
     for pattern in WRITTEN:
         for path in folder.glob(pattern):
             if path.is_dir() and not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Tells the person at the terminal how far the loop is, and asks for the first training run."""
+"""Reports the loop's progress on the terminal, and requests the first training run."""
 
 import ipaddress
 import json
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.2
 
 
 def base_url(host: str, port: int) -> str:
-    """Where to reach what listens on ``host``; an address that means every interface is reached on loopback."""
+    """The URL of a server that listens on ``host``; for all interfaces, the loopback address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -29,16 +29,16 @@ def base_url(host: str, port: int) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL as a person would type it."""
+    """The URL with localhost in place of a loopback address."""
     return url.replace("//127.0.0.1:", "//localhost:")
 
 
 class Guide:
-    """Watches the loop come up, from outside, as a user would see it.
+    """Watches the loop's start through its HTTP interfaces.
 
     Args:
         settings: where the processes listen.
-        spool: where the first training run is asked for.
+        spool: the first training run is requested here.
         say: prints one line.
     """
 
@@ -56,13 +56,13 @@ class Guide:
         try:
             self._follow(stop)
         except (LoopError, OSError) as error:
-            self._say(f"cannot ask for the first training run: {error}")
+            self._say(f"cannot request the first training run: {error}")
 
     def _follow(self, stop: threading.Event) -> None:
         with httpx.Client(timeout=5, trust_env=False) as client:
-            self._say("starting MLflow, inference and monitor; that they miss each other until all are up is in order")
+            self._say("starting MLflow, inference and monitor; connection errors until all are up are expected")
             first_training: RetrainRecord | None = None
-            told: State | None = None
+            reported: State | None = None
             while not stop.wait(POLL_SECONDS):
                 if self._is_ready(client):
                     for line in self._banner(self._example(client)):
@@ -72,8 +72,8 @@ class Guide:
                     first_training = self._ask_for_training(client)
                     continue
                 record = self._spool.get(first_training.id) or first_training
-                if record.state != told:
-                    told = record.state
+                if record.state != reported:
+                    reported = record.state
                     self._report(record)
 
     def _is_ready(self, client: httpx.Client) -> bool:
@@ -83,7 +83,7 @@ class Guide:
             return False
 
     def _example(self, client: httpx.Client) -> str | None:
-        """One record that the served model takes, as JSON, if its OpenAPI document has one."""
+        """An example record of the served model, as JSON, if its OpenAPI document has one."""
         try:
             document = client.get(f"{self._inference}/openapi.json").raise_for_status().json()
             return json.dumps(document["components"]["schemas"]["PredictRequest"]["example"])
@@ -105,12 +105,12 @@ class Guide:
             lines.append(f"  curl -X POST {header} -d {shlex.quote(example)} {host}/predict")
         lines += [f"  curl {host}/health", f"  curl -X POST {host}/retrain"]
         if settings.mlflow_tracking_uri.port != settings.mlflow_port:
-            # Nobody has told a training by hand which port MLflow has.
+            # A training that is started by hand needs MLflow's port.
             lines.append(f"  MLFLOW_TRACKING_URI={self._mlflow} .venv/bin/python run_pipeline.py")
         return [*lines, ""]
 
     def _ask_for_training(self, client: httpx.Client) -> RetrainRecord | None:
-        """Once MLflow answers that there is no champion, request a training run, or find the one under way."""
+        """Once MLflow reports that there is no champion, request a training run, or find the current one."""
         try:
             answer = client.get(self._alias, params=self._champion)
         except httpx.TransportError:
@@ -123,10 +123,10 @@ class Guide:
 
     def _report(self, record: RetrainRecord) -> None:
         if record.state is State.QUEUED:
-            self._say("no model yet: the first training run is requested")
+            self._say("no model yet: the first training run was requested")
         elif record.state is State.RUNNING:
             self._say("the first training run has started; it takes about half a minute")
         elif record.result is not None:
             self._say(f"the first training run ended: {record.state} ({record.result.reason})")
             if record.state is not State.PROMOTED:
-                self._say(f"mend the cause, then: curl -X POST {shown(self._inference)}/retrain")
+                self._say(f"fix the cause, then: curl -X POST {shown(self._inference)}/retrain")

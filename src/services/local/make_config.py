@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", default="", help=f"the file to write ({DEFAULT_OUT})")
     parser.add_argument("--force", default="", help="1 to overwrite a file that has been edited")
     parser.add_argument("--id", default="", help="the column that identifies a row")
-    parser.add_argument("--time", default="", help="the column that says when a row happened: later rows are predicted")
+    parser.add_argument("--time", default="", help="the column with a row's time: later rows are predicted")
     given = parser.parse_args(arguments)
     show_progress()
     out = Path(given.out or DEFAULT_OUT)
@@ -61,7 +61,7 @@ def write(file: Path, text: str) -> None:
 
 
 def report(file: Path, written: Written, name: str) -> str:
-    """What was written, what to check, and what to do next."""
+    """The lines that say what was written, what to check, and what to do next."""
     lines = [f"wrote {file}", *(f"  {line}" for line in written.summary)]
     if written.checks:
         lines += ["check:", *(f"  - {check}" for check in written.checks)]

@@ -1,4 +1,4 @@
-"""honcho's process manager for the loop: it stops at any moment, and notices every end at once."""
+"""honcho's process manager for the loop, which can stop at any time and notices every exit at once."""
 
 import os
 import queue
@@ -17,26 +17,26 @@ LINGER_SECONDS = 1.0
 
 
 class StopSignal:
-    """Remembers the first signal that asks to stop; who runs something looks here.
+    """Records the first stop signal, which the running code polls.
 
-    Its handler does nothing else: what a handler prints or ends, the code that it interrupts may be half through with.
+    The handler does nothing else, because it may interrupt any code.
     """
 
     number: int | None = None
 
     def install(self) -> None:
-        """Listen to Ctrl-C, SIGTERM and the closing of the terminal."""
+        """Handle Ctrl-C, SIGTERM and the closing of the terminal."""
         for number in STOP_SIGNALS:
             signal.signal(number, self.note)
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
-        """A signal handler, also to be called as if the signal had come."""
+        """The signal handler; may also be called directly."""
         if self.number is None:
             self.number = number
 
 
 class LinePrinter(Printer):  # type: ignore[misc] # honcho ships no types
-    """Prints the lines, marked by name; when nobody reads them any more, it asks to stop."""
+    """Prints lines with the process's name; if the output is closed, it requests a stop."""
 
     def __init__(self, stop: StopSignal, output: TextIO) -> None:
         super().__init__(output, time_format="")
@@ -47,20 +47,20 @@ class LinePrinter(Printer):  # type: ignore[misc] # honcho ships no types
         try:
             super().write(message)
         except OSError:
-            # Else the lines in the buffer fail once more when Python ends.
+            # Otherwise flushing the buffer fails again at exit.
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - its descriptor is what is needed
                 os.dup2(nowhere.fileno(), self.output.fileno())
             self._stop.note(signal.SIGHUP)
 
 
 class Child(Process):  # type: ignore[misc] # honcho ships no types
-    """A process followed by threads, where honcho's own is followed by one more process.
+    """A process that is followed by threads, where honcho's class uses another process.
 
-    Such a process needs a while to start, and until then a signal would miss what it starts, or end it alone.
+    That process needs time to start, during which a signal would miss its child, or end only the follower.
     """
 
     def start(self, events: "queue.SimpleQueue[Message]") -> int:
-        """Start it; its lines and its end come as events. Returns its process id, its group's too."""
+        """Start it; lines and exit are sent as events. Returns its process id, which is also its group's."""
         self._events = events
         self._child = self._child_ctor(self.cmd, env=self.env, cwd=self.cwd)
         self._send_message({"pid": self._child.pid}, type="start")
@@ -71,7 +71,7 @@ class Child(Process):  # type: ignore[misc] # honcho ships no types
         relay = threading.Thread(target=self._relay, name=f"relay {self.name}", daemon=True)
         relay.start()
         code = self._child.wait()
-        # What it has started and left behind may hold its output for minutes: that ends with it.
+        # Processes that it left behind may keep its output open for minutes: the group is ended.
         for end in (ProcessManager().terminate, ProcessManager().kill):
             relay.join(LINGER_SECONDS)
             if relay.is_alive():
@@ -98,7 +98,7 @@ class LocalManager(Manager):  # type: ignore[misc] # honcho ships no types
         """End every process, once."""
         if self._all_started():
             super().terminate()
-        else:  # honcho's own signal handler, in the instant before ours is back in its place
+        else:  # honcho's signal handler, before ours is installed again
             self._stop.note(signal.SIGTERM)
 
     def _start(self) -> None:
@@ -115,5 +115,5 @@ class LocalManager(Manager):  # type: ignore[misc] # honcho ships no types
                 del self._processes[name]
 
     def _any_stopped(self) -> bool:
-        # The return code is the first process's that ended.
+        # The return code is that of the first process that ended.
         return self._stop.number is not None or self.returncode is not None

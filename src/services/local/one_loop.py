@@ -1,4 +1,4 @@
-"""One loop per data folder."""
+"""Allows one loop per data folder."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from src.core.file_lock import open_lock_file, try_lock
 
 @contextlib.contextmanager
 def only_loop_on(folder: Path) -> Iterator[None]:
-    """Keep other loops, and who would delete its state, off an existing folder within the block.
+    """Lock an existing data folder against other loops and `make clean-state` within the block.
 
     Raises:
         ConfigError: a loop runs on it.

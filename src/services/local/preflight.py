@@ -1,4 +1,4 @@
-"""What must hold before the loop starts: its ports are free and its state can be written. And what is doubtful."""
+"""Checks before the loop starts: free ports and a writable data folder are required; other doubts are reported."""
 
 import errno
 import itertools
@@ -19,10 +19,10 @@ LAST_PORT = 65535
 
 
 def check_ports(settings: LocalSettings) -> None:
-    """Refuse to start beside something that listens on one of our ports, or where nothing can listen.
+    """Refuse to start if a port is in use or cannot be bound.
 
     Raises:
-        ConfigError: naming every port that cannot be had, why, and the variable that chooses another.
+        ConfigError: names every port that cannot be bound, why, and the variable that chooses another.
     """
     addresses = {
         "MLFLOW": ("127.0.0.1", settings.mlflow_port),
@@ -45,26 +45,26 @@ def check_ports(settings: LocalSettings) -> None:
 
 
 def doubts() -> list[str]:
-    """What does not keep the loop from starting, and will surprise later on."""
+    """Warnings about settings that do not prevent the start but will cause errors later."""
     file = env_file()
     names = dotenv_values(file, interpolate=False) if Path(file).is_file() else {}
-    # Settings are read whatever the case of their names.
+    # Settings' names are not case-sensitive.
     found = misspelt(map(str.upper, names), example_text(REPOSITORY), file)
     try:
         load_pipeline_config(load_settings(TrainSettings).pipeline_config)
     except ConfigError as error:
-        found.append(f"{error}; no training can run until that is mended")
+        found.append(f"{error}; no training can run until this is fixed")
     return found
 
 
 def try_to_listen(host: str, port: int) -> None:
-    """Bind as the services do, and let go again. Raises OSError."""
+    """Bind as the services do, and release the port. Raises OSError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError as error:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
     with socket.socket(family) as probe:
-        # As servers do: a connection that lingers after a stop does not count as taken.
+        # As servers do: a port in TIME_WAIT after a stop counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -72,13 +72,13 @@ def try_to_listen(host: str, port: int) -> None:
 
 
 def another_port(port: int, spoken_for: set[int]) -> int:
-    """The next one that is not spoken for."""
+    """The next port that is not used by the loop."""
     candidates = itertools.chain(range(port + 1, LAST_PORT + 1), range(port - 1, 0, -1))
     return next(candidate for candidate in candidates if candidate not in spoken_for)
 
 
 def explain(error: OSError, name: str, host: str, port: int, other: int) -> str:
-    """What a failed bind means for ``<name>_HOST`` and ``<name>_PORT``, and what to do, such as take the ``other``."""
+    """The message of a failed bind of ``<name>_HOST`` and ``<name>_PORT``, which may suggest the port ``other``."""
     if isinstance(error, socket.gaierror):
         return f"{name}_HOST {host!r} cannot be resolved ({error.strerror}); set it to an address of this machine"
     match error.errno:
@@ -90,7 +90,7 @@ def explain(error: OSError, name: str, host: str, port: int, other: int) -> str:
         case errno.EADDRNOTAVAIL:
             return f"{name}_HOST {host!r} is not an address of this machine; set it to one, such as 127.0.0.1"
         case errno.EACCES:
-            return f"port {port} ({name}_PORT) is kept for root on this machine; choose one from 1024"
+            return f"port {port} ({name}_PORT) is reserved for root on this machine; choose one from 1024"
     return f"cannot listen on {host!r} port {port} ({error.strerror}); set {name}_HOST and {name}_PORT"
 
 

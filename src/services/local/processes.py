@@ -25,18 +25,18 @@ class LocalProcess:
 
 
 def mlflow_process(*, host: str, port: int, state_dir: Path) -> LocalProcess:
-    """A real MLflow server: SQLite for runs and registry, artifacts proxied from a folder beside it.
+    """An MLflow server: SQLite for runs and registry, artifacts proxied from a folder next to it.
 
     Args:
         host: address to listen on.
         port: port to listen on.
-        state_dir: an existing folder, absolute, for everything the server keeps.
+        state_dir: an existing folder, absolute, for the server's files.
     """
     return LocalProcess(
         "mlflow",
         (
             *(sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"),
-            "--uvicorn-opts=--log-level=warning",  # inference asks every second: a line each would drown the others
+            "--uvicorn-opts=--log-level=warning",  # inference polls every second, and a line each would flood the log
             *("--backend-store-uri", f"sqlite:///{state_dir / 'mlflow.db'}"),
             *("--artifacts-destination", str(state_dir / "artifacts")),
         ),
@@ -50,14 +50,14 @@ def mlflow_process(*, host: str, port: int, state_dir: Path) -> LocalProcess:
 
 
 def preprocess_process(settings: LocalSettings) -> LocalProcess:
-    """The one-shot that writes the validated data set."""
+    """The one-shot process that writes the validated data set."""
     return LocalProcess("preprocess", (sys.executable, "-m", "src.pipeline.data_preprocess"), _shared(settings))
 
 
 def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
     """MLflow, inference and monitor; the monitor starts each training run itself."""
     shared = _shared(settings)
-    alone = {"DRAIN_SECONDS": "0"}  # there is no other replica that requests could go to
+    alone = {"DRAIN_SECONDS": "0"}  # there is no other replica to drain to
     mlflow_dir = settings.local_dir.resolve() / "mlflow"
     return [
         mlflow_process(host="127.0.0.1", port=settings.mlflow_port, state_dir=mlflow_dir),
@@ -75,12 +75,12 @@ def _shared(settings: LocalSettings) -> dict[str, str]:
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that keep what runs on this machine from being asked for through a proxy of ``environment``.
+    """The variables that exclude this machine from the proxies of ``environment``.
 
-    Both spellings get what stands in either, as programs differ in which they read.
+    Both spellings get the values of either, because programs read different ones.
     """
     kept = ",".join(environment.get(name, "") for name in NO_PROXY)
     hosts = [host.strip() for host in kept.split(",") if host.strip()]
-    # An asterisk excepts every host, and for some programs only where it stands alone.
+    # An asterisk excludes every host; some programs accept it only as the whole value.
     wanted = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
     return dict.fromkeys(NO_PROXY, wanted)

@@ -1,4 +1,4 @@
-"""Entry point: the whole loop in the foreground, one process manager, until Ctrl-C."""
+"""Entry point: runs the whole loop in the foreground until Ctrl-C."""
 
 import os
 import shlex
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def prepare(process: LocalProcess, stop: StopSignal) -> None:
-    """Run a one-shot to its end; it explains its own failure.
+    """Run a one-shot process to its end; it prints its own errors.
 
     Raises:
         LoopError: it failed.
@@ -53,7 +53,7 @@ def prepare(process: LocalProcess, stop: StopSignal) -> None:
 
 
 def run_loop(settings: LocalSettings, spool: RetrainSpool, stop: StopSignal) -> None:
-    """Start the processes, relay their lines marked by name, and end them all once one ends or ``stop`` comes.
+    """Start the processes, print their lines with their names, and end them all once one ends or ``stop`` is set.
 
     Raises:
         LoopError: one ended by itself.

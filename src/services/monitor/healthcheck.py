@@ -1,4 +1,4 @@
-"""Entry point of the container's health check: exit code 0 while the monitor's loop turns."""
+"""Entry point of the container's health check: exit code 0 while the monitor's loop runs."""
 
 import http.client
 import os
@@ -7,14 +7,14 @@ import time
 import urllib.request
 
 HEARTBEAT = "monitor_heartbeat_timestamp_seconds "
-# The loop beats at least once per poll interval, and a slow disk or Docker may hold one look up for a while.
+# The loop reports a heartbeat at least once per poll interval; a slow disk or Docker may delay one step.
 STALE_SECONDS = 60.0
 
 
 def main() -> int:
-    """Ask the monitor of this machine for its heartbeat; return 0 or 1, with one line that says why."""
+    """Read the local monitor's heartbeat; return 0, or 1 after printing why."""
     url = f"http://127.0.0.1:{os.environ.get('MONITOR_PORT', '8001')}/metrics"
-    # A proxy of the environment is not asked for what runs beside us.
+    # Without the environment's proxies: the monitor runs on this machine.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(url, timeout=4) as answer:

@@ -1,4 +1,4 @@
-"""The monitor's Prometheus metrics: each series from the start, at 0, or not a number where nothing is known."""
+"""The monitor's Prometheus metrics: each series exists from the start, at 0, or NaN if unknown."""
 
 import contextlib
 import math
@@ -19,7 +19,7 @@ UNKNOWN_SOURCE = "unknown"
 
 
 class MonitorState(StrEnum):
-    """What the monitor waits for."""
+    """The state of the monitor."""
 
     IDLE = "idle"
     TRAINING = "training"
@@ -35,7 +35,7 @@ class MonitorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._signals = Counter(
-            "monitor_signals", "Retrain signals, by what became of them", ["source", "outcome"], registry=registry
+            "monitor_signals", "Retrain signals by outcome", ["source", "outcome"], registry=registry
         )
         self._runs = Counter(
             "monitor_runs",
@@ -47,25 +47,25 @@ class MonitorMetrics:
         self._starts = Counter(
             "monitor_trainer_starts", "Attempts to start a training run", ["outcome"], registry=registry
         )
-        self._state = Gauge("monitor_state", "1 for the state that the monitor is in", ["state"], registry=registry)
+        self._state = Gauge("monitor_state", "1 for the monitor's current state", ["state"], registry=registry)
         self._heartbeat = Gauge(
             "monitor_heartbeat_timestamp_seconds", "When the monitor's loop last ran", registry=registry
         )
         self._queue = Gauge("monitor_queue", "Signals in each folder of the spool", ["folder"], registry=registry)
         self._duration = Gauge(
             "monitor_last_run_duration_seconds",
-            "Duration of the last training run that was not skipped; NaN where it failed, or there is none",
+            "Duration of the last training run that was not skipped; NaN if it failed, or there is none",
             registry=registry,
         )
         self._step = Gauge(
             "monitor_last_run_step_duration_seconds",
-            "Duration of each step of the last training run; NaN where it failed, or there is none",
+            "Duration of each step of the last training run; NaN if it failed, or there is none",
             ["step"],
             registry=registry,
         )
         self._score = Gauge(
             "monitor_last_run_score",
-            "Scores of the last training run by scikit-learn's metric names, greater is better; none where it failed",
+            "Scores of the last training run by scikit-learn's metric names, greater is better; none if it failed",
             ["model", "metric"],
             registry=registry,
         )
@@ -86,7 +86,7 @@ class MonitorMetrics:
         self.show_state(MonitorState.IDLE)
 
     def beat(self, timestamp: float) -> None:
-        """Note that the loop is alive; ``timestamp`` in seconds since the epoch."""
+        """Record a heartbeat; ``timestamp`` in seconds since the epoch."""
         self._heartbeat.set(timestamp)
 
     def show_state(self, state: MonitorState) -> None:
@@ -104,15 +104,15 @@ class MonitorMetrics:
         self._signals.labels(record.source, CLAIMED).inc()
 
     def count_poison(self, number: int) -> None:
-        """So many unreadable signals were set aside."""
+        """So many unreadable signals were quarantined."""
         self._signals.labels(UNKNOWN_SOURCE, POISON).inc(number)
 
     def count_attempts(self, number: int) -> None:
-        """So many requests were given one more training attempt."""
+        """So many requests got one more training attempt."""
         self._attempts.inc(number)
 
     def count_start(self, outcome: StartOutcome) -> None:
-        """A training run was asked for."""
+        """A training run was requested."""
         self._starts.labels(outcome).inc()
 
     def count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
@@ -120,9 +120,9 @@ class MonitorMetrics:
         self._signals.labels(record.source, result.outcome).inc()
 
     def count_run(self, ended: list[RetrainRecord]) -> None:
-        """A training run ended, with what it acknowledged; a run that acknowledged nothing failed.
+        """A training run ended, with the requests that it acknowledged; a run that acknowledged none failed.
 
-        A skipped run trained nothing: the figures of the last training stay.
+        A skipped run trained nothing, so the figures of the last training are kept.
         """
         if not ended or ended[0].result is None:
             self._runs.labels(Outcome.FAILED).inc()
@@ -136,7 +136,7 @@ class MonitorMetrics:
             self._show_run(record.started_at, result)
 
     def _show_run(self, started_at: datetime | None, result: RetrainResult | None) -> None:
-        """The last run's figures, and none of the run before: NaN, or no series, where it has none."""
+        """Set the last run's figures; NaN, or no series, for figures that it does not have."""
         seconds = math.nan
         if result is not None and started_at is not None:
             seconds = max(0.0, (result.finished_at - started_at).total_seconds())
@@ -157,7 +157,7 @@ def serving_metrics(registry: CollectorRegistry, *, host: str, port: int) -> Ite
     """Answer ``GET /metrics`` until the block ends.
 
     Raises:
-        ConnectionFailedError: the address is taken or not ours.
+        ConnectionFailedError: the address is in use or not one of this machine.
     """
     try:
         server, thread = start_http_server(port, host, registry)

@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 class MonitorService:
     """Serves all waiting signals by one training run at a time.
 
-    What must survive a crash lies in the spool; what is kept here serves the metrics, or gives back attempts.
+    All state that must survive a crash is in the spool; the attributes serve the metrics and refunds of attempts.
 
     Args:
         spool: the retrain spool, whose folders exist.
         trainer: starts a training run.
-        metrics: where the service counts.
+        metrics: the monitor's metrics.
         policy: attempts and pauses.
-        clock: the time of day, with its zone.
+        clock: the current time, with its zone.
     """
 
     def __init__(
@@ -49,22 +49,22 @@ class MonitorService:
         self._metrics = metrics
         self._policy = policy
         self._clock = clock
-        self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first look
-        self._run: set[str] = set()  # ids that the run in progress was started for
-        self._uncharged: dict[str, RetrainRecord] = {}  # as they were before an attempt that did not take place
-        self._before_run: dict[str, RetrainRecord] = {}  # as they were before the run in progress
-        self._failed_starts = 0  # in a row
+        self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first step
+        self._run: set[str] = set()  # ids that the current run was started for
+        self._uncharged: dict[str, RetrainRecord] = {}  # their state before an attempt that did not take place
+        self._before_run: dict[str, RetrainRecord] = {}  # their state before the current run
+        self._failed_starts = 0  # consecutive
         self._failed_start_at: datetime | None = None
         self._swept_at: datetime | None = None
         self._trouble = ""
 
     def run(self, wakeups: Wakeups) -> None:
-        """Look at the spool at every wake-up, and at least once per poll interval, until stopped."""
+        """Check the spool at every wake-up, and at least once per poll interval, until stopped."""
         while not wakeups.is_set():
             wakeups.wait(min(self.step_safely(), self._policy.poll_seconds))
 
     def stop(self) -> None:
-        """End a training that must end with the monitor; what was stopped on purpose has cost no attempt."""
+        """End a training that must end with the monitor; its requests get their attempt back."""
         if not self._trainer.close():
             return
         self._uncharged = self._before_run
@@ -75,18 +75,18 @@ class MonitorService:
             logger.warning("the stopped training has cost its requests an attempt: %s", error)
 
     def step_safely(self) -> float:
-        """One step whose errors are logged, each once until it changes or ends; seconds until the next is due."""
+        """Run one step and log its errors, a repeated one once; return the seconds until the next step."""
         try:
             delay = self.step()
         except (LoopError, OSError) as error:
             what_to_do = "" if isinstance(error, LoopError) else " (is DATA_DIR there, writable, and not full?)"
-            trouble = f"{error}{what_to_do}; what waits is kept, and tried again"
+            trouble = f"{error}{what_to_do}; waiting requests are kept and retried"
             if trouble != self._trouble:
                 logger.error("%s", trouble)  # noqa: TRY400 - the line says what to do; a traceback would not
-        except Exception as error:  # the outermost loop: a monitor that dies serves nobody
+        except Exception as error:  # the outermost loop: the monitor must keep running
             trouble = repr(error)
             if trouble != self._trouble:
-                logger.exception("the monitor's step failed; it is tried again")
+                logger.exception("the monitor's step failed; it will be retried")
         else:
             if self._trouble:
                 logger.info("working again")
@@ -96,13 +96,13 @@ class MonitorService:
         return self._policy.poll_seconds
 
     def step(self) -> float:
-        """Look once and act on it.
+        """Check the spool once, and start a training if needed.
 
         Returns:
-            Seconds after which to look again, if nothing wakes the loop before.
+            Seconds until the next step, if nothing wakes the loop earlier.
 
         Raises:
-            LoopError, OSError: the spool or the trainer did not let it; nothing is lost.
+            LoopError, OSError: the spool or the trainer failed; nothing is lost.
         """
         now = self._clock()
         self._metrics.beat(now.timestamp())
@@ -138,8 +138,8 @@ class MonitorService:
         return self._start(batch, now) if batch else (MonitorState.IDLE, self._policy.poll_seconds)
 
     def _stand_by(self) -> tuple[MonitorState, float]:
-        """A training runs: what waits keeps waiting, for one more run."""
-        if self._open is None:  # for counting, take up the run that a monitor before this one has started
+        """A training is running: waiting requests wait for the next run."""
+        if self._open is None:  # for counting, adopt the run that a previous monitor has started
             self._open = {record.id for record in self._spool.recent(1000) if record.state is State.RUNNING}
             self._run = set(self._open)
         return MonitorState.TRAINING, self._policy.poll_seconds
@@ -147,7 +147,7 @@ class MonitorService:
     # -- under the trainer lock ------------------------------------------------------------------------
 
     def _settle(self, now: datetime) -> tuple[float, list[RetrainRecord]]:
-        """Tidy what the last run left; return the seconds to wait, and at 0 the requests to serve."""
+        """Settle the last run's requests; return the seconds to wait and, if 0, the requests to serve."""
         self._sweep(now)
         poisoned = self._spool.poisoned()
         try:
@@ -172,7 +172,7 @@ class MonitorService:
             self._swept_at = now
 
     def _give_back(self, records: list[RetrainRecord], error: str | None = None) -> list[RetrainRecord]:
-        """Take back attempts that were recorded but did not take place; note why, where that is known."""
+        """Refund attempts that were recorded but did not take place; record why, if known."""
         settled = []
         for record in records:
             before = self._uncharged.get(record.id)
@@ -192,7 +192,7 @@ class MonitorService:
         return settled
 
     def _note(self, records: list[RetrainRecord], error: str) -> None:
-        """Tell in each request why it waits."""
+        """Record in each request why it waits."""
         for record in records:
             noted = record.with_error(error)
             if noted.last_error != record.last_error:
@@ -200,10 +200,10 @@ class MonitorService:
                 self._spool.update(noted)
 
     def _is_given_up(self, record: RetrainRecord, now: datetime) -> bool:
-        """End a request that has used up its attempts."""
+        """End a request that has no attempts left."""
         if record.attempts < self._policy.max_attempts:
             return False
-        why = record.last_error or "no training run told an outcome; the training log says why"
+        why = record.last_error or "no training run reported an outcome; the training log says why"
         times = "1 attempt" if record.attempts == 1 else f"{record.attempts} attempts"
         result = RetrainResult(outcome=Outcome.FAILED, reason=f"gave up after {times}: {why}", finished_at=now)
         self._spool.finish(record, result)
@@ -212,7 +212,7 @@ class MonitorService:
         return True
 
     def _charge(self, records: list[RetrainRecord], now: datetime) -> list[RetrainRecord]:
-        """Record one more attempt for each, before it takes place; return them as they are now."""
+        """Record one more attempt for each request before it takes place; return the updated requests."""
         self._uncharged = {record.id: record for record in records}
         charged = []
         for record in records:
@@ -228,7 +228,7 @@ class MonitorService:
         if outcome not in _NOT_STARTED:
             self._metrics.count_start(outcome)
         if outcome is StartOutcome.ALREADY_RUNNING:
-            # Its requests may or may not be among ours: the attempt is taken back once that run has ended.
+            # That run's requests may or may not be these; the attempt is refunded once it has ended.
             return MonitorState.TRAINING, self._policy.poll_seconds
         if outcome is StartOutcome.STARTED:
             self._before_run, self._uncharged, self._failed_starts = self._uncharged, {}, 0
@@ -236,7 +236,7 @@ class MonitorService:
             self._run = {record.id for record in batch}
             logger.info("training for %d retrain request(s): %s", len(batch), ", ".join(sorted(self._run)[:5]))
             return MonitorState.TRAINING, self._policy.poll_seconds
-        # No training took place, so no attempt did: the requests wait for as long as nothing can be started.
+        # No training took place, so the attempt is refunded: requests wait as long as nothing can be started.
         with contextlib.suppress(TrainerBusyError), self._spool.lock():
             self._give_back(self._spool.claimed(), _NOT_STARTED[outcome])
         return self._cannot_start(outcome, now)
@@ -250,7 +250,7 @@ class MonitorService:
     # -- counting --------------------------------------------------------------------------------------
 
     def _count_ends(self, claimed: set[str]) -> None:
-        """Count each request that has ended since the last look, and the run, once."""
+        """Count each request that has ended since the last step, and the run, once."""
         run, self._run = self._run, set()
         ended_in_run = []
         for request_id in sorted((self._open or set()) - claimed):
@@ -271,7 +271,7 @@ class MonitorService:
 
 
 def _log_run(ended: list[RetrainRecord]) -> None:
-    """One line for a training run that ended, with what it acknowledged."""
+    """Log one line for a training run that ended, with the requests that it acknowledged."""
     result = ended[0].result if ended else None
     if result is None:
         logger.warning("the training run ended without an outcome; the training log says why")

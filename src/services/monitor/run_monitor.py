@@ -44,12 +44,12 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     """Watch the spool and start trainings, until SIGTERM or SIGINT.
 
     Args:
-        settings: among them the container that trains, if one does.
-        command: trains otherwise, from the repository's root.
+        settings: include the training container, if any.
+        command: the training otherwise, run in the repository's root.
 
     Raises:
         ConfigError: the data folder is not writable.
-        ConnectionFailedError: the metrics port is taken, or DOCKER_HOST is not an address.
+        ConnectionFailedError: the metrics port is in use, or DOCKER_HOST is not an address.
     """
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT):

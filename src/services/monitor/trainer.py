@@ -1,4 +1,4 @@
-"""Starting a training run: the protocol that the monitor's policy knows, a child process, or a container."""
+"""Starts training runs: the monitor's protocol, implemented by a child process and by a container."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from src.core.errors import ConnectionFailedError
 from src.core.file_lock import open_lock_file, try_lock
 
 TERMINATE_SECONDS = 3.0
-# Engine 25 and newer speak it; 29 refuses older ones. The proxy admits no other.
+# The API version of engine 25; engine 29 refuses older ones, and the proxy admits no other.
 DOCKER_API = "1.44"
 DOCKER_TIMEOUT_SECONDS = 10
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class StartOutcome(StrEnum):
-    """What came of asking for a training run."""
+    """The result of starting a training run."""
 
     STARTED = "started"
     ALREADY_RUNNING = "already_running"
@@ -34,32 +34,32 @@ class StartOutcome(StrEnum):
 
 
 class Trainer(Protocol):
-    """Starts training runs, one at a time, and never stops a running one except at its own end.
+    """Starts training runs, one at a time; a running one is stopped in ``close`` only.
 
-    Whether a run ended well is not its business: the run says so in the spool.
+    The run itself reports its outcome in the spool.
     """
 
     def start(self) -> StartOutcome:
-        """Start one run and return at once. Logs why it could not; raises nothing that trying again could mend."""
+        """Start one run and return at once. Errors that a retry may fix are logged and not raised."""
 
     def is_running(self) -> bool:
-        """Whether a run that this trainer knows of has not ended. Raises LoopError where that cannot be told."""
+        """Whether a run is in progress. Raises LoopError if that is unknown."""
 
     def close(self) -> bool:
-        """Release what must not outlive the monitor; whether that has ended a running training."""
+        """Release all resources; return whether that ended a running training."""
 
 
 class ProcessTrainer:
-    """Runs the training as a child process that writes to the monitor's own output.
+    """Runs the training as a child process that writes to the monitor's output.
 
-    The child inherits a locked file, which the kernel unlocks when it has died: a later monitor knows by that of a
-    run whose monitor was killed, from its first instruction on.
+    The child inherits a locked file, which the kernel unlocks when the child has ended. A new monitor thereby detects
+    the run of a monitor that was killed.
 
     Args:
         command: program and arguments.
         cwd: the child's working directory.
         environment: the child's whole environment.
-        lock_file: the file that marks a running child; its folder must exist.
+        lock_file: the file that a running child holds locked; its folder must exist.
         on_exit: called from another thread once a run has ended.
     """
 
@@ -81,13 +81,13 @@ class ProcessTrainer:
         self._reaper: threading.Thread | None = None
 
     def start(self) -> StartOutcome:
-        """Start the child unless the last one still runs."""
+        """Start the child unless the last one is still running."""
         self._forget_ended_child()
         mark = self._take_mark()
         if mark is None:
             return StartOutcome.ALREADY_RUNNING
         try:
-            # The command is built by the entry point; nothing of a signal reaches it.
+            # The command comes from the entry point and contains nothing of a signal.
             child = subprocess.Popen(  # noqa: S603
                 self._command, cwd=self._cwd, env=self._environment, stdin=subprocess.DEVNULL, pass_fds=(mark,)
             )
@@ -96,16 +96,16 @@ class ProcessTrainer:
             missing = isinstance(error, FileNotFoundError | NotADirectoryError)
             return StartOutcome.MISSING if missing else StartOutcome.FAILED
         finally:
-            os.close(mark)  # the child has its own
+            os.close(mark)  # the child has inherited it
         self._child = child
-        # A thread that waits reaps the child at once, however long the monitor's loop sleeps.
+        # A thread reaps the child at once, while the monitor's loop may sleep.
         self._reaper = threading.Thread(target=self._reap, args=(child,), name="reaper", daemon=True)
         self._reaper.start()
         logger.info("training started as process %d", child.pid)
         return StartOutcome.STARTED
 
     def is_running(self) -> bool:
-        """Whether a child of this monitor, or of one before it, has not ended."""
+        """Whether a child of this monitor, or of a previous one, is running."""
         self._forget_ended_child()
         mark = self._take_mark()
         if mark is None:
@@ -114,7 +114,7 @@ class ProcessTrainer:
         return False
 
     def close(self) -> bool:
-        """End the child with its owner: SIGTERM, and SIGKILL after three seconds."""
+        """Stop the child: SIGTERM, and SIGKILL after three seconds."""
         if self._child is None or self._reaper is None or self._child.poll() is not None:
             return False
         logger.info("stopping the training process; its requests are resumed at the next start")
@@ -127,13 +127,13 @@ class ProcessTrainer:
         return True
 
     def _forget_ended_child(self) -> None:
-        """A process that our ended child has left behind may hold the mark for ever: the next one gets a new file."""
+        """Use a new file for the next child: a process that the ended one left behind may hold the old lock."""
         if self._child is not None and self._child.poll() is not None:
             self._child = None
             self._lock_file.unlink(missing_ok=True)
 
     def _take_mark(self) -> int | None:
-        """A descriptor of the locked file, or None while a child holds it."""
+        """A descriptor of the locked file, or None while a child holds the lock."""
         mark = open_lock_file(self._lock_file)
         taken = False
         try:
@@ -152,13 +152,13 @@ class ProcessTrainer:
 
 
 class DockerTrainer:
-    """Starts the training container through a proxy that allows starting it, and listing, and nothing else.
+    """Starts the training container through a proxy that allows only starting it and listing containers.
 
-    Nobody but its own end stops the container, so that a monitor may come and go while a training runs.
+    The container is never stopped, so that the monitor can restart while a training runs.
 
     Args:
         docker_host: where the proxy listens, such as ``tcp://docker-proxy:2375``.
-        container: the training container's name, which the proxy pins.
+        container: the training container's name, the only one that the proxy admits.
 
     Raises:
         ConnectionFailedError: ``docker_host`` is not an address.
@@ -171,12 +171,12 @@ class DockerTrainer:
             self._client = APIClient(docker_host, version=DOCKER_API, timeout=DOCKER_TIMEOUT_SECONDS)
         except (DockerException, ValueError) as error:
             raise ConnectionFailedError(f"DOCKER_HOST {docker_host!r} is not usable: {error}") from error
-        self._client.trust_env = False  # the proxies of the environment lead elsewhere
+        self._client.trust_env = False  # without the environment's proxies
 
     def start(self) -> StartOutcome:
         """Ask the engine to start the container."""
         try:
-            # Not the client's start(): it does not tell a start from a container that runs already.
+            # Not the client's start(), which does not report that the container is running already.
             answer = self._client.post(
                 f"{self._client.base_url}/v{DOCKER_API}/containers/{self._container}/start",
                 timeout=DOCKER_TIMEOUT_SECONDS,
@@ -191,14 +191,14 @@ class DockerTrainer:
             case requests.codes.not_modified:
                 return StartOutcome.ALREADY_RUNNING
             case requests.codes.not_found:
-                self._tell("there is no such container; docker compose up -d brings it back")
+                self._tell("there is no such container; docker compose up -d creates it")
                 return StartOutcome.MISSING
             case status:
                 self._tell(f"Docker answers {status}: {' '.join(answer.text.split())[:200]}")
                 return StartOutcome.FAILED
 
     def is_running(self) -> bool:
-        """Whether the container runs. Raises ConnectionFailedError where that cannot be told."""
+        """Whether the container is running. Raises ConnectionFailedError if Docker does not say."""
         try:
             running = self._client.containers(filters={"name": self._container})
         except (requests.RequestException, DockerException) as error:
@@ -206,7 +206,7 @@ class DockerTrainer:
                 f"cannot ask Docker at {self._host} whether {self._container} runs ({type(error).__name__}); "
                 "see docker compose ps docker-proxy"
             ) from error
-        # Docker's filter matches parts of names too.
+        # Docker's filter also matches parts of names.
         return any(f"/{self._container}" in container["Names"] for container in running)
 
     def close(self) -> bool:

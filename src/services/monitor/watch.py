@@ -1,4 +1,4 @@
-"""What the monitor's loop sleeps on: file events as the accelerator, the poll interval as the guarantee."""
+"""Wakes the monitor's loop: by file events, and at least once per poll interval."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import watchfiles
 
-# Two steps without a new change end one wake-up: an event is told within twice this time.
+# Two steps without a new change end a batch of events, so an event is reported within twice this time.
 STEP_MS = 20
 IDLE_MS = 100
 MAX_WAIT_SECONDS = 3600.0
@@ -29,7 +29,7 @@ class Wakeups:
         self._stopped = False
 
     def wake(self) -> None:
-        """End the current wait, or the next one if nobody waits."""
+        """End the current wait, or the next one if none is in progress."""
         self._mail.put(None)
 
     def stop(self) -> None:
@@ -42,7 +42,7 @@ class Wakeups:
         return self._stopped
 
     def wait(self, seconds: float) -> None:
-        """Return after a wake-up, or after ``seconds`` by the monotonic clock; wake-ups so far count as one."""
+        """Return after a wake-up, or after ``seconds`` by the monotonic clock; pending wake-ups count as one."""
         with contextlib.suppress(queue.Empty):
             self._mail.get(timeout=min(max(seconds, 0.0), MAX_WAIT_SECONDS))
             while True:
@@ -53,8 +53,8 @@ class Wakeups:
 def watching(folder: Path, wakeups: Wakeups) -> Iterator[None]:
     """Wake on every file event in ``folder`` until the block ends or ``wakeups`` are stopped.
 
-    A folder that cannot be watched is logged once; the loop's own interval then has to do. The thread apart keeps
-    that interval on the monotonic clock, which the watcher's own time-out is not.
+    A folder that cannot be watched is logged once; the loop then relies on its poll interval. That interval is not left
+    to the watcher, whose time-out does not use the monotonic clock.
     """
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=(folder, wakeups, ended), name="watch", daemon=True)
@@ -80,9 +80,9 @@ def _watch(folder: Path, wakeups: Wakeups, ended: threading.Event) -> None:
             recursive=False,
             raise_interrupt=False,
         ):
-            # The first idle time-out tells that the watch stands: what came before it is to be looked for once.
+            # The first idle time-out means that the watch is active; earlier changes need one check.
             if changes or first:
                 wakeups.wake()
             first = False
-    except Exception as error:  # noqa: BLE001 - whatever the watcher fails on, re-reading the folder does not need it
-        logger.warning("no file events from %s (%s); it is re-read at every poll interval instead", folder, error)
+    except Exception as error:  # noqa: BLE001 - polling works without the watcher, whatever its error
+        logger.warning("no file events from %s (%s); it is read at every poll interval instead", folder, error)

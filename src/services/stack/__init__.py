@@ -1,1 +1,1 @@
-"""The Compose stack from outside, on the host's bare Python 3.9+: its secrets and its ZenML service account."""
+"""Sets up the Compose stack from the host, with Python 3.9+ alone: its secrets and its ZenML service account."""

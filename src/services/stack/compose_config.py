@@ -1,4 +1,4 @@
-"""What docker compose makes of docker-compose.yml, ``.env`` and the environment."""
+"""The configuration that docker compose resolves from docker-compose.yml, ``.env`` and the environment."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Port:
 
 
 class Stack:
-    """The resolved compose file: names, ports and values as docker compose is going to use them."""
+    """The resolved compose file: names, ports and values as docker compose uses them."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = config
         self.name = str(config["name"])
 
     def ports(self) -> list[Port]:
-        """Every port that is published under a fixed number."""
+        """Every port that is published with a fixed number."""
         return [
             Port(name, port.get("host_ip", ""), int(port["published"]))
             for name, service in self._config["services"].items()
@@ -40,10 +40,10 @@ class Stack:
     def variable(self, service: str, name: str) -> str:
         """The value of a service's environment variable, or an empty one."""
         value = (self._config["services"].get(service, {}).get("environment") or {}).get(name)
-        return "" if value is None else str(value).replace("$$", "$")  # doubled, so that it could be read again
+        return "" if value is None else str(value).replace("$$", "$")  # docker compose doubles it in its output
 
     def volumes(self, service: str) -> list[str]:
-        """The names that Docker knows the service's named volumes by."""
+        """Docker's names of the service's named volumes."""
         mounts = self._config["services"].get(service, {}).get("volumes") or ()
         sources = [mount["source"] for mount in mounts if mount.get("type") == "volume" and mount.get("source")]
         return [str(self._config["volumes"][source]["name"]) for source in sources]

@@ -1,4 +1,4 @@
-"""What must hold of Docker on this machine: a daemon that answers, and versions that the stack can run on."""
+"""Checks Docker on this machine: a running daemon, and versions that can run the stack."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
 
-# Engine 25: the first to know start_interval in a healthcheck. The monitor speaks this version to it, too.
+# Engine 25 is the first with start_interval in healthchecks. The monitor uses this API version, too.
 _OLDEST_API = (1, 44)
 _OLDEST_COMPOSE = (2, 24)
 
 
 def check_docker(docker: Docker, environment: Mapping[str, str]) -> str:
-    """Refuse a machine that cannot run the stack; return what it runs on, to be shown.
+    """Refuse a machine that cannot run the stack; return a description of its versions.
 
     Raises:
-        StackError: naming what is missing or too old.
+        StackError: names what is missing or too old.
     """
     return f"Docker with API {_check_engine(docker)}, Compose {_check_compose(docker, environment)}"
 
@@ -36,13 +36,13 @@ def _check_engine(docker: Docker) -> str:
 def _unreachable(errors: str, last_error: str) -> str:
     if "permission denied" in errors.lower():
         return (
-            "no permission to talk to Docker; run this with sudo, or join the group that may: "
+            "no permission to use Docker; run this with sudo, or join the group docker: "
             "sudo usermod -aG docker $USER, then log in again"
         )
     if "cannot connect" in errors.lower() or "docker daemon" in errors.lower():
         return (
             "the Docker daemon does not answer; start it (Docker Desktop, or: sudo systemctl start docker) "
-            f"or mend DOCKER_HOST and the docker context. Docker says: {last_error}"
+            f"or correct DOCKER_HOST and the docker context. Docker says: {last_error}"
         )
     return f"docker cannot reach its daemon: {last_error}"
 
@@ -52,7 +52,7 @@ def _check_compose(docker: Docker, environment: Mapping[str, str]) -> str:
     advice = "install Docker Compose 2.24 or newer: https://docs.docker.com/compose/install/"
     if answer.code != 0:
         legacy = shutil.which("docker-compose", path=environment.get("PATH"))
-        also = f" ({legacy} is the old program of its own, which cannot run this stack)" if legacy else ""
+        also = f" ({legacy} is the old separate program, which cannot run this stack)" if legacy else ""
         raise StackError(f"docker has no compose command{also}; {advice}")
     version = answer.output.strip().lstrip("v")
     if _number(version) < _OLDEST_COMPOSE:
@@ -61,6 +61,6 @@ def _check_compose(docker: Docker, environment: Mapping[str, str]) -> str:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    """Major and minor of a version with whatever behind them; of something else nothing, which is too old."""
+    """Major and minor of a version, ignoring the rest; empty, which counts as too old, for any other text."""
     match = re.match(r"(\d+)\.(\d+)", version)
     return tuple(int(part) for part in match.groups()) if match else ()

@@ -1,4 +1,4 @@
-"""The docker command line, run in the stack's folder."""
+"""Runs the docker command line in the stack's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LOOKS = 3.0
 
 @dataclass(frozen=True)
 class Answer:
-    """How a docker command ended and what it said, with every secret blotted out of the errors."""
+    """A docker command's exit code and output, with secrets removed from the errors."""
 
     code: int
     output: str
@@ -28,13 +28,13 @@ class Answer:
 
     @property
     def last_error(self) -> str:
-        """The last line that says something."""
+        """The last line that is not empty."""
         lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
         return lines[-1] if lines else f"exit code {self.code}"
 
 
 class Docker:
-    """The docker CLI, run in ``folder`` with ``environment``; secrets reach it through these and ``.env`` alone."""
+    """The docker CLI, run in ``folder`` with ``environment``; secrets are passed through these and ``.env`` alone."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], secrets: Iterable[str] = ()) -> None:
         self._folder = folder
@@ -42,10 +42,10 @@ class Docker:
         self._secrets = tuple(secrets)
 
     def run(self, *arguments: str) -> Answer:
-        """Run ``docker`` to its end and keep what it says.
+        """Run ``docker`` to its end and return its output.
 
         Raises:
-            StackError: there is no such program, or it hangs.
+            StackError: the program does not exist, or hangs.
         """
         try:
             ended = subprocess.run(  # noqa: S603 - the arguments are this package's own
@@ -68,9 +68,9 @@ class Docker:
         return Answer(ended.returncode, ended.stdout, self._blotted(ended.stderr))
 
     def follow(self, *arguments: str, echo: Callable[[str], None], hopeless: Callable[[], bool]) -> Answer:
-        """Run ``docker`` to its end, passing on each line as it comes; output and errors are one.
+        """Run ``docker`` to its end, passing on each line of output and errors.
 
-        Every few seconds it asks ``hopeless``, and ends the command once that is true.
+        Every few seconds ``hopeless`` is called; once it returns true, the command is ended.
         """
         try:
             child = subprocess.Popen(  # noqa: S603 - the arguments are this package's own
@@ -93,29 +93,29 @@ class Docker:
         return Answer(child.returncode, "", "\n".join(lines))
 
     def stack(self) -> Stack:
-        """What docker compose makes of the compose file, ``.env`` and the environment.
+        """The configuration that docker compose resolves.
 
         Raises:
-            StackError: it refuses one of them.
+            StackError: docker compose refuses a file or a variable.
         """
         answer = self.run("compose", "config", "--format", "json")
         if answer.code == 0:
             return Stack(json.loads(answer.output))
         if "no configuration file" in answer.errors:
-            raise StackError(f"there is no docker-compose.yml in {self._folder}; run this script of a whole checkout")
+            raise StackError(f"there is no docker-compose.yml in {self._folder}; run this in a complete checkout")
         wrong_line = re.search(r"\.env: line (\d+)", answer.errors)
         if wrong_line is not None:
-            # Without the rest, which quotes the line: it may be a secret.
+            # Without the rest, which quotes the line and may contain a secret.
             where = f".env, line {wrong_line.group(1)}"
             raise StackError(f"docker compose cannot read {where}: write NAME=value, and close every quote")
         raise StackError(f"docker compose refuses docker-compose.yml or .env: {answer.last_error}")
 
     def running_services(self) -> set[str]:
-        """The stack's services that have a container that runs, or that Docker keeps restarting."""
+        """The stack's services with a container that is running or restarting."""
         answer = self.run("compose", "ps", "--format", "json")
         if answer.code != 0:
             raise StackError(f"docker compose ps failed: {answer.last_error}")
-        # One object a line, from Compose 2.21 on.
+        # One object per line, from Compose 2.21 on.
         return {str(json.loads(line)["Service"]) for line in answer.output.splitlines() if line.strip()}
 
     def _blotted(self, text: str) -> str:
@@ -128,12 +128,12 @@ class Docker:
             return StackError(
                 "there is no docker program on the PATH; install Docker: https://docs.docker.com/get-docker/"
             )
-        return StackError(f"cannot run docker ({error.strerror}); mend or reinstall it")
+        return StackError(f"cannot run docker ({error.strerror}); repair or reinstall it")
 
 
 @contextlib.contextmanager
 def _ended_once(hopeless: Callable[[], bool], child: subprocess.Popen[str]) -> Iterator[None]:
-    """End the child as soon as it is hopeless, and at the latest when the block is left."""
+    """End the child once ``hopeless`` returns true, or at the latest when the block ends."""
     over = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Reads and changes the text of a ``.env`` file as docker compose understands it, keeping all else as it is."""
+"""Reads and edits the text of a ``.env`` file by docker compose's rules, without changing anything else."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 _HEAD = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*[=:][ \t]*")
 _BARE_VALUE = re.compile(r"(?:(?![ \t]* #|[ \t\r]*(?:\n|\Z)).)*", re.DOTALL)
-# docker compose takes `NAME=  # words` for the value `# words`; whoever writes that means a comment.
+# docker compose reads `NAME=  # words` as the value `# words`, but a comment is intended.
 _COMMENT_ONLY = re.compile(r"(?<=[ \t])#[ \t]")
-# As in docker compose: over several lines too, and a backslash before the quote keeps it open.
+# As in docker compose: may span several lines, and a backslash escapes the quote.
 _QUOTED_VALUE = {quote: re.compile(f"{quote}(?P<inner>.*?)(?<!\\\\){quote}", re.DOTALL) for quote in "'\""}
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One ``NAME=value``: its value without quotes, and from where to where the value stands, with them."""
+    """One ``NAME=value``: its value without quotes, and the value's position in the text, with quotes."""
 
     name: str
     value: str
@@ -25,7 +25,7 @@ class Assignment:
 
 
 def assignments(text: str) -> Iterator[Assignment]:
-    """Every assignment of the text in its order; comments and lines that are none are passed over."""
+    """Every assignment of the text in its order; comments and other lines are skipped."""
     position = 1 if text.startswith("\ufeff") else 0
     while position < len(text):
         head = _HEAD.match(text, position)
@@ -49,14 +49,14 @@ def _assignment(text: str, head: re.Match[str]) -> Assignment:
 
 
 def values(text: str) -> dict[str, str]:
-    """Every variable's value without quotes; of one that is set twice the later, as in docker compose."""
+    """Every variable's value without quotes; if one is set twice, the later, as in docker compose."""
     return {assignment.name: assignment.value for assignment in assignments(text)}
 
 
 def with_values(text: str, new: Mapping[str, str]) -> str:
-    """The text with these variables set: in place where they stand already, else in lines of their own at the end.
+    """The text with these variables set: existing ones in place, others in new lines at the end.
 
-    The new values go in as they are: they must need no quotes.
+    The values are inserted without quotes, and must not need any.
     """
     for name, value in new.items():
         last = None

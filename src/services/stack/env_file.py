@@ -12,41 +12,41 @@ from pathlib import Path
 from src.services.stack import dotenv_text
 from src.services.stack.errors import StackError
 
-_HEADER = "# Made by setup_zenml_api_key.py for docker compose; .env.example says what else may stand here.\n"
+_HEADER = "# Made by setup_zenml_api_key.py for docker compose; .env.example lists all variables.\n"
 
 
 class EnvFile:
-    """One ``.env`` file, which need not exist yet; behind a symbolic link the file that it names."""
+    """One ``.env`` file, which need not exist yet; for a symbolic link, its target."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> str | None:
-        """The file's text with its own line ends, or None where there is no file.
+        """The file's text with its original line ends, or None if it does not exist.
 
         Raises:
-            StackError: it is a directory, not UTF-8, or may not be read.
+            StackError: it is a directory, not UTF-8, or not readable.
         """
         try:
             return self._path.read_bytes().decode("utf-8")
         except FileNotFoundError:
             return None
         except IsADirectoryError as error:
-            # Docker makes one where a container mounts a file that is not there.
-            raise StackError(f"{self._path} is a directory and has to be a file; remove it: rmdir .env") from error
+            # Docker creates one if a container mounts a file that does not exist.
+            raise StackError(f"{self._path} is a directory and must be a file; remove it: rmdir .env") from error
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise StackError(f"{self._path} is not UTF-8 (line {line}); save it as UTF-8") from error
         except OSError as error:
-            raise StackError(f"cannot read {self._path} ({error.strerror}); make it yours and readable") from error
+            raise StackError(f"cannot read {self._path} ({error.strerror}); make it readable for this user") from error
 
     def update(self, values: Mapping[str, str]) -> None:
-        """Set these variables and write the file anew with mode 0600; whatever else it holds by now stays.
+        """Set these variables and rewrite the file with mode 0600; other content is kept.
 
-        With no values this tells whether the file can be written.
+        Without values, this checks whether the file can be written.
 
         Raises:
-            StackError: it cannot be read or written; then it is as it was.
+            StackError: it cannot be read or written; it is then unchanged.
         """
         text = self.read()
         new = dotenv_text.with_values(_HEADER if text is None else text, values)
@@ -70,7 +70,7 @@ class EnvFile:
                 file.flush()
                 os.fsync(file.fileno())
             if hasattr(os, "geteuid") and os.geteuid() == 0:
-                # Run with sudo, the file stays its owner's, who runs docker compose next.
+                # With sudo, the file keeps its owner, who runs docker compose next.
                 os.chown(scratch, owner.st_uid, owner.st_gid)
             Path(scratch).replace(target)
         except BaseException:

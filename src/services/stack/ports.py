@@ -1,4 +1,4 @@
-"""Whether the stack's ports are free, before docker compose finds out half-way."""
+"""Checks that the stack's ports are free, before docker compose fails half-way."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from src.services.stack.errors import StackError
 
 
 def check_ports(docker: Docker, ports: Iterable[Port], environment: Mapping[str, str]) -> None:
-    """Refuse to start beside something that listens on a port of the stack.
+    """Refuse to start if a port of the stack is in use.
 
     Raises:
-        StackError: naming every such port, its holder where Docker knows it, and the variable that chooses another.
+        StackError: names every such port, its container if Docker knows it, and the variable that chooses another.
     """
     if not environment.get("DOCKER_HOST", "unix:").startswith(("unix:", "npipe:")):
-        return  # the ports are another machine's
+        return  # the ports are on another machine
     ours = docker.running_services()
     taken = [port for port in ports if port.service not in ours and _is_taken(port)]
     if taken:
@@ -27,30 +27,30 @@ def check_ports(docker: Docker, ports: Iterable[Port], environment: Mapping[str,
 
 
 def taken_message(listed: str, example: Port) -> str:
-    """What to do about ports that are taken."""
+    """The message about ports that are in use."""
     another = f"{example.variable}={example.number + 1}"
     return f"port {listed} is taken; stop what listens there or choose another in .env, such as {another}"
 
 
 def _is_taken(port: Port) -> bool:
-    host = port.host or "0.0.0.0"  # noqa: S104 - where docker is going to listen
+    host = port.host or "0.0.0.0"  # noqa: S104 - the address that Docker binds
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a connection that lingers after a stop does not count as taken.
+        # As servers do: a port in TIME_WAIT after a stop counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port.number))
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise StackError(no_such_address(host)) from error
-            # Not a low port that only root may bind: Docker does that.
+            # A low port that only root may bind is accepted, because Docker binds it.
             return error.errno == errno.EADDRINUSE
     return False
 
 
 def no_such_address(host: str) -> str:
-    """What to do about an address to bind that this machine does not have."""
-    return f"{host} is no address of this machine; correct BIND_ADDRESS in .env"
+    """The message about an address that this machine does not have."""
+    return f"{host} is not an address of this machine; correct BIND_ADDRESS in .env"
 
 
 def _holder(docker: Docker, port: Port) -> str:

@@ -47,8 +47,8 @@ def run_setup(arguments: list[str]) -> int:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail("interrupted; run this again to go on", _INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the outermost frame: a fault of our own is told, without its values
-        # No traceback: the message of an error that nobody has thought of may quote a secret.
+    except Exception as error:  # noqa: BLE001 - the outermost frame: a bug is reported without its values
+        # No traceback: the message of an unexpected error may quote a secret.
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}, line {frame.lineno}"
         return _fail(f"{type(error).__name__} in {where}: a fault of this script; please report it", 1)

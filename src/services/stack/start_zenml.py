@@ -1,4 +1,4 @@
-"""Starts the ZenML server with docker compose, and says in one line why it did not come up."""
+"""Starts the ZenML server with docker compose; on failure, the error says why in one line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from src.services.stack.docker_cli import Answer, Docker
 from src.services.stack.errors import StackError
 from src.services.stack.ports import no_such_address, taken_message
 
-# Longer than the healthchecks allow: docker compose gives up by itself when one of them fails.
+# Longer than the healthchecks take: docker compose stops waiting when one of them fails.
 _WAIT_SECONDS = 600
 _UP = ("compose", "--ansi", "never", "up", "--detach", "--wait", "--wait-timeout", str(_WAIT_SECONDS), "--quiet-pull")
-# The container's own variable, so that the password is in no command line.
+# A variable of the container, so that the password is not in a command line.
 _ASK_AS_MLFLOW = 'MYSQL_PWD="$MLFLOW_DB_PASSWORD" mysql --host=127.0.0.1 --user=mlflow --execute="SELECT 1" mlflow'
 _DENIED = "Access denied for user"
 _CHANGED = "that was made with other passwords than .env has now;"
@@ -23,24 +23,24 @@ def start_zenml(docker: Docker, stack: Stack, echo: Callable[[str], None]) -> No
     """Bring up ``zenml`` and the ``mysql`` it needs, and wait until both are healthy.
 
     Raises:
-        StackError: saying what went wrong.
+        StackError: the message says why.
     """
 
     def show(line: str) -> None:
         if line:
             echo(f"    {line.lstrip()}")
 
-    # A refused password fails a healthcheck only after its whole start period: minutes. It is hopeless at once.
+    # A refused password would fail the healthcheck only after its start period of minutes, so it is detected here.
     answer = docker.follow(*_UP, "zenml", echo=show, hopeless=lambda: _passwords_differ(docker))
     if answer.code != 0:
         raise StackError(_why(docker, stack, answer))
-    # ZenML has come in; MLflow comes in with the next docker compose up, by a password of its own.
+    # ZenML has logged in to MySQL; MLflow does with the next docker compose up, with its own password.
     if _DENIED in docker.run("compose", "exec", "-T", "mysql", "sh", "-c", _ASK_AS_MLFLOW).errors:
         raise StackError(differing_passwords(stack, _CHANGED))
 
 
 def differing_passwords(stack: Stack, why: str) -> str:
-    """What to do where the database knows other passwords than we do."""
+    """The message about a database with other passwords than those in .env."""
     return (
         f"the volume {' and '.join(stack.volumes('mysql'))} holds a database {why} put the old .env back, "
         f"or delete the database with all runs and models: docker compose -p {stack.name} down --volumes"
@@ -60,7 +60,7 @@ def _why(docker: Docker, stack: Stack, answer: Answer) -> str:
 
 
 def _passwords_differ(docker: Docker) -> bool:
-    """Whether MySQL turns away ZenML, or its own healthcheck."""
+    """Whether MySQL refuses ZenML's password, or its healthcheck's."""
     containers = docker.run("compose", "ps", "--all", "--quiet", "mysql", "zenml").output.split()
     if not containers:
         return False
@@ -87,7 +87,7 @@ def _no_image(_: Stack, answer: Answer) -> str:
 
 
 def _disk_full(_: Stack, __: Answer) -> str:
-    return "the disk is full; make space, such as with: docker system prune"
+    return "the disk is full; free some space, such as with: docker system prune"
 
 
 _CAUSES: dict[str, Callable[[Stack, Answer], str]] = {

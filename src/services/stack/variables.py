@@ -1,4 +1,4 @@
-"""The variables that docker-compose.yml insists on: which are missing, random values for them, where they come from."""
+"""The variables that docker-compose.yml requires: which are missing, and random values for them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 API_KEY = "ZENML_STORE_API_KEY"
 PROFILES = {"COMPOSE_PROFILES": "monitoring"}
 
-# Random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Two are short since people type
-# them in. ZenML hashes its encryption key, so any length will do (its documentation proposes 32 bytes).
+# The number of random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Two are short
+# because people type them. ZenML hashes its encryption key, so any length is accepted (its documentation proposes 32).
 _RANDOM_BYTES = {
     "MYSQL_ROOT_PASSWORD": 32,
     "ZENML_DB_PASSWORD": 32,
@@ -26,7 +26,7 @@ _RANDOM_BYTES = {
     "ALERT_TOKEN": 32,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
-# What the database of a former start was made with: a new value for one of these does not fit it.
+# Secrets that the database was created with: it does not accept new values.
 KEPT_IN_DATABASE = (
     "MYSQL_ROOT_PASSWORD",
     "ZENML_DB_PASSWORD",
@@ -43,7 +43,7 @@ def missing(file: Mapping[str, str], environment: Mapping[str, str]) -> list[str
 
 
 def new_values(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """What is to be added to the file: a random value for every missing secret, and the profiles unless named."""
+    """The variables to add to the file: a random value for every missing secret, and the profiles unless set."""
     absent = missing(file, environment)
     fresh = {name: secrets.token_hex(size) for name, size in _RANDOM_BYTES.items() if name in absent}
     fresh.update({name: value for name, value in PROFILES.items() if name not in file})
@@ -51,10 +51,10 @@ def new_values(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[
 
 
 def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """Refuse what docker compose would read otherwise than this script, or could not use.
+    """Refuse variables that docker compose would read differently, or could not use.
 
     Raises:
-        StackError: naming the variable and what to do.
+        StackError: names the variable and what to do.
     """
     for name in ("COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE"):
         if environment.get(name):
@@ -64,14 +64,14 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
             raise StackError(f"{name} is set but empty in the environment, which wins over .env; unset {name}")
     for name in _IN_A_URL:
         value = environment.get(name) or file.get(name, "")
-        if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # with $, docker compose makes the value
+        if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # docker compose would expand a $ in the value
             raise StackError(f"{name} goes into a URL and may hold letters, digits and - . _ ~ only; change it in .env")
 
 
 def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for docker compose, with stand-ins for what .env does not give yet: it refuses to go without.
+    """The environment for docker compose, with placeholders for variables that .env lacks, as it requires them all.
 
-    No container that this script starts gets to see one: when ZenML starts, only training's API key is missing.
+    No container that this script starts uses one: when ZenML starts, only training's API key is missing.
     """
     stand_ins = dict.fromkeys(missing(file, environment), "not-set-yet")
     profiles = {name: value for name, value in PROFILES.items() if name not in file}
@@ -79,6 +79,6 @@ def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -
 
 
 def secret_values(*sources: Mapping[str, str]) -> list[str]:
-    """Every value that must not be shown, the longest first."""
+    """Every secret value, the longest first."""
     found = {source[name] for source in sources for name in REQUIRED if source.get(name)}
     return sorted(found, key=len, reverse=True)

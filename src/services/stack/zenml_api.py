@@ -1,4 +1,4 @@
-"""The few calls of the ZenML server's REST API that it takes to give training a service account and a key."""
+"""The calls of the ZenML server's REST API that create a service account and an API key for training."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from src.services.stack.errors import NoAnswerError, StackError
 _TIMEOUT_SECONDS = 30.0
 _MAX_BODY_BYTES = 1_000_000
 _OK, _UNAUTHORIZED, _NOT_FOUND, _CONFLICT = 200, 401, 404, 409
-# Minutes for which a key that is replaced, and the sessions opened with it, stay good. At 0 a training that runs
-# now would be cut off in the middle. With an hour it ends in peace, and `docker compose up` hands over the new key.
+# Minutes for which a replaced key, and the sessions opened with it, remain valid. At 0, a running training would lose
+# its connection. Within an hour it can end, and `docker compose up` passes on the new key.
 RETAIN_MINUTES = 60
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """ZenML's API redirects nowhere; what does is something else, which must not send our password on."""
+    """Refuses redirects: ZenML's API has none, and the password must not be sent to another server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Follow nothing."""
+        """Do not follow."""
 
 
 class ZenmlApi:
@@ -33,7 +33,7 @@ class ZenmlApi:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        # No proxies: the server is on this machine, whatever http_proxy says.
+        # Without proxies: the server is on this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
         self._token: str | None = None
 
@@ -42,7 +42,7 @@ class ZenmlApi:
 
         Raises:
             NoAnswerError: nothing answers yet.
-            StackError: something else than ZenML does.
+            StackError: another server than ZenML answers.
         """
         status, body = self._call("GET", "/info")
         if status != _OK or not {"version", "deployment_type"} <= body.keys():
@@ -53,12 +53,12 @@ class ZenmlApi:
         """Open a session as this user.
 
         Raises:
-            StackError: the server does not take the password.
+            StackError: the server refuses the password.
         """
         self._token = self._session({"grant_type": "password", "username": user, "password": password})
         if self._token is None:
             raise StackError(
-                f"ZenML refuses the password of {user}: its first start decides it, and .env has another one now; "
+                f"ZenML refuses the password of {user}: it was set at the first start, and .env has another one now; "
                 "set ZENML_ADMIN_PASSWORD in .env to the one that logs in to the dashboard at " + self.url
             )
 
@@ -66,7 +66,7 @@ class ZenmlApi:
         """The id of the service account of this name, and whether it had to be created.
 
         Raises:
-            StackError: somebody has deactivated it.
+            StackError: it was deactivated.
         """
         path = f"/service_accounts/{urllib.parse.quote(name)}"
         status, body = self._call("GET", path)
@@ -83,10 +83,10 @@ class ZenmlApi:
         return str(body["id"]), created
 
     def api_key(self, account_id: str, name: str) -> tuple[str, bool]:
-        """A new value of the account's API key of this name, and whether the key had to be created.
+        """A new value for the account's API key of this name, and whether the key had to be created.
 
         Raises:
-            StackError: somebody has deactivated the key.
+            StackError: the key was deactivated.
         """
         path = f"/service_accounts/{account_id}/api_keys"
         request: dict[str, Any] = {"name": name, "description": "Made by setup_zenml_api_key.py."}
@@ -103,7 +103,7 @@ class ZenmlApi:
             )
         key = str(body["body"]["key"])
         if not re.fullmatch(r"[A-Za-z0-9+/=_.-]+", key):
-            raise StackError(f"the API key {name} of ZenML holds characters that .env cannot; is this ZenML 0.98?")
+            raise StackError(f"the API key {name} contains characters that .env cannot hold; is this ZenML 0.98?")
         return key, created
 
     def accepts_key(self, key: str) -> bool:
@@ -119,7 +119,7 @@ class ZenmlApi:
 
     def _expect_ok(self, status: int, what: str) -> None:
         if status != _OK:
-            # Not with its words: ZenML repeats what it was sent.
+            # Without ZenML's message, which repeats the request.
             raise StackError(f"ZenML answers {status} to a request for {what}; to see why: docker compose logs zenml")
 
     def _not_zenml(self) -> StackError:

@@ -1,9 +1,9 @@
-// What htmx does not do by itself: the key, failures in words, and copying.
+// What htmx lacks: the key, error messages, and copying.
 "use strict";
 
 const notice = document.getElementById("notice");
 
-// What the notice tells of: a look ("get"), something that was asked for ("post"), or null for anything else.
+// The kind of request that the notice is about: a poll ("get"), an action ("post"), or null.
 let failed = null;
 
 function tell(text, verb) {
@@ -14,16 +14,16 @@ function tell(text, verb) {
   notice.replaceChildren(line);
 }
 
-// Milliseconds. A roll back waits for several of MLflow's answers.
+// Milliseconds. A rollback waits for several answers of MLflow.
 const PATIENCE = { get: 10_000, post: 90_000 };
 
-// The key lives in its field alone: nothing stores it.
+// The key is kept in its field only and never stored.
 document.body.addEventListener("htmx:configRequest", (event) => {
   event.detail.timeout = PATIENCE[event.detail.verb];
   if (event.detail.verb !== "post") {
     return;
   }
-  // What became of the last thing that was asked for is nobody's business any more.
+  // The last action's result is out of date.
   failed = null;
   notice.replaceChildren();
   const key = document.getElementById("key")?.value;
@@ -41,13 +41,13 @@ document.body.addEventListener("htmx:responseError", (event) => {
   try {
     detail = JSON.parse(event.detail.xhr.response).detail;
   } catch {
-    // Whatever stands between here and the service has its own pages.
+    // A proxy in between may answer with its own page.
   }
-  const told = typeof detail === "string" && detail ? `: ${detail}` : "";
-  tell(`The service answers ${event.detail.xhr.status}${told}`, event.detail.requestConfig.verb);
+  const reason = typeof detail === "string" && detail ? `: ${detail}` : "";
+  tell(`The service answers ${event.detail.xhr.status}${reason}`, event.detail.requestConfig.verb);
 });
 
-// An answer is to the values that were sent: it goes when others stand in the form.
+// An answer belongs to the submitted values: remove it when the form changes.
 const answer = document.getElementById("answer");
 for (const name of ["input", "reset"]) {
   document.querySelector('form[hx-target="#answer"]')?.addEventListener(name, () => answer.replaceChildren());
@@ -59,7 +59,7 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
   });
 }
 document.body.addEventListener("htmx:beforeOnLoad", (event) => {
-  // A good look takes away what a bad one has told, and not why something that was asked for was refused.
+  // A successful poll removes the message of a failed one, but not the message of a refused action.
   if (failed && event.detail.xhr.status < 400 && [failed, "post"].includes(event.detail.requestConfig.verb)) {
     failed = null;
     notice.replaceChildren();
@@ -76,7 +76,7 @@ document.body.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(source.textContent);
     event.target.textContent = "Copied";
   } catch {
-    // Browsers give the clipboard to secure pages only: select the text, so that Ctrl-C does it.
+    // Only secure pages can use the clipboard: select the text for Ctrl-C instead.
     getSelection().selectAllChildren(source);
   }
 });

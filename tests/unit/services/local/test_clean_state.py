@@ -50,7 +50,7 @@ def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp
     answer = make_clean_state(tmp_path, DATA_DIR=str(state))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == (
-        f"{state} holds no state any more; kept, as the loop has not written it: .hidden, wine.csv\n"
+        f"{state} holds no state any more; kept, because the loop did not write it: .hidden, wine.csv\n"
     )
     assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "incoming", "wine.csv"]
     assert (state / "incoming" / "rows.csv").read_text() == "delivered"

@@ -158,7 +158,7 @@ def test_guide_requests_the_first_training_once_when_there_is_no_champion(
         answering(no_champion) as mlflow,
         guided(spool, inference_port=inference, mlflow_port=mlflow) as said,
     ):
-        wait_until("the request", lambda: any("first training run is requested" in line for line in said))
+        wait_until("the request", lambda: any("first training run was requested" in line for line in said))
         with spool.lock():
             [record] = spool.claim()
             spool.update(record.model_copy(update={"attempts": 1}))
@@ -200,4 +200,4 @@ def test_guide_says_when_it_cannot_ask(spool: RetrainSpool) -> None:
         answering(404) as mlflow,
         guided(spool, inference_port=inference, mlflow_port=mlflow) as said,
     ):
-        wait_until("the complaint", lambda: any("cannot ask for the first training run" in line for line in said))
+        wait_until("the complaint", lambda: any("cannot request the first training run" in line for line in said))

@@ -69,7 +69,7 @@ def test_check_ports_says_what_is_wrong_with_a_host(host: str, trouble: str) -> 
 
 def test_explain_tells_a_privileged_port_and_what_else_there_is() -> None:
     denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80, 81)
-    assert denied == "port 80 (INFERENCE_PORT) is kept for root on this machine; choose one from 1024"
+    assert denied == "port 80 (INFERENCE_PORT) is reserved for root on this machine; choose one from 1024"
     other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000, 8001)
     assert other == "cannot listen on '::1' port 8000 (No such family); set INFERENCE_HOST and INFERENCE_PORT"
 
@@ -116,7 +116,7 @@ def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_told(
     assert "MODEL_POL_SECONDS" in name
     assert "did you mean MODEL_POLL_SECONDS?" in name
     assert "tolerence" in key
-    assert key.endswith("no training can run until that is mended")
+    assert key.endswith("no training can run until this is fixed")
 
 
 def test_nothing_is_doubtful_without_an_env_file(monkeypatch: pytest.MonkeyPatch) -> None:

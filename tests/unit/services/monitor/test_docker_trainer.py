@@ -105,7 +105,7 @@ def test_start_of_a_removed_container_is_missing(engine: FakeEngine, caplog: pyt
     with trainer_at(engine.host, "loop-gone") as trainer:
         assert trainer.start() is StartOutcome.MISSING
     assert caplog.messages == [
-        "cannot start the training container loop-gone: there is no such container; docker compose up -d brings it back"
+        "cannot start the training container loop-gone: there is no such container; docker compose up -d creates it"
     ]
 
 

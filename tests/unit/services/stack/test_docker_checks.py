@@ -50,7 +50,7 @@ def test_check_docker_misses_the_daemon(docker: FakeDocker) -> None:
 
 def test_check_docker_misses_the_permission(docker: FakeDocker) -> None:
     docker.answers("version --format", errors=NO_PERMISSION, code=1)
-    assert "no permission to talk to Docker; run this with sudo, or join the group" in refused(docker)
+    assert "no permission to use Docker; run this with sudo, or join the group" in refused(docker)
 
 
 def test_check_docker_passes_on_what_it_does_not_know(docker: FakeDocker) -> None:
@@ -76,7 +76,7 @@ def test_check_docker_knows_the_old_program_of_its_own(docker: FakeDocker) -> No
     docker.answers("compose version", errors=NO_COMPOSE, code=1)
     legacy = docker.folder / "docker-compose"
     legacy.touch(mode=0o755)
-    assert f"no compose command ({legacy} is the old program of its own" in refused(docker)
+    assert f"no compose command ({legacy} is the old separate program" in refused(docker)
 
 
 @pytest.mark.parametrize("version", ["2.23.3", "v2.9.0", "1.29.2", "dev"])

@@ -73,7 +73,7 @@ def test_stack_is_what_compose_makes_of_it(docker: FakeDocker) -> None:
 @pytest.mark.parametrize(
     ("errors", "message"),
     [
-        ("no configuration file provided: not found\n", "there is no docker-compose.yml in .*; run this script of a"),
+        ("no configuration file provided: not found\n", "there is no docker-compose.yml in .*; run this in a complete"),
         ("service zenml: s3cret is odd\n", r"docker compose refuses docker-compose.yml or .env: service zenml: \*\*\*"),
         (
             'failed to read /x/.env: line 3: unexpected character "%" in variable name "pass%=hidden"\n',

@@ -71,7 +71,7 @@ def test_read_knows_a_missing_file(tmp_path: Path) -> None:
 
 def test_read_says_that_it_is_a_directory(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
-    with pytest.raises(StackError, match=r"/\.env is a directory and has to be a file; remove it: rmdir \.env"):
+    with pytest.raises(StackError, match=r"/\.env is a directory and must be a file; remove it: rmdir \.env"):
         EnvFile(tmp_path / ".env").read()
 
 

@@ -51,5 +51,5 @@ def test_check_ports_does_not_judge_another_machine(docker: FakeDocker, taken: i
 
 
 def test_check_ports_knows_an_address_of_another_machine(docker: FakeDocker) -> None:
-    with pytest.raises(StackError, match=r"192\.0\.2\.1 is no address of this machine; correct BIND_ADDRESS"):
+    with pytest.raises(StackError, match=r"192\.0\.2\.1 is not an address of this machine; correct BIND_ADDRESS"):
         check(docker, Port("mlflow", "192.0.2.1", free_port()))

@@ -53,8 +53,11 @@ def test_start_zenml_shows_what_compose_does(docker: FakeDocker) -> None:
             "failed to bind host port for 10.9.9.9:80:172.2.0.2:80/tcp: cannot assign requested address",
             "10.9.9.9 is no",
         ),
-        ("listen tcp 10.9.9.9:8080: bind: cannot assign requested address", "10.9.9.9 is no address of this machine"),
-        ("write /var/lib/docker/x: no space left on device", "the disk is full; make space"),
+        (
+            "listen tcp 10.9.9.9:8080: bind: cannot assign requested address",
+            "10.9.9.9 is not an address of this machine",
+        ),
+        ("write /var/lib/docker/x: no space left on device", "the disk is full; free some space"),
         ('Get "https://r.example/v2/": dial tcp: lookup r.example: no such host', "cannot fetch an image; can"),
         ("pull access denied for zenml, repository does not exist", "cannot fetch an image;"),
         ("something new", "docker compose could not start zenml: Error response from daemon: "),

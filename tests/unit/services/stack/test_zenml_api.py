@@ -122,6 +122,6 @@ def test_api_key_that_is_deactivated_stays_so(admin: ZenmlApi, zenml: FakeZenml)
 
 def test_api_key_that_env_cannot_hold_is_refused(admin: ZenmlApi, zenml: FakeZenml) -> None:
     zenml.fails["/service_accounts/4711/api_keys"] = (200, b'{"body": {"active": true, "key": "a b\\n"}}')
-    with pytest.raises(StackError, match=r"holds characters that \.env cannot") as caught:
+    with pytest.raises(StackError, match=r"contains characters that \.env cannot hold") as caught:
         admin.api_key("4711", "training")
     assert "a b" not in str(caught.value)
