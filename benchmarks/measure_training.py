@@ -28,12 +28,12 @@ from src.services.local.processes import REPOSITORY
 PUBLISHED = REPOSITORY / "benchmarks/results/training.md"
 ROWS, COLUMNS, CLASSES = 200_000, 30, 8
 TARGET = "y"
-# What is measured, by its name in the report.
+# The measured parameters, by their name in the report.
 SETTINGS: dict[str, dict[str, Any]] = {
     "n_estimators: 100, max_depth: 12": {"n_estimators": 100, "max_depth": 12},
     "shipped settings": {"n_estimators": 100, "max_depth": None, "min_samples_leaf": 1},
 }
-# Measured beside them: the file that `make config` writes for the table.
+# Also measured: the file that `make config` writes for the table.
 PROPOSED = "as make config proposes"
 
 
@@ -171,7 +171,7 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
 
 
 def first_answer(variables: dict[str, str], table: Path, log: Path) -> tuple[float, str]:
-    """Start inference and ask it for the table's first row; the seconds until its answer, and its prediction."""
+    """Start inference; return the seconds until it has predicted the table's first row, and the prediction."""
     (row,) = pd.read_csv(table, nrows=1).drop(columns=TARGET).to_dict("records")
     with inference(variables, log) as service:
         answer = str(service.predict(row)["prediction"])
@@ -179,7 +179,7 @@ def first_answer(variables: dict[str, str], table: Path, log: Path) -> tuple[flo
 
 
 def report(how: str, rows: int, found: Sequence[Measured]) -> str:
-    """The figures as Markdown, below the lines that say how they were made."""
+    """The figures as Markdown, below the lines that say how they were measured."""
     lines = [
         "# Training a large table",
         "",
@@ -220,7 +220,7 @@ def _whole_way(way: WholeWay) -> list[str]:
 
 
 def _steps(lines: Sequence[str]) -> dict[str, float]:
-    """What the trainer's line `seconds: …` says."""
+    """The figures of the trainer's line `seconds: …`."""
     (line,) = [line.partition("seconds: ")[2] for line in lines if "seconds: " in line] or [""]
     return {name: float(value) for name, value in re.findall(r"([\w.]+) ([\d.]+)", line)}
 

@@ -1,4 +1,4 @@
-"""Each worked example, from its table to a served prediction, as its README says."""
+"""Each worked example, followed from its table to a served prediction by the steps of its README."""
 
 import difflib
 import json
@@ -32,7 +32,7 @@ MAX_README = 40
 
 @dataclass
 class Example:
-    """An example that is tried out in a folder of its own.
+    """An example that is followed in a folder of its own.
 
     Attributes:
         name: of its folder below ``examples/``.
@@ -59,12 +59,12 @@ class Example:
         return f"{self.name}-example"
 
     def command(self, start: str) -> list[str]:
-        """The README's command that begins so, with this folder in place of data-file."""
+        """The README's command that starts with this text, with this folder in place of data-file."""
         (line,) = [line for line in self.readme.splitlines() if line.startswith(start)]
         return shlex.split(line.replace("data-file/", f"{self.folder}/"))
 
     def proposed(self) -> str:
-        """What the README's ``make config`` writes."""
+        """The text that the README's ``make config`` writes."""
         options = dict(word.split("=", 1) for word in self.command("make config")[2:])
         out = self.folder / "proposed.yaml"
         arguments = ["--csv", options["CSV"], "--target", options["TARGET"], "--time", options.get("TIME", "")]
@@ -103,7 +103,7 @@ class Example:
         return version
 
     def predict(self) -> Any:
-        """Ask what the README asks."""
+        """Send the README's request to the inference service; return the response."""
         body = self.command("curl -H")[4]
         inference = Inference(self.folder, self.mlflow_url, self.model_name)
         with inference.serving():
@@ -126,7 +126,7 @@ def edits(proposed: str, shipped: str) -> list[str]:
 
 
 def require_as_proposed(example: Example) -> None:
-    """The shipped file is what the README's commands and its edits make."""
+    """The shipped file must be the result of the README's command and edits."""
     assert len(example.readme.splitlines()) <= MAX_README
     found = edits(example.proposed(), example.shipped)
     assert len(found) <= MAX_EDITS

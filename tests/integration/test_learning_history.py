@@ -1,4 +1,4 @@
-"""What earlier versions mean for later runs on a real MLflow server and ZenML store: best, skipped, retention."""
+"""How earlier versions affect later runs, on a real MLflow server and ZenML store: best, skipped, retention."""
 
 import contextlib
 import subprocess
@@ -24,7 +24,7 @@ class World(TrainingWorld):
     def train(
         self, source: Source = "api", **environment: str
     ) -> tuple[RetrainRecord, subprocess.CompletedProcess[str]]:
-        """Train for one request as the monitor has it trained for."""
+        """Train for one request, as the monitor does."""
         request_id = self.spool.submit(source).id
         (record,) = self.spool.claim()
         self.spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
@@ -93,7 +93,7 @@ def second(world: World, first: RetrainResult, other_settings: str) -> RetrainRe
 
 @pytest.fixture(scope="module")
 def repeated(world: World, second: RetrainResult, other_settings: str) -> RetrainResult:
-    """The second training again, once its version was rolled back as serving does it."""
+    """The second training again, after its version was rolled back as serving does it."""
     assert second.model_version == "2"
     world.client.set_model_version_tag(NAME, "2", "rollback.at", datetime.now(UTC).isoformat(timespec="seconds"))
     world.client.set_model_version_tag(NAME, "2", "rollback.to", "1")
@@ -153,7 +153,7 @@ def test_retention_lists_what_a_training_then_deletes(world: World, repeated: Re
     listings = {version: files(models[version].artifact_location) for version in found}
     assert all(listings.values())
     before = world.zenml_bytes()
-    # Version 1 has aliases, 3 is the newest of the others.
+    # Version 1 has aliases; version 3 is the newest of the others.
     listed = world.retention(PIPELINE_CONFIG=short)
     assert (
         "would delete (--apply does it) 1 model versions with their files and MLflow runs (2); 1 ZenML runs" in listed
@@ -171,7 +171,7 @@ def test_retention_lists_what_a_training_then_deletes(world: World, repeated: Re
     for version in ("1", "3"):
         assert files(models[version].artifact_location) == listings[version]
         assert client.get_run(found[version].run_id).info.lifecycle_stage == "active"
-    # Each of the trainings has stored about the same: one went, and one came.
+    # Each training has stored about the same: one was deleted and one was added.
     assert world.zenml_bytes() == pytest.approx(before, rel=0.2)
 
 

@@ -1,4 +1,4 @@
-"""A real Prometheus over this repository's jobs and alerts, on targets of a test."""
+"""Runs a real Prometheus with this repository's jobs and alerts against the targets of a test."""
 
 import contextlib
 import os
@@ -37,13 +37,13 @@ def promtool(*arguments: str) -> str:
 
 
 class Prometheus:
-    """Its HTTP API, asked as Grafana asks it."""
+    """A client of its HTTP API, which sends what Grafana sends."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def ask(self, path: str, **parameters: str | float) -> Any:
-        """The data of an answer; fails with Prometheus' own words."""
+        """The data of a response; fails with Prometheus' own message."""
         answer = self._client.get(f"/api/v1/{path}", params=parameters).json()
         assert answer["status"] == "success", f"{answer['error']}: {parameters}"
         return answer["data"]
@@ -54,12 +54,12 @@ class Prometheus:
         return False
 
     def wait_for(self, query: str, *, seconds: float = 60) -> None:
-        """Until the query has a result."""
+        """Wait until the query has a result."""
         wait_until(query, lambda: self.ask("query", query=query)["result"], seconds=seconds)
 
 
 def configuration(targets: Mapping[str, str]) -> dict[str, Any]:
-    """The repository's own, with these jobs alone, their targets replaced, and no time to lose."""
+    """The repository's configuration with only these jobs, these targets, and short intervals."""
     content = yaml.safe_load((REPOSITORY / "config/prometheus.yml").read_text(encoding="utf-8"))
     jobs = {job["job_name"]: job for job in content["scrape_configs"]}
     assert set(targets) <= set(jobs)
@@ -75,7 +75,7 @@ def configuration(targets: Mapping[str, str]) -> dict[str, Any]:
 
 
 def impatient_rules() -> dict[str, Any]:
-    """The repository's alerts, which fire at once."""
+    """The repository's alerts without their waiting times."""
     rules: dict[str, Any] = yaml.safe_load((REPOSITORY / "config/alerts.yml").read_text(encoding="utf-8"))
     for group in rules["groups"]:
         for rule in group["rules"]:
@@ -85,7 +85,7 @@ def impatient_rules() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_prometheus(binary: str, folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
-    """Scrape what listens at these addresses, by the names of their jobs; the job ``prometheus`` is added.
+    """Scrape these addresses, given by job; the job ``prometheus`` is added.
 
     Args:
         binary: the program, see ``prometheus_binary``.
