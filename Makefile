@@ -83,7 +83,7 @@ measure-intervals: $(READY) ## simulate how often the gate's intervals cover the
 measure-training: $(READY) ## train on 200,000 rows and report time and memory (TRAINING_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_training $(TRAINING_ARGS)
 
-measure-estimators: $(READY) ## train and serve every estimator, compared with scikit-learn, in about ten minutes (ESTIMATORS_ARGS=--help)
+measure-estimators: $(READY) ## train and serve every estimator, compared with scikit-learn, in 10 to 25 minutes (ESTIMATORS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_estimators $(ESTIMATORS_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.estimators.cases import OWN_CLASSIFIER, OWN_REGRESSOR, Case, Outcome, cases
 from benchmarks.estimators.measurement import is_equal
 from benchmarks.estimators.reference import Reference
-from benchmarks.measure_estimators import ALL_HOLD, main, report
+from benchmarks.measure_estimators import ALL_HOLD, PUBLISHED, main, report
 
 FOREST, OWN = Case("random_forest", "iris"), Case(OWN_CLASSIFIER, "churn")
 SERVED = Outcome(FOREST, 20.4, "promoted", "passed", "onnx", 1490, 1490)
@@ -93,6 +93,14 @@ def test_report_has_a_line_for_each_outcome_and_names_problems() -> None:
     text = report("measured like this", [SERVED, Outcome(FOREST, 1.0, "rejected: worse")])
     assert "**Not as promised:** random_forest on iris: not promoted: rejected: worse." in text
     assert ALL_HOLD not in text
+
+
+def test_published_report_is_of_a_whole_run_and_keeps_its_promises() -> None:
+    text = PUBLISHED.read_text(encoding="utf-8")
+    assert text.splitlines()[2].startswith("`make measure-estimators`, commit ")
+    assert ALL_HOLD in text
+    measured = [tuple(line.split(" | ")[:2]) for line in text.splitlines() if line.endswith(" |")][2:]
+    assert measured == [(f"| {case.estimator}", case.table) for case in cases()]
 
 
 def test_unknown_estimator_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
