@@ -1,1 +1,1 @@
-"""How often drift is reported without drift, and how often a drift is found."""
+"""Measures the drift test's false alarms and power."""

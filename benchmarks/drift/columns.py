@@ -1,4 +1,4 @@
-"""Columns whose distribution is known: how training and traffic draw from them, without drift and with one."""
+"""Columns with a known distribution, from which training rows and traffic are drawn, with or without drift."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -14,7 +14,7 @@ from src.services.inference.watch.drift import FeatureWindow, feature_windows
 from src.training.drift_reference import ColumnCounts, drift_reference, reference_of
 
 NAME = "x"
-# How much of the mass a drift moves.
+# The share of the mass that a drift moves.
 MOVED = 0.2
 
 Random = np.random.Generator
@@ -25,7 +25,7 @@ class Column(ABC):
     """One column.
 
     Attributes:
-        drifts: ways to draw live values that are not as in training, by what has happened.
+        drifts: functions that draw drifted values, by the name of the drift.
     """
 
     drifts: dict[str, Draw]
@@ -36,14 +36,14 @@ class Column(ABC):
 
     @abstractmethod
     def draw(self, random: Random, size: int) -> NDArray[Any]:
-        """Values as in training, shape (size,)."""
+        """Draw values without drift, shape (size,)."""
 
 
 class Categories(Column):
-    """Texts.
+    """A column of categories.
 
     Args:
-        shares: (k,) of each, descending; they sum to 1.
+        shares: (k,) the share of each category, descending; they sum to 1.
     """
 
     def __init__(self, shares: NDArray[np.float64]) -> None:
@@ -55,7 +55,7 @@ class Categories(Column):
         onto *= 1 - MOVED / (1 - shares[place])
         onto[place] = shares[place] + MOVED
         spread = shares.copy()
-        # Of the largest and the smallest half, by turns: every category changes, and a fifth of the mass moves.
+        # Every second category gains, so that all categories change and a fifth of the mass moves.
         gains = np.arange(len(shares)) % 2 == 1
         spread[gains] *= 1 + MOVED / shares[gains].sum()
         spread[~gains] *= 1 - MOVED / shares[~gains].sum()
@@ -73,7 +73,7 @@ class Categories(Column):
         return feature_windows(self._schema, reference, size)[NAME]
 
     def draw(self, random: Random, size: int) -> NDArray[Any]:
-        """Values as in training, shape (size,)."""
+        """Draw values without drift, shape (size,)."""
         return self._draw(random, size, self._shares)
 
     def _draw(self, random: Random, size: int, shares: NDArray[np.float64]) -> NDArray[Any]:
@@ -84,10 +84,10 @@ class Categories(Column):
 
 
 class Numbers(Column):
-    """Numbers.
+    """A column of numbers.
 
     Args:
-        draw: values as in training.
+        draw: draws values without drift.
         deviation: their standard deviation.
     """
 
@@ -106,7 +106,7 @@ class Numbers(Column):
         return feature_windows(self._dataset.feature_schema, drift_reference(train, self._dataset), size)[NAME]
 
     def draw(self, random: Random, size: int) -> NDArray[Any]:
-        """Values as in training, shape (size,)."""
+        """Draw values without drift, shape (size,)."""
         return self._draw(random, size)
 
     def _partly(self, random: Random, size: int, value: float) -> NDArray[Any]:

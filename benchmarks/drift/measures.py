@@ -1,4 +1,4 @@
-"""Rates of false alarms, and how often a drift is found, by simulation of fresh references and windows."""
+"""Simulates references and windows to measure false alarms and power."""
 
 import zlib
 from typing import Any
@@ -12,11 +12,11 @@ from src.services.inference.watch.drift import FALSE_ALARMS, Drift, FeatureWindo
 from src.services.inference.watch.two_sample import Comparison, chi_square_tail, compare
 
 SEED = 11
-# What a model of this many features asks of each.
+# The number of features of the simulated model.
 FEATURES = 30
 BINS = 10
 WINDOW = 300
-# Prometheus looks every five seconds, and FeatureDrift waits for a minute.
+# Prometheus evaluates every five seconds, and FeatureDrift waits for a minute.
 LOOKS_PER_DAY = 86_400 // 5
 LOOKS_TO_FIRE = 60 // 5 + 1
 
@@ -25,9 +25,9 @@ class Cell(msgspec.Struct, frozen=True):
     """One kind of column at one size of reference and window.
 
     Attributes:
-        windows: how many of each kind, without drift and with each drift, each with a fresh reference.
-        alarms: how many of these are called drifted, in a model of this feature alone.
-        positive: how many of these have a score above 0.
+        windows: the number of windows without drift, and with each drift, each with a fresh reference.
+        alarms: windows without drift that are called drifted, in a model of this feature alone.
+        positive: windows without drift that have a score above 0.
         power: by drift, the share of windows of drifted rows that are called drifted: in a model of this feature alone,
             and in one of ``FEATURES``.
     """
@@ -42,7 +42,7 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """A model of many features: how many windows without drift call any of them drifted."""
+    """A model of many features: the windows without drift in which any feature is called drifted."""
 
     features: int
     rows: int
@@ -52,12 +52,12 @@ class Whole(msgspec.Struct, frozen=True):
 
 
 class Days(msgspec.Struct, frozen=True):
-    """Continuous looks at a model of ``FEATURES`` numbers without drift.
+    """Continuous evaluation of a model of ``FEATURES`` numbers without drift.
 
     Attributes:
         rows_per_second: of traffic.
-        drifted: times a day that a feature is called drifted.
-        fired: times a day that this lasts until FeatureDrift fires.
+        drifted: how often per day a feature becomes drifted.
+        fired: how often per day this lasts until FeatureDrift fires.
     """
 
     rows: int
@@ -68,7 +68,7 @@ class Days(msgspec.Struct, frozen=True):
 
 
 def measure_cell(name: str, rows: int, window: int, *, windows: int) -> Cell:
-    """One cell: so many fresh references, each with a window without drift and one with each kind of drift."""
+    """One cell: for each fresh reference, a window without drift and one with each drift."""
     column, random = COLUMNS[name], _random(name, rows, window)
     calm = []
     found: dict[str, list[Comparison | None]] = {kind: [] for kind in column.drifts}
@@ -122,7 +122,7 @@ def measure_days(rows: int, rows_per_look: int, *, days: int) -> Days:
 
 
 def _alarms(training: NDArray[np.int64], counts: NDArray[np.int64], limit: float) -> NDArray[np.bool_]:
-    """(looks,) whether each window is called drifted; only where X2 alone would say so is it computed."""
+    """(looks,) whether each window is called drifted; computed only where X2 exceeds its limit."""
     expected = (training + counts) * (counts.sum(axis=1) / (training.sum() + counts.sum(axis=1)))[:, None]
     pearson = ((counts - expected) ** 2 / expected).sum(axis=1) * (1 + WINDOW / training.sum())
     alarms: NDArray[np.bool_] = pearson >= limit

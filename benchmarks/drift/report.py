@@ -35,27 +35,27 @@ How it is tested: [decision 14](../../docs/decisions/0014-drift.md).
 
 ## False alarms, by column
 
-Independent windows, each with a fresh reference of its own, and neither with drift. Alarms: in a model of this feature
-alone. Positive: windows with a score above 0; one in twenty is expected at most.
+Independent windows without drift, each with a fresh reference. Alarms: in a model of this feature alone. Positive:
+windows with a score above 0; at most one in twenty is expected.
 
 {_table(("column", "reference", "window", "windows", "alarms", "positive"), [_calm(cell) for cell in results.cells])}
 ## False alarms, by model
 
-{FEATURES} features of all kinds above. Alarms: windows in which any of them was called drifted.
+{FEATURES} features of all types above. Alarms: windows in which any feature was called drifted.
 
 {_table(("features", "reference", "window", "windows", "alarms"), [_whole(whole) for whole in results.wholes])}
 ## Continuous looks
 
-{FEATURES} numbers without drift, a window of {WINDOW} rows, a look every 5 seconds, as Prometheus scrapes: most rows of
-a window are those of the one before. Drifted: times a day that any of the features begins to be called drifted.
-Fires: times a day that this lasts a minute, so that FeatureDrift fires.
+{FEATURES} numbers without drift, a window of {WINDOW} rows, evaluated every 5 seconds like Prometheus, so that
+consecutive windows share most rows. Drifted: how often per day a feature becomes drifted. Fires: how often per day this
+lasts a minute, so that FeatureDrift fires.
 
 {_table(("reference", "rows per second", "days", "drifted / day", "fires / day"), [_day(day) for day in results.days])}
 ## Power
 
-Windows of drifted rows only that are called drifted, in percent: in a model of this feature alone, and in one of
-{FEATURES} features. Onto one category: a fifth of the mass moves to one category from all others, in proportion.
-Spread: a fifth of the mass moves to every second category from the others, in proportion, which is the hardest to see.
+Windows with only drifted rows that are called drifted, in percent: in a model of this feature alone, and in one of
+{FEATURES} features. Onto one category: a fifth of the mass moves from all other categories to one, in proportion.
+Spread: a fifth of the mass moves to every second category from the others, in proportion, the hardest to detect.
 
 {_table(("column", "drift", "reference", "window", "alone", f"of {FEATURES}"), _powers(results.cells))}"""
 

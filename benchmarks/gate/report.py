@@ -33,22 +33,22 @@ def markdown(results: Results) -> str:
 PAIRS = f"""\
 Each pair is a champion, fitted on a table, and a challenger, fitted after the table has grown. By direction and seed:
 
-- *labels*: forests of {TREES} trees. The labels of the rows that are new to the challenger's training are mixed up
+- *labels*: forests of {TREES} trees. The labels of the challenger's new training rows are permuted
   (worse), or {WRONG_LABELS:.0%} of the champion's labels were random and have been corrected since (better).
-- *overfitting*: one tree in place of {TREES}, for the challenger (worse) or the champion (better).
-- *underfitting*: the same with a logistic regression that is held back too much.
+- *overfitting*: one tree instead of {TREES}, for the challenger (worse) or the champion (better).
+- *underfitting*: the same with a strongly regularised logistic regression.
 
-The truth is the difference in accuracy on {FRESH_ROWS:,} fresh rows of the same world. A pair whose true difference is
-below {POINTS * 100:g} points is thrown away and made anew from the next random numbers, until it is large
-enough. Labels are wrong in training only: no gate can be right where the labels that decide are wrong.
+The truth is the difference in accuracy on {FRESH_ROWS:,} fresh rows of the same distribution. Pairs with a true difference
+below {POINTS * 100:g} points are discarded and created again with other random numbers. Labels are wrong in training
+only: no gate can be right if the holdout's labels are wrong.
 `holdout_fraction` is {SHARE}, `tolerance` {TOLERANCE}, and there is neither a floor nor a `confidence`. Rows of a
-group share features and noise; rows that follow one another in time have correlated features. At most
-{MOST_WRONG:.0%} of the verdicts may be wrong, each way. The old gate drew its holdout anew from all rows of each
-training; its pairs are models fitted on its own splits."""
+group share features and noise; consecutive rows of a time series have correlated features. At most
+{MOST_WRONG:.0%} of the verdicts may be wrong in each direction. The old gate drew a new holdout from all rows in
+each training; its pairs are models fitted on its own splits."""
 
 TIES = f"""\
 Champion and challenger are the same estimator with the same parameters, on fewer and on more rows. The 95 % interval of
-their difference is to cover the true one, measured as above, in {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%} of all pairs."""
+their difference should cover the true one, measured as above, in {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%} of all pairs."""
 
 
 def _how(results: Results) -> str:

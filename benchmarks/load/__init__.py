@@ -1,1 +1,1 @@
-"""The load generator: an HTTP client that is a process of its own."""
+"""The load generator: an HTTP client in its own process."""

@@ -9,7 +9,7 @@ from src.core.misspelt import did_you_mean
 from src.core.source_address import without_secrets
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
-# Trees compare in single precision: no served value can lie beyond it.
+# The largest single-precision number, the precision in which trees compare.
 LARGEST = 3.4028234e38
 Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Task = Literal["classification", "regression"]
@@ -27,7 +27,7 @@ class Strict(BaseModel):
 
 
 class Range(Strict):
-    """The range that valid numbers lie in (inclusive); a limit that is left out is learned from the training rows."""
+    """The inclusive range of valid numbers; a missing limit is learned from the training rows."""
 
     minimum: Limit | None = None
     maximum: Limit | None = None
@@ -113,7 +113,7 @@ class CsvFormat(Strict):
     """How the cells of CSV and TSV files are written.
 
     ``delimiter`` unset means a comma, or a tab in files named ``.tsv``; a space cannot be one, as spaces after a
-    delimiter are skipped. ``encoding`` is any name that Python knows.
+    delimiter are skipped. ``encoding`` is any encoding that Python supports.
     """
 
     delimiter: Annotated[str, Field(pattern=r'^[^ "\r\n]$')] | None = None
@@ -125,7 +125,9 @@ class CsvFormat(Strict):
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
-            raise ValueError(f"Python knows no text encoding {self.encoding!r}, but such as utf-8, cp1252") from None
+            raise ValueError(
+                f"Python has no text encoding {self.encoding!r}; use a name such as utf-8 or cp1252"
+            ) from None
         return self
 
 

@@ -75,7 +75,7 @@ class RetrainSpool:
         """The request with this id, or None. Any string is a safe argument.
 
         Raises:
-            SpoolUnavailableError: the folder cannot be read, which says nothing about the request.
+            SpoolUnavailableError: the folder cannot be read; the state of the request is unknown.
         """
         if not ID_PATTERN.fullmatch(request_id):
             return None

@@ -14,7 +14,7 @@ def read_parquet(file: TableFile, columns: Sequence[str]) -> pd.DataFrame:
     """Some columns of a file: text as pandas' own type, other types as Arrow's, which know exact nullable integers.
 
     Raises:
-        DataError: the file is no Parquet file, lacks a column or has one of these names twice.
+        DataError: the file is not a Parquet file, lacks a column or has one of these names twice.
     """
     with file.open() as stream:
         try:

@@ -88,7 +88,7 @@ def _from_s3(source: str, folder: Path) -> list[TableFile]:
             "dataset.source is an s3:// address, and the dependency group s3 is not installed; run "
             "`uv sync --group s3`, or with Docker set TRAIN_EXTRA_GROUPS=s3 and build again"
         ) from error
-    # One of its own, without earlier listings: each run sees the objects as they are.
+    # A new instance without cached listings, so that each run sees the current objects.
     system = s3fs.S3FileSystem(skip_instance_cache=True)
     try:
         names = _objects(system, source)

@@ -46,7 +46,7 @@ def propose(
     """A configuration for the table.
 
     Raises:
-        ConfigError: a column that is asked for does not exist or does not suit its role.
+        ConfigError: a given column does not exist or does not suit its role.
         DataError: the table cannot be read, its files differ in encoding, or nothing can be learned from its target.
         LoopError: its files are still being written.
     """
@@ -145,7 +145,7 @@ def _require_columns(wanted: Wanted, names: list[str]) -> None:
     if wanted.target in (*wanted.ids, wanted.time):
         raise ConfigError(f"the target {wanted.target!r} cannot be ID or TIME, too")
     if len(set(names)) < 2:  # noqa: PLR2004 - the target and something to predict it from
-        raise ConfigError(f"{wanted.source} has no column beside the target")
+        raise ConfigError(f"{wanted.source} has no column besides the target")
 
 
 def _require_use(wanted: Wanted, columns: Iterable[ColumnGuess], rows: int) -> None:

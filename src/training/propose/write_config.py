@@ -72,7 +72,7 @@ def _dump(value: object, style: str | None) -> str:
 
 
 def comment_text(text: str) -> str:
-    """A text that cannot end the comment it stands in."""
+    """The text without characters that would end a comment."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 

@@ -190,12 +190,12 @@ LEAST = "  min_rows_per_class: 20 # fewer stop the run\n"
         (
             "target: species",
             "csv: { encoding: utf-9 }\n  target: species",
-            "dataset.csv: Python knows no text encoding 'utf-9'",
+            "dataset.csv: Python has no text encoding 'utf-9'",
         ),
         (
             "target: species",
             "csv: { encoding: base64 }\n  target: species",
-            "dataset.csv: Python knows no text encoding 'base64'",
+            "dataset.csv: Python has no text encoding 'base64'",
         ),
         (
             "target: species",

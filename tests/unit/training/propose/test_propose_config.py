@@ -323,7 +323,7 @@ def test_table_with_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a Parquet file"):
         propose(Wanted(str(tmp_path / "a.parquet"), "sold"))
     pd.DataFrame({"sold": CLASSES}).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(ConfigError, match="no column beside the target"):
+    with pytest.raises(ConfigError, match="no column besides the target"):
         propose(Wanted(str(tmp_path / "b.parquet"), "sold"))
     pd.DataFrame({"sold": CLASSES[:0], "size": []}).to_parquet(tmp_path / "c.parquet")
     with pytest.raises(DataError, match="has no rows"):
