@@ -38,8 +38,8 @@ Each pair is a champion, fitted on a table, and a challenger, fitted after the t
 - *overfitting*: one tree instead of {TREES}, for the challenger (worse) or the champion (better).
 - *underfitting*: the same with a strongly regularised logistic regression.
 
-The truth is the difference in accuracy on {FRESH_ROWS:,} fresh rows of the same distribution. Pairs with a true difference
-below {POINTS * 100:g} points are discarded and created again with other random numbers. Labels are wrong in training
+The truth is the difference in accuracy on {FRESH_ROWS:,} fresh rows of the same distribution. Pairs with a
+true difference below {POINTS * 100:g} points are discarded and created again with other random numbers. Labels are wrong in training
 only: no gate can be right if the holdout's labels are wrong.
 `holdout_fraction` is {SHARE}, `tolerance` {TOLERANCE}, and there is neither a floor nor a `confidence`. Rows of a
 group share features and noise; consecutive rows of a time series have correlated features. At most
@@ -48,7 +48,7 @@ each training; its pairs are models fitted on its own splits."""
 
 TIES = f"""\
 Champion and challenger are the same estimator with the same parameters, on fewer and on more rows. The 95 % interval of
-their difference should cover the true one, measured as above, in {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%} of all pairs."""
+their difference must cover the true one, measured as above, in {COVERAGE[0]:.0%} to {COVERAGE[1]:.0%} of all pairs."""
 
 
 def _how(results: Results) -> str:
