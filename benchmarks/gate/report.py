@@ -39,7 +39,8 @@ Each pair is a champion, fitted on a table, and a challenger, fitted after the t
 - *underfitting*: the same with a strongly regularised logistic regression.
 
 The truth is the difference in accuracy on {FRESH_ROWS:,} fresh rows of the same distribution. Pairs with a
-true difference below {POINTS * 100:g} points are discarded and created again with other random numbers. Labels are wrong in training
+true difference below {POINTS * 100:g} points are discarded and created again with other random
+numbers. Labels are wrong in training
 only: no gate can be right if the holdout's labels are wrong.
 `holdout_fraction` is {SHARE}, `tolerance` {TOLERANCE}, and there is neither a floor nor a `confidence`. Rows of a
 group share features and noise; consecutive rows of a time series have correlated features. At most
