@@ -1,10 +1,11 @@
 """Misspelt names get a suggestion, and other names do not."""
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from src.core.misspelt import did_you_mean, misspelt
+from src.core.misspelt import did_you_mean, example_text, misspelt
 from src.core.settings import InferenceSettings
 from src.services.local.processes import REPOSITORY
 from src.services.stack.variables import REQUIRED
@@ -33,6 +34,11 @@ def test_known_variables_and_those_of_other_tools_are_not_reported() -> None:
     ours = [*map(str.upper, InferenceSettings.model_fields), *REQUIRED]
     others = ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "DOCKER_BUILDKIT", "HTTP_PROXY", "TZ"]
     assert misspelt([*ours, *others], EXAMPLE) == []
+
+
+def test_example_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert example_text(REPOSITORY) == EXAMPLE
+    assert example_text(tmp_path) == ""
 
 
 @pytest.mark.parametrize(

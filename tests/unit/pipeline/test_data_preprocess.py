@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,6 @@ def test_main_exits_2_with_one_line_on_bad_data(tmp_path: Path) -> None:
 
 def test_main_exits_1_with_one_line_when_the_volume_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    ended = run_main(tmp_path / "file")
+    ended = run_main(tmp_path / "file", LOG_FORMAT="json")
     (line,) = own_lines(ended)
-    assert (ended.returncode, "set DATA_DIR" in line) == (1, True)
+    assert (ended.returncode, "set DATA_DIR" in json.loads(line)["message"]) == (1, True)

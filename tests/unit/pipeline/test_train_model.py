@@ -90,6 +90,19 @@ def test_columns_become_complete_numbers_with_a_column_for_each_category() -> No
     assert found.tolist() == [[1, 1, 0, 1], [2, 1, 0, 0], [2, 1, 0, 0], [9, 0, 1, 0]]
 
 
+def test_column_without_any_known_value_stays_a_column() -> None:
+    rows = pd.DataFrame({"c": ["red", "blue"], "n": [np.nan, np.nan], "b": pd.Series([True, None], dtype=object)})
+    ((_, step),) = transformers(with_columns())
+    assert step.fit(rows).transform(rows).tolist() == [[0, 1, 0, 1], [0, 1, 1, 0]]
+
+
+def test_columns_of_many_categories_are_plain_arrays() -> None:
+    names = [f"c{number}" for number in range(30)]
+    ((_, step),) = transformers(with_columns(c={"type": "category", "values": names}))
+    rows = pd.DataFrame({"c": names})
+    assert np.array_equal(step.fit(rows).transform(rows), np.eye(30))
+
+
 def test_columns_that_an_own_transformer_adds_stay_as_they_are() -> None:
     rows = pd.DataFrame({"c": ["red", "blue"], "n": [1.0, np.nan], "b": [True, False], "own": [7.0, 8.0]})
     ((_, step),) = transformers(with_columns())
