@@ -67,6 +67,7 @@ def test_model_is_checked_without_data() -> None:
         (ModelConfig(estimator="forest"), "did you mean"),
         (ModelConfig(params={"max_deep": 3}), "did you mean 'max_depth'"),
         (ModelConfig(params={"max_depth": -3}), "'max_depth' parameter"),
+        (ModelConfig(class_weight="balanced", params={"class_weight": "balanced"}), "in model and in model.params"),
     ):
         with pytest.raises(ConfigError, match=message):
             check_model(model, DATASET)
