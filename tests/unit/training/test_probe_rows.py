@@ -10,6 +10,7 @@ from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScal
 from sklearn.tree import DecisionTreeClassifier
 
 from src.core.dataset_config import DatasetConfig
+from src.pipeline.features import transformers
 from src.training import probe_rows as probe_rows_module
 from src.training import tree_decisions
 from src.training.estimators import with_names
@@ -131,6 +132,41 @@ def test_decision_rows_know_the_trees_of_xgboost() -> None:
     thresholds = np.repeat(inner["Split"].to_numpy(), 6)
     columns = np.repeat(inner["Feature"].str.removeprefix("f").astype(int).to_numpy(), 6)
     assert np.allclose(rows.to_numpy()[np.arange(len(rows)), columns], thresholds, rtol=1e-6)
+
+
+def test_only_columns_of_numbers_with_a_fraction_are_moved() -> None:
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"whole": random.integers(0, 50, 200), "flag": random.random(200) < 0.5, "x": random.random(200)}
+    )
+    labels = np.where((rows["whole"] > 20) ^ rows["flag"] ^ (rows["x"] > 0.5), "yes", "no").astype(object)
+    model = Pipeline([("model", DecisionTreeClassifier(random_state=0))]).fit(rows, labels)
+    tree = model[-1].tree_
+    found = decision_rows(rows, model)
+    assert len(found) == 6 * int((tree.feature == 2).sum()) > 0
+    assert (found.dtypes == rows.dtypes).all()
+    assert set(map(tuple, found[["whole", "flag"]].to_numpy())) <= set(map(tuple, rows[["whole", "flag"]].to_numpy()))
+
+
+def test_decision_rows_look_through_the_columns_step() -> None:
+    random = np.random.default_rng(0)
+    kind = {"type": "category", "values": ["a", "b"], "missing": True}
+    dataset = config(dataset={"features": {"kind": kind, "n": {"type": "integer"}, "x": {"missing": True}}}).dataset
+    rows = pd.DataFrame(
+        {"kind": random.choice(["a", "b"], 200), "n": random.integers(0, 9, 200), "x": random.random(200)}
+    )
+    rows = rows.astype({"kind": object})
+    labels = np.where((rows["kind"] == "a") ^ (rows["x"] > 0.5) ^ (rows["n"] > 4), "yes", "no").astype(object)
+    (columns,) = transformers(dataset)
+    model = Pipeline([columns, ("model", DecisionTreeClassifier(random_state=0))]).fit(rows, labels)
+    tree = model[-1].tree_
+    # The step's columns are n, x, and one of each kind.
+    deciding = tree.threshold[tree.feature == 1]
+    found = decision_rows(rows, model)
+    assert len(found) == 6 * len(deciding) > 0
+    assert np.allclose(found["x"], np.repeat(deciding, 6), rtol=1e-6)
+    assert set(found["kind"]) <= {"a", "b"}
+    assert found["n"].dtype == rows["n"].dtype
 
 
 def test_columns_of_every_type_get_values_that_they_may_hold() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -185,6 +186,14 @@ def test_stored_rows_with_other_columns_are_not_used(stored: dict[str | None, pd
     assert unseen(registry, model).mask is None
 
 
+def test_stored_rows_of_a_column_that_is_gone_tell_nothing(stored: dict[str | None, pd.DataFrame]) -> None:
+    registry, model = registry_of(None)
+    registry.versions_by_number["1"].tags["zenml.run_id"] = "that run"
+    stored["that run"] = SPLIT.holdout.assign(gone=1.0)
+    wider = replace(model, schema=FeatureSchema.of_numbers("x", "gone"))
+    assert unseen(registry, wider).mask is None
+
+
 OLD_RUN = {"split.holdout_fraction": "0.3", "split.seed": "7"}
 
 
@@ -200,6 +209,20 @@ def test_split_of_a_version_without_a_rule_is_made_again_on_the_same_data() -> N
     assert found.mask.tolist() == expected.tolist()
     assert 0.15 < found.mask.mean() < 0.45
     assert found.why == "the training rows of version 1, from its repeated split, are left out"
+
+
+def test_row_with_the_features_of_a_training_row_and_another_label_is_unseen() -> None:
+    registry, model = registry_of(None)
+    registry.versions_by_number["1"].tags["data.sha256"] = "same"
+    registry.run_parameters = OLD_RUN
+    whole = pd.concat([frame(), frame().assign(label=lambda rows: rows["label"].map({"a": "b", "b": "a"}))])
+    split = split_by(RULE, whole)
+    train, _ = train_test_split(whole, test_size=0.3, random_state=7, stratify=whole["label"])
+    seen = set(zip(train["x"], train["label"], strict=True))
+    found = unseen(registry, model, split, data="same")
+    assert found.mask is not None
+    holdout = zip(split.holdout["x"], split.holdout["label"], strict=True)
+    assert found.mask.tolist() == [row not in seen for row in holdout]
 
 
 @pytest.mark.parametrize(
