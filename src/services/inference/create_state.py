@@ -11,10 +11,10 @@ from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import create_batches
 from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.calls import Calls
+from src.services.inference.model.backoff import Backoff
+from src.services.inference.model.inference_scheduler import InferenceScheduler
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_store import ModelStore
-from src.services.inference.model.pace import Pace
 from src.services.inference.model.registry_client import RegistryClient
 from src.services.inference.model.rollback import Rollback
 from src.services.inference.page.create_page import create_page
@@ -24,10 +24,10 @@ from src.services.inference.service_state import ServiceState
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
 from src.services.inference.web.body_limits import BodyLimits
+from src.services.inference.web.edge_policy import EdgePolicy
 from src.services.inference.web.fast_predict import MAX_BYTES, FastPredict
-from src.services.inference.web.front import Front
 from src.services.inference.web.guards import HostGuard
-from src.services.inference.web.slow_clients import Patience
+from src.services.inference.web.slow_clients import ClientTimeouts
 from src.services.inference.web.uploads import Bodies, Uploads
 
 
@@ -46,12 +46,12 @@ def create_state(
     registry = RegistryClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
     aliases = AliasClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
     cache = ModelCache(settings.cache_dir, settings.model_name)
-    pace = Pace(settings.model_poll_seconds, settings.model_retry_max_seconds)
-    store = ModelStore(registry, cache, metrics, pace)
+    backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
+    store = ModelStore(registry, cache, metrics, backoff)
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
-    calls = Calls()
-    front = _front(settings, catalogue, metrics)
-    stopping = front.stopping
+    scheduler = InferenceScheduler()
+    edge = _edge(settings, catalogue, metrics)
+    stopping = edge.stopping
     hosts = HostGuard(settings.allowed_hosts.split(","))
     admission = Admission(
         settings.max_concurrency, queue=settings.max_queue, seconds=settings.queue_seconds, on_shed=metrics.shed
@@ -60,14 +60,14 @@ def create_state(
         registry=registry,
         aliases=aliases,
         store=store,
-        calls=calls,
-        batches=create_batches(settings, calls, metrics),
+        scheduler=scheduler,
+        batches=create_batches(settings, scheduler, metrics),
         spool=spool,
         alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now),
         rollback=Rollback(aliases, store, settings.alias_lock, clock=_now),
         page=create_page(settings, store, metrics.traffic, spool, aliases, is_stopping=lambda: stopping.begun),
         metrics=metrics,
-        front=front,
+        edge=edge,
         hosts=hosts,
         admission=admission,
         fast=FastPredict(
@@ -76,19 +76,19 @@ def create_state(
             admission=admission,
             stopping=stopping,
             metrics=metrics,
-            most=front.most,
+            max_pending=edge.max_requests,
             max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )
 
 
-def _front(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMetrics) -> Front:
-    return Front(
-        Patience(settings.head_seconds, settings.body_seconds, settings.body_rate),
+def _edge(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMetrics) -> EdgePolicy:
+    return EdgePolicy(
+        ClientTimeouts(settings.head_seconds, settings.body_seconds, settings.body_rate),
         _bodies(settings),
         metrics,
         catalogue.templates,
-        most=settings.max_concurrency + settings.max_queue,
+        max_requests=settings.max_concurrency + settings.max_queue,
         exempt=catalogue.exempt,
     )
 

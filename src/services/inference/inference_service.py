@@ -89,7 +89,7 @@ async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIte
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await following
-        state.calls.close()
+        state.scheduler.close()
         state.batches.close()
         await state.registry.aclose()
         await state.aliases.aclose()
@@ -102,7 +102,7 @@ def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalo
     forms = WriteGuard(page.FORMS, None)  # predictions need no key on the page either
     pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=state.metrics.shed)
     turns = functools.partial(_turns_of, state.batches, pages)
-    app.add_middleware(BodyLimitMiddleware, limits=state.front.bodies.limits)
+    app.add_middleware(BodyLimitMiddleware, limits=state.edge.bodies.limits)
     app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt)
     app.add_middleware(GuardMiddleware, guards=(state.hosts, forms, writing, alerting))
     app.add_middleware(RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates)

@@ -10,15 +10,15 @@ from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.formats.batches import Batches
 from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.calls import Calls
+from src.services.inference.model.inference_scheduler import InferenceScheduler
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.registry_client import RegistryClient
 from src.services.inference.model.rollback import Rollback
 from src.services.inference.page.page import Page
 from src.services.inference.watch.metrics import ServingMetrics
 from src.services.inference.web.admission import Admission
+from src.services.inference.web.edge_policy import EdgePolicy
 from src.services.inference.web.fast_predict import FastPredict
-from src.services.inference.web.front import Front
 from src.services.inference.web.guards import HostGuard
 
 
@@ -29,14 +29,14 @@ class ServiceState:
     registry: RegistryClient
     aliases: AliasClient
     store: ModelStore
-    calls: Calls
+    scheduler: InferenceScheduler
     batches: Batches
     spool: RetrainSpool
     alerts: AlertRetrain
     rollback: Rollback
     page: Page
     metrics: ServingMetrics
-    front: Front
+    edge: EdgePolicy
     hosts: HostGuard
     admission: Admission
     fast: FastPredict

@@ -22,7 +22,7 @@ from src.services.inference.formats.problems import MAX_TOLD, InvalidRecordError
 from src.services.inference.formats.readers import READERS
 from src.services.inference.formats.worker_messages import ReadTask
 from src.services.inference.formats.workers import Workers
-from src.services.inference.model.calls import INLINE_BYTES, Calls
+from src.services.inference.model.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.live_traffic import Batch
 from src.services.inference.watch.metrics import ServingMetrics
@@ -49,7 +49,7 @@ class Batches:
     """Reads and predicts batches.
 
     Args:
-        calls: runs the model.
+        scheduler: runs the model.
         workers: for the formats that are read and written by a library that may crash.
         metrics: counts answered rows.
         admission: admits large batches, each for as long as its table is in memory.
@@ -57,9 +57,15 @@ class Batches:
     """
 
     def __init__(
-        self, calls: Calls, workers: Workers, metrics: ServingMetrics, admission: Admission, *, max_values: int
+        self,
+        scheduler: InferenceScheduler,
+        workers: Workers,
+        metrics: ServingMetrics,
+        admission: Admission,
+        *,
+        max_values: int,
     ) -> None:
-        self._calls = calls
+        self._scheduler = scheduler
         self._workers = workers
         self._metrics = metrics
         self._admission = admission
@@ -134,8 +140,8 @@ class Batches:
         # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._encoder(predictor, goes_out, request_id, kinds) as encoder:
-            await self._calls.turn()
-            at_once = not encoder.waits and self._calls.takes(predictor, rows)
+            await self._scheduler.turn()
+            at_once = not encoder.waits and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
             while parts:
@@ -169,8 +175,8 @@ class Batches:
         if at_once:
             return encoder.part(predict(), kept)
         if encoder.waits:  # not in the models' thread, which other requests need
-            return await asyncio.to_thread(encoder.part, await self._calls.in_thread(predict), kept)
-        return await self._calls.in_thread(lambda: encoder.part(predict(), kept))
+            return await asyncio.to_thread(encoder.part, await self._scheduler.in_thread(predict), kept)
+        return await self._scheduler.in_thread(lambda: encoder.part(predict(), kept))
 
     async def _parts(
         self, predictor: Predictor, batch: IncomingBatch, max_rows: int
@@ -190,7 +196,7 @@ class Batches:
             for found in parts:
                 yield found
             return
-        while (step := await self._calls.in_thread(lambda: next(parts, END))) is not END:
+        while (step := await self._scheduler.in_thread(lambda: next(parts, END))) is not END:
             yield step  # type: ignore[misc] # the sentinel is none of the parts
 
 
@@ -201,11 +207,11 @@ def _require_other_names(rows: Rows, predictor: Predictor) -> None:
         raise malformed(f"kept columns have names of the answer's: {', '.join(sorted(taken))}; rename them")
 
 
-def create_batches(settings: InferenceSettings, calls: Calls, metrics: ServingMetrics) -> Batches:
+def create_batches(settings: InferenceSettings, scheduler: InferenceScheduler, metrics: ServingMetrics) -> Batches:
     """Create the batches' reader with the limits of the settings."""
     large = settings.max_large_batches
     # At most half the queue, which leaves the other half to predictions.
     admission = Admission(large, queue=settings.max_queue // 2, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
     # One more than large batches, because a slow client keeps its worker until the answer is sent.
     workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
-    return Batches(calls, workers, metrics, admission, max_values=settings.max_batch_values)
+    return Batches(scheduler, workers, metrics, admission, max_values=settings.max_batch_values)

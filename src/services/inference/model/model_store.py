@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
+from src.services.inference.model.backoff import Backoff, wait_for_event
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_source import ModelSource, Registry
 from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.pace import Pace, wait_for_event
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
 
@@ -44,15 +44,15 @@ class ModelStore:
         registry: names the champion and provides its files.
         cache: keeps the files.
         metrics: records every change.
-        pace: how often to poll.
+        backoff: how often to poll.
     """
 
-    def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, pace: Pace) -> None:
+    def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, backoff: Backoff) -> None:
         self._registry = registry
         self._cache = cache
         self._source = ModelSource(registry, cache)
         self._metrics = metrics
-        self._pace = pace
+        self._backoff = backoff
         self._wake = asyncio.Event()
         self._next_look_ended = asyncio.Event()
         self._current: Predictor | None = None
@@ -110,9 +110,9 @@ class ModelStore:
                 self._metrics.serves_champion(served=False)
                 self.last_error = "unexpected failure while following the champion; the log has the details"
                 self._failed_looks += 1
-                pause = self._pace.after(self._failed_looks)
+                pause = self._backoff.after(self._failed_looks)
             ended.set()
-            await self._pace.wait(self._wake, pause)
+            await self._backoff.wait(self._wake, pause)
 
     async def look(self) -> float:
         """Poll the alias once and follow it; return the seconds until the next poll."""
@@ -122,7 +122,7 @@ class ModelStore:
             self._saw_mlflow(reachable=False)
             self._report(str(error))
             self._failed_looks += 1
-            return self._pace.after(self._failed_looks)
+            return self._backoff.after(self._failed_looks)
         self._saw_mlflow(reachable=True)
         if champion is None:
             self._report(NO_CHAMPION)
@@ -130,13 +130,15 @@ class ModelStore:
             self._failed = None
             self._report(None)
         elif (
-            self._failed is not None and self._failed.version == champion and self._pace.clock() < self._failed.retry_at
+            self._failed is not None
+            and self._failed.version == champion
+            and self._backoff.clock() < self._failed.retry_at
         ):
             self._report(self._failed.reason)
         else:
             await self._serve(champion)
         self._failed_looks = 0
-        return self._pace.poll
+        return self._backoff.poll
 
     async def _serve(self, version: ModelVersion) -> None:
         """Serve this version, or record why it cannot be served and keep the current one."""
@@ -164,8 +166,8 @@ class ModelStore:
         gc.collect()
         gc.freeze()
         version, engine = predictor.version, predictor.engine.name
-        told = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
-        logger.info("serving %s version %s, from the %s, on %s: %s", *told)
+        details = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
+        logger.info("serving %s version %s, from the %s, on %s: %s", *details)
         if not version.verified:
             logger.warning(
                 "version %s is unverified: it was not registered by the training pipeline, so no manifest covers "
@@ -175,10 +177,10 @@ class ModelStore:
 
     def _note_failure(self, version: ModelVersion, outcome: str, reason: str) -> None:
         count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
-        told = f"version {version.version} cannot be served: {reason}"
-        self._failed = _Failure(version, told, count, self._pace.clock() + self._pace.after(count))
+        problem = f"version {version.version} cannot be served: {reason}"
+        self._failed = _Failure(version, problem, count, self._backoff.clock() + self._backoff.after(count))
         self._metrics.reload(outcome)
-        self._report(told)
+        self._report(problem)
 
     def _saw_mlflow(self, *, reachable: bool) -> None:
         self.last_look = LastLook(reachable, datetime.now(UTC))

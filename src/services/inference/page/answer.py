@@ -12,7 +12,7 @@ from src.core.feature_table import Row
 from src.services.inference.formats.schemas import Answer
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.form import known_values
-from src.services.inference.page.words import percent
+from src.services.inference.page.formatting import percent
 
 # Bars for at most so many classes, those with the highest probabilities; the others are counted.
 MAX_BARS = 12

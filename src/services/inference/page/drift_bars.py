@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.words import NONE
+from src.services.inference.page.formatting import NONE
 from src.services.inference.watch.drift import LARGE, MIN_ROWS, Drift
 from src.services.inference.watch.model_windows import DriftReport
 

@@ -13,7 +13,7 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Value
 from src.core.model_registry import DriftReference
 from src.services.inference.model.predictor import Predictor
-from src.services.inference.page.words import number
+from src.services.inference.page.formatting import number
 
 Kind = Literal["number", "choice", "text", "date"]
 KINDS: Mapping[ColumnType, Kind] = {

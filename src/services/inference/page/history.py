@@ -7,8 +7,8 @@ from datetime import datetime
 from src.core.retrain_record import RetrainRecord, State
 from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.formatting import Moment, coarsely, lasting, moment
 from src.services.inference.page.links import Links
-from src.services.inference.page.words import Moment, coarsely, lasting, moment
 
 SHOWN = 8
 OPEN = (State.QUEUED, State.RUNNING)

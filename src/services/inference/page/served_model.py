@@ -6,8 +6,8 @@ from typing import Literal
 
 from src.services.inference.model.model_store import NO_CHAMPION, ModelStore
 from src.services.inference.model.predictor import Predictor
+from src.services.inference.page.formatting import Moment, moment, score
 from src.services.inference.page.links import Links
-from src.services.inference.page.words import Moment, moment, score
 
 State = Literal["ready", "no model", "stopping"]
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from src.services.inference.model.alias_client import Aliases, RegisteredVersion
+from src.services.inference.page.formatting import NONE, Moment, moment, score
 from src.services.inference.page.links import Links
-from src.services.inference.page.words import NONE, Moment, moment, score
 
 
 @dataclass(frozen=True)

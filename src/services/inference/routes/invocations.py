@@ -11,7 +11,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.formats.schemas import values_of
-from src.services.inference.model.calls import Steps
+from src.services.inference.model.inference_scheduler import Steps
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.scoring import SCORING_BODY
 from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
@@ -67,7 +67,7 @@ async def invocations(request: Request) -> Response:
         service.metrics.traffic.note_table(predictor, table, found)
         return msgspec.json.encode({"predictions": values_of(found, predictor.classes)})
 
-    content = await service.calls.run(predictor, len(body), steps())
+    content = await service.scheduler.run(predictor, len(body), steps())
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from src.core.predictions import Predictions
 from src.services.inference.formats.media_types import is_json
 from src.services.inference.formats.problems import malformed
-from src.services.inference.model.calls import Steps
+from src.services.inference.model.inference_scheduler import Steps
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.infer import (
@@ -147,7 +147,7 @@ async def infer(request: Request) -> Response:
         service.metrics.traffic.note_table(predictor, asked.table, found)
         return encoded
 
-    content, length = await service.calls.run(predictor, len(body), steps())
+    content, length = await service.scheduler.run(predictor, len(body), steps())
     if length is None:
         return Response(content, headers=predictor.headers, media_type=JSON)
     return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)

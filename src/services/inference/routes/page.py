@@ -142,7 +142,7 @@ async def _answer(request: Request) -> AnswerView:
         return AnswerView(["The model's columns have changed; reload this page."])
     record = record_of(predictor.schema, given)
     row = predictor.decoder.decode(record)
-    answer = await service.calls.answer(predictor, row)
+    answer = await service.scheduler.answer(predictor, row)
     service.metrics.traffic.note(predictor, row, answer)
     return answer_view(predictor, row, answer, record, str(request.base_url))
 

@@ -9,7 +9,7 @@ from src.services.inference.formats.encoders import JsonEncoder
 from src.services.inference.formats.json_records import list_tables
 from src.services.inference.formats.media_types import is_json
 from src.services.inference.formats.schemas import encode_answer
-from src.services.inference.model.calls import Steps
+from src.services.inference.model.inference_scheduler import Steps
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
@@ -52,7 +52,7 @@ async def predict(request: Request) -> Response:
         content = await _answer_list(service, predictor, body, request_id)
     else:
         row = predictor.decoder.decode(body)
-        answer = await service.calls.answer(predictor, row)
+        answer = await service.scheduler.answer(predictor, row)
         content = encode_answer(answer, predictor.model_name, request_id)
         service.metrics.traffic.note(predictor, row, answer)
     return Response(content, headers=predictor.headers, media_type="application/json")
@@ -70,4 +70,4 @@ async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes,
         traffic.end(batch)
         return b"".join([*pieces, encoder.end()])
 
-    return await service.calls.run(predictor, len(body), steps())
+    return await service.scheduler.run(predictor, len(body), steps())

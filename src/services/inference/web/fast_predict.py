@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 class Connection(Protocol):
     """The connection of a request."""
 
-    def answer(self, asked: "Asked", body: bytes) -> bool:
+    def answer(self, pending: "PendingPrediction", body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
 
-    def take_ordinary_way(self, asked: "Asked") -> None:
+    def take_ordinary_way(self, pending: "PendingPrediction") -> None:
         """Pass the request to the application."""
 
     def abort(self) -> None:
         """Close it without a response."""
 
 
-class Asked(NamedTuple):
+class PendingPrediction(NamedTuple):
     """A record that waits for the end of this loop iteration."""
 
     connection: Connection
@@ -63,7 +63,7 @@ class FastPredict:
         admission: says whether a request may run at once.
         stopping: says whether the service is stopping.
         metrics: records every request that is answered here.
-        most: the most waiting records; further ones take the ordinary route.
+        max_pending: the most waiting records; further ones take the ordinary route.
         max_body_bytes: longer bodies take the ordinary route.
     """
 
@@ -75,7 +75,7 @@ class FastPredict:
         admission: Admission,
         stopping: Stopping,
         metrics: ServingMetrics,
-        most: int,
+        max_pending: int,
         max_body_bytes: int,
     ) -> None:
         self._store = store
@@ -83,17 +83,17 @@ class FastPredict:
         self._admission = admission
         self._stopping = stopping
         self._metrics = metrics
-        self._most = most
-        self._turn = SharedTurn[Asked](self._answer)
+        self._max_pending = max_pending
+        self._turn = SharedTurn[PendingPrediction](self._answer)
         self.max_body_bytes = max_body_bytes
 
-    def take(self, connection: Connection, scope: Scope, body: bytes) -> Asked | None:
+    def take(self, connection: Connection, scope: Scope, body: bytes) -> PendingPrediction | None:
         """Take a complete request, to be answered in this loop iteration; None if it is not plain."""
         since = time.perf_counter()
         predictor = self._store.current
         if (
             predictor is None
-            or len(self._turn) >= self._most
+            or len(self._turn) >= self._max_pending
             or len(body) > self.max_body_bytes
             or not _is_json(scope)
             or not is_quick(predictor, 1)
@@ -105,37 +105,37 @@ class FastPredict:
         row = predictor.decoder.decode_or_none(body)
         if row is None:
             return None
-        asked = Asked(connection, predictor, row, request_id_from(scope), since)
-        self._turn.add(asked)
-        return asked
+        pending = PendingPrediction(connection, predictor, row, request_id_from(scope), since)
+        self._turn.add(pending)
+        return pending
 
-    def _answer(self, predictor: Predictor, batch: list[Asked]) -> None:
+    def _answer(self, predictor: Predictor, batch: list[PendingPrediction]) -> None:
         try:
-            answers = predictor.answer([asked.row for asked in batch])
+            answers = predictor.answer([pending.row for pending in batch])
             bodies = [
-                encode_answer(answer, predictor.model_name, asked.request_id)
-                for asked, answer in zip(batch, answers, strict=True)
+                encode_answer(answer, predictor.model_name, pending.request_id)
+                for pending, answer in zip(batch, answers, strict=True)
             ]
         except Exception:  # noqa: BLE001 - the request that caused it fails again in the route, which reports and logs it
-            for asked in batch:
+            for pending in batch:
                 try:
-                    asked.connection.take_ordinary_way(asked)
+                    pending.connection.take_ordinary_way(pending)
                 except Exception as error:  # noqa: BLE001 - as below
-                    _end(asked, error)
+                    _end(pending, error)
             return
-        for asked, answer, body in zip(batch, answers, bodies, strict=True):
+        for pending, answer, body in zip(batch, answers, bodies, strict=True):
             try:
-                if asked.connection.answer(asked, body):
-                    self._metrics.traffic.note(predictor, asked.row, answer)
-                    self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - asked.since)
+                if pending.connection.answer(pending, body):
+                    self._metrics.traffic.note(predictor, pending.row, answer)
+                    self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - pending.since)
             except Exception as error:  # noqa: BLE001 - one connection's error must not affect the others
-                _end(asked, error)
+                _end(pending, error)
 
 
-def _end(asked: Asked, error: Exception) -> None:
+def _end(pending: PendingPrediction, error: Exception) -> None:
     """Log an unexpected error and close the connection; raising it would leave the other requests unanswered."""
-    logger.error("request %s failed", asked.request_id, exc_info=error)
-    asked.connection.abort()
+    logger.error("request %s failed", pending.request_id, exc_info=error)
+    pending.connection.abort()
 
 
 def _is_json(scope: Scope) -> bool:

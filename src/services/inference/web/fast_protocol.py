@@ -6,7 +6,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from src.services.inference.web.body_limits import announced_length
-from src.services.inference.web.fast_predict import ROUTE, Asked, FastPredict
+from src.services.inference.web.fast_predict import ROUTE, FastPredict, PendingPrediction
 from src.services.inference.web.http_protocol import PatientProtocol
 from src.services.inference.web.slow_clients import BODY, HEAD
 
@@ -22,7 +22,7 @@ class FastProtocol(PatientProtocol):
     # The body, so far, of a request that is held back.
     _plain_body: bytes | None = None
     # The request that ``FastPredict`` has taken.
-    _asked: Asked | None = None
+    _pending: PendingPrediction | None = None
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
@@ -63,25 +63,25 @@ class FastProtocol(PatientProtocol):
     def on_message_complete(self) -> None:
         """A request's body is complete."""
         if self._plain_body is not None:
-            self._asked = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's type
-            if self._asked is not None:
+            self._pending = self._fast.take(self, self.scope, self._plain_body)  # type: ignore[arg-type] # uvicorn's type
+            if self._pending is not None:
                 self._wait_for_nothing()
                 return
             self._go_ordinary_way()
         super().on_message_complete()
 
-    def answer(self, asked: Asked, body: bytes) -> bool:
+    def answer(self, pending: PendingPrediction, body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
-        if asked is not self._asked or self.transport.is_closing():
+        if pending is not self._pending or self.transport.is_closing():
             return False
-        self._plain_body = self._asked = None
-        self.transport.write(_head(self.server_state.default_headers, asked, len(body)) + body)
+        self._plain_body = self._pending = None
+        self.transport.write(_head(self.server_state.default_headers, pending, len(body)) + body)
         self.on_response_complete()
         return True
 
-    def take_ordinary_way(self, asked: Asked) -> None:
+    def take_ordinary_way(self, pending: PendingPrediction) -> None:
         """Pass the request to the application."""
-        if asked is self._asked and not self.transport.is_closing():
+        if pending is self._pending and not self.transport.is_closing():
             self._go_ordinary_way()
 
     def abort(self) -> None:
@@ -110,20 +110,20 @@ class FastProtocol(PatientProtocol):
         if self._plain_body is None:
             return
         body, self._plain_body = self._plain_body, None
-        taken, self._asked = self._asked, None
+        taken, self._pending = self._pending, None
         super().on_headers_complete()
         super().on_body(body)
         if taken is not None:
             super().on_message_complete()
 
 
-def _head(default_headers: Iterable[tuple[bytes, bytes]], asked: Asked, length: int) -> bytes:
+def _head(default_headers: Iterable[tuple[bytes, bytes]], pending: PendingPrediction, length: int) -> bytes:
     """The response's head in wire format."""
     lines = [b"%b: %b\r\n" % header for header in default_headers]
     return b"%b%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
         STATUS_LINE[200],
         b"".join(lines),
-        asked.predictor.head_lines,
-        asked.request_id.encode(),
+        pending.predictor.head_lines,
+        pending.request_id.encode(),
         length,
     )

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from src.core.errors import LoopError
 from src.services.inference.web.admission import OverloadedError
 from src.services.inference.web.body_limits import announced_length
+from src.services.inference.web.edge_policy import EdgePolicy, wire_format
 from src.services.inference.web.errors import (
     BodyTooLargeError,
     HeadTooLargeError,
@@ -19,7 +20,6 @@ from src.services.inference.web.errors import (
     SlowHeadError,
     StoppingError,
 )
-from src.services.inference.web.front import Front, wire_format
 from src.services.inference.web.middleware import CUT
 from src.services.inference.web.no_upgrade import NoUpgradeProtocol
 from src.services.inference.web.slow_clients import (
@@ -54,19 +54,19 @@ class PatientProtocol(NoUpgradeProtocol):
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._front: Front = app_state["service"].front
+        self._edge: EdgePolicy = app_state["service"].edge
         self._phase = HEAD
         self._held: tuple[RequestResponseCycle, Any] | None = None
         self._started: RequestResponseCycle | None = None
         self._upload: Upload | None = None
         self._is_cut = False
-        self._sender = SenderWatch(self.loop, self._front.patience, self._sends_too_slowly)
+        self._sender = SenderWatch(self.loop, self._edge.timeouts, self._sends_too_slowly)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         """Wait for the first request."""
         super().connection_made(transport)
         self._reader = ReaderWatch(
-            self.loop, self._front.patience, waiting=transport.get_write_buffer_size, stuck=self._reads_too_slowly
+            self.loop, self._edge.timeouts, waiting=transport.get_write_buffer_size, stuck=self._reads_too_slowly
         )
         self._sender.start(HEAD, 0)
 
@@ -108,7 +108,7 @@ class PatientProtocol(NoUpgradeProtocol):
         if self.skips_request:
             return
         self._phase = BODY
-        if self._front.stopping.begun:
+        if self._edge.stopping.begun:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
@@ -125,8 +125,8 @@ class PatientProtocol(NoUpgradeProtocol):
         if cycle.more_body and not self._is_cut:
             self._held = (cycle, app)
             return
-        if len(self.tasks) >= self._front.most:
-            refusal = self._front.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's type
+        if len(self.tasks) >= self._edge.max_requests:
+            refusal = self._edge.turns_away(cycle.scope)  # type: ignore[arg-type] # uvicorn's type
             if refusal is not None:
                 self._turn_away(cycle, refusal)
                 return
@@ -147,14 +147,14 @@ class PatientProtocol(NoUpgradeProtocol):
         """Store the received part of the body, and continue reading."""
         piece, cycle.body = cycle.body, bytearray()
         if self._upload is None:
-            self._upload = self._front.bodies.uploads_of(cycle.scope).begin(self._crowded_out)  # type: ignore[arg-type] # as above
+            self._upload = self._edge.bodies.uploads_of(cycle.scope).begin(self._crowded_out)  # type: ignore[arg-type] # as above
         if self._upload.size + len(piece) > self._sender.most:
             self._cut(BodyTooLargeError(self._sender.most))
         elif self._upload.keep(piece):
             self.flow.resume_reading()
 
     def _crowded_out(self) -> None:
-        self._front.sheds()
+        self._edge.sheds()
         self._cut(OverloadedError())
 
     def _drop_upload(self) -> None:
@@ -197,7 +197,7 @@ class PatientProtocol(NoUpgradeProtocol):
 
     def _most(self) -> int:
         """The largest body accepted for this request."""
-        return self._front.bodies.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
+        return self._edge.bodies.limits.of(self.scope) if self._phase == BODY else 0  # type: ignore[arg-type] # as above
 
     def _invite_body(self, cycle: RequestResponseCycle) -> None:
         """Send 100 Continue; a request that is too large is passed to the application, which refuses it unread."""
@@ -213,13 +213,13 @@ class PatientProtocol(NoUpgradeProtocol):
         elif self._sender.phase == HEAD:
             self._end_head(SLOW_HEAD, SlowHeadError())
         else:
-            self._front.cuts(SLOW_BODY)
+            self._edge.cuts(SLOW_BODY)
             self._cut(SlowBodyError())
 
     def _end_head(self, reason: str, error: LoopError) -> None:
-        self._front.cuts(reason)
+        self._edge.cuts(reason)
         if self._sender.taken:
-            self._write(self._front.answers_without_request(error), close=True)
+            self._write(self._edge.answers_without_request(error), close=True)
         else:
             self.transport.close()
 
@@ -255,5 +255,5 @@ class PatientProtocol(NoUpgradeProtocol):
         self._reader.stop()
 
     def _reads_too_slowly(self) -> None:
-        self._front.cuts(SLOW_READER)
+        self._edge.cuts(SLOW_READER)
         self.transport.abort()

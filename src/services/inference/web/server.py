@@ -41,7 +41,7 @@ class DrainingServer(uvicorn.Server):
         if self._drained_at is None:
             self._drained_at = time.monotonic() + self._drain_seconds
             service: ServiceState = self.lifespan.state["service"]
-            service.front.stopping.begin()
+            service.edge.stopping.begin()
             for connection in list(self.server_state.connections):
                 cast(PatientProtocol, connection).last_answer()
         return time.monotonic() >= self._drained_at

@@ -15,7 +15,7 @@ CUT_REASONS = (SLOW_HEAD, LARGE_HEAD, SLOW_BODY, SLOW_READER)
 
 
 @dataclass(frozen=True)
-class Patience:
+class ClientTimeouts:
     """Time-outs, in seconds.
 
     Attributes:
@@ -39,7 +39,7 @@ class SenderWatch:
 
     Args:
         loop: provides the clock.
-        patience: the time-outs.
+        timeouts: the time-outs.
         late: called when the time is over.
 
     Attributes:
@@ -48,9 +48,9 @@ class SenderWatch:
         most: bytes beyond it do not extend the time.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: Patience, late: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeouts: ClientTimeouts, late: Callable[[], None]) -> None:
         self._loop = loop
-        self._patience = patience
+        self._timeouts = timeouts
         self._late = late
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
@@ -76,8 +76,8 @@ class SenderWatch:
 
     def _end(self) -> float:
         if self.phase == HEAD:
-            return self._since + self._patience.head_seconds
-        return self._patience.body_end(self._since, min(self.taken, self.most))
+            return self._since + self._timeouts.head_seconds
+        return self._timeouts.body_end(self._since, min(self.taken, self.most))
 
     def _expire(self) -> None:
         self._timer = None
@@ -93,7 +93,7 @@ class ReaderWatch:
 
     Args:
         loop: provides the clock.
-        patience: the time-outs.
+        timeouts: the time-outs.
         waiting: returns the number of bytes that wait to be sent.
         stuck: called when too few bytes were sent.
     """
@@ -101,21 +101,21 @@ class ReaderWatch:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        patience: Patience,
+        timeouts: ClientTimeouts,
         *,
         waiting: Callable[[], int],
         stuck: Callable[[], None],
     ) -> None:
         self._loop = loop
-        self._patience = patience
+        self._timeouts = timeouts
         self._waiting = waiting
         self._stuck = stuck
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Bytes wait to be sent."""
-        seconds = self._patience.body_seconds
-        most = self._waiting() - seconds * self._patience.body_rate
+        seconds = self._timeouts.body_seconds
+        most = self._waiting() - seconds * self._timeouts.body_rate
         self._timer = self._loop.call_later(seconds, self._expire, most)
 
     def stop(self) -> None:

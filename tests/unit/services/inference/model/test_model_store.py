@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
 from src.services.inference.model import model_source
+from src.services.inference.model.backoff import Backoff, wait_for_event
 from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.model.model_loader import load_predictor
 from src.services.inference.model.model_store import ModelStore
 from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.pace import Pace, wait_for_event
 from src.services.inference.model.predictor import Predictor, Source
 from src.services.inference.model.registry_client import RegistryClient
 from src.services.inference.watch.metrics import ServingMetrics
@@ -56,8 +56,8 @@ class Rig:
         self.cache = ModelCache(self.root, "iris")
         self.cache.create()
         client = RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=self.mlflow.transport)
-        pace = Pace(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
-        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, [], window_rows=300), pace)
+        backoff = Backoff(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
+        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, [], window_rows=300), backoff)
 
     def restarted(self) -> "Rig":
         return Rig(self.mlflow, self.root)

@@ -381,8 +381,8 @@ async def test_models_answer_while_a_worker_is_waited_for(served: Any, monkeypat
     asking = asyncio.create_task(served.client.post(URL, json=ROWS, headers={"Accept": Format.PARQUET}))
     try:
         await asyncio.to_thread(begun.wait, 20)
-        calls = served.service.calls
-        assert await asyncio.wait_for(calls.in_thread(lambda: 1), 5) == 1
+        scheduler = served.service.scheduler
+        assert await asyncio.wait_for(scheduler.in_thread(lambda: 1), 5) == 1
     finally:
         may_end.set()
     assert (await asking).status_code == 200
@@ -427,7 +427,7 @@ async def turns_during(asked: Awaitable[httpx.Response]) -> list[float]:
 
 
 async def test_a_short_batch_needs_no_thread(served: Any) -> None:
-    served.service.calls.close()
+    served.service.scheduler.close()
     answer = await served.client.post(URL, json=ROWS)
     assert (answer.status_code, len(answers(answer))) == (200, len(ROWS))
 

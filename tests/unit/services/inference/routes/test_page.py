@@ -232,7 +232,7 @@ async def test_form_that_a_model_fails_on_counts_as_the_apis_requests_do(
     async def fail(*_: object) -> None:
         raise ModelFailedError("the model fails on these rows")
 
-    monkeypatch.setattr(served.service.calls, "answer", fail)
+    monkeypatch.setattr(served.service.scheduler, "answer", fail)
     answer = await served.client.post("/page/predict", data=filled(served))
     assert answer.status_code == 500
     assert await served.metric("inference_prediction_errors_total", reason="internal") == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from src.core.feature_table import FeatureTable
-from src.services.inference.model.calls import INLINE_BYTES
+from src.services.inference.model.inference_scheduler import INLINE_BYTES
 from src.services.inference.model.predictor import Cost
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA, VIRGINICA
@@ -166,13 +166,13 @@ async def test_a_client_that_does_not_read_is_the_router_s(served: Any, routed: 
 async def test_a_record_behind_an_answer_that_is_not_there_yet_waits_for_it(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, go_on = served.service.calls.run, asyncio.Event()
+    run, go_on = served.service.scheduler.run, asyncio.Event()
 
     async def wait_and_run(*arguments: Any) -> Any:
         await go_on.wait()
         return await run(*arguments)
 
-    monkeypatch.setattr(served.service.calls, "run", wait_and_run)
+    monkeypatch.setattr(served.service.scheduler, "run", wait_and_run)
     async with await served.connect() as connection:
         await send_in_pieces(served, connection, request(b"[" + GOOD + b"]", x_request_id="1"))
         await send_in_pieces(served, connection, request(OTHER, x_request_id="2"))
@@ -249,7 +249,7 @@ async def test_a_failing_model_is_told_and_counted_by_the_route(served: Any, mon
 
 async def test_a_stopping_service_says_that_the_connection_ends(served: Any) -> None:
     async with await served.connect() as connection:
-        served.service.front.stopping.begin()
+        served.service.edge.stopping.begin()
         connection.send(request(GOOD))
         answer = await connection.answer()
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")

@@ -76,7 +76,7 @@ async def test_request_turned_away_is_counted_and_takes_no_time(served: Any, pat
     assert await served.metric("inference_http_requests_total", **labels) == 0
     took = await served.metric("inference_http_request_duration_seconds_count", route=route)
     scope = {"path": path, "method": "POST", "headers": []}
-    assert served.service.front.turns_away(scope).status_code == 503
+    assert served.service.edge.turns_away(scope).status_code == 503
     assert await served.metric("inference_http_requests_total", **labels) == 1
     assert await served.metric("inference_http_request_duration_seconds_count", route=route) == took
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.web.slow_clients import BODY, HEAD, NOTHING, Patience, ReaderWatch, SenderWatch
+from src.services.inference.web.slow_clients import BODY, HEAD, NOTHING, ClientTimeouts, ReaderWatch, SenderWatch
 
-PATIENCE = Patience(head_seconds=10, body_seconds=20, body_rate=100)
+TIMEOUTS = ClientTimeouts(head_seconds=10, body_seconds=20, body_rate=100)
 
 
 class Timer:
@@ -59,7 +59,7 @@ def late() -> list[float]:
 
 @pytest.fixture
 def sender(clock: Clock, late: list[float]) -> SenderWatch:
-    return SenderWatch(clock, PATIENCE, lambda: late.append(clock.now))
+    return SenderWatch(clock, TIMEOUTS, lambda: late.append(clock.now))
 
 
 def test_head_has_a_fixed_time_however_much_comes(clock: Clock, late: list[float], sender: SenderWatch) -> None:
@@ -97,7 +97,7 @@ def test_what_has_come_is_waited_for_no_longer(clock: Clock, late: list[float], 
 def test_reader_that_keeps_the_pace_is_waited_for(clock: Clock) -> None:
     stuck: list[float] = []
     waiting = 5000
-    reader = ReaderWatch(clock, PATIENCE, waiting=lambda: waiting, stuck=lambda: stuck.append(clock.now))
+    reader = ReaderWatch(clock, TIMEOUTS, waiting=lambda: waiting, stuck=lambda: stuck.append(clock.now))
     reader.start()
     waiting = 3000  # 100 a second
     clock.go_to(20)
@@ -109,14 +109,14 @@ def test_reader_that_keeps_the_pace_is_waited_for(clock: Clock) -> None:
 
 def test_reader_of_a_small_rest_must_take_it_all(clock: Clock) -> None:
     stuck: list[float] = []
-    reader = ReaderWatch(clock, PATIENCE, waiting=lambda: 10, stuck=lambda: stuck.append(clock.now))
+    reader = ReaderWatch(clock, TIMEOUTS, waiting=lambda: 10, stuck=lambda: stuck.append(clock.now))
     reader.start()
     clock.go_to(20)
     assert stuck == [20]
 
 
 def test_reader_that_has_caught_up_is_not_watched(clock: Clock) -> None:
-    reader = ReaderWatch(clock, PATIENCE, waiting=lambda: 10, stuck=lambda: None)
+    reader = ReaderWatch(clock, TIMEOUTS, waiting=lambda: 10, stuck=lambda: None)
     reader.start()
     reader.stop()
     assert clock.armed == []

@@ -17,7 +17,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Backoff:
     """Polling intervals, in seconds, and how to wait.
 
     Attributes:

@@ -12,39 +12,39 @@ from src.services.inference.web.admission import QUEUE_FULL, OverloadedError
 from src.services.inference.web.errors import refusal
 from src.services.inference.web.middleware import new_request_id, request_id_from
 from src.services.inference.web.route_templates import RouteTemplates
-from src.services.inference.web.slow_clients import Patience
+from src.services.inference.web.slow_clients import ClientTimeouts
 from src.services.inference.web.stopping import Stopping
 from src.services.inference.web.uploads import Bodies
 
 
-class Front:
+class EdgePolicy:
     """The limits and responses shared by all connections.
 
     Args:
-        patience: time-outs of slow clients.
+        timeouts: time-outs of slow clients.
         bodies: limits of bodies, and the memory for incoming ones.
         metrics: records requests that are answered or closed here.
         templates: the routes' templates, for the metrics.
-        most: the most running and queued requests; further ones are turned away.
+        max_requests: the most running and queued requests; further ones are turned away.
         exempt: fixed paths that are answered even under overload.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the application that act before its routes
         self,
-        patience: Patience,
+        timeouts: ClientTimeouts,
         bodies: Bodies,
         metrics: ServingMetrics,
         templates: RouteTemplates,
         *,
-        most: int,
+        max_requests: int,
         exempt: Iterable[str],
     ) -> None:
-        self.patience = patience
+        self.timeouts = timeouts
         self.bodies = bodies
         self.stopping = Stopping()
         self._metrics = metrics
         self._templates = templates
-        self.most = most
+        self.max_requests = max_requests
         self._exempt = frozenset(exempt)
 
     def sheds(self) -> None:
@@ -52,7 +52,7 @@ class Front:
         self._metrics.shed(QUEUE_FULL)
 
     def turns_away(self, scope: Scope) -> Response | None:
-        """The response to a request beyond ``most``; None if its path is exempt."""
+        """The response to a request beyond ``max_requests``; None if its path is exempt."""
         if scope["path"] in self._exempt:
             return None
         self._metrics.shed(QUEUE_FULL)

@@ -41,7 +41,7 @@ class _Returned(Generic[T]):
     value: T
 
 
-class Calls:
+class InferenceScheduler:
     """Runs models for the routes. Use from one event loop; close it with ``close``.
 
     Rows that are predicted together get bitwise the same answers as each alone.
