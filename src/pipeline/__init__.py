@@ -1,1 +1,1 @@
-"""Training: plain functions, the thin ZenML steps over them, and their wiring."""
+"""YOURS: cleaning, features, estimators, metrics, and the training pipeline of ZenML steps."""

@@ -156,7 +156,8 @@ def test_retention_lists_what_a_training_then_deletes(world: World, repeated: Re
     # Version 1 has aliases; version 3 is the newest of the others.
     listed = world.retention(PIPELINE_CONFIG=short)
     assert (
-        "would delete (--apply does it) 1 model versions with their files and MLflow runs (2); 1 ZenML runs" in listed
+        "would delete (use --apply to delete) 1 model versions with their files and MLflow runs (2); 1 ZenML"
+        " runs" in listed
     )
     assert (world.versions(), world.zenml_bytes()) == ({"1", "2", "3"}, before)
 

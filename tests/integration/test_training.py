@@ -345,7 +345,7 @@ def test_next_run_ends_what_a_killed_one_left_running(world: World, tmp_path: Pa
     assert "KILLED" in statuses()
     for table in ("pipeline_run", "step_run"):
         assert world.store(f"SELECT name FROM {table} WHERE status = 'running'") == []  # noqa: S608 - two constants
-    assert "left running by a training that was killed: ended" in outcome.process.stderr
+    assert "which a killed training had left running" in outcome.process.stderr
 
 
 def test_login_in_the_mlflow_url_is_in_no_log_record_or_component(world: World) -> None:
