@@ -45,7 +45,7 @@ def test_check_ports_passes_every_address_of_this_machine(host: str) -> None:
 
 
 @pytest.mark.skipif(not IPV6_HOSTS, reason="this machine has no IPv6")
-def test_check_ports_tells_a_taken_port_on_ipv6() -> None:
+def test_check_ports_reports_a_taken_port_on_ipv6() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
         port = other.getsockname()[1]
         check_ports(settings(inference_port=port))
@@ -67,7 +67,7 @@ def test_check_ports_says_what_is_wrong_with_a_host(host: str, trouble: str) -> 
     assert "taken" not in str(caught.value)
 
 
-def test_explain_tells_a_privileged_port_and_what_else_there_is() -> None:
+def test_explain_reports_a_privileged_port_and_what_else_there_is() -> None:
     denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80, 81)
     assert denied == "port 80 (INFERENCE_PORT) is reserved for root on this machine; choose one from 1024"
     other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000, 8001)
@@ -105,7 +105,7 @@ def test_make_state_folders_names_the_folder_that_cannot_be_written(tmp_path: Pa
         make_state_folders(settings(data_dir=tmp_path / "file" / "data"))
 
 
-def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_told(
+def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = tmp_path / "pipeline.yaml"

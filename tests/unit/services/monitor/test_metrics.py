@@ -159,7 +159,7 @@ def test_metrics_are_served_until_the_block_ends() -> None:
         httpx.get(url)
 
 
-def test_taken_port_is_told_with_what_to_do() -> None:
+def test_taken_port_is_reported_with_what_to_do() -> None:
     port = free_port()
     with (
         serving_metrics(CollectorRegistry(), host="127.0.0.1", port=port),

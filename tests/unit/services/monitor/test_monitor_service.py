@@ -226,7 +226,7 @@ def test_start_that_does_not_come_about_costs_no_attempt_however_often(
     assert bench.get(request_id).attempts == 1
 
 
-def test_trainer_that_cannot_be_asked_keeps_requests_waiting_and_tells_them_why(
+def test_trainer_that_cannot_be_asked_keeps_requests_waiting_and_records_why(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable() -> bool:

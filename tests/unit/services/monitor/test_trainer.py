@@ -56,7 +56,7 @@ def test_start_runs_the_command_in_its_folder_and_environment(
     ("script", "ending"),
     [("", "exit code 0"), ("raise SystemExit(3)", "exit code 3"), ("import os; os.kill(os.getpid(), 9)", "signal 9")],
 )
-def test_end_is_reaped_logged_and_told_at_once(
+def test_end_is_reaped_logged_and_reported_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str, ending: str
 ) -> None:
     caplog.set_level("INFO")

@@ -27,7 +27,7 @@ def refused(docker: FakeDocker, **environment: str) -> str:
     return str(caught.value)
 
 
-def test_check_docker_tells_what_it_has_found(docker: FakeDocker) -> None:
+def test_check_docker_reports_what_it_has_found(docker: FakeDocker) -> None:
     assert check(docker) == "Docker with API 1.51, Compose 2.40.3"
 
 

@@ -22,7 +22,7 @@ def test_run_blots_every_secret_out_of_the_errors(docker: FakeDocker) -> None:
     assert (answer.code, answer.output, answer.last_error) == (3, "s3cret\n", "no *** here")
 
 
-def test_run_tells_the_code_where_nothing_was_said(docker: FakeDocker) -> None:
+def test_run_reports_the_code_where_nothing_was_said(docker: FakeDocker) -> None:
     docker.answers("info", code=7)
     assert cli(docker).run("info").last_error == "exit code 7"
 

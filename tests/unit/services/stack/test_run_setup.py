@@ -229,7 +229,7 @@ def test_setup_misses_a_published_port(tmp_path: Path) -> None:
     assert "docker-compose.yml publishes no port of zenml" in checkout.refused()
 
 
-def test_run_setup_tells_a_fault_of_its_own_without_its_values(
+def test_run_setup_reports_its_own_fault_without_its_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(_: Setup) -> None:

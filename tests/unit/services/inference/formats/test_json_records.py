@@ -36,7 +36,7 @@ def test_short_list_is_read_at_once() -> None:
     assert (turns, tables) == (0, [[1.0]])
 
 
-def test_problems_of_every_part_are_told_with_their_rows() -> None:
+def test_problems_of_every_part_are_reported_with_their_rows() -> None:
     records: list[dict[str, Any]] = [{"a": 1.0, "b": 2.0} for _ in range(5 * PART_BYTES // 20)]
     wrong = [3, len(records) - 1]
     for row in wrong:

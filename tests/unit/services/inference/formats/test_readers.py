@@ -103,7 +103,7 @@ def test_a_column_that_may_be_missing_may_be_left_out(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", TEXTS)
-def test_tells_every_problem_with_its_row_and_column(form: str) -> None:
+def test_reports_every_problem_with_its_row_and_column(form: str) -> None:
     kind, write = FORMS[form]
     records = [dict(GOOD) for _ in range(9000)]
     records[1]['length, in "cm"'] = 1e300
@@ -122,7 +122,7 @@ def test_tells_every_problem_with_its_row_and_column(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", TEXTS)
-def test_tells_columns_that_are_missing_or_unknown(form: str) -> None:
+def test_reports_columns_that_are_missing_or_unknown(form: str) -> None:
     kind, write = FORMS[form]
     assert read(NUMBERS, kind, write([{"a": 1}]))[1] == [
         (0 if kind is not Format.CSV and form != "columns" else None, "b", "missing")
@@ -196,7 +196,7 @@ def test_malformed_body_is_refused(name: str) -> None:
     assert [(found[0], found[2]) for found in problems] == [(row, "malformed")]
 
 
-def test_json_that_breaks_off_is_told_from_about_where() -> None:
+def test_json_that_breaks_off_is_reported_with_its_approximate_place() -> None:
     (row, _, kind) = read(NUMBERS, Format.JSON, b"[" + b'{"a":1,"b":2},' * 50_000 + b"]")[1][0]
     assert kind == "malformed"
     assert row is not None

@@ -103,7 +103,7 @@ def test_decoder_refuses_another_type(change: dict[str, object], field: str | No
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
-def test_empty_body_is_told_as_one(body: bytes) -> None:
+def test_empty_body_is_reported_as_one(body: bytes) -> None:
     with pytest.raises(InvalidRecordError, match="the body is empty; send one object with the fields a") as caught:
         RecordDecoder(FeatureSchema.of_numbers("a")).decode(body)
     assert caught.value.kind == "malformed"

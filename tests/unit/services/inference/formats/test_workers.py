@@ -84,7 +84,7 @@ async def test_worker_reads_every_type(workers: Workers) -> None:
     )
 
 
-async def test_worker_tells_problems_and_goes_on(workers: Workers) -> None:
+async def test_worker_reports_problems_and_goes_on(workers: Workers) -> None:
     bad = stream_of(pa.table({"a": [1.0, float("nan")]}))
     async with workers.one() as worker:
         first = pid_of(worker)

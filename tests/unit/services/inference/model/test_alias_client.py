@@ -69,7 +69,7 @@ async def test_alias_is_moved_and_version_is_tagged_and_untagged(mlflow: FakeMlf
         httpx.Response(500),
     ],
 )
-async def test_other_answers_than_mlflows_are_told_without_its_password(
+async def test_other_answers_than_mlflows_are_reported_without_its_password(
     mlflow: FakeMlflow, answer: httpx.Response
 ) -> None:
     mlflow.override[ALIAS] = answer
@@ -79,7 +79,7 @@ async def test_other_answers_than_mlflows_are_told_without_its_password(
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, ConnectionFailedError), (404, RegistryError)])
-async def test_refused_changes_are_told(mlflow: FakeMlflow, status: int, error: type[LoopError]) -> None:
+async def test_refused_changes_are_reported(mlflow: FakeMlflow, status: int, error: type[LoopError]) -> None:
     mlflow.override |= dict.fromkeys((ALIAS, SET_TAG, DELETE_TAG), httpx.Response(status))
     with pytest.raises(error):
         await client(mlflow).move("champion", "2")

@@ -37,7 +37,7 @@ class Timed:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 20, 300])
-def test_call_and_row_are_told_apart_however_few_rows_there_are(rows: int) -> None:
+def test_call_and_row_are_distinguished_however_few_rows_there_are(rows: int) -> None:
     model = Timed(0.004, 0.00002, first=1.0)
     cost = measured_cost(model, SCHEMA, [(float(row),) for row in range(rows)], model.clock)
     assert cost.call == pytest.approx(0.004)

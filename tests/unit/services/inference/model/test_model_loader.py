@@ -93,7 +93,9 @@ UNNAMED = {"inputs": json.dumps([{"type": "double"}, {"type": "double"}])}
         ({"metadata": "text"}, "not MLflow's description"),
     ],
 )
-def test_model_that_serving_cannot_take_is_told_what_to_do(tmp_path: Path, keys: dict[str, Any], says: str) -> None:
+def test_model_that_serving_cannot_take_is_refused_with_what_to_do(
+    tmp_path: Path, keys: dict[str, Any], says: str
+) -> None:
     describe_as(tmp_path, **{"flavors": {"python_function": {}}, **keys})
     with pytest.raises(InvalidModelError, match=says):
         choose_engine(tmp_path, UNVERIFIED)

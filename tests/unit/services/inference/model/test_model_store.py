@@ -299,7 +299,7 @@ async def test_restored_model_is_taken_for_the_champion_s_only_after_a_look(rig:
     assert again.value("inference_serves_champion") == 1
 
 
-async def test_store_tells_the_bad_version_again_after_an_outage(rig: Rig) -> None:
+async def test_store_reports_the_bad_version_again_after_an_outage(rig: Rig) -> None:
     rig.mlflow.promote("3")
     await rig.store.look()
     rig.mlflow.down = True

@@ -142,7 +142,7 @@ async def test_batches_take_their_examples_and_answer_as_documented(served: Any)
         assert set(documented["headers"]) <= set(answer.headers)
 
 
-async def test_wrong_method_tells_all_that_the_document_has(served: Any) -> None:
+async def test_wrong_method_reports_all_that_the_document_has(served: Any) -> None:
     for path, operations in (await document_of(served))["paths"].items():
         answer = await served.client.request("PATCH", re.sub("{.*?}", "x", path))
         assert answer.status_code == 405

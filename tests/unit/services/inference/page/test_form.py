@@ -153,7 +153,7 @@ def test_fields_go_by_their_place_whatever_the_columns_are_called() -> None:
     assert json.loads(body) == {'<b id="x">': 1, "f1": 2, "": 3}
 
 
-def test_mark_tells_other_columns_from_another_version_of_the_same() -> None:
+def test_mark_distinguishes_other_columns_from_another_version_of_the_same() -> None:
     first = FeatureSchema.of_numbers("a", "b")
     assert mark_of(first) == mark_of(FeatureSchema.of_numbers("a", "b"))
     assert mark_of(first) != mark_of(FeatureSchema.of_numbers("b", "a"))

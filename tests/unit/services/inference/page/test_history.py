@@ -40,21 +40,21 @@ def test_waiting_request_has_come_one_step() -> None:
     assert (run.asked, run.requested and run.requested.shown) == ("on request", "5 min ago")
 
 
-def test_running_request_tells_for_how_long_and_its_last_error() -> None:
+def test_running_request_reports_for_how_long_and_its_last_error() -> None:
     run = only(record(attempts=2, started_at=NOW - timedelta(seconds=13), last_error="it died", progress="train"))
     assert (run.steps, run.is_open, run.took) == (["queued", "running"], True, "10 s")
     assert (run.attempts, run.reason, run.progress) == (2, "it died", "train")
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_ended_request_tells_the_verdict(outcome: Outcome) -> None:
+def test_ended_request_reports_the_verdict(outcome: Outcome) -> None:
     ended = record(attempts=1, started_at=NOW - timedelta(seconds=90), result=result(outcome))
     run = only(ended)
     assert (run.steps, run.is_open) == (["queued", "running", outcome.value], False)
     assert (run.took, run.reason) == ("1 min", "because")
 
 
-def test_version_is_linked_and_told_when_it_serves(predictor: Predictor) -> None:
+def test_version_is_linked_and_reported_when_it_serves(predictor: Predictor) -> None:
     made = record(attempts=1, result=result(Outcome.PROMOTED, model_version="2", mlflow_run_id="r/1"))
     run = only(made, predictor)
     assert (run.version, run.served) == ("2", True)
@@ -65,7 +65,9 @@ def test_version_is_linked_and_told_when_it_serves(predictor: Predictor) -> None
     assert not only(record(attempts=1, result=result(Outcome.FAILED)), predictor).served
 
 
-def test_version_of_another_model_is_told_as_that_and_neither_serves_nor_was_rolled_back(predictor: Predictor) -> None:
+def test_version_of_another_model_is_reported_as_such_and_neither_serves_nor_was_rolled_back(
+    predictor: Predictor,
+) -> None:
     made = record(attempts=1, result=result(Outcome.PROMOTED, model_name="wine", model_version="2"))
     (run,) = history([made], predictor, "iris", LINKS, NOW).marking({"2"}).runs
     assert (run.other_model, run.served, run.taken_back) == ("wine", False, False)
@@ -78,7 +80,7 @@ def test_version_of_another_model_is_told_as_that_and_neither_serves_nor_was_rol
     ("source", "asked"),
     [("alert", "by an alert"), ("schedule", "by a schedule"), ("bootstrap", "as the first one")],
 )
-def test_source_is_told_in_words(source: str, asked: str) -> None:
+def test_source_is_reported_in_words(source: str, asked: str) -> None:
     assert only(record(source=source)).asked == asked
 
 

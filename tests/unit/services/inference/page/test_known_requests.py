@@ -65,7 +65,7 @@ async def test_what_was_read_before_a_request_is_not_kept(spool: CountingSpool) 
     assert await known.read() == [record]
 
 
-async def test_volume_that_is_gone_is_told_and_read_again_once_it_is_back(spool: CountingSpool) -> None:
+async def test_volume_that_is_gone_is_reported_and_read_again_once_it_is_back(spool: CountingSpool) -> None:
     known = KnownRequests(spool, 2, Clock())
     gone = spool.root.rename(spool.root.with_name("gone"))
     with pytest.raises(SpoolUnavailableError):

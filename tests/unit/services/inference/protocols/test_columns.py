@@ -84,13 +84,13 @@ def test_column_that_fits_is_an_array_of_its_type(column: Column, values: Any, e
         (STRING, ["a", None], "missing", 1),
     ],
 )
-def test_value_that_does_not_fit_is_told_with_its_row(column: Column, values: Any, kind: str, row: int) -> None:
+def test_value_that_does_not_fit_is_reported_with_its_row(column: Column, values: Any, kind: str, row: int) -> None:
     with pytest.raises(InvalidRecordError) as caught:
         checked(column, values)
     assert (caught.value.kind, caught.value.field, caught.value.row) == (kind, "x", row)
 
 
-def test_problems_of_all_columns_are_told_up_to_a_hundred() -> None:
+def test_problems_of_all_columns_are_reported_up_to_a_hundred() -> None:
     schema = FeatureSchema.of_numbers("x", "y", "z")
     with pytest.raises(InvalidRecordError) as caught:
         table_of_columns(schema, {"x": ["a"], "z": [True]}, 1)

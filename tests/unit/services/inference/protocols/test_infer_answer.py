@@ -75,7 +75,7 @@ def test_regression_has_one_output_of_doubles() -> None:
     assert struct.unpack("<2d", data) == (1.5, -2.0)
 
 
-def test_classes_are_told_in_the_order_of_the_probabilities() -> None:
+def test_classes_are_reported_in_the_order_of_the_probabilities() -> None:
     shares = np.array([[0.25, 0.75], [0.9999999, 1e-7]], dtype=np.float32)
     found = Predictions(None, shares, CLASSES)
     outputs, data = encoded(CLASSIFIER, found, request(predict=True, predict_proba=False))

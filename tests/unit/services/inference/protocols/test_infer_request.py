@@ -239,12 +239,12 @@ def test_length_of_the_json_that_lies_is_refused(json_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [[0, 2], [-1, 2], [2, -2], [4], [2, 2, 1]])
-def test_shape_that_is_wrong_is_told_with_the_right_one(shape: list[int]) -> None:
+def test_shape_that_is_wrong_is_reported_with_the_right_one(shape: list[int]) -> None:
     with pytest.raises(InvalidRecordError, match=r"must be \[n, 2\] with n of at least 1"):
         decode({"inputs": [tensor("features", [1, 2, 3, 4], shape=shape)]})
 
 
-def test_rows_of_problems_are_told_in_the_matrix_too() -> None:
+def test_rows_of_problems_are_reported_in_the_matrix_too() -> None:
     with pytest.raises(InvalidRecordError) as caught:
         decode({"inputs": [tensor("features", [1, 2, 3, "4"], shape=[2, 2])]})
     assert (caught.value.field, caught.value.row) == ("b", 1)

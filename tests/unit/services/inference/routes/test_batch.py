@@ -128,7 +128,7 @@ async def test_a_lone_record_is_sent_to_predict(served: Any) -> None:
     assert "a single record is for /predict" in answer.json()["detail"][0]["msg"]
 
 
-async def test_problems_are_told_with_row_and_column_and_nothing_of_the_input(served: Any) -> None:
+async def test_problems_are_reported_with_row_and_column_and_nothing_of_the_input(served: Any) -> None:
     rows = [{**SETOSA, "petal_width": MARKER} if index in (1, 5000) else SETOSA for index in range(6000)]
     for kind, body in (
         ("application/json", as_json(rows)),
@@ -144,7 +144,7 @@ async def test_problems_are_told_with_row_and_column_and_nothing_of_the_input(se
         assert MARKER not in response.text
 
 
-async def test_a_hundred_problems_are_told_of_many(served: Any) -> None:
+async def test_at_most_a_hundred_problems_are_reported(served: Any) -> None:
     body = b"sepal_length,sepal_width,petal_length,petal_width\n" + b",x,1,1\n" * 10_000
     response = await served.client.post(URL, content=body, headers={"Content-Type": "text/csv"})
     assert len(response.json()["detail"]) == 100

@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 
-async def test_health_tells_what_is_served(served: Any) -> None:
+async def test_health_reports_what_is_served(served: Any) -> None:
     answer = await served.client.get("/health")
     told = answer.json()
     assert answer.status_code == 200
@@ -47,7 +47,7 @@ async def test_health_is_503_with_a_reason_until_a_model_is_loaded(unready: Any)
     assert (await unready.client.get("/health")).status_code == 200
 
 
-async def test_health_tells_that_mlflow_is_down_and_stays_ready(served: Any) -> None:
+async def test_health_reports_that_mlflow_is_down_and_stays_ready(served: Any) -> None:
     served.mlflow.down = True
     await served.look()
     answer = await served.client.get("/health")

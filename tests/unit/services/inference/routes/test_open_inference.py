@@ -39,7 +39,7 @@ async def test_server_names_itself_and_the_extension(one_app: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/models/iris", "/v2/models/iris/versions/1"])
-async def test_metadata_tells_inputs_and_outputs(one_app: Any, path: str) -> None:
+async def test_metadata_reports_inputs_and_outputs(one_app: Any, path: str) -> None:
     answer = await one_app.client.get(path)
     assert (answer.headers["x-model-name"], answer.headers["x-model-version"]) == ("iris", "1")
     assert answer.json() == {

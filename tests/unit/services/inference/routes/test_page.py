@@ -209,7 +209,7 @@ async def test_form_with_a_number_of_any_length_is_answered(served: Any) -> None
     assert "sepal_length must be a finite number" in answer.text
 
 
-async def test_form_with_more_fields_than_columns_is_told_so(served: Any) -> None:
+async def test_form_with_more_fields_than_columns_is_refused_with_the_reason(served: Any) -> None:
     answer = await served.client.post("/page/predict", data=filled(served, f4="1"))
     assert answer.status_code == 200
     assert "more fields than the model has columns" in answer.text
@@ -330,7 +330,7 @@ async def test_open_pages_share_what_was_read_of_the_requests(served: Any) -> No
     assert "queued" in (await served.client.get(poll)).text
 
 
-async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
+async def test_rolling_back_is_confirmed_and_reported(served: Any) -> None:
     spool: RetrainSpool = served.service.spool
     spool.submit("api")
     finish(spool, Outcome.PROMOTED, "2")
@@ -351,7 +351,7 @@ async def test_rolling_back_is_confirmed_and_told(served: Any) -> None:
     assert served.mlflow.versions["2"].tags["rollback.by"].startswith("page, 127.0.0.1")
 
 
-async def test_unfinished_roll_back_is_not_told_as_none(served: Any) -> None:
+async def test_unfinished_roll_back_is_not_reported_as_none(served: Any) -> None:
     def do_it_silently(path: str) -> None:
         if path.endswith("registered-models/alias") and "rollback.by" in served.mlflow.versions["2"].tags:
             served.mlflow.before_answer = lambda _: None

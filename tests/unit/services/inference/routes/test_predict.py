@@ -59,7 +59,7 @@ async def test_predict_answers_class_probabilities_model_and_id(served: Any) -> 
     assert (await served.client.post("/predict", json=VIRGINICA)).json()["prediction"] == "virginica"
 
 
-async def test_predict_tells_every_problem_of_a_record(served: Any) -> None:
+async def test_predict_reports_every_problem_of_a_record(served: Any) -> None:
     record = {"sepal_length": True, "sepal_width": 1e300, "petal_length": 1.4, MARKER: 1}
     told = (await served.client.post("/predict", json=record)).json()["detail"]
     assert [(item["loc"], item["type"]) for item in told] == [
@@ -83,7 +83,7 @@ async def test_predict_names_unknown_fields_and_what_they_may_mean(served: Any) 
     assert unknown["msg"].startswith("unknown fields: petal_widht; the model takes ")
 
 
-async def test_predict_tells_every_value_that_float32_cannot_hold(served: Any) -> None:
+async def test_predict_reports_every_value_that_float32_cannot_hold(served: Any) -> None:
     told = (await served.client.post("/predict", json=dict.fromkeys(COLUMNS, -1e300))).json()["detail"]
     assert [item["loc"][1] for item in told] == list(COLUMNS)
 
@@ -166,7 +166,7 @@ async def test_long_list_is_answered_as_in_short_ones(served: Any) -> None:
     assert found == [answer for each in short for answer in each.json()["predictions"]]
 
 
-async def test_problems_in_a_long_list_are_told_and_nothing_is_counted(served: Any) -> None:
+async def test_problems_in_a_long_list_are_reported_and_nothing_is_counted(served: Any) -> None:
     records: list[object] = [SETOSA] * 4000
     records[5] = {**SETOSA, "petal_length": "x"}
     records[3900] = {}
@@ -179,7 +179,7 @@ async def test_problems_in_a_long_list_are_told_and_nothing_is_counted(served: A
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 0
 
 
-async def test_a_hundred_problems_are_told_of_many(one_app: Any) -> None:
+async def test_at_most_a_hundred_problems_are_reported(one_app: Any) -> None:
     answer = await one_app.client.post("/predict", json=[{}] * 5000)
     assert len(answer.json()["detail"]) == 100
 

@@ -128,7 +128,7 @@ async def test_retrain_without_free_descriptors_is_503_and_no_lost_request(
     assert (await served.client.get(location)).json()["state"] == "queued"
 
 
-async def test_retrain_tells_running_and_its_attempts(served: Any) -> None:
+async def test_retrain_reports_running_and_its_attempts(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     spool = served.service.spool
     with spool.lock():
@@ -144,7 +144,7 @@ async def test_retrain_tells_running_and_its_attempts(served: Any) -> None:
     assert "outcome" not in told
 
 
-async def test_retrain_tells_a_rejection_with_its_scores(served: Any) -> None:
+async def test_retrain_reports_a_rejection_with_its_scores(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     finish(served.service.spool, Outcome.REJECTED, "2")
     asked = len(served.mlflow.paths)
@@ -158,7 +158,7 @@ async def test_retrain_tells_a_rejection_with_its_scores(served: Any) -> None:
     assert len(served.mlflow.paths) == asked, "nothing to catch up with"
 
 
-async def test_retrain_of_another_model_is_not_told_as_served(served: Any) -> None:
+async def test_retrain_of_another_model_is_not_reported_as_served(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     finish(served.service.spool, Outcome.PROMOTED, "1", name="wine")
     asked = len(served.mlflow.paths)
@@ -167,7 +167,7 @@ async def test_retrain_of_another_model_is_not_told_as_served(served: Any) -> No
     assert len(served.mlflow.paths) == asked, "nothing to catch up with"
 
 
-async def test_retrain_told_as_promoted_is_served_by_the_next_prediction(served: Any) -> None:
+async def test_retrain_reported_as_promoted_is_served_by_the_next_prediction(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     served.mlflow.promote("2")
     finish(served.service.spool, Outcome.PROMOTED, "2")

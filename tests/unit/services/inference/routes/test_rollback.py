@@ -200,7 +200,7 @@ async def test_rollback_leaves_no_tag_that_says_it_is_moving(served: Any) -> Non
     assert "pending.previous" not in {**served.mlflow.versions["1"].tags, **served.mlflow.versions["2"].tags}
 
 
-async def test_rollback_that_mlflow_does_and_does_not_answer_is_told_followed_and_can_be_mended(served: Any) -> None:
+async def test_rollback_that_mlflow_does_and_does_not_answer_is_reported_followed_and_can_be_fixed(served: Any) -> None:
     def do_it_silently() -> None:
         served.mlflow.promote("1")
         raise httpx.ReadTimeout("no answer")

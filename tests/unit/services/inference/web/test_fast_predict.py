@@ -236,7 +236,9 @@ async def test_answers_are_measured_as_the_route_s_are(served: Any) -> None:
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 2
 
 
-async def test_a_failing_model_is_told_and_counted_by_the_route(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_model_is_reported_and_counted_by_the_route(
+    served: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("out of order")
 
