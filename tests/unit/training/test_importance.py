@@ -1,6 +1,7 @@
 """Permutation importance: bounded, after the verdict, and without failing a promoted run."""
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,35 @@ def test_importance_shuffles_no_fewer_than_fifty_rows_of_a_column(monkeypatch: p
     fetched, engine = model("x", "y")
     permutation_importance(fetched, rows(500, "x", "y"), TARGET, (), R2)
     assert engine.answered == 50 + 2 * 5 * 50
+
+
+class Always:
+    """Gives each row the same probabilities."""
+
+    name: EngineName = "onnx"
+    classes = ("a", "c")
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        return Predictions(probabilities=np.tile([0.25, 0.75], (len(table), 1)), classes=self.classes)
+
+
+def test_metric_gets_one_shuffle_at_a_time_and_all_classes_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[Any, ...]] = set()
+
+    def count(truth: Any, _: Any, probabilities: Any, __: Any) -> float:
+        seen.update(map(tuple, probabilities))
+        return float(len(truth))
+
+    recorded: list[Any] = []
+    monkeypatch.setattr(importance, "log_importance", lambda found, _: recorded.append(found))
+    classes = {"classes": ["c", "b", "a"], "min_rows_per_class": 2, "target_range": None}
+    changed = settings(metric="count")
+    changed = changed.model_copy(update={"dataset": changed.dataset.model_copy(update=classes)})
+    fetched = FetchedModel("7", FeatureSchema.of_numbers("x", "y"), Always())
+    registry: Any = SimpleNamespace(fetch=lambda _: fetched)
+    rank_columns(registry, "7", rows(60, "x", "y").assign(label="a"), changed, {"count": Metric("count", count)})
+    assert recorded == [{"x": 0.0, "y": 0.0}]
+    assert seen == {(0.25, 0.0, 0.75)}
 
 
 def test_importance_samples_the_rows_evenly_and_leaves_the_holdout_as_it_is() -> None:

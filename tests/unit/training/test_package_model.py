@@ -71,7 +71,8 @@ def test_saved_model_describes_its_columns_classes_and_flavours(saved: tuple[Pat
 
 def test_saved_model_has_metadata_that_its_signature_cannot_express(tmp_path: Path) -> None:
     package = iris_package()
-    columns = (replace(package.schema.columns[0], type=ColumnType.DATE), *package.schema.columns[1:])
+    first, second, *others = package.schema.columns
+    columns = (replace(first, type=ColumnType.DATE), replace(second, required=False), *others)
     described = replace(package, schema=FeatureSchema(columns, ids=("flower",)))
     Flavours(described).save_model(str(tmp_path / "model"), mlflow_model=Model())
     assert Model.load(str(tmp_path / "model")).metadata["column_rules"] == {
@@ -118,6 +119,10 @@ def test_package_refuses_a_model_that_cannot_be_loaded_safely() -> None:
     with pytest.raises(UntrustedModelError, match="not trusted") as caught:
         build_package(model, *iris_parts(), config().dataset, iris_rule())
     assert caught.value.permanent
+
+
+def test_only_two_training_rows_are_part_of_the_package() -> None:
+    assert iris_package().example.equals(iris_parts()[0].drop(columns="species").head(2))
 
 
 def test_saved_requirements_are_pinned(saved: tuple[Path, str]) -> None:

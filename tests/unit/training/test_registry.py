@@ -21,7 +21,7 @@ from tests.support.training import iris_rule, save_iris
 
 class FakeVersion:
     def __init__(self, version: str = "3", **tags: str) -> None:
-        self.version, self.tags = version, tags
+        self.version, self.tags, self.run_id = version, tags, "r"
 
 
 class FakePage(list[FakeVersion]):
@@ -36,6 +36,8 @@ class FakeClient:
 
     def get_model_version_by_alias(self, *_: str) -> None:
         raise self._error
+
+    get_run = get_registered_model = get_model_version_by_alias
 
     def get_model_version(self, *_: str) -> FakeVersion:
         return FakeVersion(unrelated="tag")
@@ -52,8 +54,10 @@ def registry(error: Exception) -> ModelRegistry:
         MlflowException("Registered model alias champion not found.", INVALID_PARAMETER_VALUE),
     ],
 )
-def test_version_of_an_alias_that_is_not_there_is_none(error: MlflowException) -> None:
+def test_what_is_not_there_is_none_or_empty(error: MlflowException) -> None:
     assert registry(error).version_of("champion") is None
+    assert registry(error).aliases() == {}
+    assert registry(error).parameters(FakeVersion()) == {}  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -63,9 +67,13 @@ def test_version_of_an_alias_that_is_not_there_is_none(error: MlflowException) -
         MlflowException("API request failed with exception", INTERNAL_ERROR),
     ],
 )
-def test_version_of_distinguishes_a_failing_server_from_a_missing_champion(error: MlflowException) -> None:
+def test_failing_server_is_not_taken_for_one_that_has_nothing(error: MlflowException) -> None:
     with pytest.raises(MlflowException):
         registry(error).version_of("champion")
+    with pytest.raises(MlflowException):
+        registry(error).aliases()
+    with pytest.raises(MlflowException):
+        registry(error).parameters(FakeVersion())  # type: ignore[arg-type]
 
 
 def test_fetch_refuses_a_version_that_was_not_registered_by_us() -> None:
@@ -126,7 +134,7 @@ def test_version_from_before_rules_has_none_and_is_sound(client: OneVersion) -> 
 def test_contract_of_a_version_that_cannot_be_loaded_is_known(client: OneVersion) -> None:
     expected = of(client).fetch("3").contract
     (client.folder / "model.onnx").write_bytes(b"damaged")
-    with pytest.raises(InvalidModelError):
+    with pytest.raises(InvalidModelError, match=r"model\.onnx differs from the manifest"):
         of(client).fetch("3")
     assert of(client).contract("3") == expected
     assert (len(expected.schema.names), len(expected.classes)) == (4, 3)
