@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators dashboards check format clean-state
+.PHONY: help setup local up scale down check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,15 +30,22 @@ local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops
 	@$(BIN)/python -m src.services.local.run_local
 
 up: ## build what has changed and run the whole loop as containers; returns once it serves
-	@docker compose config --quiet 2>/dev/null || $(PYTHON) setup_zenml_api_key.py
+	@$(PYTHON) setup_zenml_api_key.py --keep-key
 	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines are above" >&2; exit 1; }
 	docker compose up -d --wait
 	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/"
 
+MAX_REPLICAS := $(shell awk '$$1 == "server-template" && /check slowstart/ { print $$3 }' config/gateway/haproxy.cfg)
+
 scale: ## run inference REPLICAS times (2) behind one port; `make up` goes back to one
+	@[ "$(REPLICAS)" -ge 1 ] 2>/dev/null && [ "$(REPLICAS)" -le $(MAX_REPLICAS) ] || { \
+	    echo "error: REPLICAS must be a whole number from 1 to $(MAX_REPLICAS)" >&2; exit 2; }
 	docker compose -f docker-compose.yml -f docker-compose.scale.yml up -d --wait --remove-orphans --scale inference=$(REPLICAS)
+
+check-images: ## ask the registries whether every pinned image exists, and for which architectures
+	@$(PYTHON) -m src.services.stack.check_images
 
 down: ## stop the containers; their volumes stay
 	docker compose down --remove-orphans

@@ -8,6 +8,7 @@ from typing import Any
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import LoopError
+from src.core.exit_codes import ExitCode
 from src.core.log import configure_logging
 from src.core.own_code import OWN_FOLDER
 from src.core.settings import TrainSettings, load_settings
@@ -15,7 +16,7 @@ from src.training.nothing_new import nothing_new
 from src.training.retention import retain
 from src.training.termination import exit_on_signals
 from src.training.train_once import has_champion, train_once
-from src.training.training_run import SERVICE, ExitCode, Tasks, TrainingRun, logger
+from src.training.training_run import SERVICE, Tasks, TrainingRun, logger
 
 
 def main() -> int:

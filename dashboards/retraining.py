@@ -120,6 +120,7 @@ def _counts() -> list[Panel]:
             queries=(
                 Query(f"sum({increase('monitor_attempts_total')})", "attempts"),
                 Query(f"sum by (outcome) ({increase('monitor_trainer_starts_total')})", "start {{outcome}}"),
+                Query(f"sum by (kind) ({increase('monitor_trainer_exits_total')})", "exit {{kind}}"),
             ),
         ),
     ]

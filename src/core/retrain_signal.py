@@ -21,7 +21,7 @@ from typing import Self
 from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
-from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, created_at, new_id
+from src.core.retrain_record import ID_PATTERN, Outcome, RetrainRecord, RetrainResult, Source, created_at, new_id
 from src.core.spool_files import SpoolFiles, is_there
 
 STALE_TMP_SECONDS = 3600
@@ -171,8 +171,11 @@ class RetrainSpool:
         self._files.write("cur", record)
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
-        """Write a claimed record's outcome, then move it to ``done/``."""
-        ended = record.model_copy(update={"result": result, "progress": None})
+        """Write a claimed record's outcome, then move it to ``done/``; only a failed request keeps its last error."""
+        changes = {"result": result, "progress": None}
+        if result.outcome is not Outcome.FAILED:
+            changes["last_error"] = None
+        ended = record.model_copy(update=changes)
         self._files.write("cur", ended)
         self._files.move_to_done(ended)
         return ended

@@ -168,12 +168,23 @@ class InferenceSettings(LinkingSettings):
     grafana_public_url: AnyHttpUrl | None = Field(
         None, description="Grafana as a browser reaches it, for a link; unset: no such link"
     )
+    stack_grafana_url: AnyHttpUrl | None = Field(
+        None, description="the stack's own Grafana, linked where GRAFANA_PUBLIC_URL is unset and it runs"
+    )
+    stack_profiles: str = Field("", description="the stack's Compose profiles; Grafana has the profile monitoring")
 
     @model_validator(mode="after")
     def _alerts_need_token(self) -> Self:
         if self.alert_retrain and self.alert_token is None:
             raise ValueError("ALERT_RETRAIN needs ALERT_TOKEN; set both, or ALERT_RETRAIN=false")
         return self
+
+    @property
+    def grafana_link(self) -> str | None:
+        """Grafana as a browser reaches it: the configured URL, or the stack's own Grafana where it runs."""
+        runs = "monitoring" in self.stack_profiles.split(",")
+        url = self.grafana_public_url or (self.stack_grafana_url if runs else None)
+        return None if url is None else str(url).rstrip("/")
 
     @property
     def cache_dir(self) -> Path:

@@ -1,10 +1,8 @@
 """Estimates from small fits the size of a model and the memory that its training needs."""
 
 import math
-import os
 import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,6 @@ VERSION_FACTOR = 1.7
 MEMORY_FACTOR = 10.0
 BASE_BYTES = 600_000_000
 ROW_COPIES = 6
-# A container's memory limit, for control groups 2 and 1.
-CGROUP_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 MEGABYTE = 1e6
 
 
@@ -79,17 +75,8 @@ def require_room(estimate: Estimate, max_version_bytes: float, memory_bytes: flo
     if estimate.memory_bytes > memory_bytes:
         raise ConfigError(
             f"the model is too large: {memory} and {version}; {memory_bytes / MEGABYTE:,.0f} MB are available; "
-            f"{remedy}, or give the training more memory (mem_limit of train-model in docker-compose.yml)"
+            f"{remedy}, or give the training more memory (TRAIN_MEMORY in .env)"
         )
-
-
-def memory_limit() -> float:
-    """The memory available to this process, in bytes: its container's limit or the machine's memory."""
-    limits = [float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")]
-    for file in CGROUP_FILES:
-        text = file.read_text(encoding="ascii").strip() if file.is_file() else ""
-        limits += [float(text)] if text.isdigit() else []
-    return min(limits)
 
 
 def _size(model: Pipeline, rows: pd.DataFrame, target: NDArray[Any], some: NDArray[np.intp]) -> int:

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import IntEnum
 
 from src.core.errors import LoopError, TrainerBusyError
+from src.core.exit_codes import ExitCode
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
@@ -17,15 +17,6 @@ SERVICE = "train-model"
 LOCK_PATIENCE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
-
-
-class ExitCode(IntEnum):
-    """The process's exit codes; a training that ends with a verdict, promoted or rejected, is a success."""
-
-    OK = 0
-    FAILED = 1
-    PERMANENT = 2  # configuration or data must be fixed first
-    BUSY = 75  # EX_TEMPFAIL: another training is running
 
 
 @dataclass(frozen=True)

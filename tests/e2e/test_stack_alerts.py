@@ -75,12 +75,11 @@ def read_again(stack: Stack, interval: str) -> None:
     """Have Prometheus and Alertmanager read their files again, and wait until both have."""
     stack.compose("kill", "--signal", "HUP", "prometheus", "alertmanager")
     prometheus = f"http://127.0.0.1:{stack.ports['PROMETHEUS_PORT']}/api/v1/status/config"
-    alertmanager = f"http://127.0.0.1:{stack.ports['ALERTMANAGER_PORT']}/api/v2/status"
     expected = yaml.safe_load((stack.checkout / "config/alertmanager.yml").read_text())["route"]["group_interval"]
 
     def have() -> bool:
         scraping = yaml.safe_load(httpx.get(prometheus, timeout=10).json()["data"]["yaml"])["global"]
-        routing = yaml.safe_load(httpx.get(alertmanager, timeout=10).json()["config"]["original"])["route"]
+        routing = yaml.safe_load(stack.alertmanager("status")["config"]["original"])["route"]
         return bool(scraping["scrape_interval"] == interval and routing["group_interval"] == expected)
 
     wait_until("Prometheus and Alertmanager have read their configuration", have, seconds=30)
@@ -114,8 +113,7 @@ def drifting(stack: Stack) -> set[str]:
 
 def told(stack: Stack) -> list[dict[str, Any]]:
     """The drift alerts that Alertmanager holds."""
-    url = f"http://127.0.0.1:{stack.ports['ALERTMANAGER_PORT']}/api/v2/alerts"
-    return httpx.get(url, params={"filter": 'alertname="FeatureDrift"'}, timeout=10).raise_for_status().json()  # type: ignore[no-any-return]
+    return [alert for alert in stack.alertmanager("alerts") if alert["labels"]["alertname"] == "FeatureDrift"]
 
 
 def turned_away(stack: Stack) -> float:

@@ -32,11 +32,35 @@ def healthy_before_and_after(stack: Stack) -> Iterator[None]:
 @needs_root
 @pytest.mark.parametrize("steps", [STEPS[:2], STEPS[2:4], STEPS[4:]])
 def test_training_killed_at_any_step_is_repeated(stack: Stack, steps: tuple[str, ...]) -> None:
+    since = time.time()
     with stack.constant_load() as answers:
         ended = stack.retrain_and(*((step, "train-model") for step in steps))
         stack.wait_for_version(ended["model_version"])
-    assert (ended["state"], ended["attempts"]) == ("promoted", 1 + len(steps))
+    assert (ended["state"], ended["attempts"], ended["last_error"]) == ("promoted", 1 + len(steps), None)
+    for attempt in range(1, 1 + len(steps)):
+        killed = f"training attempt {attempt} of 3 failed: killed by SIGKILL (exit code 137)"
+        stack.wait_for_log("monitor", killed, since=since)
     assert all(answer.startswith("200 ") for answer in answers), answers
+
+
+def test_training_without_enough_memory_says_so_and_what_to_raise(stack: Stack) -> None:
+    container = stack.container("train-model")
+    before = container.attrs["HostConfig"]["Memory"]
+    container.update(mem_limit="200m", memswap_limit="200m")
+    try:
+        since = time.time()
+        ended = stack.wait_for_end(stack.request_retrain(), seconds=240)
+    finally:
+        container.update(mem_limit=before, memswap_limit=before * 2)
+    assert (ended["state"], ended["attempts"]) == ("failed", 3)
+    assert ended["reason"] == "gave up after 3 attempts: out of memory; raise TRAIN_MEMORY in .env"
+    for attempt in (1, 2, 3):
+        failed = f"training attempt {attempt} of 3 failed: out of memory; raise TRAIN_MEMORY in .env"
+        stack.wait_for_log("monitor", failed, since=since)
+    stack.wait_for_log("train-model", "reached its limit of 210 MB and was killed", since=since)
+    counted = 'monitor_trainer_exits_total{kind="out_of_memory"} >= 3'
+    wait_until("Prometheus knows of it", lambda: stack.prometheus(counted), seconds=30)
+    assert stack.wait_for_end(stack.request_retrain())["state"] == "promoted"
 
 
 @needs_root

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.prometheus import promtool
+from tests.support.prometheus_tools import run_tool
 
 
 def alerts_of(root: Path) -> dict[str, dict[str, Any]]:
@@ -17,14 +17,14 @@ def alerts_of(root: Path) -> dict[str, dict[str, Any]]:
 
 def require_accepted(root: Path) -> None:
     """Prometheus accepts every rule without a warning."""
-    told = promtool("check", "rules", "--lint=all", "--lint-fatal", str(root / "config/alerts.yml"))
+    told = run_tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", str(root / "config/alerts.yml"))
     assert f"{len(alerts_of(root))} rules found" in told
 
 
 def require_cases(root: Path) -> None:
     """Each alert fires in one of the cases at least, and is silent in another."""
     file = root / "config/alerts.test.yml"
-    promtool("test", "rules", str(file))
+    run_tool("promtool", "test", "rules", str(file))
     tests = yaml.safe_load(file.read_text(encoding="utf-8"))["tests"]
     cases = [(case["alertname"], bool(case["exp_alerts"])) for test in tests for case in test["alert_rule_test"]]
     assert {name for name, fires in cases if fires} == set(alerts_of(root))

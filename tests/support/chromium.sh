@@ -3,6 +3,9 @@
 # is neither. (Playwright's own browsers lie in a place that not every machine can reach.)
 set -euo pipefail
 
+# shellcheck source-path=SCRIPTDIR source=debian.sh
+. "$(dirname "${BASH_SOURCE[0]}")/debian.sh"
+
 fail() { printf 'chromium: %s\n' "$*" >&2; exit 3; }
 
 find_one() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
@@ -11,8 +14,7 @@ find_one() { command -v chromium || command -v chromium-browser || command -v go
 install_one() {
   local log
   log=$(mktemp)
-  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    chromium fonts-dejavu-core; } >"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "apt-get could not install it: see $log"; }
+  install_packages "$log" chromium fonts-dejavu-core || { tail -n 5 "$log" >&2; fail "apt-get could not install it: see $log"; }
   rm -f "$log"
 }
 

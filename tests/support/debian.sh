@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Packages of any Debian release without installing them; to be sourced, by scripts that have a `fail`.
+# Debian packages: the machine's own installed, or those of any release unpacked without installing them. To be sourced by
+# scripts that have a `fail`.
 # The machine's own package sources stay as they are: apt gets lists and archives of its own, in the folder $APT.
 
 can_unpack_debian() { [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null; }
@@ -11,6 +12,17 @@ debian_mirror() {
     'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)
   [ -n "$mirror" ] || fail "no Debian mirror among this machine's package sources: set MLOPS_DEBIAN_MIRROR"
   printf '%s\n' "$mirror"
+}
+
+# install_packages LOG PACKAGE...: from the machine's own sources; waits up to ten minutes while another apt holds a lock.
+install_packages() {
+  local log=$1 started=$SECONDS
+  shift
+  until { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@"; } \
+      >"$log" 2>&1; do
+    grep -q 'Could not get lock' "$log" && [ $((SECONDS - started)) -lt 600 ] || return 1
+    sleep 2
+  done
 }
 
 # apt checks the archive's signature and each package's hash; a mirror that lags behind is good enough.

@@ -1,39 +1,17 @@
 """Runs a real Prometheus with this repository's jobs and alerts against the targets of a test."""
 
 import contextlib
-import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import yaml
 
 from src.services.local.processes import REPOSITORY, LocalProcess
 from tests.support.running import free_port, running, wait_until
 
 SCRAPE = "200ms"
-
-
-def prometheus_binary() -> str:
-    """The path of a Prometheus, which has promtool beside it; without one the test is skipped, or fails in CI."""
-    script = REPOSITORY / "tests/support/prometheus.sh"
-    found = subprocess.run([str(script)], capture_output=True, text=True, timeout=240, check=False)
-    if found.returncode:
-        told = found.stderr.strip().splitlines()[-1:]
-        assert not os.environ.get("CI"), found.stderr
-        pytest.skip(f"needs a Prometheus: {' '.join(told)}")
-    return found.stdout.strip()
-
-
-def promtool(*arguments: str) -> str:
-    """The output of Prometheus' own tool, which must succeed."""
-    tool = Path(prometheus_binary()).with_name("promtool")
-    done = subprocess.run([str(tool), *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 class Prometheus:
@@ -88,7 +66,7 @@ def running_prometheus(binary: str, folder: Path, targets: Mapping[str, str]) ->
     """Scrape these addresses, given by job; the job ``prometheus`` is added.
 
     Args:
-        binary: the program, see ``prometheus_binary``.
+        binary: the program, see ``tool_path``.
         folder: of its data and its log; must exist.
     """
     address = f"127.0.0.1:{free_port()}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import httpx
+import yaml
 from docker.errors import NotFound
 from docker.models.containers import Container
 
@@ -22,13 +23,11 @@ from tests.support.running import free_port, wait_until
 
 PROJECT = "mlops-loop-e2e"
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-GRAFANA_IMAGE = "grafana/grafana:12.2.1"
 PORTS = {
     "INFERENCE_PORT": "inference",
     "MLFLOW_PORT": "mlflow",
     "ZENML_PORT": "zenml",
     "PROMETHEUS_PORT": "prometheus",
-    "ALERTMANAGER_PORT": "alertmanager",
     "GRAFANA_PORT": "grafana",
 }
 # What each step of a training run logs when it begins.
@@ -56,7 +55,8 @@ class Stack(InferenceClient):
         self.ports = {variable: free_port() for variable in PORTS}
         super().__init__(f"http://127.0.0.1:{self.ports['INFERENCE_PORT']}")
         self.docker = docker.from_env()
-        self.has_grafana = self._can_have(GRAFANA_IMAGE)
+        compose = yaml.safe_load((checkout / "docker-compose.yml").read_text(encoding="utf-8"))
+        self.has_grafana = self._can_have(compose["services"]["grafana"]["image"])
         own = {"COMPOSE_PROJECT_NAME": PROJECT, **{name: str(port) for name, port in self.ports.items()}}
         if not self.has_grafana:
             own["COMPOSE_PROFILES"] = "metrics"
@@ -169,7 +169,8 @@ class Stack(InferenceClient):
             host = container.attrs["HostConfig"]
             assert host["CapDrop"] == ["ALL"], service
             assert not host["CapAdd"], service
-            assert host["SecurityOpt"] == ["no-new-privileges:true"], service
+            unlabelled = ["label=disable"] if service == "docker-proxy" else []
+            assert host["SecurityOpt"] == ["no-new-privileges:true", *unlabelled], service
             assert host["Memory"] > 0, service
             assert host["PidsLimit"] > 0, service
             assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}, service
@@ -180,6 +181,11 @@ class Stack(InferenceClient):
     def prometheus(self, query: str) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}/api/v1/query"
         return httpx.get(url, params={"query": query}, timeout=10).raise_for_status().json()["data"]["result"]  # type: ignore[no-any-return]
+
+    def alertmanager(self, path: str) -> Any:
+        """An answer of Alertmanager's API, which only the stack's own containers reach."""
+        url = f"http://localhost:9093/api/v2/{path}"
+        return json.loads(self.compose("exec", "-T", "alertmanager", "wget", "-q", "-O", "-", url).stdout)
 
     def zenml(self, path: str) -> Any:
         """An answer of ZenML's API to its administrator, as the dashboard gets it."""

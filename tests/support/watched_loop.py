@@ -16,7 +16,8 @@ from src.services.local.processes import LocalProcess
 from tests.support.inference_client import FLOWER, InferenceClient
 from tests.support.inference_process import Inference
 from tests.support.models import CLASSES, build_model, register_model
-from tests.support.prometheus import Prometheus, prometheus_binary, running_prometheus
+from tests.support.prometheus import Prometheus, running_prometheus
+from tests.support.prometheus_tools import tool_path
 from tests.support.running import free_port, running, wait_until
 
 TOKEN = "a token of thirty-two characters"  # noqa: S105 - of these tests alone
@@ -110,7 +111,7 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         folder: of everything that is written; must exist.
         name: of the registered model; nobody else's.
     """
-    binary = prometheus_binary()
+    binary = tool_path("prometheus")
     for seed, scores in ((1, GOOD), (2, BETTER)):
         _register(mlflow_url, name, folder / f"model-{seed}", seed, scores)
     loop = _Loop(folder, Inference(folder, mlflow_url, name), free_port())

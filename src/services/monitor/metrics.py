@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from src.core.errors import ConnectionFailedError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Source, Step
+from src.services.monitor.exits import ExitKind
 from src.services.monitor.trainer import StartOutcome
 
 CLAIMED = "claimed"
@@ -47,6 +48,12 @@ class MonitorMetrics:
         self._starts = Counter(
             "monitor_trainer_starts", "Attempts to start a training run", ["outcome"], registry=registry
         )
+        self._exits = Counter(
+            "monitor_trainer_exits",
+            "Training runs that ended, by what their exit code means",
+            ["kind"],
+            registry=registry,
+        )
         self._state = Gauge("monitor_state", "1 for the monitor's current state", ["state"], registry=registry)
         self._heartbeat = Gauge(
             "monitor_heartbeat_timestamp_seconds", "When the monitor's loop last ran", registry=registry
@@ -80,6 +87,8 @@ class MonitorMetrics:
             self._runs.labels(outcome)
         for start in StartOutcome:
             self._starts.labels(start)
+        for kind in ExitKind:
+            self._exits.labels(kind)
         for folder in ("new", "cur", "bad"):
             self._queue.labels(folder)
         self._show_run(None, None)
@@ -118,6 +127,10 @@ class MonitorMetrics:
     def count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
         """A request ended."""
         self._signals.labels(record.source, result.outcome).inc()
+
+    def count_exit(self, kind: ExitKind) -> None:
+        """A training run ended with an exit code of this kind."""
+        self._exits.labels(kind).inc()
 
     def count_run(self, ended: list[RetrainRecord]) -> None:
         """A training run ended, with the requests that it acknowledged; a run that acknowledged none failed.

@@ -8,6 +8,7 @@ from datetime import datetime
 from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_signal import RetrainSpool
+from src.services.monitor.exits import ExitKind, describe, kind_of
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
 from src.services.monitor.retrain_policy import RetrainPolicy
 from src.services.monitor.trainer import StartOutcome, Trainer
@@ -151,8 +152,8 @@ class MonitorService:
         self._sweep(now)
         poisoned = self._spool.poisoned()
         try:
-            records = self._give_back(self._spool.claimed())
-            self._count_ends({record.id for record in records})
+            records = self._note_end(self._give_back(self._spool.claimed()))
+            self._count_ends(records)
             left = [record for record in records if not self._is_given_up(record, now)]
             delay = max((self._policy.pause_left(record, now) for record in left), default=0.0)
             if delay == 0 and self._spool.has_waiting():
@@ -190,6 +191,17 @@ class MonitorService:
                 settled.append(record)
         self._uncharged = {}
         return settled
+
+    def _note_end(self, records: list[RetrainRecord]) -> list[RetrainRecord]:
+        """Note in the requests of a run that was killed, and could not do so itself, what ended it."""
+        code = self._trainer.exit_code() if self._run else None
+        if kind_of(code) not in {ExitKind.KILLED, ExitKind.OUT_OF_MEMORY}:
+            return records
+        noted = [record.with_error(describe(code)) if record.id in self._run else record for record in records]
+        for record in noted:
+            if record.id in self._run:
+                self._spool.update(record)
+        return noted
 
     def _note(self, records: list[RetrainRecord], error: str) -> None:
         """Record in each request why it waits."""
@@ -249,8 +261,9 @@ class MonitorService:
 
     # -- counting --------------------------------------------------------------------------------------
 
-    def _count_ends(self, claimed: set[str]) -> None:
-        """Count each request that has ended since the last step, and the run, once."""
+    def _count_ends(self, records: list[RetrainRecord]) -> None:
+        """Count each request that has ended since the last step, and the run, once; the others are still claimed."""
+        claimed = {record.id for record in records}
         run, self._run = self._run, set()
         ended_in_run = []
         for request_id in sorted((self._open or set()) - claimed):
@@ -261,20 +274,24 @@ class MonitorService:
                     ended_in_run.append(record)
         self._open = claimed
         if run:
+            code = self._trainer.exit_code()
+            self._metrics.count_exit(kind_of(code))
             self._metrics.count_run(ended_in_run)
-            _log_run(ended_in_run)
+            self._log_run(ended_in_run, [record for record in records if record.id in run], code)
 
     def _count_end(self, record: RetrainRecord, result: RetrainResult) -> None:
         self._metrics.count_end(record, result)
         if self._open is not None:
             self._open.discard(record.id)
 
-
-def _log_run(ended: list[RetrainRecord]) -> None:
-    """Log one line for a training run that ended, with the requests that it acknowledged."""
-    result = ended[0].result if ended else None
-    if result is None:
-        logger.warning("the training run ended without an outcome; the training log says why")
-        return
-    version = f", version {result.model_version}" if result.model_version else ""
-    logger.info("the training run ended: %s%s; %s", result.outcome, version, result.reason)
+    def _log_run(self, ended: list[RetrainRecord], unfinished: list[RetrainRecord], code: int | None) -> None:
+        """One line for a training run that ended: its outcome, or which attempt failed, and why."""
+        result = ended[0].result if ended else None
+        if result is None:
+            attempts = max((record.attempts for record in unfinished), default=1)
+            errors = [record.last_error for record in unfinished if record.last_error]
+            reason = errors[0] if errors and code is not None else describe(code)
+            logger.warning("training attempt %d of %d failed: %s", attempts, self._policy.max_attempts, reason)
+            return
+        version = f", version {result.model_version}" if result.model_version else ""
+        logger.info("the training run ended: %s%s; %s", result.outcome, version, result.reason)

@@ -1,7 +1,9 @@
 """Starts training runs: the monitor's protocol, implemented by a child process and by a container."""
 
+import contextlib
 import logging
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from docker.errors import DockerException
 
 from src.core.errors import ConnectionFailedError
 from src.core.file_lock import open_lock_file, try_lock
+from src.services.monitor.exits import SIGNALS
 
 TERMINATE_SECONDS = 3.0
 # The API version of engine 25; engine 29 refuses older ones, and the proxy admits no other.
@@ -36,7 +39,7 @@ class StartOutcome(StrEnum):
 class Trainer(Protocol):
     """Starts training runs, one at a time; a running one is stopped in ``close`` only.
 
-    The run itself reports its outcome in the spool.
+    The run reports its outcome in the spool; the exit code explains a run that did not.
     """
 
     def start(self) -> StartOutcome:
@@ -44,6 +47,9 @@ class Trainer(Protocol):
 
     def is_running(self) -> bool:
         """Whether a run is in progress. Raises LoopError if that is unknown."""
+
+    def exit_code(self) -> int | None:
+        """The exit code of the last run; 128 plus a signal's number where one ended it, None where it is not known."""
 
     def close(self) -> bool:
         """Release all resources; return whether that ended a running training."""
@@ -79,6 +85,7 @@ class ProcessTrainer:
         self._on_exit = on_exit
         self._child: subprocess.Popen[bytes] | None = None
         self._reaper: threading.Thread | None = None
+        self._exit_code: int | None = None
 
     def start(self) -> StartOutcome:
         """Start the child unless the last one is still running."""
@@ -97,7 +104,7 @@ class ProcessTrainer:
             return StartOutcome.MISSING if missing else StartOutcome.FAILED
         finally:
             os.close(mark)  # the child has inherited it
-        self._child = child
+        self._child, self._exit_code = child, None
         # A thread reaps the child at once, while the monitor's loop may sleep.
         self._reaper = threading.Thread(target=self._reap, args=(child,), name="reaper", daemon=True)
         self._reaper.start()
@@ -107,11 +114,17 @@ class ProcessTrainer:
     def is_running(self) -> bool:
         """Whether a child of this monitor, or of a previous one, is running."""
         self._forget_ended_child()
+        if self._child is not None:
+            return True
         mark = self._take_mark()
         if mark is None:
             return True
         os.close(mark)
         return False
+
+    def exit_code(self) -> int | None:
+        """That of this monitor's last child, once it has ended."""
+        return self._exit_code
 
     def close(self) -> bool:
         """Stop the child: SIGTERM, and SIGKILL after three seconds."""
@@ -128,7 +141,9 @@ class ProcessTrainer:
 
     def _forget_ended_child(self) -> None:
         """Use a new file for the next child: a process that the ended one left behind may hold the old lock."""
-        if self._child is not None and self._child.poll() is not None:
+        code = None if self._child is None else self._child.poll()
+        if code is not None:
+            self._exit_code = code if code >= 0 else SIGNALS - code
             self._child = None
             self._lock_file.unlink(missing_ok=True)
 
@@ -199,20 +214,31 @@ class DockerTrainer:
 
     def is_running(self) -> bool:
         """Whether the container is running. Raises ConnectionFailedError if Docker does not say."""
-        try:
-            running = self._client.containers(filters={"name": self._container})
-        except (requests.RequestException, DockerException) as error:
-            raise ConnectionFailedError(
-                f"cannot ask Docker at {self._host} whether {self._container} runs ({type(error).__name__}); "
-                "see docker compose ps docker-proxy"
-            ) from error
-        # Docker's filter also matches parts of names.
-        return any(f"/{self._container}" in container["Names"] for container in running)
+        return self._status(all=False) is not None
+
+    def exit_code(self) -> int | None:
+        """That of the container's last run; None where it runs, or Docker does not say."""
+        with contextlib.suppress(ConnectionFailedError):
+            match = re.match(r"Exited \((\d+)\)", self._status(all=True) or "")
+            return int(match[1]) if match else None
+        return None
 
     def close(self) -> bool:
         """Close the connections to the proxy."""
         self._client.close()
         return False
+
+    def _status(self, *, all: bool) -> str | None:  # noqa: A002 - Docker's name
+        """Docker's description of the container, such as ``Up 3 seconds``; None where it lists no such container."""
+        try:
+            found = self._client.containers(all=all, filters={"name": self._container})
+        except (requests.RequestException, DockerException) as error:
+            raise ConnectionFailedError(
+                f"cannot ask Docker at {self._host} whether {self._container} runs ({type(error).__name__}); "
+                "see docker compose ps docker-proxy"
+            ) from error
+        # Docker's filter matches parts of names too.
+        return next((str(item["Status"]) for item in found if f"/{self._container}" in item["Names"]), None)
 
     def _tell(self, trouble: str) -> None:
         logger.error("cannot start the training container %s: %s", self._container, trouble)

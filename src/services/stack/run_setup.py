@@ -40,9 +40,10 @@ def run_setup(arguments: list[str]) -> int:
         epilog="Whatever else .env holds stays as it is; variables of the real environment win over it. "
         "Next: docker compose up -d --wait",
     )
-    parser.parse_args(arguments)
+    parser.add_argument("--keep-key", action="store_true", help="replace the key only where ZenML does not accept it")
+    options = parser.parse_args(arguments)
     try:
-        Setup(REPOSITORY, os.environ, _say, threading.Event().wait).run()
+        Setup(REPOSITORY, os.environ, _say, threading.Event().wait).run(keep_key=options.keep_key)
     except StackError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
@@ -81,11 +82,14 @@ class Setup:
         self._say = say
         self._pause = pause
 
-    def run(self) -> None:
+    def run(self, *, keep_key: bool = False) -> None:
         """Take every step.
 
+        Args:
+            keep_key: make no new API key while ZenML accepts the configured one.
+
         Raises:
-            StackError: one of them did not work; a next run goes on from there.
+            StackError: a step failed; the next run continues there.
         """
         variables.check(self._file_values(), self._environment)
         for line in misspelt(self._file_values(), example_text(self._folder)):
@@ -94,8 +98,14 @@ class Setup:
         self._make_secrets()
         self._open_configuration()
         stack = self._start()
-        self._give_key(stack)
-        self._say("next: docker compose up -d --wait")
+        api = ZenmlApi(_zenml_url(stack))
+        self._say(f"==> ZenML {self._wait_for(api)} answers at {api.url}")
+        if keep_key and self._has_valid_key(api):
+            self._say(f"==> ZenML accepts {variables.API_KEY}")
+            return
+        self._give_key(stack, api)
+        if not keep_key:
+            self._say("next: docker compose up -d --wait")
 
     def _file_values(self) -> dict[str, str]:
         return dotenv_text.values(self._env_file.read() or "")
@@ -146,9 +156,11 @@ class Setup:
         start_zenml(docker, stack, self._say)
         return stack
 
-    def _give_key(self, stack: Stack) -> None:
-        api = ZenmlApi(_zenml_url(stack))
-        self._say(f"==> ZenML {self._wait_for(api)} answers at {api.url}")
+    def _has_valid_key(self, api: ZenmlApi) -> bool:
+        key = self._environment.get(variables.API_KEY) or self._file_values().get(variables.API_KEY)
+        return bool(key) and api.accepts_key(str(key))
+
+    def _give_key(self, stack: Stack, api: ZenmlApi) -> None:
         api.log_in(ADMIN, stack.variable("zenml", "ZENML_DEFAULT_USER_PASSWORD"))
         self._say(f"==> logged in as {ADMIN}")
         account, created = api.service_account(SERVICE_ACCOUNT)

@@ -43,7 +43,8 @@ def differing_passwords(stack: Stack, why: str) -> str:
     """The message about a database with other passwords than those in .env."""
     return (
         f"the volume {' and '.join(stack.volumes('mysql'))} holds a database {why} put the old .env back, "
-        f"or delete the database with all runs and models: docker compose -p {stack.name} down --volumes"
+        "or delete the database with all runs and models: "
+        f"docker compose -p {stack.name} down --volumes --remove-orphans"
     )
 
 

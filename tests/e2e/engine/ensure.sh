@@ -52,8 +52,7 @@ install_engine() {
   if ! command -v runc >/dev/null || ! command -v iptables >/dev/null \
       || [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
     say "installing runc and iptables"
-    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-      runc iptables ca-certificates debian-archive-keyring; } >"$ENGINE/apt.log" 2>&1 \
+    install_packages "$ENGINE/apt.log" runc iptables ca-certificates debian-archive-keyring \
       || fail "apt-get could not install runc and iptables: see $ENGINE/apt.log"
   fi
   "$ENGINE/root/usr/sbin/dockerd" --version >/dev/null 2>&1 && return

@@ -4,34 +4,41 @@
 # whose recipe has changed since.
 #
 #   build.sh                     all of them
-#   build.sh mysql:9.7.4 ...     these, and what they are built on
+#   build.sh mysql:9.7 ...     these, and what they are built on
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source-path=SCRIPTDIR source=../../support/debian.sh
+. "$HERE/../../support/debian.sh"
 CACHE=${MLOPS_LOOP_CACHE:-$HOME/.cache/mlops-loop}/images
 CA_BUNDLE=${MLOPS_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 PROBE_SECONDS=15
 PULL_SECONDS=900
 
-declare -A FOLDER=(
-  [python:3.13-slim-trixie]=python
-  [haproxy:3.0]=haproxy
-  [mysql:9.7.4]=mysql
-  [zenmldocker/zenml-server:0.98.0]=zenml
-  [ghcr.io/mlflow/mlflow:v3.17.2-full]=mlflow
-  [prom/prometheus:v3.5.3]=prometheus
-  [prom/alertmanager:v0.33.1]=alertmanager
-  [prom/blackbox-exporter:v0.28.0]=blackbox-exporter
-  [prom/node-exporter:v1.11.1]=node-exporter
-  [prom/mysqld-exporter:v0.19.0]=mysqld-exporter
+ROOT=$HERE/../../..
+
+# Repositories that have a stand-in, in the order in which they are built: the Python image first, since others are
+# built on it; then the slowest. The folder is the last part of the name.
+declare -A FOLDER=([python]=python [haproxy]=haproxy [mysql]=mysql [zenmldocker/zenml-server]=zenml [ghcr.io/mlflow/mlflow]=mlflow)
+for name in prometheus alertmanager blackbox-exporter node-exporter mysqld-exporter; do FOLDER[prom/$name]=$name; done
+REPOSITORIES=(
+  python ghcr.io/mlflow/mlflow haproxy mysql zenmldocker/zenml-server prom/prometheus prom/alertmanager
+  prom/blackbox-exporter prom/node-exporter prom/mysqld-exporter
 )
-# The Python image first, since others are built on it; then the slowest.
-ORDER=(
-  python:3.13-slim-trixie ghcr.io/mlflow/mlflow:v3.17.2-full haproxy:3.0 mysql:9.7.4
-  zenmldocker/zenml-server:0.98.0 prom/prometheus:v3.5.3 prom/alertmanager:v0.33.1
-  prom/blackbox-exporter:v0.28.0 prom/node-exporter:v1.11.1 prom/mysqld-exporter:v0.19.0
-)
+
+# The versions are those of the Compose files and the Dockerfiles.
+named_images() {
+  sed -nE 's/^ *image: ([^ ]+)$/\1/p' "$ROOT"/docker-compose*.yml
+  sed -nE 's/^ARG PYTHON_IMAGE=//p' "$ROOT"/dockerfiles/Dockerfile.*
+}
+
+ORDER=()
+for repository in "${REPOSITORIES[@]}"; do
+  mapfile -t versions < <(named_images | grep -E "^$repository:" | sort -u)
+  ORDER+=("${versions[@]}")
+done
 PYTHON_IMAGE=${ORDER[0]}
+folder_of() { printf '%s\n' "${FOLDER[${1%:*}]}"; }
 
 say() { printf 'images: %s\n' "$*"; }
 fail() { printf 'images: %s\n' "$*" >&2; exit 1; }
@@ -55,12 +62,6 @@ suite_of() {
     python | haproxy) echo trixie ;;
     mysql | prometheus | alertmanager | *-exporter) echo sid ;;
   esac
-}
-
-debian_mirror() {
-  # shellcheck disable=SC2016 # the dollar sign is apt's
-  printf '%s\n' "${MLOPS_DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' \
-    'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 'Component: main' | head -n 1)}"
 }
 
 # A Debian release as a local base image, slim as the official one: no documentation, no package lists. The tree is kept
@@ -91,8 +92,9 @@ make_base() {
 }
 
 build() {
-  local image=$1 folder=${FOLDER[$1]} started=$SECONDS log options
-  options=(--label "mlops-loop.recipe=$(recipe_of "$folder")")
+  local image=$1 folder started=$SECONDS log options
+  folder=$(folder_of "$image")
+  options=(--label "mlops-loop.recipe=$(recipe_of "$folder")" --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
   log=$CACHE/$folder.log
   # PyPI may be reached only through a proxy with a certificate of its own: a secret leaves no trace in the image.
   [ ! -s "$CA_BUNDLE" ] || options+=(--secret "id=ca,src=$CA_BUNDLE")
@@ -139,7 +141,7 @@ two_at_a_time() {
 wanted=("$@")
 [ $# -gt 0 ] || wanted=("${ORDER[@]}")
 for image in "${wanted[@]}"; do
-  [ -n "${FOLDER[$image]:-}" ] || fail "$image: no such image here; there are: ${ORDER[*]}"
+  case " ${ORDER[*]} " in *" $image "*) ;; *) fail "$image: no such image here; there are: ${ORDER[*]}" ;; esac
 done
 
 docker info >/dev/null 2>&1 || fail "no Docker Engine answers: run tests/e2e/engine/ensure.sh"
@@ -151,10 +153,10 @@ for image in "${ORDER[@]}"; do
   needed=
   for name in "${wanted[@]}"; do
     # The servers' stand-ins are built on the Python image.
-    case "$image ${FOLDER[$name]}" in "$name "* | "$PYTHON_IMAGE zenml" | "$PYTHON_IMAGE mlflow") needed=1 ;; esac
+    case "$image $(folder_of "$name")" in "$name "* | "$PYTHON_IMAGE zenml" | "$PYTHON_IMAGE mlflow") needed=1 ;; esac
   done
   [ -n "$needed" ] || continue
-  if is_there "$image" "$(recipe_of "${FOLDER[$image]}")"; then continue; fi
+  if is_there "$image" "$(recipe_of "$(folder_of "$image")")"; then continue; fi
   if [ -z "$no_registry" ]; then
     pull "$image" && continue
     no_registry=1
@@ -169,7 +171,7 @@ python=
 for image in "${missing[@]}"; do
   # Unquoted: what is built on the Python image needs no release of its own.
   # shellcheck disable=SC2207
-  suites+=($(suite_of "${FOLDER[$image]}"))
+  suites+=($(suite_of "$(folder_of "$image")"))
   if [ "$image" = "$PYTHON_IMAGE" ]; then python=1; else builds+=("$image"); fi
 done
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
@@ -177,8 +179,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 if ! command -v debootstrap >/dev/null; then
   say "installing debootstrap"
-  { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap debian-archive-keyring; } \
-    >"$CACHE/apt.log" 2>&1 || fail "apt-get could not install debootstrap: see $CACHE/apt.log"
+  install_packages "$CACHE/apt.log" debootstrap debian-archive-keyring || fail "apt-get could not install debootstrap: see $CACHE/apt.log"
 fi
 mapfile -t suites < <(printf '%s\n' "${suites[@]}" | sort -ru)
 two_at_a_time make_base "${suites[@]}"

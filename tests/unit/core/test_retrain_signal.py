@@ -481,3 +481,15 @@ def test_lock_is_held_by_one_at_a_time(spool: RetrainSpool) -> None:
         raise AssertionError("two holders")
     with RetrainSpool(spool.root).lock():
         pass
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_only_a_failed_request_keeps_its_last_error(spool: RetrainSpool, outcome: Outcome) -> None:
+    spool.submit("api")
+    (record,) = spool.claim()
+    spool.update(record.with_error("the disk was full"))
+    (record,) = spool.claimed()
+    spool.finish(record, RetrainResult(outcome=outcome, reason="why", finished_at=datetime.now(UTC)))
+    ended = spool.get(record.id)
+    assert ended is not None
+    assert ended.last_error == ("the disk was full" if outcome is Outcome.FAILED else None)

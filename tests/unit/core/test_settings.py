@@ -197,6 +197,26 @@ def test_train_container_is_a_containers_name(monkeypatch: pytest.MonkeyPatch, n
         load_settings(MonitorSettings)
 
 
+@pytest.mark.parametrize(
+    ("profiles", "own", "link"),
+    [
+        ("monitoring", "", "http://localhost:3001"),
+        ("exporters,monitoring", "", "http://localhost:3001"),
+        ("metrics", "", None),
+        ("", "", None),
+        ("metrics", "http://graf.example/", "http://graf.example"),
+        ("monitoring", "http://graf.example/", "http://graf.example"),
+    ],
+)
+def test_grafana_of_the_stack_is_linked_only_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch, profiles: str, own: str, link: str | None
+) -> None:
+    monkeypatch.setenv("STACK_GRAFANA_URL", "http://localhost:3001")
+    monkeypatch.setenv("STACK_PROFILES", profiles)
+    monkeypatch.setenv("GRAFANA_PUBLIC_URL", own)
+    assert load_settings(InferenceSettings).grafana_link == link
+
+
 def test_secret_is_not_in_the_settings_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_STORE_URL", "http://zenml")
     monkeypatch.setenv("ZENML_STORE_API_KEY", "s3cret")

@@ -1,5 +1,4 @@
 import pickle
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from src.training.size_estimate import (
     VERSION_FACTOR,
     Estimate,
     estimate_of,
-    memory_limit,
     require_room,
 )
 
@@ -101,19 +99,5 @@ def test_room_is_required_up_to_the_limits() -> None:
         ConfigError, match=r"about 500 MB and .* 2,000 MB of memory; model.max_megabytes is 499; set max_d"
     ):
         require_room(estimate, 499e6, 2e9)
-    with pytest.raises(ConfigError, match=r"2,000 MB of memory and .* 500 MB; 1,999 MB are available; .*mem_limit"):
+    with pytest.raises(ConfigError, match=r"2,000 MB of memory and .* 500 MB; 1,999 MB are available; .*TRAIN_MEMORY"):
         require_room(estimate, 500e6, 1.999e9)
-
-
-def test_memory_limit_is_the_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CGROUP_FILES", ())
-    machine = memory_limit()
-    assert machine > 1e8
-    two, one = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
-    monkeypatch.setattr(module, "CGROUP_FILES", (two, one))
-    for text, expected in (("max\n", machine), ("1000000\n", 1e6), (f"{2**63}\n", machine)):
-        two.write_text(text)
-        assert memory_limit() == expected
-    two.write_text("max")
-    one.write_text("2000000")
-    assert memory_limit() == 2e6

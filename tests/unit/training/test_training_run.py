@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
+from src.core.exit_codes import ExitCode
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, RetrainResult, Source, State, Step
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.training.gate import Verdict
-from src.training.training_run import ExitCode, Tasks, Training, TrainingRun
+from src.training.training_run import Tasks, Training, TrainingRun
 from tests.support.training import CONFIG_FILE, VERDICT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -14,7 +14,7 @@ from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
 
-NO_CHAMPION = "no version is champion yet; request a training run with POST /retrain"
+NO_CHAMPION = "no version is champion yet; wait for the first training, or request one with POST /retrain"
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,8 @@ class Links:
     @classmethod
     def from_settings(cls, settings: InferenceSettings) -> Self:
         """Those that are configured."""
-        zenml, grafana = settings.zenml_public_url, settings.grafana_public_url
-        return cls(
-            settings.mlflow_link,
-            str(zenml).rstrip("/") if zenml is not None else None,
-            str(grafana).rstrip("/") if grafana is not None else None,
-        )
+        zenml = settings.zenml_public_url
+        return cls(settings.mlflow_link, str(zenml).rstrip("/") if zenml is not None else None, settings.grafana_link)
 
     def mlflow_run(self, run_id: str | None) -> str | None:
         """An MLflow run's page."""

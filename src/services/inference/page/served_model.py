@@ -74,7 +74,7 @@ def _advice(store: ModelStore) -> str | None:
             "Until then the model below stays in service." if store.current else "Until then there are no predictions."
         )
     if store.last_error == NO_CHAMPION and store.current is None:
-        return "Train a first model with “Retrain now” below; it is served once it passes the gate."
+        return "The first model is served once it has passed the gate. “Retrain now” below requests a training."
     if store.current is None:
         return "There are no predictions until this is fixed; roll back or train another version below."
     return "The model below stays in service; the service retries automatically."

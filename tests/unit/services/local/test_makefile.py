@@ -50,3 +50,24 @@ def test_setup_ends_with_what_to_run_next() -> None:
 def test_make_keeps_what_the_same_python_has_set_up() -> None:
     assert "bootstrap" not in steps(f"PYTHON={sys.executable}")
     assert "bootstrap" not in steps()
+
+
+@pytest.mark.parametrize("replicas", ["0", "17", "-1", "1.5", "two", ""])
+def test_scale_refuses_a_number_of_replicas_that_the_gateway_cannot_serve(replicas: str, tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho started\n")
+    docker.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+    def scale(number: str) -> "subprocess.CompletedProcess[str]":
+        command = ["make", f"REPLICAS={number}", "scale"]
+        environment = {**os.environ, "PATH": path}
+        environment.pop("MAKEFLAGS", None)
+        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+    refused = scale(replicas)
+    assert refused.returncode == 2
+    assert "error: REPLICAS must be a whole number from 1 to 16" in refused.stderr
+    assert "started" not in refused.stdout
+    for good in ("1", "16"):
+        assert scale(good).stdout.splitlines()[-1] == "started"

@@ -36,6 +36,7 @@ class FakeTrainer:
         self._clock = clock
         self.answer = StartOutcome.STARTED
         self.running = False
+        self.code: int | None = None
         self.asked = 0
         self.batches: list[list[str]] = []
         self.before_start: Callable[[], None] = lambda: None
@@ -51,6 +52,9 @@ class FakeTrainer:
 
     def is_running(self) -> bool:
         return self.running
+
+    def exit_code(self) -> int | None:
+        return self.code
 
     def close(self) -> bool:
         was_running, self.running = self.running, False
@@ -70,10 +74,10 @@ class FakeTrainer:
             for record in self._spool.claimed():
                 if record.id in (self.batches[-1] if ids is None else ids):
                     self._spool.finish(record, result)
-        self.running = False
+        self.running, self.code = False, 0
 
-    def die(self) -> None:
-        self.running = False
+    def die(self, code: int | None = 1) -> None:
+        self.running, self.code = False, code
 
 
 class Bench:

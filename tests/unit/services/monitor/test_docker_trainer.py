@@ -21,6 +21,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.running = False
+        self.status = "Created"
         self.refusal: tuple[int, str] | None = None
         self.neighbours: list[str] = []
         self.requests: list[tuple[str, str, bytes]] = []
@@ -52,8 +53,11 @@ class FakeEngine:
         path = urlsplit(url).path
         if (method, path) == ("GET", "/v1.44/containers/json"):
             wanted = json.loads(parse_qs(urlsplit(url).query)["filters"][0])["name"]
-            names = [NAME] * self.running + self.neighbours
-            return 200, json.dumps([{"Names": [f"/{name}"]} for name in names if wanted[0] in name])
+            everything = parse_qs(urlsplit(url).query)["all"] == ["1"]
+            listed = [{"Names": [f"/{name}"], "Status": "Exited (1) 2 days ago"} for name in self.neighbours]
+            if self.running or everything:
+                listed.append({"Names": [f"/{NAME}"], "Status": "Up 3 seconds" if self.running else self.status})
+            return 200, json.dumps([item for item in listed if wanted[0] in item["Names"][0]])
         if (method, path) == ("POST", f"/v1.44/containers/{NAME}/start"):
             before, self.running = self.running, True
             return (304, "") if before else (204, "")
@@ -99,6 +103,36 @@ def test_is_running_is_about_the_one_container(engine: FakeEngine) -> None:
         assert not trainer.is_running()
         trainer.start()
         assert trainer.is_running()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("Exited (0) 3 seconds ago", 0),
+        ("Exited (137) Less than a second ago", 137),
+        ("Exited (76) 2 hours ago", 76),
+        ("Created", None),
+        ("Dead", None),
+    ],
+)
+def test_exit_code_is_read_from_the_containers_status(engine: FakeEngine, status: str, code: int | None) -> None:
+    engine.status, engine.neighbours = status, [f"{NAME}-2"]
+    with trainer_at(engine.host) as trainer:
+        assert trainer.exit_code() == code
+
+
+def test_running_container_has_no_exit_code(engine: FakeEngine) -> None:
+    engine.running, engine.status = True, "Exited (1) 3 seconds ago"
+    with trainer_at(engine.host) as trainer:
+        assert trainer.exit_code() is None
+
+
+def test_exit_code_is_unknown_where_docker_does_not_say(engine: FakeEngine) -> None:
+    with trainer_at(engine.host, "loop-gone") as trainer:
+        assert trainer.exit_code() is None
+    engine.refusal = (403, "denied")
+    with trainer_at(engine.host) as trainer:
+        assert trainer.exit_code() is None
 
 
 def test_start_of_a_removed_container_is_missing(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

@@ -38,6 +38,10 @@ def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
         "monitor_signals_total unknown poison",
         *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "rejected", "skipped", "failed")),
         "monitor_attempts_total",
+        *(
+            f"monitor_trainer_exits_total {kind}"
+            for kind in ("ok", "error", "busy", "out_of_memory", "killed", "unknown")
+        ),
         *(f"monitor_trainer_starts_total {x}" for x in ("started", "already_running", "missing", "failed")),
         "monitor_state training",
         "monitor_state backoff",

@@ -451,14 +451,79 @@ def test_end_of_a_run_is_logged_once_with_its_outcome(
     assert ends == [f"the training run ended: {outcome}, version 7; good enough"]
 
 
-def test_end_of_a_run_that_died_is_logged_as_one_without_an_outcome(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (1, "exit code 1; the training log says why"),
+        (137, "killed by SIGKILL (exit code 137); the training log ends there"),
+        (76, "out of memory; raise TRAIN_MEMORY in .env"),
+        (None, "the exit code is not known; the training log says why"),
+    ],
+)
+def test_failed_attempt_is_logged_with_its_number_and_exit_code(
+    bench: Bench, code: int | None, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    bench.submit(2)
+    for attempt in (1, 2):
+        bench.service.step()
+        bench.trainer.die(code)
+        bench.service.step()
+        failed = [line for line in caplog.messages if line.startswith("training attempt")]
+        assert failed[-1] == f"training attempt {attempt} of 3 failed: {reason}"
+        assert len(failed) == attempt
+        bench.clock.advance(POLICY.backoff_max_seconds)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (137, "killed by SIGKILL (exit code 137); the training log ends there"),
+        (76, "out of memory; raise TRAIN_MEMORY in .env"),
+        (1, "MLflow is down"),
+        (75, "MLflow is down"),
+        (None, "MLflow is down"),
+    ],
+)
+def test_request_says_what_killed_its_training(bench: Bench, code: int | None, error: str) -> None:
+    request_id = bench.submit()[0]
+    for _ in range(POLICY.max_attempts):
+        bench.service.step()
+        bench.spool.update(bench.get(request_id).with_error("MLflow is down"))
+        bench.trainer.die(code)
+        bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step()
+    result = bench.get(request_id).result
+    assert result is not None
+    assert result.reason == f"gave up after 3 attempts: {error}"
+
+
+def test_request_that_came_during_a_killed_run_does_not_blame_it(bench: Bench) -> None:
     bench.submit()
     bench.service.step()
-    bench.trainer.die()
+    late = bench.submit()[0]
+    bench.trainer.die(137)
+    bench.clock.advance(POLICY.backoff_max_seconds)
     bench.service.step()
-    assert "the training run ended without an outcome; the training log says why" in caplog.messages
+    assert bench.get(late).last_error is None
+
+
+def test_exits_are_counted_by_kind(bench: Bench) -> None:
+    def counts() -> dict[str, float | None]:
+        kinds = ("ok", "error", "busy", "out_of_memory", "killed", "unknown")
+        return {kind: bench.value("monitor_trainer_exits_total", kind=kind) for kind in kinds}
+
+    assert set(counts().values()) == {0}
+    bench.submit()
+    for code in (76, 137, None):
+        bench.service.step()
+        bench.trainer.die(code)
+        bench.clock.advance(POLICY.backoff_max_seconds)
+    bench.service.step()
+    bench.submit()
+    bench.service.step()
+    bench.trainer.succeed()
+    bench.service.step()
+    assert counts() == {"ok": 1, "error": 0, "busy": 0, "out_of_memory": 1, "killed": 1, "unknown": 1}
 
 
 # -- a disk that is full or gone -----------------------------------------------------------------------

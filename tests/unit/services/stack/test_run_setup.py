@@ -25,8 +25,9 @@ class Checkout:
         self.said: list[str] = []
         self.pauses: list[float] = []
 
-    def set_up(self, **environment: str) -> None:
-        Setup(self.folder, {**self.docker.environment, **environment}, self._say, self.pauses.append).run()
+    def set_up(self, *, keep_key: bool = False, **environment: str) -> None:
+        setup = Setup(self.folder, {**self.docker.environment, **environment}, self._say, self.pauses.append)
+        setup.run(keep_key=keep_key)
 
     def _say(self, line: str) -> None:
         self.said.append(line)
@@ -124,6 +125,39 @@ def test_setup_gives_compose_a_stand_in_for_the_key_until_there_is_one(checkout:
     assert [environment.get("ZENML_STORE_API_KEY") for environment in started] == ["not-set-yet", None]
 
 
+def test_setup_keeps_a_key_that_zenml_accepts(checkout: Checkout) -> None:
+    checkout.set_up()
+    before = checkout.env.read_text()
+    checkout.said.clear()
+    checkout.set_up(keep_key=True)
+    assert checkout.env.read_text() == before
+    assert checkout.zenml.keys["training"]["generation"] == 1
+    assert checkout.said[-1] == "==> ZenML accepts ZENML_STORE_API_KEY"
+
+
+def test_setup_replaces_a_key_of_a_database_that_was_deleted(checkout: Checkout) -> None:
+    checkout.set_up()
+    checkout.zenml.accounts.clear()
+    checkout.zenml.keys.clear()
+    checkout.env.write_text(checkout.env.read_text().replace("generation/1", "of-before"))
+    checkout.set_up(keep_key=True)
+    assert checkout.values()["ZENML_STORE_API_KEY"] == "ZENKEY_generation/1+=="
+    assert checkout.said[-1] == "==> the key works; .env has it as ZENML_STORE_API_KEY"
+
+
+def test_setup_makes_the_first_key_although_it_may_keep_one(checkout: Checkout) -> None:
+    checkout.set_up(keep_key=True)
+    assert checkout.values()["ZENML_STORE_API_KEY"] == "ZENKEY_generation/1+=="
+    assert "POST /login" in checkout.zenml.requests
+
+
+def test_setup_checks_the_key_of_the_environment_first(checkout: Checkout) -> None:
+    checkout.set_up()
+    checkout.set_up(keep_key=True, ZENML_STORE_API_KEY="ZENKEY_wrong")
+    assert checkout.zenml.keys["training"]["generation"] == 2
+    assert "ZENML_STORE_API_KEY is set in the environment and wins over .env: unset it first" in checkout.said[-1]
+
+
 def test_setup_takes_what_the_environment_sets_and_says_so(checkout: Checkout) -> None:
     checkout.zenml.password = "from-outside"  # noqa: S105 - the fake's
     checkout.set_up(ZENML_ADMIN_PASSWORD="from-outside", ZENML_STORE_API_KEY="former")  # noqa: S106
@@ -139,7 +173,7 @@ def test_setup_refuses_to_make_passwords_for_a_database_that_has_others(checkout
     checkout.docker.answers("volume ls", "other_mysql\nloop_mysql\n")
     message = checkout.refused()
     assert "the volume loop_mysql holds a database and .env lacks what it was made with (MYSQL_ROOT_PASSWORD" in message
-    assert "docker compose -p loop down --volumes" in message
+    assert "docker compose -p loop down --volumes --remove-orphans" in message
     assert not checkout.env.exists()
 
 
@@ -232,7 +266,7 @@ def test_setup_misses_a_published_port(tmp_path: Path) -> None:
 def test_run_setup_reports_its_own_fault_without_its_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: Setup) -> None:
+    def fail(*_: Setup, **__: bool) -> None:
         raise ValueError("s3cret")
 
     monkeypatch.setattr(run_setup.Setup, "run", fail)

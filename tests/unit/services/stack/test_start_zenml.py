@@ -18,7 +18,7 @@ FAILED = (
 )
 OTHER_PASSWORDS = (
     "the volume loop_mysql holds a database that was made with other passwords than .env has now; put the old .env "
-    "back, or delete the database with all runs and models: docker compose -p loop down --volumes"
+    "back, or delete the database with all runs and models: docker compose -p loop down --volumes --remove-orphans"
 )
 DENIED = "ERROR 1045 (28000): Access denied for user 'zenml'@'localhost' (using password: YES)\n"
 

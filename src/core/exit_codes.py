@@ -1,0 +1,13 @@
+"""The exit codes of a training run, which the monitor reads."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a training run ended; a verdict of the gate, either way, is success."""
+
+    OK = 0
+    FAILED = 1
+    PERMANENT = 2  # fix the configuration or the data first
+    BUSY = 75  # EX_TEMPFAIL: another training is running
+    OUT_OF_MEMORY = 76  # the kernel killed it at its memory limit

@@ -1,0 +1,51 @@
+"""How a training run ended, from its exit code."""
+
+import signal
+from enum import StrEnum
+
+from src.core.exit_codes import ExitCode
+
+SIGNALS = 128
+
+
+class ExitKind(StrEnum):
+    """The kinds of ends that the monitor counts."""
+
+    OK = "ok"
+    ERROR = "error"
+    BUSY = "busy"
+    OUT_OF_MEMORY = "out_of_memory"
+    KILLED = "killed"
+    UNKNOWN = "unknown"
+
+
+def kind_of(code: int | None) -> ExitKind:
+    """The kind of an exit code; ``None`` is one that is not known."""
+    if code is None:
+        return ExitKind.UNKNOWN
+    if code > SIGNALS:
+        return ExitKind.KILLED
+    kinds: dict[int, ExitKind] = {
+        ExitCode.OK: ExitKind.OK,
+        ExitCode.BUSY: ExitKind.BUSY,
+        ExitCode.OUT_OF_MEMORY: ExitKind.OUT_OF_MEMORY,
+    }
+    return kinds.get(code, ExitKind.ERROR)
+
+
+def describe(code: int | None) -> str:
+    """A sentence for logs and requests."""
+    match kind_of(code):
+        case ExitKind.OUT_OF_MEMORY:
+            return "out of memory; raise TRAIN_MEMORY in .env"
+        case ExitKind.KILLED:
+            return f"killed by {_signal_name(int(code or 0) - SIGNALS)} (exit code {code}); the training log ends there"
+        case ExitKind.UNKNOWN:
+            return "the exit code is not known; the training log says why"
+        case _:
+            return f"exit code {code}; the training log says why"
+
+
+def _signal_name(number: int) -> str:
+    known = {item.value: item.name for item in signal.Signals}
+    return known.get(number, f"signal {number}")

@@ -1,0 +1,89 @@
+"""Asks the registries whether every pinned image exists, and for which architectures: ``make check-images``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from src.services.stack.docker_cli import Docker
+from src.services.stack.errors import NoAnswerError, StackError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+WANTED = ("amd64", "arm64")
+_MISSING = re.compile(r"not found|manifest unknown|denied|unauthorized", re.IGNORECASE)
+_SERVICE_IMAGE = re.compile(r"^ +image: (\S+)\n(?: +platform: linux/(\w+))?", re.MULTILINE)
+_BASE_IMAGE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
+
+
+def main() -> int:
+    """Print a table of the images; return 0, 1 (an image or an architecture is missing) or 3 (no registry answers)."""
+    docker = Docker(REPOSITORY, os.environ)
+    try:
+        return check(docker, pinned_images(REPOSITORY), print)
+    except NoAnswerError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 3
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as above
+        return 1
+
+
+def pinned_images(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The images of the Compose files and Dockerfiles in ``folder``, with the architectures that each must have."""
+    found: dict[str, tuple[str, ...]] = {}
+    for file in sorted(folder.glob("docker-compose*.yml")):
+        for image, platform in _SERVICE_IMAGE.findall(file.read_text(encoding="utf-8")):
+            found[image] = (platform,) if platform else WANTED
+    for file in sorted((folder / "dockerfiles").glob("Dockerfile.*")):
+        found.update(dict.fromkeys(_BASE_IMAGE.findall(file.read_text(encoding="utf-8")), WANTED))
+    return found
+
+
+def check(docker: Docker, images: dict[str, tuple[str, ...]], say: Callable[[str], object]) -> int:
+    """Print one row for each image; return 1 where one is missing or lacks an architecture, else 0.
+
+    Args:
+        docker: asks the registries, with the credentials of the Docker client.
+        images: the architectures that each must have.
+        say: takes each line of the output.
+
+    Raises:
+        NoAnswerError: a registry does not answer, which says nothing about the image.
+    """
+    width = max(map(len, images), default=0)
+    problems = 0
+    for image, wanted in images.items():
+        found = architectures(docker, image)
+        lacking = [name for name in wanted if name not in found]
+        verdict = "ok" if not lacking else f"lacks {', '.join(lacking)}" if found else "does not exist"
+        problems += bool(lacking)
+        say(f"{image:{width}}  {verdict:14}  {', '.join(found)}".rstrip())
+    return 1 if problems else 0
+
+
+def architectures(docker: Docker, image: str) -> list[str]:
+    """The architectures of an image in its registry, sorted; none where there is no such image.
+
+    Raises:
+        NoAnswerError: the registry does not answer.
+    """
+    answer = docker.run("buildx", "imagetools", "inspect", "--format", "{{json .Image}}", image)
+    if answer.code != 0:
+        if _MISSING.search(answer.errors):
+            return []
+        raise NoAnswerError(
+            f"no registry answers for {image}; check the network and docker login ({answer.last_error})"
+        )
+    # Of an image for one platform its configuration, else the configurations by platform, such as linux/arm64/v8.
+    configuration = json.loads(answer.output)
+    if "architecture" in configuration:
+        return [str(configuration["architecture"])]
+    return sorted({platform.split("/")[1] for platform in configuration if platform.startswith("linux/")})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from src.services.local.processes import REPOSITORY
+from src.services.stack.check_images import check, main, pinned_images
+from src.services.stack.docker_cli import Docker
+from src.services.stack.errors import NoAnswerError
+from tests.unit.services.stack.fakes import FakeDocker
+
+BOTH = json.dumps({"linux/amd64": {}, "linux/arm64/v8": {}, "linux/386": {}, "unknown/unknown": {}})
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> FakeDocker:
+    return FakeDocker(tmp_path / "bin", {})
+
+
+def checked(fake: FakeDocker, **images: tuple[str, ...]) -> tuple[int, list[str]]:
+    said: list[str] = []
+    return check(Docker(fake.folder, fake.environment), images, said.append), said
+
+
+def test_every_image_of_the_stack_is_checked_for_the_architectures_it_needs() -> None:
+    images = pinned_images(REPOSITORY)
+    assert {name.partition(":")[0] for name in images} == {
+        "mysql",
+        "zenmldocker/zenml-server",
+        "ghcr.io/mlflow/mlflow",
+        "haproxy",
+        "prom/prometheus",
+        "prom/alertmanager",
+        "prom/blackbox-exporter",
+        "prom/node-exporter",
+        "prom/mysqld-exporter",
+        "grafana/grafana",
+        "python",
+    }
+    assert [name for name, wanted in images.items() if wanted == ("amd64",)] == ["zenmldocker/zenml-server:0.98.0"]
+    assert set(images.values()) == {("amd64",), ("amd64", "arm64")}
+
+
+def test_images_with_every_architecture_are_ok(fake: FakeDocker) -> None:
+    fake.answers("inspect", BOTH)
+    assert checked(fake, one=("amd64", "arm64"), other=("amd64",)) == (
+        0,
+        ["one    ok              386, amd64, arm64", "other  ok              386, amd64, arm64"],
+    )
+
+
+def test_image_that_lacks_an_architecture_is_reported_and_the_rest_is_checked(fake: FakeDocker) -> None:
+    fake.answers("{{json .Image}} one", json.dumps({"architecture": "amd64", "os": "linux"}))
+    fake.answers("{{json .Image}} other", BOTH)
+    assert checked(fake, one=("amd64", "arm64"), other=("amd64", "arm64")) == (
+        1,
+        ["one    lacks arm64     amd64", "other  ok              386, amd64, arm64"],
+    )
+
+
+@pytest.mark.parametrize("error", ["ERROR: docker.io/x:1: not found", "manifest unknown", "denied: no such repository"])
+def test_image_that_does_not_exist_is_reported(fake: FakeDocker, error: str) -> None:
+    fake.answers("inspect", errors=error, code=1)
+    assert checked(fake, one=("amd64",)) == (1, ["one  does not exist"])
+
+
+def test_registry_that_does_not_answer_is_no_missing_image(fake: FakeDocker) -> None:
+    fake.answers("inspect", errors="ERROR: dial tcp: lookup registry-1.docker.io: no such host", code=1)
+    with pytest.raises(NoAnswerError, match=r"no registry answers for one; check the network .*no such host"):
+        checked(fake, one=("amd64",))
+
+
+@pytest.mark.parametrize(("errors", "code"), [("no such host", 3), ("not found", 1)])
+def test_exit_code_tells_a_missing_image_from_a_missing_registry(
+    fake: FakeDocker, errors: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.answers("inspect", errors=errors, code=1)
+    monkeypatch.setenv("PATH", fake.environment["PATH"])
+    assert main() == code
+
+
+def test_missing_docker_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert main() == 1
+    assert capsys.readouterr().err.startswith("error: there is no docker program on the PATH")
