@@ -1,6 +1,7 @@
 """Models with the adopter's classes, which come from the image's copy of ``src/pipeline``, never from the registry."""
 
 import functools
+import importlib
 from pathlib import Path
 
 from src.core.code_hash import code_sha256
@@ -20,8 +21,19 @@ def own_code_sha256() -> str | None:
 
 
 def is_own(type_name: str) -> bool:
-    """Whether a class is the adopter's, by its full name."""
-    return type_name.startswith(f"{OWN_PACKAGE}.")
+    """Whether a class or function is the adopter's, by its full name.
+
+    What a module of ``src/pipeline`` only imports is not. A name that this image lacks counts as the adopter's:
+    ``require_own_code`` refuses it with what to do.
+    """
+    if not type_name.startswith(f"{OWN_PACKAGE}."):
+        return False
+    module, _, name = type_name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return True
+    return str(getattr(found, "__module__", "")).startswith(f"{OWN_PACKAGE}.")
 
 
 def require_own_code(sha256: str | None) -> None:

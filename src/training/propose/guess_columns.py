@@ -117,8 +117,14 @@ def _by_role(name: str, counts: pd.Series, rows: int) -> ColumnGuess | None:
     """A column that identifies rows, or what several rows belong to."""
     word, example = last_word(name), shown(counts.index[0])
     if len(counts) == rows:
+        numbers = {text: number_of(text.replace(",", ".")) for text in counts.index}
+        if any(number is not None and integer_of(text) is None for text, number in numbers.items()):
+            return None  # measurements, whatever the name says
         if word in (*ID_WORDS, *COUNTER_WORDS) or _counts_up(counts) or _is_key(counts):
-            return ColumnGuess(name, "ignore", f"another value in every row, such as {example}", role="id")
+            check = f"{name}: taken for an id, from which nothing is learned; if it is a quantity, {{ type: integer }}"
+            is_number = all(number is not None for number in numbers.values())
+            why = f"another value in every row, such as {example}"
+            return ColumnGuess(name, "ignore", why, role="id", check=check if is_number else None)
     elif word in ID_WORDS and len(counts) > MAX_CODES:
         average = f"{int(counts.sum()) / len(counts):.1f} rows each"
         return ColumnGuess(name, "ignore", f"{len(counts):,} different values, {average}", role="group")

@@ -34,6 +34,12 @@ def test_own_classes_are_those_below_src_pipeline() -> None:
     assert not is_own("os.system")
 
 
+@pytest.mark.parametrize("name", ["load_pipeline_config", "check_rows", "logging", "pd", "SERVICE"])
+def test_what_own_code_only_imports_is_not_own(name: str) -> None:
+    assert not is_own(f"src.pipeline.data_preprocess.{name}")
+    assert is_own("src.pipeline.data_preprocess.clean")
+
+
 def test_model_made_with_this_code_passes(folder: Path) -> None:
     require_own_code(code_sha256(folder))
 

@@ -179,3 +179,34 @@ def test_reason_has_counts_and_examples() -> None:
     )
     assert guess("grade", ["0", "1", "2"]).check is None
     assert guess("user id", [str(row % 60 * 7) for row in range(ROWS)]).why == "60 different values, 2.0 rows each"
+
+
+@pytest.mark.parametrize("name", ["feature_0", "wind_number", "id", "key", "#"])
+@pytest.mark.parametrize(("form", "decimal"), [("{}.5", "."), ("{},25", ",")])
+def test_numbers_with_a_fraction_are_no_id_whatever_their_name(name: str, form: str, decimal: str) -> None:
+    found = guess(name, distinct(form), decimal)
+    assert (found.type, found.role, found.check) == ("number", "feature", None)
+
+
+def test_one_fraction_is_enough_to_be_no_id() -> None:
+    assert guess("key", [*distinct("{}1")[1:], "0.5"]).type == "number"
+
+
+@pytest.mark.parametrize(
+    ("form", "check"),
+    [
+        ("9{}7", "key: taken for an id, from which nothing is learned; if it is a quantity, { type: integer }"),
+        ("c-{}", None),
+    ],
+)
+def test_number_taken_for_an_id_is_to_be_checked(form: str, check: str | None) -> None:
+    found = guess("key", distinct(form))
+    assert (found.type, found.role, found.check) == ("ignore", "id", check)
+
+
+def test_second_number_that_looks_like_an_id_is_to_be_checked_too() -> None:
+    frame = pd.DataFrame({"a_key": distinct("9{}7"), "b_key": distinct("8{}3")})
+    first, second = guess_columns(frame, ".", [], None)
+    assert (first.role, second.role, second.type) == ("id", "feature", "ignore")
+    assert second.check is not None
+    assert second.check.startswith("b_key: taken for an id")
