@@ -123,6 +123,10 @@ def _half_zero(random: Random, size: int) -> NDArray[np.float64]:
     return np.where(random.random(size) < 0.5, 0.0, random.exponential(size=size).round(1))  # noqa: PLR2004 - half
 
 
+def _at_maximum(random: Random, size: int) -> NDArray[np.float64]:
+    return np.where(random.random(size) < 0.92, 100.0, random.uniform(0, 99, size))  # noqa: PLR2004 - most
+
+
 def _with_gaps(random: Random, size: int) -> NDArray[np.float64]:
     return np.where(random.random(size) < 0.05, np.nan, random.standard_normal(size))  # noqa: PLR2004 - one in twenty
 
@@ -150,6 +154,7 @@ COLUMNS: dict[str, Column] = {
     "numbers, normal": Numbers(lambda random, size: random.standard_normal(size), 1.0),
     "numbers, normal, 5 % missing": Numbers(_with_gaps, 1.0),
     "numbers, half of them 0": Numbers(_half_zero, 0.87),
+    "numbers, 92 % at the maximum": Numbers(_at_maximum, 16.0),
 }
 # 30 features of mixed kind.
 MODEL: tuple[str, ...] = tuple(

@@ -55,9 +55,11 @@ class ColumnCounts:
 
 
 def bin_edges(rows: pd.DataFrame, dataset: DatasetConfig) -> dict[str, list[float]]:
-    """Inner edges of at most ``BINS`` quantile bins for each number, integer and date; fewer where values repeat.
+    """Inner edges of about ``BINS`` quantile bins for each number, integer and date; fewer where values repeat.
 
-    A value equal to an edge belongs to the bin on its left. A column without values has no edges, and no bins.
+    A value that fills a whole decile, such as the 1 of a flag or a constant, has a bin of its own: otherwise rows that
+    move away from it to smaller values would stay in its bin. A value equal to an edge belongs to the bin on its left.
+    A column without values has no edges, and no bins.
     """
     columns = {name: _numbers(rows[name]) for name, kind in dataset.features.items() if isinstance(kind, NUMBERS)}
     return {name: _edges(values) for name, values in columns.items() if len(values)}
@@ -121,9 +123,13 @@ def _numbers(column: pd.Series) -> NDArray[np.float64]:
 
 
 def _edges(values: NDArray[np.float64]) -> list[float]:
-    # Values of the data, none of them the maximum: no bin is empty.
-    inner = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
-    return [edge for edge in inner.tolist() if edge < values.max()]
+    deciles = np.quantile(values, np.linspace(0, 1, BINS + 1), method="lower")
+    full = np.unique(deciles[1:][np.diff(deciles) == 0])
+    # Clients may send float32: the bin also holds the nearest one.
+    step = np.spacing(np.abs(full).astype(np.float32)).astype(np.float64)
+    inner = np.setdiff1d(deciles[1:-1], full)
+    edges: list[float] = np.unique(np.concatenate([inner, full - step, full + step])).tolist()
+    return edges
 
 
 def _bins(values: NDArray[np.float64], edges: list[float]) -> Counter[int]:

@@ -48,8 +48,9 @@ def test_numbers_are_counted_in_bins_of_equal_share() -> None:
     assert reference.rows == 100
     assert reference.edges["x"] == [9.0, 19.0, 29.0, 39.0, 49.0, 59.0, 69.0, 79.0, 89.0]
     assert reference.shares["x"] == [0.1] * 10
-    # Repeated values make fewer bins, none of them empty: zeros on the left of the edge 0, ones on its right.
-    assert (reference.edges["y"], reference.shares["y"]) == ([0.0], [0.6, 0.4])
+    # A value that fills a decile has a bin of its own; those beside it are empty.
+    assert reference.edges["y"] == pytest.approx([0.0, 0.0, 1.0, 1.0], abs=1e-6)
+    assert reference.shares["y"] == [0, 0.6, 0, 0.4, 0]
     assert (reference.minimum["x"], reference.maximum["x"]) == (0.0, 99.0)
     assert reference.class_shares == {"a": 0.25, "b": 0.75}
     assert DriftReference.model_validate_json(reference.model_dump_json()) == reference
@@ -67,8 +68,7 @@ def test_other_columns_are_counted_by_value_and_missing_ones_apart() -> None:
         }
     )
     reference = drift_reference(values, MIXED)
-    assert reference.edges == {"x": [1.0], "day": [20_000.0, 20_001.0]}
-    assert reference.shares == {"x": [0.5, 0.5], "day": pytest.approx([1 / 3] * 3)}
+    assert reference.shares == {"x": [0, 0.5, 0.5], "day": pytest.approx([0, 1 / 3, 0, 1 / 3, 1 / 3])}
     assert reference.category_shares == {
         "colour": {"blue": pytest.approx(1 / 3), "red": pytest.approx(2 / 3)},
         "sure": {"false": pytest.approx(1 / 3), "true": pytest.approx(2 / 3)},

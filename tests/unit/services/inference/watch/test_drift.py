@@ -117,6 +117,43 @@ def test_number_is_compared_by_the_bins_of_training() -> None:
     assert 0.5 < shifted.score < 1.2
 
 
+FLAG = [0.0] * 50 + [1.0] * 950
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+@pytest.mark.parametrize(
+    ("training", "live"),
+    [
+        (FLAG, 0.0),
+        (FLAG, 2.0),
+        ([1 - value for value in FLAG], 1.0),
+        ([1 - value for value in FLAG], -7.0),
+        ([5.0] * 1000, 4.0),
+        ([5.0] * 1000, 6.0),
+        ([0.0] * 1000, -1.0),
+        ([-1e9] * 1000, -1e9 - 100),
+        ([*range(50), *[50] * 900, *range(51, 101)], 49.0),
+        ([*range(50), *[50] * 900, *range(51, 101)], 51.0),
+    ],
+)
+def test_a_value_that_most_rows_have_drifts_to_either_side(kind: str, training: list[object], live: float) -> None:
+    random = np.random.default_rng(3)
+    assert not seen(window_of(training, kind=kind), random.choice(np.array(training), SIZE).tolist()).drifted
+    assert seen(window_of(training, kind=kind), [live] * SIZE).drifted
+
+
+def test_a_value_that_most_rows_have_may_be_sent_as_float32() -> None:
+    for value in (0.1, 0.3, -0.7, 1e30):
+        assert seen(window_of([value] * 1000, kind="number"), [float(np.float32(value))] * SIZE).score == 0
+
+
+def test_references_of_former_releases_are_compared_by_their_bins() -> None:
+    former = {"rows": 1000, "edges": {"x": []}, "shares": {"x": [1.0]}, "minimum": {"x": 0}, "maximum": {"x": 1}}
+    reference = DriftReference.model_validate(former | {"class_shares": {}})
+    window = feature_windows(FeatureSchema.of_numbers("x"), reference, SIZE)["x"]
+    assert seen(window, FLAG) == Drift(0.0, drifted=False)
+
+
 @pytest.mark.parametrize("limits", [(0.0, 1.0), None])
 def test_bins_of_numbers_are_merged_with_their_neighbours(limits: tuple[float, float] | None) -> None:
     first, second = [460, 4, 460, 4, 72], [135, 18, 135, 18, 12]
