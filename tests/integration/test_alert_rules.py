@@ -1,4 +1,4 @@
-"""The alerts, their cases and the runbook; tests/e2e repeats what Prometheus says in the image of the stack."""
+"""The alerts, their cases and the runbook."""
 
 import pytest
 
