@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators dashboards check format clean-state
+.PHONY: help setup local up scale down check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ measure-training: $(READY) ## train on 200,000 rows and report time and memory (
 
 measure-estimators: $(READY) ## train and serve every estimator, compared with scikit-learn, in 10 to 25 minutes (ESTIMATORS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_estimators $(ESTIMATORS_ARGS)
+
+measure-retrain: $(READY) ## measure the time from a retrain request to the new version (RETRAIN_ARGS=--help)
+	@$(BIN)/python -m benchmarks.measure_retrain $(RETRAIN_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards

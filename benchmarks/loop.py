@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from benchmarks.running import ServerFailedError, end, free_ports, memory_of, ta
 from src.services.local.processes import REPOSITORY, LocalProcess, mlflow_process, without_proxy
 
 LOOK_SECONDS = 0.2
+LOOP_LOOK_SECONDS = 0.02
 START_SECONDS = 90.0
+FIRST_TRAINING_SECONDS = 300.0
 # What trainings and inference run from, and what the fingerprint of a training is made of.
 CODE = ("src", "config", "benchmarks", "run_pipeline.py", "uv.lock")
 
@@ -68,6 +71,44 @@ class Inference:
     def predict(self, body: Any) -> Any:
         """The answer to a record or to a list of records, from JSON."""
         return self.client.post("/predict", json=body).raise_for_status().json()
+
+
+@dataclass(frozen=True)
+class LocalLoop:
+    """A loop as ``make local`` runs it, which serves its first model.
+
+    Attributes:
+        client: for the routes of inference.
+        log: what its processes write.
+    """
+
+    client: httpx.Client
+    log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def get(self, path: str) -> Any:
+        """The answer of a GET, from JSON, whatever its status."""
+        return self.client.get(path).json()
+
+    def version(self) -> str | None:
+        """The version that answers predictions; None before the first."""
+        model = self.get("/health")["model"]
+        return None if model is None else str(model["version"])
+
+    def wait(self, condition: Callable[[], object], seconds: float) -> None:
+        """Ask for the condition many times a second until it holds.
+
+        Raises:
+            ServerFailedError: the loop has ended, or the time is over; with the last lines of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if condition():
+                    return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(LOOP_LOOK_SECONDS)
+        raise ServerFailedError(f"not within {seconds:.0f} s\n{tail(self.log)}")
 
 
 def copy_code(folder: Path, *more: str) -> Path:
@@ -127,6 +168,29 @@ def inference(variables: dict[str, str], log: Path, code: Path = REPOSITORY) -> 
     ):
         _wait(f"http://127.0.0.1:{port}/health", server, log)
         yield Inference(client, started)
+
+
+@contextlib.contextmanager
+def local_loop(folder: Path) -> Iterator[LocalLoop]:
+    """Run MLflow, inference and the monitor as ``make local`` does, all state in ``folder``, on ports of their own."""
+    mlflow, serving, monitor = free_ports(3)
+    process = LocalProcess("local", (sys.executable, "-m", "src.services.local.run_local"), {})
+    chosen = {"DATA_DIR": str(folder / "data"), "MLFLOW_PORT": str(mlflow)}
+    chosen |= {"INFERENCE_PORT": str(serving), "MONITOR_PORT": str(monitor)}
+    log = folder / "log"
+    with (
+        _running(process, log, chosen) as manager,
+        httpx.Client(base_url=f"http://127.0.0.1:{serving}", timeout=60, trust_env=False) as client,
+    ):
+        loop = LocalLoop(client, log, manager)
+        loop.wait(lambda: loop.version() is not None, FIRST_TRAINING_SECONDS)
+        yield loop
+
+
+def step_seconds(lines: Sequence[str]) -> dict[str, float]:
+    """Seconds by step, from the line ``seconds: …`` of the last training in a log."""
+    found = [line.partition("seconds: ")[2] for line in lines if "seconds: " in line]
+    return {name: float(value) for name, value in re.findall(r"([\w.]+) ([\d.]+)", (found or [""])[-1])}
 
 
 @contextlib.contextmanager

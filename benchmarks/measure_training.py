@@ -6,7 +6,6 @@ is measured.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import yaml
 from sklearn.datasets import make_classification
 
 from benchmarks.conditions import heading, make_command
-from benchmarks.loop import complete, inference, mlflow_server, train
+from benchmarks.loop import complete, inference, mlflow_server, step_seconds, train
 from src.services.local.processes import REPOSITORY
 
 PUBLISHED = REPOSITORY / "benchmarks/results/training.md"
@@ -162,7 +161,7 @@ def measure(folder: Path, table: Path, settings: str) -> Measured:
         exit_code=done.exit_code,
         seconds=done.seconds,
         cpu_seconds=done.cpu_seconds,
-        steps=_steps(done.lines),
+        steps=step_seconds(done.lines),
         memory_bytes=done.memory_bytes,
         version_bytes=version,
         end=done.end,
@@ -217,12 +216,6 @@ def _whole_way(way: WholeWay) -> list[str]:
         f"| inference, from its start to the first prediction (`{way.answer}`) | {way.serving:.1f} |",
         f"| all | {way.config + way.training + way.serving:.1f} |",
     ]
-
-
-def _steps(lines: Sequence[str]) -> dict[str, float]:
-    """The figures of the trainer's line `seconds: …`."""
-    (line,) = [line.partition("seconds: ")[2] for line in lines if "seconds: " in line] or [""]
-    return {name: float(value) for name, value in re.findall(r"([\w.]+) ([\d.]+)", line)}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""`make measure-training` on a small table."""
+"""`make measure-training` on a small table, and `make measure-retrain` with one request."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks.measure_retrain import main as measure_retrain
 from benchmarks.measure_training import PROPOSED, measure, write_table
 
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-@pytest.mark.integration
-@pytest.mark.timeout(900)
+
 def test_small_table_is_measured_from_its_file_to_a_served_prediction(tmp_path: Path) -> None:
     found = measure(tmp_path / "run", write_table(tmp_path / "table.csv", 2000), PROPOSED)
     assert (found.exit_code, found.end.split(":")[0]) == (0, "promoted")
@@ -21,3 +23,13 @@ def test_small_table_is_measured_from_its_file_to_a_served_prediction(tmp_path: 
     assert way.answer in {f"c{index}" for index in range(8)}
     assert way.training == found.seconds
     assert min(way.config, way.serving) > 0
+
+
+def test_one_retrain_is_measured_until_it_is_served(tmp_path: Path) -> None:
+    file = tmp_path / "retrain.md"
+    assert measure_retrain(["--retrains", "1", "--report", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    (seconds,) = re.findall(r"1 requests: ([\d.]+) s in the median", text)
+    steps = {name: float(value) for name, value in re.findall(r"\| ([\w.]+) \| ([\d.]+) \|", text)}
+    assert {"imports", "connect", "train.fit", "promote"} <= set(steps)
+    assert 0 < steps["imports"] < steps["total"] < float(seconds) + 5
