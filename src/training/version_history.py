@@ -11,16 +11,12 @@ from src.training.registry import ModelRegistry
 def best_version(registry: ModelRegistry) -> str | None:
     """The best champion so far, by its alias; None where there is none, or it was rolled back."""
     best = registry.version_of(BEST)
-    if best is None or (TAG_ROLLBACK_AT in best.tags and str(best.version) in _rolled_back(registry)):
-        return None
-    return str(best.version)
+    return None if best is None or str(best.version) in _rolled_back(registry) else str(best.version)
 
 
 def rolled_back_twin(registry: ModelRegistry, fingerprint: str) -> str | None:
     """The newest version with the same data, settings, code and packages that was rolled back, if there is one."""
     twins = [found for found in registry.versions() if found.tags.get(TAG_FINGERPRINT) == fingerprint]
-    if not any(TAG_ROLLBACK_AT in found.tags for found in twins):
-        return None
     rolled_back = _rolled_back(registry)
     return next((str(found.version) for found in twins if str(found.version) in rolled_back), None)
 

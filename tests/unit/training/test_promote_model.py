@@ -220,6 +220,14 @@ def test_best_respects_the_direction_of_the_metric(lock: Path) -> None:
     assert best_after("2", (0.92, 0.90, 0.91), lock, lower_is_better=("f1_macro",)) == "5"
 
 
+def test_champion_without_a_score_is_not_the_best(lock: Path) -> None:
+    registry = FakeRegistry(champion="3")
+    # As of a metric that is undefined for its answers alone.
+    comparison = Comparison(challenger=PERFECT, champion={}, champion_version="3")
+    promote(registry, config(gate={"floor": None}).gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    assert (registry.aliases["champion"], registry.aliases["best"]) == ("5", "5")
+
+
 def test_rejected_version_leaves_the_best_alone(lock: Path) -> None:
     registry = FakeRegistry(champion="3", best="2")
     run(registry, floor=0.95, lock=lock)
