@@ -60,7 +60,7 @@ def permutation_importance(
     random = np.random.default_rng(SEED)
     names = model.schema.names
     count = min(len(rows), MAX_ROWS, max(MIN_ROWS, MAX_ANSWERS // (SHUFFLES * len(names))))
-    sample = rows.iloc[random.permutation(len(rows))[:count]].reset_index(drop=True)
+    sample = rows.iloc[random.permutation(len(rows))[:count]]
     whole = answers_of(model, sample, target)
     truth = np.tile(whole.truth, SHUFFLES)
     columns = [np.tile(column, SHUFFLES) for column in table_of(sample, model.schema).columns]

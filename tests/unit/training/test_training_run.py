@@ -1,4 +1,5 @@
 import logging
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -257,6 +258,16 @@ def test_run_gives_up_when_another_training_holds_the_lock(case: Case) -> None:
         code, train = case.run(VERDICT)
     assert (code, train.calls) == (75, [])
     assert [record.state for record in case.records()] == [State.RUNNING] * 2
+
+
+def test_run_waits_for_a_lock_that_is_held_for_a_moment(case: Case) -> None:
+    holder = case.spool.lock()
+    holder.__enter__()
+    timer = threading.Timer(0.05, holder.__exit__, (None, None, None))
+    timer.start()
+    train = FakeTrain(VERDICT, case.spool)
+    assert TrainingRun(case.settings, Tasks(train), clock=lambda: NOW, patience=60.0).run() is ExitCode.OK
+    timer.join()
 
 
 def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
