@@ -54,7 +54,7 @@ def with_threshold(model: Pipeline, positive: str, least: float, rows: pd.DataFr
     """
     threshold = round(least, DECIMALS) - HALF_PLACE
     last = FixedThresholdClassifier(FrozenEstimator(model[-1]), threshold=threshold, pos_label=positive)
-    last.fit(model[:-1].transform(rows) if len(model) > 1 else rows, target)
+    last.fit(rows, target)
     return Pipeline([*model.steps[:-1], (model.steps[-1][0], last)])
 
 
