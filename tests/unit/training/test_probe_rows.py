@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.base import ClassifierMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import BaggingClassifier, GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
@@ -64,6 +64,31 @@ def test_decision_rows_come_by_every_decision_of_every_tree_on_both_sides() -> N
             assert path[six, node].all()
             assert path[six, tree.children_left[node]].any()
             assert path[six, tree.children_right[node]].any()
+
+
+def test_decision_rows_are_those_whose_answers_the_decision_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_decisions, "CANDIDATES", len(FEATURES))
+    model = fitted(RandomForestClassifier(10, random_state=0))
+    rows = decision_rows(FEATURES, model).to_numpy().astype(np.float32)
+    known = FEATURES.to_numpy().astype(np.float32)
+    start = 0
+    for member in model[-1].estimators_:
+        tree = member.tree_
+        path = tree.decision_path(known).toarray().astype(bool)
+        for node in np.flatnonzero(tree.feature >= 0):
+            sides = [known[path[:, node]], known[path[:, node]]]
+            for side, end in zip(sides, (-np.inf, np.inf), strict=True):
+                side[:, tree.feature[node]] = np.nextafter(np.float32(tree.threshold[node]), np.float32(end))
+            left, right = (tree.predict(side) for side in sides)
+            answers = tree.predict(rows[start : start + 6])
+            assert (answers != answers[0]).any() == (left != right).any()
+            start += 6
+    assert start == len(rows)
+
+
+def test_trees_of_some_of_the_columns_have_no_decision_rows() -> None:
+    model = fitted(BaggingClassifier(DecisionTreeClassifier(), n_estimators=3, max_features=2, random_state=0))
+    assert decision_rows(FEATURES, model).empty
 
 
 def test_decision_rows_follow_steps_that_can_be_inverted() -> None:
