@@ -21,7 +21,6 @@ TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
 TAG_FINGERPRINT = "training.fingerprint"  # on the version only: equal where data, settings, code and packages are
 TAG_SCORE = "score."  # on the version only, followed by the metric's name: a score of the gate
-TAG_CODE_SHA256 = "code.sha256"  # on the version only: of src/pipeline during training
 TAG_PARITY = "onnx.parity"  # passed, or why the model has no ONNX flavour
 TAG_MANIFEST_SHA256 = "manifest.sha256"  # on the version only: the digest of its manifest file
 TAG_ZENML_RUN_ID = "zenml.run_id"

@@ -12,9 +12,8 @@ from zenml import log_metadata, pipeline, step
 from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
-from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
-from src.core.model_registry import CHALLENGER, TAG_CODE_SHA256, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
+from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.own_code import OWN_FOLDER
 from src.core.pipeline_config import PipelineConfig
 from src.core.settings import SourceSettings, load_settings
@@ -74,7 +73,7 @@ def split(
     """Split the data set into training rows and the holdout, by the champion's rule where possible."""
     with timed_step("split"):
         parts = split_rows(frame, config, inherited_rule(ModelRegistry(MlflowClient(), model_name)))
-        train_rows, holdout, rule = parts.train, parts.holdout, with_sketch(parts.rule, frame, config.dataset)
+        train_rows, holdout, rule = parts.train, parts.holdout, with_sketch(parts.rule, frame)
         note(
             {"split": str(rule), "split_note": parts.note, "rows": {"train": len(train_rows), "holdout": len(holdout)}}
         )
@@ -103,7 +102,6 @@ def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
         log_cause(config, data_sha256, served.ids, zenml_tags())
         # Before the fit: a file that cannot be read must fail the run before a version is registered.
         tags = {
-            TAG_CODE_SHA256: code_sha256(OWN_FOLDER),
             TAG_FINGERPRINT: fingerprint_of(data_sha256, config, OWN_FOLDER),
             **cause_tags(data_sha256, served.ids),
             **zenml_tags(),

@@ -14,16 +14,16 @@ from sklearn.model_selection import train_test_split
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import InvalidModelError
-from src.core.model_registry import CHAMPION, TAG_CODE_SHA256, TAG_DATA_SHA256, TAG_ZENML_RUN_ID
+from src.core.model_registry import CHAMPION, TAG_DATA_SHA256, TAG_ZENML_RUN_ID
 from src.training.registry import FetchedModel, ModelRegistry
 from src.training.row_keys import days, row_hashes
-from src.training.splitting import Split, SplitRule, held_out, sha256_of, share_gone
+from src.training.splitting import Split, SplitRule, held_out, share_changed
 
 MILLISECONDS_PER_DAY = 86_400_000
 # How far a row's time may lie after its arrival: local times may be read as UTC, and dates as the end of the day.
 AHEAD_DAYS = 1.0
-# Rows may be removed from a data set; where a larger share is gone, their content has changed.
-MAX_GONE = 0.25
+# Single rows are corrected; where a larger share may have other keys, the rule says nothing about the current rows.
+MAX_CHANGED = 0.25
 UNKNOWN = (
     "its training rows are unknown: it records no split rule that applies here, ZenML no longer has them, the data set "
     "has changed since, and without dataset.time newer rows cannot be identified"
@@ -61,7 +61,7 @@ def unseen_rows(
     """Find the holdout rows that a version was not trained on.
 
     Uses the split rule that the version records, unless the rows' keys have changed: without an id, a row's key is its
-    content, which a change of ``clean()`` or of the section ``dataset`` may change.
+    content, which ``clean()``, the section ``dataset`` or the source may change, such as a query that computes an age.
 
     For a version without a rule (registered before rules were recorded, or whose key columns are gone), excludes rows
     with the content of its training rows: those stored in ZenML or, on an unchanged data set, those of the stratified
@@ -79,7 +79,7 @@ def unseen_rows(
     """
     version, newest, rule = registry.version(model.version), registry.version(challenger), model.split_rule
     if rule is not None and rule.fits(split.holdout):
-        changed = _changed_keys(rule, version, newest, split.frame, dataset)
+        changed = _changed_keys(rule, split.frame, dataset)
         if changed is None:
             return Unseen(held_out(rule, split.holdout), "both models' split rules hold them out")
         # Stored rows have the former keys, too.
@@ -97,20 +97,15 @@ def unseen_rows(
     return _newer_rows(version, newest, split, dataset) or Unseen(None, UNKNOWN)
 
 
-def _changed_keys(
-    rule: SplitRule, version: ModelVersion, newest: ModelVersion, frame: pd.DataFrame, dataset: DatasetConfig
-) -> str | None:
+def _changed_keys(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) -> str | None:
     """Why a version's rule cannot be applied to the current rows; None where it can."""
-    if rule.columns == dataset.id:
-        return None
-    code = version.tags.get(TAG_CODE_SHA256)
-    same_code = code is not None and code == newest.tags.get(TAG_CODE_SHA256)
-    gone = share_gone(rule, frame)
-    if gone <= MAX_GONE or (same_code and rule.dataset_sha256 == sha256_of(dataset)):
+    changed = share_changed(rule, frame)
+    if rule.columns == dataset.id or changed <= MAX_CHANGED:
         return None
     return (
-        f"its training rows are unknown: src/pipeline or the section dataset has changed since, and {gone:.0%} of its "
-        "rows are no longer found by their content; set dataset.id to identify rows"
+        f"its training rows are unknown: {changed:.0%} of its rows are no longer found by their content, and as many "
+        "others have appeared, which may be the same rows with other values; name an id column in dataset.id and set "
+        "split.inherit: false"
     )
 
 

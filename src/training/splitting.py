@@ -1,6 +1,5 @@
 """The stable split: whether a row is held out depends on that row alone, never on which other rows exist."""
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from src.core.column_rules import SECONDS_PER_DAY
-from src.core.dataset_config import DatasetConfig
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.row_keys import days, row_hashes
@@ -34,11 +32,11 @@ class SplitRule(BaseModel):
     ``hash`` and ``group`` hold out ``share`` of all keys by a hash of ``columns`` keyed with ``seed``; ``time`` holds
     out the rows whose column is later than ``cutoff``, in days since 1970-01-01 UTC.
 
-    ``sketch`` is a sample of the keys' hashes, and ``dataset_sha256`` the digest of the configuration's section
-    ``dataset``: with them later runs detect whether rows still have the same keys.
+    ``sketch`` is a sample of the keys' hashes, with which later runs detect whether rows still have the same keys.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Keys that other versions of the code have written are ignored.
+    model_config = ConfigDict(frozen=True)
 
     by: Literal["hash", "group", "time"]
     columns: list[str]
@@ -46,7 +44,6 @@ class SplitRule(BaseModel):
     share: float
     cutoff: float | None = None
     sketch: list[int] = []
-    dataset_sha256: str | None = None
 
     def fits(self, frame: pd.DataFrame) -> bool:
         """Whether the frame has the columns that the rule reads."""
@@ -109,7 +106,7 @@ def split_by(rule: SplitRule, frame: pd.DataFrame, note: str = "") -> Split:
     return Split(frame, held_out(rule, frame), rule, note)
 
 
-def with_sketch(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) -> SplitRule:
+def with_sketch(rule: SplitRule, frame: pd.DataFrame) -> SplitRule:
     """The rule with a sketch of the frame's keys: their smallest hashes, a uniform sample; only for rules by hash.
 
     A bottom-k sketch (Cohen and Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
@@ -117,20 +114,23 @@ def with_sketch(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) ->
     if rule.by != "hash":
         return rule
     hashes = np.unique(row_hashes(frame, rule.columns, rule.seed))[:SKETCH_SIZE]
-    return rule.model_copy(update={"sketch": hashes.tolist(), "dataset_sha256": sha256_of(dataset)})
+    return rule.model_copy(update={"sketch": hashes.tolist()})
 
 
-def share_gone(rule: SplitRule, frame: pd.DataFrame) -> float:
-    """The share of the sketched keys that the frame no longer has; 0 without a sketch."""
+def share_changed(rule: SplitRule, frame: pd.DataFrame) -> float:
+    """The largest share of a version's rows whose keys can have changed, estimated from its sketch; 0 without one.
+
+    A changed key removes one key and adds another, so that there are at most as many as keys that are gone, and as
+    keys that are new: rows that were only deleted, or only added, are not counted.
+    """
     if not rule.sketch:
         return 0.0
-    there = np.isin(np.array(rule.sketch, dtype=np.uint64), row_hashes(frame, rule.columns, rule.seed))
-    return 1 - float(there.mean())
-
-
-def sha256_of(dataset: DatasetConfig) -> str:
-    """The SHA-256 of the configuration's section ``dataset``, in hexadecimal."""
-    return hashlib.sha256(dataset.model_dump_json().encode()).hexdigest()
+    sketch = np.array(rule.sketch, dtype=np.uint64)
+    hashes = np.unique(row_hashes(frame, rule.columns, rule.seed))
+    if len(sketch) == SKETCH_SIZE:  # otherwise it has all keys
+        hashes = hashes[hashes <= sketch.max()]
+    known = int(np.isin(sketch, hashes).sum())
+    return (min(len(sketch), len(hashes)) - known) / len(sketch)
 
 
 def held_out(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.bool_]:
@@ -166,7 +166,7 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
     if inherited is not None and split.inherit and inherited.by == split.by:
         if inherited.fits(frame):
             # The sketch is of the champion's rows.
-            rule = inherited.model_copy(update={"sketch": [], "dataset_sha256": None})
+            rule = inherited.model_copy(update={"sketch": []})
             if rule.model_copy(update={"cutoff": None}) != wanted:
                 note = (
                     f"the champion's rule is kept ({rule}), not the configured one ({wanted}); set split.inherit: "

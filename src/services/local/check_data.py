@@ -24,6 +24,11 @@ from src.training.sources import RawData, read
 from src.training.splitting import Split, split_rows
 from src.training.try_steps import try_steps
 
+NO_ID = (
+    "without dataset.id a row is identified by all its features: once a later training reads other values of the same "
+    "rows, such as an age or a balance, the gate cannot compare with the champion; name an id column, or keep rows as "
+    "they are"
+)
 # The check does not ask the registry whether there is a champion.
 INHERITED = "; a retrain keeps the champion's rule, if there is one (split.inherit)"
 
@@ -47,7 +52,7 @@ def main() -> int:
 def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[LoopError]]:
     """The results of the checks beyond single columns, one per line, and the errors that would stop a training."""
     lines: list[str] = []
-    warnings: list[str] = []
+    warnings = [NO_ID] if config.split.by == "hash" and not config.dataset.id else []
     errors: list[LoopError] = []
     split: Split | None = None
     with collected(errors):
@@ -62,7 +67,7 @@ def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[Loop
         metrics = metrics_of(config, METRICS)
         lines.append(f"metrics: {', '.join(metrics)}")
         if split is not None:
-            warnings = size_warnings(split, config, metrics[config.gate.metric])
+            warnings += size_warnings(split, config, metrics[config.gate.metric])
     with collected(errors):
         check_model(config.model, config.dataset)
         if split is not None:

@@ -20,6 +20,11 @@ from src.training.propose.sniff import Dialect, decode, sniff
 from src.training.propose.try_out import try_out
 from src.training.propose.write_config import Proposal
 
+NO_ID = (
+    "no column identifies a row: if a later training reads other values of the same rows, such as an age or a balance, "
+    "the gate cannot compare with the champion; name one with ID=… if there is one"
+)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -75,6 +80,8 @@ def propose(
     leaks = find_leaks(frame, wanted.target, columns, is_number=target.classes is None, decimal=decimal)
     unnamed = [f"a column cannot be used, as its name is {_why(name)}" for name in names if name not in usable]
     checks = [*unnamed, *leaks, *filter(None, [target.check]), *(column.check for column in columns if column.check)]
+    if proposal.split_by == "hash" and not proposal.name_of("id"):
+        checks.append(NO_ID)
     text, trouble = try_out(proposal, raw)
     return Written(text, _summary(proposal, len(raw.files)), [*trouble, *checks])
 

@@ -36,6 +36,13 @@ class Proposal:
     by_time: bool
     seed: int = 42
 
+    @property
+    def split_by(self) -> str:
+        """The proposed ``split.by``."""
+        if self.by_time:
+            return "time"
+        return "group" if self.name_of("group") else "hash"
+
     def name_of(self, role: str) -> list[str]:
         """The columns with a role, in their order."""
         return [column.name for column in self.columns if column.role == role]
@@ -146,11 +153,11 @@ def _invalid_rows(proposal: Proposal) -> list[str]:
 
 def _split(proposal: Proposal) -> list[str]:
     group, time = proposal.name_of("group"), proposal.name_of("time")
-    by, why = "hash", "a hash of the id columns" if proposal.name_of("id") else "a hash of all features"
-    if proposal.by_time:
-        by, why = "time", "the newest rows, as the model will predict later ones"
-    elif group:
-        by, why = "group", f"all rows of one {shown(group[0])} are on the same side"
+    by, why = proposal.split_by, "a hash of the id columns" if proposal.name_of("id") else "a hash of all features"
+    if by == "time":
+        why = "the newest rows, as the model will predict later ones"
+    elif by == "group":
+        why = f"all rows of one {shown(group[0])} are on the same side"
     elif time:
         why += f"; by: time holds out the newest rows by {shown(time[0])}"
     fraction = 0.3 if proposal.rows < SMALL else 0.2 if proposal.rows < HUGE else 0.1

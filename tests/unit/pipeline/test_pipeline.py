@@ -9,7 +9,6 @@ import mlflow
 import pandas as pd
 import pytest
 
-from src.core.code_hash import code_sha256
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
@@ -158,7 +157,6 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
     assert seen["registered"][:2] == ("passed", "iris")
     assert seen["registered"][2] == {
-        "code.sha256": code_sha256(OWN_FOLDER),
         "training.fingerprint": fingerprint_of("d", open_ended, OWN_FOLDER),
         "onnx.parity": "passed",
         "data.sha256": "d",
@@ -198,7 +196,7 @@ def test_split_follows_the_champions_rule_and_returns_its_own(
     train_rows, holdout, rule = steps.split.entrypoint(frame, config(), "iris")
     expected = split_rows(frame, config(), inherited)
     assert expected.rule == (inherited or iris_rule())
-    assert rule == with_sketch(expected.rule, frame, config().dataset)
+    assert rule == with_sketch(expected.rule, frame)
     assert len(rule.sketch) > 100
     assert train_rows.equals(expected.train)
     assert holdout.equals(expected.holdout)

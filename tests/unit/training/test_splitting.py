@@ -11,8 +11,7 @@ from src.training.splitting import (
     SplitRule,
     clusters,
     held_out,
-    sha256_of,
-    share_gone,
+    share_changed,
     split_by,
     split_rows,
     with_sketch,
@@ -265,36 +264,41 @@ def test_clusters_by_time_are_blocks_of_consecutive_rows_that_no_time_is_split_b
 
 def test_sketch_is_of_the_smallest_hashes_each_once_and_survives_the_file() -> None:
     doubled = pd.concat([table(), table()])
-    rule = with_sketch(CHAMPIONS, doubled, settings().dataset)
+    rule = with_sketch(CHAMPIONS, doubled)
     hashes = sorted(set(row_hashes(table(), ["x"], 5).tolist()))
     assert rule.sketch == hashes[:256]
-    assert rule.dataset_sha256 == sha256_of(settings().dataset)
-    assert rule.model_copy(update={"sketch": [], "dataset_sha256": None}) == CHAMPIONS
+    assert rule.model_copy(update={"sketch": []}) == CHAMPIONS
     assert SplitRule.model_validate_json(rule.model_dump_json()) == rule
-    assert len(with_sketch(CHAMPIONS, table(40), settings().dataset).sketch) == 40
+    assert len(with_sketch(CHAMPIONS, table(40)).sketch) == 40
+
+
+def test_keys_that_another_version_of_the_code_has_recorded_are_ignored() -> None:
+    recorded = CHAMPIONS.model_dump() | {"dataset_sha256": "0" * 64}
+    assert SplitRule.model_validate(recorded) == CHAMPIONS
 
 
 def test_rules_by_group_and_time_have_no_sketch() -> None:
     for by_what in (BY_GROUP, BY_TIME):
         rule = split_rows(table(), by_what, None).rule
-        assert with_sketch(rule, table(), by_what.dataset) == rule
+        assert with_sketch(rule, table()) == rule
 
 
-def test_share_gone_is_that_of_the_sketched_keys() -> None:
-    rule = with_sketch(CHAMPIONS, table(100), settings().dataset)
-    grown = pd.concat([table(100), table(300, seed=9)])
-    assert share_gone(rule, grown) == 0
-    assert share_gone(rule, grown.iloc[30:]) == pytest.approx(0.3)
-    assert share_gone(rule, table(100, seed=9)) == 1
-    assert share_gone(CHAMPIONS, table(100, seed=9)) == 0
-
-
-def test_digest_of_the_data_set_depends_on_its_columns() -> None:
-    assert sha256_of(settings().dataset) == sha256_of(settings().dataset)
-    assert sha256_of(settings().dataset) != sha256_of(settings(features={"x": {}, "y": {}}).dataset)
+@pytest.mark.parametrize("rows", [100, 2000], ids=["whole", "sample"])
+def test_share_changed_counts_neither_deleted_nor_added_rows(rows: int) -> None:
+    rule, before, others = with_sketch(CHAMPIONS, table(rows)), table(rows), table(5 * rows, seed=9)
+    sampling = 0.1 if rows > len(rule.sketch) else 1e-9
+    assert share_changed(rule, pd.concat([before, others])) == 0
+    assert share_changed(rule, before.iloc[rows // 2 :]) == 0
+    rewritten = pd.concat([others.iloc[: rows // 2], before.iloc[rows // 2 :]])
+    assert share_changed(rule, rewritten) == pytest.approx(0.5, abs=sampling)
+    fewer = pd.concat([others.iloc[: rows // 5], before.iloc[rows // 2 :]])
+    assert share_changed(rule, fewer) == pytest.approx(0.2, abs=sampling)
+    assert share_changed(rule, pd.concat([rewritten, others])) == pytest.approx(0.5, abs=sampling)
+    assert share_changed(rule, others) == 1
+    assert share_changed(CHAMPIONS, others) == 0
 
 
 def test_inherited_sketch_is_not_taken_for_one_of_the_new_rows() -> None:
-    champions = with_sketch(split_rows(table(), settings(), None).rule, table(), settings().dataset)
+    champions = with_sketch(split_rows(table(), settings(), None).rule, table())
     split = split_rows(table(), settings(), champions)
-    assert (split.note, split.rule.sketch, split.rule.dataset_sha256) == ("", [], None)
+    assert (split.note, split.rule.sketch) == ("", [])

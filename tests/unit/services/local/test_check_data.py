@@ -46,8 +46,22 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
     assert "rows are held out by hash of all features: " in lines[9]
     assert lines[9].endswith("; a retrain keeps the champion's rule, if there is one (split.inherit)")
     assert lines[10:12] == ["metrics: f1_macro, accuracy, neg_log_loss", "estimator: random_forest"]
-    assert [line[:26] for line in lines[12:]] == ["warning: the holdout has 1", "warning: one wrong answer "]
+    assert [line[:26] for line in lines[12:]] == [
+        "warning: without dataset.i",
+        "warning: the holdout has 1",
+        "warning: one wrong answer ",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "by"), [({"id": ["petal_length"]}, "hash"), ({"time": "petal_length"}, "time")], ids=["id", "by time"]
+)
+def test_rows_that_an_id_or_a_time_splits_need_no_warning_of_other_values(
+    run: Any, dataset: dict[str, Any], by: str
+) -> None:
+    _, printed, _ = run(dataset=dataset, split={"by": by})
+    assert "without dataset.id" not in printed
 
 
 def test_invalid_cells_are_in_the_table_and_stop(run: Any) -> None:

@@ -19,7 +19,7 @@ from src.pipeline.data_preprocess import prepare
 from src.pipeline.train_model import fit
 from src.training.learned_columns import learn_columns
 from src.training.package_model import build_package
-from src.training.propose.propose_config import Wanted, Written, propose, require_overwritable
+from src.training.propose.propose_config import NO_ID, Wanted, Written, propose, require_overwritable
 from src.training.propose.seal import is_unchanged, sealed
 from src.training.sources import read
 from src.training.splitting import split_rows
@@ -74,6 +74,7 @@ def test_proposal_is_what_a_training_needs(tmp_path: Path) -> None:
     assert (config.split.by, config.split.holdout_fraction) == ("hash", 0.3)
     assert (config.gate.metric, config.gate.floor, config.gate.tolerance) == ("accuracy", None, 0.01)
     assert is_unchanged(written.text)
+    assert NO_ID not in written.checks
     assert written.summary[:2] == [
         f"{file}: 120 rows, 8 columns",
         "target sold: one of 2 classes ('no' 50.0 %, 'yes' 50.0 %); metric accuracy",
@@ -159,13 +160,26 @@ def test_plain_ascii_files_fit_any_encoding(tmp_path: Path, encoding: str) -> No
     assert "Köln" in set(read(config.dataset).frame["town"])
 
 
+@pytest.mark.parametrize("role", ["ids", "time", "group"])
+def test_rows_that_something_else_than_their_content_identifies_need_no_check(tmp_path: Path, role: str) -> None:
+    rows = table(
+        day=[f"2026-01-{1 + row % 28:02} 10:{row // 28:02}" for row in range(ROWS)],
+        user_id=[f"u{row % 60}" for row in range(ROWS)],
+    )
+    frame = rows if role == "group" else rows.drop(columns="user_id")
+    given = {"ids": ["day"]} if role == "ids" else {"time": "day"} if role == "time" else {}
+    config, written = proposed(write_csv(frame, tmp_path / "a.csv"), **given)
+    assert config.split.by == ("hash" if role == "ids" else role)
+    assert NO_ID not in written.checks
+
+
 def test_delimiter_at_the_end_of_every_row_makes_no_feature(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     lines = table(visits=[row % 7 for row in range(ROWS)]).to_csv(index=False).splitlines()
     file.write_text("\n".join(f"{line}," for line in lines), encoding="utf-8")
     config, written = proposed(file)
     assert list(config.dataset.features) == ["size", "visits"]
-    assert written.checks == []
+    assert written.checks == [NO_ID]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +198,7 @@ def test_text_that_counts_as_missing_can_be_kept_as_a_category(
     (line,) = [line for line in written.text.splitlines() if line.startswith("    region:")]
     remark = f"'{mark}' in 40 cells counts as missing; to keep it as a category, set "
     assert remark in line
-    (check,) = written.checks
+    check, _ = written.checks
     assert check.startswith(f"region: {remark}")
     edited = written.text.replace(old, new.format(check.partition(" set ")[2]))
     dataset = PipelineConfig.model_validate(yaml.safe_load(edited)).dataset
@@ -194,13 +208,13 @@ def test_text_that_counts_as_missing_can_be_kept_as_a_category(
 def test_long_list_of_categories_is_not_repeated(tmp_path: Path) -> None:
     streets = [f"street {row % 11}" for row in range(ROWS)]
     streets[0] = "NA"
-    (check,) = proposed(write_csv(table(street=streets), tmp_path / "a.csv"))[1].checks
+    check, _ = proposed(write_csv(table(street=streets), tmp_path / "a.csv"))[1].checks
     assert check == ("street: 'NA' in 1 cell counts as missing; to keep it as a category, set values: [all 12 of them]")
 
 
 def test_plain_missing_marks_need_no_check(tmp_path: Path) -> None:
     frame = table(region=["NULL", "nan", "north"] * 40, visits=["NA", "1", "2"] * 40)
-    assert proposed(write_csv(frame, tmp_path / "a.csv"))[1].checks == []
+    assert proposed(write_csv(frame, tmp_path / "a.csv"))[1].checks == [NO_ID]
 
 
 def test_names_beyond_ascii_work_from_the_table_to_the_served_model(tmp_path: Path) -> None:
