@@ -82,7 +82,7 @@ def _is_utf8(file: TableFile) -> bool:
 
 
 def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:
-    """Which line has a wrong quote and what to do; None if every row can be split into cells.
+    """Which line has a wrong quote or too long a cell, and what to do; None if every row can be split into cells.
 
     The line is the one in which the row begins: a quote that is not closed takes in the lines that follow.
     """
@@ -90,7 +90,12 @@ def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:
     try:
         for _ in reader:
             line = reader.line_num + 1
-    except csv.Error:
+    except csv.Error as error:
+        if "field limit" in str(error):
+            return (
+                f"line {line}: a quote in this row is not closed, or a cell has more than {csv.field_size_limit():,} "
+                "characters; fix the quotes or shorten the text"
+            )
         return (
             f'line {line}: a quote in this row is not closed, or a quote inside a quoted cell is not written ""; '
             "fix the quotes"

@@ -45,7 +45,8 @@ class TableFile:
         """Its bytes, decompressed if they are gzip's.
 
         Raises:
-            DataError: it cannot be read, or is a damaged or incomplete gzip file.
+            DataError: access is denied, or it is a damaged or incomplete gzip file.
+            LoopError: it was deleted, or its disk fails; trying again may help.
         """
         try:
             with self.path.open("rb") as stream:
@@ -54,8 +55,11 @@ class TableFile:
             with cast("BinaryIO", gzip.open(self.path) if compressed else self.path.open("rb")) as stream:
                 yield stream
         except UNREADABLE as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise DataError(f"{self.name} cannot be read: {reason}; fix the file or dataset.source") from error
+            reason = getattr(error, "strerror", None)
+            if reason and not isinstance(error, PermissionError):
+                raise LoopError(f"{self.name} was found, but cannot be read: {reason}; run again") from error
+            problem = f"{self.name} cannot be read: {reason or error}; fix the file or dataset.source"
+            raise DataError(problem) from error
 
 
 def local_files(
@@ -74,7 +78,7 @@ def local_files(
         wait: lets so many seconds pass.
 
     Raises:
-        DataError: there is no such file, or none of a kind that can be read.
+        DataError: there is no such file, none of a kind that can be read, or one of them compressed and not.
         LoopError: all of them keep changing; trying again may help.
     """
     path = Path(source)
@@ -89,9 +93,9 @@ def local_files(
             f"dataset.source is {source!r}; it must be iris, sql, an https:// or s3:// address, or the path of a .csv, "
             ".tsv or .parquet file (also .gz), of a folder of them or a glob"
         )
-    if path.exists():
-        return _ready([path], source, clock, wait)
-    return [TableFile(source, path, kind)], []  # opening it raises the error
+    if not path.exists():
+        raise DataError(f"{source} cannot be read: it does not exist; fix dataset.source")
+    return _ready([path], source, clock, wait)
 
 
 def format_of(name: str) -> Literal["csv", "parquet"] | None:
@@ -103,6 +107,18 @@ def kind_of_content(path: Path) -> Literal["csv", "parquet"]:
     """The format of a downloaded file, whose address may not show it."""
     with TableFile(path.name, path, "csv").open() as stream:
         return "parquet" if stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC else "csv"
+
+
+def refuse_copies(names: Sequence[str]) -> None:
+    """Refuse files that are there compressed and not, as their rows would be learned twice.
+
+    Raises:
+        DataError: two names differ in their ``.gz`` only.
+    """
+    others = set(names)
+    for name in names:
+        if name.lower().endswith(".gz") and (plain := name[: -len(".gz")]) in others:
+            raise DataError(f"{plain} and {name} are one file, compressed and not; delete or move one of them")
 
 
 def duplicates_of(names: Sequence[str]) -> list[str]:
@@ -140,6 +156,7 @@ def _ready(
             names,
         )
     files = [TableFile(str(path), path, FORMATS[_suffix(path.name)]) for path in candidates if path not in young]
+    refuse_copies([file.name for file in files])
     if not files and young:
         raise LoopError(
             f"{source} changed less than {SETTLED_SECONDS:.0f} s ago and may be incomplete; run again, or write under "
@@ -166,8 +183,9 @@ def _unsettled(paths: list[Path], now: float) -> dict[Path, float]:
         # A change of owner or mode looks like a rename; an empty file more likely got one before its first byte. A
         # rename within the same tick of the clock as the last change cannot be recognized.
         renamed = found.st_ctime_ns > found.st_mtime_ns and found.st_size > 0
+        # Negative where the clock of the file's machine is ahead.
         age = now - found.st_mtime
-        if not renamed and 0 <= age < SETTLED_SECONDS:
+        if not renamed and abs(age) < SETTLED_SECONDS:
             unsettled[path] = SETTLED_SECONDS - age
     return unsettled
 

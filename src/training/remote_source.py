@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from src.core.errors import ConfigError, ConnectionFailedError, DataError
-from src.training.data_files import TableFile, format_of, kind_of_content
+from src.core.errors import ConfigError, ConnectionFailedError, DataError, LoopError
+from src.training.data_files import TableFile, format_of, kind_of_content, refuse_copies
 
 REMOTE = ("https://", "http://", "s3://")
 TIMEOUT_SECONDS = 30.0
@@ -40,8 +40,9 @@ def fetched_files(source: str) -> Iterator[list[TableFile]]:
     that match a glob; credentials, region and ``AWS_ENDPOINT_URL`` come from AWS's environment variables.
 
     Raises:
-        DataError: there is no such file, or access is denied.
+        DataError: there is no such file, access is denied, or an object is there compressed and not.
         ConnectionFailedError: the server does not answer or fails.
+        LoopError: an object was deleted after it was listed; trying again may help.
         ConfigError: the package for s3 is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="dataset-") as folder:
@@ -90,6 +91,7 @@ def _from_s3(source: str, folder: Path) -> list[TableFile]:
         ) from error
     # A new instance without cached listings, so that each run sees the current objects.
     system = s3fs.S3FileSystem(skip_instance_cache=True)
+    names: list[str] = []
     try:
         names = _objects(system, source)
         files = []
@@ -99,19 +101,27 @@ def _from_s3(source: str, folder: Path) -> list[TableFile]:
                 _copy(answer, stream, f"s3://{name}")
             files.append(TableFile(f"s3://{name}", path, kind_of_content(path)))
     except (FileNotFoundError, PermissionError) as error:
+        if isinstance(error, FileNotFoundError) and names and _is_many(source):
+            raise LoopError(f"{source}: an object was deleted before it was read ({error}); run again") from None
         raise DataError(f"{source} cannot be read: {type(error).__name__}: {error}") from None
     except (OSError, failures.BotoCoreError) as error:
         raise ConnectionFailedError(f"{source} cannot be fetched: {type(error).__name__}: {error}") from None
     return files
 
 
+def _is_many(source: str) -> bool:
+    """Whether an address is a prefix or a glob."""
+    return source.endswith("/") or any(sign in source for sign in "*?[")
+
+
 def _objects(system: Any, source: str) -> list[str]:
     """The names, as ``bucket/key``, of the objects at an address, sorted."""
     path = source[len("s3://") :]
-    if not path.endswith("/") and not any(sign in path for sign in "*?["):
+    if not _is_many(source):
         return [path]
     found = system.find(path) if path.endswith("/") else system.glob(path)
     names = sorted(name for name in found if format_of(PurePosixPath(name).name))
     if not names:
         raise DataError(f"{source} has no .csv, .tsv or .parquet object (also .gz)")
+    refuse_copies(names)
     return names

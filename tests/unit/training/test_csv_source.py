@@ -96,7 +96,8 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
         ('a,b\n1,"2\n3,4\n5,"6"\n', "line 2: a quote in this row is not closed"),
         ('\n"a",b\n"1\n2",3\n4,"5" 6\n7,8\n', 'line 5: .* a quote inside a quoted cell is not written ""'),
         ('\ufeff"a",b\r\n1,"2\r\n', "line 2: "),
-        ('a,b\n1,2\n3,"4\n' + "5,6\n" * 40_000, "line 3: "),
+        ('a,b\n1,2\n3,"4\n' + "5,6\n" * 40_000, "line 3: a quote in this row is not closed, or a cell"),
+        ("a,b\n1,2\n3," + "x" * 131_073 + "\n", "line 3: .*, or a cell has more than 131,072 characters; fix"),
         ('"a";"b"\n1;2\n', r"line 1: .*, or set dataset.csv.delimiter \(it is ','\)"),
         (
             "a,c,d\n1,2,3\n",

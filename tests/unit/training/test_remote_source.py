@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pandas as pd
@@ -282,6 +283,37 @@ def test_s3_objects_are_read_as_they_are_now(bucket: str) -> None:
 def test_s3_objects_that_are_missing_are_an_error(bucket: str, path: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(dataset(f"s3://{bucket}/{path}"))
+
+
+@pytest.mark.parametrize("path", ["a.csv", "day/", "*.csv"])
+def test_s3_bucket_that_does_not_exist_is_an_error(bucket: str, path: str) -> None:
+    with pytest.raises(DataError):
+        read(dataset(f"s3://{bucket}-2/{path}"))
+
+
+@pytest.mark.parametrize("path", ["day/", "day/*.csv"])
+def test_s3_object_that_was_deleted_before_it_is_read_can_be_tried_again(
+    bucket: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, copy = boto3.client("s3"), remote_source._copy  # noqa: SLF001 - called between listing and reading
+
+    def delete(*given: Any) -> None:
+        copy(*given)
+        client.delete_object(Bucket=bucket, Key="day/b.csv")
+
+    monkeypatch.setattr(remote_source, "_copy", delete)
+    with pytest.raises(LoopError, match=r"was deleted before it was read .*; run again") as caught:
+        read(dataset(f"s3://{bucket}/{path}"))
+    client.close()
+    assert not caught.value.permanent
+
+
+def test_s3_object_that_is_there_compressed_and_not_is_refused(bucket: str) -> None:
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="day/a.csv.gz", Body=gzip.compress(CSV))
+    client.close()
+    with pytest.raises(DataError, match=r"day/a\.csv and .*day/a\.csv\.gz are one file, compressed and not"):
+        read(dataset(f"s3://{bucket}/day/"))
 
 
 def test_s3_object_that_may_not_be_read_is_an_error(
