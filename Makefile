@@ -9,7 +9,7 @@ REPLICAS ?= 2
 .PHONY: help setup local up scale down check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
 
 help: ## list the tasks
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A PYTHON other than the one of .venv creates it again.
 WHICH := import sys; print(sys.version_info[:2], sys.base_prefix)

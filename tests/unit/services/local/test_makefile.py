@@ -71,3 +71,10 @@ def test_scale_refuses_a_number_of_replicas_that_the_gateway_cannot_serve(replic
     assert "started" not in refused.stdout
     for good in ("1", "16"):
         assert scale(good).stdout.splitlines()[-1] == "started"
+
+
+def test_make_alone_lists_every_task() -> None:
+    text = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (phony,) = [line.partition(":")[2].split() for line in text.splitlines() if line.startswith(".PHONY: help")]
+    listed = subprocess.run(["make"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[1] for line in listed.splitlines()} == set(phony)
