@@ -10,6 +10,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from src.core.gate_config import GateConfig
 from src.training.answers import Answers
 from src.training.gate import ROUNDING
+from src.training.resampling import defined
 from src.training.scoring import Metric
 
 SEED = 0
@@ -30,17 +31,22 @@ def best_baseline(
         answers: a model's answers, which give the rows and the classes.
 
     Returns:
-        The baseline; None where all are ignored.
+        The baseline; None where all are ignored, or the metric is undefined for all.
     """
     metric = metrics[gate.metric]
     minimums = {metrics[name]: limit for name, limit in gate.minimums.items()} if metric.constant_wins else {}
     best, best_score = None, -np.inf
     for candidate in baselines(train_target, answers):
-        score = metric.sign * metric.of(candidate)
-        reached = all(m.sign * m.of(candidate) >= m.sign * limit - ROUNDING for m, limit in minimums.items())
+        score = metric.sign * defined(metric, candidate)
+        reached = all(m.sign * defined(m, candidate) >= m.sign * limit - ROUNDING for m, limit in minimums.items())
         if reached and score > best_score:
             best, best_score = candidate, score
     return best
+
+
+def undefined_for_all(metric: Metric, train_target: NDArray[Any], answers: Answers) -> bool:
+    """Whether the metric is undefined for every baseline, so that no model can be shown to beat one; see above."""
+    return all(np.isnan(defined(metric, candidate)) for candidate in baselines(train_target, answers))
 
 
 def baselines(train_target: NDArray[Any], answers: Answers) -> list[Answers]:

@@ -61,7 +61,8 @@ class Comparison(_Frozen):
         lower_is_better: the metrics where lower is better.
         rows: the number of rows that were scored.
         basis: which rows these are, to follow the words "on n rows": "that neither was trained on".
-        baseline: None where all baselines are ignored.
+        baseline: None where all baselines are ignored or undefined.
+        baselines_undefined: whether the gate's metric is undefined for every baseline.
         champion: None where there is no champion, or it cannot be scored for the reason in ``champion_problem``.
         best: the best former champion; None where it is the champion, or cannot be scored.
         best_unscored: whether the best champion so far could not be scored for a temporary reason. Other classes or
@@ -76,6 +77,7 @@ class Comparison(_Frozen):
     rows: int | None = None
     basis: str = ""
     baseline: Baseline | None = None
+    baselines_undefined: bool = False
     champion: Scores | None = None
     champion_version: str | None = None
     champion_problem: str | None = None

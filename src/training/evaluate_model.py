@@ -15,7 +15,7 @@ from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Scores
 from src.training.answers import Answers
-from src.training.baselines import best_baseline
+from src.training.baselines import best_baseline, undefined_for_all
 from src.training.comparison import Baseline, Comparison
 from src.training.frames import table_of
 from src.training.registry import FetchedModel
@@ -179,6 +179,8 @@ def _differences(ours: Answers, theirs: Mapping[str, Answers], material: Materia
     resampled = bootstrap(metric, compared, material.clusters)
     confidence = LEVEL if gate.confidence is None else gate.confidence
     found: dict[str, Any] = {"skipped": resampled.skipped}
+    if baseline is None:
+        found["baselines_undefined"] = undefined_for_all(metric, material.train_target, ours)
     for place, name in enumerate(theirs, start=1):
         found[f"{name}_difference"] = resampled.difference(0, place, sign=metric.sign, confidence=confidence)
     if baseline is not None:

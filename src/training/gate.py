@@ -78,6 +78,11 @@ def _level_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
     if baseline is not None and comparison.sign(gate.metric) * baseline.difference.bound < ROUNDING:
         bound = f"the one-sided 95 % bound of the difference is {baseline.difference.bound:+.4f}"
         yield f"does not beat {baseline.name} with {gate.metric} {number(baseline.score)}: {bound}"
+    if comparison.baselines_undefined and gate.floor is None:
+        yield (
+            f"cannot be compared with a constant answer, for which {gate.metric} is undefined: set gate.floor to the "
+            "lowest score that may be served"
+        )
 
 
 def _rival_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:

@@ -147,7 +147,7 @@ def _by_function(
 
 
 def defined(metric: Metric, answers: Answers) -> float:
-    """The score; NaN where an own metric fails on a resample, which may lack a class."""
+    """The score; NaN where an own metric fails: a resample or a slice may lack a class, a baseline is constant."""
     try:
         return metric.of(answers)
     except ConfigError:

@@ -105,7 +105,7 @@ def worse_p_value(
         kept = np.isin(codes, some)
         challenger, champion = challenger.take(kept), champion.take(kept)
         _, codes = np.unique(codes[kept], return_inverse=True)
-    gain = metric.sign * (metric.of(challenger) - metric.of(champion))
+    gain = metric.sign * (defined(metric, challenger) - defined(metric, champion))
     if gain >= 0:
         return 1.0
     exchange = _by_function if metric.sums is None else _by_sums
@@ -142,7 +142,7 @@ def _by_function(
 
 
 def _score(metric: Metric, answers: Answers) -> float | None:
-    score = metric.of(answers)
+    score = defined(metric, answers)
     return score if math.isfinite(score) else None
 
 

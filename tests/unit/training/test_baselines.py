@@ -82,6 +82,18 @@ def test_recall_is_compared_with_what_reaches_the_minimums_only() -> None:
     assert best_baseline(chosen.gate, metrics_of(chosen, {}), TRUTH, ANSWERS) is None
 
 
+def test_minimum_that_is_undefined_for_a_constant_is_not_reached_by_it() -> None:
+    def varied(truth: Any, values: Any, _: Any, weight: Any) -> float:
+        if len(set(values.tolist())) == 1:
+            raise ValueError("one value only")
+        return float(np.average(truth == values, weights=weight))
+
+    chosen = settings(["no", "yes"], "recall", minimums={"own": 0.1})
+    found = best_baseline(chosen.gate, metrics_of(chosen, {"own": Metric("own", varied)}), TRUTH, ANSWERS)
+    assert found is not None
+    assert found.version == "random answers"
+
+
 def test_minimums_do_not_spare_another_metric_its_baseline() -> None:
     assert best("accuracy", minimums={"recall": 0.5}) == ("always 'no'", 0.868)
 

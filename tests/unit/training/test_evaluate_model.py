@@ -286,6 +286,46 @@ def test_judge_leaves_what_is_not_defined_to_the_gate() -> None:
     assert "accuracy" in found.challenger
 
 
+def varied(truth: Any, values: Any, _: Any, weight: Any) -> float:
+    """A metric that fails where all answers, or all true values, are the same."""
+    if min(len(set(truth.tolist())), len(set(values.tolist()))) == 1:
+        raise ValueError("one value only")
+    return float(np.average(truth == values, weights=weight))
+
+
+OWN = Metric("own", varied)
+
+
+def test_judge_uses_an_own_metric_that_fails_for_constants_and_on_slices() -> None:
+    ours, theirs, frame = two_models(10, 30)
+    frame["part"] = ours.truth
+    chosen = settings(["a", "b"], gate={"metric": "own", "slices": ["part"]})
+    found = judged(ours, {"champion": theirs}, frame, chosen, own=OWN)
+    assert found.baseline is not None
+    assert found.baseline.name == "random answers"
+    assert not found.baselines_undefined
+    assert [(part.challenger, part.champion) for part in found.slices] == [(None, None)] * 2
+
+
+@pytest.mark.parametrize(("floor", "promoted"), [(None, False), (-1.0, True)])
+def test_model_is_not_promoted_by_a_metric_that_no_constant_has_without_a_floor(
+    floor: float | None, *, promoted: bool
+) -> None:
+    truth = np.linspace(0, 99, 100)
+    ours = Answers("5", (), truth, -truth)
+    chosen = settings(gate={"metric": "own", "floor": floor})
+    found = judged(ours, {}, pd.DataFrame({"label": truth}), chosen, own=OWN)
+    assert (found.baseline, found.baselines_undefined) == (None, True)
+    assert decide(chosen.gate, found)[0] is promoted
+
+
+def test_constants_that_miss_the_minimums_are_not_undefined() -> None:
+    ours, _, frame = two_models(10, 30)
+    chosen = settings(["a", "b"], gate={"metric": "recall", "minimums": {"precision": 0.6}})
+    found = judged(ours, {}, frame, chosen)
+    assert (found.baseline, found.baselines_undefined) == (None, False)
+
+
 def test_judge_counts_the_resamples_in_which_the_gate_s_metric_is_undefined() -> None:
     truth = np.array(["a"] * 29 + ["b"])
     ours = Answers("5", ("a", "b"), truth, truth, np.eye(2)[(truth == "b").astype(int)])

@@ -72,6 +72,8 @@ def costs(challenger: float, champion: float | None = None, **values: Any) -> Co
         ({}, compared(baseline=baseline(1e-12)), False),
         ({}, compared(baseline=baseline(-0.1)), False),
         ({}, compared(baseline=baseline(float("-inf"))), False),
+        ({}, compared(baselines_undefined=True), True),
+        ({"floor": None}, compared(baselines_undefined=True), False),
         # The champion.
         ({}, compared(0.95, 0.95), True),
         ({}, compared(0.95, 0.96), True),  # 0.96 - 0.01 is a little more than 0.95 in floating point
@@ -144,6 +146,14 @@ FULL = {
             compared(**FULL | {"baseline": baseline(-0.01)}),
             "does not beat always 'no' with f1_macro 0.3333: the one-sided 95 % bound of the difference is -0.0100; "
             + FIGURES,
+        ),
+        (
+            {"floor": None},
+            compared(0.9, None, baselines_undefined=True),
+            (
+                "cannot be compared with a constant answer, for which f1_macro is undefined: set gate.floor to the "
+                "lowest score that may be served; f1_macro 0.9000; there is no champion yet"
+            ),
         ),
         ({}, compared(0.9, None), "f1_macro 0.9000 (floor 0.85); there is no champion yet"),
         (

@@ -130,6 +130,17 @@ def test_own_metric_tests_a_part_of_many_rows(monkeypatch: pytest.MonkeyPatch) -
     assert 290 <= size <= 300
 
 
+def test_own_metric_that_fails_on_a_part_of_many_rows_finds_nothing_worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole(truth: Any, *others: Any) -> float:
+        if len(truth) < 1000:
+            raise ValueError("too few rows")
+        return share_right(truth, *others)
+
+    monkeypatch.setattr(slices, "MAX_ROWS", 300)
+    ours, theirs = model(np.resize([True, False], 1000)), model(mask(1000))
+    assert worse_p_value(Metric("own", whole), ours, theirs, np.arange(1000), 500) == 1.0
+
+
 @pytest.mark.parametrize(
     ("p_values", "rejected"),
     [
