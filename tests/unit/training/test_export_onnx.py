@@ -6,6 +6,7 @@ import onnx
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -186,6 +187,31 @@ LINE = Pipeline([("model", Ridge(alpha=0.0))]).fit(HEIGHTS, [10.0, 20.0, 30.0])
 def test_check_parity_of_a_regression(found: list[float], message: str | None) -> None:
     with contextlib.nullcontext() if message is None else pytest.raises(ModelParityError, match=message):
         check_parity(LINE, Fixed(Predictions(found), ()), FeatureSchema.of_numbers("a"), HEIGHTS)
+
+
+def test_probabilities_of_two_classes_reach_0_and_1() -> None:
+    target = np.where(TRAIN["species"] == "setosa", "yes", "no").astype(object)
+    model = Pipeline([("model", RandomForestClassifier(10, random_state=0))]).fit(FEATURES, target)
+    graph = prove_onnx(model, SCHEMA, ("no", "yes"), FEATURES)
+    found = load_graph(graph, SCHEMA, ("no", "yes")).predict(table_of(FEATURES, SCHEMA)).probabilities
+    assert found is not None
+    assert (found.min(), found.max()) == (0, 1)
+
+
+def test_graph_of_logarithms_is_valid_with_the_types_that_it_states() -> None:
+    logarithm = TransformedTargetRegressor(Ridge(alpha=0.0), func=np.log1p, inverse_func=np.expm1)
+    model = Pipeline([("model", logarithm)]).fit(HEIGHTS, [1.0, 2.0, 3.0])
+    graph = onnx.load_from_string(prove_onnx(model, FeatureSchema.of_numbers("a"), (), HEIGHTS))
+    onnx.checker.check_model(graph, full_check=True)
+    assert graph.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.DOUBLE
+
+
+def test_target_transformed_otherwise_than_by_the_known_logarithm_has_no_graph() -> None:
+    # Of numbers this large, exp(x) - 1 is exp(x) within the tolerance.
+    logarithm = TransformedTargetRegressor(Ridge(alpha=0.0), func=np.log, inverse_func=np.exp)
+    model = Pipeline([("model", logarithm)]).fit(HEIGHTS, [1e7, 2e7, 4e7])
+    with pytest.raises(ModelParityError, match="no conversion to ONNX"):
+        prove_onnx(model, FeatureSchema.of_numbers("a"), (), HEIGHTS)
 
 
 def test_xgboost_is_exact_on_columns_of_every_kind_of_name() -> None:
