@@ -250,4 +250,10 @@ def _clip_probabilities(graph: onnx.ModelProto) -> None:
     limits = {"zero": 0.0, "one": 1.0}
     kind = outputs[PROBABILITIES_OUTPUT]
     graph.graph.initializer.extend(helper.make_tensor(name, kind, [], [value]) for name, value in limits.items())
-    graph.graph.node.append(helper.make_node("Clip", [RAW, *limits], [PROBABILITIES_OUTPUT]))
+    # No Clip: its limits are inputs from version 11 on, and a graph of few operators may state an earlier one.
+    graph.graph.node.extend(
+        [
+            helper.make_node("Max", [RAW, "zero"], ["not_below_zero"]),
+            helper.make_node("Min", ["not_below_zero", "one"], [PROBABILITIES_OUTPUT]),
+        ]
+    )

@@ -20,7 +20,7 @@ from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Predictions
 from src.pipeline.data_preprocess import prepare
 from src.pipeline.train_model import fit
-from src.training.export_onnx import check_parity, export_single, load_graph, prove_onnx
+from src.training.export_onnx import EXPORTS, Export, check_parity, export_single, load_graph, prove_onnx
 from src.training.frames import table_of
 from src.training.probe_rows import probe_rows
 from src.training.sklearn_engine import SklearnEngine
@@ -189,11 +189,13 @@ def test_check_parity_of_a_regression(found: list[float], message: str | None) -
         check_parity(LINE, Fixed(Predictions(found), ()), FeatureSchema.of_numbers("a"), HEIGHTS)
 
 
-def test_probabilities_of_two_classes_reach_0_and_1() -> None:
+@pytest.mark.parametrize("export", EXPORTS.values(), ids=list(EXPORTS))
+def test_probabilities_of_two_classes_reach_0_and_1(export: Export) -> None:
     target = np.where(TRAIN["species"] == "setosa", "yes", "no").astype(object)
     model = Pipeline([("model", RandomForestClassifier(10, random_state=0))]).fit(FEATURES, target)
-    graph = prove_onnx(model, SCHEMA, ("no", "yes"), FEATURES)
-    found = load_graph(graph, SCHEMA, ("no", "yes")).predict(table_of(FEATURES, SCHEMA)).probabilities
+    engine = load_graph(export(model, SCHEMA), SCHEMA, ("no", "yes"))
+    check_parity(model, engine, SCHEMA, FEATURES)
+    found = engine.predict(table_of(FEATURES, SCHEMA)).probabilities
     assert found is not None
     assert (found.min(), found.max()) == (0, 1)
 
