@@ -191,6 +191,18 @@ def test_drift_reference_has_the_predictions_for_the_holdout() -> None:
     assert sum(drift.shares["petal_width"]) == pytest.approx(1)
 
 
+def test_predictions_in_the_drift_reference_are_by_the_threshold() -> None:
+    frame = pd.DataFrame({"x": np.linspace(0, 1, 80), "y": ["no", "no", "no", "yes"] * 20})
+    settings = DatasetConfig.model_validate(
+        {"source": "x.csv", "target": "y", "features": {"x": {"minimum": 0.0, "maximum": 1.0}}, "duplicates": "keep"}
+        | {"classes": ["no", "yes"], "min_rows_per_class": 2}
+    )
+    for least, label in ((0.15, "yes"), (0.5, "no")):
+        model = train_model.fit(frame, ModelConfig(estimator="logistic_regression", threshold=least), settings)
+        shares = build_package(model, frame, frame, settings, iris_rule()).drift.predicted_shares
+        assert shares[label] == 1
+
+
 def test_version_is_registered_with_its_tags_so_that_a_kill_leaves_none_without_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
