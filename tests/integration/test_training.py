@@ -150,6 +150,7 @@ def test_first_run_records_cause_scores_and_pictures_in_mlflow(world: World, fir
     params = run.data.params
     assert (params["estimator"], params["estimator.n_estimators"]) == ("RandomForestClassifier", "100")
     assert params["estimator.criterion"] == "gini"  # a default
+    assert (params["dataset.source"], params["split.by"], params["gate.metric"]) == ("iris", "hash", "f1_macro")
     files = {file.path for file in world.client.list_artifacts(run.info.run_id)}
     assert {"confusion_matrix.png", "feature_importance.png", "classification_report.json"} <= files
     assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"iris training", "iris holdout"}
@@ -162,6 +163,8 @@ def test_first_run_links_zenml_and_mlflow(world: World, first: Outcome) -> None:
     assert world.store(f"select status from pipeline_run where id = '{identifier}'") == [("completed",)]  # noqa: S608 - ours
     linked = world.store("select distinct value from run_metadata where key = 'mlflow_run_id'")
     assert (f'"{run.info.run_id}"',) in linked
+    pages = world.store("select distinct value from run_metadata where key = 'mlflow_run'")
+    assert any(f"/runs/{run.info.run_id}" in page for (page,) in pages)
 
 
 def test_training_rows_of_a_version_are_found_in_zenml(world: World, first: Outcome) -> None:

@@ -1,6 +1,7 @@
 """The steps' own logic; the integration tests run the whole steps."""
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
 from src.core.retrain_record import Outcome
+from src.core.retrain_signal import RetrainSpool
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
@@ -67,13 +69,20 @@ def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
         }
     ).dataset
     file = tmp_path / "iris_preprocessed.csv"
-    served = ServedRequests(retrain_dir=str(tmp_path))
+    spool = RetrainSpool(tmp_path / "retrain").create()
+    request_id = spool.submit("api").id
+    (record,) = spool.claim()
+    spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+    served = ServedRequests(ids=[request_id], retrain_dir=str(spool.root))
     frame, digest, report = steps.preprocess.entrypoint(dataset, str(file), served)
     pd.testing.assert_frame_equal(frame, rows)
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (report.rows, report.dropped_rows) == (149, 1)
     listed = (tmp_path / "iris_invalid_rows.csv").read_text().splitlines()
     assert listed[1:] == ["sql,150,sepal_length,outside 0.1 to 20"]
+    shown = spool.get(request_id)
+    assert shown is not None
+    assert shown.progress == "preprocess"
 
 
 @pytest.mark.parametrize(
