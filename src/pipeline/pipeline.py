@@ -110,7 +110,9 @@ def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         dataset = learn_columns(train_rows, config.dataset)
-        study = Study(config.split.by, metrics_of(config, METRICS)[config.gate.metric], served.report, log_search)
+        metrics, gate = metrics_of(config, METRICS), config.gate
+        minimums = {metrics[name]: limit for name, limit in gate.minimums.items()}
+        study = Study(config.split.by, metrics[gate.metric], served.report, log_search, minimums)
         model = train_model.fit(train_rows, config.model, dataset, study)
         log_estimator(model)
         package = build_package(model, train_rows, holdout, dataset, rule)

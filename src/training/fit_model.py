@@ -4,8 +4,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,14 @@ class Study:
         metric: the gate's, by which parameters and thresholds are chosen.
         report: called with the progress.
         record: called with the table of a search.
+        minimums: the gate's, by metric; thresholds reach them.
     """
 
     by: str = "hash"
     metric: Metric | None = None
     report: Callable[[str], None] = logger.debug
     record: Callable[[pd.DataFrame], None] = logger.debug
+    minimums: Mapping[Metric, float] = field(default_factory=dict)
 
 
 def fit_model(
@@ -104,7 +106,7 @@ def _fitted(  # noqa: PLR0913, PLR0917 - all inputs of a fit
         model = _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
     if least == TUNE:
         found = out_of_fold(_without_folds(model), rows, target, given, folds)
-        least = best_threshold(found, target, str(dataset.positive), _metric_of(study))
+        least = best_threshold(found, target, str(dataset.positive), _metric_of(study), study.minimums)
         logger.info("threshold: predicting %s from a probability of %.5f is best", dataset.positive, least)
     model.fit(rows, target, **given)
     if config.calibrate is not None:

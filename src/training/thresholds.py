@@ -1,5 +1,7 @@
 """Finds the probability from which a model of two classes predicts the positive one."""
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,16 @@ from sklearn.pipeline import Pipeline
 
 from src.core.errors import ConfigError
 from src.core.predictions import DECIMALS
+from src.training.answers import Answers
 from src.training.folds import Fold
+from src.training.gate import ROUNDING
+from src.training.resampling import defined
 from src.training.scoring import Metric
 
 # The number of thresholds that are tried, at equal shares of the rows.
 CANDIDATES = 200
+
+logger = logging.getLogger(__name__)
 
 
 def out_of_fold(
@@ -33,17 +40,26 @@ def out_of_fold(
     return found
 
 
-def best_threshold(probabilities: NDArray[np.float64], target: NDArray[Any], positive: str, metric: Metric) -> float:
+def best_threshold(
+    probabilities: NDArray[np.float64],
+    target: NDArray[Any],
+    positive: str,
+    metric: Metric,
+    minimums: Mapping[Metric, float],
+) -> float:
     """The threshold with the best score on these rows; of equally good thresholds the one nearest to 0.5.
+
+    Only thresholds that reach the minimums count. Where none does, those count that miss them by the least.
 
     Args:
         probabilities: (n, 2), classes in sorted order.
         target: (n,) class names.
         positive: the class that is predicted from the threshold on.
         metric: the gate's.
+        minimums: the gate's minimum scores, by metric.
 
     Raises:
-        ConfigError: the metric is the same for every threshold.
+        ConfigError: the metric is the same, or undefined, for every threshold.
     """
     names = np.unique(target.astype(str))
     place = names.tolist().index(positive)
@@ -52,22 +68,43 @@ def best_threshold(probabilities: NDArray[np.float64], target: NDArray[Any], pos
     smallest = 10.0**-DECIMALS
     candidates = np.unique(np.clip([*known, 0.5], smallest, 1 - smallest))
     # The last two are constant predictions: a metric that ignores labels scores them like any other threshold.
-    scores = _scores(probabilities, target.astype(str), place, [*candidates, 0.0, 2.0], metric)
-    if np.nanmax(scores) == np.nanmin(scores):
+    answers = _answers(probabilities, target.astype(str), place, [*candidates, 0.0, 2.0])
+    scores = _scores(metric, answers)
+    if len(set(scores[np.isfinite(scores)])) <= 1:
         raise ConfigError(
-            f"model.threshold: tune finds no threshold, as {metric.name} does not depend on it; use a gate.metric of "
-            "labels such as f1 or balanced_accuracy, or set a number"
+            f"model.threshold: tune finds no threshold, as {metric.name} does not depend on it, or is undefined; use a "
+            "gate.metric of labels such as f1 or balanced_accuracy, or set a number"
         )
-    scores = scores[: len(candidates)]
+    scores, answers = scores[: len(candidates)], answers[: len(candidates)]
+    missed = np.where(np.isfinite(scores), _missed(minimums, answers), np.inf)
+    if missed.min() > 0:
+        logger.warning(
+            "threshold: no threshold reaches gate.minimums (%s) on the training folds; the nearest one is used",
+            ", ".join(f"{minimum.name} {limit:g}" for minimum, limit in minimums.items()),
+        )
+    scores = np.where(missed <= missed.min() + ROUNDING, scores, np.nan)
     best = candidates[scores == np.nanmax(scores)]
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def _scores(
-    probabilities: NDArray[np.float64], truth: NDArray[np.str_], place: int, candidates: list[float], metric: Metric
-) -> NDArray[np.float64]:
-    """The scores of the candidates, (candidates,); higher is better."""
-    names, weight = np.unique(truth), np.ones(len(truth))
+def _answers(
+    probabilities: NDArray[np.float64], truth: NDArray[np.str_], place: int, candidates: list[float]
+) -> list[Answers]:
+    names = np.unique(truth)
     reached = [probabilities[:, place] >= least for least in candidates]
     labels = [names[np.where(positive, place, 1 - place)] for positive in reached]
-    return metric.sign * np.array([metric.function(truth, answers, probabilities, weight) for answers in labels])
+    return [Answers("threshold", tuple(names.tolist()), truth, values, probabilities) for values in labels]
+
+
+def _scores(metric: Metric, answers: list[Answers]) -> NDArray[np.float64]:
+    """The scores of the candidates, (candidates,); higher is better, NaN is undefined."""
+    return metric.sign * np.array([defined(metric, candidate) for candidate in answers])
+
+
+def _missed(minimums: Mapping[Metric, float], answers: list[Answers]) -> NDArray[np.float64]:
+    """By how much the candidates miss the minimums in all, (candidates,); 0 where they reach them."""
+    missed = np.zeros(len(answers))
+    for metric, limit in minimums.items():
+        gap = metric.sign * limit - _scores(metric, answers)
+        missed += np.where(np.isnan(gap), np.inf, np.where(gap > ROUNDING, gap, 0.0))
+    return missed

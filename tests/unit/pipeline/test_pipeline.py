@@ -122,7 +122,8 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
 ) -> None:
     seen: dict[str, Any] = {}
     rows = data_preprocess.prepare(config().dataset).frame
-    open_ended = config(dataset={"features": {name: {} for name in config().dataset.features}})
+    features = {name: {} for name in config().dataset.features}
+    open_ended = config(dataset={"features": features}, gate={"minimums": {"accuracy": 0.5}})
     report = DataReport(source="iris", files=[], rows=149)
 
     def fit(train_rows: pd.DataFrame, _: object, dataset: DatasetConfig, study: object) -> str:
@@ -160,6 +161,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["fit"] == (100, learn_columns(rows.iloc[:100], open_ended.dataset))
     assert seen["fit"][1].features["sepal_length"].maximum == 7.0
     assert (seen["study"].by, seen["study"].metric.name) == ("hash", "f1_macro")
+    assert {metric.name: limit for metric, limit in seen["study"].minimums.items()} == {"accuracy": 0.5}
     assert seen["study"].record is steps.log_search
     assert (seen["estimator"], seen["package"][0]) == ("model", "model")
     assert seen["package"][3] == seen["fit"][1]

@@ -10,7 +10,7 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 from sklearn.pipeline import Pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -126,6 +126,18 @@ def test_tuned_threshold_is_better_by_the_metric_than_a_half() -> None:
     truth = rare()["y"]
     scores = [f1_score(truth, model.predict(rare()[["x"]]), pos_label="yes") for model in (plain, tuned)]
     assert scores[1] > scores[0] + 0.05
+
+
+def test_tuned_threshold_reaches_the_minimums() -> None:
+    recall = Metric("recall", lambda truth, labels, *_: float(recall_score(truth, labels, pos_label="yes")))
+    precision = Metric("precision", lambda truth, labels, *_: float(precision_score(truth, labels, pos_label="yes")))
+    free, bound = (
+        threshold_of(fitted(LogisticRegression(), threshold="tune", study=Study(metric=recall, minimums=minimums)))
+        for minimums in ({}, {precision: 0.6})
+    )
+    assert free is not None
+    assert bound is not None
+    assert free.least < 0.1 < bound.least
 
 
 def test_threshold_is_tuned_for_the_configured_class() -> None:
