@@ -48,7 +48,8 @@ class GateConfig(Strict):
     metrics. With ``confidence``, such as 0.9, the one-sided lower confidence bound of the difference must be above
     ``-tolerance``. For your own metrics where lower is better, floor and minimums are upper limits. A challenger that
     is significantly worse for a value of a column of ``slices`` (at least 50 rows) is rejected, and so are breaking
-    changes for the champion's callers, unless ``allow_breaking``.
+    changes for the champion's callers, unless ``allow_breaking``. A champion whose own classes have changed since
+    cannot be compared, and is replaced only with a ``floor`` or ``allow_breaking``.
     """
 
     metric: MetricName

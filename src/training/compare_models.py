@@ -63,6 +63,7 @@ def compare(
         "basis": rivals.basis(answers),
         "champion_version": champion,
         "champion_problem": rivals.problems.get(CHAMPION),
+        "champion_of_other_code": CHAMPION in rivals.of_other_code,
         "breaking": rivals.breaking,
         "best_unscored": (CHAMPION if best == champion else BEST) in rivals.problems.keys() - rivals.incomparable,
     }
@@ -76,6 +77,7 @@ class Rivals:
         mask: (n,) the rows of the holdout on which all versions can be compared.
         breaking: the breaking changes of the challenger for the champion's callers.
         problems: by alias, why a version is not compared.
+        of_other_code: the aliases of versions with classes of another ``src/pipeline``.
         incomparable: the aliases of versions that later runs cannot compare either: their columns or classes differ,
             they run other code, or their training rows are unknown.
     """
@@ -90,6 +92,7 @@ class Rivals:
         self.mask: NDArray[np.bool_] = np.ones(len(split.holdout), dtype=bool)
         self.breaking: tuple[str, ...] = ()
         self.problems: dict[str, str] = {}
+        self.of_other_code: set[str] = set()
         self.incomparable: set[str] = set()
 
     def add(self, alias: str, version: str) -> None:
@@ -101,6 +104,7 @@ class Rivals:
             model = self._registry.fetch(version)
         except InvalidModelError as error:
             if isinstance(error, OtherCodeError):
+                self.of_other_code.add(alias)
                 self.incomparable.add(alias)
             self._leave_out(alias, str(error))
             return

@@ -64,6 +64,7 @@ class Comparison(_Frozen):
         baseline: None where all baselines are ignored or undefined.
         baselines_undefined: whether the gate's metric is undefined for every baseline.
         champion: None where there is no champion, or it cannot be scored for the reason in ``champion_problem``.
+        champion_of_other_code: whether that reason is that its classes are of another ``src/pipeline``.
         best: the best former champion; None where it is the champion, or cannot be scored.
         best_unscored: whether the best champion so far could not be scored for a temporary reason. Other classes or
             columns, and unknown training rows, are permanent reasons.
@@ -81,6 +82,7 @@ class Comparison(_Frozen):
     champion: Scores | None = None
     champion_version: str | None = None
     champion_problem: str | None = None
+    champion_of_other_code: bool = False
     champion_difference: Difference | None = None
     best: Scores | None = None
     best_version: str | None = None

@@ -96,6 +96,14 @@ def _rival_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
         theirs = None if scores is None else scores.get(metric)
         if score is not None and theirs is not None and sign * (score - theirs) < -gate.tolerance - ROUNDING:
             yield f"worse than {name} by more than the tolerance {gate.tolerance:g}"
+    # Any edit would otherwise promote what beats a constant answer.
+    unlimited = gate.floor is None and not gate.allow_breaking
+    if comparison.champion_of_other_code and comparison.best is None and unlimited:
+        yield (
+            f"cannot be compared with champion version {comparison.champion_version}, whose classes of src/pipeline "
+            "have changed: set gate.floor to the lowest score that may be served, or gate.allow_breaking: true for "
+            "one training, or restore the code"
+        )
     difference = comparison.champion_difference
     if gate.confidence is None or difference is None:
         return

@@ -242,6 +242,25 @@ def test_champion_that_cannot_be_loaded_has_callers_all_the_same() -> None:
     assert "only the floor and the best constant answer decide: version 1 lacks model.onnx" in reason
 
 
+@pytest.mark.parametrize(("floor", "promoted"), [(None, False), (0.5, True)])
+def test_champion_of_other_code_is_replaced_only_where_a_floor_limits_the_score(
+    floor: float | None, *, promoted: bool
+) -> None:
+    registry = FakeRegistry({"1": OtherCodeError("edited"), "2": model("2")}, champion="1")
+    chosen = settings(gate={"floor": floor})
+    _, found = compare(registry, "2", SPLIT, chosen, {})  # type: ignore[arg-type]
+    assert found.champion_of_other_code
+    assert decide(chosen.gate, found)[0] is promoted
+
+
+@pytest.mark.parametrize("problem", [None, InvalidModelError("damaged")], ids=["lacks a file", "damaged"])
+def test_champion_that_is_damaged_is_not_of_other_code(problem: InvalidModelError | None) -> None:
+    registry = FakeRegistry({"1": problem, "2": model("2")}, champion="1")
+    _, found = compare(registry, "2", SPLIT, settings(), {})  # type: ignore[arg-type]
+    assert found.champion_problem is not None
+    assert not found.champion_of_other_code
+
+
 def test_champion_that_fails_does_not_prevent_the_comparison() -> None:
     broken = FetchedModel("1", FeatureSchema((X,)), FakeEngine(lambda _: [[np.nan] * 2], CLASSES), RULE)
     _, found = compared(broken, model("2"), champion="1")

@@ -84,6 +84,12 @@ def costs(challenger: float, champion: float | None = None, **values: Any) -> Co
         # The best former champion: no slide in small steps.
         ({}, compared(best=scores(0.91), best_version="2"), True),
         ({}, compared(best=scores(0.9101), best_version="2"), False),
+        # A champion that cannot be scored because its own classes have changed.
+        ({}, compared(champion=None, champion_version="3", champion_of_other_code=True), True),
+        ({"floor": None}, compared(champion=None, champion_version="3", champion_of_other_code=True), False),
+        ({"floor": None, "allow_breaking": True}, compared(champion=None, champion_of_other_code=True), True),
+        ({"floor": None}, compared(champion=None, champion_of_other_code=True, best=scores(0.9)), True),
+        ({"floor": None}, compared(champion=None, champion_version="3", champion_problem="damaged"), True),
         # The confidence bound of the difference to the champion.
         ({}, compared(champion_difference=difference(0.0, -0.5)), True),
         ({"confidence": 0.9}, compared(champion_difference=difference(0.0, -0.0099)), True),
@@ -175,6 +181,16 @@ FULL = {
             (
                 "f1_macro 0.9000 (floor 0.85); the champion could not be scored: version 3 lacks model.onnx; "
                 "version 2, the best former champion, has 0.9000"
+            ),
+        ),
+        (
+            {"floor": None},
+            compared(0.9, None, champion_version="3", champion_problem="other code", champion_of_other_code=True),
+            (
+                "cannot be compared with champion version 3, whose classes of src/pipeline have changed: set "
+                "gate.floor to the lowest score that may be served, or gate.allow_breaking: true for one training, or "
+                "restore the code; f1_macro 0.9000; the champion could not be scored, so only the floor and the best "
+                "constant answer decide: other code"
             ),
         ),
         (
