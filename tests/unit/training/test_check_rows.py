@@ -158,6 +158,8 @@ def test_duplicates_are_kept_dropped_or_refused_as_configured() -> None:
     assert (len(kept.frame), kept.report.duplicate_rows) == (62, 0)
     dropped = validate(repeated(), config(dataset={"duplicates": "drop"}).dataset)
     assert (len(dropped.frame), dropped.report.duplicate_rows) == (60, 2)
+    between = pd.concat([repeated().iloc[60:], rows()], ignore_index=True)
+    assert list(validate(between, config(dataset={"duplicates": "drop"}).dataset).frame.index) == list(range(60))
     with pytest.raises(DataError, match=r"repeats an earlier row in every column: 2 rows \(61, 62\)"):
         validate(repeated(), config(dataset={"duplicates": "error"}).dataset)
 
