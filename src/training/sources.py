@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, SecretStr
 from sklearn.datasets import load_iris
 
@@ -15,7 +16,7 @@ from src.core.dataset_config import IRIS, SQL, DatasetConfig
 from src.core.errors import DataError
 from src.training.csv_source import read_csv
 from src.training.data_files import TableFile, local_files
-from src.training.parquet_source import read_parquet
+from src.training.parquet_source import python_values, read_parquet
 from src.training.remote_source import REMOTE, fetched_files
 from src.training.sql_source import read_sql
 
@@ -101,10 +102,23 @@ def _read_file(file: TableFile, dataset: DatasetConfig) -> pd.DataFrame:
 
 
 def _joined(parts: Sequence[tuple[str, pd.DataFrame]]) -> RawData:
-    # A column of different types, such as numbers in one Parquet file and text in another, becomes objects.
-    frame = parts[0][1] if len(parts) == 1 else pd.concat([part for _, part in parts], ignore_index=True)
+    frame = parts[0][1] if len(parts) == 1 else _concatenated([part for _, part in parts])
     files = tuple(DataFile(name=name, rows=len(part)) for name, part in parts)
     return RawData(frame, files)
+
+
+def _concatenated(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """A column of different types, such as numbers in one Parquet file and text in another, becomes objects."""
+    try:
+        return pd.concat(parts, ignore_index=True)
+    except (pa.ArrowException, OverflowError):  # such as large integers and floats, which become float64 otherwise
+        mixed = {name for name in parts[0] if len({part[name].dtype for part in parts}) > 1}
+        objects = [{name: _as_objects(part[name]) if name in mixed else part[name] for name in part} for part in parts]
+        return pd.concat(map(pd.DataFrame, objects), ignore_index=True)
+
+
+def _as_objects(column: pd.Series) -> pd.Series:
+    return pd.Series(python_values(pa.array(column, from_pandas=True)), dtype=object)
 
 
 def _iris(dataset: DatasetConfig) -> pd.DataFrame:

@@ -149,6 +149,35 @@ def test_compressed_parquet_and_a_folder_of_parts_are_read(tmp_path: Path) -> No
     assert frame["x"].fillna(-1).to_list() == [1, 2, 1, 2, 3, -1]
 
 
+CATEGORY = {"c": {"type": "category", **OPTIONAL}}
+LARGE = 2**53 + 1
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()], ids=str)
+def test_large_integers_stay_exact_beside_a_file_of_floats(tmp_path: Path, kind: pa.DataType) -> None:
+    rows = {"c": [None, "a"], "y": [1.0, 2.0]}
+    pq.write_table(pa.table({"x": pa.array([LARGE, LARGE + 1], kind), **rows}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": pa.array([5.0, 6.0]), **rows}), tmp_path / "b.parquet")
+    config = dataset(tmp_path, features={"x": {"type": "integer"}, **CATEGORY})
+    frame = check_rows(read_now(config), config).frame
+    assert frame["x"].to_list() == [LARGE, LARGE + 1, 5, 6]
+    assert frame["c"].to_list() == [None, "a"] * 2
+    config = dataset(tmp_path, features=CATEGORY, id=["x"])
+    assert check_rows(read_now(config), config).frame["x"].to_list() == [str(LARGE), str(LARGE + 1), "5", "6"]
+
+
+def test_date_after_the_year_9999_is_reported_with_file_and_row(tmp_path: Path) -> None:
+    rows = {"c": ["a", "b"], "y": [1.0, 2.0]}
+    for name, far in (("a", 1), ("b", 10**13)):
+        pq.write_table(pa.table({"x": pa.array([1, far], pa.timestamp("s")), **rows}), tmp_path / f"{name}.parquet")
+    config = dataset(tmp_path, features={"x": {"type": "date"}, **CATEGORY})
+    with pytest.raises(DataError, match=r"x: not an ISO 8601 date.*1 row \(\S+b\.parquet 2\)"):
+        check_rows(read_now(config), config)
+    config = dataset(tmp_path, features={"x": {}, **CATEGORY})
+    with pytest.raises(DataError, match="x: not a finite number: 4 rows"):
+        check_rows(read_now(config), config)
+
+
 @pytest.mark.parametrize(
     ("table", "problem"),
     [

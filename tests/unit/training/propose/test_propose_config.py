@@ -5,7 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -130,6 +133,21 @@ def test_every_kind_of_source_is_read(tmp_path: Path, name: str) -> None:
     assert {key: item.type for key, item in config.dataset.features.items()} == {"size": "number", "visits": "integer"}
     assert config.dataset.csv.delimiter == {".parquet": None, ".tsv": "\t"}.get(file.suffix, ",")
     assert written.summary[0] == f"{file}: 120 rows, 3 columns" + (", 2 files" if name == "incoming" else "")
+
+
+def test_columns_of_any_parquet_type_are_proposed_or_left_out(tmp_path: Path) -> None:
+    odd = {
+        "plan": pa.DictionaryArray.from_arrays(pa.array([0, 1] * 60, pa.uint32()), ["free", "paid"]),
+        "ends": pa.array([1, 10**13] * 60, pa.timestamp("s")),
+        "tags": pa.array([["a"], None] * 60),
+        "took": pa.array([1, 2**62] * 60, pa.duration("s")),
+        "half": pa.array(np.arange(ROWS, dtype=np.float16) / 2),
+    }
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({**odd, "sold": CLASSES}), file)
+    config, _ = proposed(file)
+    kinds = {name: feature.type for name, feature in config.dataset.features.items()}
+    assert kinds == {"plan": "category", "half": "number"}
 
 
 def folder_of(tmp_path: Path, *parts: tuple[str, str]) -> Path:
