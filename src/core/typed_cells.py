@@ -4,10 +4,13 @@ Each rule takes a cell that is not missing, with text already stripped, and retu
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from datetime import date, datetime
+from collections.abc import Callable, Collection, Hashable, Mapping
+from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from src.core.column_rules import (
     LARGEST_INTEGER,
@@ -62,22 +65,60 @@ def date_cell(cell: Any) -> float | None:
 
 
 def text_cell(cell: Any, known: Collection[str] = ()) -> str | None:
-    """A name: text unchanged, other cells as their canonical text.
+    """A name: text unchanged, other cells as the known text of equal value, such as ``1.0`` for 1 or ``yes`` for true.
 
-    1 and 1.0 are ``1``; a boolean is the known text with its meaning, such as ``yes``, or else ``true`` or ``false``.
+    Without one, cells have their canonical text: ``1`` for 1 and 1.0, ``true`` or ``false``, and for a date at midnight
+    UTC the date alone.
     """
     if isinstance(cell, str):
         return cell
+    text = _canonical(cell)
+    if text is None or not known:
+        return text
+    texts = _texts_by_value(tuple(known))
+    return text if text in texts else texts.get(_value_of(cell), text)
+
+
+def float32_cell(cell: float) -> float:
+    """The number that a float32 is written as: 0.1 for the float32 that is nearest to it, as in a CSV file."""
+    return float(str(np.float32(cell)))
+
+
+def _canonical(cell: Any) -> str | None:
     if isinstance(cell, bool):
-        return next((text for text in known if boolean_of(text) is cell), str(cell).lower())
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
+        return str(cell).lower()
+    if isinstance(cell, date):
+        text = cell.isoformat()
+        day = text.removesuffix("+00:00").removesuffix("T00:00:00")
+        return day if len(day) == len("2024-02-29") else text
     if not isinstance(cell, int | float | Decimal):
         return None
     if _is_whole(cell):
         return str(int(cell))
     text = format(cell.normalize(), "f") if isinstance(cell, Decimal) else str(cell)
     return text if math.isfinite(cell) else None
+
+
+def _value_of(cell: Any) -> Hashable:
+    """What equal cells have in common; different for true and 1."""
+    if isinstance(cell, bool):
+        return ("boolean", cell)
+    if isinstance(cell, date):
+        return ("date", days_of_moment(cell))
+    return ("number", int(cell) if _is_whole(cell) else float(cell))
+
+
+@lru_cache(maxsize=256)
+def _texts_by_value(known: tuple[str, ...]) -> dict[Hashable, str]:
+    """The texts by themselves and by the values that they can mean; the first one of equal value."""
+    found: dict[Hashable, str] = {text: text for text in known}
+    for text in known:
+        whole = integer_of(text)
+        number = number_of(text) if whole is None else whole
+        for value in (("boolean", boolean_of(text)), ("date", days_of(text)), ("number", number)):
+            if value[1] is not None:
+                found.setdefault(value, text)
+    return found
 
 
 def _is_whole(cell: float | Decimal) -> bool:

@@ -65,7 +65,10 @@ def dates(raw: pd.Series) -> Cells:
 
 def objects(raw: pd.Series, rule: Rule, known: Collection[str] = ()) -> Cells:
     """The results of a rule, which returns None for a wrong cell; ``known`` are texts that never mean missing."""
-    return _by_rule(raw, _arrow(raw), rule, known)
+    array = _arrow(raw)
+    if array is not None and pa.types.is_float32(array.type):
+        array = pc.cast(pc.cast(array, pa.string()), pa.float64())  # as float32_cell
+    return _by_rule(raw, array, rule, known)
 
 
 def _arrow(raw: pd.Series) -> pa.Array | None:

@@ -1,5 +1,6 @@
 import datetime as dt
 import decimal
+import math
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.core.column_rules import integer_of, is_missing, number_of
-from src.core.typed_cells import boolean_cell, date_cell, text_cell
+from src.core.typed_cells import boolean_cell, date_cell, float32_cell, text_cell
 from src.training.cells import Cells, dates, integers, numbers, objects
 
 NAN = float("nan")
+BERLIN = dt.timezone(dt.timedelta(hours=1))
 
 
 def plain(cells: Cells) -> list[Any]:
@@ -133,9 +135,6 @@ def test_booleans_of_every_type(raw: pd.Series, expected: list[Any]) -> None:
     assert plain(objects(raw, boolean_cell)) == expected
 
 
-BERLIN = dt.timezone(dt.timedelta(hours=1))
-
-
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
@@ -173,6 +172,11 @@ def test_dates_of_every_type(raw: pd.Series, expected: list[Any]) -> None:
         (True, "true"),
         (dt.date(2026, 1, 31), "2026-01-31"),
         (dt.datetime(2026, 1, 31, 8, tzinfo=dt.UTC), "2026-01-31T08:00:00+00:00"),
+        (pd.Timestamp("2026-01-31").to_pydatetime(), "2026-01-31"),
+        (dt.datetime(2026, 1, 31, tzinfo=dt.UTC), "2026-01-31"),
+        (dt.datetime(2026, 1, 31, tzinfo=BERLIN), "2026-01-31T00:00:00+01:00"),
+        (pd.Timestamp("2026-01-31"), "2026-01-31"),
+        (pd.Timestamp("2026-01-31T00:00:00.000000001"), "2026-01-31T00:00:00.000000001"),
         (b"a", None),
         ([1], None),
     ],
@@ -184,6 +188,43 @@ def test_names_are_canonical_texts(cell: Any, text: str | None) -> None:
 def test_booleans_are_the_known_name_that_means_them() -> None:
     assert [text_cell(cell, ["no", "yes"]) for cell in (True, False)] == ["yes", "no"]
     assert [text_cell(cell, ["a", "b"]) for cell in (True, False)] == ["true", "false"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "known", "text"),
+    [
+        (1, ["1.0", "2.0"], "1.0"),
+        (1.0, ["2", "1"], "1"),
+        (1.0, ["1.0", "1"], "1"),
+        (0.5, ["0.50", ".5"], "0.50"),
+        (decimal.Decimal("0.10"), ["0.10"], "0.10"),
+        (1e-7, ["1e-7"], "1e-7"),
+        (2**53 + 1, [f"{2**53}.0", f"{2**53 + 1}.0"], f"{2**53 + 1}.0"),
+        (1, ["true", "yes"], "1"),
+        (True, ["1", "yes"], "1"),
+        (True, ["False", "True"], "True"),
+        (3.0, ["1.0", "2.0"], "3"),
+        (dt.date(2026, 1, 31), ["2026-01-31T00:00:00"], "2026-01-31T00:00:00"),
+        (dt.datetime(2026, 1, 31, 8, tzinfo=dt.UTC), ["2026-01-31 08:00:00"], "2026-01-31 08:00:00"),
+        (dt.datetime(2026, 1, 31, 9, tzinfo=BERLIN), ["2026-01-31 08:00:00"], "2026-01-31 08:00:00"),
+        (pd.Timestamp("2026-01-31T09:00:00"), ["2026-01-31 08:00:00"], "2026-01-31T09:00:00"),
+    ],
+)
+def test_cells_are_the_known_name_of_equal_value(cell: Any, known: list[str], text: str) -> None:
+    assert text_cell(cell, known) == text
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_float32_is_the_number_that_it_is_written_as(cells: list[float]) -> None:
+    for raw in (pd.Series(cells, dtype="float32"), pd.Series(cells, dtype=pd.ArrowDtype(pa.float32()))):
+        expected = [text_cell(float32_cell(cell)) or "wrong" for cell in cells]
+        found = plain(objects(raw, text_cell))
+        assert found == ["missing" if math.isnan(cell) else text for cell, text in zip(cells, expected, strict=True)]
+
+
+def test_float32_has_its_shortest_text() -> None:
+    assert plain(objects(pd.Series([0.1, 3, 2.5, NAN], dtype="float32"), text_cell)) == ["0.1", "3", "2.5", "missing"]
 
 
 def test_known_texts_are_never_missing_and_keep_their_white_space() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from src.core.column_rules import LARGEST_INTEGER
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.typed_cells import float32_cell
 from src.services.inference.formats import Format
 from src.services.inference.formats.arrow_types import PLAIN, check_types, units_per_day
 from src.services.inference.formats.extra_columns import ExtraColumns, Kept
@@ -120,6 +121,13 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
+def _cells(array: Array) -> Sequence[Any]:
+    cells: Any = array.to_pylist()
+    if not DataType.is_floating(array.type) or DataType.is_float64(array.type):
+        return cells  # type: ignore[no-any-return] # a list; its stub says an array
+    return [None if cell is None else float32_cell(cell) for cell in cells]
+
+
 class _Column:
     """Turns one column's Arrow arrays into checked ones."""
 
@@ -135,7 +143,7 @@ class _Column:
         if array is None or DataType.is_null(array.type):
             return checked(self._column, self._empty(rows), np.ones(rows, dtype=np.bool_), first_row)
         if not PLAIN[self._column.type](array.type):
-            return self._each(array.to_pylist(), first_row)
+            return self._each(_cells(array), first_row)
         per_day = units_per_day(array.type)
         if per_day:
             array = array.cast(DataType.int32() if DataType.is_date32(array.type) else DataType.int64())

@@ -1,17 +1,21 @@
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.typed_cells import text_cell
 from src.services.inference.formats import Format, arrow_reader
 from src.services.inference.formats.arrow_reader import arrow_parts
 from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.formats.parts import PART_ROWS, TooManyRowsError
 from src.services.inference.formats.problems import InvalidRecordError
+from src.training.cells import objects
 from tests.support.batches import parquet_of, stream_of
 
 NUMBER = FeatureSchema.of_numbers("a")
@@ -165,6 +169,50 @@ def test_decimals_are_numbers() -> None:
 def test_category_that_is_no_text_has_its_text_as_in_training(array: pa.Array, expected: list[str | None]) -> None:
     schema = FeatureSchema((Column("a", ColumnType.STRING, required=False, values=("yes", "1")),))
     assert values(schema, array) == expected
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1, 2]),
+        pa.array([0.1, 2, None], pa.float32()),
+        pa.array([0.1, 2.5]),
+        pa.array([Decimal("0.10"), Decimal("2.00")]),
+        pa.array([True, False]),
+        pa.array([19782, 0], pa.date32()),
+        pa.array([19782 * 86_400, 3600, 0], pa.timestamp("s")),
+        pa.array([19782 * 86_400, 3600, 0], pa.timestamp("s", "UTC")),
+        pa.array([19782 * 86_400_000, 3_600_000, 0], pa.timestamp("ms", "Europe/Berlin")),
+    ],
+    ids=lambda array: str(array.type),
+)
+@pytest.mark.parametrize(
+    "known",
+    [("none",), ("1.0", "0.10", "2.0", "2.50"), ("True", "False"), ("2024-02-29 00:00:00", "1970-01-01T01:00:00Z")],
+    ids=lambda known: known[0],
+)
+def test_category_means_in_a_batch_what_it_means_in_training(array: pa.Array, known: tuple[str, ...]) -> None:
+    schema = FeatureSchema((Column("a", ColumnType.STRING, required=False, values=known),))
+    raw = pd.Series(array, dtype=pd.ArrowDtype(array.type))
+    trained = objects(raw, partial(text_cell, known=known), known)
+    assert values(schema, array) == [None if none else text for text, none in zip(*trained[:2], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("array", "known", "expected"),
+    [
+        (pa.array([1.0, 2.0, 4.0]), ("1.0", "2.0"), ["1.0", "2.0", "4"]),
+        (pa.array([0.1, 1.5], pa.float32()), ("0.1",), ["0.1", "1.5"]),
+        (pa.array([0.5, 1.5], pa.float16()), ("0.5",), ["0.5", "1.5"]),
+        (pa.array([19782 * 86_400], pa.timestamp("s")), ("2024-02-29",), ["2024-02-29"]),
+        (pa.array([19782 * 86_400], pa.timestamp("s")), ("2024-02-29T00:00:00",), ["2024-02-29T00:00:00"]),
+    ],
+    ids=str,
+)
+def test_category_is_the_known_text_of_equal_value(
+    array: pa.Array, known: tuple[str, ...], expected: list[str]
+) -> None:
+    assert values(FeatureSchema((Column("a", ColumnType.STRING, values=known),)), array) == expected
 
 
 def test_category_is_no_list() -> None:
