@@ -53,7 +53,7 @@ RIGHTS = {
         restart="no",
     ),
     "train-model": Rights(
-        ("loop",),
+        ("loop", "sources"),
         "${TRAIN_MEMORY:-2g}",
         300,
         writes=("data", "scratch", "zenml"),
