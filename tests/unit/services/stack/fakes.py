@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +15,7 @@ from tests.support import http_server
 
 # One line a call: its arguments and the variables it was given. What it answers stands in rules.json; where no rule
 # fits, it is a healthy machine on which the stack's zenml and mysql run.
-DOCKER = """#!{python} -SE
-import json, os, pathlib, sys, time
+DOCKER = """import json, os, pathlib, sys, time
 folder, arguments = pathlib.Path({folder!r}), sys.argv[1:]
 with open(folder / "calls.jsonl", "a") as calls:
     calls.write(json.dumps([arguments, dict(os.environ)]) + "\\n")
@@ -81,8 +81,10 @@ class FakeDocker:
         self._rules: list[tuple[str, str, str, int, float]] = []
         (folder / "rules.json").write_text("[]")
         (folder / "config.json").write_text(json.dumps(config))
+        (folder / "docker.py").write_text(DOCKER.format(folder=str(folder), required=REQUIRED))
         program = folder / "docker"
-        program.write_text(DOCKER.format(python=sys.executable, folder=str(folder), required=REQUIRED))
+        # No path of an interpreter with a space works behind "#!".
+        program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-SE", str(folder / "docker.py")])} "$@"\n')
         program.chmod(0o755)
 
     def answers(self, words: str, output: str = "", *, errors: str = "", code: int = 0, seconds: float = 0) -> None:
@@ -92,10 +94,10 @@ class FakeDocker:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment without the stack's variables, the fake first on its PATH."""
+        """This process's environment without the stack's variables, and nothing but the fake on its PATH."""
         clean = {name: value for name, value in os.environ.items() if name not in REQUIRED and name[:7] != "COMPOSE"}
         clean.pop("DOCKER_HOST", None)
-        return {**clean, "PATH": f"{self.folder}{os.pathsep}{os.environ['PATH']}"}
+        return {**clean, "PATH": str(self.folder)}
 
     def calls(self) -> list[tuple[list[str], dict[str, str]]]:
         """Every call so far: its arguments and its environment."""
