@@ -3,7 +3,7 @@
 import codecs
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, product
 from typing import TextIO
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from src.core.dataset_config import CsvFormat
 from src.core.errors import DataError
-from src.training.data_files import TableFile, duplicates_of, lacks
+from src.training.data_files import TableFile, columns_to_read, duplicates_of, lacks
 
 # Rows that are converted at a time: their cells are Python objects until they are in an Arrow array.
 PART_ROWS = 2000
@@ -23,7 +23,9 @@ SAMPLE_BYTES = 65_536
 CHUNK_BYTES = 1 << 20
 
 
-def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.DataFrame:
+def read_csv(
+    file: TableFile, columns: Sequence[str], options: CsvFormat, optional: Collection[str] = ()
+) -> pd.DataFrame:
     """Read some columns of a file, every cell as text.
 
     White space after a delimiter is skipped, as in ``1, "a, b"``, and around names in the header. Where every row, but
@@ -33,6 +35,7 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
         file: what is read.
         columns: names in the header, in the order of the result.
         options: delimiter and encoding.
+        optional: columns that the result lacks if the file does.
 
     Returns:
         (rows, columns) of text.
@@ -52,6 +55,7 @@ def read_csv(file: TableFile, columns: Sequence[str], options: CsvFormat) -> pd.
         with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
             lines = _lines(text, delimiter)
             header = [name.strip() for name in next(lines, [])]
+            columns = columns_to_read(header, columns, optional)
             places = _places(file, header, columns)
             if places is None:
                 raise DataError(

@@ -7,7 +7,7 @@ import math
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,11 @@ def refuse_copies(names: Sequence[str]) -> None:
 def duplicates_of(names: Sequence[str]) -> list[str]:
     """Names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def columns_to_read(found: Sequence[str], columns: Sequence[str], optional: Collection[str]) -> list[str]:
+    """The columns without the optional ones that a file lacks; one that the file may have misspelt is kept."""
+    return [one for one in columns if one in found or one not in optional or did_you_mean(one, {*found} - {*columns})]
 
 
 def lacks(name: str, found: Sequence[str], columns: Sequence[str]) -> str:

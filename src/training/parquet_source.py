@@ -1,6 +1,6 @@
 """Reads Parquet files; cells keep their types."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,14 +9,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from src.core.errors import DataError
-from src.training.data_files import TableFile, duplicates_of, lacks
+from src.training.data_files import TableFile, columns_to_read, duplicates_of, lacks
 
 # Is of no column's type, and can be compared and hashed.
 UNUSABLE = b""
 
 
-def read_parquet(file: TableFile, columns: Sequence[str]) -> pd.DataFrame:
+def read_parquet(file: TableFile, columns: Sequence[str], optional: Collection[str] = ()) -> pd.DataFrame:
     """Some columns of a file: text as pandas' own type, other types as Arrow's, which know exact nullable integers.
+
+    The result lacks ``optional`` columns that the file lacks.
 
     Raises:
         DataError: the file is not a Parquet file, lacks a column, has one of these names twice or text that is not
@@ -25,6 +27,7 @@ def read_parquet(file: TableFile, columns: Sequence[str]) -> pd.DataFrame:
     with file.open() as stream:
         try:
             names = pq.read_schema(stream).names
+            columns = columns_to_read(names, columns, optional)
             if twice := duplicates_of([name for name in names if name in columns]):
                 raise DataError(f"{file.name} has the columns {', '.join(twice)} more than once; rename one of them")
             if not set(columns) <= set(names):

@@ -1,6 +1,7 @@
 """Reads a data set's source into raw cells, text or typed, and keeps the file of each row."""
 
 import bisect
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from src.training.data_files import TableFile, local_files
 from src.training.parquet_source import python_values, read_parquet
 from src.training.remote_source import REMOTE, fetched_files
 from src.training.sql_source import read_sql
+
+logger = logging.getLogger(__name__)
 
 
 class DataFile(BaseModel):
@@ -92,13 +95,30 @@ def _read_files(files: Sequence[TableFile], dataset: DatasetConfig) -> RawData:
         raise DataError(
             f"{dataset.source} has {' and '.join(kinds)} files; select one format with a glob such as *.{kinds[0]}"
         )
-    return _joined([(file.name, _read_file(file, dataset)) for file in files])
+    optional = [name for name, feature in dataset.features.items() if feature.missing] if len(files) > 1 else []
+    return _joined(_completed([(file.name, _read_file(file, dataset, optional)) for file in files], dataset))
 
 
-def _read_file(file: TableFile, dataset: DatasetConfig) -> pd.DataFrame:
+def _read_file(file: TableFile, dataset: DatasetConfig, optional: Sequence[str]) -> pd.DataFrame:
     if file.format == "parquet":
-        return read_parquet(file, dataset.columns)
-    return read_csv(file, dataset.columns, dataset.csv)
+        return read_parquet(file, dataset.columns, optional)
+    return read_csv(file, dataset.columns, dataset.csv, optional)
+
+
+def _completed(parts: Sequence[tuple[str, pd.DataFrame]], dataset: DatasetConfig) -> list[tuple[str, pd.DataFrame]]:
+    """The parts with missing values in the columns that they lack; a column that all of them lack is an error."""
+    types = {name: part[name].dtype for _, part in parts for name in part}
+    if nowhere := [name for name in dataset.columns if name not in types]:
+        raise DataError(
+            f"no file of {dataset.source} has the columns {', '.join(nowhere)}; fix the names in the dataset section"
+        )
+    completed = []
+    for file, part in parts:
+        absent = {name: pd.Series(None, part.index, types[name]) for name in dataset.columns if name not in part}
+        if absent:
+            logger.info("%s lacks the optional columns %s; their values are missing", file, ", ".join(absent))
+        completed.append((file, pd.concat([part, pd.DataFrame(absent)], axis=1)[list(dataset.columns)]))
+    return completed
 
 
 def _joined(parts: Sequence[tuple[str, pd.DataFrame]]) -> RawData:

@@ -53,8 +53,30 @@ def test_files_of_a_folder_are_one_table_whatever_their_columns_order(tmp_path: 
 
 def test_file_that_lacks_a_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,c,y\n1,red,10\n")
-    (tmp_path / "b.csv").write_text("x,y\n1,10\n")
-    with pytest.raises(DataError, match=r"b\.csv lacks the columns c \(it has x, y\)"):
+    (tmp_path / "b.csv").write_text("c,y\nred,10\n")
+    with pytest.raises(DataError, match=r"b\.csv lacks the columns x \(it has c, y\)"):
+        read_now(dataset(tmp_path))
+
+
+def test_optional_column_that_only_newer_csv_files_have_is_missing_in_the_older_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("y,x\n10,1\n20,2\n")
+    (tmp_path / "b.csv").write_text("x,c,y\n3,red,30\n")
+    config = dataset(tmp_path)
+    raw = read_now(config)
+    assert raw.frame.columns.to_list() == ["x", "c", "y"]
+    assert check_rows(raw, config).frame.to_numpy().tolist() == [[1, None, 10], [2, None, 20], [3, "red", 30]]
+
+
+def test_optional_column_that_no_file_has_or_one_has_misspelt_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,10\n")
+    with pytest.raises(DataError, match=r"a\.csv lacks the columns c \(it has x, y\)"):
+        read_now(dataset(tmp_path))
+    (tmp_path / "b.csv").write_text("x,y\n2,20\n")
+    with pytest.raises(DataError, match=r"no file of \S+ has the columns c; fix the names"):
+        read_now(dataset(tmp_path))
+    (tmp_path / "c.csv").write_text("x,c,y\n3,red,30\n")
+    (tmp_path / "b.csv").write_text("x,y, C\n2,20,red\n")
+    with pytest.raises(DataError, match=r"b\.csv lacks the columns c .*did you mean 'C'"):
         read_now(dataset(tmp_path))
 
 
@@ -129,6 +151,20 @@ def test_missing_values_of_parquet_are_missing_values(tmp_path: Path) -> None:
     )
     rows = check_rows(read_now(config), config)
     assert rows.frame.isna().sum().to_list() == [1, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["x", "c", "when", "day", "yes.no", "small", "zip"])
+def test_optional_column_that_only_some_parquet_files_have_is_missing_in_the_others(tmp_path: Path, name: str) -> None:
+    table = TYPED.set_column(0, "y", pa.array([1.0, 2.0, 3.0]))
+    for file, part in (("a", table.drop_columns([name])), ("b", table), ("c", table.drop_columns([name]))):
+        pq.write_table(part, tmp_path / f"{file}.parquet")
+    kinds = {"when": "date", "day": "date", "yes.no": "boolean", "small": "integer", "x": "number"}
+    config = dataset(tmp_path, features={name: {"type": kinds.get(name, "category"), **OPTIONAL}})
+    frame = check_rows(read_now(config), config).frame
+    alone = config.model_copy(update={"source": str(tmp_path / "b.parquet")})
+    expected = check_rows(read_now(alone), alone).frame
+    assert frame[name].isna().to_list() == [True, True, True, False, True, False, True, True, True]
+    assert frame[name].dropna().to_list() == expected[name].dropna().to_list()
 
 
 def test_type_that_is_no_number_is_refused(tmp_path: Path) -> None:
