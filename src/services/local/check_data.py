@@ -29,6 +29,10 @@ NO_ID = (
     "rows, such as an age or a balance, the gate cannot compare with the champion; name an id column, or keep rows as "
     "they are"
 )
+OWN_ESTIMATOR = (
+    "an estimator of your own is served through pyfunc: with Docker set INFERENCE_EXTRA_GROUPS=pyfunc in .env, then run "
+    "make up"
+)
 # The check does not ask the registry whether there is a champion.
 INHERITED = "; a retrain keeps the champion's rule, if there is one (split.inherit)"
 
@@ -53,6 +57,7 @@ def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[Loop
     """The results of the checks beyond single columns, one per line, and the errors that would stop a training."""
     lines: list[str] = []
     warnings = [NO_ID] if config.split.by == "hash" and not config.dataset.id else []
+    warnings += [OWN_ESTIMATOR] if ":" in config.model.estimator else []
     errors: list[LoopError] = []
     split: Split | None = None
     with collected(errors):

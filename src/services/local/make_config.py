@@ -65,12 +65,15 @@ def report(file: Path, written: Written, name: str) -> str:
     lines = [f"wrote {file}", *(f"  {line}" for line in written.summary)]
     if written.checks:
         lines += ["check:", *(f"  - {check}" for check in written.checks)]
-    option = "" if file == Path(DEFAULT_OUT) else f"PIPELINE_CONFIG={file} "
+    option, start = "", "make local or make up"
+    if file != Path(DEFAULT_OUT):
+        option = f"PIPELINE_CONFIG={file} "
+        start = f"{option}make local (make up reads {DEFAULT_OUT})"
     return "\n".join(
         [
             *lines,
             f"next: set MODEL_NAME={name} and MLFLOW_EXPERIMENT={name}-training in .env, so that this model gets its",
-            f"own name; then run {option}make check-data, and make local or make up",
+            f"own name; then run {option}make check-data, and {start}",
         ]
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 
 from src.core.errors import ConnectionFailedError
@@ -52,6 +53,13 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
         "warning: one wrong answer ",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
+
+
+def test_estimator_of_your_own_needs_the_group_pyfunc(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_model, "Own", RandomForestClassifier, raising=False)
+    code, printed, errors = run(model={"estimator": "train_model:Own"})
+    assert (code, errors) == (0, [])
+    assert "with Docker set INFERENCE_EXTRA_GROUPS=pyfunc in .env" in printed
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def test_file_is_written_and_what_to_check_is_printed(table: Path, capsys: pytes
     assert "check:" in printed
     assert "  - flag: determines the target; is it known when a prediction is made?" in printed
     assert "MODEL_NAME=shop-data and MLFLOW_EXPERIMENT=shop-data-training" in printed[-2]
-    assert f"then run PIPELINE_CONFIG={out} make check-data" in printed[-1]
+    local = f"PIPELINE_CONFIG={out} make local (make up reads config/pipeline.yaml)"
+    assert printed[-1].endswith(f"then run PIPELINE_CONFIG={out} make check-data, and {local}")
     assert sorted(path.name for path in table.parent.iterdir()) == ["Shop data.csv", "pipeline.yaml"]
 
 
