@@ -38,8 +38,11 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
         address = make_url(url.get_secret_value())
         engine = create_engine(address)
     except ModuleNotFoundError as error:
+        if error.name == "MySQLdb":
+            raise ConfigError("DATASET_URL needs the driver MySQLdb; begin it with mysql+pymysql://") from None
         raise ConfigError(
-            f"DATASET_URL needs the driver {error.name}; add it to the dependency group preprocess"
+            f"DATASET_URL needs the driver {error.name}; add its package with uv add --group preprocess PACKAGE, "
+            "and with Docker run make up"
         ) from None
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise ConfigError(

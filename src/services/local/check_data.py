@@ -30,7 +30,7 @@ NO_ID = (
     "they are"
 )
 OWN_ESTIMATOR = (
-    "an estimator of your own is served through pyfunc: with Docker set INFERENCE_EXTRA_GROUPS=pyfunc in .env, then run "
+    "an estimator of your own is served through pyfunc: with Docker set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run "
     "make up"
 )
 # The check does not ask the registry whether there is a champion.

@@ -30,6 +30,8 @@ COUNTER_WORDS = ("nr", "no", "number", "nummer", "key", "code", "index", "0", "#
 TIME_WORDS = ("time", "timestamp", "datetime", "date", "day", "at", "ts", "datum", "zeit", "zeitpunkt", "zeitstempel")
 _WORD = re.compile(r"[A-Z]?[a-zà-ÿ]+|[A-Z]+(?![a-z])|\d+|#")
 _THOUSANDS = re.compile(r"\D{0,4}?[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?\D{0,4}", re.ASCII)
+# The same, and numbers without a separator.
+_AMOUNT = re.compile(r"\D{0,4}?[+-]?(\d{1,3}([.,' ]\d{3})+|\d+)([.,]\d+)?\D{0,4}", re.ASCII)
 _LOCAL_DATE = re.compile(r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}(\D.*)?|\d{4}[./]\d{1,2}[./]\d{1,2}(\D.*)?", re.ASCII)
 _BOOLEANS = {"true", "false", "yes", "no"}
 
@@ -213,7 +215,8 @@ def _with_marks(guess: ColumnGuess, marks: dict[str, int], others: list[str]) ->
 def _text(name: str, counts: pd.Series) -> ColumnGuess:
     cells, different, example = int(counts.sum()), len(counts), shown(counts.index[0])
     words = sum(len(str(text).split()) * int(count) for text, count in counts.items()) / cells
-    if _fits(counts, _THOUSANDS.fullmatch, MOSTLY):
+    if _fits(counts, _AMOUNT.fullmatch, MOSTLY) and _fits(counts, _THOUSANDS.fullmatch, 1 - MOSTLY):
+        example = shown(next(text for text in counts.index if _THOUSANDS.fullmatch(text)))
         why = f"numbers with thousands separators or a unit, such as {example}, cannot be read"
         return ColumnGuess(name, "ignore", why, check=f"{name}: {why}; write them as 1234.5")
     if _fits(counts, _LOCAL_DATE.fullmatch, MOSTLY):

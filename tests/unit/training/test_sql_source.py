@@ -139,9 +139,10 @@ def test_statement_that_changes_something_changes_nothing(database: SecretStr) -
         ("host/secret-database", "DATASET_URL is not a SQLAlchemy URL such as mysql"),
         ("mysql+pymysql://ann:s3cret@host:port/x", "DATASET_URL is not a SQLAlchemy URL"),
         ("nosuch://ann:s3cret@host/x", "DATASET_URL is not a SQLAlchemy URL"),
+        ("mysql://ann:s3cret@host/x", "begin it with mysql\\+pymysql://"),
         (
             "postgresql+psycopg2://ann:s3cret@host/x",
-            "needs the driver psycopg2; add it to the dependency group preprocess",
+            "psycopg2; add its package with uv add --group preprocess PACKAGE, and with Docker run make up",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from itertools import islice
 
@@ -34,6 +35,8 @@ def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: Extr
     row, trailing = 0, False
     try:
         header = [name if name in schema.names else name.strip() for name in next(lines, [])]
+        if len(header) == 1 and header[0] not in schema.names and (sign := re.search(r"[;\t|]", header[0])):
+            raise malformed(f"the header is one cell, which has {sign[0]!r} in it{SEPARATOR}")
         places, others = positions(header, schema, extra, SEPARATOR), kept_places(header, schema, extra)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):

@@ -52,6 +52,15 @@ def test_type_is_guessed_from_the_cells(values: list[object], kind: str) -> None
     assert guess("column", values).type == kind
 
 
+def test_numbers_of_which_some_have_thousands_separators_are_to_be_checked() -> None:
+    found = guess("price", ["976,00", *(f"{row}.875,00" for row in range(1, 9)), "12.500"], decimal=",")
+    assert found.type == "ignore"
+    assert found.check is not None
+    assert "price: numbers with thousands separators or a unit, such as '" in found.check
+    assert found.check.endswith("cannot be read; write them as 1234.5")
+    assert guess("price", ["976,00", "12,5"]).check is None
+
+
 def test_decimal_comma_is_read_as_configured() -> None:
     assert guess("size", ["1,5", "2,25"], decimal=",").type == "number"
     assert guess("size", ["1,5", "2,25"]).type == "category"

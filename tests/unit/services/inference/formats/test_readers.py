@@ -298,6 +298,16 @@ def test_csv_of_nothing_is_refused_though_all_columns_may_be_missing() -> None:
     assert read(FeatureSchema((Column("b", required=False),)), Format.CSV, b"")[1] == [(None, None, "malformed")]
 
 
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+@pytest.mark.parametrize("extra", ExtraColumns)
+def test_csv_with_another_delimiter_is_refused_by_its_name(sign: str, extra: ExtraColumns) -> None:
+    body = f"a{sign}b\n1{sign}2\n".encode()
+    with pytest.raises(InvalidRecordError) as error:
+        list(parts_of(FeatureSchema((Column("a"), Column("b"))), Format.CSV, body, extra=extra))
+    assert str(error.value) == f"the header is one cell, which has {sign!r} in it; cells are separated by commas"
+    assert read(FeatureSchema((Column(f"a{sign}b"),)), Format.CSV, f"a{sign}b\n1\n".encode()) == ([(1.0,)], [])
+
+
 OPTIONAL = FeatureSchema((Column("a", required=False), Column("b", ColumnType.STRING, required=False)))
 
 
