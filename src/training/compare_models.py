@@ -33,7 +33,7 @@ def compare(
     """Score a new version, the champion and the best former champion on the same rows, as serving loads them.
 
     Each version gets its own columns. Where the champion cannot be compared (it is damaged, it has other classes, or
-    too few rows are known to be new to it), only the floor and the best constant answer decide.
+    too few rows are known to be new to it), only the floor and the best answer without features decide.
 
     Args:
         registry: holds the versions.

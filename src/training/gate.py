@@ -125,9 +125,11 @@ def _slice_problems(comparison: Comparison) -> Iterator[str]:
 def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
     """The scores behind the verdict."""
     metric = gate.metric
-    limits = [] if gate.floor is None else [f"floor {gate.floor:g}"]
+    limits = ["lower is better"] if comparison.sign(metric) < 0 else []
+    if gate.floor is not None:
+        limits.append(f"floor {gate.floor:g}")
     if comparison.baseline is not None:
-        limits.append(f"best constant answer {number(comparison.baseline.score)}")
+        limits.append(f"best answer without features {number(comparison.baseline.score)}")
     yield f"{metric} {number(comparison.challenger.get(metric))}" + (f" ({', '.join(limits)})" if limits else "")
     rows = "" if comparison.rows is None else f" on {comparison.rows} rows {comparison.basis}".rstrip()
     if comparison.champion is not None:
@@ -135,7 +137,7 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
         yield f"{champion}{_difference(comparison.champion_difference)}{rows}"
     else:
         problem = comparison.champion_problem
-        alone = "" if comparison.best is not None else ", so only the floor and the best constant answer decide"
+        alone = "" if comparison.best is not None else ", so only the floor and the best answer without features decide"
         yield f"the champion could not be scored{alone}: {problem}" if problem else "there is no champion yet"
         if rows:
             yield f"scored{rows}"

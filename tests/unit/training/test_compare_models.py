@@ -239,7 +239,7 @@ def test_champion_that_cannot_be_loaded_has_callers_all_the_same() -> None:
     )
     promoted, reason = decide(settings().gate, found)
     assert not promoted
-    assert "only the floor and the best constant answer decide: version 1 lacks model.onnx" in reason
+    assert "only the floor and the best answer without features decide: version 1 lacks model.onnx" in reason
 
 
 @pytest.mark.parametrize(("floor", "promoted"), [(None, False), (0.5, True)])

@@ -125,8 +125,8 @@ def test_every_clause_decides_at_its_boundary(rule: dict[str, Any], comparison: 
 
 
 FIGURES = (
-    "f1_macro 0.9107 (floor 0.85, best constant answer 0.3333); champion version 3 has 0.9050: difference +0.0057 "
-    "(95 % interval -0.0143 to +0.0257) on 412 rows that neither was trained on"
+    "f1_macro 0.9107 (floor 0.85, best answer without features 0.3333); champion version 3 has 0.9050: "
+    "difference +0.0057 (95 % interval -0.0143 to +0.0257) on 412 rows that neither was trained on"
 )
 FULL = {
     "challenger": 0.9107,
@@ -172,7 +172,7 @@ FULL = {
             compared(0.9, None, champion_version="3", champion_problem="version 3 lacks model.onnx", rows=40),
             (
                 "f1_macro 0.9000 (floor 0.85); the champion could not be scored, so only the floor and the best "
-                "constant answer decide: version 3 lacks model.onnx; scored on 40 rows"
+                "answer without features decide: version 3 lacks model.onnx; scored on 40 rows"
             ),
         ),
         (
@@ -190,7 +190,7 @@ FULL = {
                 "cannot be compared with champion version 3, whose classes of src/pipeline have changed: set "
                 "gate.floor to the lowest score that may be served, or gate.allow_breaking: true for one training, or "
                 "restore the code; f1_macro 0.9000; the champion could not be scored, so only the floor and the best "
-                "constant answer decide: other code"
+                "answer without features decide: other code"
             ),
         ),
         (
@@ -233,8 +233,8 @@ FULL = {
             costs(0.3, 0.3, champion_difference=difference(0.0, 0.02)),
             (
                 "not shown to be as good as the champion: the one-sided 90 % bound of the difference, +0.0200, lies "
-                "above 0.01; cost 0.3000 (floor 0.4); champion version 3 has 0.3000: difference +0.0000 "
-                "(95 % interval -0.0200 to +0.0200)"
+                "above 0.01; cost 0.3000 (lower is better, floor 0.4); champion version 3 has 0.3000: "
+                "difference +0.0000 (95 % interval -0.0200 to +0.0200)"
             ),
         ),
         (
@@ -289,7 +289,7 @@ FULL = {
         (
             LESS,
             costs(12345.678),
-            "cost 12345.7 is above the floor 0.4; cost 12345.7 (floor 0.4); there is no champion yet",
+            "cost 12345.7 is above the floor 0.4; cost 12345.7 (lower is better, floor 0.4); there is no champion yet",
         ),
     ],
 )
