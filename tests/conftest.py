@@ -10,14 +10,17 @@ import pytest
 
 from src.services.local.processes import mlflow_process
 from src.training import data_files
+from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port, running, wait_until
 
-# Read by libraries when they are imported, so set before any test imports them; and no developer's .env gets in here.
+# Read by libraries when they are imported, so set before any test imports them; and no developer's .env or
+# configuration gets in here.
 os.environ.update(
     ENV_FILE=os.devnull,
     GIT_PYTHON_REFRESH="quiet",
     MLFLOW_DISABLE_TELEMETRY="true",
     MPLBACKEND="Agg",
+    PIPELINE_CONFIG=str(CONFIG_FILE),
     ZENML_ANALYTICS_OPT_IN="false",
 )
 

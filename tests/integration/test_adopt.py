@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.estimators.reference import Reference
 from benchmarks.loop import complete, copy_code, inference
 from src.services.local.processes import REPOSITORY
 from tests.support.alert_rules import alerts_of, require_accepted, require_cases, require_runbook
+from tests.support.configuration import CONFIG_FILE
 from tests.support.doc_blocks import apply, blocks_of, sections_of
 from tests.support.inference_process import without_mlflow
 from tests.support.models import COLUMNS, SETOSA
@@ -29,8 +31,9 @@ PAGE = (REPOSITORY / "docs" / "adopt.md").read_text(encoding="utf-8")
 
 
 def adopted(folder: Path, section: str) -> Path:
-    """A checkout in which a section of the page was followed."""
+    """A checkout, as shipped, in which a section of the page was followed."""
     checkout = copy_code(folder / "checkout", "docs")
+    shutil.copy(CONFIG_FILE, checkout / "config" / "pipeline.yaml")
     for block in blocks_of(PAGE, section):
         apply(block, checkout)
     return checkout
@@ -46,6 +49,7 @@ class Adopter:
         self.client = MlflowClient(mlflow_url)
         self.environment = training_environment(folder / "state", mlflow_url)
         self.environment |= {"MODEL_NAME": self.name, "MLFLOW_EXPERIMENT": self.name, "PYTHONPATH": ""}
+        self.environment |= {"PIPELINE_CONFIG": str(self.config)}
 
     def run(self, *arguments: str) -> str:
         """Run a Python command in the checkout; return its output."""

@@ -42,7 +42,7 @@ FEW: dict[str, dict[str, Any]] = {
 
 
 def iris(_: Path) -> PipelineConfig:
-    """The repository's own configuration."""
+    """The tests' configuration."""
     return config()
 
 

@@ -1,4 +1,4 @@
-"""What tests of training share: the repository's configuration, small models, and a training process."""
+"""What tests of training share: a configuration, small models, and a training process."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ from src.services.local.processes import REPOSITORY
 from src.training.gate import Verdict
 from src.training.package_model import Flavours, ModelPackage, build_package
 from src.training.splitting import Split, SplitRule, split_rows
+from tests.support.configuration import CONFIG_FILE
 
-CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
 PERFECT: Scores = {"accuracy": 1.0, "f1_macro": 1.0, "neg_log_loss": -0.01}
 VERDICT = Verdict(
     outcome=Outcome.PROMOTED,
@@ -35,7 +35,7 @@ VERDICT = Verdict(
 
 
 def config(**sections: dict[str, Any]) -> PipelineConfig:
-    """The repository's configuration with some values replaced, section by section."""
+    """The tests' configuration with some values replaced, section by section."""
     raw = load_pipeline_config(CONFIG_FILE).model_dump()
     # An estimator's parameter is named without the section it stands in.
     model = {name: value for name, value in sections.get("model", {}).items() if name in ModelConfig.model_fields}

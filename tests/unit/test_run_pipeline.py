@@ -8,8 +8,9 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.pipeline.data_preprocess import prepare
 from src.training.dataset_file import data_sha256
+from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port
-from tests.support.training import CONFIG_FILE, config, last_line, run_training
+from tests.support.training import config, last_line, run_training
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from src.core.errors import ConfigError
 from src.core.gate_config import GateConfig, RetentionConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.services.local.processes import REPOSITORY
+from tests.support.configuration import CONFIG_FILE
 
-SHIPPED = REPOSITORY / "config" / "pipeline.yaml"
 SEPALS = "sepal_length: { minimum: 0.1, maximum: 20.0 }"
 Edit = Callable[[str, str], Path]
 
@@ -26,7 +25,7 @@ def edited(tmp_path: Path) -> Edit:
     """The shipped file with one text replaced."""
 
     def edit(old: str, new: str) -> Path:
-        text = SHIPPED.read_text(encoding="utf-8")
+        text = CONFIG_FILE.read_text(encoding="utf-8")
         assert old in text
         path = tmp_path / "pipeline.yaml"
         path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -45,7 +44,7 @@ def problem_of(path: Path) -> str:
 
 
 def test_shipped_file_is_valid_and_frozen() -> None:
-    config = load_pipeline_config(SHIPPED)
+    config = load_pipeline_config(CONFIG_FILE)
     assert list(config.dataset.features) == ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     assert config.model.estimator == "random_forest"
     assert config.model.params == {"n_estimators": 100, "max_depth": None, "min_samples_leaf": 1, "random_state": 42}
@@ -496,7 +495,7 @@ def test_positive_class_is_the_last_of_two_unless_named(edited: Edit, classes: s
 
 
 def test_metrics_are_the_gates_first_then_what_is_recorded(edited: Edit) -> None:
-    assert load_pipeline_config(SHIPPED).metrics == ("f1_macro", "accuracy", "neg_log_loss")
+    assert load_pipeline_config(CONFIG_FILE).metrics == ("f1_macro", "accuracy", "neg_log_loss")
     limited = edited("  metric: f1_macro", "  minimums: { recall_macro: 0.1 }\n  metric: f1_macro")
     assert load_pipeline_config(limited).metrics == ("f1_macro", "recall_macro", "accuracy", "neg_log_loss")
     reported = edited("gate:", "report: [r2, f1_macro]\ngate:")
@@ -514,7 +513,7 @@ def examples_of_the_shipped_file() -> dict[str, dict[str, Any]]:
     """The optional keys in the file's comments, by section."""
     found: dict[str, dict[str, Any]] = {"": {}, "features": {}}
     section = ""
-    for line in SHIPPED.read_text(encoding="utf-8").splitlines():
+    for line in CONFIG_FILE.read_text(encoding="utf-8").splitlines():
         section = line.partition(":")[0] if re.match(r"[a-z]+:", line) else section
         if match := re.match(r"( *)# ([a-z_]+: [^…]*)$", line):
             place = {"": "", "  ": section, "    ": "features"}[match[1]]
@@ -523,7 +522,7 @@ def examples_of_the_shipped_file() -> dict[str, dict[str, Any]]:
 
 
 def test_every_key_is_in_the_shipped_file() -> None:
-    text = SHIPPED.read_text(encoding="utf-8")
+    text = CONFIG_FILE.read_text(encoding="utf-8")
     sections = (
         DatasetConfig,
         CsvFormat,
@@ -542,7 +541,7 @@ def test_every_key_is_in_the_shipped_file() -> None:
 def test_every_example_in_the_shipped_file_is_valid(tmp_path: Path) -> None:
     examples = examples_of_the_shipped_file()
     assert set(examples) == {"", "features", "dataset", "split", "model", "gate"}
-    raw = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    raw = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))
     numbers, log = examples["dataset"].pop("target_range"), examples["model"].pop("target_transform")
     raw["dataset"]["features"] |= examples["features"]
     raw |= examples[""]

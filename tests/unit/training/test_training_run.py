@@ -14,7 +14,8 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import TrainSettings
 from src.training.gate import Verdict
 from src.training.training_run import Tasks, Training, TrainingRun
-from tests.support.training import CONFIG_FILE, VERDICT
+from tests.support.configuration import CONFIG_FILE
+from tests.support.training import VERDICT
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STEP_SECONDS = {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}

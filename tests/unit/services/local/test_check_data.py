@@ -13,12 +13,12 @@ from src.pipeline import data_preprocess, train_model
 from src.services.local import check_data
 from src.services.local.check_data import main
 from src.training.scoring import Metric
-from tests.support.training import CONFIG_FILE
+from tests.support.configuration import CONFIG_FILE
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs the check on the shipped configuration with some keys replaced; returns exit code, output and errors."""
+    """Runs the check on the tests' configuration with some keys replaced; returns exit code, output and errors."""
 
     def check(**sections: dict[str, Any]) -> tuple[int, str, list[str]]:
         raw = yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8"))

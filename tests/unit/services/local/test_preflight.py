@@ -9,7 +9,7 @@ import pytest
 from src.core.errors import ConfigError
 from src.core.settings import LocalSettings
 from src.services.local.preflight import another_port, check_ports, doubts, explain, make_state_folders
-from src.services.local.processes import REPOSITORY
+from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port
 
 IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exists() else []
@@ -109,9 +109,10 @@ def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = tmp_path / "pipeline.yaml"
-    pipeline.write_text((REPOSITORY / "config/pipeline.yaml").read_text().replace("tolerance:", "tolerence:"))
+    pipeline.write_text(CONFIG_FILE.read_text().replace("tolerance:", "tolerence:"))
     (tmp_path / "env").write_text(f"MODEL_POL_SECONDS=2\nPIPELINE_CONFIG={pipeline}\nEDITOR=vi\n")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "env"))
+    monkeypatch.delenv("PIPELINE_CONFIG")
     name, key = doubts()
     assert "MODEL_POL_SECONDS" in name
     assert "did you mean MODEL_POLL_SECONDS?" in name
@@ -121,5 +122,4 @@ def test_typos_in_the_env_file_and_in_the_pipelines_configuration_are_reported(
 
 def test_nothing_is_doubtful_without_an_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV_FILE", os.devnull)
-    monkeypatch.setenv("PIPELINE_CONFIG", str(REPOSITORY / "config/pipeline.yaml"))
     assert doubts() == []

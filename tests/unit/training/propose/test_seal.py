@@ -4,6 +4,7 @@ import pytest
 
 from src.services.local.processes import REPOSITORY
 from src.training.propose.seal import is_unchanged, sealed
+from tests.support.configuration import CONFIG_FILE
 
 TEXT = "a: 1\nb: é\n"
 
@@ -27,7 +28,10 @@ def test_text_without_a_seal_is_not() -> None:
     assert not is_unchanged("")
 
 
-def test_shipped_configuration_is_sealed() -> None:
-    file = REPOSITORY / "config" / "pipeline.yaml"
-    text = file.read_text(encoding="utf-8")
-    assert is_unchanged(text), f"after an edit of the shipped file its last line is: {sealed(text).splitlines()[-1]}"
+def test_shipped_configuration_is_the_one_of_the_tests_with_a_seal() -> None:
+    text = (REPOSITORY / "config" / "pipeline.yaml").read_text(encoding="utf-8")
+    shipped = sealed(CONFIG_FILE.read_text(encoding="utf-8"))
+    is_own = not is_unchanged(text) or text.startswith("# Written by `make config`")
+    if is_own and sealed(text) != shipped:
+        pytest.skip("config/pipeline.yaml is your own; an edit of the template's belongs in tests/support as well")
+    assert text == shipped, f"the last line of config/pipeline.yaml is: {shipped.splitlines()[-1]}"
