@@ -30,12 +30,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 PAGE = (REPOSITORY / "docs" / "adopt.md").read_text(encoding="utf-8")
 
 
-def adopted(folder: Path, section: str) -> Path:
-    """A checkout, as shipped, in which a section of the page was followed."""
-    checkout = copy_code(folder / "checkout", "docs")
+def adopted(folder: Path, *sections: str) -> Path:
+    """A checkout, as shipped, in which these sections of the page were followed."""
+    checkout = copy_code(folder / "checkout", "docs", "pyproject.toml")
     shutil.copy(CONFIG_FILE, checkout / "config" / "pipeline.yaml")
-    for block in blocks_of(PAGE, section):
-        apply(block, checkout)
+    for section in sections:
+        for block in blocks_of(PAGE, section):
+            apply(block, checkout)
     return checkout
 
 
@@ -167,6 +168,14 @@ def test_own_alert_is_accepted_fires_is_silent_and_has_its_page(tmp_path: Path) 
     require_accepted(checkout)
     require_cases(checkout)
     require_runbook(checkout)
+
+
+@pytest.mark.parametrize("command", ["ruff check src", "ruff format --check src", "mypy -p src"])
+def test_own_code_passes_the_checks(tmp_path: Path, command: str) -> None:
+    checkout = adopted(tmp_path, *sections_of(PAGE))
+    program = [sys.executable, "-m", *command.split()]
+    process = subprocess.run(program, cwd=checkout, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_page_names_only_files_that_exist() -> None:
