@@ -180,7 +180,7 @@ def test_page_without_mlflow_asks_for_the_key_and_says_what_to_do(browser: Brows
     inference = without_mlflow(tmp_path)
     with inference.serving(WRITE_API_KEY=KEY), tab(browser, inference.url) as opened:
         page = opened.page
-        expect(page.locator("#model")).to_contain_text("Start MLflow again")
+        expect(page.locator("#model")).to_contain_text("Start MLflow, or correct MLFLOW_TRACKING_URI")
         assert opened.barriers() == []
         assert opened.complaints == []
         page.on("dialog", lambda dialog: dialog.accept())
