@@ -200,7 +200,8 @@ def test_training_that_always_dies_ends_as_failed(desk: Desk) -> None:
     assert record is not None
     assert record.result is not None
     assert record.result.reason.startswith("gave up after 3 attempts")
-    assert len(re.findall("exit code 4", desk.log)) == 3
+    assert len(re.findall("ended with exit code 4", desk.log)) == 3
+    assert re.findall(r"training attempt (\d) of 3 failed: exit code 4", desk.log) == ["1", "2", "3"]
 
 
 # -- the entry point itself ----------------------------------------------------------------------------
