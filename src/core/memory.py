@@ -9,6 +9,7 @@ from pathlib import Path
 
 _LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 _EVENTS = ("memory.events", "memory/memory.oom_control")
+MEGABYTE = 1e6
 CGROUP = Path("/sys/fs/cgroup")
 
 

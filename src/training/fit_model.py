@@ -19,13 +19,13 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, DataError, first_line
-from src.core.memory import memory_limit
+from src.core.memory import MEGABYTE, memory_limit
 from src.core.model_config import ModelConfig
 from src.training.fitted_parts import answer_on_one_core, with_threshold
 from src.training.folds import folds_of
 from src.training.scoring import Metric
 from src.training.search import FoldScore, candidates_of, search
-from src.training.size_estimate import MEGABYTE, estimate_of, require_room
+from src.training.size_estimate import estimate_of, require_room
 from src.training.thresholds import best_threshold, out_of_fold
 
 FOLDS = 5

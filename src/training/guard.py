@@ -11,10 +11,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from src.core.exit_codes import ExitCode
-from src.core.memory import memory_limit, oom_kills
-
-MEGABYTE = 1e6
+from src.core.exit_codes import ExitCode, exit_code_of
+from src.core.memory import MEGABYTE, memory_limit, oom_kills
 
 
 def main(command: Sequence[str], count_kills: Callable[[], int] = oom_kills) -> int:
@@ -35,7 +33,7 @@ def main(command: Sequence[str], count_kills: Callable[[], int] = oom_kills) -> 
     if code == -signal.SIGKILL and count_kills() > before:
         report()
         return ExitCode.OUT_OF_MEMORY
-    return code if code >= 0 else 128 - code
+    return exit_code_of(code)
 
 
 def report() -> None:

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, LoopError
+from src.core.memory import MEGABYTE
 from src.training.data_files import TableFile, format_of, kind_of_content, refuse_copies
 
 REMOTE = ("https://", "http://", "s3://")
 TIMEOUT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 20
 PROGRESS_BYTES = 100 << 20
-MEGABYTE = 1e6
 SERVER_FAILS = 500
 
 logger = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from src.core.errors import ConfigError
+from src.core.memory import MEGABYTE
 from src.training.estimators import ROUNDS
 
 # With fewer rows there is no estimate: the models are small.
@@ -25,7 +26,6 @@ VERSION_FACTOR = 1.7
 MEMORY_FACTOR = 10.0
 BASE_BYTES = 600_000_000
 ROW_COPIES = 6
-MEGABYTE = 1e6
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 import signal
 from enum import StrEnum
 
-from src.core.exit_codes import ExitCode
-
-SIGNALS = 128
+from src.core.exit_codes import SIGNALS, ExitCode
 
 
 class ExitKind(StrEnum):
@@ -35,15 +33,13 @@ def kind_of(code: int | None) -> ExitKind:
 
 def describe(code: int | None) -> str:
     """A sentence for logs and requests."""
-    match kind_of(code):
-        case ExitKind.OUT_OF_MEMORY:
-            return "out of memory; raise TRAIN_MEMORY in .env"
-        case ExitKind.KILLED:
-            return f"killed by {_signal_name(int(code or 0) - SIGNALS)} (exit code {code}); the training log ends there"
-        case ExitKind.UNKNOWN:
-            return "the exit code is not known; the training log says why"
-        case _:
-            return f"exit code {code}; the training log says why"
+    if code is None:
+        return "the exit code is not known; the training log says why"
+    if code == ExitCode.OUT_OF_MEMORY:
+        return "out of memory; raise TRAIN_MEMORY in .env"
+    if code > SIGNALS:
+        return f"killed by {_signal_name(code - SIGNALS)} (exit code {code}); the training log ends there"
+    return f"exit code {code}; the training log says why"
 
 
 def _signal_name(number: int) -> str:

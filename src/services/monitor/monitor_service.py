@@ -152,8 +152,9 @@ class MonitorService:
         self._sweep(now)
         poisoned = self._spool.poisoned()
         try:
-            records = self._note_end(self._give_back(self._spool.claimed()))
-            self._count_ends(records)
+            code = self._trainer.exit_code() if self._run else None
+            records = self._note_end(self._give_back(self._spool.claimed()), code)
+            self._count_ends(records, code)
             left = [record for record in records if not self._is_given_up(record, now)]
             delay = max((self._policy.pause_left(record, now) for record in left), default=0.0)
             if delay == 0 and self._spool.has_waiting():
@@ -192,9 +193,8 @@ class MonitorService:
         self._uncharged = {}
         return settled
 
-    def _note_end(self, records: list[RetrainRecord]) -> list[RetrainRecord]:
+    def _note_end(self, records: list[RetrainRecord], code: int | None) -> list[RetrainRecord]:
         """Note in the requests of a run that was killed, and could not do so itself, what ended it."""
-        code = self._trainer.exit_code() if self._run else None
         if kind_of(code) not in {ExitKind.KILLED, ExitKind.OUT_OF_MEMORY}:
             return records
         noted = [record.with_error(describe(code)) if record.id in self._run else record for record in records]
@@ -261,7 +261,7 @@ class MonitorService:
 
     # -- counting --------------------------------------------------------------------------------------
 
-    def _count_ends(self, records: list[RetrainRecord]) -> None:
+    def _count_ends(self, records: list[RetrainRecord], code: int | None) -> None:
         """Count each request that has ended since the last step, and the run, once; the others are still claimed."""
         claimed = {record.id for record in records}
         run, self._run = self._run, set()
@@ -274,7 +274,6 @@ class MonitorService:
                     ended_in_run.append(record)
         self._open = claimed
         if run:
-            code = self._trainer.exit_code()
             self._metrics.count_exit(kind_of(code))
             self._metrics.count_run(ended_in_run)
             self._log_run(ended_in_run, [record for record in records if record.id in run], code)

@@ -16,8 +16,8 @@ from docker import APIClient
 from docker.errors import DockerException
 
 from src.core.errors import ConnectionFailedError
+from src.core.exit_codes import exit_code_of
 from src.core.file_lock import open_lock_file, try_lock
-from src.services.monitor.exits import SIGNALS
 
 TERMINATE_SECONDS = 3.0
 # The API version of engine 25; engine 29 refuses older ones, and the proxy admits no other.
@@ -143,7 +143,7 @@ class ProcessTrainer:
         """Use a new file for the next child: a process that the ended one left behind may hold the old lock."""
         code = None if self._child is None else self._child.poll()
         if code is not None:
-            self._exit_code = code if code >= 0 else SIGNALS - code
+            self._exit_code = exit_code_of(code)
             self._child = None
             self._lock_file.unlink(missing_ok=True)
 
