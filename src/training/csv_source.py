@@ -16,6 +16,7 @@ from src.training.data_files import TableFile, columns_to_read, duplicates_of, l
 
 # Rows that are converted at a time: their cells are Python objects until they are in an Arrow array.
 PART_ROWS = 2000
+# By preference where two fit equally well.
 DELIMITERS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252")
 BYTE_ORDER_MARK = "\ufeff"
@@ -73,16 +74,21 @@ def read_csv(
 
 def _is_utf8(file: TableFile) -> bool:
     """Whether a file has characters beyond ASCII and all are UTF-8, which happens in no other encoding by chance."""
-    decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
     with file.open() as stream:
         try:
-            while part := stream.read(CHUNK_BYTES):
-                decoder.decode(part)
-                is_ascii = is_ascii and part.isascii()
-            decoder.decode(b"", final=True)
+            return not is_ascii_utf8(iter(lambda: stream.read(CHUNK_BYTES), b""))
         except UnicodeDecodeError:
             return False
-    return not is_ascii
+
+
+def is_ascii_utf8(chunks: Iterable[bytes]) -> bool:
+    """Whether a UTF-8 text, given in parts, is ASCII. Raises UnicodeDecodeError if it is not UTF-8."""
+    decoder, is_ascii = codecs.getincrementaldecoder("utf-8")(), True
+    for chunk in chunks:
+        decoder.decode(chunk)
+        is_ascii = is_ascii and chunk.isascii()
+    decoder.decode(b"", final=True)
+    return is_ascii
 
 
 def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:

@@ -11,11 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from src.core.column_rules import number_of
 from src.core.errors import DataError
-from src.training.csv_source import quote_problem
+from src.training.csv_source import CHUNK_BYTES, DELIMITERS, is_ascii_utf8, quote_problem
 
-CHUNK = 1 << 20
-# Delimiters by preference where two fit equally well.
-DELIMITERS = (",", ";", "\t", "|")
 # The least share of the sample's rows with as many cells as the header.
 CONSISTENT = 0.9
 SAMPLE_ROWS = 1000
@@ -86,7 +83,7 @@ class Decoded(NamedTuple):
 
 def decode(stream: BinaryIO, name: str) -> Decoded:
     """Find a file's encoding; the whole file is read. Raises DataError for a file that is not text."""
-    start = stream.read(CHUNK)
+    start = stream.read(CHUNK_BYTES)
     if not start.strip():
         raise DataError(f"{name} is empty; it needs a header and rows")
     for magic, kind in MAGIC.items():
@@ -101,13 +98,8 @@ def decode(stream: BinaryIO, name: str) -> Decoded:
             raise DataError(f"{name} is not a text file; save it as CSV or Parquet")
         encoding = "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
         return Decoded(encoding, "every other byte is zero", start.decode(encoding, errors="ignore"))
-    is_ascii = True
-    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        for chunk in itertools.chain([start], iter(lambda: stream.read(CHUNK), b"")):
-            decoder.decode(chunk)
-            is_ascii = is_ascii and chunk.isascii()
-        decoder.decode(b"", final=True)
+        is_ascii = is_ascii_utf8(itertools.chain([start], iter(lambda: stream.read(CHUNK_BYTES), b"")))
     except UnicodeDecodeError as error:
         # Five bytes are undefined in cp1252.
         encoding = "latin-1" if any(byte in error.object for byte in b"\x81\x8d\x8f\x90\x9d") else "cp1252"
@@ -150,7 +142,7 @@ def _rows(sample: str, delimiter: str) -> list[list[str]]:
     except csv.Error:
         return []
     # The sample may end within a row.
-    return rows[:-1] if len(rows) <= SAMPLE_ROWS and len(sample) > CHUNK // 4 else rows
+    return rows[:-1] if len(rows) <= SAMPLE_ROWS and len(sample) > CHUNK_BYTES // 4 else rows
 
 
 def _problem(sample: str) -> str:

@@ -5,7 +5,8 @@ import io
 import pytest
 
 from src.core.errors import DataError
-from src.training.propose.sniff import CHUNK, Dialect, sniff
+from src.training.csv_source import CHUNK_BYTES
+from src.training.propose.sniff import Dialect, sniff
 
 PLAIN = "name,size,price\nMüller,3,1.5\nSøren,4,2.25\n"
 
@@ -36,7 +37,7 @@ def test_byte_that_cp1252_does_not_know_means_latin_1() -> None:
 
 
 def test_first_byte_that_is_not_utf_8_may_come_late() -> None:
-    rows = b"alpha,12\n" * (CHUNK // 9 + 100)
+    rows = b"alpha,12\n" * (CHUNK_BYTES // 9 + 100)
     assert of(b"name,size\n" + rows).encoding == "utf-8"
     dialect = of(b"name,size\n" + rows + b"M\xfcller,3\n")
     assert dialect.encoding == "cp1252"
