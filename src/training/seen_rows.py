@@ -99,8 +99,10 @@ def unseen_rows(
 
 def _changed_keys(rule: SplitRule, frame: pd.DataFrame, dataset: DatasetConfig) -> str | None:
     """Why a version's rule cannot be applied to the current rows; None where it can."""
+    if rule.columns == dataset.id:
+        return None
     changed = share_changed(rule, frame)
-    if rule.columns == dataset.id or changed <= MAX_CHANGED:
+    if changed <= MAX_CHANGED:
         return None
     return (
         f"its training rows are unknown: {changed:.0%} of its rows are no longer found by their content, and as many "
