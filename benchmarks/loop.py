@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.running import ServerFailedError, end, free_ports, memory_of, tail
+from benchmarks.running import ServerFailedError, free_ports, memory_of, process_of, tail
 from src.services.local.processes import REPOSITORY, LocalProcess, mlflow_process, without_proxy
 
 LOOK_SECONDS = 0.2
@@ -101,14 +101,8 @@ class LocalLoop:
         Raises:
             ServerFailedError: the loop has ended, or the time is over; with the last lines of its log.
         """
-        deadline = time.monotonic() + seconds
-        while self.process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                if condition():
-                    return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(LOOP_LOOK_SECONDS)
-        raise ServerFailedError(f"not within {seconds:.0f} s\n{tail(self.log)}")
+        if not _holds(condition, self.process, seconds, LOOP_LOOK_SECONDS):
+            raise ServerFailedError(f"not within {seconds:.0f} s\n{tail(self.log)}")
 
 
 def copy_code(folder: Path, *more: str) -> Path:
@@ -197,19 +191,9 @@ def step_seconds(lines: Sequence[str]) -> dict[str, float]:
 def _running(
     process: LocalProcess, log: Path, chosen: dict[str, str], code: Path = REPOSITORY
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    with log.open("wb") as output:
-        child = subprocess.Popen(  # noqa: S603 - the project's own processes
-            process.command,
-            cwd=code,
-            env=_inherited() | process.environment | chosen,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
+    environment = _inherited() | process.environment | chosen
+    with process_of(process.command, code, environment, log) as child:
         yield child
-    finally:
-        end(child)
 
 
 def _inherited() -> dict[str, str]:
@@ -225,11 +209,17 @@ def _wait(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     Raises:
         ServerFailedError: the process has ended, or the time is over; with the last lines of its log.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while server.poll() is None and time.monotonic() < deadline:
+    if not _holds(lambda: httpx.get(url, timeout=5, trust_env=False).is_success, server, START_SECONDS, LOOK_SECONDS):
+        raise ServerFailedError(f"no good answer of {url}\n{tail(log)}")
+
+
+def _holds(condition: Callable[[], object], process: "subprocess.Popen[bytes]", seconds: float, pause: float) -> bool:
+    """Whether the condition, which may ask a server, holds before the process ends or the time is over."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5, trust_env=False).is_success:
-                return
+            if condition():
+                return True
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(LOOK_SECONDS)
-    raise ServerFailedError(f"no good answer of {url}\n{tail(log)}")
+            process.wait(pause)
+    return False

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,25 +82,35 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
         place = _place(python, material, Path(folder))
         for name, content in server.files.items():
             (place.work / name).write_text(place.fill(content))
-        log = Path(folder) / "log"
-        with log.open("wb") as output:
-            started = time.perf_counter()
-            process = subprocess.Popen(  # noqa: S603 - commands of the catalogue
-                [place.fill(part) for part in server.command],
-                cwd=REPOSITORY,
-                env=_environment(server, place),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        try:
-            _wait_for_answer(server, place.port, process, material)
-            yield Running(server, place.port, process, time.perf_counter() - started)
-        except ServerFailedError as error:
-            raise ServerFailedError(f"{error}\n{tail(log)}".strip()) from error
-        finally:
-            end(process)
+        log, started = Path(folder) / "log", time.perf_counter()
+        command = [place.fill(part) for part in server.command]
+        with process_of(command, REPOSITORY, _environment(server, place), log) as process:
+            try:
+                _wait_for_answer(server, place.port, process, material)
+                yield Running(server, place.port, process, time.perf_counter() - started)
+            except ServerFailedError as error:
+                raise ServerFailedError(f"{error}\n{tail(log)}".strip()) from error
+
+
+@contextlib.contextmanager
+def process_of(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command in a session of its own, its output in ``log``; all its processes are ended afterwards."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - the project's own processes, and commands of the catalogue
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def memory_of(pid: int) -> int:
