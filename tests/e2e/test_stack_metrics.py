@@ -46,9 +46,9 @@ def test_prometheus_knows_whether_mlflow_and_zenml_answer(stack: Stack) -> None:
 
 @pytest.mark.parametrize("address", ["inference:8000", "monitor:8001"])
 def test_what_a_service_tells_prometheus_has_nothing_to_mend(stack: Stack, address: str) -> None:
-    told = stack.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://{address}/metrics").stdout
-    assert f"# TYPE {address.partition(':')[0]}_" in told
-    assert run_tool("promtool", "check", "metrics", given=told) == ""
+    output = stack.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://{address}/metrics").stdout
+    assert f"# TYPE {address.partition(':')[0]}_" in output
+    assert run_tool("promtool", "check", "metrics", given=output) == ""
 
 
 def test_optional_exporters_are_scraped_while_they_run_and_not_missed_before(exporters: Stack) -> None:

@@ -37,7 +37,7 @@ def test_unreachable_mlflow_is_one_clear_line_and_keeps_the_request(tmp_path: Pa
     assert (record.result, (record.last_error or "").startswith("MLflow at")) == (None, True)
 
 
-def test_run_of_a_person_does_not_wait_for_a_server(tmp_path: Path, nobody: str) -> None:
+def test_manual_run_does_not_wait_for_a_server(tmp_path: Path, nobody: str) -> None:
     ended = run_training(tmp_path, nobody, SERVER_PATIENCE_SECONDS="600")
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 2

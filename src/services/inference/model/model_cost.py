@@ -13,7 +13,7 @@ from src.services.inference.model.predictor import Cost
 ROUNDS = 20
 # The most seconds for measuring single rows, and as many again for tables: a slow model gets fewer rounds.
 MEASURING_SECONDS = 0.2
-# With so many rows, the cost per row can be told from the cost per call.
+# With so many rows, the cost per row can be separated from the cost per call.
 TABLE_ROWS = 256
 # The least marginal cost of a row, as a share of its cost in a table: on a busy machine a single row may seem as slow.
 LEAST_SHARE = 0.1
