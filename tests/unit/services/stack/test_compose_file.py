@@ -25,7 +25,7 @@ def test_compose_file_insists_on_the_variables_that_the_script_writes() -> None:
 
 
 def test_compose_file_publishes_each_service_by_the_variable_that_the_script_names() -> None:
-    published = re.findall(r'"\$\{BIND_ADDRESS:-127\.0\.0\.1\}:\$\{(\w+):-\d+\}:\d+"', TEXT)
+    published = re.findall(r'"(?:127\.0\.0\.1|\$\{BIND_ADDRESS:-127\.0\.0\.1\}):\$\{(\w+):-\d+\}:\d+"', TEXT)
     services = ["zenml", "mlflow", "inference", "prometheus", "grafana"]
     assert published == [Port(service, "", 1).variable for service in services]
     assert len(re.findall(r"(?m)^ +ports:", TEXT)) == len(published)

@@ -74,7 +74,7 @@ RIGHTS = {
         sockets=("/var/run/docker.sock",),
     ),
     "prometheus": Rights(
-        ("monitoring",),
+        ("monitoring", "published"),
         "1g",
         200,
         published=("PROMETHEUS_PORT",),
@@ -90,7 +90,7 @@ RIGHTS = {
     "node-exporter": Rights(("monitoring",), "128m", 50, user="65534:65534"),
     "mysqld-exporter": Rights(("database", "monitoring"), "128m", 50, user="65534:65534"),
     "grafana": Rights(
-        ("monitoring",),
+        ("monitoring", "published"),
         "512m",
         200,
         published=("GRAFANA_PORT",),
@@ -118,7 +118,7 @@ def rights_of(service: dict[str, Any]) -> Rights:
         networks=tuple(sorted(service["networks"])),
         memory=service["mem_limit"],
         pids=service["pids_limit"],
-        published=tuple(port.split("${")[2].split(":")[0] for port in service.get("ports", [])),
+        published=tuple(port.rpartition("${")[2].split(":")[0] for port in service.get("ports", [])),
         writes=tuple(sorted(part[0] for part in parts if len(part) == 2)),
         reads=tuple(sorted(part[0] for part in parts if len(part) == 3)),
         user=service.get("user"),
@@ -157,14 +157,17 @@ def test_networks_without_a_way_out_are_internal() -> None:
         "database": {"internal": True},
         "docker": {"internal": True},
         "loop": None,
-        "monitoring": None,
+        "monitoring": {"internal": True},
+        "published": None,
         "sources": None,
     }
 
 
-def test_ports_are_published_on_the_bind_address_alone() -> None:
-    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert [port for port in ports if not port.startswith("${BIND_ADDRESS:-127.0.0.1}:")] == []
+def test_only_the_port_of_inference_can_leave_the_loopback() -> None:
+    ports = {name: port for name, service in SERVICES.items() for port in service.get("ports", [])}
+    opened = {name for name, port in ports.items() if not port.startswith("127.0.0.1:")}
+    assert opened == {"inference", "gateway"}
+    assert {ports[name] for name in opened} == {"${BIND_ADDRESS:-127.0.0.1}:${INFERENCE_PORT:-8000}:8000"}
 
 
 @pytest.mark.parametrize("name", RIGHTS)
