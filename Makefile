@@ -36,13 +36,15 @@ up: ## build what has changed and run the whole loop as containers; returns once
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines are above" >&2; exit 1; }
 	docker compose up -d --wait
 	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/"
+	@! port=$$(docker compose port tls-proxy 8443 2>/dev/null) || echo "with TLS and sign-in: https://$$port/"
 
 MAX_REPLICAS := $(shell awk '$$1 == "server-template" && /check slowstart/ { print $$3 }' config/gateway/haproxy.cfg)
 
 scale: ## run inference REPLICAS times (2) behind one port; `make up` goes back to one
 	@[ "$(REPLICAS)" -ge 1 ] 2>/dev/null && [ "$(REPLICAS)" -le $(MAX_REPLICAS) ] || { \
 	    echo "error: REPLICAS must be a whole number from 1 to $(MAX_REPLICAS)" >&2; exit 2; }
-	docker compose -f docker-compose.yml -f docker-compose.scale.yml up -d --wait --remove-orphans --scale inference=$(REPLICAS)
+	docker compose -f docker-compose.yml -f docker-compose.scale.yml \
+	    $$(docker compose config --services | grep -qx tls-proxy && echo -f docker-compose.tls.yml) up -d --wait --remove-orphans --scale inference=$(REPLICAS)
 
 check-images: ## ask the registries whether every pinned image exists, and for which architectures
 	@$(PYTHON) -m src.services.stack.check_images

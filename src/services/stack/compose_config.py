@@ -6,19 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# By the container's port, for services that have several ports, or one of another service.
+_VARIABLES = {
+    ("gateway", 8000): "INFERENCE_PORT",
+    ("tls-proxy", 8443): "INFERENCE_TLS_PORT",
+    ("tls-proxy", 5443): "MLFLOW_TLS_PORT",
+    ("tls-proxy", 8444): "ZENML_TLS_PORT",
+    ("tls-proxy", 9443): "PROMETHEUS_TLS_PORT",
+    ("tls-proxy", 9444): "ALERTMANAGER_TLS_PORT",
+    ("tls-proxy", 3443): "GRAFANA_TLS_PORT",
+}
+
 
 @dataclass(frozen=True)
 class Port:
-    """One published port of a service; ``host`` is the address it is bound to, empty for all of them."""
+    """One published port of a service.
+
+    Attributes:
+        service: its name.
+        host: the address it is bound to, empty for all of them.
+        number: the port on that address.
+        target: the container's port.
+    """
 
     service: str
     host: str
     number: int
+    target: int = 0
 
     @property
     def variable(self) -> str:
         """The variable in ``.env`` that chooses another port."""
-        return f"{self.service.upper().replace('-', '_')}_PORT"
+        own = f"{self.service.upper().replace('-', '_')}_PORT"
+        return _VARIABLES.get((self.service, self.target), own)
 
 
 class Stack:
@@ -28,10 +48,18 @@ class Stack:
         self._config = config
         self.name = str(config["name"])
 
+    def has(self, service: str) -> bool:
+        """Whether the service is part of the stack."""
+        return service in self._config["services"]
+
+    def image(self, service: str) -> str:
+        """The image that the service runs."""
+        return str(self._config["services"][service]["image"])
+
     def ports(self) -> list[Port]:
         """Every port that is published with a fixed number."""
         return [
-            Port(name, port.get("host_ip", ""), int(port["published"]))
+            Port(name, port.get("host_ip", ""), int(port["published"]), int(port.get("target", 0)))
             for name, service in self._config["services"].items()
             for port in service.get("ports") or ()
             if str(port.get("published", "")).isdigit()

@@ -41,7 +41,7 @@ class Docker:
         self._environment = dict(environment)
         self._secrets = tuple(secrets)
 
-    def run(self, *arguments: str) -> Answer:
+    def run(self, *arguments: str, seconds: float = _TIMEOUT_SECONDS) -> Answer:
         """Run ``docker`` to its end and return its output.
 
         Raises:
@@ -56,15 +56,13 @@ class Docker:
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
-                timeout=_TIMEOUT_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except OSError as error:
             raise self._no_program(error) from error
         except subprocess.TimeoutExpired as error:
-            raise StackError(
-                f"docker {arguments[0]} has not answered for {_TIMEOUT_SECONDS:.0f} s; restart Docker"
-            ) from error
+            raise StackError(f"docker {arguments[0]} has not answered for {seconds:.0f} s; restart Docker") from error
         return Answer(ended.returncode, ended.stdout, self._blotted(ended.stderr))
 
     def follow(self, *arguments: str, echo: Callable[[str], None], hopeless: Callable[[], bool]) -> Answer:

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from src.core.misspelt import example_text, misspelt
 from src.services.stack import dotenv_text, variables
+from src.services.stack.certificate import prepare_certificate
 from src.services.stack.compose_config import Stack
 from src.services.stack.docker_checks import check_docker
 from src.services.stack.docker_cli import Docker
 from src.services.stack.env_file import EnvFile
 from src.services.stack.errors import NoAnswerError, StackError
+from src.services.stack.exposure import exposures
 from src.services.stack.ports import check_ports
 from src.services.stack.start_zenml import differing_passwords, start_zenml
 from src.services.stack.zenml_api import RETAIN_MINUTES, ZenmlApi
@@ -151,6 +153,9 @@ class Setup:
     def _start(self) -> Stack:
         docker = self._docker()
         stack = docker.stack()
+        for line in exposures(stack):
+            self._say(f"warning: {line}")
+        prepare_certificate(docker, stack, self._folder, self._say)
         check_ports(docker, stack.ports(), self._environment)
         self._say("==> starting ZenML and its MySQL (a first start fetches their images and takes minutes)")
         start_zenml(docker, stack, self._say)

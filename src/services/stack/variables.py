@@ -10,9 +10,10 @@ from src.services.stack.errors import StackError
 
 ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 API_KEY = "ZENML_STORE_API_KEY"
+SIGN_IN_PASSWORD = "SIGN_IN_PASSWORD"  # noqa: S105 - a variable's name
 PROFILES = {"COMPOSE_PROFILES": "monitoring"}
 
-# The number of random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Two are short
+# The number of random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Three are short
 # because people type them. ZenML hashes its encryption key, so any length is accepted (its documentation proposes 32).
 _RANDOM_BYTES = {
     "MYSQL_ROOT_PASSWORD": 32,
@@ -24,6 +25,7 @@ _RANDOM_BYTES = {
     "ZENML_SECRETS_ENCRYPTION_KEY": 32,
     "GRAFANA_ADMIN_PASSWORD": 16,
     "ALERT_TOKEN": 32,
+    SIGN_IN_PASSWORD: 16,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
 # Secrets that the database was created with: it does not accept new values.
@@ -34,6 +36,7 @@ KEPT_IN_DATABASE = (
     ADMIN_PASSWORD,
     "ZENML_SECRETS_ENCRYPTION_KEY",
 )
+_SIGN_IN_CHARACTERS = 16
 _IN_A_URL = ("ZENML_DB_PASSWORD", "MLFLOW_DB_PASSWORD")
 
 
@@ -66,6 +69,18 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
         value = environment.get(name) or file.get(name, "")
         if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # docker compose would expand a $ in the value
             raise StackError(f"{name} goes into a URL and may hold letters, digits and - . _ ~ only; change it in .env")
+    _check_sign_in(file, environment)
+
+
+def _check_sign_in(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    password = environment.get(SIGN_IN_PASSWORD) or file.get(SIGN_IN_PASSWORD, "")
+    if password and "$" not in password and len(password) < _SIGN_IN_CHARACTERS:
+        raise StackError(
+            f"{SIGN_IN_PASSWORD} must have at least {_SIGN_IN_CHARACTERS} characters; change it in .env, or remove it "
+            "there to get a random one"
+        )
+    if ":" in (environment.get("SIGN_IN_USER") or file.get("SIGN_IN_USER", "")):
+        raise StackError("SIGN_IN_USER must not contain a colon; change it in .env")
 
 
 def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, b
         row: the record's values in the schema's order.
         answer: the prediction for it.
         record: the request's body.
-        base_url: the page's URL as the browser has it, with a trailing slash.
+        base_url: the service's URL as the browser has it, with a trailing slash.
     """
     label = answer.prediction
     bars = [] if isinstance(answer.probabilities, UnsetType) else sorted(answer.probabilities.items(), key=_by_share)

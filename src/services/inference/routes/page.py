@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl
@@ -36,6 +37,7 @@ FORMS = WRITING | {"/page/predict"}
 MAX_FORM_BYTES = 1 << 16
 # Fields in addition to the columns': the form's mark.
 OTHER_FIELDS = 1
+ORIGIN = re.compile(r"https?://[^/?#\s]+")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -144,7 +146,10 @@ async def _answer(request: Request) -> AnswerView:
     row = predictor.decoder.decode(record)
     answer = await service.scheduler.answer(predictor, row)
     service.metrics.traffic.note(predictor, row, answer)
-    return answer_view(predictor, row, answer, record, str(request.base_url))
+    # Behind a TLS proxy only the browser knows its URL, which htmx sends along.
+    origin = ORIGIN.match(request.headers.get("HX-Current-URL", ""))
+    base_url = f"{origin[0]}/" if origin else str(request.base_url)
+    return answer_view(predictor, row, answer, record, base_url)
 
 
 def _html(content: str) -> Response:

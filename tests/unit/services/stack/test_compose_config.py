@@ -8,8 +8,8 @@ def test_ports_are_those_with_a_number() -> None:
         "ports": [{"target": 1, "published": "8000-8010"}, {"target": 2}, {"target": 3, "published": "9000"}]
     }
     config["services"]["monitor"] = {"ports": None}
-    proxy = Port("docker-proxy", "", 9000)
-    assert Stack(config).ports() == [Port("zenml", "127.0.0.1", 8080), proxy]
+    proxy = Port("docker-proxy", "", 9000, 3)
+    assert Stack(config).ports() == [Port("zenml", "127.0.0.1", 8080, 8080), proxy]
     assert proxy.variable == "DOCKER_PROXY_PORT"
 
 

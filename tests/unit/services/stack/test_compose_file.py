@@ -16,10 +16,11 @@ from src.services.stack.compose_config import Port
 
 TEXT = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
 SCALE_TEXT = (REPOSITORY / "docker-compose.scale.yml").read_text(encoding="utf-8")
+TLS_TEXT = (REPOSITORY / "docker-compose.tls.yml").read_text(encoding="utf-8")
 
 
 def test_compose_file_insists_on_the_variables_that_the_script_writes() -> None:
-    asked = dict(re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT))
+    asked = dict(re.findall(r"\$\{(\w+):\?([^}]*)\}", TEXT + TLS_TEXT))
     assert set(asked) == set(variables.REQUIRED)
     assert all("python3 setup_zenml_api_key.py" in advice for advice in asked.values())
 
@@ -29,6 +30,22 @@ def test_compose_file_publishes_each_service_by_the_variable_that_the_script_nam
     services = ["zenml", "mlflow", "inference", "prometheus", "grafana"]
     assert published == [Port(service, "", 1).variable for service in services]
     assert len(re.findall(r"(?m)^ +ports:", TEXT)) == len(published)
+
+
+def test_tls_overlay_publishes_each_port_by_the_variable_that_the_script_names() -> None:
+    published = re.findall(r'"\$\{TLS_BIND_ADDRESS:-127\.0\.0\.1\}:\$\{(\w+):-(\d+)\}:(\d+)"', TLS_TEXT)
+    assert [port for _, port, _ in published] == [target for *_, target in published]
+    assert [name for name, *_ in published] == [
+        Port("tls-proxy", "", 1, int(target)).variable for *_, target in published
+    ]
+    bound = re.search(r"^ +bind (\S+) ", (REPOSITORY / "config/tls/haproxy.cfg").read_text(), re.MULTILINE)
+    assert bound is not None
+    assert bound[1].split(",") == [f":{target}" for *_, target in published]
+
+
+def test_tls_overlay_runs_the_image_of_the_gateway() -> None:
+    images = [yaml.safe_load(text.replace("!reset", ""))["services"] for text in (SCALE_TEXT, TLS_TEXT)]
+    assert images[0]["gateway"]["image"] == images[1]["tls-proxy"]["image"]
 
 
 def test_env_example_describes_every_variable_that_the_script_writes() -> None:
@@ -43,7 +60,7 @@ def test_env_example_states_every_other_variable_of_the_compose_file_with_its_de
     )
     documented = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)$", stack))
     elsewhere = set(re.findall(r"(?m)^# ([A-Z_]+)=", settings)) | {"COMPOSE_PROJECT_NAME"}
-    given = re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT + SCALE_TEXT)
+    given = re.findall(r"\$\{(\w+):-([^}]*)\}", TEXT + SCALE_TEXT + TLS_TEXT)
     defaults = {name: value for name, value in given if name not in elsewhere}
     assert documented == defaults
     passed_on = set(re.findall(r"(?m)^ +([A-Z_0-9]+):$", TEXT))

@@ -16,7 +16,11 @@ def load(name: str) -> dict[str, Any]:
 
 COMPOSE = load("docker-compose.yml")
 SCALE = load("docker-compose.scale.yml")
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"] | {"gateway": SCALE["services"]["gateway"]}
+TLS = load("docker-compose.tls.yml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"] | {
+    "gateway": SCALE["services"]["gateway"],
+    "tls-proxy": TLS["services"]["tls-proxy"],
+}
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,21 @@ RIGHTS = {
     "gateway": Rights(
         ("loop",), "256m", 100, published=("INFERENCE_PORT",), reads=("./config/gateway/haproxy.cfg",), user="99:99"
     ),
+    "tls-proxy": Rights(
+        ("loop", "monitoring"),
+        "256m",
+        100,
+        published=(
+            "INFERENCE_TLS_PORT",
+            "MLFLOW_TLS_PORT",
+            "ZENML_TLS_PORT",
+            "PROMETHEUS_TLS_PORT",
+            "ALERTMANAGER_TLS_PORT",
+            "GRAFANA_TLS_PORT",
+        ),
+        reads=("./config/tls/haproxy.cfg", "./tls/server.pem"),
+        user="99:99",
+    ),
 }
 
 
@@ -112,6 +131,10 @@ def rights_of(service: dict[str, Any]) -> Rights:
     """The rights that the Compose file gives."""
     short = [volume for volume in service.get("volumes", []) if isinstance(volume, str)]
     parts = [volume.split(":") for volume in short]
+    long = [volume for volume in service.get("volumes", []) if isinstance(volume, dict)]
+    read_only = [mount for mount in long if mount.get("read_only")]
+    # Docker would create a folder where the file is missing.
+    assert all(mount["bind"] == {"create_host_path": False} for mount in long)
     assert all(len(part) == 2 or part[2:] == ["ro"] for part in parts)
     assert all(part[0].startswith("./") == (part[2:] == ["ro"]) for part in parts)
     return Rights(
@@ -120,12 +143,12 @@ def rights_of(service: dict[str, Any]) -> Rights:
         pids=service["pids_limit"],
         published=tuple(port.rpartition("${")[2].split(":")[0] for port in service.get("ports", [])),
         writes=tuple(sorted(part[0] for part in parts if len(part) == 2)),
-        reads=tuple(sorted(part[0] for part in parts if len(part) == 3)),
+        reads=tuple(sorted([part[0] for part in parts if len(part) == 3] + [mount["source"] for mount in read_only])),
         user=service.get("user"),
         restart=service["restart"],
         read_only=service["read_only"],
         security=tuple(service["security_opt"]),
-        sockets=tuple(volume["target"] for volume in service.get("volumes", []) if isinstance(volume, dict)),
+        sockets=tuple(mount["target"] for mount in long if mount not in read_only),
     )
 
 
@@ -163,11 +186,14 @@ def test_networks_without_a_way_out_are_internal() -> None:
     }
 
 
-def test_only_the_port_of_inference_can_leave_the_loopback() -> None:
-    ports = {name: port for name, service in SERVICES.items() for port in service.get("ports", [])}
-    opened = {name for name, port in ports.items() if not port.startswith("127.0.0.1:")}
-    assert opened == {"inference", "gateway"}
-    assert {ports[name] for name in opened} == {"${BIND_ADDRESS:-127.0.0.1}:${INFERENCE_PORT:-8000}:8000"}
+def test_only_the_ports_of_inference_and_of_the_tls_proxy_can_leave_the_loopback() -> None:
+    ports = [(name, port) for name, service in SERVICES.items() for port in service.get("ports", [])]
+    opened = {(name, port.partition("}:")[0]) for name, port in ports if not port.startswith("127.0.0.1:")}
+    assert opened == {
+        ("inference", "${BIND_ADDRESS:-127.0.0.1"),
+        ("gateway", "${BIND_ADDRESS:-127.0.0.1"),
+        ("tls-proxy", "${TLS_BIND_ADDRESS:-127.0.0.1"),
+    }
 
 
 @pytest.mark.parametrize("name", RIGHTS)

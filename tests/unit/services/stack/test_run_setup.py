@@ -193,7 +193,13 @@ def test_setup_does_not_take_another_stacks_volume_for_its_own(checkout: Checkou
 def test_setup_lets_only_what_is_not_in_the_database_be_made_anew(checkout: Checkout, name: str) -> None:
     checkout.docker.answers("volume ls", "loop_mysql\n")
     checkout.env.write_text(re.sub(f"(?m)^{name}=.*$", f"{name}=", KNOWN))
-    if name in {"ZENML_JWT_SECRET_KEY", "GRAFANA_ADMIN_PASSWORD", "ALERT_TOKEN", "MYSQL_EXPORTER_PASSWORD"}:
+    if name in {
+        "ZENML_JWT_SECRET_KEY",
+        "GRAFANA_ADMIN_PASSWORD",
+        "ALERT_TOKEN",
+        "MYSQL_EXPORTER_PASSWORD",
+        "SIGN_IN_PASSWORD",
+    }:
         checkout.set_up()
     else:
         assert f"what it was made with ({name})" in checkout.refused()

@@ -6,7 +6,7 @@ from src.services.stack import variables
 from src.services.stack.errors import StackError
 from tests.unit.services.stack.fakes import REQUIRED
 
-FULL = dict.fromkeys(REQUIRED, "given")
+FULL = dict.fromkeys(REQUIRED, "given-and-long-enough")
 
 
 def test_new_values_fill_every_secret_but_the_key_each_differently() -> None:
@@ -38,6 +38,9 @@ def test_new_values_are_not_made_for_what_the_environment_sets() -> None:
         (FULL, {"ZENML_DB_PASSWORD": ""}, "ZENML_DB_PASSWORD is set but empty in the environment"),
         ({"ZENML_DB_PASSWORD": "p@ss"}, {}, "ZENML_DB_PASSWORD goes into a URL and may hold"),
         (FULL, {"MLFLOW_DB_PASSWORD": "p/ss"}, "MLFLOW_DB_PASSWORD goes into a URL and may hold"),
+        ({"SIGN_IN_PASSWORD": "15-characters.."}, {}, "SIGN_IN_PASSWORD must have at least 16 characters"),
+        (FULL, {"SIGN_IN_PASSWORD": "short"}, "SIGN_IN_PASSWORD must have at least 16 characters"),
+        ({"SIGN_IN_USER": "a:b"}, {}, "SIGN_IN_USER must not contain a colon"),
     ],
 )
 def test_check_refuses_what_compose_would_not_use(

@@ -1,6 +1,7 @@
 import hashlib
 import html
 import re
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,21 @@ async def test_form_is_answered_with_a_bar_per_class_and_a_command(served: Any) 
     command = html.unescape(re.search(r"<code[^>]*>(.*)</code>", answer.text)[1])  # type: ignore[index]
     assert command.endswith("http://localhost:8000/predict")
     assert '{"sepal_length":5.1,' in command
+
+
+@pytest.mark.parametrize(
+    ("current", "url"),
+    [
+        ("https://ml.example.com:8443/?a=b#c", "https://ml.example.com:8443/predict"),
+        ("https://[", "https://[/predict"),
+        ("javascript:alert(1)", "http://localhost:8000/predict"),
+    ],
+)
+async def test_command_of_the_form_goes_to_where_the_browser_is(served: Any, current: str, url: str) -> None:
+    headers = {"Host": "localhost:8000", "HX-Current-URL": current}
+    answer = await served.client.post("/page/predict", data=filled(served), headers=headers)
+    command = html.unescape(re.search(r"<code[^>]*>(.*)</code>", answer.text)[1])  # type: ignore[index]
+    assert shlex.split(command)[-1] == url
 
 
 async def test_prediction_of_the_form_counts_as_live_traffic(served: Any) -> None:
