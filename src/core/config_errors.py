@@ -10,14 +10,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from src.core.dataset_config import FEATURE_TYPES, IGNORE
+from src.core.former_layout import FORMER_KEYS
 from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
 Location = tuple[int | str, ...]
 # The length of a column's location in ``dataset.features``; pydantic appends the column's type.
 FEATURE_DEPTH = 3
-# Keys of an older layout, in which the forest's parameters were keys of ``model`` itself.
-MOVED_TO_PARAMS = ("n_estimators", "max_depth", "min_samples_leaf", "random_state")
 NUMBER_TYPES: dict[str, type[int | float]] = {"float_type": float, "int_type": int}
 PREFIX = "Input should be "
 NO_SUCH = "no such value"
@@ -92,8 +91,8 @@ def _remedy(place: Location, model: type[BaseModel]) -> str:
     takes = f"{_key(place[:-1]) or 'the top level'} takes {', '.join(known)}"
     if model is not ModelConfig:
         return did_you_mean(name, known) or takes
-    close = difflib.get_close_matches(name, [*known, *MOVED_TO_PARAMS], n=1)
-    if close and close[0] in MOVED_TO_PARAMS:
+    close = difflib.get_close_matches(name, [*known, *FORMER_KEYS], n=1)
+    if close and close[0] in FORMER_KEYS:
         return f"write {close[0]!r} under 'model.params', where an estimator's own parameters are"
     return did_you_mean(name, known) or f"{takes}; an estimator's own parameters are keys of 'model.params'"
 

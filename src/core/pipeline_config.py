@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from src.core.config_errors import explain
 from src.core.dataset_config import DatasetConfig, Strict, Task
 from src.core.errors import ConfigError
+from src.core.former_layout import from_former_layout
 from src.core.gate_config import GateConfig, MetricName, RetentionConfig, SplitConfig
 from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
@@ -99,7 +100,7 @@ def load_pipeline_config(path: Path) -> PipelineConfig:
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError: not UTF-8, or no such date
         raise ConfigError(f"{path}: {_yaml_problem(error)}") from error
     try:
-        return PipelineConfig.model_validate(raw)
+        return PipelineConfig.model_validate(from_former_layout(raw))
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(explain(error, raw, PipelineConfig))) from None
 
