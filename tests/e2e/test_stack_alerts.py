@@ -34,12 +34,12 @@ def hurried(stack: Stack) -> Iterator[Stack]:
     """The repository's own rules and routes with shorter times; nothing drifts, and no alert has asked before."""
     stack.wait_until_healthy()
     folder = stack.checkout / "config"
-    hurry = ("prometheus.yml", "alerts.yml", "alertmanager.yml")
+    hurry = ("prometheus.yml", "alerts.yml", "alertmanager/alertmanager.yml")
     kept = {folder / name: (folder / name).read_text() for name in (*hurry, "pipeline.yaml")}
     try:
         # In place: what is mounted is the file and not its name.
         for file, text in kept.items():
-            if file.name in hurry:
+            if file.name != "pipeline.yaml":
                 file.write_text(yaml.safe_dump(without_patience(file, yaml.safe_load(text))))
         # Other settings than those of the champion, or an alert's request would end as skipped.
         pipeline = folder / "pipeline.yaml"
@@ -61,7 +61,7 @@ def without_patience(file: Path, content: dict[str, Any]) -> dict[str, Any]:
     """The same with its times shortened, and nothing else changed."""
     match file.name:
         case "prometheus.yml":
-            content["global"] = dict.fromkeys(content["global"], HURRY)
+            content["global"] |= {"scrape_interval": HURRY, "evaluation_interval": HURRY}
         case "alerts.yml":
             (rule,) = [r for group in content["groups"] for r in group["rules"] if r["alert"] == "FeatureDrift"]
             rule["for"] = HURRY
@@ -75,7 +75,9 @@ def read_again(stack: Stack, interval: str) -> None:
     """Have Prometheus and Alertmanager read their files again, and wait until both have."""
     stack.compose("kill", "--signal", "HUP", "prometheus", "alertmanager")
     prometheus = f"http://127.0.0.1:{stack.ports['PROMETHEUS_PORT']}/api/v1/status/config"
-    expected = yaml.safe_load((stack.checkout / "config/alertmanager.yml").read_text())["route"]["group_interval"]
+    expected = yaml.safe_load((stack.checkout / "config/alertmanager/alertmanager.yml").read_text())["route"][
+        "group_interval"
+    ]
 
     def have() -> bool:
         scraping = yaml.safe_load(httpx.get(prometheus, timeout=10).json()["data"]["yaml"])["global"]

@@ -18,7 +18,7 @@ from benchmarks.estimators.measurement import is_equal
 from benchmarks.estimators.reference import Reference
 from benchmarks.loop import complete, copy_code, inference
 from src.services.local.processes import REPOSITORY
-from tests.support.alert_rules import alerts_of, require_accepted, require_cases, require_runbook
+from tests.support.alert_rules import alerts_of, require_accepted, require_cases, require_dashboard, require_runbook
 from tests.support.configuration import CONFIG_FILE
 from tests.support.doc_blocks import apply, blocks_of, sections_of
 from tests.support.inference_process import without_mlflow
@@ -168,6 +168,7 @@ def test_own_alert_is_accepted_fires_is_silent_and_has_its_page(tmp_path: Path) 
     require_accepted(checkout)
     require_cases(checkout)
     require_runbook(checkout)
+    require_dashboard(checkout)
 
 
 @pytest.mark.parametrize("command", ["ruff check src", "ruff format --check src", "mypy -p src"])

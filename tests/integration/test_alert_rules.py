@@ -3,7 +3,7 @@
 import pytest
 
 from src.services.local.processes import REPOSITORY
-from tests.support.alert_rules import require_accepted, require_cases, require_runbook
+from tests.support.alert_rules import require_accepted, require_cases, require_dashboard, require_runbook
 
 pytestmark = pytest.mark.integration
 
@@ -18,3 +18,7 @@ def test_every_alert_fires_where_it_must_and_is_silent_where_it_must_not() -> No
 
 def test_every_alert_has_a_summary_and_a_section_of_the_runbook() -> None:
     require_runbook(REPOSITORY)
+
+
+def test_every_alert_links_to_a_dashboard_that_shows_it() -> None:
+    require_dashboard(REPOSITORY)

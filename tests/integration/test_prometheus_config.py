@@ -12,4 +12,4 @@ def test_prometheus_accepts_its_configuration() -> None:
 
 
 def test_alertmanager_accepts_its_configuration() -> None:
-    run_tool("amtool", "check-config", "alertmanager.yml")
+    run_tool("amtool", "check-config", "alertmanager/alertmanager.yml")

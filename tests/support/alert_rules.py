@@ -1,5 +1,6 @@
 """What config/alerts.yml, its cases in config/alerts.test.yml and its pages in docs/runbook.md must hold."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,21 @@ def require_cases(root: Path) -> None:
     assert {name for name, fires in cases if not fires} == set(alerts_of(root))
 
 
+def require_dashboard(root: Path) -> None:
+    """Each alert links to a dashboard that shows one of its metrics."""
+    folder = root / "config/grafana/dashboards"
+    boards = {json.loads(text)["uid"]: text for text in (file.read_text("utf-8") for file in folder.glob("*.json"))}
+    for name, rule in alerts_of(root).items():
+        (uid,) = re.findall(r"/d/([\w-]+)", rule["annotations"]["dashboard"])
+        metrics = re.findall(r"\b(?:inference|monitor)_\w+|\bprobe_success\b|\bup\b", rule["expr"])
+        assert any(re.search(rf"\b{metric}\b", boards[uid]) for metric in metrics), name
+
+
 def require_runbook(root: Path) -> None:
     """Each alert has a summary and a section of the runbook, in the order of the rules."""
     alerts = alerts_of(root)
     headings = re.findall(r"^## (\w+)$", (root / "docs/runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings == list(alerts)
     for name, rule in alerts.items():
-        assert rule["annotations"]["runbook"] == f"docs/runbook.md#{name.lower()}"
+        assert rule["annotations"]["runbook"] == f"{{{{ $externalLabels.link_runbook }}}}#{name.lower()}"
         assert rule["annotations"]["summary"]

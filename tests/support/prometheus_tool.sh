@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# prometheus_tool.sh prometheus|promtool|amtool: print the path of a tool of Prometheus. It is the machine's own, or else, as
-# root on Debian, one from Debian's packages, unpacked into a folder of its own. Exit code 3 where there is neither.
+# prometheus_tool.sh prometheus|promtool|prometheus-alertmanager|amtool: print the path of a tool of Prometheus. It is the
+# machine's own, or else, as root on Debian, one from Debian's packages, unpacked into a folder of its own. Exit code 3
+# where there is neither.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=debian.sh
@@ -35,4 +36,6 @@ if ! works "$BINARY"; then
   # apt's messages about a release that is not available are for people.
   unpack sid >&2 || unpack trixie >&2 || fail "not available from Debian: install Prometheus and Alertmanager"
 fi
+# Debian's Alertmanager looks for its own templates there and nowhere else.
+[ -e /usr/share/prometheus ] || ln -sfn "$FOLDER/root/usr/share/prometheus" /usr/share/prometheus
 printf '%s\n' "$BINARY"

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 
 from src.services.stack.errors import StackError
+from src.services.stack.notifications import SECRETS, check_notifications
 
 ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 API_KEY = "ZENML_STORE_API_KEY"
@@ -70,6 +71,7 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
         if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # docker compose would expand a $ in the value
             raise StackError(f"{name} goes into a URL and may hold letters, digits and - . _ ~ only; change it in .env")
     _check_sign_in(file, environment)
+    check_notifications({**file, **environment})
 
 
 def _check_sign_in(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
@@ -95,5 +97,5 @@ def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -
 
 def secret_values(*sources: Mapping[str, str]) -> list[str]:
     """Every secret value, the longest first."""
-    found = {source[name] for source in sources for name in REQUIRED if source.get(name)}
+    found = {source[name] for source in sources for name in (*REQUIRED, *SECRETS) if source.get(name)}
     return sorted(found, key=len, reverse=True)

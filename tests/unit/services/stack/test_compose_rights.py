@@ -86,7 +86,7 @@ RIGHTS = {
         reads=("./config/alerts.yml", "./config/prometheus.yml"),
     ),
     "alertmanager": Rights(
-        ("monitoring",), "256m", 200, writes=("alertmanager",), reads=("./config/alertmanager.yml",)
+        ("monitoring", "notifications"), "256m", 200, writes=("alertmanager",), reads=("./config/alertmanager",)
     ),
     "blackbox-exporter": Rights(
         ("loop", "monitoring"), "128m", 50, reads=("./config/blackbox.yml",), user="65534:65534"
@@ -181,6 +181,7 @@ def test_networks_without_a_way_out_are_internal() -> None:
         "docker": {"internal": True},
         "loop": None,
         "monitoring": {"internal": True},
+        "notifications": None,
         "published": None,
         "sources": None,
     }
