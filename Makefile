@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,14 @@ check-images: ## ask the registries whether every pinned image exists, and for w
 
 down: ## stop the containers; their volumes stay
 	docker compose down --remove-orphans
+
+backup: ## write everything that the stack remembers to backups/ (SECRETS=1: .env too, encrypted with BACKUP_PASSPHRASE)
+	@$(PYTHON) -m src.services.stack.backup $(if $(SECRETS),--secrets)
+
+restore: export override FILE := $(value FILE)
+restore: ## start the stack of a backup on a machine that has none yet: FILE=backups/….tar (SECRETS=1: with its .env)
+	@$(PYTHON) -m src.services.stack.restore $(if $(SECRETS),--secrets) -- "$$FILE"
+	@$(MAKE) --no-print-directory up
 
 # Values go through the environment unchanged: a column may have any name.
 config: export override CSV := $(value CSV)

@@ -75,3 +75,20 @@ class Stack:
         mounts = self._config["services"].get(service, {}).get("volumes") or ()
         sources = [mount["source"] for mount in mounts if mount.get("type") == "volume" and mount.get("source")]
         return [str(self._config["volumes"][source]["name"]) for source in sources]
+
+    def all_volumes(self) -> list[str]:
+        """Docker's names of all named volumes."""
+        return [str(volume["name"]) for volume in (self._config.get("volumes") or {}).values()]
+
+    def mount(self, service: str, volume: str) -> str | None:
+        """The path of a volume in a service's container; None where the service is not in the active profiles."""
+        mounts = self._config["services"].get(service, {}).get("volumes") or ()
+        return next((str(mount["target"]) for mount in mounts if mount.get("source") == volume), None)
+
+    def image(self, service: str) -> str:
+        """The name of a service's image, as docker compose gives it to one that it builds."""
+        return str(self._config["services"][service].get("image") or f"{self.name}-{service}")
+
+    def pinned_images(self) -> dict[str, str]:
+        """The images that docker-compose.yml names, by service."""
+        return {name: str(service["image"]) for name, service in self._config["services"].items() if "image" in service}

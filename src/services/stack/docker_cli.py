@@ -6,10 +6,12 @@ import contextlib
 import json
 import re
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from src.services.stack.compose_config import Stack
 from src.services.stack.errors import StackError
@@ -33,6 +35,14 @@ class Answer:
         return lines[-1] if lines else f"exit code {self.code}"
 
 
+@dataclass(frozen=True)
+class Pipes:
+    """The input and the output of a docker command that runs."""
+
+    input: IO[bytes]
+    output: IO[bytes]
+
+
 class Docker:
     """The docker CLI, run in ``folder`` with ``environment``; secrets are passed through these and ``.env`` alone."""
 
@@ -41,8 +51,8 @@ class Docker:
         self._environment = dict(environment)
         self._secrets = tuple(secrets)
 
-    def run(self, *arguments: str, seconds: float = _TIMEOUT_SECONDS) -> Answer:
-        """Run ``docker`` to its end and return its output.
+    def run(self, *arguments: str, given: str = "", seconds: float = _TIMEOUT_SECONDS) -> Answer:
+        """Run ``docker`` to its end and return its output; ``given`` is its standard input.
 
         Raises:
             StackError: the program does not exist, or hangs.
@@ -52,7 +62,7 @@ class Docker:
                 ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
                 cwd=self._folder,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                input=given,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
@@ -89,6 +99,45 @@ class Docker:
                 lines.append(self._blotted(line.rstrip()))
                 echo(lines[-1])
         return Answer(child.returncode, "", "\n".join(lines))
+
+    @contextlib.contextmanager
+    def piped(self, *arguments: str) -> Iterator[Pipes]:
+        """Run ``docker`` while the block writes to its input or reads its output.
+
+        At the end of the block its input ends, and it is waited for; an error in the block ends it at once.
+
+        Raises:
+            StackError: it fails.
+        """
+        with tempfile.TemporaryFile() as errors:
+            try:
+                child = subprocess.Popen(  # noqa: S603 - the arguments are this package's own
+                    ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
+                    cwd=self._folder,
+                    env=self._environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                )
+            except OSError as error:
+                raise self._no_program(error) from error
+            pipes = Pipes(cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout))
+            with child:
+                try:
+                    yield pipes
+                    child.communicate()
+                except BrokenPipeError:  # it has ended early; its own message says why
+                    with contextlib.suppress(OSError):
+                        pipes.input.close()
+                except BaseException:
+                    child.kill()
+                    with contextlib.suppress(OSError):  # what it had not read yet
+                        pipes.input.close()
+                    raise
+            errors.seek(0)
+            answer = Answer(child.returncode, "", self._blotted(errors.read().decode("utf-8", "replace")))
+            if answer.code != 0:
+                raise StackError(f"docker {' '.join(arguments[:2])} failed: {answer.last_error}")
 
     def stack(self) -> Stack:
         """The configuration that docker compose resolves.

@@ -57,6 +57,19 @@ class EnvFile:
                 f"cannot write {self._path} ({error.strerror}); make it and its folder writable for this user"
             ) from error
 
+    def create(self, text: str) -> None:
+        """Write the file where there is none, with mode 0600.
+
+        Raises:
+            StackError: it exists, or cannot be written.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode("utf-8"))
+        except OSError as error:
+            raise StackError(f"cannot write {self._path} ({error.strerror})") from error
+
     def _replace(self, content: bytes) -> None:
         target = self._path.resolve()
         exists = target.exists()

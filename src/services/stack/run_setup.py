@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from src.core.misspelt import example_text, misspelt
-from src.services.stack import dotenv_text, variables
+from src.services.stack import variables
 from src.services.stack.certificate import prepare_certificate
+from src.services.stack.checkout import REPOSITORY, Checkout
+from src.services.stack.command import run_command, say
 from src.services.stack.compose_config import Stack
 from src.services.stack.docker_checks import check_docker
 from src.services.stack.docker_cli import Docker
-from src.services.stack.env_file import EnvFile
 from src.services.stack.errors import NoAnswerError, StackError
 from src.services.stack.exposure import exposures
 from src.services.stack.ports import check_ports
@@ -26,8 +25,6 @@ from src.services.stack.zenml_api import RETAIN_MINUTES, ZenmlApi
 ADMIN = "admin"
 SERVICE_ACCOUNT = "training-service"
 KEY_NAME = "training"
-REPOSITORY = Path(__file__).resolve().parents[3]
-_INTERRUPTED = 130
 # A healthy container's port may be a moment late, above all on Docker Desktop.
 _ANSWER_ATTEMPTS = 60
 _SECONDS_BETWEEN = 1.0
@@ -44,28 +41,8 @@ def run_setup(arguments: list[str]) -> int:
     )
     parser.add_argument("--keep-key", action="store_true", help="replace the key only where ZenML does not accept it")
     options = parser.parse_args(arguments)
-    try:
-        Setup(REPOSITORY, os.environ, _say, threading.Event().wait).run(keep_key=options.keep_key)
-    except StackError as error:
-        return _fail(str(error), 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted; run this again to go on", _INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the outermost frame: a bug is reported without its values
-        # No traceback: the message of an unexpected error may quote a secret.
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}, line {frame.lineno}"
-        return _fail(f"{type(error).__name__} in {where}: a fault of this script; please report it", 1)
-    return 0
-
-
-def _say(line: str) -> None:
-    # Any terminal can show it: a container may have been given any name.
-    print(line.encode("ascii", "backslashreplace").decode(), flush=True)  # noqa: T201 - the script's own output
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201 - the script's own output
-    return code
+    setup = Setup(REPOSITORY, os.environ, say, threading.Event().wait)
+    return run_command(lambda: setup.run(keep_key=options.keep_key), resume="run this again to go on")
 
 
 class Setup:
@@ -78,9 +55,10 @@ class Setup:
         say: Callable[[str], None],
         pause: Callable[[float], object],
     ) -> None:
+        self._checkout = Checkout(folder, environment)
         self._environment = environment
         self._folder = folder
-        self._env_file = EnvFile(folder / ".env")
+        self._env_file = self._checkout.env_file
         self._say = say
         self._pause = pause
 
@@ -93,12 +71,7 @@ class Setup:
         Raises:
             StackError: a step failed; the next run continues there.
         """
-        variables.check(self._file_values(), self._environment)
-        for line in misspelt(self._file_values(), example_text(self._folder)):
-            self._say(f"warning: {line}")
-        self._say(f"==> found {check_docker(self._docker(), self._environment)}")
-        self._make_secrets()
-        self._open_configuration()
+        self.prepare()
         stack = self._start()
         api = ZenmlApi(_zenml_url(stack))
         self._say(f"==> ZenML {self._wait_for(api)} answers at {api.url}")
@@ -109,14 +82,24 @@ class Setup:
         if not keep_key:
             self._say("next: docker compose up -d --wait")
 
+    def prepare(self) -> None:
+        """Check Docker and the variables, and write the missing secrets into ``.env``; nothing is started.
+
+        Raises:
+            StackError: the machine, ``.env`` or the environment must be corrected first.
+        """
+        variables.check(self._file_values(), self._environment)
+        for line in misspelt(self._file_values(), example_text(self._folder)):
+            self._say(f"warning: {line}")
+        self._say(f"==> found {check_docker(self._docker(), self._environment)}")
+        self._make_secrets()
+        self._open_configuration()
+
     def _file_values(self) -> dict[str, str]:
-        return dotenv_text.values(self._env_file.read() or "")
+        return self._checkout.file_values()
 
     def _docker(self) -> Docker:
-        """Docker with ``.env`` as it is now."""
-        file = self._file_values()
-        hidden = variables.secret_values(file, self._environment)
-        return Docker(self._folder, variables.child_environment(file, self._environment), hidden)
+        return self._checkout.docker()
 
     def _make_secrets(self) -> None:
         file = self._file_values()

@@ -1,0 +1,87 @@
+"""The containers and volumes of a project, as Docker lists them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from src.services.stack.compose_config import Stack
+from src.services.stack.docker_cli import Docker
+from src.services.stack.errors import StackError
+
+RUNNING = ("running", "restarting", "paused")
+_LABEL = "com.docker.compose"
+_FORMAT = f'{{{{.ID}}}}\t{{{{.State}}}}\t{{{{.Label "{_LABEL}.service"}}}}'
+# Compose waits so long for a healthy container.
+_WAIT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Container:
+    """A service's container: its id and its state, such as ``running`` or ``exited``."""
+
+    id: str
+    state: str
+
+
+def containers(docker: Docker, stack: Stack) -> dict[str, Container]:
+    """The project's containers by service, without one-off containers; of several replicas, one."""
+    project = [f"label={_LABEL}.project={stack.name}", f"label={_LABEL}.oneoff=False"]
+    filters = [word for label in project for word in ("--filter", label)]
+    answer = docker.run("ps", "--all", "--no-trunc", *filters, "--format", _FORMAT)
+    if answer.code != 0:
+        raise StackError(f"docker ps failed: {answer.last_error}")
+    rows = [line.split("\t") for line in answer.output.splitlines()]
+    return {service: Container(container_id, state) for container_id, state, service in rows}
+
+
+def existing_volumes(docker: Docker, stack: Stack) -> list[str]:
+    """The project's volumes that exist."""
+    known = set(docker.run("volume", "ls", "--quiet").output.split())
+    return sorted(known.intersection(stack.all_volumes()))
+
+
+def build(docker: Docker, services: list[str], say: Callable[[str], object]) -> None:
+    """Build the images of these services, or of all. Raises StackError."""
+    say("==> building the images (the first time, this takes minutes)")
+    _follow(docker, say, "compose", "--ansi", "never", "build", "--quiet", *services)
+
+
+def create(docker: Docker, services: list[str], say: Callable[[str], object]) -> None:
+    """Create the containers of these services, and their volumes, without starting anything.
+
+    Raises:
+        StackError: docker compose fails.
+    """
+    command = ("compose", "--ansi", "never", "up", "--no-start", "--no-recreate", "--quiet-pull")
+    _follow(docker, say, *command, *services)
+
+
+def start_mysql(docker: Docker, say: Callable[[str], object]) -> None:
+    """Start MySQL and wait until it is healthy. Raises StackError."""
+    command = ("compose", "--ansi", "never", "up", "--detach", "--no-recreate", "--wait", "--wait-timeout")
+    _follow(docker, say, *command, str(_WAIT_SECONDS), "--quiet-pull", "mysql")
+
+
+@contextlib.contextmanager
+def at_rest(docker: Docker, container: Container) -> Iterator[None]:
+    """Pause a container for the block, so that its files do not change; ends the pause of a killed run too."""
+    if container.state not in {"running", "paused"}:
+        yield
+        return
+    docker.run("pause", container.id)
+    try:
+        yield
+    finally:
+        docker.run("unpause", container.id)
+
+
+def _follow(docker: Docker, say: Callable[[str], object], *command: str) -> None:
+    def show(line: str) -> None:
+        if line:
+            say(f"    {line.lstrip()}")
+
+    answer = docker.follow(*command, echo=show, hopeless=lambda: False)
+    if answer.code != 0:
+        raise StackError(f"docker compose {command[3]} failed: {answer.last_error}")

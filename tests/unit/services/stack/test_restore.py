@@ -1,0 +1,151 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from src.services.stack.archive_reader import Archive
+from src.services.stack.checkout import Checkout
+from src.services.stack.errors import StackError
+from src.services.stack.restore import Restore, main
+from tests.support.backup_files import IMAGES, MANIFEST, backup
+from tests.unit.services.stack.fakes import FakeDocker
+
+FREE = "docker compose -p loop down --volumes --remove-orphans"
+PASSPHRASE = {"BACKUP_PASSPHRASE": "sixteen letters."}
+SHORT = {"BACKUP_PASSPHRASE": "fifteen letters"}
+
+
+def mount(volume: str, target: str) -> dict[str, object]:
+    return {"volumes": [{"type": "volume", "source": volume, "target": target}]}
+
+
+CONFIG = {
+    "name": "loop",
+    "services": {
+        "mysql": {"image": IMAGES["mysql"], **mount("mysql", "/var/lib/mysql")},
+        "zenml": {"image": IMAGES["zenml"]},
+        "mlflow": {"image": IMAGES["mlflow"], **mount("mlflow", "/mlartifacts")},
+        "monitor": mount("data", "/app/data-file"),
+        "train-model": mount("zenml", "/app/zenml"),
+    },
+    "volumes": {name: {"name": f"loop_{name}"} for name in ("mysql", "mlflow", "zenml", "data")},
+}
+STARTING = ("up", "build", "cp", "exec", "run")
+
+
+@pytest.fixture
+def docker(tmp_path: Path) -> FakeDocker:
+    return FakeDocker(tmp_path / "bin", CONFIG)
+
+
+class Machine:
+    """A checkout beside a fake Docker; what was said there."""
+
+    def __init__(self, folder: Path, docker: FakeDocker) -> None:
+        self.docker = docker
+        self.folder = folder / "checkout"
+        self.folder.mkdir()
+        self.said: list[str] = []
+
+    def restore(self, file: Path, *, secrets: bool = False, **environment: str) -> None:
+        checkout = Checkout(self.folder, {**self.docker.environment, **environment})
+        Restore(checkout, Archive(file), self.said.append).run(secrets=secrets)
+
+    def refused(self, file: Path, *, secrets: bool = False, **environment: str) -> str:
+        """The error of a restore that must change nothing."""
+        before = {path: path.read_bytes() for path in self.folder.iterdir()}
+        with pytest.raises(StackError) as caught:
+            self.restore(file, secrets=secrets, **environment)
+        assert "\n" not in str(caught.value)
+        assert {path: path.read_bytes() for path in self.folder.iterdir()} == before
+        started = [call for call in self.docker.said() if any(word in call.split() for word in STARTING)]
+        assert started == []
+        return str(caught.value)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, docker: FakeDocker) -> Machine:
+    return Machine(tmp_path, docker)
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "restarting"])
+def test_restore_beside_a_running_stack_is_refused(machine: Machine, tmp_path: Path, state: str) -> None:
+    machine.docker.answers("ps --all", f"0a1b\t{state}\tinference\n0a1c\texited\ttrain-model\n")
+    error = machine.refused(backup(tmp_path))
+    assert "the stack loop runs here (inference)" in error
+    assert error.endswith(FREE)
+
+
+def test_restore_over_data_is_refused_with_the_command_that_deletes_them(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("volume ls", "another_mysql\nloop_mysql\nloop_data\n")
+    error = machine.refused(backup(tmp_path))
+    assert "has data here (loop_data, loop_mysql)" in error
+    assert error.endswith(FREE)
+
+
+def test_damaged_backup_changes_nothing(machine: Machine, tmp_path: Path) -> None:
+    path = backup(tmp_path)
+    path.write_bytes(path.read_bytes()[:-4000])
+    assert "not a whole backup" in machine.refused(path)
+
+
+@pytest.mark.parametrize(
+    ("service", "image"),
+    [
+        ("zenml", "zenmldocker/zenml-server:0.98.1"),
+        ("mlflow", "ghcr.io/mlflow/mlflow:v3.18.0-full"),
+        ("mysql", "mysql:10.0"),
+    ],
+)
+def test_backup_of_newer_servers_is_refused(machine: Machine, tmp_path: Path, service: str, image: str) -> None:
+    newer = dataclasses.replace(MANIFEST, images={**IMAGES, service: image})
+    error = machine.refused(backup(tmp_path, manifest=newer))
+    assert (
+        error
+        == f"the backup is of a stack with {image}, and this checkout has {IMAGES[service]}; use that stack's checkout"
+    )
+
+
+def test_secrets_need_a_passphrase_and_a_backup_that_has_them(machine: Machine, tmp_path: Path) -> None:
+    path = backup(tmp_path)
+    assert "BACKUP_PASSPHRASE" in machine.refused(path, secrets=True)
+    assert "at least 16 characters" in machine.refused(path, secrets=True, **SHORT)
+    assert "the backup has no secrets" in machine.refused(path, secrets=True, **PASSPHRASE)
+
+
+def test_secrets_never_replace_an_env_file(machine: Machine, tmp_path: Path) -> None:
+    (machine.folder / ".env").write_text("MODEL_NAME=iris\n")
+    error = machine.refused(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    assert "there is a .env already" in error
+
+
+def test_wrong_passphrase_writes_nothing(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("sealed_text open", errors="error: another passphrase\n", code=1)
+    with pytest.raises(StackError, match="not the passphrase"):
+        machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    assert list(machine.folder.iterdir()) == []
+
+
+def test_passphrase_is_in_no_command_line_and_in_no_environment_of_docker(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("sealed_text open", "MODEL_NAME=iris\n")
+    machine.docker.answers("up --no-start", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left"):
+        machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    assert PASSPHRASE["BACKUP_PASSPHRASE"] not in json.dumps(machine.docker.calls())
+    assert (machine.folder / ".env").read_text().startswith("MODEL_NAME=iris\n")
+    assert (machine.folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_restore_that_fails_names_the_command_before_the_next_try(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("up --no-start", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left"):
+        machine.restore(backup(tmp_path))
+    assert machine.said[-1] == f"==> incomplete; before the next try: {FREE}"
+
+
+def test_command_without_a_backup_is_one_error_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+    assert "the following arguments are required: file" in capsys.readouterr().err
