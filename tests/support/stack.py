@@ -50,14 +50,15 @@ def copy_checkout(target: Path) -> Path:
 class Stack(InferenceClient):
     """One project of docker-compose.yml, unmodified, on ports of its own."""
 
-    def __init__(self, checkout: Path) -> None:
+    def __init__(self, checkout: Path, project: str = PROJECT) -> None:
         self.checkout = checkout
+        self.project = project
         self.ports = {variable: free_port() for variable in PORTS}
         super().__init__(f"http://127.0.0.1:{self.ports['INFERENCE_PORT']}")
         self.docker = docker.from_env()
         compose = yaml.safe_load((checkout / "docker-compose.yml").read_text(encoding="utf-8"))
         self.has_grafana = self._can_have(compose["services"]["grafana"]["image"])
-        own = {"COMPOSE_PROJECT_NAME": PROJECT, **{name: str(port) for name, port in self.ports.items()}}
+        own = {"COMPOSE_PROJECT_NAME": project, **{name: str(port) for name, port in self.ports.items()}}
         if not self.has_grafana:
             own["COMPOSE_PROFILES"] = "metrics"
         # A machine whose own certificates are needed to reach PyPI; elsewhere they change nothing.
@@ -111,13 +112,13 @@ class Stack(InferenceClient):
 
     def containers(self) -> dict[str, Container]:
         """The project's containers by service, running or not."""
-        labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
+        labels = [f"com.docker.compose.project={self.project}", "com.docker.compose.oneoff=False"]
         found = self.docker.containers.list(all=True, filters={"label": labels})
         return {container.labels["com.docker.compose.service"]: container for container in found}
 
     def replicas(self, service: str) -> list[Container]:
         """A service's containers, running or not."""
-        labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}"]
+        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
         found = self.docker.containers.list(all=True, filters={"label": [*labels, "com.docker.compose.oneoff=False"]})
         return list(found)
 

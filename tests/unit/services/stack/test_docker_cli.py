@@ -1,5 +1,6 @@
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,38 @@ def test_running_services_says_that_it_cannot_know(docker: FakeDocker) -> None:
     docker.answers("compose ps", errors="boom\n", code=1)
     with pytest.raises(StackError, match="docker compose ps failed: boom"):
         cli(docker).running_services()
+
+
+def test_piped_command_gives_its_output_and_waits_for_its_end(docker: FakeDocker) -> None:
+    docker.answers("cp", "words")
+    with cli(docker).piped("cp", "here", "-") as pipes:
+        assert pipes.output.read() == b"words"
+
+
+def piped(docker: FakeDocker, *, given: int = 0, error: str = "") -> None:
+    """Write so many bytes to a command, and then fail."""
+    with cli(docker).piped("cp", "-", "there") as pipes:
+        for _ in range(given // 100_000):
+            pipes.input.write(bytes(100_000))
+        if error:
+            raise StackError(error)
+
+
+def test_piped_command_that_fails_says_why(docker: FakeDocker) -> None:
+    docker.answers("cp", errors="no such container\n", code=1)
+    with pytest.raises(StackError, match="docker cp - failed: no such container"):
+        piped(docker)
+
+
+def test_piped_command_that_ends_before_it_has_read_its_input_says_why(docker: FakeDocker) -> None:
+    docker.answers("cp", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left on device"):
+        piped(docker, given=100_000_000)
+
+
+def test_error_beside_a_piped_command_ends_it(docker: FakeDocker) -> None:
+    docker.answers("cp", seconds=60)
+    started = time.monotonic()
+    with pytest.raises(StackError, match="stop"):
+        piped(docker, error="stop")
+    assert time.monotonic() - started < 30
