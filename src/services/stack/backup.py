@@ -65,10 +65,9 @@ class Backup:
         passphrase = secrets_member.passphrase_of(self._checkout.environment) if secrets else ""
         check_docker(self._docker, self._checkout.environment)
         stack = self._docker.stack()
-        started = time.monotonic()
         with new_archive(self._folder) as new:
             with self._present(stack), without_training(self._docker, stack, wait_seconds, self._say):
-                now = time.gmtime()
+                started, now = time.monotonic(), time.gmtime()
                 models = database.aliases(self._docker)
                 self._write(stack, new)
             if secrets:
@@ -121,9 +120,9 @@ class Backup:
         try:
             if missing:
                 self._say(f"==> creating containers of {', '.join(missing)}, which are removed again")
-                create(self._docker, missing, self._say)
+                create(self._docker, missing)
             if not mysql_runs:
-                start_mysql(self._docker, self._say)
+                start_mysql(self._docker)
             yield
         finally:
             if not before:

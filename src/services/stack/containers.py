@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from src.services.stack.compose_config import Stack
@@ -42,26 +42,24 @@ def existing_volumes(docker: Docker, stack: Stack) -> list[str]:
     return sorted(known.intersection(stack.all_volumes()))
 
 
-def build(docker: Docker, services: list[str], say: Callable[[str], object]) -> None:
+def build(docker: Docker, *services: str) -> None:
     """Build the images of these services, or of all. Raises StackError."""
-    say("==> building the images (the first time, this takes minutes)")
-    _follow(docker, say, "compose", "--ansi", "never", "build", "--quiet", *services)
+    _compose(docker, "build", *services)
 
 
-def create(docker: Docker, services: list[str], say: Callable[[str], object]) -> None:
+def create(docker: Docker, services: list[str]) -> None:
     """Create the containers of these services, and their volumes, without starting anything.
 
     Raises:
         StackError: docker compose fails.
     """
-    command = ("compose", "--ansi", "never", "up", "--no-start", "--no-recreate", "--quiet-pull")
-    _follow(docker, say, *command, *services)
+    _compose(docker, "up", "--no-start", "--no-recreate", "--quiet-pull", *services)
 
 
-def start_mysql(docker: Docker, say: Callable[[str], object]) -> None:
+def start_mysql(docker: Docker) -> None:
     """Start MySQL and wait until it is healthy. Raises StackError."""
-    command = ("compose", "--ansi", "never", "up", "--detach", "--no-recreate", "--wait", "--wait-timeout")
-    _follow(docker, say, *command, str(_WAIT_SECONDS), "--quiet-pull", "mysql")
+    wait = ("--wait", "--wait-timeout", str(_WAIT_SECONDS))
+    _compose(docker, "up", "--detach", "--no-recreate", *wait, "--quiet-pull", "mysql")
 
 
 @contextlib.contextmanager
@@ -77,11 +75,8 @@ def at_rest(docker: Docker, container: Container) -> Iterator[None]:
         docker.run("unpause", container.id)
 
 
-def _follow(docker: Docker, say: Callable[[str], object], *command: str) -> None:
-    def show(line: str) -> None:
-        if line:
-            say(f"    {line.lstrip()}")
-
-    answer = docker.follow(*command, echo=show, hopeless=lambda: False)
+def _compose(docker: Docker, *command: str) -> None:
+    """Run docker compose for as long as it takes."""
+    answer = docker.follow("compose", "--ansi", "never", *command, echo=lambda _: None, hopeless=lambda: False)
     if answer.code != 0:
-        raise StackError(f"docker compose {command[3]} failed: {answer.last_error}")
+        raise StackError(f"docker compose {command[0]} failed: {answer.last_error}")

@@ -25,6 +25,7 @@ from src.services.stack.run_setup import ADMIN, Setup
 
 # Servers whose databases an older release cannot read.
 _VERSIONED = ("mysql", "zenml", "mlflow")
+_BUILDING = "==> building images (the first time, this takes minutes)"
 
 
 def main(arguments: list[str]) -> int:
@@ -71,6 +72,8 @@ class Restore:
         Setup(self._checkout.folder, environment, self._say, threading.Event().wait).prepare()
         stack = self._checkout.docker().stack()
         self._refuse_existing(stack)  # of the project that a restored .env names
+        self._say(_BUILDING)
+        build(self._checkout.docker())
         try:
             self._fill(stack, manifest)
         except BaseException:
@@ -110,7 +113,8 @@ class Restore:
             raise StackError("the backup has no secrets; restore it without SECRETS=1, and new ones are made")
         if env_file.read() is not None:
             raise StackError("there is a .env already; move it away, or restore without SECRETS=1 to use it")
-        build(self._checkout.docker(), ["train-model"], self._say)
+        self._say(_BUILDING)
+        build(self._checkout.docker(), "train-model")
         text = secrets_member.unseal(self._checkout.docker(), stack, self._archive.content(SECRETS), passphrase)
         env_file.create(text)
         self._say("==> .env: restored")
@@ -119,15 +123,14 @@ class Restore:
         docker = self._checkout.docker()
         volumes = {volume: stack.mount(service, volume) for volume, service in VOLUMES.items()}
         wanted = {volume: path for volume, path in volumes.items() if path and member_of(volume) in manifest.members}
-        build(docker, [], self._say)
-        create(docker, ["mysql", *(VOLUMES[volume] for volume in wanted)], self._say)
+        create(docker, ["mysql", *(VOLUMES[volume] for volume in wanted)])
         made = containers(docker, stack)
         for volume, path in wanted.items():
             target = f"{made[VOLUMES[volume]].id}:{path}"
             with self._archive.uncompressed(member_of(volume)) as source, docker.piped("cp", "-", target) as pipes:
                 shutil.copyfileobj(source, pipes.input)
             self._say(f"==> {volume}: restored")
-        start_mysql(docker, self._say)
+        start_mysql(docker)
         with self._archive.uncompressed(DATABASE) as source:
             database.read_in(docker, source)
         database.set_admin_password(docker, ADMIN)
