@@ -53,8 +53,8 @@ class Stack:
         return service in self._config["services"]
 
     def image(self, service: str) -> str:
-        """The image that the service runs."""
-        return str(self._config["services"][service]["image"])
+        """The image that the service runs; one that docker compose builds has this name by default."""
+        return str(self._config["services"][service].get("image") or f"{self.name}-{service}")
 
     def ports(self) -> list[Port]:
         """Every port that is published with a fixed number."""
@@ -84,10 +84,6 @@ class Stack:
         """The path of a volume in a service's container; None where the service is not in the active profiles."""
         mounts = self._config["services"].get(service, {}).get("volumes") or ()
         return next((str(mount["target"]) for mount in mounts if mount.get("source") == volume), None)
-
-    def image(self, service: str) -> str:
-        """The name of a service's image, as docker compose gives it to one that it builds."""
-        return str(self._config["services"][service].get("image") or f"{self.name}-{service}")
 
     def pinned_images(self) -> dict[str, str]:
         """The images that docker-compose.yml names, by service."""

@@ -102,9 +102,7 @@ class Docker:
 
     @contextlib.contextmanager
     def piped(self, *arguments: str) -> Iterator[Pipes]:
-        """Run ``docker`` while the block writes to its input or reads its output.
-
-        At the end of the block its input ends, and it is waited for; an error in the block ends it at once.
+        """Run ``docker`` for the block, which writes to its input or reads its output; an error there ends it at once.
 
         Raises:
             StackError: it fails.
