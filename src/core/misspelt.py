@@ -15,6 +15,8 @@ from pathlib import Path
 _NAMED = re.compile(r"\b([A-Z][A-Z0-9_]+)(?:=|  |$)", re.MULTILINE)
 # The least similarity of a variable to a known one; lower, other tools' variables would be reported, too.
 _SIMILARITY = 0.8
+# Variables of older versions, and why they have no effect any more.
+_REMOVED = {"ALERTMANAGER_PORT": "Alertmanager has no port on this machine any more"}
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
@@ -48,7 +50,7 @@ def example_text(repository: Path) -> str:
 
 
 def misspelt(names: Iterable[str], example: str, file: str = ".env") -> list[str]:
-    """A message for each variable that is probably misspelt.
+    """A message for each variable that is probably misspelt, or that only older versions read.
 
     Args:
         names: the variables that ``.env`` sets.
@@ -58,6 +60,9 @@ def misspelt(names: Iterable[str], example: str, file: str = ".env") -> list[str
     known = set(_NAMED.findall(example))
     messages = []
     for name in dict.fromkeys(names):
+        if name in _REMOVED:
+            messages.append(f"{name} in {file} has no effect: {_REMOVED[name]}; remove the line")
+            continue
         close = [] if name in known else difflib.get_close_matches(name.upper(), known, n=1, cutoff=_SIMILARITY)
         if close:
             messages.append(f"{name} in {file} is not read by any process; did you mean {close[0]}?")

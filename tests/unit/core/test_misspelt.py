@@ -30,6 +30,13 @@ def test_misspelt_variable_is_reported_with_the_one_that_was_meant(name: str, me
     assert misspelt([name, name, "LOG_LEVEL"], EXAMPLE) == [expected]
 
 
+def test_variable_of_an_older_version_is_reported_without_a_suggestion() -> None:
+    expected = (
+        "ALERTMANAGER_PORT in .env has no effect: Alertmanager has no port on this machine any more; remove the line"
+    )
+    assert misspelt(["ALERTMANAGER_PORT", "ALERTMANAGER_PORT"], EXAMPLE) == [expected]
+
+
 def test_known_variables_and_those_of_other_tools_are_not_reported() -> None:
     ours = [*map(str.upper, InferenceSettings.model_fields), *REQUIRED]
     others = ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "DOCKER_BUILDKIT", "HTTP_PROXY", "TZ"]
