@@ -15,7 +15,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from src.core.errors import ConnectionFailedError
 from src.core.model_registry import says_missing
 
-TIMEOUT_SECONDS = 5.0
+# Logging in costs a hash: seconds on a loaded machine, or where the ZenML image is emulated.
+TIMEOUT_SECONDS = 20.0
 PAUSE_SECONDS = 0.5
 MLFLOW_PATH = "/api/2.0/mlflow/experiments/search?max_results=1"
 ALIAS_PATH = "/api/2.0/mlflow/registered-models/alias?"

@@ -1,5 +1,6 @@
 """The tables of docs/security.md, and actions on the stack, sent with and without a credential."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,11 @@ def table(section: str) -> dict[str, dict[str, str]]:
 def names(cell: str) -> set[str]:
     """The names in a cell, which commas separate; or none."""
     return set() if cell == "none" else set(cell.split(", "))
+
+
+def is_off(answer: httpx.Response) -> bool:
+    """Whether a server says that it does not do this."""
+    return answer.is_error and re.search("not enabled|to be enabled|disabled|not found", answer.text) is not None
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,9 @@ class Action:
             return "no port"
         if all(answer.is_success for answer in answers):
             return "open"
-        if self.credential is None:
-            assert {answer.status_code for answer in answers} <= {403, 404}, [answer.text for answer in answers]
+        if all(is_off(answer) for answer in answers):
             return "off"
+        assert self.credential is not None, [answer.text for answer in answers]
         word, headers = self.credential
         assert {answer.status_code for answer in answers} == {401}, [answer.text for answer in answers]
         assert all(answer.is_success for answer in self._send(sender, headers(sender.stack)))
@@ -82,7 +88,7 @@ class Action:
         answers = self._send(sender)
         rebound = self._send(sender, {"Host": FOREIGN_HOST})
         statuses = {answer.status_code for answer in [*answers, *rebound]}
-        if statuses <= {403, 404} and self.credential is None and self.server == "prometheus":
+        if all(is_off(answer) for answer in [*answers, *rebound]):
             return "off"
         if statuses <= {400, 401, 403}:
             return "refused"
