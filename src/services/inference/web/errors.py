@@ -226,6 +226,8 @@ async def _wrong_parameters(request: Request, error: Exception) -> Response:
 def _refused_by_starlette(methods: Mapping[str, Iterable[str]]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for
+        if isinstance(error.__cause__, LoopError):  # FastAPI raises a 400 from any error while it reads a body
+            return refusal(request_id_of(request.scope), error.__cause__)
         detail, headers = TEXTS.get(error.status_code, error.detail), error.headers
         path = str(getattr(request.scope.get("route"), "path", ""))
         if error.status_code == WRONG_METHOD and path in methods:
