@@ -60,6 +60,11 @@ class CommonSettings(BaseSettings):
         return self.retrain_dir / "aliases.lock"
 
     @property
+    def training_lock(self) -> Path:
+        """The file that a training run holds locked while it trains."""
+        return self.retrain_dir / "training.lock"
+
+    @property
     def local_dir(self) -> Path:
         """The state that containers keep in their own volumes, for processes on one machine."""
         return self.data_dir / "local"

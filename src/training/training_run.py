@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.exit_codes import ExitCode
+from src.core.file_lock import locked_file
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
@@ -97,7 +98,8 @@ class TrainingRun:
             config = load_pipeline_config(self._settings.pipeline_config)
             if (reason := self._reason_to_skip(records, config)) is not None:
                 return self._skip(records, reason)
-            training = self._tasks.train(self._settings, config, [record.id for record in records])
+            with locked_file(self._settings.training_lock):  # by which inference knows that a training is running
+                training = self._tasks.train(self._settings, config, [record.id for record in records])
         except LoopError as error:
             logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
             logger.debug("where it came from", exc_info=error)

@@ -2,10 +2,12 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 from prometheus_client import CollectorRegistry
 
+from src.core.file_lock import is_locked
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertRetrain
@@ -47,7 +49,7 @@ def create_state(
     aliases = AliasClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
     cache = ModelCache(settings.cache_dir, settings.model_name)
     backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
-    store = ModelStore(registry, cache, metrics, backoff)
+    store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
     scheduler = InferenceScheduler()
     edge = _edge(settings, catalogue, metrics)

@@ -8,6 +8,7 @@ import pytest
 
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
 from src.core.exit_codes import ExitCode
+from src.core.file_lock import is_locked
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, RetrainResult, Source, State, Step
 from src.core.retrain_signal import RetrainSpool
@@ -280,6 +281,18 @@ def test_run_holds_the_lock_while_it_trains(case: Case) -> None:
 
     assert TrainingRun(case.settings, Tasks(train)).run() == 0
     assert codes == [75]
+
+
+def test_run_that_trains_can_be_seen_by_others_until_it_ends(case: Case) -> None:
+    seen: list[bool] = []
+
+    def train(*_: object) -> Training:
+        seen.append(is_locked(case.settings.training_lock))
+        raise DataError("no rows")
+
+    assert TrainingRun(case.settings, Tasks(train)).run() != 0
+    assert seen == [True]
+    assert not is_locked(case.settings.training_lock)
 
 
 def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from src.services.inference.model.predictor import Predictor
 from src.services.inference.watch.metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, ServingMetrics
 
 NO_CHAMPION = "no version is champion yet; wait for the first training, or request one with POST /retrain"
+FIRST_TRAINING = "no version is champion yet; a training is running"
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +47,23 @@ class ModelStore:
         cache: keeps the files.
         metrics: records every change.
         backoff: how often to poll.
+        is_training: whether a training is running; called in a thread, may raise OSError.
     """
 
-    def __init__(self, registry: Registry, cache: ModelCache, metrics: ServingMetrics, backoff: Backoff) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        cache: ModelCache,
+        metrics: ServingMetrics,
+        backoff: Backoff,
+        is_training: Callable[[], bool],
+    ) -> None:
         self._registry = registry
         self._cache = cache
         self._source = ModelSource(registry, cache)
         self._metrics = metrics
         self._backoff = backoff
+        self._is_training = is_training
         self._wake = asyncio.Event()
         self._next_look_ended = asyncio.Event()
         self._current: Predictor | None = None
@@ -71,7 +82,8 @@ class ModelStore:
     def require(self) -> Predictor:
         """The served model. Raises ModelNotLoadedError."""
         if self._current is None:
-            raise ModelNotLoadedError("no model is loaded yet; GET /health says why")
+            training = self.last_error == FIRST_TRAINING
+            raise ModelNotLoadedError(FIRST_TRAINING if training else "no model is loaded yet; GET /health says why")
         return self._current
 
     def poke(self) -> None:
@@ -125,7 +137,7 @@ class ModelStore:
             return self._backoff.after(self._failed_looks)
         self._saw_mlflow(reachable=True)
         if champion is None:
-            self._report(NO_CHAMPION)
+            self._report(await self._why_no_champion())
         elif self._current is not None and _same_content(self._current.version, champion):
             self._failed = None
             self._report(None)
@@ -139,6 +151,12 @@ class ModelStore:
             await self._serve(champion)
         self._failed_looks = 0
         return self._backoff.poll
+
+    async def _why_no_champion(self) -> str:
+        try:
+            return FIRST_TRAINING if await asyncio.to_thread(self._is_training) else NO_CHAMPION
+        except OSError:  # the shared volume cannot be read
+            return NO_CHAMPION
 
     async def _serve(self, version: ModelVersion) -> None:
         """Serve this version, or record why it cannot be served and keep the current one."""

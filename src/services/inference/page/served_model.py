@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from src.services.inference.model.model_store import NO_CHAMPION, ModelStore
+from src.services.inference.model.model_store import FIRST_TRAINING, NO_CHAMPION, ModelStore
 from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.formatting import Moment, moment, score
 from src.services.inference.page.links import Links
@@ -73,6 +73,8 @@ def _advice(store: ModelStore) -> str | None:
         return "Start MLflow, or correct MLFLOW_TRACKING_URI. " + (
             "Until then the model below stays in service." if store.current else "Until then there are no predictions."
         )
+    if store.last_error == FIRST_TRAINING and store.current is None:
+        return "The first model is served once it has passed the gate."
     if store.last_error == NO_CHAMPION and store.current is None:
         return "The first model is served once it has passed the gate. “Retrain now” below requests a training."
     if store.current is None:

@@ -6,6 +6,7 @@ import shutil
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
+from src.core.file_lock import is_locked, locked_file
 from src.services.inference.model import model_source
 from src.services.inference.model.backoff import Backoff, wait_for_event
 from src.services.inference.model.model_cache import ModelCache
@@ -57,7 +59,8 @@ class Rig:
         self.cache.create()
         client = RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=self.mlflow.transport)
         backoff = Backoff(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
-        self.store = ModelStore(client, self.cache, ServingMetrics(self.registry, [], window_rows=300), backoff)
+        metrics, training = ServingMetrics(self.registry, [], window_rows=300), self.root / "training.lock"
+        self.store = ModelStore(client, self.cache, metrics, backoff, partial(is_locked, training))
 
     def restarted(self) -> "Rig":
         return Rig(self.mlflow, self.root)
@@ -123,6 +126,26 @@ async def test_store_without_a_champion_says_what_to_do(rig: Rig) -> None:
     rig.mlflow.versions.clear()
     assert await rig.store.look() == 1
     assert rig.store.last_look.reachable is True
+
+
+async def test_store_without_a_champion_says_while_a_training_is_running(rig: Rig) -> None:
+    rig.mlflow.aliases.clear()
+    for _ in range(2):
+        with locked_file(rig.root / "training.lock"):
+            await rig.store.look()
+            with pytest.raises(ModelNotLoadedError, match="no version is champion yet; a training is running"):
+                rig.store.require()
+        await rig.store.look()
+        with pytest.raises(ModelNotLoadedError, match="no model is loaded yet; GET /health says why"):
+            rig.store.require()
+        assert "POST /retrain" in str(rig.store.last_error)
+
+
+async def test_store_without_a_champion_says_so_where_the_shared_volume_cannot_be_read(rig: Rig) -> None:
+    rig.mlflow.aliases.clear()
+    (rig.root / "training.lock").symlink_to("nowhere")
+    await rig.store.look()
+    assert "POST /retrain" in str(rig.store.last_error)
 
 
 async def test_store_keeps_serving_when_the_alias_is_taken_away(rig: Rig) -> None:

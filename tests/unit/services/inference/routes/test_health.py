@@ -1,9 +1,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import pytest
+
+from src.core.file_lock import locked_file
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +48,16 @@ async def test_health_is_503_with_a_reason_until_a_model_is_loaded(unready: Any)
     unready.mlflow.promote("1")
     await unready.look()
     assert (await unready.client.get("/health")).status_code == 200
+
+
+async def test_health_and_the_page_say_that_the_first_training_is_running(unready: Any, tmp_path: Path) -> None:
+    with locked_file(tmp_path / "data/retrain/training.lock"):
+        await unready.look()
+        assert (await unready.client.get("/health")).json()["last_error"].endswith("a training is running")
+        page = (await unready.client.get("/")).text
+    assert "a training is running" in page
+    assert "The first model is served once it has passed the gate." in page
+    assert "requests a training" not in page
 
 
 async def test_health_reports_that_mlflow_is_down_and_stays_ready(served: Any) -> None:
