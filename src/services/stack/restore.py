@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from src.services.stack import database, secrets_member
+from src.services.stack import database, dotenv_text, secrets_member
 from src.services.stack.archive_reader import Archive
 from src.services.stack.backup_manifest import DATABASE, SECRETS, VOLUMES, Manifest, member_of
 from src.services.stack.checkout import REPOSITORY, Checkout
@@ -71,7 +71,6 @@ class Restore:
             self._write_env(stack, manifest, passphrase)
         Setup(self._checkout.folder, environment, self._say, threading.Event().wait).prepare()
         stack = self._checkout.docker().stack()
-        self._refuse_existing(stack)  # of the project that a restored .env names
         self._say(_BUILDING)
         build(self._checkout.docker())
         try:
@@ -116,6 +115,10 @@ class Restore:
         self._say(_BUILDING)
         build(self._checkout.docker(), "train-model")
         text = secrets_member.unseal(self._checkout.docker(), stack, self._archive.content(SECRETS), passphrase)
+        # The restored file names a project of its own, unless the environment does.
+        named = {name: value for name, value in dotenv_text.values(text).items() if name == "COMPOSE_PROJECT_NAME"}
+        target = Checkout(self._checkout.folder, {**named, **self._checkout.environment})
+        self._refuse_existing(target.docker().stack())
         env_file.create(text)
         self._say("==> .env: restored")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.services.stack import dotenv_text
 from src.services.stack.archive_reader import Archive
 from src.services.stack.checkout import Checkout
 from src.services.stack.errors import StackError
@@ -135,6 +136,40 @@ def test_passphrase_is_in_no_command_line_and_in_no_environment_of_docker(machin
     assert PASSPHRASE["BACKUP_PASSPHRASE"] not in json.dumps(machine.docker.calls())
     assert (machine.folder / ".env").read_text().startswith("MODEL_NAME=iris\n")
     assert (machine.folder / ".env").stat().st_mode & 0o777 == 0o600
+
+
+def test_project_that_a_restored_env_file_names_is_looked_at_first(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("sealed_text open", "COMPOSE_PROJECT_NAME=named-there\n")
+    machine.docker.answers("up --no-start", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left"):
+        machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    looks = [
+        given.get("COMPOSE_PROJECT_NAME")
+        for words, given in machine.docker.calls()
+        if words[:2] == ["compose", "config"]
+    ]
+    assert "named-there" in looks
+
+
+def test_restore_fills_volumes_and_databases_and_sets_the_password_of_the_env_file(
+    machine: Machine, tmp_path: Path
+) -> None:
+    services = ("mysql", "mlflow", "monitor", "train-model")
+    machine.docker.answers("ps --all", "".join(f"id-{name}\tcreated\t{name}\n" for name in services))
+    machine.docker.answers("compose run", "$2b$12$of/the.new\n")
+    machine.docker.answers("--batch", "2\n")  # any query's answer: two secrets are stored in ZenML
+    machine.restore(backup(tmp_path))
+    steps = ("build", "up --no-start", "cp - id-monitor:/app/data-file", "up --detach", "exec mysql --protocol")
+    said = machine.docker.said()
+    order = [next(number for number, call in enumerate(said) if words in call) for words in (*steps, "compose run")]
+    assert order == sorted(order)
+    assert "cp - id-mlflow:/mlartifacts" in said
+    assert "cp - id-train-model:/app/zenml" in said
+    assert any(line.startswith("warning: ZenML stores 2 secrets") for line in machine.said)
+    assert machine.said[-2] == "==> champion: iris version 3"
+    assert machine.said[-1].endswith("next: make up")
+    values = dotenv_text.values((machine.folder / ".env").read_text())
+    assert [value for name, value in values.items() if "PASSWORD" in name and value in "\n".join(said)] == []
 
 
 def test_restore_that_fails_names_the_command_before_the_next_try(machine: Machine, tmp_path: Path) -> None:
