@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> int:
         "--wait-minutes", type=float, default=60, help="how long to wait for a training to end (default: 60)"
     )
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stop from outside cleans up as Ctrl-C does
     backup = Backup(Checkout(REPOSITORY, os.environ), options.folder.absolute(), say)
     return run_command(
         lambda: backup.run(secrets=options.secrets, wait_seconds=60 * options.wait_minutes),
