@@ -199,7 +199,6 @@ def test_damaged_backup_and_wrong_passphrase_change_nothing(other: Stack, source
     damaged.write_bytes(raw[: len(raw) // 2] + b"?" + raw[len(raw) // 2 + 1 :])
     ended = command(other, "make", "restore", f"FILE={damaged}")
     assert (ended.returncode, "is not a whole backup" in ended.stderr) == (2, True)
-    other.compose("build", "--quiet", "train-model", check=False)
     ended = command(other, "make", "restore", f"FILE={source.archive}", "SECRETS=1", BACKUP_PASSPHRASE="x" * 20)
     assert (ended.returncode, "not the passphrase" in ended.stderr) == (2, True)
     assert (volumes(other), (other.checkout / ".env").exists()) == ([], False)
