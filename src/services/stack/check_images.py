@@ -14,7 +14,9 @@ from src.services.stack.errors import NoAnswerError, StackError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WANTED = ("amd64", "arm64")
-_MISSING = re.compile(r"not found|manifest unknown|denied|unauthorized", re.IGNORECASE)
+_MISSING = re.compile(r"not found|manifest unknown", re.IGNORECASE)
+_REFUSED = re.compile(r"\b401\b|\b403\b|denied|unauthorized|forbidden", re.IGNORECASE)
+_TOO_MANY = re.compile(r"\b429\b|toomanyrequests|rate limit", re.IGNORECASE)
 _SERVICE_IMAGE = re.compile(r"^ +image: (\S+)\n(?: +platform: linux/(\w+))?", re.MULTILINE)
 _BASE_IMAGE = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
 
@@ -44,7 +46,9 @@ def pinned_images(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 def check(docker: Docker, images: dict[str, tuple[str, ...]], say: Callable[[str], object]) -> int:
-    """Print one row for each image; return 1 where one is missing or lacks an architecture, else 0.
+    """Print one row for each image; return 1 where one is missing, refused or lacks an architecture, else 0.
+
+    A registry that does not answer for one image is not asked for others.
 
     Args:
         docker: asks the registries, with the credentials of the Docker client.
@@ -52,29 +56,66 @@ def check(docker: Docker, images: dict[str, tuple[str, ...]], say: Callable[[str
         say: takes each line of the output.
 
     Raises:
-        NoAnswerError: a registry does not answer, which says nothing about the image.
+        NoAnswerError: a registry does not answer, which says nothing about its images, and the others are in order.
     """
     width = max(map(len, images), default=0)
     problems = 0
+    silent: dict[str, NoAnswerError] = {}
     for image, wanted in images.items():
-        found = architectures(docker, image)
-        lacking = [name for name in wanted if name not in found]
-        verdict = "ok" if not lacking else f"lacks {', '.join(lacking)}" if found else "does not exist"
-        problems += bool(lacking)
+        found: list[str] = []
+        try:
+            if registry_of(image) in silent:
+                raise silent[registry_of(image)]
+            found = architectures(docker, image)
+            verdict = _verdict(found, wanted)
+            problems += verdict != "ok"
+        except NoAnswerError as error:
+            silent.setdefault(registry_of(image), error)
+            verdict = "not checked"
+        except RefusedError:
+            verdict = "refused: there is no such image, or this login or network may not have it"
+            problems += 1
         say(f"{image:{width}}  {verdict:14}  {', '.join(found)}".rstrip())
+    if silent and not problems:
+        raise next(iter(silent.values()))
     return 1 if problems else 0
+
+
+def _verdict(found: list[str], wanted: tuple[str, ...]) -> str:
+    lacking = [name for name in wanted if name not in found]
+    if not found:
+        return "does not exist"
+    return f"lacks {', '.join(lacking)}" if lacking else "ok"
+
+
+def registry_of(image: str) -> str:
+    """The registry that an image's name means: its first part where that is a host, else Docker Hub."""
+    host, slash, _ = image.partition("/")
+    return host if slash and ("." in host or ":" in host or host == "localhost") else "docker.io"
+
+
+class RefusedError(StackError):
+    """A registry refuses to say anything about an image."""
 
 
 def architectures(docker: Docker, image: str) -> list[str]:
     """The architectures of an image in its registry, sorted; none where there is no such image.
 
     Raises:
-        NoAnswerError: the registry does not answer.
+        NoAnswerError: the registry does not answer, or not so many requests.
+        RefusedError: the registry refuses, as some do for an image that does not exist.
     """
     answer = docker.run("buildx", "imagetools", "inspect", "--format", "{{json .Image}}", image)
     if answer.code != 0:
         if _MISSING.search(answer.errors):
             return []
+        if _TOO_MANY.search(answer.errors):
+            raise NoAnswerError(
+                f"the registry of {image} takes no more requests for now; docker login, or try again in some hours "
+                f"({answer.last_error})"
+            )
+        if _REFUSED.search(answer.errors):
+            raise RefusedError(answer.last_error)
         raise NoAnswerError(
             f"no registry answers for {image}; check the network and docker login ({answer.last_error})"
         )

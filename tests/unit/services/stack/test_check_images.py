@@ -58,10 +58,41 @@ def test_image_that_lacks_an_architecture_is_reported_and_the_rest_is_checked(fa
     )
 
 
-@pytest.mark.parametrize("error", ["ERROR: docker.io/x:1: not found", "manifest unknown", "denied: no such repository"])
+@pytest.mark.parametrize("error", ["ERROR: docker.io/x:1: not found", "manifest unknown"])
 def test_image_that_does_not_exist_is_reported(fake: FakeDocker, error: str) -> None:
     fake.answers("inspect", errors=error, code=1)
     assert checked(fake, one=("amd64",)) == (1, ["one  does not exist"])
+
+
+@pytest.mark.parametrize("error", ["401 Unauthorized", "403 Forbidden", "denied: no such repository"])
+def test_refused_image_is_reported_as_such(fake: FakeDocker, error: str) -> None:
+    fake.answers("inspect", errors=error, code=1)
+    code, said = checked(fake, one=("amd64",))
+    assert (code, said) == (1, ["one  refused: there is no such image, or this login or network may not have it"])
+
+
+def test_rate_limit_is_no_missing_image(fake: FakeDocker) -> None:
+    fake.answers("inspect", errors="ERROR: unexpected status from HEAD request to x: 429 Too Many Requests", code=1)
+    with pytest.raises(NoAnswerError, match=r"one takes no more requests for now; docker login, or try again"):
+        checked(fake, one=("amd64",))
+
+
+def test_registry_that_does_not_answer_is_asked_once_and_the_others_are_checked(fake: FakeDocker) -> None:
+    fake.answers("ghcr.example/three", BOTH)
+    fake.answers("inspect", errors="no such host", code=1)
+    said: list[str] = []
+    images = {"one": ("amd64",), "user/two": ("amd64",), "ghcr.example/three": ("amd64",)}
+    with pytest.raises(NoAnswerError, match="no registry answers for one"):
+        check(Docker(fake.folder, fake.environment), images, said.append)
+    assert [line.split()[1:3] for line in said] == [["not", "checked"], ["not", "checked"], ["ok", "386,"]]
+    assert len(fake.said()) == 2
+
+
+def test_missing_image_counts_more_than_a_registry_that_does_not_answer(fake: FakeDocker) -> None:
+    fake.answers("ghcr.example/two", errors="not found", code=1)
+    fake.answers("inspect", errors="no such host", code=1)
+    images = {"one": ("amd64",), "ghcr.example/two": ("amd64",)}
+    assert check(Docker(fake.folder, fake.environment), images, print) == 1
 
 
 def test_registry_that_does_not_answer_is_no_missing_image(fake: FakeDocker) -> None:
