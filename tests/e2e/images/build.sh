@@ -94,7 +94,7 @@ make_base() {
 build() {
   local image=$1 folder started=$SECONDS log options
   folder=$(folder_of "$image")
-  options=(--label "mlops-loop.recipe=$(recipe_of "$folder")" --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE")
+  options=(--label "mlops-loop.recipe=$(recipe_of "$folder")" --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE" --build-context "base=$HERE/base")
   log=$CACHE/$folder.log
   # PyPI may be reached only through a proxy with a certificate of its own: a secret leaves no trace in the image.
   [ ! -s "$CA_BUNDLE" ] || options+=(--secret "id=ca,src=$CA_BUNDLE")
