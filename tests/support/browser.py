@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, sync_playwright
 
 from src.services.local.processes import REPOSITORY
+from tests.support.running import wait_until
 
 LAPTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -35,6 +36,20 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=chromium_binary(), chromium_sandbox=sandbox)
         yield browser
         browser.close()
+
+
+def goto(page: Page, url: str) -> Response:
+    """Open a page, again where Chromium drops its requests because a container's network interface has come or gone."""
+
+    def answer() -> Response | None:
+        try:
+            return page.goto(url)
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in str(error):
+                raise
+            return None
+
+    return wait_until(f"{url} is loaded", answer)
 
 
 class Tab:
@@ -76,6 +91,6 @@ def tab(browser: Browser, url: str, **options: Any) -> Iterator[Tab]:
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
     page = context.new_page()
     opened = Tab(page, url)
-    page.goto(url)
+    goto(page, url)
     yield opened
     context.close()

@@ -79,3 +79,19 @@ def test_make_alone_lists_every_task() -> None:
     command = ["make", "--no-print-directory"]  # which a make that runs the tests would print
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert {line.split()[1] for line in listed.splitlines()} == set(phony)
+
+
+@pytest.mark.parametrize(
+    ("services", "overlay"),
+    [("inference\ntls-proxy", "-f docker-compose.tls.yml "), ("inference\nnot-tls-proxy", "")],
+)
+def test_scale_keeps_the_tls_overlay_where_it_is_in_use(services: str, overlay: str, tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"""#!/bin/sh\n[ "$*" = "compose config --services" ] && echo "{services}" || echo "ran: $*"\n""")
+    docker.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("MAKEFLAGS", None)
+    command = ["make", "--no-print-directory", "scale"]
+    answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    files = f"-f docker-compose.yml -f docker-compose.scale.yml {overlay}up -d --wait"
+    assert answer.stdout.splitlines()[-1].startswith(f"ran: compose {files} ")

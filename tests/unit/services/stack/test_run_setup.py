@@ -281,3 +281,18 @@ def test_run_setup_reports_its_own_fault_without_its_values(
         r"error: ValueError in test_run_setup\.py, line \d+: a fault of this script; please report it\n",
         capsys.readouterr().err,
     )
+
+
+def test_setup_warns_of_open_ports_and_makes_the_certificate_before_anything_starts(
+    tmp_path: Path, zenml: FakeZenml
+) -> None:
+    config = compose_config(zenml=zenml.port, inference=free_port())
+    config["services"]["inference"]["ports"][0]["host_ip"] = "0.0.0.0"  # noqa: S104
+    config["services"]["tls-proxy"] = {"image": "haproxy:9", "environment": {"TLS_NAMES": "localhost,"}}
+    docker = FakeDocker(tmp_path / "bin", config)
+    docker.answers("run --rm", errors="no such image\n", code=1)
+    checkout = Checkout(tmp_path, docker, zenml)
+    assert checkout.refused() == "cannot make tls/server.pem with openssl in the image haproxy:9: no such image"
+    warnings = [line for line in checkout.said if line.startswith("warning: ")]
+    assert [line.split()[1] for line in warnings] == ["inference", "WRITE_API_KEY"]
+    assert not any(" up " in said for said in docker.said())
