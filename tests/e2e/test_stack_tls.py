@@ -297,4 +297,4 @@ def test_commands_of_the_page_work_as_written(secured: Secured) -> None:
     outputs = ("sha256 Fingerprint=", '"prediction":"setosa"', '"status":"success"', "['iris']", '"state":"queued"')
     assert [output for output in outputs if output not in ended.stdout] == []
     (request_id,) = re.findall(r'"id":"([^"]+)","state":"queued"', ended.stdout)
-    assert secured.stack.wait_for_end(request_id)["state"] == "promoted"  # and no training goes on
+    assert secured.stack.wait_for_end(request_id, seconds=240)["state"] == "promoted"
