@@ -33,7 +33,6 @@ def test_copied_state_comes_back(stack: Stack) -> None:
     assert stack.wait_for_end(stack.request_retrain())["state"] == "promoted"
     before, requests = stack.predict(), retrain_requests(stack)
     run(stack, COPY)
-    stack.compose("down", "--volumes", "--remove-orphans")
     run(stack, GO_BACK)
     after = stack.predict()
     assert {**after, "request_id": None} == {**before, "request_id": None}
