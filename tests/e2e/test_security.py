@@ -2,15 +2,12 @@
 
 import json
 import socket
-from base64 import b64encode
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.support.browser import chromium
-from tests.support.doors import FOREIGN_HOST, FOREIGN_PAGE, Action, Sender, table
-from tests.support.inference_client import FLOWER
+from tests.support.doors import ACTIONS, FIRING, FOREIGN_HOST, FOREIGN_PAGE, Sender, table
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -20,55 +17,6 @@ HERE, PAGE, ELSEWHERE = "A program on this machine", "A web page of another site
 WRITE_KEY = "a-write-key-of-tests"
 
 
-def basic(user: str, password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
-def zenml_login(stack: Stack) -> dict[str, str]:
-    login = {"username": "admin", "password": stack.secrets()["ZENML_ADMIN_PASSWORD"]}
-    url = f"http://127.0.0.1:{stack.ports['ZENML_PORT']}/api/v1/login"
-    return bearer(httpx.post(url, data=login, timeout=30).raise_for_status().json()["access_token"])
-
-
-FIRING = {"version": "4", "groupKey": "tried", "alerts": [{"status": "firing", "labels": {"alertname": "Tried"}}]}
-TAG = {"name": "iris", "key": "tried", "value": "yes"}
-WRITE_PATHS = (
-    "/api/v1/write",
-    "/api/v1/otlp/v1/metrics",
-    "/api/v1/admin/tsdb/delete_series?match[]=up",
-    "/-/reload",
-    "/-/quit",
-)
-ACTIONS = {
-    "Predict, read scores and metrics": Action("POST", "inference", ("/predict",), {"json": FLOWER}),
-    "Request a training, roll back": Action(
-        "POST", "inference", ("/retrain",), credential=("key", lambda _: bearer(WRITE_KEY))
-    ),
-    "Request a training by an alert": Action(
-        "POST",
-        "inference",
-        ("/alerts",),
-        {"json": FIRING},
-        ("token", lambda stack: bearer(stack.secrets()["ALERT_TOKEN"])),
-    ),
-    "Read runs, models and aliases": Action("GET", "mlflow", ("/api/2.0/mlflow/registered-models/get?name=iris",)),
-    "Change runs, models and aliases": Action(
-        "POST", "mlflow", ("/api/2.0/mlflow/registered-models/set-tag",), {"json": TAG}
-    ),
-    "Read and change pipelines": Action("GET", "zenml", ("/api/v1/runs",), credential=("password", zenml_login)),
-    "Query metrics and alerts": Action("GET", "prometheus", ("/api/v1/query?query=up", "/api/v1/alerts")),
-    "Write samples, delete, reload, stop": Action("POST", "prometheus", WRITE_PATHS),
-    "Read and change dashboards": Action(
-        "GET",
-        "grafana",
-        ("/api/search",),
-        credential=("password", lambda stack: basic("admin", stack.secrets()["GRAFANA_ADMIN_PASSWORD"])),
-    ),
-}
 WITHOUT_PORT = {
     "Raise and silence alerts": "alertmanager",
     "Start a training, list containers": "docker-proxy",
@@ -91,17 +39,10 @@ def opened(stack: Stack) -> Iterator[Stack]:
     try:
         stack.up()
         yield stack
-        for request in requests(stack):
-            stack.wait_for_end(request)
+        stack.wait_for_all()
     finally:
         stack.environment = before
         stack.up()
-
-
-def requests(stack: Stack) -> list[str]:
-    """The ids of the newest retrain requests."""
-    listed = httpx.get(f"{stack.url}/retrain", timeout=5).raise_for_status().json()
-    return [request["id"] for request in listed["requests"]]
 
 
 def test_every_action_of_the_table_is_tried() -> None:
@@ -130,7 +71,7 @@ def test_server_of_the_table_has_no_port_on_this_machine(opened: Stack, name: st
 
 
 def test_page_of_another_site_changes_nothing_from_a_real_browser(opened: Stack) -> None:
-    before = requests(opened)
+    before = opened.request_ids()
     ports = opened.ports
     targets = [
         f"http://localhost:{ports['INFERENCE_PORT']}/retrain",
@@ -148,7 +89,7 @@ def test_page_of_another_site_changes_nothing_from_a_real_browser(opened: Stack)
         body = json.dumps({**FIRING, "name": "iris", "key": "attacked", "value": "yes"})
         answers = {page.evaluate(attack, [target, body]) for target in targets}
     assert answers <= {"opaque", "failed"}
-    assert requests(opened) == before
+    assert opened.request_ids() == before
     found = ACTIONS["Read runs, models and aliases"].paths[0]
     model = Sender(opened, "127.0.0.1").send("GET", "mlflow", found, {}).json()["registered_model"]
     assert "attacked" not in {tag["key"] for tag in model.get("tags", [])}

@@ -56,6 +56,16 @@ class InferenceClient:
 
         return wait_until(f"retrain {request_id} ends", ended, seconds=seconds)
 
+    def request_ids(self) -> list[str]:
+        """The newest retrain requests."""
+        listed = httpx.get(f"{self.url}/retrain", timeout=5).raise_for_status().json()
+        return [request["id"] for request in listed["requests"]]
+
+    def wait_for_all(self) -> None:
+        """Wait until none of the newest requests waits or runs."""
+        for request_id in self.request_ids():
+            self.wait_for_end(request_id)
+
     def wait_for_version(self, version: str) -> None:
         """Wait until predictions come from this model version."""
         wait_until(f"version {version} is served", lambda: self.predict()["model"]["version"] == version, seconds=15)
