@@ -16,6 +16,7 @@ from playwright.sync_api import TimeoutError as NotThereError
 from src.services.local.processes import REPOSITORY
 from src.services.stack import certificate
 from tests.support.browser import chromium, goto, tab
+from tests.support.doors import FOREIGN_PAGE, TLS_ACTIONS, Headers, TlsSender, basic, table
 from tests.support.running import free_port, wait_until
 from tests.support.stack import Stack
 
@@ -32,6 +33,7 @@ PORTS = {
     "grafana": "3443",
 }
 SIGNED_IN_HERE = ("inference", "mlflow", "prometheus", "alertmanager")
+TABLE = table("The ports with TLS and sign-in")
 PAGE = (REPOSITORY / "docs/tls.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
 TRAINING_MS = 120_000
@@ -116,6 +118,27 @@ def test_curl_is_answered_with_the_password_alone(secured: Secured, service: str
     assert secured.curl(url, "--user", ":".join(secured.login), "--location") == "200"
     foreign = ("--user", ":".join(secured.login), "--request", "POST", "--header", "Origin: https://evil.example")
     assert secured.curl(url, *foreign) == "403"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_action_needs_the_sign_in_that_the_security_page_names(secured: Secured, name: str) -> None:
+    action, row = TLS_ACTIONS[name], TABLE[name]
+    if action.server == "grafana" and not secured.stack.has_grafana:
+        pytest.skip("no Grafana image is available")
+    trust = ssl.create_default_context(cafile=secured.stack.checkout / certificate.FILE)
+
+    def sender(headers: Headers) -> TlsSender:
+        return TlsSender(secured.stack, "localhost", headers, secured.ports, trust)
+
+    password = basic(*secured.login)
+    seen = {
+        "At": action.server,
+        "Without the password": action.as_stranger(sender({})),
+        "Signed in": action.as_program(sender(password)),
+        "A web page of another site, signed in": action.as_page(sender({**password, **FOREIGN_PAGE})),
+    }
+    secured.stack.wait_for_all()
+    assert seen == {**row, "At": row["At"].lower()}
 
 
 def test_curl_without_the_certificate_trusts_nothing(secured: Secured) -> None:

@@ -174,8 +174,16 @@ ACTIONS = {
         credential=("password", lambda stack: basic("admin", stack.secrets()["GRAFANA_ADMIN_PASSWORD"])),
     ),
 }
+SILENCE = {
+    "matchers": [{"name": "alertname", "value": "Tried", "isRegex": False, "isEqual": True}],
+    "startsAt": "2026-01-01T00:00:00Z",
+    "endsAt": "2100-01-01T00:00:00Z",
+    "createdBy": "tests",
+    "comment": "tried",
+}
 # Alertmanager is reached from outside the stack through the TLS proxy alone.
 TLS_ACTIONS = {name: action for name, action in ACTIONS.items() if name != "Request a training by an alert"} | {
     "Read alerts": Action("GET", "alertmanager", ("/api/v2/alerts",)),
+    "Silence alerts": Action("POST", "alertmanager", ("/api/v2/silences",), {"json": SILENCE}),
     "Raise alerts": Action("POST", "alertmanager", ("/api/v2/alerts",), {"json": [{"labels": {"alertname": "Tried"}}]}),
 }

@@ -65,9 +65,9 @@ RIGHTS = {
         restart="no",
     ),
     "inference": Rights(
-        ("loop", "monitoring"), "512m", 100, published=("INFERENCE_PORT",), writes=("data", "model-cache")
+        ("loop", "metrics"), "512m", 100, published=("INFERENCE_PORT",), writes=("data", "model-cache")
     ),
-    "monitor": Rights(("docker", "monitoring"), "256m", 100, writes=("data",)),
+    "monitor": Rights(("docker", "metrics"), "256m", 100, writes=("data",)),
     "docker-proxy": Rights(
         ("docker",),
         "128m",
@@ -78,7 +78,7 @@ RIGHTS = {
         sockets=("/var/run/docker.sock",),
     ),
     "prometheus": Rights(
-        ("monitoring", "published"),
+        ("metrics", "published"),
         "1g",
         200,
         published=("PROMETHEUS_PORT",),
@@ -86,15 +86,13 @@ RIGHTS = {
         reads=("./config/alerts.yml", "./config/prometheus.yml"),
     ),
     "alertmanager": Rights(
-        ("monitoring", "notifications"), "256m", 200, writes=("alertmanager",), reads=("./config/alertmanager",)
+        ("metrics", "notifications"), "256m", 200, writes=("alertmanager",), reads=("./config/alertmanager",)
     ),
-    "blackbox-exporter": Rights(
-        ("loop", "monitoring"), "128m", 50, reads=("./config/blackbox.yml",), user="65534:65534"
-    ),
-    "node-exporter": Rights(("monitoring",), "128m", 50, user="65534:65534"),
-    "mysqld-exporter": Rights(("database", "monitoring"), "128m", 50, user="65534:65534"),
+    "blackbox-exporter": Rights(("loop", "metrics"), "128m", 50, reads=("./config/blackbox.yml",), user="65534:65534"),
+    "node-exporter": Rights(("metrics",), "128m", 50, user="65534:65534"),
+    "mysqld-exporter": Rights(("database", "metrics"), "128m", 50, user="65534:65534"),
     "grafana": Rights(
-        ("monitoring", "published"),
+        ("metrics", "published"),
         "512m",
         200,
         published=("GRAFANA_PORT",),
@@ -110,7 +108,7 @@ RIGHTS = {
         ("loop",), "256m", 100, published=("INFERENCE_PORT",), reads=("./config/gateway/haproxy.cfg",), user="99:99"
     ),
     "tls-proxy": Rights(
-        ("loop", "monitoring"),
+        ("loop", "metrics"),
         "256m",
         100,
         published=(
@@ -180,7 +178,7 @@ def test_networks_without_a_way_out_are_internal() -> None:
         "database": {"internal": True},
         "docker": {"internal": True},
         "loop": None,
-        "monitoring": {"internal": True},
+        "metrics": {"internal": True},
         "notifications": None,
         "published": None,
         "sources": None,
