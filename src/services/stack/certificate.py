@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import ssl
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +22,12 @@ ALWAYS = ("localhost", "127.0.0.1")
 _DAYS = 825  # the longest that Apple's clients accept
 _FETCH_SECONDS = 900.0
 _HOST_NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-_FIRST_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# Each form that OpenSSL reads; clients and Python take the plain one only.
+_FIRST_CERTIFICATE = re.compile(r"-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
 # X509_V_FLAG_PARTIAL_CHAIN: the certificate itself is trusted, whoever has signed it. Named by Python 3.10 and newer.
 _PARTIAL_CHAIN = 0x80000
 _FLIGHTS = 4
+_OWN_IT = 'take it over with: sudo chown -R "$(id -u)" tls'
 
 
 def prepare_certificate(docker: Docker, stack: Stack, folder: Path, say: Callable[[str], None]) -> None:
@@ -38,15 +41,13 @@ def prepare_certificate(docker: Docker, stack: Stack, folder: Path, say: Callabl
         say: takes each line of the report.
 
     Raises:
-        StackError: the certificate cannot be made, or is unusable, or a name is none.
+        StackError: the certificate cannot be made or used, or a name is neither a host name nor an address.
     """
     if not stack.has(SERVICE):
         return
     names = _names(stack.variable(SERVICE, "TLS_NAMES"))
     path = folder / FILE
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise StackError(f"{FILE} must be a file, not a link or a folder; put the certificate and its key there")
-    made = not path.exists()
+    made = not _is_there(path)
     if made:
         say(f"==> making {FILE}, a self-signed certificate, with the image of {SERVICE}")
         _write(path, _self_signed(docker, stack.image(SERVICE), [*names, *ALWAYS]))
@@ -65,6 +66,18 @@ def prepare_certificate(docker: Docker, stack: Stack, folder: Path, say: Callabl
                 f"warning: clients refuse {FILE} for {name} ({reason}); put a certificate for TLS_HOST and TLS_NAMES "
                 "there, or delete the file and run this again for a self-signed one"
             )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StackError(f"cannot read {path} ({error.strerror}); {_OWN_IT}") from error
+    if not stat.S_ISREG(mode):
+        raise StackError(f"{FILE} must be a file, not a link or a folder; put the certificate and its key there")
+    return True
 
 
 def _names(listed: str) -> list[str]:
@@ -87,11 +100,13 @@ def _self_signed(docker: Docker, image: str, names: Sequence[str]) -> str:
     entries = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in dict.fromkeys(names))
     request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", str(_DAYS)]
     request += ["-subj", "/CN=MLOps loop", "-addext", f"subjectAltName={entries}"]
-    # Who trusts it trusts this server alone, and nothing that was signed with its key.
+    # A client that trusts this certificate trusts only this server: the key cannot sign other certificates.
     for extension in ("basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature"):
         request += ["-addext", extension]
     request += ["-addext", "extendedKeyUsage=serverAuth", "-keyout", "-", "-out", "-"]
-    container = ["run", "--rm", "--network", "none", "--cap-drop", "ALL", "--entrypoint", "openssl", image]
+    # The output has the private key: no log driver may store it.
+    container = ["run", "--rm", "--log-driver", "none", "--network", "none", "--cap-drop", "ALL"]
+    container += ["--entrypoint", "openssl", image]
     answer = docker.run(*container, *request, seconds=_FETCH_SECONDS)
     if answer.code != 0 or not _FIRST_CERTIFICATE.search(answer.output):
         raise StackError(f"cannot make {FILE} with openssl in the image {image}: {answer.last_error}")
@@ -117,12 +132,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _let_the_proxy_read(path: Path) -> None:
-    """The file for the proxy's user, who is none of this machine's; its folder for nobody but the owner."""
+    """Make the file readable for everyone, as the proxy's user has no account here, and close its folder to others."""
     try:
-        path.parent.chmod(0o700)
-        path.chmod(0o644)
+        for place, wanted in ((path.parent, 0o700), (path, 0o644)):
+            if stat.S_IMODE(place.stat().st_mode) != wanted:
+                place.chmod(wanted)
     except OSError as error:
-        raise StackError(f"cannot make {path} readable for the proxy ({error.strerror})") from error
+        raise StackError(f"cannot make {path} readable for the proxy ({error.strerror}); {_OWN_IT}") from error
 
 
 def _server_side(path: Path) -> ssl.SSLContext:
@@ -139,7 +155,12 @@ def _server_side(path: Path) -> ssl.SSLContext:
 
 def _first_certificate(path: Path) -> str:
     found = _FIRST_CERTIFICATE.search(path.read_text(encoding="latin-1"))
-    return found.group() if found else ""
+    if found is None or found.group(1) != "CERTIFICATE":
+        raise StackError(
+            f"the certificate in {FILE} must start with -----BEGIN CERTIFICATE-----; replace it with the output of: "
+            f"openssl x509 -in {FILE}"
+        )
+    return found.group()
 
 
 def _refusal(server: ssl.SSLContext, certificate: str, name: str) -> str | None:

@@ -1,5 +1,7 @@
 import datetime as dt
+import errno
 import ipaddress
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -88,8 +90,10 @@ def test_without_the_overlay_nothing_is_made(checkout: Checkout) -> None:
 def test_missing_certificate_is_made_with_openssl_in_the_proxys_image_for_every_name(checkout: Checkout) -> None:
     checkout.prepare("ml.example.com, 10.0.0.7 ,")
     ((arguments, _),) = checkout.docker.calls()
-    assert arguments[:7] == ["run", "--rm", "--network", "none", "--cap-drop", "ALL", "--entrypoint"]
-    assert arguments[7:9] == ["openssl", "haproxy:9"]
+    container = arguments[: arguments.index("req")]
+    assert container[:4] == ["run", "--rm", "--log-driver", "none"]  # its output has the private key
+    assert container[4:8] == ["--network", "none", "--cap-drop", "ALL"]
+    assert container[8:] == ["--entrypoint", "openssl", "haproxy:9"]
     assert "subjectAltName=DNS:ml.example.com,IP:10.0.0.7,DNS:localhost,IP:127.0.0.1" in arguments
     assert arguments[arguments.index("-days") + 1] == "825"
     assert checkout.modes() == (0o700, 0o644)
@@ -145,6 +149,40 @@ def test_file_that_the_proxy_could_not_use_is_refused(checkout: Checkout, text: 
     checkout.has(text)
     assert "must hold a certificate and its private key without passphrase" in checkout.refused()
     assert checkout.file.read_text() == text
+
+
+@pytest.mark.parametrize("kind", ["TRUSTED CERTIFICATE", "X509 CERTIFICATE"])
+def test_certificate_in_another_form_is_refused_with_the_command_that_converts_it(
+    checkout: Checkout, kind: str
+) -> None:
+    checkout.has(pem("localhost").replace("CERTIFICATE-----", f"{kind}-----"))
+    assert checkout.refused() == (
+        "the certificate in tls/server.pem must start with -----BEGIN CERTIFICATE-----; replace it with the output of: "
+        "openssl x509 -in tls/server.pem"
+    )
+
+
+def test_file_of_another_user_is_used_where_its_modes_are_right_already(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout.has(pem("localhost"), 0o644)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", not_permitted)
+        remedy = 'readable for the proxy (Operation not permitted); take it over with: sudo chown -R "$(id -u)" tls'
+        assert checkout.refused().endswith(remedy)
+    checkout.file.parent.chmod(0o700)
+    monkeypatch.setattr(Path, "chmod", not_permitted)
+    checkout.prepare()
+    assert [line.partition(";")[0] for line in checkout.said] == ["==> tls/server.pem: found"]
+
+
+def not_permitted(*_: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_folder_that_others_may_not_enter_is_reported(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "lstat", not_permitted)
+    assert 'server.pem (Operation not permitted); take it over with: sudo chown -R "$(id -u)" tls' in checkout.refused()
 
 
 def test_folder_or_link_in_the_files_place_is_refused(checkout: Checkout) -> None:
