@@ -14,7 +14,7 @@ check() {
   printf '%s\n' "$2" | grep -Eqx -- "$3" || fail "$1 must be $4; change it in .env"
 }
 
-check_url() { check "$1" "$2" 'https?://[^][:space:]/{}][^[:space:]{}]*' 'an http:// or https:// URL'; }
+check_url() { check "$1" "$2" 'https?://(\[[0-9A-Fa-f:]+\]|[^][:space:]/{}[])[^[:space:]{}]*' 'an http:// or https:// URL'; }
 
 quoted() { printf "'"; printf %s "$1" | sed "s/'/''/g"; printf "'"; } # a YAML string
 
@@ -68,6 +68,8 @@ END
   [ -n "$SMTP_USERNAME$SMTP_PASSWORD" ] || return 0
   [ -n "$SMTP_USERNAME" ] && [ -n "$SMTP_PASSWORD" ] ||
     fail 'SMTP_USERNAME and SMTP_PASSWORD need each other; set both in .env, or neither'
+  [ "$SMTP_REQUIRE_TLS" = true ] ||
+    fail 'SMTP_PASSWORD would be sent unencrypted; set SMTP_REQUIRE_TLS=true in .env, or remove SMTP_USERNAME and SMTP_PASSWORD'
   printf %s "$SMTP_PASSWORD" > /tmp/smtp-password
   cat << END
         auth_username: $(quoted "$SMTP_USERNAME")

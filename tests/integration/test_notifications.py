@@ -36,6 +36,7 @@ COMBINATIONS = [
     for count in (1, 2, 3)
     for chosen in itertools.combinations(PARTS, count)
 ]
+COMBINATIONS.append({"ALERT_WEBHOOK_URL": "http://[::1]:8080/secret"})
 
 
 @pytest.mark.parametrize("given", [{}, {"SMTP_SMARTHOST": "smtp.example.com:587", "ALERT_PROXY_URL": "unused"}])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from src.services.stack.errors import StackError
 
-_URL = (r"https?://[^\]\[\s/{}][^\s{}]*", "an http:// or https:// URL")
+_URL = (r"https?://(\[[0-9A-Fa-f:]+\]|[^\]\[\s/{}])[^\s{}]*", "an http:// or https:// URL")
 _WEB = ("SLACK_WEBHOOK_URL", "ALERT_WEBHOOK_URL", "ALERT_PROXY_URL")
 SECRETS = (*_WEB, "SMTP_PASSWORD")
 _EMAIL = {
@@ -35,6 +35,11 @@ def check_notifications(values: Mapping[str, str]) -> None:
         patterns |= _EMAIL
         if bool(values.get("SMTP_USERNAME")) != bool(values.get("SMTP_PASSWORD")):
             raise StackError("SMTP_USERNAME and SMTP_PASSWORD need each other; set both in .env, or neither")
+        if values.get("SMTP_PASSWORD") and values.get("SMTP_REQUIRE_TLS") == "false":
+            raise StackError(
+                "SMTP_PASSWORD would be sent unencrypted; set SMTP_REQUIRE_TLS=true in .env, or remove SMTP_USERNAME "
+                "and SMTP_PASSWORD"
+            )
     for name, (pattern, meaning) in patterns.items():
         value = values.get(name) or ("true" if name == "SMTP_REQUIRE_TLS" else "")
         # docker compose would expand a $ in the value.

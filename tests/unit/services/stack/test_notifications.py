@@ -30,6 +30,7 @@ def test_environment_wins_over_env_file() -> None:
         EMAIL | {"SMTP_USERNAME": "loop", "SMTP_PASSWORD": "it's a secret"},
         {"SMTP_SMARTHOST": "unused"},
         {"ALERT_WEBHOOK_URL": "${FROM_ELSEWHERE}"},
+        {"ALERT_WEBHOOK_URL": "http://[::1]:8080/x"},
     ],
 )
 def test_good_settings_are_accepted(given: dict[str, str]) -> None:
