@@ -14,7 +14,8 @@ from src.services.stack.errors import NoAnswerError, StackError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WANTED = ("amd64", "arm64")
-_MISSING = re.compile(r"not found|manifest unknown", re.IGNORECASE)
+# Not: a program, such as a credential helper, that is "not found in $PATH".
+_MISSING = re.compile(r"(?:^|: )not found\s*$|manifest unknown", re.IGNORECASE | re.MULTILINE)
 _REFUSED = re.compile(r"\b401\b|\b403\b|denied|unauthorized|forbidden", re.IGNORECASE)
 _TOO_MANY = re.compile(r"\b429\b|toomanyrequests|rate limit", re.IGNORECASE)
 _SERVICE_IMAGE = re.compile(r"^ +image: (\S+)\n(?: +platform: linux/(\w+))?", re.MULTILINE)

@@ -42,15 +42,16 @@ def _is_taken(port: Port) -> bool:
             probe.bind((host, port.number))
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise StackError(no_such_address(host)) from error
+                raise StackError(no_such_address(host, port.service)) from error
             # A low port that only root may bind is accepted, because Docker binds it.
             return error.errno == errno.EADDRINUSE
     return False
 
 
-def no_such_address(host: str) -> str:
-    """The message about an address that this machine does not have."""
-    return f"{host} is not an address of this machine; correct BIND_ADDRESS in .env"
+def no_such_address(host: str, service: str = "") -> str:
+    """The message about an address that this machine does not have, and that a port of the service is bound to."""
+    variable = "TLS_BIND_ADDRESS" if service == "tls-proxy" else "BIND_ADDRESS"
+    return f"{host} is not an address of this machine; correct {variable} in .env"
 
 
 def _holder(docker: Docker, port: Port) -> str:

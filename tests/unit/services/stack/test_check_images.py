@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -95,9 +96,18 @@ def test_missing_image_counts_more_than_a_registry_that_does_not_answer(fake: Fa
     assert check(Docker(fake.folder, fake.environment), images, print) == 1
 
 
-def test_registry_that_does_not_answer_is_no_missing_image(fake: FakeDocker) -> None:
-    fake.answers("inspect", errors="ERROR: dial tcp: lookup registry-1.docker.io: no such host", code=1)
-    with pytest.raises(NoAnswerError, match=r"no registry answers for one; check the network .*no such host"):
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ERROR: dial tcp: lookup registry-1.docker.io: no such host",
+        'error getting credentials - err: exec: "docker-credential-desktop": executable file not found in $PATH',
+        'exec: "docker-credential-desktop": executable file not found in $PATH',
+    ],
+)
+def test_registry_that_does_not_answer_is_no_missing_image(fake: FakeDocker, error: str) -> None:
+    fake.answers("inspect", errors=error, code=1)
+    expected = f"no registry answers for one; check the network and docker login ({error})"
+    with pytest.raises(NoAnswerError, match=re.escape(expected)):
         checked(fake, one=("amd64",))
 
 

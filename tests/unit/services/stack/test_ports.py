@@ -50,6 +50,9 @@ def test_check_ports_does_not_judge_another_machine(docker: FakeDocker, taken: i
         check(docker, Port("mlflow", "127.0.0.1", taken), DOCKER_HOST="unix:///run/docker.sock")
 
 
-def test_check_ports_knows_an_address_of_another_machine(docker: FakeDocker) -> None:
-    with pytest.raises(StackError, match=r"192\.0\.2\.1 is not an address of this machine; correct BIND_ADDRESS"):
-        check(docker, Port("mlflow", "192.0.2.1", free_port()))
+@pytest.mark.parametrize(("service", "variable"), [("inference", "BIND_ADDRESS"), ("tls-proxy", "TLS_BIND_ADDRESS")])
+def test_address_of_another_machine_is_refused_with_its_variable(
+    docker: FakeDocker, service: str, variable: str
+) -> None:
+    with pytest.raises(StackError, match=rf"192\.0\.2\.1 is not an address of this machine; correct {variable} in"):
+        check(docker, Port(service, "192.0.2.1", free_port()))
