@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1
     PERMANENT = 2  # fix the configuration or the data first
-    BUSY = 75  # EX_TEMPFAIL: another training is running
+    BUSY = 75  # EX_TEMPFAIL: a training or a backup is running
     OUT_OF_MEMORY = 76  # the kernel killed it at its memory limit
 
 

@@ -124,7 +124,7 @@ class RetrainSpool:
         try:
             while not try_lock(descriptor):
                 if time.monotonic() >= deadline:
-                    raise TrainerBusyError("another training is running; wait for it to end")
+                    raise TrainerBusyError("a training or a backup is running; wait for it to end")
                 pause.wait(0.02)
             yield
         finally:

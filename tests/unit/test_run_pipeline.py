@@ -80,4 +80,4 @@ def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:
     with RetrainSpool(tmp_path / "retrain").create().lock():
         ended = run_training(tmp_path, nobody, SERVER_PATIENCE_SECONDS="0")
     assert ended.returncode == 75
-    assert "another training is running" in last_line(ended)
+    assert "a training or a backup is running" in last_line(ended)

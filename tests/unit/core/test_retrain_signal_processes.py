@@ -61,7 +61,7 @@ def test_lock_of_another_process_is_respected_until_it_is_killed(spool: RetrainS
     with start(HOLDER, spool) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(TrainerBusyError, match="another training is running"), spool.lock(patience=0.05):
+        with pytest.raises(TrainerBusyError, match="a training or a backup is running"), spool.lock(patience=0.05):
             raise AssertionError("two holders")
         holder.kill()
         holder.wait()
