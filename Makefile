@@ -53,11 +53,11 @@ down: ## stop the containers; their volumes stay
 	docker compose down --remove-orphans
 
 backup: ## write everything that the stack remembers to backups/ (SECRETS=1: .env too, encrypted with BACKUP_PASSPHRASE)
-	@$(PYTHON) -m src.services.stack.backup $(if $(SECRETS),--secrets)
+	@$(PYTHON) -m src.services.stack.backup $(if $(filter-out 0,$(SECRETS)),--secrets)
 
 restore: export override FILE := $(value FILE)
 restore: ## start the stack of a backup on a machine that has none yet: FILE=backups/….tar (SECRETS=1: with its .env)
-	@$(PYTHON) -m src.services.stack.restore $(if $(SECRETS),--secrets) -- "$$FILE"
+	@$(PYTHON) -m src.services.stack.restore $(if $(filter-out 0,$(SECRETS)),--secrets) -- "$$FILE"
 	@$(MAKE) --no-print-directory up
 
 # Values go through the environment unchanged: a column may have any name.

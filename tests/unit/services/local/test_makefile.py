@@ -95,3 +95,12 @@ def test_scale_keeps_the_tls_overlay_where_it_is_in_use(services: str, overlay: 
     answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     files = f"-f docker-compose.yml -f docker-compose.scale.yml {overlay}up -d --wait"
     assert answer.stdout.splitlines()[-1].startswith(f"ran: compose {files} ")
+
+
+@pytest.mark.parametrize(("secrets", "options"), [("1", ["--secrets"]), ("0", []), ("", [])])
+@pytest.mark.parametrize("task", ["backup", "restore"])
+def test_secrets_are_in_a_backup_only_where_they_are_asked_for(task: str, secrets: str, options: list[str]) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    command = ["make", "--dry-run", task, f"SECRETS={secrets}", "FILE=backups/a.tar"]
+    answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert [word for word in answer.stdout.split() if word == "--secrets"] == options
