@@ -86,6 +86,13 @@ def history(stack: Stack) -> dict[str, Any]:
     }
 
 
+def dashboards(stack: Stack, password: str) -> list[tuple[str, str]]:
+    """Grafana's dashboards: id and title."""
+    url = f"http://127.0.0.1:{stack.ports['GRAFANA_PORT']}/api/search"
+    answer = httpx.get(url, params={"type": "dash-db"}, auth=("admin", password), timeout=10).raise_for_status()
+    return sorted((board["uid"], board["title"]) for board in answer.json())
+
+
 def predictions(stack: Stack) -> list[bytes]:
     """The answers for many rows, byte by byte, without their request ids."""
     answers = [httpx.post(f"{stack.url}/predict", json=row, timeout=10).raise_for_status().content for row in ROWS]
@@ -122,7 +129,7 @@ def source(stack: Stack) -> Source:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A second checkout, with a project and ports of its own, in which nothing was started."""
     other = Stack(copy_checkout(tmp_path_factory.mktemp("another clone")), project=f"{PROJECT}-restored")
-    other.environment["COMPOSE_PROFILES"] = ""
+    other.environment["COMPOSE_PROFILES"] = "monitoring" if other.has_grafana else ""
     other.remove()
     try:
         yield other
@@ -230,6 +237,15 @@ def test_restored_stack_is_the_one_that_was_backed_up(other: Stack, stack: Stack
     assert other.unhealthy() == {}
     assert predictions(other) == source.predictions
     assert history(other) == source.history
+
+
+def test_restored_grafana_has_the_dashboards_and_the_password_of_the_backup(other: Stack, stack: Stack) -> None:
+    if not other.has_grafana:
+        pytest.skip("no registry gives Grafana's image here: both stacks run without that one service")
+    password = stack.secrets()["GRAFANA_ADMIN_PASSWORD"]
+    found = dashboards(other, password)
+    assert sorted(title for _, title in found) == ["Model", "Retraining", "Service"]
+    assert found == dashboards(stack, password)
 
 
 def test_restored_stack_trains_on(other: Stack) -> None:
