@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 # 128 MB of memory and about half a second for each guess.
 _COST = {"n": 2**17, "r": 8, "p": 1}
 _SALT_BYTES = 16
+# Not 1, with which Python ends after any other error.
+CANNOT_OPEN = 3
 
 
 def seal(text: str, passphrase: str) -> str:
@@ -44,14 +46,14 @@ def _fernet(passphrase: str, salt: bytes) -> Fernet:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``seal`` or ``open`` the standard input; return 0, or 1 where it cannot be opened."""
+    """``seal`` or ``open`` the standard input; return 0, or 3 where the passphrase does not open it."""
     (action,) = arguments
     passphrase, _, text = sys.stdin.read().partition("\n")
     try:
         sys.stdout.write({"seal": seal, "open": unseal}[action](text, passphrase))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
-        return 1
+        return CANNOT_OPEN
     return 0
 
 

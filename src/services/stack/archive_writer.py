@@ -27,21 +27,36 @@ _BYTES_BETWEEN_LOOKS = 16 * 1024 * 1024
 
 
 @contextlib.contextmanager
-def new_archive(folder: Path) -> Iterator[ArchiveWriter]:
+def new_archive(folder: Path, *, private: bool = False) -> Iterator[ArchiveWriter]:
     """A new archive in ``folder``, readable by its owner alone; without ``commit``, nothing stays.
+
+    Args:
+        folder: made with mode 0700 where it does not exist.
+        private: give an existing folder this mode too.
 
     Raises:
         StackError: the disk is full, or the folder is not writable.
     """
-    try:
+    with _writing_to(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if private and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
         _delete_stale(folder)
         descriptor, temporary = tempfile.mkstemp(suffix=PARTIAL, dir=folder)  # with mode 0600
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
-                yield ArchiveWriter(file, Path(temporary))
-        finally:
+    file = os.fdopen(descriptor, "w+b")
+    try:
+        yield ArchiveWriter(file, Path(temporary))
+    finally:
+        with contextlib.suppress(OSError):  # what cannot be written was reported before
+            file.close()
+        with _writing_to(folder):
             Path(temporary).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StackError(f"cannot write to {folder} ({error.strerror}); choose another folder with --folder") from error
 
@@ -64,12 +79,13 @@ class _Counted:
         self.size = 0
 
     def write(self, data: bytes) -> int:
-        if self.size >= self._next_look:
-            _require_space(self._folder)
-            self._next_look = self.size + _BYTES_BETWEEN_LOOKS
-        self._hash.update(data)
-        self.size += len(data)
-        return self._file.write(data)
+        with _writing_to(self._folder):
+            if self.size >= self._next_look:
+                _require_space(self._folder)
+                self._next_look = self.size + _BYTES_BETWEEN_LOOKS
+            self._hash.update(data)
+            self.size += len(data)
+            return self._file.write(data)
 
     def flush(self) -> None:
         self._file.flush()
@@ -113,33 +129,38 @@ class ArchiveWriter:
     def finish(self, manifest: Manifest) -> None:
         """Add the manifest, with all members so far, and write everything to the disk."""
         self.add(MANIFEST, replace(manifest, members=dict(self._members)).to_json())
-        self._file.write(bytes(2 * _BLOCK))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with _writing_to(self.temporary.parent):
+            self._file.write(bytes(2 * _BLOCK))
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def commit(self, name: str) -> Path:
         """Give the finished file its name; return its path."""
         target = self.temporary.with_name(name)
-        self.temporary.replace(target)
-        if hasattr(os, "O_DIRECTORY"):
-            descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with _writing_to(target.parent):
+            self.temporary.replace(target)
+            if hasattr(os, "O_DIRECTORY"):
+                descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
         return target
 
     @contextlib.contextmanager
     def _member(self, name: str) -> Iterator[_Counted]:
         """The header, which needs the size, is written last."""
-        start = self._file.tell()
-        self._file.write(bytes(_BLOCK))
-        counted = _Counted(self._file, self.temporary.parent)
+        folder = self.temporary.parent
+        with _writing_to(folder):
+            start = self._file.tell()
+            self._file.write(bytes(_BLOCK))
+        counted = _Counted(self._file, folder)
         yield counted
         self._members[name] = counted.entry()
-        self._file.write(bytes(-counted.size % _BLOCK))
         header = tarfile.TarInfo(name)
         header.size, header.mode, header.mtime = counted.size, 0o600, int(time.time())
-        self._file.seek(start)
-        self._file.write(header.tobuf(tarfile.GNU_FORMAT))  # in one block, whatever the size
-        self._file.seek(0, os.SEEK_END)
+        with _writing_to(folder):
+            self._file.write(bytes(-counted.size % _BLOCK))
+            self._file.seek(start)
+            self._file.write(header.tobuf(tarfile.GNU_FORMAT))  # in one block, whatever the size
+            self._file.seek(0, os.SEEK_END)

@@ -8,19 +8,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from src.services.stack import database, secrets_member
 from src.services.stack.archive_reader import Archive
 from src.services.stack.archive_writer import ArchiveWriter, new_archive
-from src.services.stack.backup_manifest import DATABASE, SECRETS, VOLUMES, Manifest, member_of
+from src.services.stack.backup_manifest import DATABASE, LEFT_OUT, SECRETS, VOLUMES, Manifest, member_of
 from src.services.stack.checkout import REPOSITORY, Checkout
 from src.services.stack.command import run_command, say
 from src.services.stack.compose_config import Stack
-from src.services.stack.containers import at_rest, containers, create, existing_volumes, start_mysql
+from src.services.stack.containers import at_rest, containers, existing_volumes
 from src.services.stack.docker_checks import check_docker
 from src.services.stack.errors import StackError
+from src.services.stack.needed_containers import NeededContainers
 from src.services.stack.training_hold import without_training
 from src.services.stack.volume_files import copy_files
 
@@ -35,14 +36,15 @@ def main(arguments: list[str]) -> int:
         "predictions are answered as usual; retrain requests are accepted and wait.",
         epilog="Exit codes: 0 written, 1 not written, 2 wrong arguments, 130 interrupted.",
     )
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / FOLDER, help="where to write it (default: backups)")
+    parser.add_argument("--folder", type=Path, help=f"where to write it (default: {FOLDER}, with mode 0700)")
     parser.add_argument("--secrets", action="store_true", help="with .env, encrypted with BACKUP_PASSPHRASE")
     parser.add_argument(
         "--wait-minutes", type=float, default=60, help="how long to wait for a training to end (default: 60)"
     )
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stop from outside cleans up as Ctrl-C does
-    backup = Backup(Checkout(REPOSITORY, os.environ), options.folder.absolute(), say)
+    folder = options.folder.absolute() if options.folder else None
+    backup = Backup(Checkout(REPOSITORY, os.environ), folder, say)
     return run_command(
         lambda: backup.run(secrets=options.secrets, wait_seconds=60 * options.wait_minutes),
         resume="no backup was written, and the stack runs on",
@@ -50,9 +52,9 @@ def main(arguments: list[str]) -> int:
 
 
 class Backup:
-    """Writes an archive of the stack in ``checkout`` to ``folder``."""
+    """Writes an archive of the stack in ``checkout`` to ``folder``, or to its own folder for backups."""
 
-    def __init__(self, checkout: Checkout, folder: Path, say: Callable[[str], object]) -> None:
+    def __init__(self, checkout: Checkout, folder: Path | None, say: Callable[[str], object]) -> None:
         self._checkout = checkout
         self._docker = checkout.docker()
         self._folder = folder
@@ -67,7 +69,8 @@ class Backup:
         passphrase = secrets_member.passphrase_of(self._checkout.environment) if secrets else ""
         check_docker(self._docker, self._checkout.environment)
         stack = self._docker.stack()
-        with new_archive(self._folder) as new:
+        own = self._checkout.folder / FOLDER
+        with new_archive(self._folder or own, private=self._folder is None) as new:
             with self._present(stack), without_training(self._docker, stack, wait_seconds, self._say):
                 started, now = time.monotonic(), time.gmtime()
                 models = database.aliases(self._docker)
@@ -101,36 +104,22 @@ class Backup:
                 new.compressed(member_of(volume)) as target,
                 self._docker.piped("cp", f"{container.id}:{path}/.", "-") as pipes,
             ):
-                copy_files(pipes.output, target, self._warn_left_out)
+                copy_files(pipes.output, target, self._warn_left_out, LEFT_OUT.get(volume, ()))
             self._report(new, member_of(volume))
 
     def _warn_left_out(self, name: str) -> None:
-        self._say(f"warning: left out a special file: {name}")
+        self._say(f"warning: left out, as a special file or a secret: {name}")
 
     def _report(self, new: ArchiveWriter, name: str) -> None:
         self._say(f"==> {name}: {new.size(name) / 1e6:.1f} MB")
 
-    @contextlib.contextmanager
-    def _present(self, stack: Stack) -> Iterator[None]:
-        """Create the containers that are needed, start MySQL, and undo both at the end."""
+    def _present(self, stack: Stack) -> contextlib.AbstractContextManager[None]:
+        """The containers that are needed, with MySQL running."""
         before = containers(self._docker, stack)
         if not before and not set(stack.volumes("mysql")) <= set(existing_volumes(self._docker, stack)):
             raise StackError(f"there is no stack named {stack.name} on this machine; make up starts one")
         services = ["mysql", *(service for volume, service in VOLUMES.items() if stack.mount(service, volume))]
-        missing = [service for service in services if service not in before]
-        mysql_runs = "mysql" in before and before["mysql"].state == "running"
-        try:
-            if missing:
-                self._say(f"==> creating containers of {', '.join(missing)}, which are removed again")
-                create(self._docker, missing)
-            if not mysql_runs:
-                start_mysql(self._docker)
-            yield
-        finally:
-            if not before:
-                self._docker.run("compose", "down")
-            elif not mysql_runs:
-                self._docker.run("compose", "stop", "mysql")
+        return NeededContainers(self._docker, stack, services, self._say).present(before)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ SECRETS = "env.encrypted"
 # what can be made again (model-cache, scratch) are not in it.
 VOLUMES = {"data": "monitor", "mlflow": "mlflow", "zenml": "train-model", "grafana": "grafana"}
 OPTIONAL_VOLUMES = ("grafana",)
+# Secrets, by volume: the tokens of ZenML's client, which it keeps in its configuration folder.
+LEFT_OUT = {"zenml": ("credentials.yaml",)}
 
 
 def member_of(volume: str) -> str:

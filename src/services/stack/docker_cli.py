@@ -18,6 +18,7 @@ from src.services.stack.errors import StackError
 
 _TIMEOUT_SECONDS = 60.0
 _SECONDS_BETWEEN_LOOKS = 3.0
+_HELP = re.compile(r"'docker .*--help'")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Answer:
 
     @property
     def last_error(self) -> str:
-        """The last line that is not empty."""
-        lines = [line.strip() for line in self.errors.splitlines() if line.strip()]
+        """The last line that is not empty, and not where docker refers to its help."""
+        lines = [line.strip() for line in self.errors.splitlines() if line.strip() and not _HELP.search(line)]
         return lines[-1] if lines else f"exit code {self.code}"
 
 

@@ -73,6 +73,7 @@ class Restore:
         stack = self._checkout.docker().stack()
         self._say(_BUILDING)
         build(self._checkout.docker())
+        self._refuse_existing(stack)  # again: a build takes minutes, in which a stack may have been started
         try:
             self._fill(stack, manifest)
         except BaseException:
@@ -153,8 +154,9 @@ def _free(stack: Stack) -> str:
 
 
 def _version(image: str) -> tuple[int, ...]:
-    """The numbers of an image's tag, such as (3, 17, 2) of mlflow:v3.17.2-full."""
-    match = re.match(r"v?(\d+(?:\.\d+)*)", image.rpartition(":")[2])
+    """The numbers of an image's tag, such as (3, 17, 2) of mlflow:v3.17.2-full; its digest does not count."""
+    _, _, tag = image.partition("@")[0].rpartition("/")[2].partition(":")
+    match = re.match(r"v?(\d+(?:\.\d+)*)", tag)
     return tuple(int(part) for part in match.group(1).split(".")) if match else ()
 
 

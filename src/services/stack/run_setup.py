@@ -14,6 +14,7 @@ from src.services.stack.certificate import prepare_certificate
 from src.services.stack.checkout import REPOSITORY, Checkout
 from src.services.stack.command import run_command, say
 from src.services.stack.compose_config import Stack
+from src.services.stack.containers import existing_volumes
 from src.services.stack.docker_checks import check_docker
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import NoAnswerError, StackError
@@ -128,8 +129,7 @@ class Setup:
     def _refuse_lost_passwords(self, lost: list[str]) -> None:
         docker = self._docker()
         stack = docker.stack()
-        known = set(docker.run("volume", "ls", "--quiet").output.split())
-        if lost and known.intersection(stack.volumes("mysql")):
+        if lost and set(stack.volumes("mysql")).intersection(existing_volumes(docker, stack)):
             why = f"and .env lacks what it was made with ({', '.join(lost)}); if this is a second checkout, set a "
             raise StackError(differing_passwords(stack, f"{why}COMPOSE_PROJECT_NAME of its own in .env, else"))
 

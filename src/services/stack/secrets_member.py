@@ -6,12 +6,16 @@ from collections.abc import Mapping
 
 from src.services.stack.checkout import PASSPHRASE
 from src.services.stack.compose_config import Stack
-from src.services.stack.docker_cli import Docker
+from src.services.stack.docker_cli import Answer, Docker
 from src.services.stack.errors import StackError
 
 _LEAST_CHARACTERS = 16
 _CONFINED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-_RUN = ("run", "--rm", "--interactive", *_CONFINED, "--memory", "512m", "--entrypoint", "python")
+# Docker would keep the output, which is .env, in a log as long as the container exists.
+_UNLOGGED = ("--log-driver", "none")
+_RUN = ("run", "--rm", "--interactive", *_UNLOGGED, *_CONFINED, "--memory", "512m", "--entrypoint", "python")
+# That of src.training.sealed_text, which cannot be imported here.
+CANNOT_OPEN = 3
 
 
 def passphrase_of(environment: Mapping[str, str]) -> str:
@@ -32,19 +36,20 @@ def passphrase_of(environment: Mapping[str, str]) -> str:
 def seal(docker: Docker, stack: Stack, text: str, passphrase: str) -> bytes:
     """The encrypted text. Raises StackError."""
     answer = _run(docker, stack, "seal", f"{passphrase}\n{text}")
-    if answer is None:
-        raise StackError("the training image cannot encrypt; build it again with make up")
-    return answer.encode()
+    if answer.code != 0:
+        raise StackError(f"the training image cannot encrypt .env; make up builds it again: {answer.last_error}")
+    return answer.output.encode()
 
 
 def unseal(docker: Docker, stack: Stack, sealed: bytes, passphrase: str) -> str:
     """The text. Raises StackError."""
-    text = _run(docker, stack, "open", f"{passphrase}\n{sealed.decode('utf-8', 'replace')}")
-    if text is None:
+    answer = _run(docker, stack, "open", f"{passphrase}\n{sealed.decode('utf-8', 'replace')}")
+    if answer.code == CANNOT_OPEN:
         raise StackError(f"{PASSPHRASE} is not the passphrase with which this backup was made; nothing was changed")
-    return text
+    if answer.code != 0:
+        raise StackError(f"the training image cannot decrypt .env; nothing was changed: {answer.last_error}")
+    return answer.output
 
 
-def _run(docker: Docker, stack: Stack, action: str, given: str) -> str | None:
-    answer = docker.run(*_RUN, stack.image("train-model"), "-m", "src.training.sealed_text", action, given=given)
-    return answer.output if answer.code == 0 else None
+def _run(docker: Docker, stack: Stack, action: str, given: str) -> Answer:
+    return docker.run(*_RUN, stack.image("train-model"), "-m", "src.training.sealed_text", action, given=given)

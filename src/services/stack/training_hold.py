@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 from src.services.stack.compose_config import Stack
-from src.services.stack.containers import containers
+from src.services.stack.containers import RUNNING, Container, containers
 from src.services.stack.docker_cli import Docker, Pipes
 from src.services.stack.errors import StackError
 
 _HOLD = ("compose", "exec", "-T", "monitor", "python", "-m", "src.services.monitor.hold_training")
 _SECONDS_BETWEEN_LINES = 30.0
+# States of a monitor's container that starts no training.
+_AT_REST = ("created", "exited", "dead")
 
 
 @contextlib.contextmanager
@@ -28,10 +30,10 @@ def without_training(docker: Docker, stack: Stack, wait_seconds: float, say: Cal
     """
     found = containers(docker, stack)
     if found["monitor"].state != "running":
-        # Nothing starts a training then; one that was started before may still run.
-        if found["train-model"].state == "running":
-            raise StackError("a training is running and the monitor is not; wait for its end: docker compose ps")
+        _require_rest(found)
         yield
+        if containers(docker, stack)["monitor"].state not in _AT_REST:
+            raise StackError("the monitor was started during the backup; make the backup again")
         return
     try:
         with docker.piped(*_HOLD) as pipes:
@@ -41,6 +43,18 @@ def without_training(docker: Docker, stack: Stack, wait_seconds: float, say: Cal
         if "No module named" in str(error):
             raise StackError("the monitor's image is older than this checkout; run make up first") from error
         raise
+
+
+def _require_rest(found: dict[str, Container]) -> None:
+    """Refuse where a training runs without the monitor, or a monitor that may start one cannot be asked to wait."""
+    state = found["monitor"].state
+    if state not in _AT_REST:
+        raise StackError(
+            f"the monitor's container is {state}, so trainings cannot be held; first docker compose unpause monitor or "
+            "docker compose stop monitor"
+        )
+    if found["train-model"].state in RUNNING:  # it was started before
+        raise StackError("a training is running and the monitor is not; wait for its end: docker compose ps")
 
 
 def _is_held(pipes: Pipes, wait_seconds: float, say: Callable[[str], object]) -> bool:

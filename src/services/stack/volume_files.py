@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
 from src.services.stack.errors import StackError
 
-# Where ZenML's client keeps its tokens, which are secrets.
-_LEFT_OUT = "credentials.yaml"
 _PART = 1024 * 1024
 _BLOCK = tarfile.BLOCKSIZE
 _END = 2 * _BLOCK
@@ -84,13 +82,16 @@ def first_unsafe(stream: IO[bytes]) -> str | None:
     return unsafe
 
 
-def copy_files(source: IO[bytes], target: IO[bytes], left_out: Callable[[str], object]) -> None:
+def copy_files(
+    source: IO[bytes], target: IO[bytes], left_out: Callable[[str], object], without: Collection[str] = ()
+) -> None:
     """Copy a tar stream, with owners, modes and times.
 
     Args:
         source: the stream.
         target: gets the copy.
-        left_out: gets the name of each special file, such as a socket, which is left out.
+        left_out: gets the name of each file that is left out: a special one, such as a socket, or one of ``without``.
+        without: paths from the volume's root.
 
     Raises:
         StackError: the stream ends early, as when a file shrinks while it is read.
@@ -98,9 +99,7 @@ def copy_files(source: IO[bytes], target: IO[bytes], left_out: Callable[[str], o
     try:
         with tarfile.open(fileobj=target, mode="w|") as copy, reading(source) as members:
             for files, member in members:
-                if member.name.rpartition("/")[2].startswith(_LEFT_OUT):
-                    continue
-                if is_safe(member):
+                if is_safe(member) and posixpath.normpath(member.name) not in without:
                     copy.addfile(member, files.extractfile(member) if member.isreg() else None)
                 else:
                     left_out(member.name)

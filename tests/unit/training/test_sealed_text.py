@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from src.training.sealed_text import main, seal, unseal
+from src.services.stack import secrets_member
+from src.training.sealed_text import CANNOT_OPEN, main, seal, unseal
 
 TEXT = "MYSQL_ROOT_PASSWORD=secret\n# ümlaut\n"
 PASSPHRASE = "correct horse battery"  # noqa: S105 - of no secret
@@ -37,5 +38,9 @@ def test_command_seals_and_opens_its_input(monkeypatch: pytest.MonkeyPatch, caps
     code, sealed = run("seal", f"{PASSPHRASE}\n{TEXT}")
     assert code == 0
     assert run("open", f"{PASSPHRASE}\n{sealed}") == (0, TEXT)
-    assert run("open", f"wrong\n{sealed}") == (1, "")
-    assert run("open", f"{PASSPHRASE}\nno sealed text") == (1, "")
+    assert run("open", f"wrong\n{sealed}") == (CANNOT_OPEN, "")
+    assert run("open", f"{PASSPHRASE}\nno sealed text") == (CANNOT_OPEN, "")
+
+
+def test_stack_commands_know_the_exit_code_of_another_passphrase() -> None:
+    assert secrets_member.CANNOT_OPEN == CANNOT_OPEN

@@ -79,7 +79,7 @@ class FakeDocker:
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
         folder.mkdir()
         self.folder = folder
-        self._rules: list[tuple[str, str, str, int, float]] = []
+        self._rules: dict[str, tuple[str, str, int, float]] = {}
         (folder / "rules.json").write_text("[]")
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "docker.py").write_text(DOCKER.format(folder=str(folder), required=REQUIRED))
@@ -90,8 +90,9 @@ class FakeDocker:
 
     def answers(self, words: str, output: str = "", *, errors: str = "", code: int = 0, seconds: float = 0) -> None:
         """From now on, let a call with these words in its arguments end so, after that long."""
-        self._rules.append((words, output, errors, code, seconds))
-        (self.folder / "rules.json").write_text(json.dumps(self._rules))
+        self._rules[words] = (output, errors, code, seconds)
+        rules = [(said, *answer) for said, answer in self._rules.items()]
+        (self.folder / "rules.json").write_text(json.dumps(rules))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -157,12 +158,28 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         backup(tmp_path / "file")
 
 
+def test_error_while_writing_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archive_writer.os, "fsync", full)
+    with pytest.raises(StackError, match=r"cannot write to .* \(No space left on device\).*--folder"):
+        backup(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_elsewhere_is_not_one_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), new_archive(tmp_path) as new, new.compressed("data.tar.gz"):
+        (tmp_path / "absent").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- a volume's files -----------------------------------------------------------------------------------
 
 
-def copied(source: bytes) -> tuple[tarfile.TarFile, list[str]]:
+def copied(source: bytes, *without: str) -> tuple[tarfile.TarFile, list[str]]:
     target, left_out = io.BytesIO(), list[str]()
-    copy_files(io.BytesIO(source), target, left_out.append)
+    copy_files(io.BytesIO(source), target, left_out.append, without)
     target.seek(0)
     return tarfile.open(fileobj=target), left_out
 
@@ -177,12 +194,13 @@ def test_files_keep_their_owner_mode_time_and_content() -> None:
     assert (link.name, link.linkname) == ("./link", "folder/name")
 
 
-def test_tokens_of_zenml_are_left_out_and_special_files_are_named() -> None:
+def test_file_at_an_excluded_path_and_special_files_are_left_out_and_named() -> None:
+    others = ["./credentials.yaml.csv", "./a/credentials.yaml"]
     copy, left_out = copied(
-        tar_of("./credentials.yaml", "./credentials.yaml.lock", "./pipe-less", special("./pipe", tarfile.FIFOTYPE))
+        tar_of("./credentials.yaml", *others, special("./pipe", tarfile.FIFOTYPE)), "credentials.yaml"
     )
-    assert copy.getnames() == ["./pipe-less"]
-    assert left_out == ["./pipe"]
+    assert copy.getnames() == others
+    assert left_out == ["./credentials.yaml", "./pipe"]
 
 
 def test_stream_that_ends_early_is_refused() -> None:

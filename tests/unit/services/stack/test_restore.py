@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,10 +50,16 @@ class Machine:
         self.folder = folder / "checkout"
         self.folder.mkdir()
         self.said: list[str] = []
+        self.on_build: Callable[[], None] = lambda: None
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+        if line.startswith("==> building images"):
+            self.on_build()
 
     def restore(self, file: Path, *, secrets: bool = False, **environment: str) -> None:
         checkout = Checkout(self.folder, {**self.docker.environment, **environment})
-        Restore(checkout, Archive(file), self.said.append).run(secrets=secrets)
+        Restore(checkout, Archive(file), self.say).run(secrets=secrets)
 
     def refused(self, file: Path, *, secrets: bool = False, **environment: str) -> str:
         """The error of a restore that must change nothing."""
@@ -85,6 +93,28 @@ def test_restore_over_data_is_refused_with_the_command_that_deletes_them(machine
     assert error.endswith(FREE)
 
 
+@pytest.mark.parametrize(
+    ("words", "output", "message"),
+    [
+        ("ps --all", "0a1b\trunning\tinference\n", "the stack loop runs here (inference)"),
+        ("volume ls", "loop_mysql\n", "has data here (loop_mysql)"),
+    ],
+)
+def test_stack_that_was_started_during_the_build_is_not_touched(
+    machine: Machine, tmp_path: Path, words: str, output: str, message: str
+) -> None:
+    machine.on_build = lambda: machine.docker.answers(words, output)
+    with pytest.raises(StackError, match=re.escape(message)):
+        machine.restore(backup(tmp_path))
+    assert [call for call in machine.docker.said() if "up " in call or "cp " in call] == []
+    assert "incomplete" not in "".join(machine.said)
+
+
+def test_volumes_that_docker_cannot_list_are_not_taken_for_absent(machine: Machine, tmp_path: Path) -> None:
+    machine.docker.answers("volume ls", errors="permission denied\n", code=1)
+    assert machine.refused(backup(tmp_path)) == "docker volume ls failed: permission denied"
+
+
 def test_damaged_backup_changes_nothing(machine: Machine, tmp_path: Path) -> None:
     path = backup(tmp_path)
     path.write_bytes(path.read_bytes()[:-4000])
@@ -97,6 +127,8 @@ def test_damaged_backup_changes_nothing(machine: Machine, tmp_path: Path) -> Non
         ("zenml", "zenmldocker/zenml-server:0.98.1"),
         ("mlflow", "ghcr.io/mlflow/mlflow:v3.18.0-full"),
         ("mysql", "mysql:10.0"),
+        ("mysql", "mysql:9.8@sha256:0aab"),
+        ("mysql", "localhost:5000/mysql:9.8"),
     ],
 )
 def test_backup_of_newer_servers_is_refused(machine: Machine, tmp_path: Path, service: str, image: str) -> None:
@@ -122,8 +154,26 @@ def test_secrets_never_replace_an_env_file(machine: Machine, tmp_path: Path) -> 
 
 
 def test_wrong_passphrase_writes_nothing(machine: Machine, tmp_path: Path) -> None:
-    machine.docker.answers("sealed_text open", errors="error: another passphrase\n", code=1)
+    machine.docker.answers("sealed_text open", errors="error: another passphrase\n", code=3)
     with pytest.raises(StackError, match="not the passphrase"):
+        machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    assert list(machine.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "message"),
+    [
+        (125, "docker: no such image\n\nRun 'docker run --help' for more information\n", "docker: no such image"),
+        (126, "docker: exec format error\nSee 'docker run --help'.\n", "docker: exec format error"),
+        (137, "", "exit code 137"),
+        (1, "ModuleNotFoundError: No module named cryptography\n", "No module named cryptography"),
+    ],
+)
+def test_container_that_fails_is_no_wrong_passphrase(
+    machine: Machine, tmp_path: Path, code: int, errors: str, message: str
+) -> None:
+    machine.docker.answers("sealed_text open", errors=errors, code=code)
+    with pytest.raises(StackError, match=f"cannot decrypt .env; nothing was changed: .*{message}$"):
         machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
     assert list(machine.folder.iterdir()) == []
 
@@ -134,6 +184,8 @@ def test_passphrase_is_in_no_command_line_and_in_no_environment_of_docker(machin
     with pytest.raises(StackError, match="no space left"):
         machine.restore(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
     assert PASSPHRASE["BACKUP_PASSPHRASE"] not in json.dumps(machine.docker.calls())
+    (run,) = [call for call in machine.docker.said() if "sealed_text" in call]
+    assert run.startswith("run --rm --interactive --log-driver none --network none ")
     assert (machine.folder / ".env").read_text().startswith("MODEL_NAME=iris\n")
     assert (machine.folder / ".env").stat().st_mode & 0o777 == 0o600
 
@@ -177,6 +229,15 @@ def test_restore_that_fails_names_the_command_before_the_next_try(machine: Machi
     with pytest.raises(StackError, match="no space left"):
         machine.restore(backup(tmp_path))
     assert machine.said[-1] == f"==> incomplete; before the next try: {FREE}"
+
+
+@pytest.mark.parametrize("pinned", ["mysql:9.7@sha256:12ab", "localhost:5000/mysql:9.7.1"])
+def test_digest_and_registry_are_no_part_of_a_version(tmp_path: Path, pinned: str) -> None:
+    services = {**CONFIG["services"], "mysql": {"image": pinned, **mount("mysql", "/var/lib/mysql")}}  # type: ignore[dict-item]
+    machine = Machine(tmp_path, FakeDocker(tmp_path / "bin", {**CONFIG, "services": services}))
+    machine.docker.answers("up --no-start", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left"):  # so it was accepted
+        machine.restore(backup(tmp_path))
 
 
 def test_command_without_a_backup_is_one_error_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -177,6 +177,12 @@ def test_setup_refuses_to_make_passwords_for_a_database_that_has_others(checkout
     assert not checkout.env.exists()
 
 
+def test_setup_makes_no_passwords_where_docker_cannot_list_the_volumes(checkout: Checkout) -> None:
+    checkout.docker.answers("volume ls", errors="permission denied\n", code=1)
+    assert checkout.refused() == "docker volume ls failed: permission denied"
+    assert not checkout.env.exists()
+
+
 def test_setup_goes_on_with_the_passwords_of_the_database(checkout: Checkout) -> None:
     checkout.docker.answers("volume ls", "loop_mysql\n")
     checkout.env.write_text(KNOWN.replace("GRAFANA_ADMIN_PASSWORD=", "# GRAFANA_ADMIN_PASSWORD="))
