@@ -17,7 +17,7 @@ from src.services.stack.volume_files import first_unsafe
 
 _PART = 1024 * 1024
 _MAX_MANIFEST_BYTES = 1_000_000
-_LAST_WORDS = b"-- Dump completed"
+_DUMP_END = b"-- Dump completed"
 _TAIL_BYTES = 200
 
 
@@ -117,7 +117,7 @@ def _check_dump(content: IO[bytes]) -> str:
     tail = b""
     while part := content.read(_PART):
         tail = (tail + part)[-_TAIL_BYTES:]
-    return "" if _LAST_WORDS in tail else "the database dump is not complete"
+    return "" if _DUMP_END in tail else "the database dump is not complete"
 
 
 def _check_files(content: IO[bytes]) -> str:

@@ -20,8 +20,8 @@ def exposures(stack: Stack) -> Iterator[str]:
         yield f"{port.service} is open to other machines ({address}) without TLS and sign-in; {advice}"
     if any(port.service in _INFERENCE for port in opened) and not stack.variable("inference", "WRITE_API_KEY"):
         yield (
-            "WRITE_API_KEY is not set: who reaches inference can request trainings and rollbacks; set it in .env to at "
-            "least 16 characters"
+            "WRITE_API_KEY is not set: every client of inference can request trainings and rollbacks; set it in .env "
+            "to at least 16 characters"
         )
 
 

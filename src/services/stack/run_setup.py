@@ -109,7 +109,7 @@ class Setup:
         self._refuse_lost_passwords([name for name in variables.KEPT_IN_DATABASE if name in fresh])
         self._env_file.update(fresh)
         added = f"added {', '.join(fresh)}" if fresh else "has every secret already"
-        self._say(f"==> .env (for your eyes only: mode 0600): {added}")
+        self._say(f"==> .env (only you can read it: mode 0600): {added}")
         elsewhere = [name for name in variables.REQUIRED if self._environment.get(name)]
         if elsewhere:
             self._say(f"==> set in the environment, which wins over .env: {', '.join(elsewhere)}")
@@ -177,6 +177,5 @@ class Setup:
 def _zenml_url(stack: Stack) -> str:
     for port in stack.ports():
         if port.service == "zenml":
-            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(port.host, port.host)  # noqa: S104
-            return f"http://[{host}]:{port.number}" if ":" in host else f"http://{host}:{port.number}"
+            return f"http://127.0.0.1:{port.number}"  # where docker-compose.yml binds it
     raise StackError("docker-compose.yml publishes no port of zenml; this script needs one to talk to it")

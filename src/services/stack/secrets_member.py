@@ -9,7 +9,7 @@ from src.services.stack.compose_config import Stack
 from src.services.stack.docker_cli import Answer, Docker
 from src.services.stack.errors import StackError
 
-_LEAST_CHARACTERS = 16
+_MIN_CHARACTERS = 16
 _CONFINED = ("--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 # Docker would keep the output, which is .env, in a log as long as the container exists.
 _UNLOGGED = ("--log-driver", "none")
@@ -25,9 +25,9 @@ def passphrase_of(environment: Mapping[str, str]) -> str:
         StackError: there is none, or it is too short.
     """
     found = environment.get(PASSPHRASE, "")
-    if len(found) < _LEAST_CHARACTERS or "\n" in found:
+    if len(found) < _MIN_CHARACTERS or "\n" in found:
         raise StackError(
-            f"SECRETS=1 needs a passphrase of at least {_LEAST_CHARACTERS} characters, in one line, in the environment "
+            f"SECRETS=1 needs a passphrase of at least {_MIN_CHARACTERS} characters, in one line, in the environment "
             f"variable {PASSPHRASE}"
         )
     return found

@@ -25,7 +25,9 @@ def test_open_port_is_reported_and_what_can_be_done_there_without_a_key(host: st
     assert port == (
         f"inference is open to other machines ({address}, port 8000) without TLS and sign-in; for both see docs/tls.md"
     )
-    assert writing.startswith("WRITE_API_KEY is not set: who reaches inference can request trainings and rollbacks;")
+    assert writing.startswith(
+        "WRITE_API_KEY is not set: every client of inference can request trainings and rollbacks;"
+    )
     assert list(exposures(stack(host, key="k" * 16))) == [port]
 
 
