@@ -29,13 +29,18 @@ setup: $(READY) ## create .venv from the lock file
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
 
+# The last lines of each service that keeps `docker compose up --wait` from ending well.
+FAILURES := docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}}' \
+    | awk '$$2 == "restarting" || $$3 == "unhealthy" { print $$1 }' | sort -u \
+    | while read -r service; do docker compose logs --tail 10 "$$service"; done
+
 up: ## build what has changed and run the whole loop as containers; returns once it serves
 	@$(PYTHON) setup_zenml_api_key.py --keep-key
-	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; exit 1; }
+	docker compose up -d --build --remove-orphans || { docker compose logs --tail 5 preprocess; $(FAILURES); exit 1; }
 	@test "$$(docker compose ps --all --format '{{.ExitCode}}' train-model)" = 0 || { \
 	    docker compose logs --tail 20 train-model; echo "error: the training failed; its last lines are above" >&2; exit 1; }
-	docker compose up -d --wait
-	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/"
+	docker compose up -d --wait || { $(FAILURES); exit 1; }
+	@echo "ready: http://$$(docker compose port gateway 8000 2>/dev/null || docker compose port inference 8000)/" | sed 's|//0\.0\.0\.0:|//localhost:|'
 	@! port=$$(docker compose port tls-proxy 8443 2>/dev/null) || echo "with TLS and sign-in: https://$$port/"
 
 MAX_REPLICAS := $(shell awk '$$1 == "server-template" && /check slowstart/ { print $$3 }' config/gateway/haproxy.cfg)

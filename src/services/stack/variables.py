@@ -11,6 +11,8 @@ from src.services.stack.notifications import SECRETS, check_notifications
 
 ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 API_KEY = "ZENML_STORE_API_KEY"
+ALERT_TOKEN = "ALERT_TOKEN"  # noqa: S105 - as above
+WRITE_KEY = "WRITE_API_KEY"
 SIGN_IN_PASSWORD = "SIGN_IN_PASSWORD"  # noqa: S105 - a variable's name
 PROFILES = {"COMPOSE_PROFILES": "monitoring"}
 
@@ -25,7 +27,7 @@ _RANDOM_BYTES = {
     "ZENML_JWT_SECRET_KEY": 32,
     "ZENML_SECRETS_ENCRYPTION_KEY": 32,
     "GRAFANA_ADMIN_PASSWORD": 16,
-    "ALERT_TOKEN": 32,
+    ALERT_TOKEN: 32,
     SIGN_IN_PASSWORD: 16,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
@@ -37,7 +39,7 @@ KEPT_IN_DATABASE = (
     ADMIN_PASSWORD,
     "ZENML_SECRETS_ENCRYPTION_KEY",
 )
-_SIGN_IN_CHARACTERS = 16
+_KEY_CHARACTERS = 16
 _IN_A_URL = ("ZENML_DB_PASSWORD", "MLFLOW_DB_PASSWORD")
 
 
@@ -75,12 +77,11 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
 
 
 def _check_sign_in(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    password = environment.get(SIGN_IN_PASSWORD) or file.get(SIGN_IN_PASSWORD, "")
-    if password and "$" not in password and len(password) < _SIGN_IN_CHARACTERS:
-        raise StackError(
-            f"{SIGN_IN_PASSWORD} must have at least {_SIGN_IN_CHARACTERS} characters; change it in .env, or remove it "
-            "there to get a random one"
-        )
+    for name in (SIGN_IN_PASSWORD, ALERT_TOKEN, WRITE_KEY):
+        value = environment.get(name) or file.get(name, "")
+        if value and "$" not in value and len(value) < _KEY_CHARACTERS:
+            advice = "" if name == WRITE_KEY else ", or remove it there to get a random one"
+            raise StackError(f"{name} must have at least {_KEY_CHARACTERS} characters; change it in .env{advice}")
     if ":" in (environment.get("SIGN_IN_USER") or file.get("SIGN_IN_USER", "")):
         raise StackError("SIGN_IN_USER must not contain a colon; change it in .env")
 
@@ -97,5 +98,5 @@ def child_environment(file: Mapping[str, str], environment: Mapping[str, str]) -
 
 def secret_values(*sources: Mapping[str, str]) -> list[str]:
     """Every secret value, the longest first."""
-    found = {source[name] for source in sources for name in (*REQUIRED, *SECRETS) if source.get(name)}
+    found = {source[name] for source in sources for name in (*REQUIRED, *SECRETS, WRITE_KEY) if source.get(name)}
     return sorted(found, key=len, reverse=True)

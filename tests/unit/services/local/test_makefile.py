@@ -81,6 +81,29 @@ def test_make_alone_lists_every_task() -> None:
     assert {line.split()[1] for line in listed.splitlines()} == set(phony)
 
 
+def test_up_shows_the_last_lines_of_services_that_do_not_become_healthy(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("""#!/bin/sh
+case "$*" in
+    *ExitCode*) echo 0 ;;
+    *.Health*) printf 'inference restarting starting\nmlflow running healthy\nzenml running unhealthy\n' ;;
+    "compose up -d --wait") exit 1 ;;
+    *) echo "ran: $*" ;;
+esac
+""")
+    docker.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "up", "PYTHON=true"]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env={**clean, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    shown = [line for line in ended.stdout.splitlines() if line.startswith("ran: compose logs")]
+    assert shown == ["ran: compose logs --tail 10 inference", "ran: compose logs --tail 10 zenml"]
+    assert "ready" not in ended.stdout
+
+
 @pytest.mark.parametrize(
     ("services", "overlay"),
     [("inference\ntls-proxy", "-f docker-compose.tls.yml "), ("inference\nnot-tls-proxy", "")],
