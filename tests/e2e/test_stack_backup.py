@@ -16,7 +16,7 @@ import pytest
 from src.services.local.processes import REPOSITORY
 from src.services.stack.archive_reader import Archive
 from tests.support.running import wait_until
-from tests.support.stack import PROJECT, Stack, copy_checkout
+from tests.support.stack import PORTS, PROJECT, Stack, copy_checkout
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -211,6 +211,24 @@ def test_damaged_backup_and_wrong_passphrase_change_nothing(other: Stack, source
     assert (volumes(other), (other.checkout / ".env").exists()) == ([], False)
 
 
+def without_own(stack: Stack, env: bytes) -> list[bytes]:
+    """The lines of a .env without the stack's name and ports, which a restore takes from the environment."""
+    own = [f"{name}=".encode() for name in ("COMPOSE_PROJECT_NAME", *stack.ports)]
+    return [line for line in env.splitlines(keepends=True) if not line.startswith(tuple(own))]
+
+
+def project_in_another_shell(stack: Stack) -> str:
+    """The project that docker compose works on in the checkout where the environment names none."""
+    own = {"COMPOSE_PROJECT_NAME", *stack.ports}
+    environment = {name: value for name, value in stack.environment.items() if name not in own}
+    words = ["docker", "compose", "config", "--format", "json"]
+    ended = subprocess.run(words, cwd=stack.checkout, env=environment, capture_output=True, text=True, check=True)
+    config = json.loads(ended.stdout)
+    (port,) = config["services"]["inference"]["ports"]
+    assert port["published"] == str(stack.ports["INFERENCE_PORT"])
+    return str(config["name"])
+
+
 def test_killed_restore_is_repeated_after_the_command_that_it_names(other: Stack, source: Source) -> None:
     words = ["make", "restore", f"FILE={source.archive}", "SECRETS=1"]
     environment = {**other.environment, **PASSPHRASE}
@@ -220,7 +238,8 @@ def test_killed_restore_is_repeated_after_the_command_that_it_names(other: Stack
         assert process.stdout is not None
         assert any(line == "==> data: restored\n" for line in process.stdout)
         os.killpg(process.pid, signal.SIGKILL)
-    assert (other.checkout / ".env").read_bytes() == source.env
+    assert without_own(other, (other.checkout / ".env").read_bytes()) == without_own(other, source.env)
+    assert project_in_another_shell(other) == other.project
     ended = command(other, "make", "restore", f"FILE={source.archive}")
     assert ended.returncode != 0
     assert f"the stack {other.project} has data here" in ended.stderr
@@ -268,7 +287,9 @@ def test_stack_that_is_down_is_backed_up_by_cron(other: Stack) -> None:
 
 def test_page_names_commands_that_this_file_runs() -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
-    lines = {re.sub(r"FILE=\S+", "FILE=…", line) for block in blocks for line in block.splitlines()}
+    commands = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = {re.sub(r"\b(FILE|\w+_NAME|\w+_PORT)=\S+", r"\1=…", " ".join(line.split())) for line in commands}
     ways_to_set_it = {line for line in lines if "export BACKUP_PASSPHRASE" in line}
     run_here = {"make backup", "make restore FILE=…", "make backup SECRETS=1", "make restore FILE=… SECRETS=1"}
-    assert lines - ways_to_set_it == run_here
+    own = " ".join(f"{name}=…" for name in ("COMPOSE_PROJECT_NAME", *PORTS))  # in the environment of `other`
+    assert lines - ways_to_set_it == run_here | {f"{own} make restore FILE=… SECRETS=1"}

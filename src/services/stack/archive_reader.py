@@ -45,7 +45,7 @@ class Archive:
     """A backup's file. ``check`` comes first: nothing of an unchecked archive may be used."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def check(self) -> Manifest:
         """Read the whole archive and compare it with its manifest.
@@ -94,12 +94,12 @@ class Archive:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tarfile.TarFile]:
         try:
-            with tarfile.open(self._path, "r:") as archive:
+            with tarfile.open(self.path, "r:") as archive:
                 yield archive
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise self._damaged(str(error)) from error
         except OSError as error:
-            raise StackError(f"cannot read {self._path} ({error.strerror}); FILE= names a backup") from error
+            raise StackError(f"cannot read {self.path} ({error.strerror}); FILE= names a backup") from error
 
     def _file(self, archive: tarfile.TarFile, name: str) -> IO[bytes]:
         member = archive.getmember(name)
@@ -109,7 +109,7 @@ class Archive:
         return file
 
     def _damaged(self, why: str) -> StackError:
-        return StackError(f"{self._path} is not a whole backup: {why}; restore another one")
+        return StackError(f"{self.path} is not a whole backup: {why}; restore another one")
 
 
 def _check_dump(content: IO[bytes]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+PROJECT = "COMPOSE_PROJECT_NAME"
 # By the container's port, for services that have several ports, or one of another service.
 _VARIABLES = {
     ("gateway", 8000): "INFERENCE_PORT",
@@ -64,6 +65,10 @@ class Stack:
             for port in service.get("ports") or ()
             if str(port.get("published", "")).isdigit()
         ]
+
+    def own_variables(self) -> dict[str, str]:
+        """The variables in which two stacks on one machine differ, with this stack's values: its name and its ports."""
+        return {PROJECT: self.name, **{port.variable: str(port.number) for port in self.ports()}}
 
     def variable(self, service: str, name: str) -> str:
         """The value of a service's environment variable, or an empty one."""

@@ -1,4 +1,4 @@
-"""Checks that the stack's ports are free, before docker compose fails half-way."""
+"""Checks that the stack's ports are free, before docker compose fails half-way, and proposes others."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import errno
 import socket
 from collections.abc import Iterable, Mapping
 
-from src.services.stack.compose_config import Port
+from src.services.stack.compose_config import PROJECT, Port, Stack
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
+
+_APART = 100  # between the ports of two stacks; some of one stack are neighbours
+
+
+def beside(stack: Stack) -> dict[str, str]:
+    """Variables for a second stack on this machine: another name, and other ports."""
+    return {PROJECT: f"{stack.name}-restored", **{port.variable: str(port.number + _APART) for port in stack.ports()}}
 
 
 def check_ports(docker: Docker, ports: Iterable[Port], environment: Mapping[str, str]) -> None:

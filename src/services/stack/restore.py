@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -17,14 +18,17 @@ from src.services.stack.archive_reader import Archive
 from src.services.stack.backup_manifest import DATABASE, SECRETS, VOLUMES, Manifest, member_of
 from src.services.stack.checkout import REPOSITORY, Checkout
 from src.services.stack.command import run_command, say
-from src.services.stack.compose_config import Stack
+from src.services.stack.compose_config import PROJECT, Stack
 from src.services.stack.containers import RUNNING, build, containers, create, existing_volumes, start_mysql
 from src.services.stack.docker_checks import check_docker
 from src.services.stack.errors import StackError
+from src.services.stack.ports import beside
 from src.services.stack.run_setup import ADMIN, Setup
 
 # Servers whose databases an older release cannot read.
 _VERSIONED = ("mysql", "zenml", "mlflow")
+# Variables of .env that decide which stack docker compose works on.
+_DECIDING = (PROJECT, "COMPOSE_FILE", "COMPOSE_PATH_SEPARATOR", "COMPOSE_PROFILES")
 _BUILDING = "==> building images (the first time, this takes minutes)"
 
 
@@ -36,12 +40,17 @@ def main(arguments: list[str]) -> int:
         "make restore runs by itself.",
         epilog="Exit codes: 0 restored, 1 not restored, 2 wrong arguments, 130 interrupted.",
     )
-    parser.add_argument("file", type=Path, help="the backup")
+    parser.add_argument("file", help="the backup")
     parser.add_argument("--secrets", action="store_true", help="write its .env, with BACKUP_PASSPHRASE")
     options = parser.parse_args(arguments)
-    checkout = Checkout(REPOSITORY, os.environ)
-    restore = Restore(checkout, Archive(options.file), say)
-    return run_command(lambda: restore.run(secrets=options.secrets), resume="to start again, follow docs/backup.md")
+
+    def restore() -> None:
+        if not options.file:
+            raise StackError("FILE= is missing: make restore FILE=backups/….tar")
+        checkout = Checkout(REPOSITORY, os.environ)
+        Restore(checkout, Archive(Path(options.file)), say).run(secrets=options.secrets)
+
+    return run_command(restore, resume="to start again, follow docs/backup.md")
 
 
 class Restore:
@@ -62,13 +71,18 @@ class Restore:
         environment = self._checkout.environment
         passphrase = secrets_member.passphrase_of(environment) if secrets else ""
         check_docker(self._checkout.docker(), environment)
+        new = self._checkout.env_file.read() is None
+        if secrets and not new:
+            raise StackError("there is a .env already; move it away, or restore without SECRETS=1 to use it")
         stack = self._checkout.docker().stack()
-        self._refuse_existing(stack)
+        self._refuse_existing(stack, secrets=secrets)
         manifest = self._archive.check()
         self._refuse_older(stack, manifest)
         self._say(f"==> the backup of {manifest.project} of {manifest.created} is whole")
         if secrets:
             self._write_env(stack, manifest, passphrase)
+        elif new:
+            self._checkout.env_file.update(self._set_here(stack))
         Setup(self._checkout.folder, environment, self._say, threading.Event().wait).prepare()
         stack = self._checkout.docker().stack()
         self._say(_BUILDING)
@@ -82,20 +96,36 @@ class Restore:
         self._say(f"==> champion: {manifest.champions()}")
         self._say(f"==> restored in {time.monotonic() - started:.0f} s; next: make up")
 
-    def _refuse_existing(self, stack: Stack) -> None:
+    def _refuse_existing(self, stack: Stack, *, secrets: bool = False) -> None:
+        another = self._beside(stack) if secrets else "choose another COMPOSE_PROJECT_NAME and ports in .env"
         docker = self._checkout.docker()
         running = sorted(name for name, found in containers(docker, stack).items() if found.state in RUNNING)
         if running:
             raise StackError(
-                f"the stack {stack.name} runs here ({', '.join(running)}), and a restore does not replace it; choose "
-                f"another COMPOSE_PROJECT_NAME and ports in .env, or delete the stack with all its data: {_free(stack)}"
+                f"the stack {stack.name} runs here ({', '.join(running)}), and a restore does not replace it; "
+                f"{another}, or delete the stack with all its data: {_free(stack)}"
             )
         kept = existing_volumes(docker, stack)
         if kept:
             raise StackError(
-                f"the stack {stack.name} has data here ({', '.join(kept)}), and a restore does not replace them; make "
-                f"up starts that stack, and this deletes it with all its data: {_free(stack)}"
+                f"the stack {stack.name} has data here ({', '.join(kept)}), and a restore does not replace them; "
+                f"{another}, start that stack with make up, or delete it with all its data: {_free(stack)}"
             )
+
+    def _beside(self, stack: Stack) -> str:
+        """The command that restores beside a stack; with SECRETS=1 no .env exists that could hold these variables."""
+        variables = " ".join(f"{name}={value}" for name, value in beside(stack).items())
+        command = f"make restore FILE={shlex.quote(str(self._archive.path))} SECRETS=1"
+        return f"give another name and ports in the environment: {variables} {command}"
+
+    def _set_here(self, stack: Stack) -> dict[str, str]:
+        """The name and ports that the environment sets; in ``.env``, they hold in other shells too."""
+        environment = self._checkout.environment
+        values = {name: value for name, value in stack.own_variables().items() if name in environment}
+        if values:
+            listed = " ".join(f"{name}={value}" for name, value in values.items())
+            self._say(f"==> .env gets the values of the environment: {listed}")
+        return values
 
     def _refuse_older(self, stack: Stack, manifest: Manifest) -> None:
         """No server reads the database of a newer release."""
@@ -108,19 +138,16 @@ class Restore:
                 )
 
     def _write_env(self, stack: Stack, manifest: Manifest, passphrase: str) -> None:
-        env_file = self._checkout.env_file
         if SECRETS not in manifest.members:
             raise StackError("the backup has no secrets; restore it without SECRETS=1, and new ones are made")
-        if env_file.read() is not None:
-            raise StackError("there is a .env already; move it away, or restore without SECRETS=1 to use it")
         self._say(_BUILDING)
         build(self._checkout.docker(), "train-model")
         text = secrets_member.unseal(self._checkout.docker(), stack, self._archive.content(SECRETS), passphrase)
-        # The restored file names a project of its own, unless the environment does.
-        named = {name: value for name, value in dotenv_text.values(text).items() if name == "COMPOSE_PROJECT_NAME"}
-        target = Checkout(self._checkout.folder, {**named, **self._checkout.environment})
-        self._refuse_existing(target.docker().stack())
-        env_file.create(text)
+        # The restored file names a stack of its own, unless the environment does.
+        named = {name: value for name, value in dotenv_text.values(text).items() if name in _DECIDING}
+        target = Checkout(self._checkout.folder, {**named, **self._checkout.environment}).docker().stack()
+        self._refuse_existing(target, secrets=True)
+        self._checkout.env_file.create(dotenv_text.with_values(text, self._set_here(target)))
         self._say("==> .env: restored")
 
     def _fill(self, stack: Stack, manifest: Manifest) -> None:

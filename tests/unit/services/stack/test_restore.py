@@ -93,6 +93,96 @@ def test_restore_over_data_is_refused_with_the_command_that_deletes_them(machine
     assert error.endswith(FREE)
 
 
+PORTS = {
+    "inference": {"ports": [{"host_ip": "127.0.0.1", "target": 8000, "published": "8010"}]},
+    "grafana": {"ports": [{"host_ip": "127.0.0.1", "target": 3000, "published": "3000"}]},
+}
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Machine:
+    """A machine whose stack publishes ports."""
+    services = {**CONFIG["services"], **PORTS}  # type: ignore[dict-item]
+    return Machine(tmp_path, FakeDocker(tmp_path / "bin", {**CONFIG, "services": services}))
+
+
+@pytest.mark.parametrize(
+    ("words", "output"), [("ps --all", "0a1b\trunning\tinference\n"), ("volume ls", "loop_mysql\n")]
+)
+def test_secrets_beside_another_stack_get_a_name_and_ports_in_the_environment(
+    published: Machine, tmp_path: Path, words: str, output: str
+) -> None:
+    published.docker.answers(words, output)
+    (tmp_path / "my backups").mkdir()
+    path = backup(tmp_path / "my backups", secrets=b"{}")
+    error = published.refused(path, secrets=True, **PASSPHRASE)
+    variables = "COMPOSE_PROJECT_NAME=loop-restored INFERENCE_PORT=8110 GRAFANA_PORT=3100"
+    assert f"in the environment: {variables} make restore FILE='{path}' SECRETS=1, " in error
+    assert ".env" not in error
+    assert error.endswith(FREE)
+    assert "ports in .env" in published.refused(path)
+
+
+def test_env_file_is_refused_before_a_name_is_proposed(published: Machine, tmp_path: Path) -> None:
+    published.docker.answers("ps --all", "0a1b\trunning\tinference\n")
+    (published.folder / ".env").write_text("MODEL_NAME=iris\n")
+    error = published.refused(backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE)
+    assert "there is a .env already" in error
+
+
+HERE = {"COMPOSE_PROJECT_NAME": "loop", "INFERENCE_PORT": "8010", "MONITOR_PORT": "9"}  # the last is not published
+
+
+def interrupted(machine: Machine, file: Path, *, secrets: bool = False, **environment: str) -> str:
+    """The ``.env`` of a restore that ends once it is written."""
+    machine.docker.answers("up --no-start", errors="no space left on device\n", code=1)
+    with pytest.raises(StackError, match="no space left"):
+        machine.restore(file, secrets=secrets, **environment)
+    return (machine.folder / ".env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "kept"),
+    [
+        (
+            "COMPOSE_PROJECT_NAME=old\nINFERENCE_PORT=8000 # ours\nGRAFANA_PORT=3001\n",
+            "COMPOSE_PROJECT_NAME=loop\nINFERENCE_PORT=8010 # ours\nGRAFANA_PORT=3001\n",
+        ),
+        ("MODEL_NAME=iris\n", "MODEL_NAME=iris\nCOMPOSE_PROJECT_NAME=loop\nINFERENCE_PORT=8010\n"),
+    ],
+)
+def test_restored_env_file_names_the_stack_of_the_environment(
+    published: Machine, tmp_path: Path, old: str, kept: str
+) -> None:
+    published.docker.answers("sealed_text open", old)
+    text = interrupted(published, backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE, **HERE)
+    assert text.startswith(kept)
+    assert "MONITOR_PORT" not in text
+    (line,) = [line for line in published.said if "of the environment" in line]
+    assert line.endswith(": COMPOSE_PROJECT_NAME=loop INFERENCE_PORT=8010")
+
+
+def test_restored_env_file_is_as_it_was_where_the_environment_names_no_stack(
+    published: Machine, tmp_path: Path
+) -> None:
+    old = "COMPOSE_PROJECT_NAME=old\nINFERENCE_PORT=8000\n"
+    published.docker.answers("sealed_text open", old)
+    assert interrupted(published, backup(tmp_path, secrets=b"{}"), secrets=True, **PASSPHRASE).startswith(old)
+    assert "of the environment" not in "".join(published.said)
+
+
+def test_new_env_file_names_the_stack_of_the_environment_and_one_that_exists_is_kept(
+    published: Machine, tmp_path: Path
+) -> None:
+    path = backup(tmp_path)
+    values = dotenv_text.values(interrupted(published, path, **HERE))
+    assert (values["COMPOSE_PROJECT_NAME"], values["INFERENCE_PORT"]) == ("loop", "8010")
+    assert "MYSQL_ROOT_PASSWORD" in values
+    (published.folder / ".env").write_text("INFERENCE_PORT=8000\n")  # of a stack that this checkout runs
+    values = dotenv_text.values(interrupted(published, path, **HERE))
+    assert (values.get("COMPOSE_PROJECT_NAME"), values["INFERENCE_PORT"]) == (None, "8000")
+
+
 @pytest.mark.parametrize(
     ("words", "output", "message"),
     [
@@ -245,3 +335,8 @@ def test_command_without_a_backup_is_one_error_line(capsys: pytest.CaptureFixtur
         main([])
     assert caught.value.code == 2
     assert "the following arguments are required: file" in capsys.readouterr().err
+
+
+def test_command_without_a_file_name_says_how_to_give_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--", ""]) == 1
+    assert capsys.readouterr().err == "error: FILE= is missing: make restore FILE=backups/….tar\n"
