@@ -103,13 +103,13 @@ class Restore:
         if running:
             raise StackError(
                 f"the stack {stack.name} runs here ({', '.join(running)}), and a restore does not replace it; "
-                f"{another}, or delete the stack with all its data: {_free(stack)}"
+                f"{another}; or delete the stack with all its data: {_free(stack)}"
             )
         kept = existing_volumes(docker, stack)
         if kept:
             raise StackError(
                 f"the stack {stack.name} has data here ({', '.join(kept)}), and a restore does not replace them; "
-                f"{another}, start that stack with make up, or delete it with all its data: {_free(stack)}"
+                f"{another}; or start that stack with make up; or delete it with all its data: {_free(stack)}"
             )
 
     def _beside(self, stack: Stack) -> str:
