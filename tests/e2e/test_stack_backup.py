@@ -50,7 +50,7 @@ def command(stack: Stack, *words: str, **environment: str) -> subprocess.Complet
 def write_backup(stack: Stack, *options: str, **environment: str) -> tuple[Path, str]:
     ended = command(stack, "make", "backup", *options, **environment)
     assert ended.returncode == 0, ended.stderr
-    (path,) = [word for word in ended.stdout.split() if word.endswith(".tar")]
+    (path,) = re.findall(r"^==> (.+\.tar) \(", ended.stdout, flags=re.MULTILINE)
     return Path(path), ended.stdout
 
 
