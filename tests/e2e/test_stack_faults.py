@@ -165,13 +165,14 @@ def test_requests_wait_and_say_why_while_the_docker_proxy_is_down(stack: Stack) 
     assert (ended["state"], ended["attempts"]) == ("promoted", 1)
 
 
-# -- a full disk: the last, as it replaces the shared volume ----------------------------------------------
+# -- a full disk ------------------------------------------------------------------------------------------
 
 
-def test_full_shared_volume_refuses_new_requests_and_loses_none(stack: Stack) -> None:
-    version = stack.predict()["model"]["version"]
-    stack.compose("down")
+@pytest.fixture
+def small_volume(stack: Stack) -> Iterator[None]:
+    """A shared volume of 512 kB in memory; afterwards an ordinary one. The requests of before are gone."""
     volume = f"{PROJECT}_data"
+    stack.compose("down")
     stack.docker.volumes.get(volume).remove()
     stack.docker.volumes.create(
         volume,
@@ -179,6 +180,15 @@ def test_full_shared_volume_refuses_new_requests_and_loses_none(stack: Stack) ->
         labels={"com.docker.compose.project": PROJECT, "com.docker.compose.volume": "data"},
     )
     stack.up()
+    yield
+    stack.compose("down")
+    stack.docker.volumes.get(volume).remove()
+    stack.up()
+
+
+@pytest.mark.usefixtures("small_volume")
+def test_full_shared_volume_refuses_new_requests_and_loses_none(stack: Stack) -> None:
+    version = stack.predict()["model"]["version"]
     accepted = stack.request_retrain()
     wait_until("the request runs", lambda: stack.retrain(accepted)["state"] == "running")
     _on_volume(stack, "(p / 'fill').write_bytes(b'x' * 1_000_000)")
