@@ -68,6 +68,18 @@ def requests_in(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def with_sorted_aliases(answer: Any) -> Any:
+    """An answer of MLflow, which names aliases in no certain order."""
+    if isinstance(answer, list):
+        return [with_sorted_aliases(item) for item in answer]
+    if not isinstance(answer, dict):
+        return answer
+    return {
+        name: sorted(value, key=json.dumps) if name == "aliases" else with_sorted_aliases(value)
+        for name, value in answer.items()
+    }
+
+
 def history(stack: Stack) -> dict[str, Any]:
     """What a stack remembers: its requests, versions, MLflow runs and ZenML runs."""
     mlflow = f"http://127.0.0.1:{stack.ports['MLFLOW_PORT']}/api/2.0/mlflow"
@@ -78,8 +90,8 @@ def history(stack: Stack) -> dict[str, Any]:
     zenml = stack.zenml("/runs?size=100&hydrate=true")["items"]
     return {
         "requests": httpx.get(f"{stack.url}/retrain", timeout=30).json(),
-        "models": httpx.get(f"{mlflow}/registered-models/search", timeout=30).json(),
-        "versions": versions,
+        "models": with_sorted_aliases(httpx.get(f"{mlflow}/registered-models/search", timeout=30).json()),
+        "versions": with_sorted_aliases(versions),
         "experiments": experiments,
         "runs": runs,
         "pipelines": {run["id"]: (run["name"], run["body"]["status"], run["body"]["created"]) for run in zenml},
