@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import os
 import re
 import ssl
 import stat
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from src.services.stack.compose_config import Stack
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
+from src.services.stack.owned_file import keep_owner, replace_file
 
 SERVICE = "tls-proxy"
 FILE = "tls/server.pem"
@@ -24,7 +23,7 @@ _FETCH_SECONDS = 900.0
 _HOST_NAME = re.compile(r"[A-Za-z0-9*]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 # Each form that OpenSSL reads; clients and Python take the plain one only.
 _FIRST_CERTIFICATE = re.compile(r"-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
-# X509_V_FLAG_PARTIAL_CHAIN: the certificate itself is trusted, whoever has signed it. Named by Python 3.10 and newer.
+# X509_V_FLAG_PARTIAL_CHAIN: the certificate itself is trusted, no matter who signed it. Named by Python 3.10 and newer.
 _PARTIAL_CHAIN = 0x80000
 _FLIGHTS = 4
 _OWN_IT = 'take it over with: sudo chown -R "$(id -u)" tls'
@@ -116,17 +115,8 @@ def _self_signed(docker: Docker, image: str, names: Sequence[str]) -> str:
 def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor, scratch = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
-            # With sudo, they belong to the owner of the checkout.
-            owner = path.parent.parent.stat()
-            for made in (path.parent, Path(scratch)):
-                os.chown(made, owner.st_uid, owner.st_gid)
-        Path(scratch).replace(path)
+        keep_owner(path.parent, path.parent.parent.stat())
+        replace_file(path, text.encode("ascii"))
     except OSError as error:
         raise StackError(f"cannot write {path} ({error.strerror}); make its folder writable for this user") from error
 

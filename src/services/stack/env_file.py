@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from src.services.stack import dotenv_text
 from src.services.stack.errors import StackError
+from src.services.stack.owned_file import keep_owner, replace_file
 
 _HEADER = "# Made by setup_zenml_api_key.py for docker compose; .env.example lists all variables.\n"
 
@@ -51,7 +49,7 @@ class EnvFile:
         text = self.read()
         new = dotenv_text.with_values(_HEADER if text is None else text, values)
         try:
-            self._replace(new.encode("utf-8"))
+            replace_file(self._path, new.encode("utf-8"))
         except OSError as error:
             raise StackError(
                 f"cannot write {self._path} ({error.strerror}); make it and its folder writable for this user"
@@ -67,25 +65,6 @@ class EnvFile:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(text.encode("utf-8"))
+            keep_owner(self._path, self._path.parent.stat())
         except OSError as error:
             raise StackError(f"cannot write {self._path} ({error.strerror})") from error
-
-    def _replace(self, content: bytes) -> None:
-        target = self._path.resolve()
-        exists = target.exists()
-        owner = (target if exists else target.parent).stat()
-        if exists and not owner.st_mode & stat.S_IWUSR:
-            raise PermissionError(errno.EPERM, "it is read-only")
-        descriptor, scratch = tempfile.mkstemp(prefix=".env.", suffix=".tmp", dir=target.parent)  # with mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if hasattr(os, "geteuid") and os.geteuid() == 0:
-                # With sudo, the file keeps its owner, who runs docker compose next.
-                os.chown(scratch, owner.st_uid, owner.st_gid)
-            Path(scratch).replace(target)
-        except BaseException:
-            Path(scratch).unlink()
-            raise

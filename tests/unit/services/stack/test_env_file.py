@@ -65,6 +65,14 @@ def test_update_as_root_leaves_the_file_to_its_owner(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_create_as_root_gives_the_file_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 54321)
+    EnvFile(tmp_path / ".env").create("A=1\n")
+    found = (tmp_path / ".env").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 54321, 0o600)
+
+
 def test_read_knows_a_missing_file(tmp_path: Path) -> None:
     assert EnvFile(tmp_path / ".env").read() is None
 
