@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from src.services.stack.compose_config import Stack
-from src.services.stack.docker_cli import Answer, Docker
+from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
 
 RUNNING = ("running", "restarting", "paused")
@@ -33,20 +33,20 @@ def containers(docker: Docker, stack: Stack) -> dict[str, Container]:
 def all_containers(docker: Docker, stack: Stack) -> list[tuple[str, Container]]:
     """The project's containers, each with its service, without one-off containers. Raises StackError."""
     filters = ("--filter", f"label={_LABEL}.project={stack.name}", "--filter", f"label={_LABEL}.oneoff=False")
-    answer = _checked(docker, "ps", "--all", "--no-trunc", *filters, "--format", _FORMAT)
-    rows = [line.split("\t") for line in answer.output.splitlines()]
+    output = docker.checked("ps", "--all", "--no-trunc", *filters, "--format", _FORMAT)
+    rows = [line.split("\t") for line in output.splitlines()]
     return [(service, Container(container_id, state)) for container_id, state, service in rows]
 
 
 def networks(docker: Docker, stack: Stack) -> set[str]:
     """The ids of the project's networks. Raises StackError."""
     label = f"label={_LABEL}.project={stack.name}"
-    return set(_checked(docker, "network", "ls", "--quiet", "--no-trunc", "--filter", label).output.split())
+    return set(docker.checked("network", "ls", "--quiet", "--no-trunc", "--filter", label).split())
 
 
 def existing_volumes(docker: Docker, stack: Stack) -> list[str]:
     """The project's volumes that exist. Raises StackError."""
-    known = set(_checked(docker, "volume", "ls", "--quiet").output.split())
+    known = set(docker.checked("volume", "ls", "--quiet").split())
     return sorted(known.intersection(stack.all_volumes()))
 
 
@@ -72,15 +72,15 @@ def start_mysql(docker: Docker) -> None:
 
 def stop_mysql(docker: Docker) -> None:
     """Stop MySQL. Raises StackError."""
-    _checked(docker, "compose", "stop", "mysql")
+    docker.checked("compose", "stop", "mysql")
 
 
 def remove(docker: Docker, container_ids: list[str], network_ids: list[str]) -> None:
     """Remove containers that do not run, then networks; volumes stay. Raises StackError."""
     if container_ids:
-        _checked(docker, "rm", *container_ids)
+        docker.checked("rm", *container_ids)
     if network_ids:
-        _checked(docker, "network", "rm", *network_ids)
+        docker.checked("network", "rm", *network_ids)
 
 
 @contextlib.contextmanager
@@ -94,14 +94,6 @@ def at_rest(docker: Docker, container: Container) -> Iterator[None]:
         yield
     finally:
         docker.run("unpause", container.id)
-
-
-def _checked(docker: Docker, *command: str) -> Answer:
-    answer = docker.run(*command)
-    if answer.code != 0:
-        words = " ".join(command[: 1 if command[0] in {"ps", "rm"} else 2])
-        raise StackError(f"docker {words} failed: {answer.last_error}")
-    return answer
 
 
 def _compose(docker: Docker, *command: str) -> None:

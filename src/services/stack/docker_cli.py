@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from src.services.stack.compose_config import Stack
 from src.services.stack.errors import StackError
@@ -76,24 +76,27 @@ class Docker:
             raise StackError(f"docker {arguments[0]} has not answered for {seconds:.0f} s; restart Docker") from error
         return Answer(ended.returncode, ended.stdout, self._blotted(ended.stderr))
 
+    def checked(self, *arguments: str) -> str:
+        """The output of a command that must succeed. Raises StackError."""
+        answer = self.run(*arguments)
+        if answer.code != 0:
+            words = " ".join(arguments[: 1 if arguments[0] in {"ps", "rm"} else 2])
+            raise StackError(f"docker {words} failed: {answer.last_error}")
+        return answer.output
+
     def follow(self, *arguments: str, echo: Callable[[str], None], hopeless: Callable[[], bool]) -> Answer:
         """Run ``docker`` to its end, passing on each line of output and errors.
 
         Every few seconds ``hopeless`` is called; once it returns true, the command is ended.
         """
-        try:
-            child = subprocess.Popen(  # noqa: S603 - the arguments are this package's own
-                ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except OSError as error:
-            raise self._no_program(error) from error
+        child = self._started(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
         lines = []
         with child, _ended_once(hopeless, child):
             for line in child.stdout or ():
@@ -109,17 +112,7 @@ class Docker:
             StackError: it fails.
         """
         with tempfile.TemporaryFile() as errors:
-            try:
-                child = subprocess.Popen(  # noqa: S603 - the arguments are this package's own
-                    ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
-                    cwd=self._folder,
-                    env=self._environment,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                )
-            except OSError as error:
-                raise self._no_program(error) from error
+            child = self._started(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
             pipes = Pipes(cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout))
             with child:
                 try:
@@ -158,11 +151,20 @@ class Docker:
 
     def running_services(self) -> set[str]:
         """The stack's services with a container that is running or restarting."""
-        answer = self.run("compose", "ps", "--format", "json")
-        if answer.code != 0:
-            raise StackError(f"docker compose ps failed: {answer.last_error}")
+        output = self.checked("compose", "ps", "--format", "json")
         # One object per line, from Compose 2.21 on.
-        return {str(json.loads(line)["Service"]) for line in answer.output.splitlines() if line.strip()}
+        return {str(json.loads(line)["Service"]) for line in output.splitlines() if line.strip()}
+
+    def _started(self, arguments: tuple[str, ...], **options: Any) -> subprocess.Popen[Any]:
+        try:
+            return subprocess.Popen(  # noqa: S603 - the arguments are this package's own
+                ["docker", *arguments],  # noqa: S607 - from the PATH, as the user runs it
+                cwd=self._folder,
+                env=self._environment,
+                **options,
+            )
+        except OSError as error:
+            raise self._no_program(error) from error
 
     def _blotted(self, text: str) -> str:
         for secret in self._secrets:
