@@ -1,4 +1,4 @@
-"""Stands in for the stack's services behind the TLS proxy, in one container: answers with what it was sent, as JSON.
+"""Replaces the stack's services behind the TLS proxy, in one container: answers with what it was sent, as JSON.
 
 Every answer carries the headers that the proxy must change: a redirect to the Host that was asked for, a cookie, and an
 allowance for every other origin.

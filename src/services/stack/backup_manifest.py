@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from src.services.stack.errors import StackError
@@ -54,15 +54,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The manifest as the archive holds it."""
-        members = {name: {"size": member.size, "sha256": member.sha256} for name, member in self.members.items()}
-        content = {
-            "format": FORMAT,
-            "created": self.created,
-            "project": self.project,
-            "images": self.images,
-            "aliases": self.aliases,
-            "members": members,
-        }
+        content = {"format": FORMAT, **asdict(self)}
         return json.dumps({**content, "sha256": _checksum(content)}, indent=1).encode()
 
     @classmethod

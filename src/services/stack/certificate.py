@@ -10,12 +10,11 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from src.services.stack.compose_config import Stack
+from src.services.stack.compose_config import TLS_PROXY, Stack
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
 from src.services.stack.owned_file import keep_owner, replace_file
 
-SERVICE = "tls-proxy"
 FILE = "tls/server.pem"
 ALWAYS = ("localhost", "127.0.0.1")
 _DAYS = 825  # the longest that Apple's clients accept
@@ -42,14 +41,14 @@ def prepare_certificate(docker: Docker, stack: Stack, folder: Path, say: Callabl
     Raises:
         StackError: the certificate cannot be made or used, or a name is neither a host name nor an address.
     """
-    if not stack.has(SERVICE):
+    if not stack.has(TLS_PROXY):
         return
-    names = _names(stack.variable(SERVICE, "TLS_NAMES"))
+    names = _names(stack.variable(TLS_PROXY, "TLS_NAMES"))
     path = folder / FILE
     made = not _is_there(path)
     if made:
-        say(f"==> making {FILE}, a self-signed certificate, with the image of {SERVICE}")
-        _write(path, _self_signed(docker, stack.image(SERVICE), [*names, *ALWAYS]))
+        say(f"==> making {FILE}, a self-signed certificate, with the image of {TLS_PROXY}")
+        _write(path, _self_signed(docker, stack.image(TLS_PROXY), [*names, *ALWAYS]))
     _let_the_proxy_read(path)
     server = _server_side(path)
     certificate = _first_certificate(path)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from src.services.stack.checkout import REPOSITORY
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import NoAnswerError, StackError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 WANTED = ("amd64", "arm64")
 # Not: a program, such as a credential helper, that is "not found in $PATH".
 _MISSING = re.compile(r"(?:^|: )not found\s*$|manifest unknown", re.IGNORECASE | re.MULTILINE)

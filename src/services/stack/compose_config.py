@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 PROJECT = "COMPOSE_PROJECT_NAME"
+TLS_PROXY = "tls-proxy"
 # By the container's port, for services that have several ports, or one of another service.
 _VARIABLES = {
     ("gateway", 8000): "INFERENCE_PORT",
-    ("tls-proxy", 8443): "INFERENCE_TLS_PORT",
-    ("tls-proxy", 5443): "MLFLOW_TLS_PORT",
-    ("tls-proxy", 8444): "ZENML_TLS_PORT",
-    ("tls-proxy", 9443): "PROMETHEUS_TLS_PORT",
-    ("tls-proxy", 9444): "ALERTMANAGER_TLS_PORT",
-    ("tls-proxy", 3443): "GRAFANA_TLS_PORT",
+    (TLS_PROXY, 8443): "INFERENCE_TLS_PORT",
+    (TLS_PROXY, 5443): "MLFLOW_TLS_PORT",
+    (TLS_PROXY, 8444): "ZENML_TLS_PORT",
+    (TLS_PROXY, 9443): "PROMETHEUS_TLS_PORT",
+    (TLS_PROXY, 9444): "ALERTMANAGER_TLS_PORT",
+    (TLS_PROXY, 3443): "GRAFANA_TLS_PORT",
 }
 
 
@@ -65,6 +66,11 @@ class Stack:
             for port in service.get("ports") or ()
             if str(port.get("published", "")).isdigit()
         ]
+
+    @property
+    def deletion(self) -> str:
+        """The command that deletes the stack with all its data."""
+        return f"docker compose -p {self.name} down --volumes --remove-orphans"
 
     def own_variables(self) -> dict[str, str]:
         """The variables in which two stacks on one machine differ, with this stack's values: its name and its ports."""

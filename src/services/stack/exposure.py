@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from src.services.stack.certificate import SERVICE as TLS_PROXY
-from src.services.stack.compose_config import Port, Stack
+from src.services.stack.compose_config import TLS_PROXY, Port, Stack
 
 _INFERENCE = ("inference", "gateway")
 

@@ -6,7 +6,7 @@ import errno
 import socket
 from collections.abc import Iterable, Mapping
 
-from src.services.stack.compose_config import PROJECT, Port, Stack
+from src.services.stack.compose_config import PROJECT, TLS_PROXY, Port, Stack
 from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import StackError
 
@@ -57,7 +57,7 @@ def _is_taken(port: Port) -> bool:
 
 def no_such_address(host: str, service: str = "") -> str:
     """The message about an address that this machine does not have, and that a port of the service is bound to."""
-    variable = "TLS_BIND_ADDRESS" if service == "tls-proxy" else "BIND_ADDRESS"
+    variable = "TLS_BIND_ADDRESS" if service == TLS_PROXY else "BIND_ADDRESS"
     return f"{host} is not an address of this machine; correct {variable} in .env"
 
 

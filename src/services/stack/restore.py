@@ -91,7 +91,7 @@ class Restore:
         try:
             self._fill(stack, manifest)
         except BaseException:
-            self._say(f"==> incomplete; before the next try: {_free(stack)}")
+            self._say(f"==> incomplete; before the next try: {stack.deletion}")
             raise
         self._say(f"==> champion: {manifest.champions()}")
         self._say(f"==> restored in {time.monotonic() - started:.0f} s; next: make up")
@@ -103,13 +103,13 @@ class Restore:
         if running:
             raise StackError(
                 f"the stack {stack.name} runs here ({', '.join(running)}), and a restore does not replace it; "
-                f"{another}; or delete the stack with all its data: {_free(stack)}"
+                f"{another}; or delete the stack with all its data: {stack.deletion}"
             )
         kept = existing_volumes(docker, stack)
         if kept:
             raise StackError(
                 f"the stack {stack.name} has data here ({', '.join(kept)}), and a restore does not replace them; "
-                f"{another}; or start that stack with make up; or delete it with all its data: {_free(stack)}"
+                f"{another}; or start that stack with make up; or delete it with all its data: {stack.deletion}"
             )
 
     def _beside(self, stack: Stack) -> str:
@@ -174,10 +174,6 @@ class Restore:
             )
         if "grafana" in wanted:
             self._say("==> Grafana keeps the passwords of the backup; docs/backup.md says how to set another one")
-
-
-def _free(stack: Stack) -> str:
-    return f"docker compose -p {stack.name} down --volumes --remove-orphans"
 
 
 def _version(image: str) -> tuple[int, ...]:

@@ -16,7 +16,6 @@ from src.services.stack.command import run_command, say
 from src.services.stack.compose_config import Stack
 from src.services.stack.containers import existing_volumes
 from src.services.stack.docker_checks import check_docker
-from src.services.stack.docker_cli import Docker
 from src.services.stack.errors import NoAnswerError, StackError
 from src.services.stack.exposure import exposures
 from src.services.stack.ports import check_ports
@@ -57,9 +56,6 @@ class Setup:
         pause: Callable[[float], object],
     ) -> None:
         self._checkout = Checkout(folder, environment)
-        self._environment = environment
-        self._folder = folder
-        self._env_file = self._checkout.env_file
         self._say = say
         self._pause = pause
 
@@ -89,34 +85,28 @@ class Setup:
         Raises:
             StackError: the machine, ``.env`` or the environment must be corrected first.
         """
-        variables.check(self._file_values(), self._environment)
-        for line in misspelt(self._file_values(), example_text(self._folder)):
+        variables.check(self._checkout.file_values(), self._checkout.environment)
+        for line in misspelt(self._checkout.file_values(), example_text(self._checkout.folder)):
             self._say(f"warning: {line}")
-        self._say(f"==> found {check_docker(self._docker(), self._environment)}")
+        self._say(f"==> found {check_docker(self._checkout.docker(), self._checkout.environment)}")
         self._make_secrets()
         self._open_configuration()
 
-    def _file_values(self) -> dict[str, str]:
-        return self._checkout.file_values()
-
-    def _docker(self) -> Docker:
-        return self._checkout.docker()
-
     def _make_secrets(self) -> None:
-        file = self._file_values()
-        fresh = variables.new_values(file, self._environment)
+        file = self._checkout.file_values()
+        fresh = variables.new_values(file, self._checkout.environment)
         # Also with nothing to refuse this has docker compose read .env before it is changed.
         self._refuse_lost_passwords([name for name in variables.KEPT_IN_DATABASE if name in fresh])
-        self._env_file.update(fresh)
+        self._checkout.env_file.update(fresh)
         added = f"added {', '.join(fresh)}" if fresh else "has every secret already"
         self._say(f"==> .env (only you can read it: mode 0600): {added}")
-        elsewhere = [name for name in variables.REQUIRED if self._environment.get(name)]
+        elsewhere = [name for name in variables.REQUIRED if self._checkout.environment.get(name)]
         if elsewhere:
             self._say(f"==> set in the environment, which wins over .env: {', '.join(elsewhere)}")
 
     def _open_configuration(self) -> None:
         """Let the containers, each with a user of its own, read what is mounted: a strict umask may have hidden it."""
-        folder = self._folder / "config"
+        folder = self._checkout.folder / "config"
         for path in [folder, *folder.rglob("*")] if folder.is_dir() else []:
             mode = path.stat().st_mode
             wanted = mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444)
@@ -127,25 +117,25 @@ class Setup:
                     raise StackError(f"cannot make {path} readable for the containers ({error.strerror})") from error
 
     def _refuse_lost_passwords(self, lost: list[str]) -> None:
-        docker = self._docker()
+        docker = self._checkout.docker()
         stack = docker.stack()
         if lost and set(stack.volumes("mysql")).intersection(existing_volumes(docker, stack)):
             why = f"and .env lacks what it was made with ({', '.join(lost)}); if this is a second checkout, set a "
             raise StackError(differing_passwords(stack, f"{why}COMPOSE_PROJECT_NAME of its own in .env, else"))
 
     def _start(self) -> Stack:
-        docker = self._docker()
+        docker = self._checkout.docker()
         stack = docker.stack()
         for line in exposures(stack):
             self._say(f"warning: {line}")
-        prepare_certificate(docker, stack, self._folder, self._say)
-        check_ports(docker, stack.ports(), self._environment)
+        prepare_certificate(docker, stack, self._checkout.folder, self._say)
+        check_ports(docker, stack.ports(), self._checkout.environment)
         self._say("==> starting ZenML and its MySQL (a first start fetches their images and takes minutes)")
         start_zenml(docker, stack, self._say)
         return stack
 
     def _has_valid_key(self, api: ZenmlApi) -> bool:
-        key = self._environment.get(variables.API_KEY) or self._file_values().get(variables.API_KEY)
+        key = self._checkout.environment.get(variables.API_KEY) or self._checkout.file_values().get(variables.API_KEY)
         return bool(key) and api.accepts_key(str(key))
 
     def _give_key(self, stack: Stack, api: ZenmlApi) -> None:
@@ -160,9 +150,9 @@ class Setup:
             raise StackError(
                 f"ZenML refuses the key that it has just made; is {SERVICE_ACCOUNT} being changed? Run again"
             )
-        self._env_file.update({variables.API_KEY: key})
+        self._checkout.env_file.update({variables.API_KEY: key})
         self._say(f"==> the key works; .env has it as {variables.API_KEY}")
-        if self._environment.get(variables.API_KEY):
+        if self._checkout.environment.get(variables.API_KEY):
             self._say(f"==> but {variables.API_KEY} is set in the environment and wins over .env: unset it first")
 
     def _wait_for(self, api: ZenmlApi) -> str:

@@ -43,8 +43,7 @@ def differing_passwords(stack: Stack, why: str) -> str:
     """The message about a database with other passwords than those in .env."""
     return (
         f"the volume {' and '.join(stack.volumes('mysql'))} holds a database {why} put the old .env back, "
-        "or delete the database with all runs and models: "
-        f"docker compose -p {stack.name} down --volumes --remove-orphans"
+        f"or delete the database with all runs and models: {stack.deletion}"
     )
 
 
