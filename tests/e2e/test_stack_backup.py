@@ -224,9 +224,12 @@ def test_damaged_backup_and_wrong_passphrase_change_nothing(other: Stack, source
 
 
 def without_own(stack: Stack, env: bytes) -> list[bytes]:
-    """The lines of a .env without the stack's name and ports, which a restore takes from the environment."""
+    """The lines of a .env without the stack's name and ports, which a restore takes from the environment.
+
+    Line ends do not count: another test file may have left those of Windows.
+    """
     own = [f"{name}=".encode() for name in ("COMPOSE_PROJECT_NAME", *stack.ports)]
-    return [line for line in env.splitlines(keepends=True) if not line.startswith(tuple(own))]
+    return [line for line in env.splitlines() if not line.startswith(tuple(own))]
 
 
 def project_in_another_shell(stack: Stack) -> str:
