@@ -40,11 +40,6 @@ class FeatureTable:
     def __len__(self) -> int:
         return len(self._columns[0]) if self._columns is not None else len(self._rows or ())
 
-    @property
-    def rows(self) -> Sequence[Row] | None:
-        """Its rows, if it was created from rows."""
-        return self._rows
-
     def part(self, start: int, stop: int) -> "FeatureTable":
         """Some of its rows."""
         if self._columns is not None:

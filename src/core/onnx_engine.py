@@ -10,7 +10,6 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from src.core.bound_graph import FORMATS, BoundGraph
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
@@ -93,11 +92,6 @@ class OnnxEngine:
         # The matrix, or each column in the schema's order.
         self._inputs = [(name, DTYPES[inputs[name]]) for name in names]
         self._outputs = [output]
-        # What `run` calls after checks that are done once here and take longer than a small graph.
-        self._call = self._session._sess.run  # noqa: SLF001
-        self._bound: BoundGraph | None = None
-        if self._takes_matrix and self._inputs[0][1] in FORMATS:
-            self._bound = BoundGraph(self._session, *self._inputs[0], len(names), output)
         self.classes = classes
         self._threshold = threshold
 
@@ -119,10 +113,6 @@ class OnnxEngine:
 
     def _run(self, table: FeatureTable) -> NDArray[Any]:
         """The graph's output: (n, classes) probabilities or (n, 1) numbers."""
-        if self._bound is not None and table.rows is not None:
-            answers = self._bound.run(table.rows)
-            if answers is not None:
-                return answers
         if self._takes_matrix:
             name, dtype = self._inputs[0]
             rows = table.matrix(dtype)
@@ -134,7 +124,7 @@ class OnnxEngine:
                 name: _filled(column, dtype).reshape(-1, 1)
                 for (name, dtype), column in zip(self._inputs, table.columns, strict=True)
             }
-        return self._call(self._outputs, feeds, None)[0]  # type: ignore[no-any-return]
+        return self._session.run(self._outputs, feeds)[0]  # type: ignore[no-any-return]
 
     def _run_in_order(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
         """Run sorted rows: similar rows take the same branches, which branch prediction makes faster.
@@ -142,7 +132,7 @@ class OnnxEngine:
         A forest on Iris takes a quarter less time. Columns with few equal values gain less.
         """
         order = np.lexsort(rows.T)
-        answers = self._call(self._outputs, {name: rows[order]}, None)[0]
+        answers = self._session.run(self._outputs, {name: rows[order]})[0]
         found: NDArray[Any] = np.empty_like(answers)
         found[order] = answers
         return found

@@ -61,16 +61,6 @@ def test_rows_and_columns_get_the_same_answers(engine: OnnxEngine) -> None:
     np.testing.assert_array_equal(engine.predict(by_column).probabilities, engine.predict(table(ROWS)).probabilities)
 
 
-def test_few_rows_go_through_bound_memory(engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    ordinary = engine._call  # noqa: SLF001 - which way is taken shows in nothing but time
-    calls = []
-    monkeypatch.setattr(engine, "_call", lambda *asked: calls.append(asked) or ordinary(*asked))
-    engine.predict(table(ROWS[:2]))
-    assert not calls
-    engine.predict(table(np.tile(ROWS[:2], (500, 1))))
-    assert len(calls) == 1
-
-
 def test_row_gets_the_same_answer_alone_as_among_others(engine: OnnxEngine) -> None:
     rows = RNG.normal(size=(FEWEST_IN_ORDER, 2)).astype(np.float32)
     alone = np.vstack([np.asarray(engine.predict(table(row[None, :])).probabilities) for row in rows])
