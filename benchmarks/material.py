@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.servers.server import Rows
 from src.core.pipeline_config import load_pipeline_config
-from src.services.inference.model.model_cache import ModelCache
-from src.services.inference.model.model_version import ModelVersion
 from src.services.local.processes import REPOSITORY
+from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_version import ModelVersion
 
 CONFIG_FILE = REPOSITORY / "config/pipeline.yaml"
 MODEL_NAME = "iris"

@@ -4,7 +4,7 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from dashboards.panels import BLUE, GREEN, GREY, RED, YELLOW, Query, Stat
 from dashboards.queries import or_zero, series
-from src.services.inference.watch.drift import LARGE, MIN_ROWS
+from src.serving.watch.drift import LARGE, MIN_ROWS
 
 FEW_ROWS = {"nan": (f"under {MIN_ROWS} rows", GREY)}
 # Yellow where a drift is large; alerts also require significance.

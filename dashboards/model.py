@@ -4,7 +4,7 @@ from dashboards import glance
 from dashboards.board import Board, Row
 from dashboards.panels import BLUE, GREEN, RED, YELLOW, Bars, Gauges, Lines, Panel, Query, Stat, States
 from dashboards.queries import increase, known, or_zero, quantile, rate, series
-from src.services.inference.watch.drift import MIN_ROWS
+from src.serving.watch.drift import MIN_ROWS
 
 DRIFT = "inference_drift_score"
 PREDICTIONS = "inference_predictions_total"

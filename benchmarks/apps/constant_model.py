@@ -10,10 +10,10 @@ import numpy as np
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
 from src.services.inference import run_inference
-from src.services.inference.model import model_source
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor, Source
+from src.serving.models import model_source
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor, Source
 
 
 class ConstantEngine:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.core.dataset_config import DatasetConfig
-from src.services.inference.watch.drift import FeatureWindow, feature_windows
+from src.serving.watch.drift import FeatureWindow, feature_windows
 from src.training.drift_reference import ColumnCounts, drift_reference, reference_of
 
 NAME = "x"

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drift.columns import COLUMNS, MODEL
-from src.services.inference.watch.drift import FALSE_ALARMS, Drift, FeatureWindow
-from src.services.inference.watch.two_sample import Comparison, chi_square_tail, compare
+from src.serving.watch.drift import FALSE_ALARMS, Drift, FeatureWindow
+from src.serving.watch.two_sample import Comparison, chi_square_tail, compare
 
 SEED = 11
 # The number of features of the simulated model.

@@ -6,7 +6,7 @@ import msgspec
 
 from benchmarks.drift.measures import FEATURES, WINDOW, Cell, Days, Whole
 from benchmarks.machine import Machine
-from src.services.inference.watch.drift import FALSE_ALARMS, LARGE
+from src.serving.watch.drift import FALSE_ALARMS, LARGE
 
 
 class Results(msgspec.Struct, frozen=True):

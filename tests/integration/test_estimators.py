@@ -18,8 +18,8 @@ from src.core.feature_schema import ColumnType
 from src.core.model_config import ModelConfig
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
 from src.training.fit_model import Study
 from src.training.frames import table_of
 from src.training.package_model import Flavours, build_package

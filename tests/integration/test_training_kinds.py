@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_signal import RetrainSpool
 from src.pipeline.data_preprocess import prepare
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
 from src.training.compare_models import compare
 from src.training.registry import ModelRegistry
 from src.training.splitting import split_rows

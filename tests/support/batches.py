@@ -12,7 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.services.inference.formats import Format
+from src.serving.tables.formats import Format
 
 Records = list[dict[str, Any]]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from src.services.inference.model.model_cache import ModelCache
-from src.services.inference.model.model_version import ModelVersion
 from src.services.local.processes import LocalProcess
+from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_version import ModelVersion
 from tests.support.models import SETOSA, build_model
 from tests.support.running import free_port, running, wait_until
 

@@ -5,7 +5,7 @@ import sys
 import time
 
 from src.services.inference import run_inference
-from src.services.inference.web.server import DrainingServer
+from src.serving.http.server import DrainingServer
 
 
 class WatchedServer(DrainingServer):

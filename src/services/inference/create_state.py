@@ -10,27 +10,27 @@ from prometheus_client import CollectorRegistry
 from src.core.file_lock import is_locked
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.formats.batches import create_batches
-from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.backoff import Backoff
-from src.services.inference.model.inference_scheduler import InferenceScheduler
-from src.services.inference.model.model_cache import ModelCache
-from src.services.inference.model.model_store import ModelStore
-from src.services.inference.model.registry_client import RegistryClient
-from src.services.inference.model.rollback import Rollback
+from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.page.create_page import create_page
 from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import Catalogue
 from src.services.inference.service_state import ServiceState
-from src.services.inference.watch.metrics import ServingMetrics
-from src.services.inference.web.admission import Admission
-from src.services.inference.web.body_limits import BodyLimits
-from src.services.inference.web.edge_policy import EdgePolicy
-from src.services.inference.web.fast_predict import MAX_BYTES, FastPredict
-from src.services.inference.web.guards import HostGuard
-from src.services.inference.web.slow_clients import ClientTimeouts
-from src.services.inference.web.uploads import Bodies, Uploads
+from src.serving.http.body_limits import BodyLimits
+from src.serving.http.edge_policy import EdgePolicy
+from src.serving.http.fast_predict import MAX_BYTES, FastPredict
+from src.serving.http.guards import HostGuard
+from src.serving.http.slow_clients import ClientTimeouts
+from src.serving.http.uploads import Bodies, Uploads
+from src.serving.models.admission import Admission
+from src.serving.models.alias_client import AliasClient
+from src.serving.models.backoff import Backoff
+from src.serving.models.inference_scheduler import InferenceScheduler
+from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_store import ModelStore
+from src.serving.models.registry_client import RegistryClient
+from src.serving.models.rollback import Rollback
+from src.serving.protocols.batches import create_batches
+from src.serving.watch.metrics import ServingMetrics
 
 
 def create_state(
@@ -43,7 +43,7 @@ def create_state(
         catalogue: of the routes.
         transport: replaces the network to MLflow.
     """
-    metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows)
+    metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows, AlertOutcome)
     mlflow = (settings.mlflow_url, settings.model_name)
     registry = RegistryClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
     aliases = AliasClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)

@@ -14,22 +14,22 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.create_state import create_state
-from src.services.inference.formats.batches import Batches
-from src.services.inference.model.model_cache import ModelCache
 from src.services.inference.openapi.document import Document
 from src.services.inference.openapi.refusals import Refusals
 from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import LifespanState, ServiceState
-from src.services.inference.web.admission import Admission
-from src.services.inference.web.errors import install_error_handlers
-from src.services.inference.web.guards import WriteGuard
-from src.services.inference.web.middleware import (
+from src.serving.http.errors import install_error_handlers
+from src.serving.http.guards import WriteGuard
+from src.serving.http.middleware import (
     AdmissionMiddleware,
     BodyLimitMiddleware,
     GuardMiddleware,
     RequestContextMiddleware,
 )
+from src.serving.models.admission import Admission
+from src.serving.models.model_cache import ModelCache
+from src.serving.protocols.batches import Batches
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"

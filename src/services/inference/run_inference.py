@@ -11,8 +11,8 @@ from src.core.errors import ConfigError, LoopError
 from src.core.log import configure_logging
 from src.core.settings import InferenceSettings, load_settings
 from src.services.inference.inference_service import create_app, prepare_folders
-from src.services.inference.web.fast_protocol import FastProtocol
-from src.services.inference.web.server import DrainingServer
+from src.serving.http.fast_protocol import FastProtocol
+from src.serving.http.server import DrainingServer
 
 # For in-flight requests after the listener is closed; plus DRAIN_SECONDS it must fit an orchestrator's grace period.
 GRACE_SECONDS = 5

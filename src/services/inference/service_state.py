@@ -8,18 +8,18 @@ from starlette.requests import HTTPConnection
 
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
-from src.services.inference.formats.batches import Batches
-from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.inference_scheduler import InferenceScheduler
-from src.services.inference.model.model_store import ModelStore
-from src.services.inference.model.registry_client import RegistryClient
-from src.services.inference.model.rollback import Rollback
 from src.services.inference.page.page import Page
-from src.services.inference.watch.metrics import ServingMetrics
-from src.services.inference.web.admission import Admission
-from src.services.inference.web.edge_policy import EdgePolicy
-from src.services.inference.web.fast_predict import FastPredict
-from src.services.inference.web.guards import HostGuard
+from src.serving.http.edge_policy import EdgePolicy
+from src.serving.http.fast_predict import FastPredict
+from src.serving.http.guards import HostGuard
+from src.serving.models.admission import Admission
+from src.serving.models.alias_client import AliasClient
+from src.serving.models.inference_scheduler import InferenceScheduler
+from src.serving.models.model_store import ModelStore
+from src.serving.models.registry_client import RegistryClient
+from src.serving.models.rollback import Rollback
+from src.serving.protocols.batches import Batches
+from src.serving.watch.metrics import ServingMetrics
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from benchmarks.measure import ONE_ROW_ONLY, compare_alone, compare_together
 from benchmarks.running import running
 from benchmarks.servers.ours import SERVERS
 from benchmarks.servers.server import Server
-from src.services.inference.model.model_cache import ModelCache
-from src.services.inference.model.model_version import ModelVersion
+from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_version import ModelVersion
 from tests.support.models import COLUMNS, SETOSA, VIRGINICA, build_model
 
 ROWS = [[*SETOSA.values()], [*VIRGINICA.values()]]

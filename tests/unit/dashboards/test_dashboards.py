@@ -11,8 +11,8 @@ import yaml
 
 from dashboards.alert_limits import read_limits, read_uncounted_routes
 from dashboards.write_dashboards import FOLDER, RULES, render
-from src.services.inference.watch.drift import LARGE
 from src.services.local.processes import REPOSITORY
+from src.serving.watch.drift import LARGE
 from tests.support import grafana
 
 COMPOSE = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))["services"]

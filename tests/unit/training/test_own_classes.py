@@ -17,8 +17,8 @@ from src.core.mlmodel import describe
 from src.core.model_config import ModelConfig
 from src.core.own_code import own_code_sha256
 from src.pipeline import train_model
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
 from src.training.frames import table_of
 from src.training.package_model import Flavours, build_package
 from src.training.sklearn_engine import load_skops

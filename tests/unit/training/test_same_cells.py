@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from src.core.column_rules import BOOLEAN_TEXTS, MISSING_TEXTS
 from src.core.dataset_config import DatasetConfig
 from src.core.feature_schema import ColumnType
-from src.services.inference.formats.csv_rows import csv_rows
-from src.services.inference.formats.extra_columns import ExtraColumns
-from src.services.inference.formats.problems import InvalidRecordError
-from src.services.inference.protocols.mlflow_scoring import decode_csv
+from src.serving.protocols.mlflow_scoring import decode_csv
+from src.serving.tables.csv_rows import csv_rows
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.problems import InvalidRecordError
 from src.training.check_columns import check_columns
 from src.training.sources import read
 

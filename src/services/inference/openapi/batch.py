@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from src.services.inference.formats import BINARY, Format
-from src.services.inference.formats.answer_json import EXTRA
-from src.services.inference.formats.extra_columns import ExtraColumns
 from src.services.inference.openapi.document import MODEL_HEADERS
 from src.services.inference.openapi.schemas import TEXT, Schema, ref
+from src.serving.protocols.answer_json import EXTRA
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.formats import BINARY, Format
 
 
 def _content(json: Schema, line: str, table: str) -> dict[str, Any]:

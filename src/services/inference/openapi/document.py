@@ -19,13 +19,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.errors import ERROR_SCHEMAS
 from src.services.inference.openapi.infer import INFER_SCHEMAS
 from src.services.inference.openapi.refusals import Refusals
 from src.services.inference.openapi.schemas import SCHEMAS, TEXT, Schema, ref
 from src.services.inference.openapi.scoring import SCORING_SCHEMAS
-from src.services.inference.web.error_shapes import PROTOCOL_ERRORS, protocol_of
+from src.serving.http.error_shapes import PROTOCOL_ERRORS, protocol_of
+from src.serving.models.predictor import Predictor
 
 FAILED = "The service failed; its log says why"
 HEADERS: Mapping[str, Schema] = {

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.services.inference.formats.problems import MAX_TOLD, MISSING
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.schemas import REQUEST_ID, TEXT, Schema
+from src.serving.models.predictor import Predictor
+from src.serving.tables.problems import MAX_TOLD, MISSING
 
 
 def _error(_: Predictor | None) -> Schema:

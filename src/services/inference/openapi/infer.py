@@ -5,17 +5,17 @@ from typing import Any
 
 import msgspec
 
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.schemas import TEXT, Schema, ref
-from src.services.inference.protocols.infer_answer import (
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.infer_answer import (
     InferResponse,
     ModelMetadata,
     OutputTensor,
     TensorMetadata,
     outputs_of,
 )
-from src.services.inference.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_SIZE, matrix_of
-from src.services.inference.protocols.tensors import ACCEPTED, datatype_of
+from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_SIZE, matrix_of
+from src.serving.protocols.tensors import ACCEPTED, datatype_of
 
 FLAG: Schema = {"type": "boolean"}
 JSON_LENGTH = "Inference-Header-Content-Length"

@@ -7,8 +7,8 @@ import msgspec
 
 from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
 from src.core.feature_schema import Column, ColumnType
-from src.services.inference.formats.values import FLOAT32_MAX
-from src.services.inference.model.predictor import Predictor
+from src.serving.models.predictor import Predictor
+from src.serving.tables.values import FLOAT32_MAX
 
 Schema = dict[str, Any]
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.schemas import TEXT, Schema, column_schema, ref
-from src.services.inference.protocols.mlflow_scoring import FORMS, INPUTS, INSTANCES, RECORDS, SPLIT
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.mlflow_scoring import FORMS, INPUTS, INSTANCES, RECORDS, SPLIT
 
 # The ``content`` of a request with rows.
 SCORING_BODY: dict[str, Any] = {

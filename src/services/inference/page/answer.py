@@ -9,10 +9,10 @@ from msgspec import UnsetType
 from src.core.column_rules import date_text
 from src.core.feature_schema import ColumnType
 from src.core.feature_table import Row
-from src.services.inference.formats.schemas import Answer
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.form import known_values
 from src.services.inference.page.formatting import percent
+from src.serving.models.predictor import Predictor
+from src.serving.tables.answers import Answer
 
 # Bars for at most so many classes, those with the highest probabilities; the others are counted.
 MAX_BARS = 12

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.model.alias_client import AliasClient
-from src.services.inference.model.model_store import ModelStore
 from src.services.inference.page.history import SHOWN
 from src.services.inference.page.known_aliases import KnownAliases
 from src.services.inference.page.known_requests import KnownRequests
 from src.services.inference.page.links import Links
 from src.services.inference.page.page import Page, PageOptions
-from src.services.inference.watch.live_traffic import LiveTraffic
+from src.serving.models.alias_client import AliasClient
+from src.serving.models.model_store import ModelStore
+from src.serving.watch.live_traffic import LiveTraffic
 
 
 def create_page(  # noqa: PLR0913 - the page shows something of each

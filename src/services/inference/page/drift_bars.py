@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.formatting import NONE
-from src.services.inference.watch.drift import LARGE, MIN_ROWS, Drift
-from src.services.inference.watch.model_windows import DriftReport
+from src.serving.models.predictor import Predictor
+from src.serving.watch.drift import LARGE, MIN_ROWS, Drift
+from src.serving.watch.model_windows import DriftReport
 
 # The score of a full bar.
 FULL = 0.5

@@ -12,8 +12,8 @@ from src.core.column_rules import date_text
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Value
 from src.core.model_registry import DriftReference
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.formatting import number
+from src.serving.models.predictor import Predictor
 
 Kind = Literal["number", "choice", "text", "date"]
 KINDS: Mapping[ColumnType, Kind] = {

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from src.core.retrain_record import RetrainRecord, State
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.formatting import Moment, coarsely, lasting, moment
 from src.services.inference.page.links import Links
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor
 
 SHOWN = 8
 OPEN = (State.QUEUED, State.RUNNING)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from src.core.errors import LoopError
-from src.services.inference.model.alias_client import AliasClient, Aliases
 from src.services.inference.page.fresh import Fresh
+from src.serving.models.alias_client import AliasClient, Aliases
 
 # The greatest age of an answer, and how long a page waits for one.
 FRESH_SECONDS = 2.0

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.core.errors import LoopError
-from src.services.inference.model.model_store import ModelStore
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.answer import AnswerView
 from src.services.inference.page.drift_bars import DriftView, drift_view
 from src.services.inference.page.form import form_of, mark_of
@@ -21,7 +19,9 @@ from src.services.inference.page.known_requests import KnownRequests
 from src.services.inference.page.links import Links
 from src.services.inference.page.served_model import Status, status
 from src.services.inference.page.versions import VersionsView, versions_view
-from src.services.inference.watch.live_traffic import LiveTraffic
+from src.serving.models.model_store import ModelStore
+from src.serving.models.predictor import Predictor
+from src.serving.watch.live_traffic import LiveTraffic
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from src.services.inference.model.model_store import FIRST_TRAINING, NO_CHAMPION, ModelStore
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.formatting import Moment, moment, score
 from src.services.inference.page.links import Links
+from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION, ModelStore
+from src.serving.models.predictor import Predictor
 
 State = Literal["ready", "no model", "stopping"]
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from src.services.inference.model.alias_client import Aliases, RegisteredVersion
 from src.services.inference.page.formatting import NONE, Moment, moment, score
 from src.services.inference.page.links import Links
+from src.serving.models.alias_client import Aliases, RegisteredVersion
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,18 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.formats import Format
-from src.services.inference.formats.answer_json import EXTRA
-from src.services.inference.formats.batches import Batches, IncomingBatch
-from src.services.inference.formats.extra_columns import ExtraColumns
-from src.services.inference.formats.media_types import accepted, format_of
-from src.services.inference.formats.parts import PART_ROWS
 from src.services.inference.openapi.batch import PARAMETERS, REQUEST_BODY, RESPONSES
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
-from src.services.inference.watch.metrics import INTERNAL, ServingMetrics
-from src.services.inference.web.admission import Admission
-from src.services.inference.web.errors import (
-    InvalidParameterError,
-    UnsupportedMediaTypeError,
-    request_id_of,
-    unknown_parameter,
-)
+from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
+from src.serving.models.admission import Admission
+from src.serving.protocols.answer_json import EXTRA
+from src.serving.protocols.batches import Batches, IncomingBatch
+from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.formats import Format
+from src.serving.tables.parts import PART_ROWS
+from src.serving.watch.metrics import INTERNAL, ServingMetrics
 
 PATH = "/predict/batch"
 

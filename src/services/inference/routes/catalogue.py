@@ -19,8 +19,8 @@ from src.services.inference.routes import (
     retrain,
     rollback,
 )
-from src.services.inference.watch.metrics import RouteInfo
-from src.services.inference.web.route_templates import RouteTemplates
+from src.serving.http.route_templates import RouteTemplates
+from src.serving.watch.metrics import RouteInfo
 
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING

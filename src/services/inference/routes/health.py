@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from src.core.predictions import EngineName
-from src.services.inference.model.predictor import Predictor, Source, Task
 from src.services.inference.service_state import Service, ServiceState
+from src.serving.models.predictor import Predictor, Source, Task
 
 router = APIRouter(tags=["health"])
 NOT_READY = "No model is loaded yet, or the service is stopping; the body has the same shape"

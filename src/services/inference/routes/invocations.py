@@ -10,14 +10,14 @@ from starlette.responses import PlainTextResponse, Response
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.formats.schemas import values_of
-from src.services.inference.model.inference_scheduler import Steps
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.scoring import SCORING_BODY
-from src.services.inference.protocols.mlflow_scoring import decode_csv, decode_json
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
-from src.services.inference.web.errors import UnsupportedMediaTypeError
+from src.serving.models.inference_scheduler import Steps
+from src.serving.protocols.media_types import UnsupportedMediaTypeError
+from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
+from src.serving.tables.answers import values_of
 
 JSON = "application/json"
 CSV = "text/csv"

@@ -11,10 +11,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.formats.media_types import is_json
-from src.services.inference.formats.problems import malformed
-from src.services.inference.model.inference_scheduler import Steps
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.infer import (
     INFER_ANSWER,
@@ -24,11 +20,15 @@ from src.services.inference.openapi.infer import (
     MODEL_PARAMETERS,
     VERSION_PARAMETERS,
 )
-from src.services.inference.protocols.infer_answer import encode_infer, metadata_of, outputs_of
-from src.services.inference.protocols.infer_request import decode_infer
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
-from src.services.inference.web.errors import UnknownModelError, UnsupportedMediaTypeError, request_id_of
+from src.serving.http.errors import UnknownModelError, request_id_of
+from src.serving.models.inference_scheduler import Steps
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.infer_answer import encode_infer, metadata_of, outputs_of
+from src.serving.protocols.infer_request import decode_infer
+from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
+from src.serving.tables.problems import malformed
 
 JSON = "application/json"
 BINARY = "application/octet-stream"

@@ -13,15 +13,15 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
-from src.services.inference.formats.problems import InvalidRecordError
-from src.services.inference.model.rollback import RollbackUnfinishedError
 from src.services.inference.page.answer import AnswerView, answer_view
 from src.services.inference.page.form import mark_of, record_of
 from src.services.inference.page.page import Notice
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.services.inference.service_state import Service, service_of
-from src.services.inference.web.errors import BodyTooLargeError
+from src.serving.http.errors import BodyTooLargeError
+from src.serving.models.rollback import RollbackUnfinishedError
+from src.serving.tables.problems import InvalidRecordError
 
 STATIC = Path(__file__).parents[1] / "static"
 ASSETS = {

@@ -5,16 +5,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.formats.encoders import JsonEncoder
-from src.services.inference.formats.json_records import list_tables
-from src.services.inference.formats.media_types import is_json
-from src.services.inference.formats.schemas import encode_answer
-from src.services.inference.model.inference_scheduler import Steps
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import ServiceState, service_of
-from src.services.inference.web.errors import UnsupportedMediaTypeError, request_id_of
+from src.serving.http.errors import request_id_of
+from src.serving.models.inference_scheduler import Steps
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.encoders import JsonEncoder
+from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
+from src.serving.tables.answers import encode_answer
+from src.serving.tables.json_records import list_tables
 
 JSON_SPACE = b" \t\n\r"
 

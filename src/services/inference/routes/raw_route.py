@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.service_state import service_of
-from src.services.inference.watch.metrics import INTERNAL, NO_MODEL
-from src.services.inference.web.errors import IncompleteRequestError
+from src.serving.http.errors import IncompleteRequestError
+from src.serving.watch.metrics import INTERNAL, NO_MODEL
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State
-from src.services.inference.model.model_store import ModelStore
 from src.services.inference.service_state import Service
-from src.services.inference.web.errors import UnknownRequestError
+from src.serving.http.errors import UnknownRequestError
+from src.serving.models.model_store import ModelStore
 
 # How long a request waits for a model that was just promoted.
 CATCH_UP_SECONDS = 2.0

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from src.services.inference.service_state import Service
-from src.services.inference.web.errors import request_id_of
+from src.serving.http.errors import request_id_of
 
 MLFLOW_AWAY: dict[str, Any] = {
     "description": "MLflow or the shared volume cannot be used; the message says what was done, or may have been"

@@ -11,11 +11,11 @@ from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import EngineName, Predictions
-from src.services.inference.formats.problems import InvalidRecordError
-from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Cost, Predictor
 from src.services.inference.openapi.document import ALL_SCHEMAS as SCHEMAS
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Cost, Predictor
+from src.serving.tables.problems import InvalidRecordError
+from src.serving.tables.records import RecordDecoder
 from tests.support.models import drift_reference
 
 COLUMNS: list[dict[str, Any]] = [

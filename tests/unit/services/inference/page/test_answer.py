@@ -9,11 +9,11 @@ import pytest
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Row
 from src.core.model_registry import DriftReference
-from src.services.inference.formats.schemas import Answer
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.answer import MAX_BARS, answer_view, curl_of
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor
+from src.serving.tables.answers import Answer
 
 URL = "http://localhost:8000/"
 ROW = (5.1, 3.5, 1.4, 0.2)

@@ -2,12 +2,12 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.drift_bars import drift_view
-from src.services.inference.watch.drift import Drift
-from src.services.inference.watch.model_windows import NO_DRIFT, DriftReport
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor
+from src.serving.watch.drift import Drift
+from src.serving.watch.model_windows import NO_DRIFT, DriftReport
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
-from src.services.inference.formats.problems import InvalidRecordError
-from src.services.inference.formats.records import RecordDecoder
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.form import field_name, form_of, mark_of, record_of
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor
+from src.serving.tables.problems import InvalidRecordError
+from src.serving.tables.records import RecordDecoder
 from tests.support.typed_model import FLAT, HOUSE, SCHEMA, build_typed_model
 
 

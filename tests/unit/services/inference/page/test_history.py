@@ -4,11 +4,11 @@ from typing import Any
 import pytest
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, new_id
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
-from src.services.inference.model.predictor import Predictor
 from src.services.inference.page.history import History, Run, history
 from src.services.inference.page.links import Links
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LINKS = Links("http://mlflow:5000", None, None)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 import pytest
 
 from src.core.errors import ConnectionFailedError
-from src.services.inference.model.alias_client import AliasClient, Aliases
 from src.services.inference.page.known_aliases import FRESH_SECONDS, KnownAliases
+from src.serving.models.alias_client import AliasClient, Aliases
 
 pytestmark = pytest.mark.anyio
 

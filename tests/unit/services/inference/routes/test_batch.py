@@ -16,9 +16,9 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.formats import BINARY, Format
-from src.services.inference.formats.parts import PART_ROWS
-from src.services.inference.formats.workers import Worker
+from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.workers import Worker
 from tests.support.batches import FORMS, as_columns, as_csv, as_json, as_ndjson
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 

@@ -12,10 +12,10 @@ import pytest
 from src.core.errors import ModelFailedError
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
-from src.services.inference.model.model_loader import load_predictor
-from src.services.inference.model.model_version import ModelVersion
 from src.services.inference.page.form import mark_of
 from src.services.inference.routes.page import MAX_FORM_BYTES, STATIC
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA, build_model
 from tests.support.trained import finish

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.formats.parts import PART_BYTES
+from src.serving.tables.parts import PART_BYTES
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES, LIMIT, MARKER, body

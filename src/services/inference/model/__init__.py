@@ -1,1 +1,0 @@
-"""The served model: looked up, downloaded, verified, loaded and called."""

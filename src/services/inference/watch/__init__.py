@@ -1,1 +1,0 @@
-"""Metrics of the service and its traffic for Prometheus."""

@@ -1,0 +1,1 @@
+"""ENGINE: a model server for tabular models."""

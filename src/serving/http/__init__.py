@@ -1,0 +1,1 @@
+"""Limits, guards, errors and the fast route."""

@@ -1,0 +1,1 @@
+"""Registry client, cache, store, inference engines and micro-batching."""

@@ -1,0 +1,188 @@
+"""Runs models for the routes: on the event loop, in one call with other requests, or in a thread."""
+
+import asyncio
+import functools
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from src.core.feature_table import FeatureTable, Row
+from src.core.predictions import Predictions
+from src.serving.models.predictor import Predictor
+from src.serving.models.shared_turn import SharedTurn, is_quick
+from src.serving.tables.answers import Answer
+
+# A larger body is decoded in the thread, as it would block the event loop for too long.
+INLINE_BYTES = 1 << 17
+# The longest that a table may take on the event loop. A switch to the thread and back costs as much as a hundred rows,
+# and more while the loop is busy, because both need the interpreter lock.
+TABLE_SECONDS = 0.004
+# Once tables have taken so long in one iteration of the event loop, others wait for the next iteration.
+TURN_SECONDS = 0.001
+# A large table is predicted in parts of about so long; other requests run in between.
+PART_SECONDS = 0.02
+
+T = TypeVar("T")
+# A step that yields None, to let other requests run, is sent None, as is the first.
+Steps = Generator[FeatureTable | None, Any, T]
+
+
+class _Waiting(NamedTuple):
+    predictor: Predictor
+    row: Row
+    future: "asyncio.Future[Answer]"
+
+
+@dataclass(frozen=True)
+class _Returned(Generic[T]):
+    value: T
+
+
+class InferenceScheduler:
+    """Runs models for the routes. Use from one event loop; close it with ``close``.
+
+    Rows that are predicted together get bitwise the same answers as each alone.
+    """
+
+    def __init__(self) -> None:
+        # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
+        self._waiting: list[_Waiting] = []
+        self._busy = False
+        # Seconds that tables have taken in this iteration of the event loop.
+        self._taken = 0.0
+
+    def close(self) -> None:
+        """Accept no more calls; a running one is completed."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def answer(self, predictor: Predictor, row: Row) -> Answer:
+        """Predict a row together with others of this loop iteration or, for a slow model, of the previous call's time.
+
+        Raises:
+            Exception: what the model raises on this row.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(predictor, row, future)
+        if is_quick(predictor, 1):
+            self._quick.add(waiting)
+        else:
+            if not self._waiting:
+                # Runs after all requests that arrived together with this one: they are scheduled already.
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._waiting.append(waiting)
+        return await future
+
+    async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
+        """Run a request's steps: on the event loop if they are quick, else in the thread.
+
+        Args:
+            predictor: the model.
+            size: the body's length in bytes.
+            steps: decodes and yields tables, and is sent the predictions for each; returns the response.
+
+        Raises:
+            Exception: any error of the steps or the model.
+        """
+        at_once = size <= INLINE_BYTES
+        if at_once:
+            await self.turn()
+        found: Predictions | None = None
+        while True:
+            step = functools.partial(_next, steps, found)
+            table = step() if at_once else await self.in_thread(step)
+            if isinstance(table, _Returned):
+                return table.value
+            if table is None:
+                found = None
+                continue
+            at_once = at_once and self.takes(predictor, len(table))
+            found = predictor.predict(table) if at_once else await self.predict(predictor, table)
+
+    async def turn(self) -> None:
+        """Wait for a loop iteration that has time for tables, first come first served."""
+        while self._taken >= TURN_SECONDS:  # noqa: ASYNC110 - the next iteration resets it
+            await asyncio.sleep(0)
+
+    def takes(self, predictor: Predictor, rows: int) -> bool:
+        """Whether so many rows may be predicted on the event loop; if so, reserve their time in this iteration."""
+        seconds = predictor.cost.of(rows)
+        if seconds > TABLE_SECONDS:
+            return False
+        if not self._taken:
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        self._taken += seconds
+        return True
+
+    async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
+        """Predict a table of at least one row in the thread, in parts.
+
+        Raises:
+            Exception: what the model raises on this table.
+        """
+        if len(table) == 1:  # a slow model's single rows gather, whatever route they came from
+            answer = await self.answer(predictor, table.row(0))
+            shares = list(dict(answer.probabilities or {}).values())
+            return Predictions([answer.prediction], np.array([shares]) if shares else None)
+        size = max(1, int(PART_SECONDS / predictor.cost.per_row))
+        parts = [table.part(start, start + size) for start in range(0, len(table), size)]
+        return Predictions.joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run a function in the models' thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _end_turn(self) -> None:
+        self._taken = 0.0
+
+    def _flush(self) -> None:
+        """Predict the waiting rows of slow models in the thread, one call per model."""
+        if self._busy or not self._waiting:
+            return
+        predictor = self._waiting[0].predictor
+        mine = [item for item in self._waiting if item.predictor is predictor]
+        self._waiting = [item for item in self._waiting if item.predictor is not predictor]
+        self._busy = True
+        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, mine)
+        running.add_done_callback(lambda done: self._flushed(mine, done))
+
+    def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:
+        self._busy = False
+        if done.cancelled():
+            for _, _, future in batch:
+                future.cancel()
+            return
+        _settle(batch, done.result())
+        self._flush()
+
+
+def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:
+    """The next yielded value, or the returned one: a future cannot carry a StopIteration."""
+    try:
+        return steps.send(found)
+    except StopIteration as end:
+        return _Returned(end.value)
+
+
+def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
+    """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
+    try:
+        return list(predictor.answer([item.row for item in batch]))
+    except Exception as error:  # noqa: BLE001 - it is raised to the row's request
+        if len(batch) == 1:
+            return [error]
+        return [answer for item in batch for answer in _answers(predictor, [item])]
+
+
+def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:
+    for (_, _, future), answer in zip(batch, answers, strict=True):
+        if future.done():  # its client has disconnected
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

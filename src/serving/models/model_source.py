@@ -1,0 +1,91 @@
+"""Loads a version of the model from the cache if it has a good copy, else from MLflow."""
+
+import asyncio
+import logging
+import os
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from src.core.errors import InvalidModelError
+from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
+from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_loader import load_predictor
+from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor, Source
+
+logger = logging.getLogger(__name__)
+
+
+class Registry(Protocol):
+    """A source of models. Both methods raise LoopError."""
+
+    async def champion(self) -> ModelVersion | None:
+        """The version to serve, if any."""
+
+    async def download(self, version: ModelVersion, directory: Path) -> None:
+        """Download the version's files into an existing, empty directory."""
+
+
+class ModelSource:
+    """Loads models.
+
+    Args:
+        registry: provides their files.
+        cache: keeps the files.
+    """
+
+    def __init__(self, registry: Registry, cache: ModelCache) -> None:
+        self._registry = registry
+        self._cache = cache
+
+    async def load(self, version: ModelVersion) -> Predictor:
+        """The version from the cache, else from MLflow. Raises as ``from_registry`` does."""
+        return await self.from_cache(version) or await self.from_registry(version)
+
+    async def from_cache(self, version: ModelVersion) -> Predictor | None:
+        """The version from the cache, or None if it has no good copy. Raises OSError."""
+        entry = await asyncio.to_thread(self._cache.find, version)
+        if entry is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._load, entry, version, "cache")
+        except (InvalidModelError, FileNotFoundError) as error:  # damaged, or just deleted by another process
+            logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
+            await asyncio.to_thread(self._cache.drop, entry)
+            return None
+
+    async def from_registry(self, version: ModelVersion) -> Predictor:
+        """The version from MLflow, stored in the cache.
+
+        Raises:
+            InvalidModelError: it cannot be served.
+            LoopError: it cannot be downloaded.
+            OSError: the cache cannot be written.
+        """
+        folder = await asyncio.to_thread(self._cache.stage)
+        try:
+            await self._registry.download(version, folder)
+            if not version.verified:
+                await asyncio.to_thread(write_manifest, folder, LOCAL_MANIFEST_FILE)
+            # Loaded from its final folder, because a model's code may keep paths and read files later.
+            entry = await asyncio.to_thread(self._cache.adopt, folder, version)
+        except BaseException:  # also after cancellation, no partial download may remain
+            await asyncio.shield(asyncio.to_thread(self._cache.drop, folder))
+            raise
+        try:
+            return await asyncio.to_thread(self._load, entry, version, "registry")
+        except InvalidModelError:
+            await asyncio.to_thread(self._cache.drop, entry)
+            raise
+
+    def _load(self, entry: Path, version: ModelVersion, source: Source) -> Predictor:
+        """A predictor whose cache entry is kept as long as the predictor exists."""
+        held = self._cache.hold(entry)
+        try:
+            predictor = load_predictor(entry, version, source)
+        except BaseException:
+            os.close(held)
+            raise
+        weakref.finalize(predictor, os.close, held)
+        return predictor

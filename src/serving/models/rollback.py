@@ -1,0 +1,198 @@
+"""Rolls back to the version under ``previous``; a second rollback returns."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
+from src.core.file_lock import open_lock_file, try_lock
+from src.core.model_registry import (
+    CHAMPION,
+    PREVIOUS,
+    TAG_PENDING_PREVIOUS,
+    TAG_ROLLBACK_AT,
+    TAG_ROLLBACK_BY,
+    TAG_ROLLBACK_TO,
+)
+from src.serving.models.alias_client import AliasClient, RegisteredVersion
+from src.serving.models.model_store import ModelStore
+
+# How long a request waits for the version to be loaded; usually it is in the cache.
+CATCH_UP_SECONDS = 5.0
+BUSY = "another promotion or rollback is in progress; check the versions, then try again"
+
+logger = logging.getLogger(__name__)
+
+
+class RollbackRefusedError(LoopError):
+    """There is no version to go back to, or the champion is not the expected one; nothing was changed."""
+
+
+class RollbackUnfinishedError(RegistryError):
+    """MLflow failed while the aliases were moved: the message says what was done, or may have been."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The result of a rollback.
+
+    Attributes:
+        champion: the version that is champion again.
+        previous: the version that was rolled back; another rollback returns to it.
+        served: the version that is served now: the champion, unless it could not be loaded.
+        last_error: why it could not be loaded.
+    """
+
+    champion: str
+    previous: str
+    served: str | None
+    last_error: str | None
+
+
+class Rollback:
+    """Moves the aliases, one caller at a time among all replicas and trainings that share the volume.
+
+    MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
+    point; the next rollback or training (``training/promote_model.py``) completes an interrupted move.
+
+    Args:
+        aliases: of the registered model.
+        store: loads the champion.
+        lock_file: held while aliases are moved.
+        clock: the current time, with its zone.
+    """
+
+    def __init__(self, aliases: AliasClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]) -> None:
+        self._aliases = aliases
+        self._store = store
+        self._lock_file = lock_file
+        self._clock = clock
+        self._running = False
+
+    async def run(self, *, by: str, expected: str | None = None) -> RolledBack:
+        """Make the previous champion champion again, and load it.
+
+        Args:
+            by: who requests it; recorded in the version's tags.
+            expected: the version that must be champion; None for any.
+
+        Raises:
+            RollbackRefusedError: there is no version to go back to, the champion is not the expected one, another
+                promotion or rollback is in progress, or an interrupted one had to be completed first.
+            ConnectionFailedError, RegistryError: MLflow failed before an alias was moved.
+            RollbackUnfinishedError: an alias was moved, or may have been; the store polls the champion at once.
+            SpoolUnavailableError: the shared volume cannot be used.
+        """
+        async with self._alone():
+            champion, previous = await self._look(expected)
+            await self._record(champion, previous, by)
+            try:
+                await self._move(champion, previous)
+            finally:
+                # A request without an answer may have been carried out.
+                self._store.poke()
+        logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
+        await self._store.catch_up(seconds=CATCH_UP_SECONDS)
+        current = self._store.current
+        served = current.version.version if current is not None else None
+        return RolledBack(previous.version, champion.version, served, self._store.last_error)
+
+    async def _look(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
+        champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
+        if champion is None:
+            raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
+        if champion.pending_previous is not None:
+            # Not followed by a rollback: a client that repeats an interrupted request wants one step back, not two.
+            await self._complete(champion.version, champion.pending_previous)
+            raise RollbackRefusedError(
+                f"an interrupted promotion or rollback was completed: version {champion.version} is champion and "
+                f"{champion.pending_previous} is {PREVIOUS}; check the versions, then try again"
+            )
+        # Checked before ``expected``: a client that retries after an unfinished rollback must get this message.
+        if previous is not None and previous.version == champion.version:
+            raise RollbackRefusedError(
+                f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
+                f"{champion.version}, itself; in MLflow, point it to the version that was rolled back (its tag "
+                f"{TAG_ROLLBACK_TO} names {champion.version}), or to another one"
+            )
+        if expected is not None and champion.version != expected:
+            raise RollbackRefusedError(
+                f"the champion is version {champion.version} now, not {expected}; check the versions, then try again"
+            )
+        if previous is None:
+            raise RollbackRefusedError(
+                f"there is nothing to go back to: version {champion.version} is the first champion"
+            )
+        return champion, previous
+
+    async def _record(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
+        # The tags first, so that the version is marked as rolled back even if a later step fails.
+        record = {
+            TAG_ROLLBACK_AT: self._clock().isoformat(timespec="seconds"),
+            TAG_ROLLBACK_TO: previous.version,
+            TAG_ROLLBACK_BY: by,
+        }
+        await self._aliases.tag(champion.version, record)
+        await self._aliases.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
+
+    async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
+        # After a time-out or a lost answer, it is unknown what MLflow has done.
+        try:
+            await self._aliases.move(CHAMPION, previous.version)
+        except LoopError as error:
+            raise RollbackUnfinishedError(
+                f"version {previous.version} may or may not be champion again in place of {champion.version}, and the "
+                f"alias {PREVIOUS} was not moved: {error}. Check which version is champion before you go on"
+            ) from error
+        try:
+            await self._complete(previous.version, champion.version)
+        except LoopError as error:
+            raise RollbackUnfinishedError(
+                f"version {previous.version} is champion again, but the alias {PREVIOUS} may or may not point to "
+                f"{champion.version}: {error}. The next rollback or training corrects it"
+            ) from error
+
+    async def _complete(self, champion: str, previous: str) -> None:
+        """The second half of a move; the champion's tag is then no longer needed."""
+        await self._aliases.move(PREVIOUS, previous)
+        await self._aliases.untag(champion, TAG_PENDING_PREVIOUS)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        # Two requests at once mean one step back: the second must not wait and undo the first.
+        if self._running:
+            raise RollbackRefusedError(BUSY)
+        self._running = True
+        try:
+            async with self._locked():
+                yield
+        finally:
+            self._running = False
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        with _explaining():
+            descriptor = await asyncio.to_thread(open_lock_file, self._lock_file)
+        try:
+            with _explaining():
+                locked = try_lock(descriptor)
+            if not locked:
+                raise RollbackRefusedError(BUSY)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolUnavailableError(
+            f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
+        ) from error

@@ -1,0 +1,1 @@
+"""MLflow scoring, Open Inference v2 and batch formats."""

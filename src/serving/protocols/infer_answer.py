@@ -1,0 +1,144 @@
+"""A model's metadata and predictions in the Open Inference Protocol."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from src.core.predictions import Predictions
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of
+from src.serving.protocols.tensors import BYTES, binary_of_strings, datatype_of
+from src.serving.tables.answers import values_of
+from src.serving.tables.problems import malformed
+
+# The outputs' names, as MLServer has them for models of scikit-learn.
+PREDICT = "predict"
+PROBABILITIES = "predict_proba"
+NUMBER = "FP64"
+# Triton's name if it has one.
+PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}
+
+
+class TensorMetadata(msgspec.Struct, frozen=True):
+    """An input or output; -1 stands for any number of rows."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Mapping[str, str | bool] | UnsetType = UNSET
+
+
+class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's metadata.
+
+    ``parameters.matrix_input`` names the one tensor, shape (n, k), that may be sent in place of the first k ``inputs``:
+    at least all up to the last required one, at most all before the first text or boolean. It is absent where there
+    is no such k.
+    """
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str]
+
+
+class OutputTensor(msgspec.Struct, frozen=True):
+    """An output; ``data`` is in row-major order, or absent where it is binary."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, int] | UnsetType = UNSET
+    data: list[Any] | UnsetType = UNSET
+
+
+class InferResponse(msgspec.Struct, frozen=True):
+    """The answer to an inference request."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[OutputTensor]
+
+
+def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
+    """The model's outputs.
+
+    ``predict``, shape (n, 1), is the class's name or a number. ``predict_proba``, shape (n, classes), exists if the
+    model has probabilities; its parameter ``classes`` is a JSON list of the classes' names.
+    """
+    if not predictor.classes:
+        return [TensorMetadata(PREDICT, NUMBER, [-1, 1])]
+    predict = TensorMetadata(PREDICT, BYTES, [-1, 1])
+    if not predictor.gives_probabilities:
+        return [predict]
+    classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
+    return [predict, TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes)]
+
+
+def metadata_of(predictor: Predictor) -> ModelMetadata:
+    """The model's metadata."""
+    matrix = matrix_of(predictor.schema)
+    return ModelMetadata(
+        name=predictor.version.name,
+        versions=[predictor.version.version],
+        platform=PLATFORMS[predictor.engine.name],
+        inputs=[
+            TensorMetadata(column.name, datatype_of(column), [-1, 1], UNSET if column.required else {"optional": True})
+            for column in predictor.schema.columns
+        ],
+        outputs=outputs_of(predictor),
+        parameters={} if matrix is None else {"matrix_input": matrix},
+    )
+
+
+def encode_infer(
+    predictor: Predictor, found: Predictions, request: InferRequest, request_id: str
+) -> tuple[bytes, int | None]:
+    """Encode a response: its body, and the length of its JSON if binary data follow.
+
+    Args:
+        predictor: the model that predicted.
+        found: the predictions.
+        request: the request.
+        request_id: the response's id if the client gave none.
+
+    Raises:
+        InvalidRecordError: probabilities are requested by name, and the model has none.
+    """
+    wanted: Mapping[str, bool] = request.outputs
+    if found.probabilities is None and PROBABILITIES in wanted:
+        if request.asked:
+            raise malformed(f"the model has no output {PROBABILITIES} for these rows")
+        wanted = {PREDICT: wanted[PREDICT]}
+    outputs: list[OutputTensor] = []
+    buffers: list[bytes] = []
+    for name, binary in wanted.items():
+        shape, datatype, values = _values(predictor, found, name)
+        if not binary:
+            data = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
+            outputs.append(OutputTensor(name, datatype, shape, data=data))
+            continue
+        content = values.tobytes() if isinstance(values, np.ndarray) else binary_of_strings(values)
+        outputs.append(OutputTensor(name, datatype, shape, {BINARY_SIZE: len(content)}))
+        buffers.append(content)
+    version = predictor.version
+    header = msgspec.json.encode(InferResponse(version.name, version.version, request.id or request_id, outputs))
+    return b"".join([header, *buffers]), len(header) if buffers else None
+
+
+def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[int], str, Any]:
+    """An output's shape, datatype and values: a list of strings, or an array of little-endian doubles."""
+    if name == PROBABILITIES:
+        assert found.probabilities is not None  # noqa: S101 - checked above
+        shares = found.shown.astype("<f8")
+        return list(shares.shape), NUMBER, shares
+    values = values_of(found, predictor.classes)
+    if predictor.classes:
+        return [len(values), 1], BYTES, values
+    return [len(values), 1], NUMBER, np.array(values, dtype="<f8")

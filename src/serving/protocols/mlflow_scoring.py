@@ -1,0 +1,113 @@
+"""Decodes requests of MLflow's scoring protocol: four forms of JSON, and CSV."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.serving.protocols import lenient_json
+from src.serving.protocols.columns import table_of_columns
+from src.serving.tables.csv_rows import csv_rows
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
+
+SPLIT = "dataframe_split"
+RECORDS = "dataframe_records"
+INSTANCES = "instances"
+INPUTS = "inputs"
+FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
+SPLIT_KEYS = {"columns", "data", "index"}
+
+
+def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
+    """The rows of a JSON object with one of ``FORMS``.
+
+    Its other keys, such as ``params``, and columns that the model does not have are ignored, as in MLflow. A list of
+    plain values is the first column where all others are optional.
+
+    Raises:
+        InvalidRecordError: it is not such an object, or its values do not fit the schema.
+    """
+    document = lenient_json.decode(body)
+    found = [form for form in FORMS if form in document] if isinstance(document, dict) else []
+    if len(found) != 1:
+        raise malformed(f"the body must be a JSON object with exactly one of {', '.join(FORMS)}")
+    (form,) = found
+    content = document[form]
+    if form == SPLIT:
+        return _of_split(schema, content)
+    if form != RECORDS and isinstance(content, dict):
+        return _of_columns(schema, form, content)
+    if form != RECORDS and isinstance(content, list) and schema.least_width == 1 and not _has((dict, list), content):
+        return table_of_columns(schema, {schema.names[0]: content}, len(content))
+    return _of_records(schema, form, content)
+
+
+def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
+    """The rows of a CSV text in UTF-8; columns that the model does not have, such as an index, are ignored.
+
+    Raises:
+        InvalidRecordError: it is not CSV, or its values do not fit the schema.
+    """
+    tables: list[FeatureTable] = []
+    problems: list[InvalidInputError] = []
+    for part in csv_rows(schema, bytearray(body), 0, ExtraColumns.IGNORE):
+        if isinstance(part, InvalidRecordError):
+            problems += part.problems
+        else:
+            tables.append(part.table)
+        if len(problems) >= MAX_TOLD:
+            break
+    if problems:
+        raise InvalidRecordError(problems)
+    pieces = zip(*(table.columns for table in tables), strict=True)
+    return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
+
+
+def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
+    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= SPLIT_KEYS:
+        raise malformed(f"{SPLIT} must be an object with columns, data and optionally index")
+    names, rows = content["columns"], content["data"]
+    if not isinstance(names, list) or not isinstance(rows, list):
+        raise malformed(f"columns and data of {SPLIT} must be lists")
+    for index, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", index)
+    for name in schema.names:
+        if names.count(name) > 1:
+            raise malformed(f"{name} must be one column of {SPLIT}")
+    places = {name: names.index(name) for name in schema.names if name in names}
+    columns = {name: [row[place] for row in rows] for name, place in places.items()}
+    return table_of_columns(schema, columns, len(rows))
+
+
+def _of_columns(schema: FeatureSchema, form: str, content: Mapping[str, Any]) -> FeatureTable:
+    """An object of columns, which are lists of the same length, or of single values, which are one row."""
+    columns = {name: content[name] for name in schema.names if name in content}
+    if not _has(list, columns.values()):
+        return table_of_columns(schema, {name: [value] for name, value in columns.items()}, min(1, len(columns)))
+    lengths = {len(values) if isinstance(values, list) else None for values in columns.values()}
+    if len(lengths) > 1:
+        raise malformed(f"the columns of {form} must be lists of one length")
+    return table_of_columns(schema, columns, lengths.pop() or 0)
+
+
+def _of_records(schema: FeatureSchema, form: str, content: object) -> FeatureTable:
+    if not isinstance(content, list):
+        raise malformed(f"{form} must be a list of objects with the fields {', '.join(schema.names)}")
+    for index, record in enumerate(content):
+        if not isinstance(record, dict):
+            raise malformed(f"must be an object with the fields {', '.join(schema.names)}", index)
+    columns = {
+        column.name: [record.get(column.name) for record in content]
+        for column in schema.columns
+        if column.required or not content or any(column.name in record for record in content)
+    }
+    return table_of_columns(schema, columns, len(content))
+
+
+def _has(kind: type | tuple[type, ...], values: Sequence[object] | Any) -> bool:
+    return any(isinstance(value, kind) for value in values)

@@ -1,0 +1,1 @@
+"""Requests and files to typed columns, and back."""

@@ -1,0 +1,127 @@
+"""Columns of a batch that the model does not take: refused, ignored, or kept for the answers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import msgspec
+
+from src.core.errors import InvalidInputError
+from src.core.feature_schema import FeatureSchema
+from src.core.misspelt import did_you_mean
+from src.serving.tables.problems import UNKNOWN_FIELD
+
+# An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
+MAX_NAMES = 10
+MAX_NAME = 60
+MAX_SUGGESTIONS = 3
+TEXT, DOUBLE, LONG, BOOLEAN = "text", "double", "long", "boolean"
+# The kind of a column without a value.
+UNKNOWN = ""
+KINDS: Mapping[frozenset[type], str] = {
+    frozenset(): UNKNOWN,
+    frozenset({bool}): BOOLEAN,
+    frozenset({int}): LONG,
+    frozenset({float}): DOUBLE,
+    frozenset({int, float}): DOUBLE,
+}
+INTEGERS = range(-(2**63), 2**63)
+
+
+class ExtraColumns(StrEnum):
+    """What to do with columns that the model does not take."""
+
+    REFUSE = "refuse"
+    IGNORE = "ignore"
+    KEEP = "keep"
+
+
+class Kept(NamedTuple):
+    """Kept columns in packed form, because Python objects would take several times the memory.
+
+    Attributes:
+        kinds: each column's kind, by name.
+        packed: JSON, a list of n values by name.
+    """
+
+    kinds: dict[str, str]
+    packed: bytes
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
+        """Pack columns of n JSON values each."""
+        if not columns:
+            return NOTHING
+        return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns by name."""
+        return msgspec.json.decode(self.packed)  # type: ignore[no-any-return]
+
+
+NOTHING = Kept({}, b"{}")
+
+
+def kept_of_records(records: Sequence[Mapping[str, Any]], schema: FeatureSchema) -> Kept:
+    """The records' fields that the schema does not have; the value is None if a record lacks a field of another one."""
+    names = dict.fromkeys(name for record in records for name in record)
+    others = [name for name in names if name not in schema.names]
+    return Kept.of({name: [record.get(name) for record in records] for name in others})
+
+
+def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
+    """The kinds of all parts' columns, in the order of their first occurrence."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for name, kind in part.kinds.items():
+            found[name] = _joined(found.get(name, UNKNOWN), kind)
+    return found
+
+
+def unknown_columns(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
+    """The problem of a batch's columns that the model does not have."""
+    message = (
+        f"unknown columns: {_listed(schema, names)}; the model takes {', '.join(schema.names)}; extra_columns=ignore "
+        "drops other columns, extra_columns=keep returns them with the predictions"
+    )
+    return InvalidInputError(message, kind=UNKNOWN_FIELD)
+
+
+def unknown_fields(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
+    """The problem of a record's fields that the model does not have."""
+    message = f"unknown fields: {_listed(schema, names)}; the model takes {', '.join(schema.names)} and nothing else"
+    return InvalidInputError(message, kind=UNKNOWN_FIELD)
+
+
+def text_of(value: Any) -> str | None:
+    """A kept value as text; None if it is missing."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
+    """The unknown names that are short and printable, with suggestions from the columns that are not given."""
+    given = dict.fromkeys(names)
+    unknown = [name for name in given if name not in schema.names]
+    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
+    missing = [name for name in schema.names if name not in given]
+    hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
+    more = len(unknown) - len(shown)
+    return ", ".join(
+        [
+            *(f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)),
+            *([f"{more} more" if shown else str(more)] if more else []),
+        ]
+    )
+
+
+def _kind(values: Sequence[Any]) -> str:
+    kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
+    fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
+    return kind if fits else TEXT
+
+
+def _joined(one: str, other: str) -> str:
+    if UNKNOWN in {one, other} or one == other:
+        return one or other
+    return DOUBLE if {one, other} == {LONG, DOUBLE} else TEXT

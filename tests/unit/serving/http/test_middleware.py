@@ -1,0 +1,230 @@
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
+
+from src.serving.http.middleware import RequestContextMiddleware
+from src.serving.http.route_templates import RouteTemplates
+from src.serving.watch.metrics import ServingMetrics
+from tests.support.fake_mlflow import FakeMlflow
+from tests.support.models import SETOSA
+
+pytestmark = pytest.mark.anyio
+
+UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
+async def test_request_id_that_fits_is_kept(served: Any, given: str) -> None:
+    answer = await served.client.post("/predict", json=SETOSA, headers={"X-Request-ID": given})
+    assert answer.headers.get_list("X-Request-ID") == [given]
+    assert answer.json()["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, "a\tb", '"quoted"', "<script>", "é".encode("latin-1"), "a\\b"])
+async def test_request_id_that_does_not_fit_is_replaced(served: Any, given: Any) -> None:
+    answer = await served.client.post("/predict", json=SETOSA, headers={"X-Request-ID": given})
+    assert UUID7.fullmatch(answer.headers["X-Request-ID"])
+
+
+@pytest.mark.parametrize("path", ["/", "/nope", "/predict", "/docs", "/metrics", "/health", "/retrain/x"])
+async def test_request_id_is_on_every_answer_and_new_each_time(served: Any, path: str) -> None:
+    ids = [(await served.client.get(path)).headers["X-Request-ID"] for _ in range(2)]
+    assert all(map(UUID7.fullmatch, ids))
+    assert ids[0] != ids[1]
+
+
+async def test_unmatched_paths_share_one_series(served: Any) -> None:
+    for path in ("/nope", "/zq7marker", "/predict/", "/retrain/a/b"):
+        answer = await served.client.get(path)
+        assert answer.status_code == 404
+        assert "zq7marker" not in answer.text
+    text = (await served.client.get("/metrics")).text
+    assert "zq7marker" not in text
+    assert await served.metric("inference_http_requests_total", route="unmatched", method="GET", status="404") >= 3
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v2/models/iris/infer", "/v2/models/{model_name}/infer"),
+        ("/retrain/x", "/retrain/{request_id}"),
+        ("/predict", "/predict"),
+        ("/nope", "unmatched"),
+    ],
+)
+async def test_requests_refused_before_the_router_are_counted_by_template(served: Any, path: str, route: str) -> None:
+    labels = {"route": route, "method": "POST", "status": "400"}
+    if route != "/retrain/{request_id}":  # which has no POST
+        assert await served.metric("inference_http_requests_total", **labels) == 0
+    assert (await served.client.post(path, headers={"Host": "evil.example"})).status_code == 400
+    assert await served.metric("inference_http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [("/predict", "/predict"), ("/v2/models/iris/infer", "/v2/models/{model_name}/infer"), ("/x", "unmatched")],
+)
+async def test_request_turned_away_is_counted_and_takes_no_time(served: Any, path: str, route: str) -> None:
+    labels = {"route": route, "method": "POST", "status": "503"}
+    assert await served.metric("inference_http_requests_total", **labels) == 0
+    took = await served.metric("inference_http_request_duration_seconds_count", route=route)
+    scope = {"path": path, "method": "POST", "headers": []}
+    assert served.service.edge.turns_away(scope).status_code == 503
+    assert await served.metric("inference_http_requests_total", **labels) == 1
+    assert await served.metric("inference_http_request_duration_seconds_count", route=route) == took
+
+
+async def test_refused_writes_exist_at_zero(serving: Any, tmp_path: Path, mlflow: FakeMlflow) -> None:
+    async with serving(tmp_path, mlflow, alert_retrain=True, alert_token="x" * 20) as served:
+        for route in ("/retrain", "/rollback", "/page/retrain", "/alerts"):
+            for status in ("401", "403"):
+                labels = {"route": route, "method": "POST", "status": status}
+                assert await served.metric("inference_http_requests_total", **labels) == 0
+    async with serving(tmp_path, mlflow) as served:
+        assert "/alerts" not in (await served.client.get("/metrics")).text
+
+
+async def test_unknown_method_is_counted_as_other(served: Any) -> None:
+    assert (await served.client.request("ZQ7", "/predict")).status_code == 405
+    assert await served.metric("inference_http_requests_total", route="/predict", method="other", status="405") == 1
+
+
+async def test_routes_are_counted_by_template_and_exist_at_zero(served: Any) -> None:
+    labels = {"route": "/retrain/{request_id}", "method": "GET"}
+    assert await served.metric("inference_http_requests_total", **labels, status="404") == 0
+    await served.client.get("/retrain/x")
+    assert await served.metric("inference_http_requests_total", **labels, status="404") == 1
+    assert await served.metric("inference_http_request_duration_seconds_count", route="/retrain/{request_id}") == 1
+    for status in ("200", "413", "415", "422", "500", "503"):
+        assert await served.metric("inference_http_requests_total", route="/predict", method="POST", status=status) == 0
+    assert await served.metric("inference_http_requests_total", route="/docs", method="GET", status="200") == 0
+    await served.client.get("/docs")
+    assert await served.metric("inference_http_requests_total", route="/docs", method="GET", status="200") == 1
+
+
+async def test_duration_has_the_agreed_edges(served: Any) -> None:
+    await served.client.post("/predict", json=SETOSA)
+    for edge in (
+        "0.001",
+        "0.0025",
+        "0.005",
+        "0.01",
+        "0.025",
+        "0.05",
+        "0.1",
+        "0.25",
+        "0.5",
+        "1.0",
+        "2.5",
+        "5.0",
+        "+Inf",
+    ):
+        value = await served.metric("inference_http_request_duration_seconds_bucket", route="/predict", le=edge)
+        assert value in {0, 1}
+    assert value == 1
+
+
+async def test_in_flight_counts_the_request_that_asks_and_returns_to_it(served: Any) -> None:
+    await asyncio.gather(*(served.client.post("/predict", json=SETOSA) for _ in range(10)))
+    assert await served.metric("inference_http_requests_in_flight") == 1
+
+
+async def test_unexpected_failure_is_a_500_with_an_id_and_a_traceback_in_the_log(
+    served: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("zq7marker")
+
+    monkeypatch.setattr(served.service.store, "require", broken)
+    with caplog.at_level(logging.ERROR):
+        answer = await served.client.post("/predict", json=SETOSA)
+    assert answer.status_code == 500
+    assert "zq7marker" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+    (record,) = caplog.records
+    assert answer.headers["X-Request-ID"] in record.getMessage()
+    assert record.exc_info is not None
+    assert await served.metric("inference_http_requests_total", route="/predict", method="POST", status="500") == 1
+    assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
+
+
+async def chunks(count: int, size: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * size
+
+
+@pytest.mark.parametrize(("count", "size", "status"), [(11, 100_000, 413), (10, 100_000, 422), (2, 900_000, 413)])
+async def test_body_without_a_length_is_counted_as_it_comes(served: Any, count: int, size: int, status: int) -> None:
+    answer = await served.client.post("/predict", content=chunks(count, size))
+    assert "content-length" not in answer.request.headers
+    assert answer.status_code == status
+
+
+async def test_announced_length_over_the_limit_is_refused_unread(served: Any) -> None:
+    sent, taken = await served.exchange([(b"content-length", b"1000001")], [])
+    assert (sent[0]["status"], taken) == (413, 0)
+    assert await served.metric("inference_prediction_errors_total", reason="too_large") == 1
+
+
+async def test_endless_body_is_refused_at_the_limit(served: Any) -> None:
+    endless = [{"type": "http.request", "body": b"[" * 300_000, "more_body": True}] * 100
+    sent, taken = await served.exchange([(b"transfer-encoding", b"chunked")], endless)
+    assert (sent[0]["status"], taken) == (413, 4)
+
+
+async def test_length_that_lies_does_not_help(served: Any) -> None:
+    body = [{"type": "http.request", "body": b"[" * 2_000_000, "more_body": False}]
+    for length in (b"5", b"-1", b"zq7", "٣".encode()):
+        sent, _ = await served.exchange([(b"content-length", length)], body)
+        assert sent[0]["status"] == 413
+
+
+async def test_client_that_goes_away_is_no_failure(served: Any, caplog: pytest.LogCaptureFixture) -> None:
+    gone = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    sent, _ = await served.exchange([], gone)
+    assert sent == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert await served.metric("inference_http_requests_total", route="/predict", method="POST", status="499") == 1
+    assert await served.metric("inference_http_requests_in_flight") == 1
+
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(asyncio.CancelledError(), 503), (RuntimeError("boom"), 500)], ids=["cancelled", "failed"]
+)
+@pytest.mark.parametrize("begun", [False, True])
+async def test_answer_is_begun_once_whatever_ends_the_request(
+    error: BaseException, status: int, *, begun: bool
+) -> None:
+    sent: list[Message] = []
+
+    async def inner(_: Scope, __: Receive, send: Send) -> None:
+        if begun:
+            await send(dict(START))
+        raise error
+
+    async def receive() -> Message:
+        raise AssertionError("nobody reads the body")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates())
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    if begun:
+        with pytest.raises(type(error)):
+            await app(scope, receive, send)
+    else:
+        await app(scope, receive, send)
+    assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [
+        200 if begun else status
+    ]

@@ -1,0 +1,250 @@
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.serving.protocols.infer_request import InferRequest, decode_infer, matrix_of
+from src.serving.tables.problems import InvalidRecordError
+from tests.support.typed_model import SCHEMA as TYPED
+
+SCHEMA = FeatureSchema.of_numbers("a", "b")
+OUTPUTS = ("predict", "predict_proba")
+
+
+def tensor(name: str, data: Any, datatype: str = "FP64", shape: list[int] | None = None, **more: Any) -> dict[str, Any]:
+    return {"name": name, "shape": shape or [len(data)], "datatype": datatype, "data": data, **more}
+
+
+def binary(name: str, size: Any, shape: list[int], datatype: str = "FP64") -> dict[str, Any]:
+    return {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": size}}
+
+
+def decode(
+    document: Any, data: bytes = b"", json_bytes: int | None = None, schema: FeatureSchema = SCHEMA
+) -> InferRequest:
+    header = document if isinstance(document, bytes) else json.dumps(document).encode()
+    length = json_bytes if json_bytes is not None or not data else len(header)
+    return decode_infer(schema, OUTPUTS, header + data, length)
+
+
+def rows(request: InferRequest) -> list[tuple[Any, ...]]:
+    return list(zip(*(column.tolist() for column in request.table.columns), strict=True))
+
+
+COLUMNS = [tensor("b", [3, 4.5]), tensor("a", [1, 2])]
+DOUBLES = struct.pack("<4d", 1, 2, 3, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("document", "data"),
+    [
+        ({"inputs": COLUMNS}, b""),
+        ({"inputs": [tensor("a", [[1], [2]], shape=[2, 1]), tensor("b", [3, 4.5], shape=[2, 1])]}, b""),
+        ({"inputs": [tensor("a", [1, 2], "INT8"), tensor("b", [3, 4.5], "FP32")]}, b""),
+        ({"inputs": [tensor("features", [1, 3, 2, 4.5], shape=[2, 2])]}, b""),
+        ({"inputs": [tensor("features", [[1, 3], [2, 4.5]], shape=[2, 2])]}, b""),
+        ({"inputs": [binary("a", 16, [2]), binary("b", 16, [2, 1])]}, DOUBLES),
+        ({"inputs": [binary("a", 16, [2]), tensor("b", [3, 4.5])]}, DOUBLES[:16]),
+        ({"inputs": [tensor("a", [1, 2]), binary("b", 8, [2], "FP32")]}, struct.pack("<2f", 3, 4.5)),
+        ({"inputs": [binary("features", 32, [2, 2])]}, struct.pack("<4d", 1, 3, 2, 4.5)),
+        ({"inputs": COLUMNS, "parameters": {"priority": 1}, "other": {"x": [1]}}, b""),
+    ],
+)
+def test_tensors_in_every_form_are_the_same_rows(document: Any, data: bytes) -> None:
+    assert rows(decode(document, data)) == [(1.0, 3.0), (2.0, 4.5)]
+
+
+def test_columns_of_every_type_and_missing_values() -> None:
+    inputs = [
+        tensor("city", ["Ulm", "Köln"], "BYTES"),
+        tensor("rooms", [2, 7], "INT64"),
+        tensor("furnished", [False, True], "BOOL"),
+        tensor("area (m²)", [50.5, None]),
+        tensor("heating", ["gas", None], "BYTES"),
+    ]
+    found = rows(decode({"inputs": inputs}, schema=TYPED))
+    assert found[0] == ("Ulm", 2, False, 50.5, "gas")
+    assert math.isnan(found[1][3])
+    assert found[1][4] is None
+    words = struct.pack("<I", 3) + b"Ulm" + struct.pack("<I", 5) + "Köln".encode()
+    nan = json.dumps(
+        {"inputs": [binary("city", len(words), [2], "BYTES"), *inputs[1:3], tensor("area (m²)", [50.5, math.nan])]}
+    )
+    found = rows(decode(nan.encode(), words, schema=TYPED))
+    assert found[1][0] == "Köln"
+    assert [row[4] for row in found] == [None, None]
+    np.testing.assert_equal([row[3] for row in found], [50.5, math.nan])
+
+
+def test_matrix_is_for_models_of_numbers() -> None:
+    assert matrix_of(SCHEMA) == "features"
+    assert matrix_of(TYPED) is None
+
+
+GROWN = FeatureSchema(
+    (Column("a"), Column("b", required=False), Column("c", ColumnType.STRING, required=False, mlflow_type="string"))
+)
+
+
+def test_matrix_may_leave_out_optional_columns_at_its_end() -> None:
+    assert matrix_of(GROWN) == "features"
+    whole = rows(decode({"inputs": [tensor("features", [1, 3, 2, 4.5], shape=[2, 2])]}, schema=GROWN))
+    assert whole == [(1.0, 3.0, None), (2.0, 4.5, None)]
+    for shape in ([2], [2, 1]):
+        found = rows(decode({"inputs": [tensor("features", [1, 2], shape=shape)]}, schema=GROWN))
+        np.testing.assert_equal(found, [(1.0, math.nan, None), (2.0, math.nan, None)])
+    with pytest.raises(
+        InvalidRecordError, match=r"must be \[n, 1\] to \[n, 2\] with n of at least 1; optional columns"
+    ):
+        decode({"inputs": [tensor("features", [1, 2, 3], shape=[1, 3])]}, schema=GROWN)
+
+
+def test_matrix_must_include_every_required_column() -> None:
+    schema = FeatureSchema((Column("a", required=False), Column("b"), Column("c", required=False)))
+    with pytest.raises(InvalidRecordError, match=r"must be \[n, 2\] to \[n, 3\]"):
+        decode({"inputs": [tensor("features", [1])]}, schema=schema)
+    behind_a_text = FeatureSchema((GROWN.columns[2], Column("a")))
+    assert matrix_of(behind_a_text) is None
+
+
+def test_column_of_the_matrix_name_is_meant_by_a_tensor_of_its_shape() -> None:
+    schema = FeatureSchema((Column("a", required=False), Column("features", required=False)))
+    np.testing.assert_equal(rows(decode({"inputs": [tensor("features", [1])]}, schema=schema)), [(math.nan, 1.0)])
+    assert rows(decode({"inputs": [tensor("features", [1, 2], shape=[1, 2])]}, schema=schema)) == [(1.0, 2.0)]
+
+
+def test_one_column_of_the_matrix_name_is_both() -> None:
+    schema = FeatureSchema.of_numbers("features")
+    for shape in ([2], [2, 1]):
+        assert rows(decode({"inputs": [tensor("features", [1, 2], shape=shape)]}, schema=schema)) == [(1.0,), (2.0,)]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, {"predict": False, "predict_proba": False}),
+        ({"outputs": []}, {"predict": False, "predict_proba": False}),
+        ({"outputs": None}, {"predict": False, "predict_proba": False}),
+        ({"parameters": {"binary_data_output": True}}, {"predict": True, "predict_proba": True}),
+        ({"outputs": [{"name": "predict_proba"}]}, {"predict_proba": False}),
+        (
+            {"outputs": [{"name": "predict_proba", "parameters": {"binary_data": True}}, {"name": "predict"}]},
+            {"predict_proba": True, "predict": False},
+        ),
+        (
+            {
+                "outputs": [{"name": "predict", "parameters": {"binary_data": False}}, {"name": "predict_proba"}],
+                "parameters": {"binary_data_output": True},
+            },
+            {"predict": False, "predict_proba": True},
+        ),
+    ],
+)
+def test_outputs_are_those_asked_for_in_the_form_asked_for(more: Any, expected: dict[str, bool]) -> None:
+    found = decode({"inputs": COLUMNS, **more})
+    assert list(found.outputs.items()) == list(expected.items())
+    assert found.asked == bool(more.get("outputs"))
+
+
+def test_id_is_the_clients_own() -> None:
+    assert decode({"inputs": COLUMNS, "id": "ü 1"}).id == "ü 1"
+    assert decode({"inputs": COLUMNS}).id is None
+
+
+@pytest.mark.parametrize(
+    ("document", "data", "kind"),
+    [
+        (b"", b"", "malformed"),
+        (b"{", b"", "malformed"),
+        (b"\xff", b"", "malformed"),
+        (b"[" * 100_000, b"", "malformed"),
+        (b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": ' + b"[" * 100_000, b"", "malformed"),
+        (b'{"inputs": [], "id": "\\ud800"}', b"", "malformed"),
+        ([], b"", "malformed"),
+        ({}, b"", "malformed"),
+        ({"inputs": {}}, b"", "malformed"),
+        ({"inputs": [1]}, b"", "malformed"),
+        ({"inputs": [{"name": "a"}]}, b"", "malformed"),
+        ({"inputs": COLUMNS, "id": 1}, b"", "malformed"),
+        ({"inputs": COLUMNS, "parameters": 1}, b"", "malformed"),
+        ({"inputs": COLUMNS, "outputs": "predict"}, b"", "malformed"),
+        ({"inputs": COLUMNS, "outputs": ["predict"]}, b"", "malformed"),
+        ({"inputs": COLUMNS, "outputs": [{"name": "other"}]}, b"", "unknown_field"),
+        ({"inputs": COLUMNS, "parameters": {"binary_data_output": 1}}, b"", "malformed"),
+        (
+            {"inputs": COLUMNS, "outputs": [{"name": "predict", "parameters": {"binary_data": "yes"}}]},
+            b"",
+            "malformed",
+        ),
+        ({"inputs": []}, b"", "malformed"),
+        ({"inputs": COLUMNS[:1]}, b"", "missing"),
+        ({"inputs": [*COLUMNS, tensor("c", [1, 2])]}, b"", "unknown_field"),
+        ({"inputs": [*COLUMNS, COLUMNS[0]]}, b"", "unknown_field"),
+        ({"inputs": [tensor("features", [1, 3], shape=[1, 2]), *COLUMNS]}, b"", "unknown_field"),
+        ({"inputs": [tensor("a", [1, 2]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [True]), tensor("b", [3])]}, b"", "not_a_number"),
+        ({"inputs": [tensor("a", ["1"]), tensor("b", [3])]}, b"", "not_a_number"),
+        ({"inputs": [tensor("a", ["1"], "BYTES"), tensor("b", [3])]}, b"", "not_a_number"),
+        ({"inputs": [tensor("a", [None]), tensor("b", [3])]}, b"", "missing"),
+        ({"inputs": [tensor("a", [math.nan]), tensor("b", [3])]}, b"", "not_finite"),
+        ({"inputs": [tensor("a", [1e300], "FP32"), tensor("b", [3])]}, b"", "not_finite"),
+        ({"inputs": [tensor("features", [1, math.inf], shape=[1, 2])]}, b"", "not_finite"),
+        ({"inputs": [tensor("a", [1], shape=[-1]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [1], shape=[0]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [], shape=[0, 1]), tensor("b", [], shape=[0, 1])]}, b"", "malformed"),
+        ({"inputs": [{**tensor("a", [1]), "shape": []}, tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [1], shape=[1, 1, 1]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [1, 2], shape=[1, 2]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("a", [1], shape=[1, -1]), tensor("b", [3])]}, b"", "malformed"),
+        ({"inputs": [tensor("features", [1, 2], shape=[2])]}, b"", "malformed"),
+        ({"inputs": [tensor("features", [1, 2], shape=[2, 1])]}, b"", "malformed"),
+        ({"inputs": [tensor("features", [1, 2, 3], shape=[1, 3])]}, b"", "malformed"),
+        ({"inputs": [tensor("features", [1, 2], shape=[-1, 2])]}, b"", "malformed"),
+        ({"inputs": [tensor("features", [1, 2], shape=[2**62, 2])]}, b"", "malformed"),
+        ({"inputs": [binary("features", 32, [2**62, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", 33, [2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", 2**63, [2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", -32, [2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", size=True, shape=[2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("a", size=True, shape=[1], datatype="INT8"), tensor("b", [3])]}, b"\1", "malformed"),
+        ({"inputs": [binary("features", "32", [2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", 24, [2, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", 16, [1, 2])]}, DOUBLES, "malformed"),
+        ({"inputs": [binary("features", 4, [2, 2], "BOOL")]}, b"\0\0\0\0", "not_a_number"),
+        ({"inputs": [binary("features", 32, [2, 2])]}, struct.pack("<4d", 1, math.nan, 3, 4), "not_finite"),
+        ({"inputs": COLUMNS}, b"\0", "malformed"),
+        ({"inputs": [{**binary("features", 32, [2, 2]), "data": [1, 2, 3, 4]}]}, DOUBLES, "malformed"),
+        ({"inputs": [{"name": "features", "shape": [2, 2], "datatype": "FP64"}]}, b"", "malformed"),
+        (
+            {"inputs": [{**binary("features", 32, [2, 2]), "parameters": {"shared_memory_region": "x"}}]},
+            b"",
+            "malformed",
+        ),
+    ],
+)
+def test_request_of_another_form_is_refused(document: Any, data: bytes, kind: str) -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        decode(document, data)
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("json_bytes", [0, 5, 10**17])
+def test_length_of_the_json_that_lies_is_refused(json_bytes: int) -> None:
+    with pytest.raises(InvalidRecordError):
+        decode({"inputs": COLUMNS}, b"", json_bytes)
+
+
+@pytest.mark.parametrize("shape", [[0, 2], [-1, 2], [2, -2], [4], [2, 2, 1]])
+def test_shape_that_is_wrong_is_reported_with_the_right_one(shape: list[int]) -> None:
+    with pytest.raises(InvalidRecordError, match=r"must be \[n, 2\] with n of at least 1"):
+        decode({"inputs": [tensor("features", [1, 2, 3, 4], shape=shape)]})
+
+
+def test_rows_of_problems_are_reported_in_the_matrix_too() -> None:
+    with pytest.raises(InvalidRecordError) as caught:
+        decode({"inputs": [tensor("features", [1, 2, 3, "4"], shape=[2, 2])]})
+    assert (caught.value.field, caught.value.row) == ("b", 1)

@@ -1,0 +1,73 @@
+import pytest
+
+from src.serving.protocols.media_types import NotAcceptableError, UnsupportedMediaTypeError, accepted, format_of
+from src.serving.tables.formats import Format
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        (None, Format.JSON),
+        ("application/json", Format.JSON),
+        ("Application/JSON; charset=utf-8", Format.JSON),
+        ("application/ld+json", Format.JSON),
+        ("application/x-ndjson", Format.NDJSON),
+        ("text/csv", Format.CSV),
+        ("text/csv; charset=UTF-8; header=present", Format.CSV),
+        ('text/csv; charset="utf-8"', Format.CSV),
+    ],
+)
+def test_format_of_content_type(content_type: str | None, expected: Format) -> None:
+    assert format_of(content_type, None) is expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoding", "hint"),
+    [
+        ("text/plain", None, "text/csv"),
+        ("", None, "text/csv"),
+        ("application/x-www-form-urlencoded", None, "application/x-ndjson"),
+        ("text/csv; charset=latin-1", None, "UTF-8"),
+        ("text/csv; header=absent", None, "header"),
+        ("application/json", "gzip", "Content-Encoding"),
+        ("application/json", "identity, gzip", "Content-Encoding"),
+    ],
+)
+def test_format_of_refuses_with_what_to_send(content_type: str, encoding: str | None, hint: str) -> None:
+    with pytest.raises(UnsupportedMediaTypeError, match=hint):
+        format_of(content_type, encoding)
+
+
+@pytest.mark.parametrize("encoding", [None, "identity", " Identity "])
+def test_format_of_takes_what_is_not_compressed(encoding: str | None) -> None:
+    assert format_of("text/csv", encoding) is Format.CSV
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", Format.CSV),
+        ("*/*", Format.CSV),
+        ("text/*", Format.CSV),
+        ("application/json", Format.JSON),
+        ("APPLICATION/JSON", Format.JSON),
+        ("application/*", Format.JSON),
+        ("application/json, text/csv", Format.CSV),
+        ("application/json;q=0.9, text/csv;q=0.8", Format.JSON),
+        ("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8", Format.CSV),
+        ("application/x-ndjson, */*;q=0.1", Format.NDJSON),
+        ("*/*, text/csv;q=0", Format.JSON),
+        ("text/*;q=0.5, text/csv;q=0.1, application/json;q=0.3", Format.JSON),
+        ("text/csv;header=present;q=1.0, application/json", Format.CSV),
+        ("text/csv;q=high, application/json;q=0.1", Format.JSON),
+    ],
+)
+def test_accepted_is_what_is_wanted_most_and_else_what_came_in(accept: str, expected: Format) -> None:
+    assert accepted(accept, Format.CSV) is expected
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "*/*;q=0", "image/*", "text/csv;q=2", "json"])
+def test_accepted_refuses_and_lists_what_there_is(accept: str) -> None:
+    with pytest.raises(NotAcceptableError) as told:
+        accepted(accept, Format.CSV)
+    assert all(item.value in str(told.value) for item in Format)

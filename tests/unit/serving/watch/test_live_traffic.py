@@ -1,0 +1,255 @@
+"""Live rows against the training rows, as a scrape reports it."""
+
+import asyncio
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.core.category_keys import BUCKETS
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.core.model_registry import DriftReference
+from src.core.predictions import Predictions
+from src.serving.watch.live_traffic import BLOCK
+from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
+
+pytestmark = pytest.mark.anyio
+TOWNS = FeatureSchema(
+    (
+        Column("town", ColumnType.STRING, required=False, mlflow_type="string"),
+        Column("street", ColumnType.STRING, mlflow_type="string"),
+        Column("size"),
+    )
+)
+TRAINED = DriftReference(
+    rows=1000,
+    edges={"size": [1.0]},
+    shares={"size": [0.5, 0.5]},
+    category_shares={"town": {"Bonn": 0.5, "Ulm": 0.5}},
+    bucket_shares={"street": [1 / BUCKETS] * BUCKETS},
+    minimum={"size": 0.0},
+    maximum={"size": 2.0},
+    class_shares=dict.fromkeys(CLASSES, 1 / 3),
+)
+
+
+async def post(served: Any, *records: dict[str, float]) -> None:
+    for record in records:
+        assert (await served.post_plainly(json.dumps(record).encode())).status_code == 200
+
+
+async def test_everything_is_there_from_the_start(served: Any) -> None:
+    assert [await served.metric("inference_predictions_total", **{"class": name}) for name in CLASSES] == [0, 0, 0]
+    assert [await served.metric("inference_out_of_range_total", feature=name) for name in COLUMNS] == [0] * 4
+    for metric in ("inference_drift_score", "inference_feature_drifted"):
+        assert all([math.isnan(await served.metric(metric, feature=name)) for name in COLUMNS])
+    for metric in ("inference_prediction_drift_score", "inference_prediction_drifted"):
+        assert math.isnan(await served.metric(metric))
+    assert await served.metric("inference_drift_window_rows") == 0
+    assert await served.metric("inference_prediction_confidence_count") == 0
+    assert await served.metric("inference_reference_class_ratio", **{"class": "setosa"}) == pytest.approx(1 / 3)
+
+
+async def test_single_rows_lists_and_tables_count_alike(served: Any) -> None:
+    await post(served, SETOSA, VIRGINICA)
+    await served.client.post("/predict", json=SETOSA)
+    await served.client.post("/predict", json=[SETOSA, VIRGINICA])
+    await served.client.post("/invocations", json={"dataframe_records": [SETOSA]})
+    counts = [await served.metric("inference_predictions_total", **{"class": name}) for name in CLASSES]
+    assert counts == [4, 0, 2]
+    assert await served.metric("inference_prediction_confidence_count") == 6
+    assert await served.metric("inference_drift_window_rows") == 6
+
+
+async def test_a_full_block_is_worked_off_without_a_scrape(served: Any) -> None:
+    traffic = served.service.metrics.traffic
+    await post(served, *[SETOSA] * (BLOCK - 1))
+    assert len(traffic._notes) == BLOCK - 1  # noqa: SLF001 - what this test is about
+    await post(served, SETOSA)
+    await asyncio.sleep(0)
+    assert traffic._notes == []  # noqa: SLF001 - as above
+
+
+async def test_values_outside_the_training_range_are_counted_by_feature(served: Any) -> None:
+    await post(served, {**SETOSA, "petal_width": 99.0}, {**SETOSA, "petal_width": -1.0}, SETOSA)
+    await served.client.post("/predict", json=[{**SETOSA, "sepal_width": 99.0}])
+    counts = [await served.metric("inference_out_of_range_total", feature=name) for name in COLUMNS]
+    assert counts == [0, 1, 0, 2]
+
+
+async def test_confidence_is_the_probability_of_the_predicted_class(served: Any) -> None:
+    await post(served, SETOSA)
+    shown = (await served.client.post("/predict", json=SETOSA)).json()["probabilities"]["setosa"]
+    assert await served.metric("inference_prediction_confidence_sum") == pytest.approx(2 * shown)
+
+
+async def test_drift_names_the_feature_that_has_moved(served: Any) -> None:
+    # The reference of these tests splits each column at 1, half of the rows on either side.
+    random = np.random.default_rng(3)
+    rows = [
+        {name: float(value) for name, value in zip(COLUMNS, 2 * each, strict=True)} for each in random.random((300, 4))
+    ]
+    await served.client.post("/predict", json=rows)
+    for metric in ("inference_drift_score", "inference_feature_drifted"):
+        assert [await served.metric(metric, feature=name) for name in COLUMNS] == [0] * 4
+    moved = [{**row, "petal_width": row["petal_width"] + 1} for row in rows]
+    await served.client.post("/predict", json=moved)
+    assert [await served.metric("inference_feature_drifted", feature=name) for name in COLUMNS] == [0, 0, 0, 1]
+    assert [await served.metric("inference_drift_score", feature=name) > 0.2 for name in COLUMNS] == [0, 0, 0, 1]
+
+
+async def test_prediction_drift_follows_the_predicted_classes(served: Any) -> None:
+    await served.client.post("/predict", json=[SETOSA] * 300)
+    assert await served.metric("inference_prediction_drift_score") > 0.5
+    assert await served.metric("inference_prediction_drifted") == 1
+
+
+async def test_a_swap_starts_the_comparison_anew_and_keeps_the_counters(served: Any) -> None:
+    await served.client.post("/predict", json=[{**SETOSA, "petal_width": 99.0}] * 250)
+    served.mlflow.promote("2")
+    await served.look()
+    assert await served.metric("inference_drift_window_rows") == 0
+    assert math.isnan(await served.metric("inference_feature_drifted", feature="petal_width"))
+    assert await served.metric("inference_out_of_range_total", feature="petal_width") == 250
+    assert sum([await served.metric("inference_predictions_total", **{"class": name}) for name in CLASSES]) == 250
+
+
+async def test_rows_that_the_model_before_answered_are_counted_and_not_compared(served: Any) -> None:
+    before = served.service.store.require()
+    served.mlflow.promote("2")
+    await served.look()
+    table = FeatureTable.from_rows(before.schema, [tuple(SETOSA.values())] * 3)
+    served.service.metrics.traffic.note_table(before, table, before.predict(table))
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 3
+    assert await served.metric("inference_drift_window_rows") == 0
+
+
+async def test_labels_of_an_engine_s_own_count_as_those_that_probabilities_decide(served: Any) -> None:
+    traffic, predictor = served.service.metrics.traffic, served.service.store.require()
+    table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 300)
+    traffic.note_table(predictor, table, Predictions(["virginica"] * 299 + ["other"]))
+    counts = [await served.metric("inference_predictions_total", **{"class": name}) for name in (*CLASSES, "other")]
+    assert counts == [0, 0, 299, 1]
+    as_labels = await served.metric("inference_prediction_drift_score")
+    traffic.follow(predictor)
+    traffic.note_table(predictor, table, Predictions(None, np.array([[0.0, 0.0, 1.0]] * 300), CLASSES))
+    assert await served.metric("inference_predictions_total", **{"class": "virginica"}) == 599
+    assert as_labels == pytest.approx(await served.metric("inference_prediction_drift_score"), rel=0.02)
+
+
+def even_rows(rows: int) -> dict[str, list[float]]:
+    """Rows as in training, which has half of each column's values on either side of 1; sorted by the first column."""
+    random = np.random.default_rng(8)
+    columns = {name: (2 * random.random(rows)).round(3).tolist() for name in COLUMNS}
+    return columns | {COLUMNS[0]: sorted(columns[COLUMNS[0]])}
+
+
+@pytest.mark.parametrize("path", ["/predict/batch", "/predict", "/invocations"])
+async def test_a_sorted_batch_without_drift_does_not_alarm(served: Any, path: str) -> None:
+    # In parts of fewer rows than these, of which the last ones hold the largest values only.
+    columns = even_rows(8000)
+    records = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    body: Any = {"/predict/batch": columns, "/predict": records, "/invocations": {"dataframe_records": records}}[path]
+    assert (await served.client.post(path, json=body)).status_code == 200
+    assert await served.metric("inference_drift_window_rows") == 300
+    assert [await served.metric("inference_feature_drifted", feature=name) for name in COLUMNS] == [0] * 4
+
+
+async def test_sorted_batches_of_fewer_rows_than_the_window_do_not_alarm(served: Any) -> None:
+    # Of the batch before the last only some rows are left: not the last, which are the largest.
+    for _ in range(4):
+        assert (await served.client.post("/predict/batch", json=even_rows(200))).status_code == 200
+    assert await served.metric("inference_drift_window_rows") == 300
+    assert [await served.metric("inference_feature_drifted", feature=name) for name in COLUMNS] == [0] * 4
+
+
+async def test_a_drifted_batch_of_many_parts_alarms(served: Any) -> None:
+    columns = even_rows(10_000)
+    columns["petal_width"] = [value + 1 for value in columns["petal_width"]]
+    await served.client.post("/predict/batch", json=columns)
+    assert [await served.metric("inference_feature_drifted", feature=name) for name in COLUMNS] == [0, 0, 0, 1]
+
+
+async def test_single_rows_and_batches_share_the_window(served: Any) -> None:
+    await served.client.post("/predict/batch", json=even_rows(1000))
+    await post(served, *[{**SETOSA, "petal_width": 1.9}] * 200)
+    assert await served.metric("inference_drift_window_rows") == 300
+    assert await served.metric("inference_feature_drifted", feature="petal_width") == 1
+    await served.client.post("/predict/batch", json=even_rows(1000))
+    assert await served.metric("inference_feature_drifted", feature="petal_width") == 0
+
+
+async def test_a_batch_is_compared_once_it_is_whole(served: Any) -> None:
+    traffic, predictor = served.service.metrics.traffic, served.service.store.require()
+    table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 250)
+    batch = traffic.batch(predictor)
+    traffic.end(traffic.batch(predictor))
+    for _ in range(2):
+        traffic.note_part(batch, table, predictor.predict(table))
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
+    assert await served.metric("inference_drift_window_rows") == 0
+    traffic.end(batch)
+    assert await served.metric("inference_drift_window_rows") == 300
+
+
+async def test_a_batch_that_a_swap_overtakes_is_compared_with_neither_model(served: Any) -> None:
+    traffic, before = served.service.metrics.traffic, served.service.store.require()
+    table = FeatureTable.from_rows(before.schema, [tuple({**SETOSA, "petal_width": 99.0}.values())] * 250)
+    batch = traffic.batch(before)
+    traffic.note_part(batch, table, before.predict(table))
+    served.mlflow.promote("2")
+    await served.look()
+    traffic.note_part(batch, table, before.predict(table))
+    traffic.end(batch)
+    assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
+    assert await served.metric("inference_out_of_range_total", feature="petal_width") == 250
+    assert await served.metric("inference_drift_window_rows") == 0
+
+
+async def test_unknown_categories_are_counted_by_feature(served: Any) -> None:
+    traffic = served.service.metrics.traffic
+    predictor = dataclasses.replace(served.service.store.require(), schema=TOWNS, reference=TRAINED)
+    traffic.follow(predictor)
+    assert await served.metric("inference_unknown_categories_total", feature="town") == 0
+    text = (await served.client.get("/metrics")).text
+    # No number has categories, and those of a column with very many are not known.
+    assert text.count("inference_unknown_categories_total{") == 1
+    assert text.count("inference_out_of_range_total{") == 1
+    rows = [("Bonn", "a", 1.0), ("Rome", "b", 9.0), (None, "c", 1.0), ("Paris", "d", 1.0)]
+    table = FeatureTable.from_rows(TOWNS, rows)
+    traffic.note_table(predictor, table, Predictions(["setosa"] * 4))
+    assert await served.metric("inference_unknown_categories_total", feature="town") == 2
+    assert await served.metric("inference_out_of_range_total", feature="size") == 1
+    traffic.follow(predictor)
+    assert await served.metric("inference_unknown_categories_total", feature="town") == 2
+    traffic.follow(dataclasses.replace(predictor, reference=None))
+    assert "inference_unknown_categories_total{" not in (await served.client.get("/metrics")).text
+
+
+async def test_chance_of_a_false_alarm_is_shared_by_all_features_and_the_predictions(served: Any) -> None:
+    # Five standard errors in one column: significant among 5 tests, and not among 4,001.
+    traffic = served.service.metrics.traffic
+    base = served.service.store.require()
+    for columns, drifted in ((4, 1.0), (4000, 0.0)):
+        schema = FeatureSchema.of_numbers(*(f"x{n}" for n in range(columns)))
+        shares = {f"x{n}": [0.5, 0.5] for n in range(columns)}
+        limits = dict.fromkeys(shares, 0.0), dict.fromkeys(shares, 2.0)
+        reference = TRAINED.model_copy(
+            update={
+                "edges": {name: [1.0] for name in shares},
+                "shares": shares,
+                "minimum": limits[0],
+                "maximum": limits[1],
+            }
+        )
+        predictor = dataclasses.replace(base, schema=schema, reference=reference)
+        traffic.follow(predictor)
+        values = np.array([0.5] * 150 + [1.5] * 150)
+        moved = np.array([0.5] * 200 + [1.5] * 100)
+        table = FeatureTable.from_columns(schema, [moved, *[values] * (columns - 1)])
+        traffic.note_table(predictor, table, Predictions(["setosa", "versicolor", "virginica"] * 100))
+        assert await served.metric("inference_feature_drifted", feature="x0") == drifted
