@@ -115,6 +115,9 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     ConnectionFailedError: (503, {"Retry-After": "5"}),
     RegistryError: (503, {"Retry-After": "5"}),
 }
+# Refusals of a service that cannot answer now: they come in any number, and metrics count them, so logs leave them out.
+EXPECTED = (OverloadedError, ModelNotLoadedError, StoppingError)
+SERVER_ERROR = 500
 # Messages for Starlette's own errors.
 TEXTS = {404: "not found; see GET /docs", 405: "method not allowed; see the Allow header"}
 WRONG_METHOD = 405
@@ -174,8 +177,8 @@ def refusal(request_id: str, error: LoopError) -> ErrorResponse:
     known = next(base for base in type(error).__mro__ if base in STATUS)
     status, headers = STATUS[known]
     detail: Detail = str(error)
-    if isinstance(error, SpoolUnavailableError | SpoolFullError):  # an operator must fix it
-        logger.error("request %s: %s", request_id, detail)
+    if status >= SERVER_ERROR and not isinstance(error, EXPECTED):
+        logger.error("request %s: %s", request_id, detail, exc_info=error)
     if status == STATUS[InvalidInputError][0] and isinstance(error, InvalidInputError):
         problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
         place = "query" if isinstance(error, InvalidParameterError) else "body"
