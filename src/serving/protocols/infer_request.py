@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
@@ -26,27 +25,27 @@ FORM = (
 
 
 class InputTensor(msgspec.Struct, frozen=True):
-    """A tensor of a request; ``data`` is absent if it is binary."""
+    """A tensor of a request; ``data`` is absent if it is binary. An optional member that is null counts as absent."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
-    data: Any = UNSET
+    parameters: dict[str, Any] | None = None
+    data: Any = None
 
 
 class OutputWish(msgspec.Struct, frozen=True):
     """An output that the client requests."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class _Request(msgspec.Struct, frozen=True):
     inputs: list[InputTensor]
-    id: str | UnsetType = UNSET
+    id: str | None = None
     outputs: list[OutputWish] | None = None
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def decode_infer(schema: FeatureSchema, outputs: Sequence[str], body: bytes, jso
     columns, rows = _columns(schema, request.inputs, binary)
     return InferRequest(
         table=table_of_columns(schema, columns, rows),
-        id=None if request.id is UNSET else request.id,
+        id=request.id,
         outputs=wishes,
         asked=bool(request.outputs),
     )
@@ -117,11 +116,16 @@ def _wishes(request: _Request, outputs: Sequence[str]) -> dict[str, bool]:
     wanted = request.outputs or [OutputWish(name) for name in outputs]
     if not {wish.name for wish in wanted} <= set(outputs):
         raise _unknown(f"unknown outputs; the model has {', '.join(outputs)}")
-    default = request.parameters.get(ALL_BINARY, False)
-    found = {wish.name: wish.parameters.get(BINARY_DATA, default) for wish in wanted}
+    default = _parameter(request, ALL_BINARY, default=False)
+    found = {wish.name: _parameter(wish, BINARY_DATA, default) for wish in wanted}
     if not all(isinstance(binary, bool) for binary in found.values()):
         raise malformed(f"{BINARY_DATA} and {ALL_BINARY} must be true or false")
     return found
+
+
+def _parameter(holder: InputTensor | OutputWish | _Request, name: str, default: Any = None) -> Any:
+    value = (holder.parameters or {}).get(name)
+    return default if value is None else value
 
 
 def _columns(
@@ -137,7 +141,7 @@ def _columns(
     rows = None
     for tensor in tensors:
         if tensor.name not in known:
-            raise _unknown(f"unknown inputs; the model takes {', '.join(schema.names)}, each once")
+            raise _unknown(_inputs_of(schema))
         held = known.pop(tensor.name)
         for column in held:
             check_datatype(column, tensor.datatype)
@@ -148,6 +152,23 @@ def _columns(
     if len(binary):
         raise malformed(f"there is more binary data than the sum of all {BINARY_SIZE}")
     return columns, rows or 0
+
+
+def _inputs_of(schema: FeatureSchema) -> str:
+    """The message for a tensor of another name."""
+    message = f"unknown inputs; the model takes {', '.join(schema.names)}, each once"
+    matrix = matrix_of(schema)
+    if matrix is None:
+        return message
+    return f"{message}, or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
+
+
+def _shape_of(widths: range) -> str:
+    """The shape of a tensor with so many columns, for messages."""
+    least, most = widths[0], widths[-1]
+    if most == 1:
+        return "[n] or [n, 1]"
+    return f"[n, {least}]" if least == most else f"[n, {least}] to [n, {most}]"
 
 
 def _is_matrix(schema: FeatureSchema, tensor: InputTensor) -> bool:
@@ -165,10 +186,8 @@ def _rows(tensor: InputTensor, widths: range, rows: int | None) -> int:
     """The tensor's number of rows, the same for all."""
     shape = tensor.shape
     if _width(tensor) not in widths or shape[0] < 1:
-        least, most = widths[0], widths[-1]
-        expected = "[n] or [n, 1]" if most == 1 else f"[n, {most}]" if least == most else f"[n, {least}] to [n, {most}]"
-        hint = "; optional columns may be left out at the end" if least < most else ""
-        raise malformed(f"the shape of {tensor.name} must be {expected} with n of at least 1{hint}")
+        hint = "; optional columns may be left out at the end" if len(widths) > 1 else ""
+        raise malformed(f"the shape of {tensor.name} must be {_shape_of(widths)} with n of at least 1{hint}")
     if rows is not None and shape[0] != rows:
         raise malformed("all inputs must have the same number of rows")
     return shape[0]
@@ -176,8 +195,8 @@ def _rows(tensor: InputTensor, widths: range, rows: int | None) -> int:
 
 def _values(tensor: InputTensor, binary: memoryview) -> tuple[Values, memoryview]:
     """A tensor's values, and the binary data of the tensors that follow."""
-    size = tensor.parameters.get(BINARY_SIZE)
-    if (size is None) == (tensor.data is UNSET):
+    size = _parameter(tensor, BINARY_SIZE)
+    if (size is None) == (tensor.data is None):
         raise malformed(f"{tensor.name} must have either data or {BINARY_SIZE}")
     if size is None:
         return values_from_json(tensor.name, tensor.data, tensor.shape, tensor.datatype), binary

@@ -18,6 +18,7 @@ from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_
 from src.serving.protocols.tensors import ACCEPTED, datatype_of
 
 FLAG: Schema = {"type": "boolean"}
+OBJECT = ["object", "null"]
 JSON_LENGTH = "Inference-Header-Content-Length"
 JSON_LENGTH_HEADER: dict[str, Any] = {
     "description": "The length of the JSON before binary tensors, in bytes; absent if all is JSON",
@@ -69,7 +70,7 @@ def _infer_input(predictor: Predictor | None) -> Schema:
             },
             "datatype": {**TEXT, "enum": sorted(set().union(*(accepted for accepted, _ in ACCEPTED.values())))},
             "data": {"type": "array", "description": "In row-major order, flat or nested.", "minItems": 1},
-            "parameters": {"type": "object", "properties": {BINARY_SIZE: {"type": "integer", "minimum": 0}}},
+            "parameters": {"type": OBJECT, "properties": {BINARY_SIZE: {"type": "integer", "minimum": 0}}},
         },
         "required": ["name", "shape", "datatype"],
     }
@@ -79,16 +80,16 @@ def _infer_request(predictor: Predictor | None) -> Schema:
     names: Schema = TEXT if predictor is None else {**TEXT, "enum": [item.name for item in outputs_of(predictor)]}
     wish = {
         "type": "object",
-        "properties": {"name": names, "parameters": {"type": "object", "properties": {BINARY_DATA: FLAG}}},
+        "properties": {"name": names, "parameters": {"type": OBJECT, "properties": {BINARY_DATA: FLAG}}},
         "required": ["name"],
     }
     found: Schema = {
         "type": "object",
         "properties": {
-            "id": {**TEXT, "description": "Returned with the response."},
+            "id": {"type": ["string", "null"], "description": "Returned with the response."},
             "inputs": {"type": "array", "items": ref("InferInput"), "minItems": 1},
             "outputs": {"type": ["array", "null"], "items": wish, "description": "Requested outputs; default: all."},
-            "parameters": {"type": "object", "properties": {ALL_BINARY: FLAG}},
+            "parameters": {"type": OBJECT, "properties": {ALL_BINARY: FLAG}},
         },
         "required": ["inputs"],
     }

@@ -52,6 +52,9 @@ DOUBLES = struct.pack("<4d", 1, 2, 3, 4.5)
         ({"inputs": [tensor("a", [1, 2]), binary("b", 8, [2], "FP32")]}, struct.pack("<2f", 3, 4.5)),
         ({"inputs": [binary("features", 32, [2, 2])]}, struct.pack("<4d", 1, 3, 2, 4.5)),
         ({"inputs": COLUMNS, "parameters": {"priority": 1}, "other": {"x": [1]}}, b""),
+        ({"inputs": COLUMNS, "id": None, "parameters": None, "outputs": None}, b""),
+        ({"inputs": [{**column, "parameters": None} for column in COLUMNS]}, b""),
+        ({"inputs": [tensor("a", [1, 2]), {**binary("b", 16, [2]), "data": None}]}, DOUBLES[16:]),
     ],
 )
 def test_tensors_in_every_form_are_the_same_rows(document: Any, data: bytes) -> None:
@@ -129,6 +132,16 @@ def test_one_column_of_the_matrix_name_is_both() -> None:
         ({}, {"predict": False, "predict_proba": False}),
         ({"outputs": []}, {"predict": False, "predict_proba": False}),
         ({"outputs": None}, {"predict": False, "predict_proba": False}),
+        ({"parameters": None}, {"predict": False, "predict_proba": False}),
+        ({"parameters": {"binary_data_output": None}}, {"predict": False, "predict_proba": False}),
+        ({"outputs": [{"name": "predict", "parameters": None}]}, {"predict": False}),
+        (
+            {
+                "outputs": [{"name": "predict", "parameters": {"binary_data": None}}],
+                "parameters": {"binary_data_output": True},
+            },
+            {"predict": True},
+        ),
         ({"parameters": {"binary_data_output": True}}, {"predict": True, "predict_proba": True}),
         ({"outputs": [{"name": "predict_proba"}]}, {"predict_proba": False}),
         (
@@ -152,7 +165,8 @@ def test_outputs_are_those_asked_for_in_the_form_asked_for(more: Any, expected: 
 
 def test_id_is_the_clients_own() -> None:
     assert decode({"inputs": COLUMNS, "id": "ü 1"}).id == "ü 1"
-    assert decode({"inputs": COLUMNS}).id is None
+    for without in ({}, {"id": None}):
+        assert decode({"inputs": COLUMNS, **without}).id is None
 
 
 @pytest.mark.parametrize(
@@ -248,3 +262,18 @@ def test_rows_of_problems_are_reported_in_the_matrix_too() -> None:
     with pytest.raises(InvalidRecordError) as caught:
         decode({"inputs": [tensor("features", [1, 2, 3, "4"], shape=[2, 2])]})
     assert (caught.value.field, caught.value.row) == ("b", 1)
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (SCHEMA, r"takes a, b, each once, or a single tensor named features with the shape \[n, 2\]$"),
+        (GROWN, r"takes a, b, c, each once, or a single tensor named features with the shape \[n, 1\] to \[n, 2\]$"),
+        (TYPED, r"takes city, rooms, furnished, area \(m²\), heating, each once$"),
+    ],
+)
+def test_tensor_of_another_name_is_refused_with_the_names_that_are_accepted(
+    schema: FeatureSchema, expected: str
+) -> None:
+    with pytest.raises(InvalidRecordError, match=expected):
+        decode({"inputs": [tensor("input-1", [1, 2], shape=[1, 2])]}, schema=schema)
