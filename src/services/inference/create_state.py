@@ -22,7 +22,6 @@ from src.serving.http.guards import HostGuard
 from src.serving.http.slow_clients import ClientTimeouts
 from src.serving.http.uploads import Bodies, Uploads
 from src.serving.models.admission import Admission
-from src.serving.models.alias_client import AliasClient
 from src.serving.models.backoff import Backoff
 from src.serving.models.inference_scheduler import InferenceScheduler
 from src.serving.models.model_cache import ModelCache
@@ -44,9 +43,9 @@ def create_state(
         transport: replaces the network to MLflow.
     """
     metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows, AlertOutcome)
-    mlflow = (settings.mlflow_url, settings.model_name)
-    registry = RegistryClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
-    aliases = AliasClient(*mlflow, timeout=settings.mlflow_timeout_seconds, transport=transport)
+    registry = RegistryClient(
+        settings.mlflow_url, settings.model_name, timeout=settings.mlflow_timeout_seconds, transport=transport
+    )
     cache = ModelCache(settings.cache_dir, settings.model_name)
     backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
     store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
@@ -60,14 +59,13 @@ def create_state(
     )
     return ServiceState(
         registry=registry,
-        aliases=aliases,
         store=store,
         scheduler=scheduler,
         batches=create_batches(settings, scheduler, metrics),
         spool=spool,
         alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now),
-        rollback=Rollback(aliases, store, settings.alias_lock, clock=_now),
-        page=create_page(settings, store, metrics.traffic, spool, aliases, is_stopping=lambda: stopping.begun),
+        rollback=Rollback(registry, store, settings.alias_lock, clock=_now),
+        page=create_page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: stopping.begun),
         metrics=metrics,
         edge=edge,
         hosts=hosts,

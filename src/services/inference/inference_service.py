@@ -92,7 +92,6 @@ async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIte
         state.scheduler.close()
         state.batches.close()
         await state.registry.aclose()
-        await state.aliases.aclose()
 
 
 def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalogue, state: ServiceState) -> None:

@@ -13,7 +13,6 @@ from src.serving.http.edge_policy import EdgePolicy
 from src.serving.http.fast_predict import FastPredict
 from src.serving.http.guards import HostGuard
 from src.serving.models.admission import Admission
-from src.serving.models.alias_client import AliasClient
 from src.serving.models.inference_scheduler import InferenceScheduler
 from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
@@ -27,7 +26,6 @@ class ServiceState:
     """The objects that make decisions; routes only translate between them and HTTP."""
 
     registry: RegistryClient
-    aliases: AliasClient
     store: ModelStore
     scheduler: InferenceScheduler
     batches: Batches

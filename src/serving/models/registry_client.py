@@ -1,42 +1,44 @@
-"""Reads the champion's version and the files that serving needs, through MLflow's REST API."""
+"""Client of MLflow's REST API for one registered model: its versions' aliases, tags and files."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import ValidationError
 
-from src.core.errors import RegistryError
-from src.core.model_registry import (
-    BYTECODE_FOLDER,
-    CHAMPION,
-    MLMODEL_FILE,
-    TAG_MANIFEST_SHA256,
-    TAG_PARITY,
-    TAG_ZENML_RUN_ID,
-)
-from src.serving.models.mlflow_http import MlflowHttp
+from src.core.errors import ConnectionFailedError, RegistryError
+from src.core.model_registry import BYTECODE_FOLDER, CHAMPION, MLMODEL_FILE, TAG_MANIFEST_SHA256, says_missing
 from src.serving.models.model_loader import SERVED_FILES, choose_engine
-from src.serving.models.model_version import ModelVersion, origin_of
-from src.serving.models.registry_answers import API, moment_of, names_nothing, scores_of, tags_of
+from src.serving.models.model_version import ALIASES, Aliases, ModelVersion, RegisteredVersion
 
+ALIAS = "/api/2.0/mlflow/registered-models/alias"
+VERSIONS = "/api/2.0/mlflow/model-versions"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-PROXIED_SCHEME = "mlflow-artifacts"
 MAX_MODEL_BYTES = 1 << 30
 MAX_FILES = 1000
 MAX_DEPTH = 8
+CHUNK_BYTES = 1 << 18
+# MLflow's server closes idle connections after five seconds; one kept longer might close during a request.
+KEEPALIVE_SECONDS = 2.0
+# What reading fields of an answer that is not MLflow's may raise.
+MALFORMED = (TypeError, AttributeError, KeyError, ValueError, OverflowError)
 
 
 class RegistryClient:
-    """Reads one registered model. Close it with ``aclose``.
+    """Reads one registered model and moves its aliases. Close it with ``aclose``.
+
+    Every method may raise ConnectionFailedError (MLflow cannot be reached or refuses the request) and RegistryError
+    (its answer violates the registry contract).
 
     Args:
-        base_url: the MLflow server.
+        base_url: the MLflow server; a user name and password in it are used and never logged.
         model_name: the registered model.
-        timeout: seconds for one look-up, and between two packets of a download.
+        timeout: seconds for one call, and between two packets of a download.
         transport: replaces the network.
-        max_model_bytes: largest download of one version.
+        max_model_bytes: the largest download of one version.
     """
 
     def __init__(
@@ -49,134 +51,197 @@ class RegistryClient:
         max_model_bytes: int = MAX_MODEL_BYTES,
     ) -> None:
         self._name = model_name
+        self._timeout = timeout
         self._max_model_bytes = max_model_bytes
-        self._http = MlflowHttp(base_url, timeout=timeout, transport=transport)
+        self._too_large = f"the model's files are larger than {max_model_bytes} bytes"
+        limits = httpx.Limits(max_connections=8, keepalive_expiry=KEEPALIVE_SECONDS)
+        self._client = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=limits, transport=transport)
+        self._url = str(self._client.base_url.copy_with(username=None, password=None)).rstrip("/")
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._client.aclose()
 
     async def champion(self) -> ModelVersion | None:
-        """The version under the champion alias, or None if there is none yet.
-
-        Raises:
-            ConnectionFailedError: MLflow cannot be reached or refuses the request.
-            RegistryError: its answer violates the registry contract.
-        """
-        answer = await self._http.get(f"{API}/registered-models/alias", {"name": self._name, "alias": CHAMPION})
-        if names_nothing(answer):
-            return None
-        found = self._http.json_of(answer).get("model_version")
-        if not isinstance(found, dict):
-            raise RegistryError(f"MLflow at {self._http.shown_url} returned no version; is it an MLflow server?")
+        """The version to serve, or None if there is none yet."""
+        fields = await self._fields(CHAMPION)
         try:
-            tags = tags_of(found)
-            digest = tags.get(TAG_MANIFEST_SHA256)
-            return ModelVersion(
-                name=self._name,
-                version=found.get("version"),
-                manifest_sha256=digest,
-                origin_sha256=origin_of(found) if digest is None else None,
-                run_id=found.get("run_id") or None,
-                onnx_parity=tags.get(TAG_PARITY),
-                registered_at=moment_of(found.get("creation_timestamp")),
-                scores=scores_of(tags),
-                zenml_run_id=tags.get(TAG_ZENML_RUN_ID),
-            )
-        except (ValidationError, TypeError, KeyError, ValueError, OverflowError) as error:
+            return None if fields is None else ModelVersion.from_mlflow(self._name, fields)
+        except MALFORMED as error:
             raise RegistryError(
-                f"the champion of {self._name} has no valid version or {TAG_MANIFEST_SHA256} tag; "
+                f"the champion of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
                 "register it with the training pipeline, or move the alias to a version that has them"
             ) from error
+
+    async def aliases(self) -> Aliases:
+        """The versions under all three aliases."""
+        return Aliases(*await asyncio.gather(*map(self.version_of, ALIASES)))
+
+    async def version_of(self, alias: str) -> RegisteredVersion | None:
+        """The version an alias points to, if any."""
+        fields = await self._fields(alias)
+        try:
+            return None if fields is None else RegisteredVersion.from_mlflow(fields)
+        except MALFORMED as error:
+            raise RegistryError(f"MLflow at {self._url} does not describe a version as MLflow does") from error
+
+    async def move(self, alias: str, version: str) -> None:
+        """Point an alias to a version."""
+        await self._change("POST", ALIAS, alias=alias, version=version)
+
+    async def tag(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags on a version."""
+        for key, value in tags.items():
+            await self._change("POST", f"{VERSIONS}/set-tag", version=version, key=key, value=value)
+
+    async def untag(self, version: str, key: str) -> None:
+        """Delete a version's tag."""
+        await self._change("DELETE", f"{VERSIONS}/delete-tag", version=version, key=key)
 
     async def download(self, version: ModelVersion, directory: Path) -> None:
         """Download the files that serving needs into an existing, empty directory.
 
         Raises:
-            ConnectionFailedError: MLflow cannot be reached or refuses the request.
             RegistryError: a file is missing, too large, or not behind MLflow's artifact proxy.
             InvalidModelError: by its description, the model cannot be served.
             OSError: the files cannot be written.
         """
         root = await self._artifact_root(version)
-        sizes, folders = await self._list(root)
+        sizes = await self._list(root)
         if MLMODEL_FILE not in sizes:
             raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is not an MLflow model")
-        budget = self._max_model_bytes
         # First, because it determines which others are needed, and whether the model can be served.
-        budget -= await self._fetch(root, MLMODEL_FILE, directory, budget, version)
+        budget = self._max_model_bytes
+        budget -= await self._fetch(root, MLMODEL_FILE, directory, budget)
         choice = await asyncio.to_thread(choose_engine, directory, version)
         if version.verified and choice.name == "onnx":
             missing = [name for name in SERVED_FILES if name not in sizes]
             if missing:
                 raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
             sizes = {name: sizes[name] for name in SERVED_FILES}
-        else:
-            sizes = await self._list_below(root, sizes, folders, version)
         if sum(sizes.values()) > self._max_model_bytes:
-            raise RegistryError(self._too_large(version))
+            raise RegistryError(self._too_large)
         for name in sizes:
             if name != MLMODEL_FILE:
-                budget -= await self._fetch(root, name, directory, budget, version)
+                budget -= await self._fetch(root, name, directory, budget)
 
     async def _artifact_root(self, version: ModelVersion) -> str:
-        """The version's folder behind the artifact proxy, without leading and trailing slashes."""
-        params = {"name": version.name, "version": version.version}
-        location = (await self._http.get_json(f"{API}/model-versions/get-download-uri", params)).get("artifact_uri")
-        parts = urlsplit(str(location))
-        if parts.scheme != PROXIED_SCHEME or parts.netloc not in {"", self._http.host}:
+        """The version's folder behind the artifact proxy."""
+        answer = await self._get(f"{VERSIONS}/get-download-uri", name=version.name, version=version.version)
+        parts = urlsplit(str(answer.get("artifact_uri")))
+        segments = [segment for segment in parts.path.split("/") if segment]
+        proxied = parts.scheme == "mlflow-artifacts" and parts.netloc in {"", urlsplit(self._url).netloc}
+        if not (proxied and segments and all(map(_is_plain_name, segments))):
             raise RegistryError(
                 f"version {version.version} is stored outside MLflow's artifact proxy ({parts.scheme or 'a path'}:…); "
                 "start the MLflow server with --artifacts-destination and train again"
             )
-        segments = [segment for segment in parts.path.split("/") if segment]
-        if not segments or not all(map(_is_plain_name, segments)):
-            raise RegistryError(f"version {version.version} has an unusable artifact location")
         return "/".join(segments)
 
-    async def _list(self, folder: str) -> tuple[dict[str, int], list[str]]:
-        """Files in a folder of the proxy with their sizes in bytes, and the folders in it."""
-        listing = (await self._http.get_json(ARTIFACTS, {"path": folder})).get("files", [])
-        sizes, folders = {}, []
-        try:
-            for entry in listing:
-                name = entry["path"]
-                if not _is_plain_name(name):
-                    raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
-                if entry.get("is_dir", False):
-                    folders.append(name)
-                else:
-                    sizes[name] = int(entry.get("file_size", 0))
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise RegistryError(f"MLflow at {self._http.shown_url} did not return a file listing") from error
-        return sizes, folders
-
-    async def _list_below(
-        self, root: str, sizes: dict[str, int], folders: list[str], version: ModelVersion
-    ) -> dict[str, int]:
-        """All files of a model, relative to its root, given the root's entries; bytecode is excluded."""
-        found = dict(sizes)
-        waiting = [name for name in folders if name != BYTECODE_FOLDER]
+    async def _list(self, root: str) -> dict[str, int]:
+        """All files of a model, relative to its root, with their listed sizes; compiled Python code is excluded."""
+        found: dict[str, int] = {}
+        waiting = [""]
         while waiting:
-            folder = waiting.pop()
-            files, below = await self._list(f"{root}/{folder}")
-            found |= {f"{folder}/{name}": size for name, size in files.items()}
-            waiting += [f"{folder}/{name}" for name in below if name != BYTECODE_FOLDER]
-            if len(found) + len(waiting) > MAX_FILES or any(name.count("/") >= MAX_DEPTH for name in waiting):
-                raise RegistryError(
-                    f"version {version.version} has more than {MAX_FILES} files or folders deeper than {MAX_DEPTH}"
-                )
+            prefix = waiting.pop()
+            for name, size in (await self._list_folder(f"{root}/{prefix}".rstrip("/"))).items():
+                if size is not None:
+                    found[prefix + name] = size
+                elif name != BYTECODE_FOLDER:
+                    waiting.append(f"{prefix}{name}/")
+            if len(found) + len(waiting) > MAX_FILES or any(name.count("/") > MAX_DEPTH for name in waiting):
+                raise RegistryError(f"the model has more than {MAX_FILES} files, or folders deeper than {MAX_DEPTH}")
         return found
 
-    async def _fetch(self, root: str, name: str, directory: Path, budget: int, version: ModelVersion) -> int:
-        """Download one file; return its size in bytes. The listed sizes are not trusted."""
+    async def _list_folder(self, folder: str) -> dict[str, int | None]:
+        """Names in a folder of the proxy, with the size of each file in bytes, and None for a folder."""
+        answer = await self._get(ARTIFACTS, path=folder)
+        try:
+            sizes = {
+                entry["path"]: None if entry.get("is_dir", False) else int(entry.get("file_size", 0))
+                for entry in answer.get("files", [])
+            }
+        except MALFORMED as error:
+            raise RegistryError(f"MLflow at {self._url} did not return a file listing") from error
+        if not all(map(_is_plain_name, sizes)):
+            raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
+        return sizes
+
+    async def _fetch(self, root: str, name: str, directory: Path, budget: int) -> int:
+        """Download one file of at most ``budget`` bytes; return its size. The listed sizes are not trusted."""
         target = directory / name
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        path = f"{ARTIFACTS}/{root}/{name}"
-        return await self._http.fetch(path, target, budget=budget, too_large=self._too_large(version))
+        file = await asyncio.to_thread(target.open, "xb")
+        taken = 0
+        try:
+            with self._reaching():
+                async with self._client.stream("GET", quote(f"{ARTIFACTS}/{root}/{name}")) as answer:
+                    self._check(answer)
+                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                        taken += len(chunk)
+                        if taken > budget:
+                            raise RegistryError(self._too_large)
+                        await asyncio.to_thread(file.write, chunk)
+        finally:
+            await asyncio.to_thread(file.close)
+        return taken
 
-    def _too_large(self, version: ModelVersion) -> str:
-        return f"version {version.version} is larger than {self._max_model_bytes} bytes"
+    async def _fields(self, alias: str) -> dict[str, Any] | None:
+        """MLflow's fields of the version that an alias points to, if any."""
+        answer = await self._ask("GET", ALIAS, params={"name": self._name, "alias": alias})
+        if _says_missing(answer):
+            return None
+        fields = self._object_in(answer).get("model_version")
+        if not isinstance(fields, dict):
+            raise RegistryError(f"MLflow at {self._url} returned no version; is it an MLflow server?")
+        return fields
+
+    async def _get(self, path: str, /, **params: str) -> dict[str, Any]:
+        return self._object_in(await self._ask("GET", path, params=params))
+
+    async def _change(self, method: str, path: str, **content: str) -> None:
+        self._check(await self._ask(method, path, json={"name": self._name, **content}))
+
+    async def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """MLflow's answer, of any status."""
+        with self._reaching():
+            async with asyncio.timeout(self._timeout):
+                return await self._client.request(method, path, **content)
+
+    def _check(self, answer: httpx.Response) -> None:
+        if answer.status_code in {401, 403}:
+            raise ConnectionFailedError(
+                f"MLflow at {self._url} refused the request ({answer.status_code}); check the credentials and "
+                "that its --allowed-hosts includes this host"
+            )
+        if answer.status_code != httpx.codes.OK:
+            raise RegistryError(f"MLflow at {self._url} answers {answer.status_code} to {answer.request.url.path}")
+
+    def _object_in(self, answer: httpx.Response) -> dict[str, Any]:
+        self._check(answer)
+        with contextlib.suppress(ValueError):
+            content = answer.json()
+            if isinstance(content, dict):
+                return content
+        raise RegistryError(f"MLflow at {self._url} did not return a JSON object; is it an MLflow server?")
+
+    @contextlib.contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise ConnectionFailedError(
+                f"MLflow at {self._url} cannot be reached ({type(error).__name__}); "
+                "check that it runs and that MLFLOW_TRACKING_URI is right"
+            ) from error
+
+
+def _says_missing(answer: httpx.Response) -> bool:
+    """Whether MLflow reports that the model, or its alias, does not exist."""
+    with contextlib.suppress(ValueError, AttributeError):
+        error = answer.json()
+        return answer.status_code in {400, 404} and says_missing(error.get("error_code"), error.get("message"))
+    return False
 
 
 def _is_plain_name(name: object) -> bool:

@@ -19,8 +19,9 @@ from src.core.model_registry import (
     TAG_ROLLBACK_BY,
     TAG_ROLLBACK_TO,
 )
-from src.serving.models.alias_client import AliasClient, RegisteredVersion
 from src.serving.models.model_store import ModelStore
+from src.serving.models.model_version import RegisteredVersion
+from src.serving.models.registry_client import RegistryClient
 
 # How long a request waits for the version to be loaded; usually it is in the cache.
 CATCH_UP_SECONDS = 5.0
@@ -61,14 +62,16 @@ class Rollback:
     point; the next rollback or training (``training/promote_model.py``) completes an interrupted move.
 
     Args:
-        aliases: of the registered model.
+        registry: has the aliases.
         store: loads the champion.
         lock_file: held while aliases are moved.
         clock: the current time, with its zone.
     """
 
-    def __init__(self, aliases: AliasClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]) -> None:
-        self._aliases = aliases
+    def __init__(
+        self, registry: RegistryClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]
+    ) -> None:
+        self._registry = registry
         self._store = store
         self._lock_file = lock_file
         self._clock = clock
@@ -103,7 +106,7 @@ class Rollback:
         return RolledBack(previous.version, champion.version, served, self._store.last_error)
 
     async def _look(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
-        champion, previous = await asyncio.gather(*map(self._aliases.version_of, (CHAMPION, PREVIOUS)))
+        champion, previous = await asyncio.gather(*map(self._registry.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
         if champion.pending_previous is not None:
@@ -137,13 +140,13 @@ class Rollback:
             TAG_ROLLBACK_TO: previous.version,
             TAG_ROLLBACK_BY: by,
         }
-        await self._aliases.tag(champion.version, record)
-        await self._aliases.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
+        await self._registry.tag(champion.version, record)
+        await self._registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
 
     async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
         # After a time-out or a lost answer, it is unknown what MLflow has done.
         try:
-            await self._aliases.move(CHAMPION, previous.version)
+            await self._registry.move(CHAMPION, previous.version)
         except LoopError as error:
             raise RollbackUnfinishedError(
                 f"version {previous.version} may or may not be champion again in place of {champion.version}, and the "
@@ -159,8 +162,8 @@ class Rollback:
 
     async def _complete(self, champion: str, previous: str) -> None:
         """The second half of a move; the champion's tag is then no longer needed."""
-        await self._aliases.move(PREVIOUS, previous)
-        await self._aliases.untag(champion, TAG_PENDING_PREVIOUS)
+        await self._registry.move(PREVIOUS, previous)
+        await self._registry.untag(champion, TAG_PENDING_PREVIOUS)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

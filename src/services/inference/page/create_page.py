@@ -10,8 +10,8 @@ from src.services.inference.page.known_aliases import KnownAliases
 from src.services.inference.page.known_requests import KnownRequests
 from src.services.inference.page.links import Links
 from src.services.inference.page.page import Page, PageOptions
-from src.serving.models.alias_client import AliasClient
 from src.serving.models.model_store import ModelStore
+from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
 
 
@@ -20,7 +20,7 @@ def create_page(  # noqa: PLR0913 - the page shows something of each
     store: ModelStore,
     traffic: LiveTraffic,
     spool: RetrainSpool,
-    aliases: AliasClient,
+    registry: RegistryClient,
     *,
     is_stopping: Callable[[], bool],
 ) -> Page:
@@ -35,7 +35,7 @@ def create_page(  # noqa: PLR0913 - the page shows something of each
         store,
         traffic,
         KnownRequests(spool, SHOWN),
-        KnownAliases(aliases),
+        KnownAliases(registry),
         options=options,
         is_stopping=is_stopping,
         clock=lambda: datetime.now(UTC),

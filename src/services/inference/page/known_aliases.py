@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from src.core.errors import LoopError
 from src.services.inference.page.fresh import Fresh
-from src.serving.models.alias_client import AliasClient, Aliases
+from src.serving.models.model_version import Aliases
+from src.serving.models.registry_client import RegistryClient
 
 # The greatest age of an answer, and how long a page waits for one.
 FRESH_SECONDS = 2.0
@@ -33,7 +34,7 @@ class KnownAliases(Fresh[Known]):
 
     def __init__(
         self,
-        client: AliasClient,
+        client: RegistryClient,
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
@@ -46,7 +47,7 @@ class KnownAliases(Fresh[Known]):
     async def _ask(self) -> Known:
         try:
             async with asyncio.timeout(self._patience):
-                self._aliases = await self._client.read()
+                self._aliases = await self._client.aliases()
         except LoopError as error:
             return Known(self._aliases, str(error))
         except TimeoutError:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from src.services.inference.page.formatting import NONE, Moment, moment, score
 from src.services.inference.page.links import Links
-from src.serving.models.alias_client import Aliases, RegisteredVersion
+from src.serving.models.model_version import Aliases, RegisteredVersion
 
 
 @dataclass(frozen=True)

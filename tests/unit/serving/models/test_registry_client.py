@@ -1,27 +1,21 @@
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from src.core.errors import ConnectionFailedError, LoopError, RegistryError
-from src.serving.models import mlflow_http
-from src.serving.models.model_version import ModelVersion
+from src.serving.models import registry_client
+from src.serving.models.model_version import Aliases, ModelVersion, RegisteredVersion
 from src.serving.models.registry_client import RegistryClient
-from tests.support.fake_mlflow import ARTIFACTS, REGISTERED_AT_MS, FakeMlflow
+from tests.support.fake_mlflow import REGISTERED_AT_MS, FakeMlflow
 
 pytestmark = pytest.mark.anyio
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
-URI = "/api/2.0/mlflow/model-versions/get-download-uri"
-
-NEEDED = ("MLmodel", "manifest.json", "model.onnx", "golden_rows.json", "drift_reference.json")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+SET_TAG = "/api/2.0/mlflow/model-versions/set-tag"
+DELETE_TAG = "/api/2.0/mlflow/model-versions/delete-tag"
 
 
 def client(mlflow: FakeMlflow, **options: Any) -> RegistryClient:
@@ -44,6 +38,25 @@ async def test_champion_is_none_without_a_model_or_without_an_alias(mlflow: Fake
     assert await client(mlflow).champion() is None
     mlflow.versions.clear()
     assert await client(mlflow).champion() is None
+
+
+async def test_version_without_our_tag_is_known_by_where_it_is_stored(mlflow: FakeMlflow) -> None:
+    mlflow.versions["1"].tags.clear()
+    first = await client(mlflow).champion()
+    assert first is not None
+    assert (first.verified, first.manifest_sha256) == (False, None)
+    assert await client(mlflow).champion() == first
+    mlflow.versions["1"].delay = 1
+    again = await client(mlflow).champion()
+    assert again is not None
+    assert again.key != first.key
+
+
+async def test_reason_of_training_for_leaving_onnx_out_is_read(mlflow: FakeMlflow) -> None:
+    mlflow.versions["1"].tags["onnx.parity"] = "labels differ"
+    champion = await client(mlflow).champion()
+    assert champion is not None
+    assert champion.onnx_parity == "labels differ"
 
 
 @pytest.mark.parametrize(
@@ -106,111 +119,79 @@ async def test_lookup_that_drips_for_ever_times_out() -> None:
         await slow.champion()
 
 
-async def test_download_brings_the_files_byte_for_byte(
-    mlflow: FakeMlflow, version: ModelVersion, models: Any, tmp_path: Path
-) -> None:
-    await client(mlflow).download(version, tmp_path)
-    expected = contents(models["first"][0])
-    assert contents(tmp_path) == {name: expected[name] for name in NEEDED}
+async def test_aliases_are_read_with_what_people_want_to_know(mlflow: FakeMlflow) -> None:
+    mlflow.aliases["previous"] = "2"
+    mlflow.versions["2"].tags |= {
+        "score.rmse": "0.5", "score.mae": "nan", "score.other": "1", "zenml.run_id": "z", "gate.verdict": "promoted",
+        "gate.reason": "good", "rollback.at": "2026-11-24T12:00:00+00:00", "rollback.to": "1",
+        "pending.previous": "1",
+    }  # fmt: skip
+    found = await client(mlflow).aliases()
+    assert found.challenger is None
+    assert found.champion is not None
+    assert found.champion.version == "1"
+    assert found.previous == RegisteredVersion(
+        version="2",
+        run_id="run2",
+        zenml_run_id="z",
+        registered_at=datetime.fromtimestamp((REGISTERED_AT_MS + 2) / 1000, UTC),
+        scores={"rmse": 0.5, "other": 1.0},
+        verdict="promoted",
+        reason="good",
+        rolled_back_to="1",
+        pending_previous="1",
+    )
+
+
+async def test_aliases_of_no_model_point_nowhere(mlflow: FakeMlflow) -> None:
+    mlflow.versions.clear()
+    assert await client(mlflow).aliases() == Aliases(None, None, None)
+
+
+async def test_alias_is_moved_and_version_is_tagged_and_untagged(mlflow: FakeMlflow) -> None:
+    registry = client(mlflow)
+    await registry.move("previous", "2")
+    await registry.tag("2", {"a": "1", "b": "2"})
+    assert mlflow.aliases["previous"] == "2"
+    assert {"a": "1", "b": "2"}.items() <= mlflow.versions["2"].tags.items()
+    await registry.untag("2", "a")
+    assert "a" not in mlflow.versions["2"].tags
+    assert mlflow.versions["2"].tags["b"] == "2"
 
 
 @pytest.mark.parametrize(
-    "name", ["../evil", "..", "/etc/passwd", "a/b", "a\\b", "", ".", "nul\0", None, 5, "models/../../x"]
-)
-async def test_download_refuses_names_that_leave_the_folder(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path, name: Any
-) -> None:
-    mlflow.override[ARTIFACTS] = httpx.Response(200, json={"files": [{"path": name, "is_dir": False, "file_size": 1}]})
-    with pytest.raises(RegistryError, match="refused"):
-        await client(mlflow).download(version, tmp_path)
-    assert mlflow.downloads == []
-
-
-@pytest.mark.parametrize(
-    "listing", [{"files": 5}, {"files": [5]}, {"files": [{}]}, {"files": [{"path": "a", "file_size": "x"}]}]
-)
-async def test_download_with_a_wrong_listing_is_refused(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path, listing: Any
-) -> None:
-    mlflow.override[ARTIFACTS] = httpx.Response(200, json=listing)
-    with pytest.raises(RegistryError, match="listing"):
-        await client(mlflow).download(version, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "location",
+    "answer",
     [
-        "s3://bucket/model",
-        "file:///models/m-1",
-        "/models/m-1",
-        "http://elsewhere/m-1",
-        "mlflow-artifacts://elsewhere:5000/1/models/m-1/artifacts",
-        "mlflow-artifacts:/../../etc",
-        "mlflow-artifacts:/1/../2",
-        "mlflow-artifacts:/",
-        "",
-        None,
-        5,
+        httpx.Response(200, json={}),
+        httpx.Response(200, json={"model_version": None}),
+        httpx.Response(200, json={"model_version": {"version": "1", "tags": [1]}}),
+        httpx.Response(200, json={"model_version": {"version": "1", "creation_timestamp": "soon"}}),
+        httpx.Response(200, text="<html>"),
+        httpx.Response(500),
     ],
 )
-async def test_download_from_outside_the_proxy_is_refused(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path, location: Any
+async def test_other_answers_than_mlflows_are_reported_without_its_password(
+    mlflow: FakeMlflow, answer: httpx.Response
 ) -> None:
-    mlflow.override[URI] = httpx.Response(200, json={"artifact_uri": location})
-    with pytest.raises(RegistryError, match=r"artifact proxy|unusable"):
-        await client(mlflow).download(version, tmp_path)
-    assert not [path for path in mlflow.paths if path.startswith(ARTIFACTS)]
+    mlflow.override[ALIAS] = answer
+    with pytest.raises(RegistryError, match="MLflow at http://mlflow:5000") as caught:
+        await client(mlflow).aliases()
+    assert "hunter2" not in str(caught.value)
 
 
-async def test_download_takes_a_location_that_names_the_server_itself(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path
-) -> None:
-    mlflow.override[URI] = httpx.Response(
-        200, json={"artifact_uri": "mlflow-artifacts://mlflow:5000/1/models/m-1/artifacts"}
-    )
-    await client(mlflow).download(version, tmp_path)
-
-
-async def test_download_is_capped_by_what_is_announced(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path
-) -> None:
-    with pytest.raises(RegistryError, match="larger than 5000 bytes"):
-        await client(mlflow, max_model_bytes=5000).download(version, tmp_path)
-    assert mlflow.downloads == [f"{ARTIFACTS}/1/models/m-1/artifacts/MLmodel"]
-
-
-async def test_download_is_capped_by_what_comes(mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path) -> None:
-    listing = {"files": [{"path": name, "is_dir": False, "file_size": 1} for name in NEEDED]}
-    mlflow.override[ARTIFACTS] = httpx.Response(200, json=listing)
-    with pytest.raises(RegistryError, match="larger than 5000 bytes"):
-        await client(mlflow, max_model_bytes=5000).download(version, tmp_path)
-    assert sum(map(len, contents(tmp_path).values())) <= 5000
-
-
-async def test_download_of_a_version_without_a_needed_file_names_it(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path
-) -> None:
-    mlflow.override[ARTIFACTS] = httpx.Response(200, json={"files": [{"path": "MLmodel", "is_dir": False}]})
-    with pytest.raises(
-        RegistryError, match=r"lacks manifest\.json, model\.onnx, golden_rows\.json, drift_reference\.json"
-    ):
-        await client(mlflow).download(version, tmp_path)
-
-
-async def test_download_that_breaks_off_is_a_failed_connection(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path
-) -> None:
-    def fail(path: str) -> None:
-        if path.endswith("model.onnx"):
-            raise httpx.ReadError("connection reset")
-
-    mlflow.before_answer = fail
-    with pytest.raises(ConnectionFailedError, match="ReadError"):
-        await client(mlflow).download(version, tmp_path)
+@pytest.mark.parametrize(("status", "error"), [(403, ConnectionFailedError), (404, RegistryError)])
+async def test_refused_changes_are_reported(mlflow: FakeMlflow, status: int, error: type[LoopError]) -> None:
+    mlflow.override |= dict.fromkeys((ALIAS, SET_TAG, DELETE_TAG), httpx.Response(status))
+    with pytest.raises(error):
+        await client(mlflow).move("champion", "2")
+    with pytest.raises(error):
+        await client(mlflow).tag("2", {"a": "1"})
+    with pytest.raises(error):
+        await client(mlflow).untag("2", "a")
 
 
 async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mlflow_http.KEEPALIVE_SECONDS < 5, "the server closes idle connections then"
+    assert registry_client.KEEPALIVE_SECONDS < 5, "the server closes idle connections then"
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -233,5 +214,5 @@ async def test_connection_that_was_idle_too_long_is_not_used_again(monkeypatch: 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         assert await connections_of_two_looks(url) == 1
-        monkeypatch.setattr(mlflow_http, "KEEPALIVE_SECONDS", 0.0)  # any idleness is too long
+        monkeypatch.setattr(registry_client, "KEEPALIVE_SECONDS", 0.0)  # any idleness is too long
         assert await connections_of_two_looks(url) == 2

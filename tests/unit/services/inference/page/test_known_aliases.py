@@ -5,12 +5,13 @@ import pytest
 
 from src.core.errors import ConnectionFailedError
 from src.services.inference.page.known_aliases import FRESH_SECONDS, KnownAliases
-from src.serving.models.alias_client import AliasClient, Aliases
+from src.serving.models.model_version import Aliases
+from src.serving.models.registry_client import RegistryClient
 
 pytestmark = pytest.mark.anyio
 
 
-class FakeClient(AliasClient):
+class FakeClient(RegistryClient):
     """Answers, fails or keeps silent, and counts how often it was asked."""
 
     def __init__(self) -> None:
@@ -19,7 +20,7 @@ class FakeClient(AliasClient):
         self.silent = False
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def read(self) -> Aliases:
+    async def aliases(self) -> Aliases:
         self.asked += 1
         self.meanwhile()
         if self.silent:

@@ -5,7 +5,7 @@ import pytest
 
 from src.services.inference.page.links import Links
 from src.services.inference.page.versions import VersionsView, versions_view
-from src.serving.models.alias_client import Aliases, RegisteredVersion
+from src.serving.models.model_version import Aliases, RegisteredVersion
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LINKS = Links("http://mlflow:5000", None, None)
