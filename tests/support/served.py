@@ -160,11 +160,16 @@ class Connection:
 
     async def answer(self) -> httpx.Response:
         """The next answer, with its whole body."""
+        head = await self.head()
+        body = await self._reader.readexactly(int(head.headers.get("content-length", "0")))
+        return httpx.Response(head.status_code, headers=head.headers, content=body)
+
+    async def head(self) -> httpx.Response:
+        """The head of the next answer."""
         head = await asyncio.wait_for(self._reader.readuntil(b"\r\n\r\n"), 20)
         status, *lines = head.decode().split("\r\n")[:-2]
         headers = httpx.Headers([tuple(line.split(": ", 1)) for line in lines])  # type: ignore[misc]
-        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return httpx.Response(int(status.split()[1]), headers=headers, content=body)
+        return httpx.Response(int(status.split()[1]), headers=headers)
 
     async def is_closed(self) -> bool:
         """Wait for what comes next; whether it is the end."""

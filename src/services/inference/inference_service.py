@@ -20,7 +20,8 @@ from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import LifespanState, ServiceState
 from src.serving.http.errors import install_error_handlers
-from src.serving.http.guards import WriteGuard
+from src.serving.http.guards import EncodingGuard, WriteGuard
+from src.serving.http.head_requests import HeadMiddleware
 from src.serving.http.middleware import (
     AdmissionMiddleware,
     BodyLimitMiddleware,
@@ -103,7 +104,8 @@ def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalo
     turns = functools.partial(_turns_of, state.batches, pages)
     app.add_middleware(BodyLimitMiddleware, limits=state.edge.bodies.limits)
     app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt)
-    app.add_middleware(GuardMiddleware, guards=(state.hosts, forms, writing, alerting))
+    app.add_middleware(GuardMiddleware, guards=(state.hosts, EncodingGuard(), forms, writing, alerting))
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates)
 
 

@@ -22,7 +22,7 @@ from src.core.errors import (
     SpoolUnavailableError,
 )
 from src.serving.http.error_shapes import Detail, shaped
-from src.serving.http.guards import CrossSiteError, UnauthorizedError, UntrustedHostError
+from src.serving.http.guards import CompressedBodyError, CrossSiteError, UnauthorizedError, UntrustedHostError
 from src.serving.models.admission import OverloadedError
 from src.serving.models.rollback import RollbackRefusedError
 from src.serving.protocols.media_types import NotAcceptableError, UnsupportedMediaTypeError
@@ -99,6 +99,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     BodyTooLargeError: (413, {}),
     TooManyRowsError: (413, {}),
     UnsupportedMediaTypeError: (415, {}),
+    CompressedBodyError: (415, {"Accept-Encoding": "identity"}),
     NotAcceptableError: (406, {}),
     UnknownModelError: (404, {}),
     UnknownRequestError: (404, {}),

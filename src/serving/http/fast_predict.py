@@ -95,7 +95,7 @@ class FastPredict:
             predictor is None
             or len(self._turn) >= self._max_pending
             or len(body) > self.max_body_bytes
-            or not _is_json(scope)
+            or not _is_plain_json(scope)
             or not is_quick(predictor, 1)
             or self._stopping.begun
             or not self._admission.has_room
@@ -138,9 +138,11 @@ def _end(pending: PendingPrediction, error: Exception) -> None:
     pending.connection.abort()
 
 
-def _is_json(scope: Scope) -> bool:
-    """Whether the body is declared as JSON or not declared."""
+def _is_plain_json(scope: Scope) -> bool:
+    """Whether the body is declared as JSON or not declared, and has no encoding that a guard might refuse."""
     for name, value in scope["headers"]:
+        if name == b"content-encoding":
+            return False
         if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
             return False
     return True

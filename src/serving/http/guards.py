@@ -1,4 +1,4 @@
-"""Checks of a request's head: allowed hosts, cross-site requests, and the key for writing."""
+"""Checks of a request's head: allowed hosts, compression, cross-site requests, and the key for writing."""
 
 import hmac
 import ipaddress
@@ -14,6 +14,8 @@ ANY = "*"
 # A name or an address, and a port, which is ignored.
 HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.ASCII)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+# A name of a compression that is repeated in an answer.
+CODING = re.compile(r"[a-z0-9, -]{1,60}")
 # The size of the cache of allowed hosts: a client can send any number of addresses and ports.
 REMEMBERED = 1000
 # Sec-Fetch-Site of requests from the service's own pages, or from no page.
@@ -32,6 +34,14 @@ class CrossSiteError(LoopError):
 
     def __init__(self) -> None:
         super().__init__("browsers may send this request from the service's own pages only")
+
+
+class CompressedBodyError(LoopError):
+    """The body is compressed."""
+
+    def __init__(self, encoding: str) -> None:
+        named = f" {encoding}" if CODING.fullmatch(encoding) else ""
+        super().__init__(f"Content-Encoding{named} is not supported; send the body without compression")
 
 
 class UnauthorizedError(LoopError):
@@ -94,6 +104,17 @@ class HostGuard:
         if allowed and len(self._known) < REMEMBERED:
             self._known.add(host)
         return allowed
+
+
+class EncodingGuard:
+    """Refuses compressed bodies, on every route."""
+
+    def refusal(self, scope: Scope) -> LoopError | None:
+        """Why this request must not be answered, or None."""
+        encoding = (_header(scope, b"content-encoding") or b"").decode("latin-1").strip().lower()
+        if encoding in {"", "identity"} or scope["method"] in READING:
+            return None
+        return CompressedBodyError(encoding)
 
 
 class WriteGuard:

@@ -24,14 +24,12 @@ class NotAcceptableError(InvalidInputError):
         super().__init__(message, kind=NOT_ACCEPTABLE)
 
 
-def format_of(content_type: str | None, content_encoding: str | None) -> Format:
+def format_of(content_type: str | None) -> Format:
     """The declared format of a body; JSON without a declaration.
 
     Raises:
-        UnsupportedMediaTypeError: the format is not supported, or the body is compressed.
+        UnsupportedMediaTypeError: the format is not supported.
     """
-    if (content_encoding or "identity").strip().lower() != "identity":
-        raise UnsupportedMediaTypeError("send the body without Content-Encoding; compression is not supported")
     if content_type is None:
         return Format.JSON
     media_type, parameters = _split(content_type)

@@ -7,6 +7,7 @@ SCHEME = "WriteKey"
 UNTRUSTED_HOST = "Host header not allowed (ALLOWED_HOSTS)"
 OVERLOADED = "Too many requests; Retry-After says when to try again"
 TOO_SLOW = "The request was not received completely in time"
+COMPRESSED = "The body is compressed"
 CROSS_SITE = "A browser sent it from a page of another site"
 NO_KEY = "The bearer token is missing or wrong"
 
@@ -43,7 +44,7 @@ class Refusals:
         if path not in self._exempt:
             found[503] = OVERLOADED
         if "requestBody" in operation:
-            found[408] = TOO_SLOW
+            found |= {408: TOO_SLOW, 415: COMPRESSED}
         if path in self._writing and method != "get":
             found[403] = CROSS_SITE
         if keyed:

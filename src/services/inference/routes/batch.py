@@ -99,7 +99,7 @@ async def _counting_failure(
 
 
 def _format_of(request: Request) -> Format:
-    return format_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    return format_of(request.headers.get("content-type"))
 
 
 def _extra_columns_of(request: Request) -> ExtraColumns:

@@ -19,6 +19,8 @@ from src.services.inference.routes import (
     retrain,
     rollback,
 )
+from src.serving.http.guards import READING
+from src.serving.http.head_requests import with_head
 from src.serving.http.route_templates import RouteTemplates
 from src.serving.watch.metrics import RouteInfo
 
@@ -28,6 +30,7 @@ WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
 ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
 ANYWHERE = (400, 408, 503, 500)
+COMPRESSED_BODY = 415
 
 
 class Catalogue:
@@ -66,7 +69,7 @@ class Catalogue:
         """All methods of each path."""
         methods = defaultdict[str, set[str]](set)
         for route in self.routes:
-            methods[route.path] |= route.methods or set()
+            methods[route.path] |= with_head(route.methods or set())
         return dict(methods)
 
     @property
@@ -74,7 +77,11 @@ class Catalogue:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
         refused = [RouteInfo(path, "POST", (401, 403)) for path in (WRITING | ALERTING) & self.templates.fixed]
         return refused + [
-            RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *ANYWHERE))
+            RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *_refused(method)))
             for route in self.routes
-            for method in route.methods or ()
+            for method in with_head(route.methods or set())
         ]
+
+
+def _refused(method: str) -> tuple[int, ...]:
+    return ANYWHERE if method in READING else (*ANYWHERE, COMPRESSED_BODY)

@@ -133,7 +133,7 @@ async def infer(request: Request) -> Response:
     its end. The tensors' data may follow the JSON in binary.
     """
     service = service_of(request)
-    _check_types(request)
+    _check_type(request)
     json_bytes = _json_bytes(request)
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
@@ -167,8 +167,8 @@ def _predictor_for(request: Request) -> Predictor:
     return predictor
 
 
-def _check_types(request: Request) -> None:
-    """Check the headers. Clients send JSON as well as binary data as octets, or without a type."""
+def _check_type(request: Request) -> None:
+    """Check the body's type. Clients send JSON as well as binary data as octets, or without a type."""
     content_type = request.headers.get("content-type")
     if (
         content_type is not None
@@ -176,8 +176,6 @@ def _check_types(request: Request) -> None:
         and not is_json(content_type)
     ):
         raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaTypeError("send the body without compression")
 
 
 def _json_bytes(request: Request) -> int | None:

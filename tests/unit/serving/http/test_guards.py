@@ -5,9 +5,11 @@ import pytest
 from fastapi.routing import APIRoute
 
 from src.services.inference.routes import page
-from src.services.inference.routes.catalogue import WRITING
+from src.services.inference.routes.catalogue import WRITING, Catalogue
 from src.serving.http.guards import (
+    CompressedBodyError,
     CrossSiteError,
+    EncodingGuard,
     HostGuard,
     UnauthorizedError,
     UntrustedHostError,
@@ -217,3 +219,52 @@ async def test_without_a_key_none_is_documented(served: Any) -> None:
         "422",
         "503",
     }
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "identity, gzip", "zstd"])
+def test_compressed_body_is_refused_with_the_encoding(encoding: str) -> None:
+    refusal = EncodingGuard().refusal(scope(("content-encoding", encoding)))
+    assert isinstance(refusal, CompressedBodyError)
+    assert f"Content-Encoding {encoding.lower()} is not supported" in str(refusal)
+
+
+def test_encoding_in_two_headers_is_refused() -> None:
+    two = scope(("content-encoding", "identity"), ("content-encoding", "gzip"))
+    assert "identity, gzip" in str(EncodingGuard().refusal(two))
+
+
+@pytest.mark.parametrize("encoding", ["<b>", "x" * 61, "\xff"])
+def test_encoding_that_is_no_name_is_not_repeated(encoding: str) -> None:
+    refusal = str(EncodingGuard().refusal(scope(("content-encoding", encoding))))
+    assert refusal.startswith("Content-Encoding is not supported")
+
+
+@pytest.mark.parametrize("encoding", ["identity", " Identity ", ""])
+def test_body_without_compression_is_accepted(encoding: str) -> None:
+    assert EncodingGuard().refusal(scope(("content-encoding", encoding))) is None
+    assert EncodingGuard().refusal(scope()) is None
+
+
+def test_encoding_of_a_request_without_a_body_does_not_matter() -> None:
+    assert EncodingGuard().refusal(scope(("content-encoding", "gzip"), method="GET")) is None
+
+
+async def test_compressed_body_is_refused_on_every_route(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, alert_retrain=True, alert_token=KEY) as served:
+        catalogue = Catalogue(alert_retrain=True)
+        paths = [path for path, methods in catalogue.methods.items() if "POST" in methods]
+        assert {"/predict", "/predict/batch", "/invocations", "/alerts", "/retrain", "/page/predict"} < set(paths)
+        for path in paths:
+            labels = {"route": path, "method": "POST", "status": "415"}
+            assert await served.metric("inference_http_requests_total", **labels) == 0
+            target = path.format(model_name="iris", model_version="1")
+            answer = await served.client.post(target, json=SETOSA, headers={"Content-Encoding": "gzip"})
+            assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity"), path
+            assert "Content-Encoding gzip is not supported" in answer.text
+            assert await served.metric("inference_http_requests_total", **labels) == 1
+
+
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("identity", 200)])
+async def test_fast_route_has_the_same_rule_for_encodings(served: Any, encoding: str, status: int) -> None:
+    answer = await served.post_plainly(json.dumps(SETOSA).encode(), content_encoding=encoding)
+    assert answer.status_code == status

@@ -18,29 +18,22 @@ from src.serving.tables.formats import Format
     ],
 )
 def test_format_of_content_type(content_type: str | None, expected: Format) -> None:
-    assert format_of(content_type, None) is expected
+    assert format_of(content_type) is expected
 
 
 @pytest.mark.parametrize(
-    ("content_type", "encoding", "hint"),
+    ("content_type", "hint"),
     [
-        ("text/plain", None, "text/csv"),
-        ("", None, "text/csv"),
-        ("application/x-www-form-urlencoded", None, "application/x-ndjson"),
-        ("text/csv; charset=latin-1", None, "UTF-8"),
-        ("text/csv; header=absent", None, "header"),
-        ("application/json", "gzip", "Content-Encoding"),
-        ("application/json", "identity, gzip", "Content-Encoding"),
+        ("text/plain", "text/csv"),
+        ("", "text/csv"),
+        ("application/x-www-form-urlencoded", "application/x-ndjson"),
+        ("text/csv; charset=latin-1", "UTF-8"),
+        ("text/csv; header=absent", "header"),
     ],
 )
-def test_format_of_refuses_with_what_to_send(content_type: str, encoding: str | None, hint: str) -> None:
+def test_format_of_refuses_with_what_to_send(content_type: str, hint: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match=hint):
-        format_of(content_type, encoding)
-
-
-@pytest.mark.parametrize("encoding", [None, "identity", " Identity "])
-def test_format_of_takes_what_is_not_compressed(encoding: str | None) -> None:
-    assert format_of("text/csv", encoding) is Format.CSV
+        format_of(content_type)
 
 
 @pytest.mark.parametrize(

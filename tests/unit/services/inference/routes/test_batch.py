@@ -162,12 +162,6 @@ async def test_what_is_not_taken_or_not_offered_is_refused_with_the_list(served:
     assert await served.metric("inference_prediction_errors_total", reason="not_acceptable") == 1
 
 
-async def test_compressed_body_is_refused(served: Any) -> None:
-    response = await served.client.post(URL, content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
-    assert response.status_code == 415
-    assert "compression" in response.json()["detail"]
-
-
 async def test_batch_counts_rows_classes_and_reasons(served: Any) -> None:
     assert await served.metric("inference_batch_rows_count") == 0
     await served.client.post(URL, content=as_csv(ROWS), headers={"Content-Type": "text/csv"})
