@@ -20,9 +20,10 @@ class ConstantEngine:
     """Predicts the first class with probability 1."""
 
     name: EngineName = "onnx"
+    gives_probabilities = True
 
     def __init__(self, classes: tuple[str, ...]) -> None:
-        self.classes = classes
+        self.classes = self.labels = classes
         self._sure = np.eye(1, len(classes))
 
     def predict(self, table: FeatureTable) -> Predictions:

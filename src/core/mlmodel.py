@@ -23,7 +23,6 @@ PYFUNC_FLAVOUR = "python_function"
 # The output types of a signature that are labels; the last three are numpy's, used for arrays.
 LABEL_TYPES = {"string", "boolean", "str", "object", "bool"}
 BOOLEAN_TYPES = {"boolean", "bool"}
-BOOLEAN_CLASSES = ("False", "True")
 # The metadata's type of columns that identify rows, and the signature's type of dates.
 ID = "id"
 DATE_TYPE = "double"

@@ -1,8 +1,7 @@
 """A model on ONNX Runtime, used by the gate and by serving."""
 
-import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,16 +9,18 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidModelError, ModelFailedError
+from src.core.class_labels import HOW_TO_NAME
+from src.core.errors import InvalidModelError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import Predictions, Threshold, labels_from
+from src.core.onnx_outputs import choose_outputs
+from src.core.predictions import Predictions, Threshold
 
-# The matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input per column.
+# This project's name of the matrix of a model whose columns are all numeric; a graph with strings has one (n, 1) input
+# per column.
 INPUT_NAME = "features"
 # The input names of this project's export: by position, as columns' names may be invalid in a graph.
 COLUMN_INPUT = "column_{}"
-PROBABILITIES_OUTPUT = "probabilities"
 # skl2onnx's name of a regression's output.
 VALUE_OUTPUT = "variable"
 # ONNX has no missing string.
@@ -30,8 +31,6 @@ TREES = b"TreeEnsemble"
 # sort order are rarely the decisive ones.
 FEWEST_IN_ORDER = 512
 MOST_COLUMNS_IN_ORDER = 8
-# Up to this many numbers are checked faster one by one than as an array.
-FEW_NUMBERS = 64
 DTYPES: dict[str, type[Any]] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -56,96 +55,98 @@ class OnnxEngine:
     Args:
         path: the ONNX file.
         schema: the model's columns.
-        classes: class names in the order of the probabilities' columns; empty for a regression.
+        classes: class names in the order of the probabilities' columns; empty for a regression, None if only the graph
+            may know them.
         threshold: the label rule, if it is not the largest probability.
 
     Raises:
-        InvalidModelError: the file is not a graph, or its inputs cannot be assigned to columns or hold their values.
+        InvalidModelError: the file is not a graph, its inputs cannot be assigned to columns or hold their values, or
+            its outputs are not one prediction per row.
     """
 
     name: Literal["onnx"] = "onnx"
 
     def __init__(
-        self, path: Path, schema: FeatureSchema, classes: tuple[str, ...], threshold: Threshold | None = None
+        self, path: Path, schema: FeatureSchema, classes: tuple[str, ...] | None, threshold: Threshold | None = None
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            graph = path.read_bytes()
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            # By its path, because weights may lie in files beside it.
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            has_trees = TREES in path.read_bytes()
         except Exception as error:  # ONNX Runtime's errors have no common base class
             raise InvalidModelError(f"{path.name} is not a readable ONNX graph") from error
-        output = PROBABILITIES_OUTPUT if classes else VALUE_OUTPUT
-        if output not in {item.name for item in self._session.get_outputs()}:
-            raise InvalidModelError(f"{path.name} has no output {output!r}")
         inputs = {item.name: item.type for item in self._session.get_inputs()}
         if not set(inputs.values()) <= DTYPES.keys():
             raise InvalidModelError(f"{path.name} has inputs of types other than {', '.join(DTYPES)}")
-        text = any(column.type is ColumnType.STRING for column in schema.columns)
-        self._takes_matrix = list(inputs) == [INPUT_NAME] and not text
-        names = [INPUT_NAME] * len(schema.columns) if self._takes_matrix else _names_by_column(path, inputs, schema)
+        self._takes_matrix = _is_matrix(self._session.get_inputs(), schema)
+        names = list(inputs) * len(schema.columns) if self._takes_matrix else _names_by_column(path, inputs, schema)
         for name, column in zip(names, schema.columns, strict=True):
             _require_fit(path, name, inputs[name], column)
-        self._gains_by_order = self._takes_matrix and len(names) <= MOST_COLUMNS_IN_ORDER and TREES in graph
         # The matrix, or each column in the schema's order.
         self._inputs = [(name, DTYPES[inputs[name]]) for name in names]
-        self._outputs = [output]
-        self.classes = classes
-        self._threshold = threshold
+        types = {item.name: item.type for item in self._session.get_outputs()}
+        self._outputs = choose_outputs(types, classes, threshold, self._first_map)
+        self._gains_by_order = self._takes_matrix and has_trees and len(names) <= MOST_COLUMNS_IN_ORDER
+        self.labels = self._outputs.classes
+        self.gives_probabilities = self._outputs.gives_probabilities
+        self.classes = tuple(map(str, self.labels))
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict every row; there must be at least one.
 
         Raises:
-            ModelFailedError: an output is not finite, for example a linear model's with very large numbers.
+            ModelFailedError: an output is not finite, for example a linear model's with very large numbers, or not one
+                prediction per row.
         """
-        answers = self._run(table)
-        if not _all_finite(answers):
-            raise ModelFailedError("the model's answer is not finite; its numbers grow too large on these values")
-        if not self.classes:
-            return Predictions(answers.reshape(-1).tolist())
-        if self._threshold is None:
-            return Predictions(probabilities=answers, classes=self.classes)
-        labels = [self.classes[index] for index in labels_from(answers, self._threshold).tolist()]
-        return Predictions(labels, answers, self.classes)
-
-    def _run(self, table: FeatureTable) -> NDArray[Any]:
-        """The graph's output: (n, classes) probabilities or (n, 1) numbers."""
-        if self._takes_matrix:
-            name, dtype = self._inputs[0]
-            rows = table.matrix(dtype)
-            if self._gains_by_order and len(rows) >= FEWEST_IN_ORDER:
-                return self._run_in_order(name, rows)
-            feeds = {name: rows}
-        else:
-            feeds = {
-                name: _filled(column, dtype).reshape(-1, 1)
-                for (name, dtype), column in zip(self._inputs, table.columns, strict=True)
-            }
-        return self._session.run(self._outputs, feeds)[0]  # type: ignore[no-any-return]
-
-    def _run_in_order(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """Run sorted rows: similar rows take the same branches, which branch prediction makes faster.
-
-        A forest on Iris takes a quarter less time. Columns with few equal values gain less.
-        """
+        if not self._takes_matrix:
+            columns = zip(self._inputs, table.columns, strict=True)
+            feeds = {name: _filled(column, dtype).reshape(-1, 1) for (name, dtype), column in columns}
+            return self._outputs.predictions(self._session.run(self._outputs.names, feeds), len(table))
+        name, dtype = self._inputs[0]
+        rows = table.matrix(dtype)
+        if not self._gains_by_order or len(rows) < FEWEST_IN_ORDER:
+            return self._outputs.predictions(self._session.run(self._outputs.names, {name: rows}), len(rows))
+        # Similar rows take the same branches, which branch prediction makes faster: a forest on Iris takes a quarter
+        # less time. Columns with few equal values gain less.
         order = np.lexsort(rows.T)
-        answers = self._session.run(self._outputs, {name: rows[order]})[0]
-        found: NDArray[Any] = np.empty_like(answers)
-        found[order] = answers
-        return found
+        values = self._session.run(self._outputs.names, {name: rows[order]})
+        return self._outputs.predictions([_restored(value, order) for value in values], len(rows))
+
+    def _first_map(self, output: str) -> Mapping[Any, float]:
+        """An output's map for a row of zeros and empty text."""
+        columns = len(self._inputs) if self._takes_matrix else 1
+        feeds = {
+            name: np.full((1, columns), MISSING_TEXT if dtype is np.object_ else 0, dtype)
+            for name, dtype in self._inputs
+        }
+        try:
+            return self._session.run([output], feeds)[0][0]  # type: ignore[no-any-return]
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise InvalidModelError(
+                f"the graph fails on a row of zeros, so its classes are unknown; log it with {HOW_TO_NAME}"
+            ) from error
 
 
-def _all_finite(answers: NDArray[Any]) -> bool:
-    """Whether no number is infinite or NaN."""
-    if answers.size <= FEW_NUMBERS:  # faster than numpy's calls
-        return all(map(math.isfinite, answers.ravel().tolist()))
-    return bool(np.isfinite(answers).all())
+def _restored(value: Any, order: NDArray[np.intp]) -> Any:
+    """An output for sorted rows, an array or a list of maps, in the rows' own order."""
+    found: Any = np.empty_like(value) if isinstance(value, np.ndarray) else np.empty(len(value), dtype=object)
+    found[order] = value
+    return found
 
 
-def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema) -> Sequence[str]:
+def _is_matrix(inputs: Sequence[Any], schema: FeatureSchema) -> bool:
+    """Whether a graph's only input, a ``NodeArg``, takes all columns, none of which is text."""
+    if len(inputs) > 1 or any(column.type is ColumnType.STRING for column in schema.columns):
+        return False
+    width = inputs[0].shape[-1] if inputs[0].shape else None
+    return width == len(schema.columns) or not isinstance(width, int)
+
+
+def _names_by_column(path: Path, inputs: Mapping[str, str], schema: FeatureSchema) -> Sequence[str]:
     """The name of each column's input, in the schema's order.
 
     Raises:
@@ -160,8 +161,8 @@ def _names_by_column(path: Path, inputs: Collection[str], schema: FeatureSchema)
     if len(inputs) == len(schema.columns) == 1:  # unambiguous
         return list(inputs)
     raise InvalidModelError(
-        f"{path.name} must take {INPUT_NAME!r}, or one input per column: name its inputs as the signature names the "
-        f"columns, or {ours[0]}, ... in their order"
+        f"{path.name} must take one matrix of all {len(schema.columns)} columns, none of them text, or one input per "
+        f"column: name its inputs as the signature names the columns, or {ours[0]}, ... in their order"
     )
 
 

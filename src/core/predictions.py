@@ -17,6 +17,8 @@ SCALE = 10.0**DECIMALS
 TOLERANCE = 1e-5
 
 EngineName = Literal["onnx", "pyfunc"]
+# What a prediction shows for a class.
+Label = str | bool | int | float
 
 
 class Threshold(NamedTuple):
@@ -35,16 +37,16 @@ class Predictions:
     """Predictions for the rows of a table.
 
     Args:
-        values: (n,) class names, or numbers for a regression; None to derive labels from the probabilities.
+        values: (n,) labels, or numbers for a regression; None to derive labels from the probabilities.
         probabilities: (n, classes); None where the model has none.
-        classes: class names in the order of the probabilities.
+        classes: the classes' labels in the order of the probabilities.
     """
 
     def __init__(
         self,
         values: Sequence[Any] | None = None,
         probabilities: NDArray[np.floating[Any]] | None = None,
-        classes: tuple[str, ...] = (),
+        classes: tuple[Label, ...] = (),
     ) -> None:
         self.given = values
         self.probabilities = probabilities
@@ -59,7 +61,7 @@ class Predictions:
 
     @cached_property
     def values(self) -> Sequence[Any]:
-        """(n,) class names, or numbers for a regression."""
+        """(n,) labels, or numbers for a regression."""
         if self.given is not None:
             return self.given
         return [self.classes[index] for index in self.indices.tolist()]

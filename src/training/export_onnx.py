@@ -23,7 +23,8 @@ from sklearn.pipeline import Pipeline
 from src.core.errors import InvalidModelError, ModelParityError, first_line
 from src.core.feature_schema import ColumnType, FeatureSchema
 from src.core.model_registry import ONNX_FILE
-from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, PROBABILITIES_OUTPUT, VALUE_OUTPUT, OnnxEngine
+from src.core.onnx_engine import COLUMN_INPUT, INPUT_NAME, VALUE_OUTPUT, OnnxEngine
+from src.core.onnx_outputs import PROBABILITIES_OUTPUT
 from src.core.predictions import TOLERANCE, Engine, Threshold, labels_from, values_agree
 from src.training.fitted_parts import threshold_of
 from src.training.frames import table_of

@@ -1,3 +1,5 @@
+import io
+import json
 import re
 import subprocess
 import sys
@@ -10,12 +12,16 @@ from typing import Any
 
 import httpx
 import mlflow
+import mlflow.onnx
 import mlflow.pyfunc
 import mlflow.sklearn
 import numpy as np
 import pandas as pd
 import pytest
 from mlflow.models import infer_signature
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
 
 from src.core.model_registry import CHAMPION, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.services.local.processes import REPOSITORY
@@ -94,10 +100,62 @@ def test_classifier_of_a_user_is_served_from_its_signature(
         told = inference.health()["model"]
         assert (told["engine"], told["verified"], told["task"]) == ("pyfunc", False, "classification")
         found = predict(inference, frame)
-    assert [answer["prediction"] for answer in found] == [str(label) for label in model.predict(as_numbers(frame))]
+    assert [answer["prediction"] for answer in found] == model.predict(as_numbers(frame)).tolist()
     shares = np.array([list(answer["probabilities"].values()) for answer in found])
     assert np.allclose(shares, model.predict_proba(as_numbers(frame)), atol=1e-5)
     assert "unverified" in inference.log()
+
+
+@pytest.mark.parametrize(
+    ("labels", "datatype"), [([3, 1, 2], "INT64"), ([True, False, True], "BOOL"), (["b", "a", "b"], "BYTES")]
+)
+def test_labels_keep_their_type_on_every_route(inference: Inference, labels: list[Any], datatype: str) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    promote(inference, register(inference, DecisionTreeClassifier().fit(frame, labels), frame))
+    rows = {"dataframe_split": {"columns": ["x"], "data": frame.to_numpy().tolist()}}
+    tensor = {"name": "x", "datatype": "FP64", "shape": [3, 1], "data": [1.0, 2.0, 3.0]}
+    with inference.serving(), httpx.Client(base_url=inference.url, timeout=30) as client:
+        mlflows = client.post("/invocations", json=rows).json()
+        assert mlflows == json.loads(json.dumps({"predictions": labels}))
+        assert [type(label) for label in mlflows["predictions"]] == [type(label) for label in labels]
+        (output, _) = client.post(f"/v2/models/{inference.model_name}/infer", json={"inputs": [tensor]}).json()[
+            "outputs"
+        ]
+        assert (output["datatype"], output["data"]) == (datatype, labels)
+        told = client.get(f"/v2/models/{inference.model_name}").json()["outputs"][0]
+        assert told["datatype"] == datatype
+        assert client.post("/predict", json={"x": 2.0}).json()["prediction"] == labels[1]
+        assert [answer["prediction"] for answer in predict(inference, frame)] == labels
+        for accept, read in (
+            ("text/csv", lambda content: pd.read_csv(io.BytesIO(content))),
+            ("application/vnd.apache.parquet", lambda content: pd.read_parquet(io.BytesIO(content))),
+        ):
+            answer = client.post("/predict/batch", json=records(frame), headers={"Accept": accept})
+            assert read(answer.content)["prediction"].tolist() == labels
+        counted = client.get("/metrics").text
+    assert f'inference_predictions_total{{class="{labels[0]}"}}' in counted
+    assert 'inference_predictions_total{class=""}' not in counted
+
+
+def test_graph_of_a_user_is_served_as_skl2onnx_converts_it(inference: Inference) -> None:
+    rows, names = iris()
+    model = LogisticRegression(max_iter=500).fit(rows.to_numpy(), names)
+    graph = to_onnx(model, rows.to_numpy(dtype=np.float32)[:1])
+    with quietly():
+        mlflow.onnx.log_model(
+            graph,
+            name="model",
+            registered_model_name=inference.model_name,
+            signature=infer_signature(rows, names),
+            input_example=rows.head(3),
+            **QUICKLY,
+        )
+    promote(inference, "1")
+    with inference.serving():
+        assert inference.health()["model"]["engine"] == "onnx"
+        found = predict(inference, rows)
+    assert [answer["prediction"] for answer in found] == model.predict(rows.to_numpy()).tolist()
+    assert list(found[0]["probabilities"]) == ["setosa", "versicolor", "virginica"]
 
 
 def test_regression_of_a_user_is_served_and_starts_from_the_cache_without_mlflow(inference: Inference) -> None:

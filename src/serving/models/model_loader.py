@@ -26,6 +26,7 @@ from src.core.model_registry import (
 from src.core.onnx_engine import OnnxEngine
 from src.core.own_code import require_own_code
 from src.core.predictions import Engine, EngineName
+from src.serving.models.engine import ServedEngine
 from src.serving.models.example_rows import example_rows, made_up_row
 from src.serving.models.model_cost import UNKNOWN_COST, measured_cost
 from src.serving.models.model_version import ModelVersion
@@ -116,20 +117,20 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     )
 
 
-def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> Engine:
+def _engine(directory: Path, choice: EngineChoice, *, verified: bool) -> ServedEngine:
     if choice.name == "onnx":
         found = choice.description
-        return OnnxEngine(directory / ONNX_FILE, found.schema, found.classes or (), found.threshold)
+        return OnnxEngine(directory / ONNX_FILE, found.schema, found.classes, found.threshold)
     if choice.description.code_sha256 is not None:
         require_own_code(choice.description.code_sha256)
     return PyfuncEngine(directory, choice.description, common_rule=verified)
 
 
-def _gives_probabilities(engine: Engine, row: FeatureTable) -> bool:
-    """Whether the model returns probabilities; without a row to test it with, whether it has the method."""
+def _gives_probabilities(engine: ServedEngine, row: FeatureTable) -> bool:
+    """Whether the model returns probabilities; without a row to test it with, what the engine knows."""
     if len(row):
         return engine.predict(row).probabilities is not None
-    return bool(engine.classes) and (not isinstance(engine, PyfuncEngine) or engine.has_predict_proba)
+    return engine.gives_probabilities
 
 
 def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:

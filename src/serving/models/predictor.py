@@ -9,7 +9,8 @@ from src.core.column_rules import shown
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
-from src.core.predictions import Engine, Predictions
+from src.core.predictions import Label, Predictions
+from src.serving.models.engine import ServedEngine
 from src.serving.models.model_version import ModelVersion
 from src.serving.tables.answers import Answer, ModelName, answers_of
 from src.serving.tables.records import RecordDecoder
@@ -49,7 +50,7 @@ class Predictor:
 
     version: ModelVersion
     schema: FeatureSchema
-    engine: Engine
+    engine: ServedEngine
     engine_reason: str
     decoder: RecordDecoder
     example: dict[str, Value]
@@ -81,13 +82,18 @@ class Predictor:
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
     @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes as predictions show them, of one type; empty for a regression."""
+        return self.engine.labels
+
+    @property
     def classes(self) -> tuple[str, ...]:
-        """Class names in the order of the probabilities; empty for a regression."""
+        """Their names, in the order of the probabilities."""
         return self.engine.classes
 
     @property
     def task(self) -> Task:
-        """The kind of its predictions: a class's name or a number."""
+        """The kind of its predictions: classes or numbers."""
         return "classification" if self.classes else "regression"
 
     def predict(self, table: FeatureTable) -> Predictions:

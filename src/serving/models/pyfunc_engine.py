@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.class_labels import ClassLabels
 from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType
 from src.core.feature_table import FeatureTable
 from src.core.mlmodel import ModelDescription
 from src.core.predictions import Predictions, labels_from
-from src.serving.models.pyfunc_classes import ClassNames
 from src.serving.models.pyfunc_loader import load_pyfunc, raw_model_of
 
 # A column's type is the same for all requests, so that a row's prediction does not depend on the other rows.
@@ -58,14 +58,15 @@ class PyfuncEngine:
         self._lock = threading.Lock()
         self._model = load_pyfunc(directory)
         raw = raw_model_of(self._model)
-        self._names = ClassNames.of(description, getattr(raw, "classes_", None))
-        self._predict_proba = getattr(raw, "predict_proba", None) if self._names.classes else None
+        self._own = ClassLabels.of_library(description, getattr(raw, "classes_", None))
+        self._predict_proba = getattr(raw, "predict_proba", None) if self._own.classes else None
         self._common_rule = common_rule
-        self.classes = self._names.classes
+        self.labels = self._own.classes
+        self.classes = self._own.names
         self._threshold = description.threshold
 
     @property
-    def has_predict_proba(self) -> bool:
+    def gives_probabilities(self) -> bool:
         """Whether ``predict_proba`` is called; other models may return probabilities from ``predict``."""
         return self._predict_proba is not None
 
@@ -96,16 +97,15 @@ class PyfuncEngine:
             values = values[:, 0]
         if values.ndim > 1 and self.classes and probabilities is None:
             # A model whose predictions are probabilities, such as a booster.
-            probabilities = values
-            labels = labels_from(self._checked(probabilities, rows), self._threshold)
-            values = np.array(self.classes, dtype=object)[labels]
+            found = self._checked(values, rows)
+            return Predictions([self.labels[index] for index in labels_from(found, self._threshold)], found)
         if values.shape != (rows,):
             raise ModelFailedError(
                 f"the model's output for {rows} rows has the shape {values.shape}; it must be one value per row"
             )
-        shares = None if probabilities is None else self._checked(probabilities, rows)
         if self.classes:
-            return Predictions([self._names.name_of(value) for value in values.tolist()], shares)
+            shares = None if probabilities is None else self._checked(probabilities, rows)
+            return Predictions([self._own.label_of(value) for value in values.tolist()], shares)
         numbers = values.astype(np.float64)
         if not np.isfinite(numbers).all():
             raise ModelFailedError("the model's answer is not a finite number")

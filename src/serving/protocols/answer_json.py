@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from src.core.predictions import Predictions
-from src.serving.tables.answers import values_of
 
 # The member of an answer with the row's kept columns.
 EXTRA = "extra_columns"
@@ -29,9 +28,8 @@ def _encode(found: Predictions, classes: tuple[str, ...], between: bytes) -> byt
     if classes:
         shares = found.shown.ravel().tolist() if found.probabilities is not None else []
         ending = _probabilities(classes) if found.probabilities is not None else b""
-        labels = values_of(found, classes)
-        template_of = {label: b'{"prediction":' + _literal(label) + ending + b"}" for label in set(labels)}
-        return between.join([template_of[label] for label in labels]) % _texts(shares)
+        template_of = {label: b'{"prediction":' + _literal(label) + ending + b"}" for label in set(found.values)}
+        return between.join([template_of[label] for label in found.values]) % _texts(shares)
     numbers = [float(value) for value in found.values]
     return between.join([b'{"prediction":%b}'] * len(numbers)) % _texts(numbers)
 
@@ -40,9 +38,9 @@ def _probabilities(classes: tuple[str, ...]) -> bytes:
     return b',"probabilities":{' + b",".join([_literal(name) + b":%b" for name in classes]) + b"}"
 
 
-def _literal(text: object) -> bytes:
-    """A string in a template."""
-    return msgspec.json.encode(text).replace(b"%", b"%%")
+def _literal(value: object) -> bytes:
+    """A value in a template."""
+    return msgspec.json.encode(value).replace(b"%", b"%%")
 
 
 def _texts(numbers: list[float]) -> tuple[bytes, ...]:

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import NO_COLUMNS, PREDICTION, Columns, Encoder, columns_of
-from src.serving.tables.extra_columns import DOUBLE, TEXT, text_of
+from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, text_of
 from src.serving.tables.formats import Format
 from src.serving.tables.worker_messages import End, Piece, WriteTask, table_message
 from src.serving.tables.workers import Worker
+
+# The kind of the prediction's column by the type of the labels.
+KINDS: Mapping[type, str] = {str: TEXT, bool: BOOLEAN, int: LONG, float: DOUBLE}
 
 
 class ArrowEncoder(Encoder):
@@ -31,6 +34,7 @@ class ArrowEncoder(Encoder):
         super().__init__(predictor, request_id, kinds)
         self._form = form
         self._worker = worker
+        self._kind = KINDS[type(predictor.labels[0])] if predictor.labels else DOUBLE
         self._begun = False
 
     def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
@@ -38,11 +42,12 @@ class ArrowEncoder(Encoder):
         answers = columns_of(found, self._classes)
         if not self._begun:
             self._begun = True
-            own = {name: TEXT if name == PREDICTION and self._classes else DOUBLE for name in answers}
+            own = {name: self._kind if name == PREDICTION else DOUBLE for name in answers}
             self._worker.begin(self._task({**self._kinds, **own}))
         columns = [_kept(values, self._kinds[name]) for name, values in kept.items()]
         for name, values in answers.items():
-            columns.append(np.array(values, dtype=object if name == PREDICTION and self._classes else np.float64))
+            is_number = name != PREDICTION or self._kind == DOUBLE
+            columns.append(np.array(values, dtype=np.float64 if is_number else object))
         self._worker.tell(table_message(columns))
         return self._heard()
 

@@ -10,14 +10,16 @@ from msgspec import UNSET, UnsetType
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_request import BINARY_SIZE, InferRequest, matrix_of
-from src.serving.protocols.tensors import BYTES, binary_of_strings, datatype_of
-from src.serving.tables.answers import values_of
+from src.serving.protocols.tensors import BOOL, BYTES, FLOATS, INTEGERS, binary_of_strings, datatype_of
 from src.serving.tables.problems import malformed
 
 # The outputs' names, as MLServer has them for models of scikit-learn.
 PREDICT = "predict"
 PROBABILITIES = "predict_proba"
 NUMBER = "FP64"
+# The datatype of predictions by the type of the classes' labels.
+DATATYPES: Mapping[type, str] = {str: BYTES, bool: BOOL, int: "INT64", float: NUMBER}
+DTYPES: Mapping[str, str] = {**FLOATS, **INTEGERS, BOOL: "?"}
 # Triton's name if it has one.
 PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}
 
@@ -69,13 +71,11 @@ class InferResponse(msgspec.Struct, frozen=True):
 def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     """The model's outputs.
 
-    ``predict``, shape (n, 1), is the class's name or a number. ``predict_proba``, shape (n, classes), exists if the
+    ``predict``, shape (n, 1), is the class's label or a number. ``predict_proba``, shape (n, classes), exists if the
     model has probabilities; its parameter ``classes`` is a JSON list of the classes' names.
     """
-    if not predictor.classes:
-        return [TensorMetadata(PREDICT, NUMBER, [-1, 1])]
-    predict = TensorMetadata(PREDICT, BYTES, [-1, 1])
-    if not predictor.gives_probabilities:
+    predict = TensorMetadata(PREDICT, _datatype(predictor), [-1, 1])
+    if not predictor.classes or not predictor.gives_probabilities:
         return [predict]
     classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
     return [predict, TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes)]
@@ -133,12 +133,15 @@ def encode_infer(
 
 
 def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[int], str, Any]:
-    """An output's shape, datatype and values: a list of strings, or an array of little-endian doubles."""
+    """An output's shape, datatype and values: a list of strings, or a little-endian array."""
     if name == PROBABILITIES:
         assert found.probabilities is not None  # noqa: S101 - checked above
         shares = found.shown.astype("<f8")
         return list(shares.shape), NUMBER, shares
-    values = values_of(found, predictor.classes)
-    if predictor.classes:
-        return [len(values), 1], BYTES, values
-    return [len(values), 1], NUMBER, np.array(values, dtype="<f8")
+    values, datatype = found.values, _datatype(predictor)
+    return [len(values), 1], datatype, values if datatype == BYTES else np.array(values, dtype=DTYPES[datatype])
+
+
+def _datatype(predictor: Predictor) -> str:
+    """The datatype of the predictions."""
+    return DATATYPES[type(predictor.labels[0])] if predictor.labels else NUMBER

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from src.core.predictions import SCALE, Predictions
+from src.core.predictions import SCALE, Label, Predictions
 
 # Up to so many rows, rounding one by one is faster than numpy.
 FEW = 6
@@ -19,18 +19,18 @@ class ModelName(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The prediction for one record.
 
-    ``prediction`` is the class's name, or a number for a regression; ``probabilities`` are in [0, 1] and sum to 1
+    ``prediction`` is the class's label, or a number for a regression; ``probabilities`` are in [0, 1] and sum to 1
     up to rounding, and are absent if the model has none.
     """
 
-    prediction: str | float
+    prediction: Label
     probabilities: dict[str, float] | UnsetType = UNSET
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of ``POST /predict`` to one record: an ``Answer``, the model and the request's id."""
 
-    prediction: str | float
+    prediction: Label
     probabilities: dict[str, float] | UnsetType = UNSET
     model: ModelName
     request_id: str
@@ -44,7 +44,7 @@ def encode_answer(answer: Answer, model: ModelName, request_id: str) -> bytes:
 
 
 def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
-    """One answer per row; ``classes`` are in the order of the probabilities, and empty for a regression.
+    """One answer per row; ``classes`` are names in the order of the probabilities, and empty for a regression.
 
     Probabilities are rounded to the decimals that decide the label; further ones of a float32 graph are noise, such as
     0.999999 for 1.
@@ -53,24 +53,15 @@ def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
     if not classes:
         return [Answer(float(value)) for value in found.values]
     if probabilities is None:
-        return [Answer(str(value)) for value in found.values]
+        return [Answer(value) for value in found.values]
     if found.given is None and len(probabilities) <= FEW:
-        return [_decided(row, classes) for row in probabilities.tolist()]
+        return [_decided(row, found.classes, classes) for row in probabilities.tolist()]
     shown = found.shown.tolist()
-    return [
-        Answer(str(label), dict(zip(classes, row, strict=True))) for label, row in zip(found.values, shown, strict=True)
-    ]
+    return [Answer(label, dict(zip(classes, row, strict=True))) for label, row in zip(found.values, shown, strict=True)]
 
 
-def _decided(probabilities: list[float], classes: tuple[str, ...]) -> Answer:
+def _decided(probabilities: list[float], labels: tuple[Label, ...], classes: tuple[str, ...]) -> Answer:
     """One row's answer, equal to that of numpy's arithmetic for a table, without numpy's overhead."""
     whole = [round(value * SCALE) for value in probabilities]
-    label = classes[whole.index(max(whole))]
+    label = labels[whole.index(max(whole))]
     return Answer(label, dict(zip(classes, [value / SCALE for value in whole], strict=True)))
-
-
-def values_of(found: Predictions, classes: tuple[str, ...]) -> list[str | float]:
-    """The predictions alone: classes' names, or a regression's numbers."""
-    if classes and found.given is not None:
-        return [str(value) for value in found.given]
-    return list(found.values)

@@ -213,7 +213,7 @@ class LiveTraffic(Collector):
             mine = [(row, answer) for of, row, answer in notes if of is predictor]
             table = FeatureTable.from_rows(predictor.schema, [row for row, _ in mine])
             answers = [answer for _, answer in mine]
-            labels = [answer.prediction if isinstance(answer.prediction, str) else REGRESSION for answer in answers]
+            labels = [str(answer.prediction) if predictor.classes else REGRESSION for answer in answers]
             confidence = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
             counts = LabelCounts.of(labels, predictor.classes)
             with self._lock:

@@ -18,7 +18,8 @@ from sklearn.tree import DecisionTreeRegressor
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.onnx_engine import COLUMN_INPUT, FEW_NUMBERS, FEWEST_IN_ORDER, INPUT_NAME, OnnxEngine
+from src.core.onnx_engine import COLUMN_INPUT, FEWEST_IN_ORDER, INPUT_NAME, OnnxEngine
+from src.core.onnx_outputs import FEW_NUMBERS
 from src.core.predictions import Threshold, labels_from
 
 CLASSES = ("ash", "birch", "cedar")
@@ -115,14 +116,14 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         OnnxEngine(tmp_path / "model.onnx", SCHEMA, CLASSES)
 
 
-def test_graph_with_another_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidModelError, match="must take 'features', or one input per column"):
-        OnnxEngine(write_graph(tmp_path / "model.onnx", "X"), SCHEMA, CLASSES)
+def test_matrix_may_have_any_name(engine: OnnxEngine, tmp_path: Path) -> None:
+    renamed = OnnxEngine(write_graph(tmp_path / "model.onnx", "float_input"), SCHEMA, CLASSES)
+    assert renamed.predict(table(ROWS)).values == engine.predict(table(ROWS)).values
 
 
-def test_graph_without_the_output_of_its_task_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidModelError, match="no output 'variable'"):
-        OnnxEngine(write_graph(tmp_path / "model.onnx"), SCHEMA, ())
+def test_matrix_of_another_width_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidModelError, match="must take one matrix of all 3 columns, none of them text, or one inp"):
+        OnnxEngine(write_graph(tmp_path / "model.onnx"), FeatureSchema.of_numbers("a", "b", "c"), CLASSES)
 
 
 def test_regression_answers_numbers_and_no_probabilities(tmp_path: Path) -> None:

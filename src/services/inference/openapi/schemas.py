@@ -16,6 +16,8 @@ TEXT: Schema = {"type": "string"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 # JSON types of column types whose names differ.
 TYPES: Mapping[ColumnType, list[str]] = {ColumnType.DATE: ["string", "number"]}
+# JSON types of the labels of classes.
+LABEL_TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
 NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
 # OpenAPI formats of MLflow's types, and limits that do not depend on the column.
 FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
@@ -129,17 +131,23 @@ def _answer_to_example(predictor: Predictor) -> dict[str, Any] | None:
 
 def _answer(predictor: Predictor | None) -> Schema:
     if predictor is None:
-        properties: Schema = {"prediction": {"type": ["string", "number"]}, "probabilities": {"type": "object"}}
+        properties: Schema = {"prediction": label_schema(None), "probabilities": {"type": "object"}}
         return {"type": "object", "properties": properties, "required": ["prediction"]}
     example = _answer_to_example(predictor)
-    if not predictor.classes:
-        properties = {"prediction": {"type": "number"}}
-    else:
-        properties = {"prediction": {**TEXT, "enum": list(predictor.classes)}}
-        if example is None or "probabilities" in example:
-            properties["probabilities"] = _probabilities(list(predictor.classes))
+    properties = {"prediction": label_schema(predictor)}
+    if predictor.classes and (example is None or "probabilities" in example):
+        properties["probabilities"] = _probabilities(list(predictor.classes))
     found = {"type": "object", "properties": properties, "required": list(example or ("prediction",))}
     return found if example is None else {**found, "examples": [example]}
+
+
+def label_schema(predictor: Predictor | None) -> Schema:
+    """A prediction: a class's label, or a number."""
+    if predictor is None:
+        return {"type": ["string", "number", "boolean"]}
+    if not predictor.labels:
+        return {"type": "number"}
+    return {"type": LABEL_TYPES[type(predictor.labels[0])], "enum": list(predictor.labels)}
 
 
 def _probabilities(classes: list[str]) -> Schema:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.services.inference.openapi.schemas import TEXT, Schema, column_schema, ref
+from src.services.inference.openapi.schemas import TEXT, Schema, column_schema, label_schema, ref
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.mlflow_scoring import FORMS, INPUTS, INSTANCES, RECORDS, SPLIT
 
@@ -73,12 +73,9 @@ def _invocations_request(predictor: Predictor | None) -> Schema:
 
 
 def _invocations_answer(predictor: Predictor | None) -> Schema:
-    value: Schema = {"type": ["string", "number"]}
-    if predictor is not None:
-        value = {**TEXT, "enum": list(predictor.classes)} if predictor.classes else {"type": "number"}
     return {
         "type": "object",
-        "properties": {"predictions": {"type": "array", "items": value, "minItems": 1}},
+        "properties": {"predictions": {"type": "array", "items": label_schema(predictor), "minItems": 1}},
         "required": ["predictions"],
     }
 

@@ -62,8 +62,8 @@ def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, b
     bars = [] if isinstance(answer.probabilities, UnsetType) else sorted(answer.probabilities.items(), key=_by_share)
     return AnswerView(
         problems=[],
-        prediction=label if isinstance(label, str) else f"{label:.6g}",
-        bars=tuple(Bar(name, share, percent(share), name == label) for name, share in bars[:MAX_BARS]),
+        prediction=f"{label:.6g}" if isinstance(label, float) else str(label),
+        bars=tuple(Bar(name, share, percent(share), name == str(label)) for name, share in bars[:MAX_BARS]),
         more=max(0, len(bars) - MAX_BARS),
         version=predictor.version.version,
         curl=curl_of(base_url, record),

@@ -17,7 +17,6 @@ from src.services.inference.service_state import service_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
-from src.serving.tables.answers import values_of
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -50,7 +49,7 @@ async def version(_: Request) -> Response:
 )
 @counting_errors
 async def invocations(request: Request) -> Response:
-    """One prediction per row: the class's name, or a number.
+    """One prediction per row: the class's label, or a number.
 
     The body is an object with one of dataframe_split, dataframe_records, instances and inputs, or CSV with a header.
     Columns that the model does not have, and params, are ignored.
@@ -65,7 +64,7 @@ async def invocations(request: Request) -> Response:
         table = decode(predictor.schema, body)
         found: Predictions = yield table
         service.metrics.traffic.note_table(predictor, table, found)
-        return msgspec.json.encode({"predictions": values_of(found, predictor.classes)})
+        return msgspec.json.encode({"predictions": found.values})
 
     content = await service.scheduler.run(predictor, len(body), steps())
     return Response(content, headers=predictor.headers, media_type=JSON)

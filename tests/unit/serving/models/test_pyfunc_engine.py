@@ -13,6 +13,7 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_table import FeatureTable
@@ -86,7 +87,7 @@ def test_binary_model_takes_every_type_of_column_with_missing_values(tmp_path: P
     served = engine(tmp_path / "model")
     found = served.predict(table(tmp_path / "model", frame))
     assert served.classes == ("False", "True")
-    assert found.values == [str(value) for value in model.predict(as_numbers(frame))]
+    assert found.values == model.predict(as_numbers(frame)).tolist()
     assert np.array_equal(np.asarray(found.probabilities), model.predict_proba(as_numbers(frame)))
 
 
@@ -148,7 +149,32 @@ def test_boolean_answers_of_a_python_model_are_classes(tmp_path: Path) -> None:
     save_function(tmp_path / "model", lambda frame: (frame["x"] > 1).tolist(), XY, [True])
     served = engine(tmp_path / "model")
     assert served.classes == ("False", "True")
-    assert served.predict(table(tmp_path / "model", XY)).values == ["False", "True"]
+    assert served.predict(table(tmp_path / "model", XY)).values == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("target", "labels"),
+    [([3, 1, 2], (1, 2, 3)), ([0.0, 1.0, 0.0], (0.0, 1.0)), ([True, False, True], (False, True))],
+)
+@pytest.mark.parametrize("common_rule", [False, True])
+def test_labels_have_the_type_that_the_model_gives_them(
+    tmp_path: Path, target: list[Any], labels: tuple[Any, ...], *, common_rule: bool
+) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
+    model = DecisionTreeClassifier().fit(frame, target)
+    save_sklearn(tmp_path / "model", model, frame)
+    served = PyfuncEngine(tmp_path / "model", describe(tmp_path / "model"), common_rule=common_rule)
+    found = list(served.predict(table(tmp_path / "model", frame)).values)
+    assert (served.labels, served.classes) == (labels, tuple(map(str, labels)))
+    assert found == target
+    assert {type(label) for label in found} == {type(labels[0])}
+
+
+def test_names_in_the_metadata_are_text_even_if_they_are_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0]})
+    model = DecisionTreeClassifier().fit(frame, [0, 1])
+    save_sklearn(tmp_path / "model", model, frame, metadata={"classes": ["0", "1"]})
+    assert engine(tmp_path / "model").predict(table(tmp_path / "model", frame)).values == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -27,19 +27,21 @@ class FakeEngine:
     """Is only asked for its name and classes."""
 
     name: EngineName = "pyfunc"
+    gives_probabilities = True
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self.classes = classes
+    def __init__(self, labels: tuple[Any, ...]) -> None:
+        self.labels = labels
+        self.classes = tuple(map(str, labels))
 
     def predict(self, table: FeatureTable) -> Predictions:
         raise AssertionError(f"asked about {len(table)} rows")
 
 
-def predictor(*classes: str) -> Predictor:
+def predictor(*labels: Any) -> Predictor:
     return Predictor(
         version=ModelVersion(name="trees", version="7", manifest_sha256="0" * 64),
         schema=SCHEMA,
-        engine=FakeEngine(classes),
+        engine=FakeEngine(labels),
         engine_reason="a test",
         decoder=RecordDecoder(SCHEMA),
         example={"height": 1.0},
@@ -73,6 +75,24 @@ def test_regression_has_one_output_of_doubles() -> None:
     (output,), data = encoded(REGRESSION, found, request(predict=True))
     assert output["parameters"] == {"binary_data_size": 16}
     assert struct.unpack("<2d", data) == (1.5, -2.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "datatype", "content"),
+    [
+        ((3, 2**40), "INT64", struct.pack("<2q", 2**40, 3)),
+        ((False, True), "BOOL", b"\1\0"),
+        ((0.5, 1.0), "FP64", struct.pack("<2d", 1.0, 0.5)),
+    ],
+)
+def test_labels_have_their_own_datatype(labels: tuple[Any, ...], datatype: str, content: bytes) -> None:
+    model, found = predictor(*labels), Predictions([labels[1], labels[0]])
+    assert [item.datatype for item in outputs_of(model)] == [datatype, "FP64"]
+    (output,), _ = encoded(model, found, request(predict=False))
+    assert (output["datatype"], output["data"]) == (datatype, [labels[1], labels[0]])
+    assert {type(value) for value in output["data"]} == {type(labels[0])}
+    _, data = encoded(model, found, request(predict=True))
+    assert data == content
 
 
 def test_classes_are_reported_in_the_order_of_the_probabilities() -> None:

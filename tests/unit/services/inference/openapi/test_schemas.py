@@ -41,8 +41,11 @@ class FakeEngine:
 
     name: EngineName = "pyfunc"
 
-    def __init__(self, value: Any, classes: tuple[str, ...] = (), shares: list[float] | None = None) -> None:
-        self.classes = classes
+    gives_probabilities = True
+
+    def __init__(self, value: Any, labels: tuple[Any, ...] = (), shares: list[float] | None = None) -> None:
+        self.labels = labels
+        self.classes = tuple(map(str, labels))
         self._value = value
         self._shares = shares
 
@@ -74,6 +77,7 @@ BARE = predictor(FakeEngine("oak", ("oak", "elm")))
 # It brought no row that it answers.
 PICKY = predictor(FakeEngine(None, ("oak", "elm")))
 FULL = predictor(FakeEngine("oak", ("oak", "elm"), [0.75, 0.25]))
+NUMBERED = predictor(FakeEngine(1, (1, 2), [0.75, 0.25]))
 
 
 def validator(predictor: Predictor | None, name: str) -> Draft202012Validator:
@@ -244,6 +248,7 @@ def test_no_record_is_no_list() -> None:
         (REGRESSION, {"prediction": 1.5}),
         (BARE, {"prediction": "oak"}),
         (FULL, {"prediction": "oak", "probabilities": {"oak": 0.75, "elm": 0.25}}),
+        (NUMBERED, {"prediction": 1, "probabilities": {"1": 0.75, "2": 0.25}}),
     ],
 )
 def test_answers_of_each_task_are_documented_with_an_example(served: Predictor, answer: dict[str, Any]) -> None:
@@ -261,6 +266,7 @@ def test_answers_of_each_task_are_documented_with_an_example(served: Predictor, 
         (REGRESSION, {"prediction": "oak"}),
         (BARE, {"prediction": "ash"}),
         (FULL, {"prediction": "oak"}),
+        (NUMBERED, {"prediction": "1", "probabilities": {"1": 0.75, "2": 0.25}}),
         (FULL, {"prediction": "oak", "probabilities": {"oak": 1}}),
         (FULL, {"prediction": "oak", "probabilities": {"oak": 1.5, "elm": -0.5}}),
     ],
@@ -276,7 +282,7 @@ def test_a_model_that_refuses_its_example_is_documented_without_its_answer() -> 
         validator(PICKY, "PredictAnswer").validate(answer | told)
 
 
-@pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL, PICKY])
+@pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL, NUMBERED, PICKY])
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_examples_fit_their_schemas(served: Predictor | None, name: str) -> None:
     check = validator(served, name)
