@@ -15,7 +15,7 @@ from src.services.local.processes import REPOSITORY, LocalProcess
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 5.0
-LINGER_SECONDS = 1.0
+KILL_SECONDS = 1.0
 POLL_SECONDS = 0.1
 COLOURS = {"mlflow": 36, "inference": 33, "monitor": 32}
 
@@ -116,7 +116,6 @@ def first_ended(children: list[Child], stop: StopRequests) -> Child | None:
     while stop.empty():
         for child in children:
             if child.process.poll() is not None:
-                child.printing.join(LINGER_SECONDS)
                 return child
         pause.wait(POLL_SECONDS)
     return None
@@ -124,7 +123,7 @@ def first_ended(children: list[Child], stop: StopRequests) -> Child | None:
 
 def end(children: list[Child], stop_seconds: float) -> None:
     """End the processes and what they started: SIGTERM, and SIGKILL after ``stop_seconds``."""
-    for number, seconds in ((signal.SIGTERM, stop_seconds), (signal.SIGKILL, LINGER_SECONDS)):
+    for number, seconds in ((signal.SIGTERM, stop_seconds), (signal.SIGKILL, KILL_SECONDS)):
         deadline = time.monotonic() + seconds
         for child in children:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended; the second on macOS
