@@ -19,7 +19,7 @@ KILL_SECONDS = 1.0
 POLL_SECONDS = 0.1
 COLOURS = {"mlflow": 36, "inference": 33, "monitor": 32}
 
-# The stop signals so far. A signal handler may put into a SimpleQueue whatever it interrupts.
+# The stop signals so far. `SimpleQueue.put` is safe in a signal handler, whatever code it interrupts.
 StopRequests: TypeAlias = "queue.SimpleQueue[int]"
 
 
