@@ -1,7 +1,6 @@
 """Checks before the loop starts: free ports and a writable data folder are required; other doubts are reported."""
 
 import errno
-import itertools
 import socket
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from src.core.pipeline_config import load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings, TrainSettings, env_file, load_settings
 from src.services.local.processes import REPOSITORY
-
-LAST_PORT = 65535
 
 
 def check_ports(settings: LocalSettings) -> None:
@@ -30,14 +27,11 @@ def check_ports(settings: LocalSettings) -> None:
         "MONITOR": (settings.monitor_host, settings.monitor_port),
     }
     troubles = []
-    spoken_for = {port for _, port in addresses.values()}
     for name, (host, port) in addresses.items():
         try:
             try_to_listen(host, port)
         except OSError as error:
-            other = another_port(port, spoken_for)
-            spoken_for.add(other)
-            troubles.append(explain(error, name, host, port, other))
+            troubles.append(explain(error, name, host, port))
     if troubles:
         raise ConfigError("; ".join(troubles))
     if len({port for _, port in addresses.values()}) < len(addresses):
@@ -58,35 +52,21 @@ def doubts() -> list[str]:
 
 
 def try_to_listen(host: str, port: int) -> None:
-    """Bind as the services do, and release the port. Raises OSError."""
+    """Listen as the services do, and release the port. Raises OSError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except UnicodeError as error:
         raise socket.gaierror(socket.EAI_NONAME, "not a host name") from error
-    with socket.socket(family) as probe:
-        # As servers do: a port in TIME_WAIT after a stop counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        probe.bind(address)
+    socket.create_server(address, family=family).close()
 
 
-def another_port(port: int, spoken_for: set[int]) -> int:
-    """The next port that is not used by the loop."""
-    candidates = itertools.chain(range(port + 1, LAST_PORT + 1), range(port - 1, 0, -1))
-    return next(candidate for candidate in candidates if candidate not in spoken_for)
-
-
-def explain(error: OSError, name: str, host: str, port: int, other: int) -> str:
-    """The message of a failed bind of ``<name>_HOST`` and ``<name>_PORT``, which may suggest the port ``other``."""
+def explain(error: OSError, name: str, host: str, port: int) -> str:
+    """The message of a failed bind of ``<name>_HOST`` and ``<name>_PORT``."""
     if isinstance(error, socket.gaierror):
         return f"{name}_HOST {host!r} cannot be resolved ({error.strerror}); set it to an address of this machine"
     match error.errno:
         case errno.EADDRINUSE:
-            return (
-                f"port {port} ({name}_PORT) is taken; stop what listens there or choose another, "
-                f"such as {name}_PORT={other} make local"
-            )
+            return f"port {port} ({name}_PORT) is taken; stop what listens there or run {name}_PORT=… make local"
         case errno.EADDRNOTAVAIL:
             return f"{name}_HOST {host!r} is not an address of this machine; set it to one, such as 127.0.0.1"
         case errno.EACCES:

@@ -8,7 +8,7 @@ import pytest
 
 from src.core.errors import ConfigError
 from src.core.settings import LocalSettings
-from src.services.local.preflight import another_port, check_ports, doubts, explain, make_state_folders
+from src.services.local.preflight import check_ports, doubts, explain, make_state_folders
 from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port
 
@@ -27,8 +27,8 @@ def test_check_ports_passes_free_ports() -> None:
 def test_check_ports_names_the_taken_port_and_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        wanted = f"port {port} (INFERENCE_PORT) is taken; stop what listens there or choose another, such as"
-        with pytest.raises(ConfigError, match=re.escape(f"{wanted} INFERENCE_PORT={port + 1} make local")):
+        wanted = f"port {port} (INFERENCE_PORT) is taken; stop what listens there or run INFERENCE_PORT=… make local"
+        with pytest.raises(ConfigError, match=re.escape(wanted)):
             check_ports(settings(inference_port=port))
 
 
@@ -68,23 +68,18 @@ def test_check_ports_says_what_is_wrong_with_a_host(host: str, trouble: str) -> 
 
 
 def test_explain_reports_a_privileged_port_and_what_else_there_is() -> None:
-    denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80, 81)
+    denied = explain(PermissionError(errno.EACCES, "Permission denied"), "INFERENCE", "127.0.0.1", 80)
     assert denied == "port 80 (INFERENCE_PORT) is reserved for root on this machine; choose one from 1024"
-    other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000, 8001)
+    other = explain(OSError(errno.EAFNOSUPPORT, "No such family"), "INFERENCE", "::1", 8000)
     assert other == "cannot listen on '::1' port 8000 (No such family); set INFERENCE_HOST and INFERENCE_PORT"
 
 
-def test_port_that_is_proposed_exists_and_is_nobodys() -> None:
-    assert another_port(65535, {65535}) == 65534
-    assert another_port(8000, {5000, 8000, 8001}) == 8002
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("src.services.local.preflight.try_to_listen", _refuse)
-        with pytest.raises(ConfigError, match=r"INFERENCE_PORT=8002 make local; .* MONITOR_PORT=8003 make local"):
-            check_ports(settings(mlflow_port=5000, inference_port=8000, monitor_port=8001))
-
-
-def _refuse(host: str, port: int) -> None:
-    raise OSError(errno.EADDRINUSE, "Address already in use", f"{host}:{port}")
+def test_check_ports_counts_a_port_as_free_after_its_last_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
+            pass
+    check_ports(settings(inference_port=port))
 
 
 def test_check_ports_refuses_one_port_for_two() -> None:
