@@ -11,7 +11,7 @@ from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import NO_COLUMNS, PREDICTION, Columns, Encoder, columns_of
 from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, text_of
 from src.serving.tables.formats import Format
-from src.serving.tables.worker_messages import End, Piece, WriteTask, table_message
+from src.serving.tables.worker_messages import End, Piece, Table, WriteTask
 from src.serving.tables.workers import Worker
 
 # The kind of the prediction's column by the type of the labels.
@@ -26,14 +26,12 @@ class ArrowEncoder(Encoder):
         worker: writes the file.
     """
 
-    waits = True
-
     def __init__(
         self, predictor: Predictor, request_id: str, kinds: Mapping[str, str], *, form: Format, worker: Worker
     ) -> None:
         super().__init__(predictor, request_id, kinds)
         self._form = form
-        self._worker = worker
+        self._worker = self.worker = worker
         self._kind = KINDS[type(predictor.labels[0])] if predictor.labels else DOUBLE
         self._begun = False
 
@@ -43,20 +41,18 @@ class ArrowEncoder(Encoder):
         if not self._begun:
             self._begun = True
             own = {name: self._kind if name == PREDICTION else DOUBLE for name in answers}
-            self._worker.begin(self._task({**self._kinds, **own}))
+            self._worker.tell(self._task({**self._kinds, **own}))
         columns = [_kept(values, self._kinds[name]) for name, values in kept.items()]
         for name, values in answers.items():
             is_number = name != PREDICTION or self._kind == DOUBLE
             columns.append(np.array(values, dtype=np.float64 if is_number else object))
-        self._worker.tell(table_message(columns))
+        self._worker.tell(Table.of(columns))
         return self._heard()
 
     def end(self) -> bytes:
         """The rest of the file."""
         self._worker.tell(End())
-        rest = self._heard()
-        self._worker.hear()
-        return rest
+        return self._heard()
 
     def _task(self, kinds: dict[str, str]) -> WriteTask:
         model = self._model
@@ -65,7 +61,7 @@ class ArrowEncoder(Encoder):
 
     def _heard(self) -> bytes:
         message = self._worker.hear()
-        assert isinstance(message, Piece)  # noqa: S101 - the worker's answer to each table
+        assert isinstance(message, Piece | End)  # noqa: S101 - the worker's answer to each table, and to the end
         return message.data
 
 

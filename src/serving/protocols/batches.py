@@ -1,6 +1,5 @@
 """Predicts batches of any size: in parts, outside the event loop, and few large ones at a time."""
 
-import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -112,11 +111,12 @@ class Batches:
                         problems += part.problems
                         if len(problems) >= MAX_TOLD:
                             break
-                    elif part is not None and not problems:
+                    elif part is not None:
                         _require_other_names(part, predictor)
                         rows += len(part.table)
                         columns = max(columns, len(predictor.schema.names) + len(part.kept.kinds))
-                        parts_read.append(part)
+                        if not problems:
+                            parts_read.append(part)
                     if rows > self._max_rows(columns):
                         raise TooManyRowsError(self._max_rows(columns))
                     if len(batch.body) > INLINE_BYTES and await gone():
@@ -141,7 +141,7 @@ class Batches:
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._encoder(predictor, goes_out, request_id, kinds) as encoder:
             await self._scheduler.turn()
-            at_once = not encoder.waits and self._scheduler.takes(predictor, rows)
+            at_once = not encoder.worker and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
             while parts:
@@ -152,7 +152,7 @@ class Batches:
                     part = table.part(start, start + size)
                     yield await self._answer(batch, part, some, encoder, at_once=at_once)
             self._metrics.traffic.end(batch)
-            yield await asyncio.to_thread(encoder.end) if encoder.waits else encoder.end()
+            yield await encoder.worker.run(encoder.end) if encoder.worker else encoder.end()
 
     @contextlib.asynccontextmanager
     async def _encoder(
@@ -174,8 +174,8 @@ class Batches:
 
         if at_once:
             return encoder.part(predict(), kept)
-        if encoder.waits:  # not in the models' thread, which other requests need
-            return await asyncio.to_thread(encoder.part, await self._scheduler.in_thread(predict), kept)
+        if encoder.worker:  # not in the models' thread, which other requests need
+            return await encoder.worker.run(encoder.part, await self._scheduler.in_thread(predict), kept)
         return await self._scheduler.in_thread(lambda: encoder.part(predict(), kept))
 
     async def _parts(
@@ -183,10 +183,10 @@ class Batches:
     ) -> AsyncGenerator[Part | None, None]:
         schema, body = predictor.schema, batch.body
         if batch.form in BINARY:
-            task = ReadTask(batch.form, schema.columns, max_rows, batch.extra, len(body))
+            task = ReadTask(batch.form, schema.columns, batch.extra)
             async with (
                 self._workers.one() as worker,
-                contextlib.aclosing(isolated_parts(worker, task, schema, body)) as isolated,
+                contextlib.aclosing(isolated_parts(worker, task, body)) as isolated,
             ):
                 async for part in isolated:
                     yield part

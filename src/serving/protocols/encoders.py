@@ -12,6 +12,7 @@ from src.serving.models.predictor import Predictor
 from src.serving.protocols.answer_json import encode_answers
 from src.serving.tables.extra_columns import text_of
 from src.serving.tables.formats import Format
+from src.serving.tables.workers import Worker
 
 Columns = Mapping[str, Sequence[Any]]
 NO_COLUMNS: Columns = {}
@@ -28,10 +29,10 @@ class Encoder:
         kinds: the kinds of the kept columns, by name.
 
     Attributes:
-        waits: whether its methods wait for another process.
+        worker: the process that ``part`` and ``end`` wait for, if any.
     """
 
-    waits = False
+    worker: Worker | None = None
 
     def __init__(self, predictor: Predictor, request_id: str, kinds: Mapping[str, str] = NO_KINDS) -> None:
         self._kinds = kinds

@@ -19,16 +19,13 @@ from src.serving.tables.parts import (
     PART_ROWS,
     Checked,
     Part,
-    TooManyRowsError,
     checked,
     each_checked,
     kept_places,
     part_of,
     positions,
 )
-from src.serving.tables.problems import (
-    malformed,
-)
+from src.serving.tables.problems import malformed
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,
@@ -39,12 +36,11 @@ READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
 MAX_TEXT = 1 << 26
 
 
-def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
+def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns) -> Iterator[Part]:
     """Read the parts of a body.
 
     Raises:
         InvalidRecordError: its columns are not the model's.
-        TooManyRowsError: it has too many rows.
         BaseException: any error of the library on a malformed body, including a Rust panic.
     """
     reader = READERS[form](body)
@@ -55,8 +51,6 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, max_rows: int,
     gathered = _Gathered(schema, others)
     row, text = 0, 0
     for batch in reader:
-        if row + batch.num_rows > max_rows:
-            raise TooManyRowsError(max_rows)
         for start in range(0, batch.num_rows, PART_ROWS):
             some = batch.slice(start, min(PART_ROWS, batch.num_rows - start))
             read = [

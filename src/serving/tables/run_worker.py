@@ -8,6 +8,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,16 @@ from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.arrow_writer import Sink, write_arrow
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import TooManyRowsError
 from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import (
     End,
     Piece,
+    Problems,
     ReadTask,
     Table,
-    TooManyRows,
     WriteTask,
-    arrays_of,
-    problems_message,
     receive,
     send,
-    table_message,
 )
 
 USED_PAGES = Path("/proc/self/statm")
@@ -41,16 +38,18 @@ def main(arguments: list[str]) -> int:
     """Carry out tasks until the service closes the pipe.
 
     Args:
-        arguments: the memory limit of a task, in bytes.
+        arguments: the pipe's descriptor, and the memory limit of a task in bytes.
     """
-    harden(int(arguments[0]))
-    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+    descriptor, memory_bytes = map(int, arguments)
+    harden(memory_bytes)
+    # The pipe's end, or Ctrl-C in the service's terminal.
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt), Connection(descriptor) as pipe:
         while True:
-            task = receive(take)
+            task = receive(pipe)
             if isinstance(task, ReadTask):
-                read(task)
+                read(task, pipe.recv_bytes(), pipe)
             elif isinstance(task, WriteTask):
-                write(task)
+                write(task, pipe)
     return 0
 
 
@@ -64,57 +63,39 @@ def harden(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
 
 
-def read(task: ReadTask) -> None:
-    """Send the parts of the body that follows the task, and an ``End``."""
-    body = take(task.size)
-    schema = FeatureSchema(task.columns)
+def read(task: ReadTask, body: bytes, pipe: Connection) -> None:
+    """Send the parts of a body, and an ``End``."""
     try:
-        for part in arrow_parts(Format(task.form), schema, body, task.max_rows, task.extra):
-            if isinstance(part, InvalidRecordError):
-                give(problems_message(part))
-            else:
-                give(table_message(part.table.columns, part.kept))
-    except TooManyRowsError:
-        give(TooManyRows())
+        for part in arrow_parts(Format(task.form), FeatureSchema(task.columns), body, task.extra):
+            send(
+                pipe,
+                problems_of(part) if isinstance(part, InvalidRecordError) else Table.of(part.table.columns, part.kept),
+            )
     except InvalidRecordError as error:
-        give(problems_message(error))
-    except (BrokenPipeError, KeyboardInterrupt):
+        send(pipe, problems_of(error))
+    except (ConnectionError, KeyboardInterrupt):
         raise
     except BaseException:  # noqa: BLE001 - a Rust panic is not an Exception; any error is caused by the body
-        give(problems_message(malformed("the body is not a complete file of the declared format")))
-    give(End())
+        send(pipe, problems_of(malformed("the body is not a complete file of the declared format")))
+    send(pipe, End())
 
 
-def write(task: WriteTask) -> None:
+def write(task: WriteTask, pipe: Connection) -> None:
     """Write the tables that follow the task; their bytes are sent in answer to the next table."""
     file = Sink()
 
     def tables() -> Iterator[list[NDArray[Any]]]:
-        while isinstance(message := receive(take), Table):
-            yield arrays_of(message)
-            give(Piece(file.take()))
+        while isinstance(message := receive(pipe), Table):
+            yield message.arrays()
+            send(pipe, Piece(file.take()))
 
     write_arrow(task, tables(), file)
-    give(Piece(file.take()))
-    give(End())
+    send(pipe, End(file.take()))
 
 
-def take(size: int) -> bytes:
-    """Read exactly so many bytes from the service.
-
-    Raises:
-        EOFError: the service has closed the pipe.
-    """
-    found = sys.stdin.buffer.read(size)
-    if len(found) < size:
-        raise EOFError
-    return found
-
-
-def give(message: Any) -> None:
-    """Send a message to the service at once."""
-    send(sys.stdout.buffer.write, message)
-    sys.stdout.buffer.flush()
+def problems_of(error: InvalidRecordError) -> Problems:
+    """Problems as a message."""
+    return Problems([(str(item), item.kind, item.field, item.row) for item in error.problems])
 
 
 if __name__ == "__main__":

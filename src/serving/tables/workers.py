@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 import os
-import select
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import TypeVar
 
 from src.core.errors import LoopError
 from src.serving.tables.worker_messages import End, Message, receive, send
@@ -19,8 +18,9 @@ MODULE = "src.serving.tables.run_worker"
 # The environment variables of a worker, which gets no secrets.
 ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 # The longest time for reading or writing one part: a library that runs out of memory may hang.
-PATIENCE_SECONDS = 10.0
-PIPE_BYTES = 1 << 16
+PART_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 class WorkerLostError(LoopError):
@@ -28,7 +28,10 @@ class WorkerLostError(LoopError):
 
 
 class Worker:
-    """One process. Its methods block: call them in a thread; only ``kill`` may be called meanwhile.
+    """One process, with a pipe to it.
+
+    It is not a ``multiprocessing.Process``: that would inherit the environment with its secrets, and import the
+    service's entry point.
 
     Args:
         memory_bytes: the memory limit of a task.
@@ -36,113 +39,73 @@ class Worker:
 
     def __init__(self, memory_bytes: int) -> None:
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with a module of ours
-            [sys.executable, "-m", MODULE, str(memory_bytes)],
-            bufsize=0,
-            cwd=ROOT,
-            env={**kept, "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        os.set_blocking(self._process.stdin.fileno(), False)
-        self._lock = threading.Lock()
-        self._is_closed = False
+        # Never closed explicitly: a thread may be in a call. When the process ends, its calls end too.
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with a module of ours
+                [sys.executable, "-m", MODULE, str(theirs.fileno()), str(memory_bytes)],
+                cwd=ROOT,
+                env={**kept, "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         # Cleared when the worker is borrowed, set when its task has ended.
         self.is_free = False
 
     @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
     def is_alive(self) -> bool:
         """Whether the process is still running."""
-        if self._process.poll() is None:
-            return True
-        self.kill()
-        return False
+        return self._process.poll() is None
 
-    def begin(self, task: Message, body: bytearray | None = None) -> None:
-        """Give it a task, with the task's body.
+    async def run(self, call: Callable[..., T], *arguments: object) -> T:
+        """Call a function that tells or hears, in a thread; the worker is killed if it takes too long.
 
         Raises:
-            WorkerLostError: it has ended, or takes too long.
+            WorkerLostError: the worker ended, or took too long.
         """
-        with self._lock:
-            self._send(task)
+        timer = asyncio.get_running_loop().call_later(PART_SECONDS, self.kill)
+        try:
+            return await asyncio.to_thread(call, *arguments)
+        finally:
+            timer.cancel()
+
+    def tell(self, message: Message, body: bytearray | None = None) -> None:
+        """Send a message, and the body of a task. Blocks: see ``run``.
+
+        Raises:
+            WorkerLostError: the worker ended.
+        """
+        try:
+            send(self._pipe, message)
             if body is not None:
-                self._write(memoryview(body))
-
-    def tell(self, message: Message) -> None:
-        """Send a message of the task.
-
-        Raises:
-            WorkerLostError: it has ended, or takes too long.
-        """
-        with self._lock:
-            self._send(message)
+                self._pipe.send_bytes(body)
+        except OSError as error:
+            raise WorkerLostError("the worker ended, or took too long") from error
 
     def hear(self) -> Message:
-        """The next message of the task.
+        """The next message of the task. Blocks: see ``run``.
 
         Raises:
-            WorkerLostError: it has ended, or takes too long.
+            WorkerLostError: the worker ended.
         """
-        with self._lock:
-            message = receive(self._read)
-            self.is_free = isinstance(message, End)
+        try:
+            message = receive(self._pipe)
+        except (OSError, EOFError) as error:
+            raise WorkerLostError("the worker ended, or took too long") from error
+        self.is_free = isinstance(message, End)
         return message
 
     def kill(self) -> None:
         """Kill the process."""
         self._process.kill()
         self._process.wait()
-        with self._lock:  # a thread that is in a call sees the end of the pipe at once
-            self._is_closed = True
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None  # noqa: S101 - both are pipes
-                pipe.close()
-
-    def _send(self, message: Message) -> None:
-        send(lambda content: self._write(memoryview(content)), message)
-
-    def _read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        self._check_open()
-        descriptor = self._process.stdout.fileno()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        found = bytearray()
-        while len(found) < size:
-            _wait_for(descriptor, select.POLLIN, deadline)
-            some = os.read(descriptor, min(size - len(found), PIPE_BYTES))
-            if not some:
-                raise WorkerLostError("the worker ended")
-            found += some
-        return bytes(found)
-
-    def _write(self, content: memoryview) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
-        self._check_open()
-        descriptor = self._process.stdin.fileno()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        try:
-            while content:
-                _wait_for(descriptor, select.POLLOUT, deadline)
-                with contextlib.suppress(BlockingIOError):  # the pipe has less room than an atomic write
-                    content = content[os.write(descriptor, content[:PIPE_BYTES]) :]
-        except OSError as error:
-            raise WorkerLostError("the worker ended") from error
-
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise WorkerLostError("the worker was killed")
-
-
-def _wait_for(descriptor: int, event: int, deadline: float) -> None:
-    """Wait until a pipe can be read or written; uses poll, so any number of descriptors may be open."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-        raise WorkerLostError("the worker took too long")
 
 
 class Workers:

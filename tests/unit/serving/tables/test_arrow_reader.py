@@ -14,10 +14,10 @@ from src.serving.tables import arrow_reader
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import PART_ROWS, TooManyRowsError
+from src.serving.tables.parts import PART_ROWS
 from src.serving.tables.problems import InvalidRecordError
 from src.training.cells import objects
-from tests.support.batches import parquet_of, stream_of
+from tests.support.batches import stream_of
 
 NUMBER = FeatureSchema.of_numbers("a")
 INTEGER = FeatureSchema((Column("a", ColumnType.INTEGER, mlflow_type="long"),))
@@ -27,8 +27,8 @@ STRING = FeatureSchema((Column("a", ColumnType.STRING),))
 OPTIONAL = FeatureSchema((Column("a", required=False),))
 
 
-def parts(schema: FeatureSchema, table: pa.Table, *, max_rows: int = 10**6) -> Iterator[Any]:
-    return arrow_parts(Format.ARROW_STREAM, schema, stream_of(table), max_rows, ExtraColumns.REFUSE)
+def parts(schema: FeatureSchema, table: pa.Table) -> Iterator[Any]:
+    return arrow_parts(Format.ARROW_STREAM, schema, stream_of(table), ExtraColumns.REFUSE)
 
 
 def values(schema: FeatureSchema, array: Any) -> list[Any]:
@@ -233,23 +233,6 @@ def test_columns_that_are_missing_unknown_or_given_twice() -> None:
     assert problems(NUMBER, pa.table({"b": [1]})) == [(None, "a", "missing"), (None, None, "unknown_field")]
     assert problems(NUMBER, pa.table([[1], [2]], ["a", "a"])) == [(None, None, "malformed")]
     assert problems(NUMBER, pa.table({"a": pa.array([], pa.int64())})) == [(None, None, "malformed")]
-
-
-def test_stops_where_there_are_too_many_rows() -> None:
-    with pytest.raises(TooManyRowsError):
-        list(parts(NUMBER, pa.table({"a": np.zeros(11)}), max_rows=10))
-    # Of a column without buffers a few bytes may claim any number of rows.
-    with pytest.raises(TooManyRowsError):
-        list(parts(OPTIONAL, pa.table({"a": pa.nulls(10**8)}), max_rows=10))
-
-
-def test_rows_that_take_no_room_in_the_file_are_counted_as_they_come() -> None:
-    body = parquet_of(pa.table({"a": np.zeros(3_000_000)}), compression="zstd")
-    assert len(body) < 20_000
-    found: Iterator[Any] = arrow_parts(Format.PARQUET, NUMBER, body, 10 * PART_ROWS, ExtraColumns.REFUSE)
-    assert sum(len(next(found).table) for _ in range(10)) == 10 * PART_ROWS
-    with pytest.raises(TooManyRowsError):
-        next(found)
 
 
 def test_texts_of_a_dictionary_may_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def read(form: str, records: Records, extra: ExtraColumns, schema: FeatureSchema
 
 def read_body(kind: Format, body: bytes, extra: ExtraColumns, schema: FeatureSchema = NUMBERS) -> list[Any]:
     if kind in BINARY:
-        return list(arrow_parts(kind, schema, body, 10**6, extra))
+        return list(arrow_parts(kind, schema, body, extra))
     return [part for part in READERS[kind](schema, bytearray(body), 10**6, extra) if part is not None]
 
 

@@ -34,7 +34,7 @@ def parts_of(
     schema: FeatureSchema, form: Format, body: bytes, max_rows: int = 10**6, extra: ExtraColumns = ExtraColumns.REFUSE
 ) -> Iterator[Part | None]:
     if form in BINARY:
-        return arrow_parts(form, schema, body, max_rows, extra)
+        return arrow_parts(form, schema, body, extra)
     return READERS[form](schema, bytearray(body), max_rows, extra)
 
 

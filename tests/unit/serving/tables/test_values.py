@@ -59,7 +59,7 @@ def by_every_csv_way(column: Column, cell: str) -> list[Any]:
 
 def by_arrow(column: Column, array: pa.Array) -> list[Any]:
     parts = arrow_parts(
-        Format.ARROW_STREAM, FeatureSchema((column,)), stream_of(pa.table({"x": array})), 100, ExtraColumns.REFUSE
+        Format.ARROW_STREAM, FeatureSchema((column,)), stream_of(pa.table({"x": array})), ExtraColumns.REFUSE
     )
 
     def values() -> list[Any]:
@@ -113,7 +113,7 @@ def test_dates_and_missing_ones_in_a_batch(form: str) -> None:
     if kind in READERS:
         (rows,) = [part for part in READERS[kind](schema, bytearray(body), 100, ExtraColumns.REFUSE) if part]
     else:
-        (rows,) = arrow_parts(kind, schema, body, 100, ExtraColumns.REFUSE)
+        (rows,) = arrow_parts(kind, schema, body, ExtraColumns.REFUSE)
     assert not isinstance(rows, InvalidRecordError)
     np.testing.assert_equal(rows.table.columns[0], [10.0, np.nan])
 

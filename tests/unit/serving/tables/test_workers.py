@@ -5,8 +5,10 @@ import contextlib
 import os
 import random
 import resource
+import select
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,9 @@ from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
 from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
 from src.serving.tables.isolated_reader import isolated_parts
-from src.serving.tables.parts import TooManyRowsError
 from src.serving.tables.problems import InvalidRecordError
-from src.serving.tables.worker_messages import End, Piece, ReadTask, WriteTask, table_message
-from src.serving.tables.workers import Worker, WorkerLostError, Workers
+from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
+from src.serving.tables.workers import WorkerLostError, Workers
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
 
 pytestmark = pytest.mark.anyio
@@ -42,16 +43,16 @@ async def workers() -> AsyncIterator[Workers]:
     found.close()
 
 
-def task_of(schema: FeatureSchema, form: Format, body: bytes, max_rows: int = 10**6) -> ReadTask:
-    return ReadTask(form, schema.columns, max_rows, ExtraColumns.REFUSE, len(body))
+def task_of(schema: FeatureSchema, form: Format) -> ReadTask:
+    return ReadTask(form, schema.columns, ExtraColumns.REFUSE)
 
 
-async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes, *, max_rows: int = 10**6) -> Any:
+async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes) -> Any:
     """Rows, or problems."""
     tables, problems = [], []
     async with workers.one() as worker:
         try:
-            async for part in isolated_parts(worker, task_of(schema, form, body, max_rows), schema, bytearray(body)):
+            async for part in isolated_parts(worker, task_of(schema, form), bytearray(body)):
                 if isinstance(part, InvalidRecordError):
                     problems += part.problems
                 else:
@@ -61,10 +62,6 @@ async def read(workers: Workers, schema: FeatureSchema, form: Format, body: byte
     if problems:
         return [(problem.row, problem.field, problem.kind) for problem in problems]
     return [row for table in tables for row in zip(*(column.tolist() for column in table.columns), strict=True)]
-
-
-def pid_of(worker: Worker) -> int:
-    return worker._process.pid  # noqa: SLF001 - to kill it as the system would
 
 
 def is_running(pid: int) -> bool:
@@ -87,15 +84,13 @@ async def test_worker_reads_every_type(workers: Workers) -> None:
 async def test_worker_reports_problems_and_goes_on(workers: Workers) -> None:
     bad = stream_of(pa.table({"a": [1.0, float("nan")]}))
     async with workers.one() as worker:
-        first = pid_of(worker)
+        first = worker.pid
         worker.is_free = True
     assert await read(workers, NUMBER, Format.ARROW_STREAM, bad) == [(1, "a", "not_finite")]
-    with pytest.raises(TooManyRowsError):
-        await read(workers, NUMBER, Format.ARROW_STREAM, GOOD, max_rows=4999)
     assert await read(workers, NUMBER, Format.ARROW_STREAM, GOOD[:-3000]) == [(None, None, "malformed")]
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
     async with workers.one() as worker:
-        assert pid_of(worker) == first
+        assert worker.pid == first
 
 
 async def test_body_that_takes_too_much_memory_is_refused(workers: Workers) -> None:
@@ -110,7 +105,7 @@ async def test_body_that_takes_too_much_memory_is_refused(workers: Workers) -> N
 async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Workers) -> None:
     await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)
     async with workers.one() as worker:
-        pid = pid_of(worker)
+        pid = worker.pid
         worker.is_free = True
     os.kill(pid, signal.SIGKILL)
     await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -119,8 +114,8 @@ async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Worke
 
 async def test_worker_whose_task_is_given_up_is_ended(workers: Workers) -> None:
     async with workers.one() as worker:
-        pid = pid_of(worker)
-        async for _ in isolated_parts(worker, task_of(NUMBER, Format.ARROW_STREAM, GOOD), NUMBER, bytearray(GOOD)):
+        pid = worker.pid
+        async for _ in isolated_parts(worker, task_of(NUMBER, Format.ARROW_STREAM), bytearray(GOOD)):
             break
     assert not is_running(pid)
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
@@ -129,7 +124,7 @@ async def test_worker_whose_task_is_given_up_is_ended(workers: Workers) -> None:
 async def test_worker_is_ended_with_its_waiting_thread(workers: Workers) -> None:
     async def wait_for_nothing() -> None:
         async with workers.one() as worker:
-            waiting.append(asyncio.get_running_loop().run_in_executor(None, worker.hear))
+            waiting.append(asyncio.ensure_future(worker.run(worker.hear)))
             begun.set()
             await asyncio.shield(waiting[0])
 
@@ -144,17 +139,24 @@ async def test_worker_is_ended_with_its_waiting_thread(workers: Workers) -> None
         await asyncio.wait_for(waiting[0], 10)
 
 
-async def test_worker_that_does_not_read_or_answer_is_given_up(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [0, 1 << 20])
+async def test_worker_that_does_not_read_or_answer_is_killed(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("src.serving.tables.workers.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("src.serving.tables.workers.PART_SECONDS", 0.1)
     async with workers.one() as worker:
-        os.kill(pid_of(worker), signal.SIGSTOP)
+        os.kill(worker.pid, signal.SIGSTOP)
         task = WriteTask(Format.PARQUET, {"prediction": DOUBLE}, {})
+
+        def tell_and_hear() -> None:
+            worker.tell(task, bytearray(size))
+            worker.hear()
+
         with pytest.raises(WorkerLostError, match="too long"):
-            await asyncio.wait_for(asyncio.to_thread(worker.begin, task, bytearray(1 << 20)), 10)
-        with pytest.raises(WorkerLostError, match="too long"):
-            await asyncio.wait_for(asyncio.to_thread(worker.hear), 10)
+            await asyncio.wait_for(worker.run(tell_and_hear), 10)
+        assert not is_running(worker.pid)
+    monkeypatch.undo()
+    assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
 
 
 async def test_worker_is_heard_however_many_files_are_open(workers: Workers) -> None:
@@ -174,7 +176,7 @@ async def test_worker_is_heard_however_many_files_are_open(workers: Workers) -> 
 
 async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:
     async with workers.one() as first, workers.one() as second:
-        assert pid_of(first) != pid_of(second)
+        assert first.pid != second.pid
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(workers.one().__aenter__(), 0.1)
     async with workers.one(), workers.one():
@@ -183,11 +185,25 @@ async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:
 
 async def test_close_leaves_no_process(workers: Workers) -> None:
     async with workers.one() as worker:
-        pid = pid_of(worker)
+        pid = worker.pid
         worker.is_free = True
     assert is_running(pid)
     workers.close()
     assert not is_running(pid)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no descriptors of processes")
+async def test_worker_ends_when_its_service_is_killed() -> None:
+    starts = "from src.serving.tables.workers import Worker; print(Worker(10**9).pid, flush=True)"
+    code = f"import signal; {starts}; signal.pause()"
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert service.stdout is not None
+    worker = os.pidfd_open(int(await service.stdout.readline()))
+    service.kill()
+    await service.wait()
+    ended, _, _ = await asyncio.to_thread(select.select, [worker], [], [], 30)
+    os.close(worker)
+    assert ended
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="this system does not tell it")
@@ -197,7 +213,7 @@ async def test_worker_knows_no_secrets_and_goes_first_when_memory_is_short(
     monkeypatch.setenv("WRITE_API_KEY", "zq7marker")
     await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)  # it is up
     async with workers.one() as worker:
-        folder = f"/proc/{pid_of(worker)}"
+        folder = f"/proc/{worker.pid}"
         told = {
             name: await asyncio.to_thread(Path(folder, name).read_text)
             for name in ("environ", "oom_score_adj", "limits")
@@ -238,18 +254,17 @@ async def test_other_bodies_are_refused(workers: Workers, form: Format, body: by
 async def test_writer_gives_a_file_piece_by_piece(workers: Workers, form: Format) -> None:
     pieces = []
     async with workers.one() as worker:
-        worker.begin(WriteTask(form, {"prediction": TEXT_KIND, "share": DOUBLE}, {"model_name": "iris"}))
+        worker.tell(WriteTask(form, {"prediction": TEXT_KIND, "share": DOUBLE}, {"model_name": "iris"}))
         for start in range(3):
             columns = [np.array(["ß", "b"] * 1000, dtype=object), np.array([start, 0.5] * 1000)]
-            worker.tell(table_message(columns))
+            worker.tell(Table.of(columns))
             message = worker.hear()
             assert isinstance(message, Piece)
             pieces.append(message.data)
         worker.tell(End())
         message = worker.hear()
-        assert isinstance(message, Piece)
+        assert isinstance(message, End)
         pieces.append(message.data)
-        assert isinstance(worker.hear(), End)
     sink = pa.BufferReader(b"".join(pieces))
     table = {
         Format.ARROW_STREAM: lambda: pa.ipc.open_stream(sink).read_all(),
