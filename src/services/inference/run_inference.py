@@ -1,5 +1,6 @@
 """Entry point: the inference service on one port, until SIGTERM."""
 
+import gc
 import logging
 import signal
 import socket
@@ -75,6 +76,9 @@ def serve(settings: InferenceSettings, listener: socket.socket) -> int:
         backlog=BACKLOG,
     )
     server = DrainingServer(config, settings.drain_seconds)
+    # What is imported stays: collections, such as after a swap of models, then take no time for it.
+    gc.collect()
+    gc.freeze()
     logger.info("listening on http://%s:%d", settings.inference_host, settings.inference_port)
     server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTS - 1))])
     return 0 if server.started else 1

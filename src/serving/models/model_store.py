@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -178,11 +179,9 @@ class ModelStore:
 
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
-        self._current = predictor
-        # Collections then skip all that stays for good. Not thawed first, which would make this one look at all of it,
-        # for tens of milliseconds: the previous model is freed by its reference count, frozen or not.
-        gc.collect()
-        gc.freeze()
+        previous, self._current = self._current, predictor
+        if previous is not None:
+            _collect_after(previous)
         version, engine = predictor.version, predictor.engine.name
         details = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
         logger.info("serving %s version %s, from the %s, on %s: %s", *details)
@@ -213,6 +212,13 @@ class ModelStore:
         if problem is not None:
             serving = f"still serving version {self._current.version.version}" if self._current else "serving nothing"
             logger.warning("%s (%s)", problem, serving)
+
+
+def _collect_after(predictor: Predictor) -> None:
+    """Collect garbage once no request uses a predictor: cyclic references in its model would stay for long."""
+    loop = asyncio.get_running_loop()
+    released = weakref.finalize(predictor, lambda: loop.is_closed() or loop.call_soon_threadsafe(gc.collect))
+    released.atexit = False
 
 
 def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:

@@ -1,6 +1,7 @@
 """Loads a model through mlflow.pyfunc, which may run code of its files; MLflow is imported here alone, when needed."""
 
 import contextlib
+import gc
 import importlib.util
 import logging
 import os
@@ -54,7 +55,10 @@ def _import_pyfunc() -> Any:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow, of its own code
+        is_new = "mlflow.pyfunc" not in sys.modules
         from mlflow import pyfunc  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
+    if is_new:
+        gc.freeze()  # as at the service's start; no model of this kind is loaded yet
     # MLflow's loggers have a handler and a format of their own.
     mlflow_logger = logging.getLogger("mlflow")
     mlflow_logger.handlers.clear()

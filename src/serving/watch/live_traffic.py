@@ -89,7 +89,8 @@ class LiveTraffic(Collector):
     def note(self, predictor: Predictor, row: Row, answer: Answer) -> None:
         """Note one row. Call it from the event loop; it takes almost no time."""
         self._notes.append((predictor, row, answer))
-        if len(self._notes) == BLOCK:
+        # A replaced model's notes would keep it in memory.
+        if len(self._notes) == BLOCK or predictor is not self._current:
             asyncio.get_running_loop().call_soon(self._work_off)
 
     def note_table(self, predictor: Predictor, table: FeatureTable, found: Predictions) -> None:

@@ -13,6 +13,7 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 
 import copy
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -69,16 +70,19 @@ class Document:
         self._refusals = refusals
         self._lock = threading.Lock()
         self._routes: Schema | None = None
-        self._made: tuple[Predictor | None, Schema] | None = None
+        self._made: Schema | None = None
+        self._made_for: Callable[[], Predictor | None] = lambda: None
 
     def __call__(self) -> Schema:
         """The current document, which is shared and must not be changed."""
         with self._lock:
             predictor = self._current()
-            if self._made is None or self._made[0] is not predictor:
+            if self._made is None or self._made_for() is not predictor:
                 self._routes = self._routes or _of_routes(self._app, self._refusals)
-                self._made = (predictor, _with_model(self._routes, predictor))
-            return self._made[1]
+                self._made = _with_model(self._routes, predictor)
+                # Weak, as the document must not keep a replaced model in memory.
+                self._made_for = weakref.ref(predictor) if predictor is not None else lambda: None
+            return self._made
 
 
 def _with_model(routes: Schema, predictor: Predictor | None) -> Schema:
