@@ -34,6 +34,12 @@ TAG_PENDING_PREVIOUS = "pending.previous"
 
 PARITY_PASSED = "passed"
 
+# MLflow refuses "/" and ":" in the name of a registered model. A quotation mark would end it in MLflow's searches, and
+# `sha256sum` escapes a backslash in the name of a file.
+NAME_FORBIDS = frozenset('/:"\\')
+# The data set's file is named after the model.
+MAX_NAME_BYTES = 200
+
 # Files in the model's directory, in addition to MLflow's own.
 MLMODEL_FILE = "MLmodel"
 MANIFEST_FILE = "manifest.json"
@@ -78,6 +84,27 @@ SKOPS_TRUSTED_TYPES = (
     "xgboost.sklearn.XGBClassifier",
     "xgboost.sklearn.XGBRegressor",
 )
+
+
+def checked_model_name(name: str) -> str:
+    """The name, if a registered model can have it in MLflow and here.
+
+    Raises:
+        ValueError: it cannot; the message states the form.
+    """
+    if not name.isprintable() or name in {"", "."} or name.startswith("..") or set(name) & NAME_FORBIDS:
+        raise ValueError(
+            "a registered model's name must consist of printable characters other than / : \\ and double quotes, and "
+            "must neither be a point nor start with two"
+        )
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(f"a registered model's name must have at most {MAX_NAME_BYTES} bytes in UTF-8")
+    return name
+
+
+def versions_filter(name: str) -> str:
+    """The filter of MLflow's search for a registered model's versions."""
+    return f'name = "{name}"'
 
 
 def says_missing(error_code: object, message: object) -> bool:

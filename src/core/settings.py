@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from src.core.errors import ConfigError
 from src.core.log import LogFormat
+from src.core.model_registry import checked_model_name
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 # Of every class of settings.
@@ -33,10 +34,8 @@ class CommonSettings(BaseSettings):
     mlflow_tracking_uri: AnyHttpUrl = Field(
         AnyHttpUrl("http://127.0.0.1:5000"), description="MLflow server: runs, artifacts and model registry"
     )
-    model_name: str = Field(
-        "iris",
-        pattern=r"^[A-Za-z0-9_.-]{1,100}$",
-        description="the registered model's name, the same in every process",
+    model_name: Annotated[str, AfterValidator(checked_model_name)] = Field(
+        "iris", description="the registered model's name, the same in every process"
     )
 
     @property
@@ -263,4 +262,6 @@ def _problem(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
         return f"has an invalid format ({field.description})"
     if error["type"] == "too_short":  # pydantic's message calls a secret's characters items
         return f"must have at least {error['ctx']['min_length']} characters"
+    if error["type"] == "value_error":  # pydantic's message has a prefix
+        return str(error["ctx"]["error"])
     return error["msg"]

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from src.core.errors import ConnectionFailedError
-from src.core.model_registry import says_missing
+from src.core.model_registry import says_missing, versions_filter
 
 # Logging in costs a hash: seconds on a loaded machine, or where the ZenML image is emulated.
 TIMEOUT_SECONDS = 20.0
@@ -77,7 +77,7 @@ def find_versions(url: str, model_name: str, tag: str, value: str) -> list[dict[
         ConnectionFailedError: MLflow does not respond, or with an error.
     """
     name, variable = f"MLflow at {shown(url)}", "MLFLOW_TRACKING_URI"
-    query = urlencode({"filter": f"name = '{model_name}' and tags.`{tag}` = '{value}'"})
+    query = urlencode({"filter": f"{versions_filter(model_name)} and tags.`{tag}` = '{value}'"})
     status, body = _ask(url, VERSIONS_PATH + query, None, name, variable)
     answer = _json(body)
     try:

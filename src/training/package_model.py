@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import io
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,8 @@ REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime", "pandas", "scikit-lear
 MAX_PARITY_ROWS = 5000
 # MLflow's UI shows tags in full.
 MAX_REASON = 500
+# A registered model may have these in its name, a logged model may not.
+LOGGED_NAME_FORBIDS = r"[.%']"
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +207,7 @@ def log_package(package: ModelPackage, model_name: str, tags: dict[str, str] | N
     with contextlib.redirect_stderr(io.StringIO()):
         info = Model.log(
             artifact_path=None,
-            # A registered model may have points in its name, a logged model may not.
-            name=model_name.replace(".", "_"),
+            name=re.sub(LOGGED_NAME_FORBIDS, "_", model_name),
             flavor=flavours,
             flavor_name="sklearn",
             registered_model_name=model_name,

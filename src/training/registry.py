@@ -22,6 +22,7 @@ from src.core.model_registry import (
     TAG_MANIFEST_SHA256,
     says_missing,
     verify_manifest,
+    versions_filter,
 )
 from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Engine
@@ -129,7 +130,7 @@ class ModelRegistry:
         found: list[ModelVersion] = []
         token: str | None = None
         while True:
-            page = self._client.search_model_versions(f"name = '{self._name}'", max_results=PAGE, page_token=token)
+            page = self._client.search_model_versions(versions_filter(self._name), max_results=PAGE, page_token=token)
             found += page
             token = page.token
             if not token:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def registered(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A model on the real server with two good versions and one that is damaged in the store."""
-    name = f"iris-{uuid.uuid4().hex[:8]}"
+    name = f"iris's, 100 % ü {uuid.uuid4().hex[:8]}"
     folder = tmp_path_factory.mktemp("registered")
     for seed in (1, 2, 3):
         build_model(folder / str(seed), seed=seed)

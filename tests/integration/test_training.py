@@ -40,7 +40,7 @@ from tests.support.training_world import TrainingWorld
 pytestmark = pytest.mark.integration
 
 # The MLflow server is shared with other tests.
-NAME = "iris-training-test"
+NAME = "iris's training, 100 % ü"
 PROCESS_LINE = re.compile(r"\d\d:\d\d:\d\d (INFO   |WARNING|ERROR  ) train-model: ")
 
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from string import punctuation
 from typing import Literal
+from urllib.parse import quote
 
 from src.core.column_rules import shown
 from src.core.feature_schema import FeatureSchema
@@ -17,6 +19,9 @@ from src.serving.tables.records import RecordDecoder
 
 Source = Literal["registry", "cache"]
 Task = Literal["classification", "regression"]
+
+# Not encoded in headers, in addition to ASCII letters and digits.
+PLAIN = " " + punctuation.replace("%", "")
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,8 @@ class Predictor:
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        """The headers of this model's answers."""
-        return {"x-model-name": self.version.name, "x-model-version": self.version.version}
+        """The headers of this model's answers; a character that a header cannot have is percent-encoded."""
+        return {"x-model-name": quote(self.version.name, safe=PLAIN), "x-model-version": self.version.version}
 
     @cached_property
     def head_lines(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The manifest: a model directory is what was registered, or it is not loaded."""
+"""The name of a registered model, and its manifest: a directory is what was registered, or it is not loaded."""
 
 import hashlib
 from pathlib import Path
@@ -11,6 +11,7 @@ from src.core.golden_rows import GoldenRows
 from src.core.model_registry import (
     MANIFEST_FILE,
     DriftReference,
+    checked_model_name,
     says_missing,
     sha256_file,
     verify_manifest,
@@ -121,3 +122,23 @@ def test_says_missing_recognises_a_missing_model_or_alias_only(code: object, mes
 def test_files_of_the_model_refuse_unknown_keys(schema: type[GoldenRows] | type[DriftReference]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         schema.model_validate({"unknown": 1})
+
+
+@pytest.mark.parametrize(
+    "name", ["credit risk", "v1.2", ".hidden", "o'brien's 100 % #1? [x] (y) & z = @", "Kreditausfälle", "ä" * 100]
+)
+def test_model_may_have_a_name_that_mlflow_allows(name: str) -> None:
+    assert checked_model_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "..x", "a/b", "/a", "a:b", 'a"b', "a\\b", "a\nb", "a\tb", "a\0", "\udcff", "a\u2028b"]
+)
+def test_name_that_cannot_be_used_everywhere_is_refused_with_the_form(name: str) -> None:
+    with pytest.raises(ValueError, match=r"printable characters other than / : \\ and double quotes"):
+        checked_model_name(name)
+
+
+def test_name_that_would_be_too_long_for_a_file_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 200 bytes"):
+        checked_model_name("ä" * 100 + "x")

@@ -138,6 +138,16 @@ def test_value_of_invalid_format_is_reported_with_the_variables_description(monk
         load_settings(InferenceSettings)
 
 
+def test_model_name_may_be_any_that_mlflow_allows_and_another_is_refused_with_the_form(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODEL_NAME", " credit risk ")
+    assert load_settings(CommonSettings).dataset_file.name == "credit risk_preprocessed.csv"
+    monkeypatch.setenv("MODEL_NAME", "credit:risk")
+    with pytest.raises(ConfigError, match="MODEL_NAME: a registered model's name must consist of"):
+        load_settings(CommonSettings)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -95,7 +95,7 @@ def test_find_versions_asks_for_a_tag_and_maps_the_tags(server: FakeServer) -> N
     assert find_versions(server.url, "iris", "a.b", "1") == [{"version": "3", "tags": {"a.b": "1"}}]
     path, query = server.path.split("?")
     assert path == "/api/2.0/mlflow/model-versions/search"
-    assert parse_qs(query) == {"filter": ["name = 'iris' and tags.`a.b` = '1'"]}
+    assert parse_qs(query) == {"filter": ["name = \"iris\" and tags.`a.b` = '1'"]}
 
 
 def test_find_versions_finds_none_in_an_empty_answer(server: FakeServer) -> None:

@@ -55,7 +55,7 @@ class Registry:
                     {"version": version, "creation_timestamp": TRAINED_MS, "tags": tags_of(tags)}
                     for version, tags in self.versions.items()
                     if query["filter"]
-                    == [f"name = '{NAME}' and tags.`training.fingerprint` = '{tags['training.fingerprint']}'"]
+                    == [f"name = \"{NAME}\" and tags.`training.fingerprint` = '{tags['training.fingerprint']}'"]
                 ]
                 return self.status, {"model_versions": found} if found else {}
         raise AssertionError(f"asked for {path}")

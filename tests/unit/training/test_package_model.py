@@ -216,3 +216,5 @@ def test_version_is_registered_with_its_tags_so_that_a_kill_leaves_none_without_
     monkeypatch.setattr(Model, "log", log)
     assert log_package(iris_package(), "iris", {"zenml.run_id": "z"}) == ("7", "m")
     assert (given["registered_model_name"], given["tags"]) == ("iris", {"zenml.run_id": "z"})
+    log_package(iris_package(), "o'brien's 5.5 %")
+    assert (given["registered_model_name"], given["name"]) == ("o'brien's 5.5 %", "o_brien_s 5_5 _")

@@ -31,7 +31,10 @@ from src.serving.models.predictor import Predictor
 FAILED = "The service failed; its log says why"
 HEADERS: Mapping[str, Schema] = {
     "x-request-id": {"description": "The request's id if it was valid, else a new one", "schema": TEXT},
-    "x-model-name": {"description": "The name of the model that predicted", "schema": TEXT},
+    "x-model-name": {
+        "description": "The name of the model that predicted; percent-encoded where it is not ASCII",
+        "schema": TEXT,
+    },
     "x-model-version": {"description": "The model's version in the registry", "schema": TEXT},
     "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
