@@ -1,6 +1,7 @@
 """A retrain request in the spool, from submission to outcome."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -110,10 +111,15 @@ class RetrainResult(_Frozen):
         return self.model_version == version and self.is_of(name)
 
 
+# The fields of a record without a running training.
+NO_PROGRESS: Mapping[str, None] = {"step": None, "progress": None}
+
+
 class RetrainRecord(_Frozen):
     """A retrain request in the spool.
 
-    ``cause`` is an alert's group key; ``progress`` is the current activity of the training that serves it.
+    ``cause`` is an alert's group key; ``step`` is the current step of the training that serves it, and ``progress``
+    what that step is doing, if it says so.
     """
 
     id: Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$")]
@@ -123,6 +129,7 @@ class RetrainRecord(_Frozen):
     attempts: Annotated[int, Field(ge=0)] = 0
     started_at: AwareDatetime | None = None
     last_error: Text | None = None
+    step: Step | None = None
     progress: Progress | None = None
     result: RetrainResult | None = None
 
@@ -135,10 +142,14 @@ class RetrainRecord(_Frozen):
 
     def with_error(self, error: str) -> Self:
         """The record after a failed attempt; the error is truncated to the maximum length."""
-        return type(self).model_validate(self.model_dump() | {"last_error": error, "progress": None})
+        return type(self).model_validate(self.model_dump() | {"last_error": error, **NO_PROGRESS})
+
+    def at_step(self, step: Step) -> Self:
+        """The record at the start of a step of the training."""
+        return self.model_copy(update={"step": step, "progress": None})
 
     def with_progress(self, progress: str) -> Self:
-        """The record with the training's current activity, truncated to the maximum length."""
+        """The record with the current activity of the training's step, truncated to the maximum length."""
         return type(self).model_validate(self.model_dump() | {"progress": progress})
 
     @property

@@ -21,7 +21,16 @@ from typing import Self
 from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
-from src.core.retrain_record import ID_PATTERN, Outcome, RetrainRecord, RetrainResult, Source, created_at, new_id
+from src.core.retrain_record import (
+    ID_PATTERN,
+    NO_PROGRESS,
+    Outcome,
+    RetrainRecord,
+    RetrainResult,
+    Source,
+    created_at,
+    new_id,
+)
 from src.core.spool_files import SpoolFiles, is_there
 
 STALE_TMP_SECONDS = 3600
@@ -172,7 +181,7 @@ class RetrainSpool:
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
         """Write a claimed record's outcome, then move it to ``done/``; only a failed request keeps its last error."""
-        changes = {"result": result, "progress": None}
+        changes = {"result": result, **NO_PROGRESS}
         if result.outcome is not Outcome.FAILED:
             changes["last_error"] = None
         ended = record.model_copy(update=changes)

@@ -16,6 +16,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.own_code import OWN_FOLDER
 from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import Step
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
@@ -57,7 +58,7 @@ def preprocess(
     dataset: DatasetConfig, dataset_file: str, served: ServedRequests
 ) -> tuple[Annotated[pd.DataFrame, "dataset"], Annotated[str, "data_sha256"], Annotated[DataReport, "data_report"]]:
     """Load, validate and save the data set; return it with its file's SHA-256 and the report on its rows."""
-    with timed_step("preprocess", served.report):
+    with timed_step(Step.PREPROCESS, served):
         # From the environment: a step's inputs are shown in ZenML, and the database's address is a secret.
         rows = data_preprocess.prepare(dataset, load_settings(SourceSettings).dataset_url)
         digest = save(rows, Path(dataset_file), dataset)
@@ -68,10 +69,10 @@ def preprocess(
 
 @step
 def split(
-    frame: pd.DataFrame, config: PipelineConfig, model_name: str
+    frame: pd.DataFrame, config: PipelineConfig, model_name: str, served: ServedRequests
 ) -> tuple[Annotated[pd.DataFrame, "train"], Annotated[pd.DataFrame, "holdout"], Annotated[SplitRule, "split_rule"]]:
     """Split the data set into training rows and the holdout, by the champion's rule where possible."""
-    with timed_step("split"):
+    with timed_step(Step.SPLIT, served):
         parts = split_rows(frame, config, inherited_rule(ModelRegistry(MlflowClient(), model_name)))
         train_rows, holdout, rule = parts.train, parts.holdout, with_sketch(parts.rule, frame)
         note(
@@ -95,7 +96,7 @@ def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
     served: ServedRequests,
 ) -> Annotated[Candidate, "candidate"]:
     """Fit the model and register it; later steps load the registered version, nothing is pickled."""
-    with timed_step("train", served.report):
+    with timed_step(Step.TRAIN, served):
         run, client = active_run(), MlflowClient()
         # First, so that a failed run has the link too.
         log_metadata({"mlflow_run": Uri(run_link(mlflow_url, run.info.experiment_id, run.info.run_id))})
@@ -138,7 +139,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
     """Score the challenger and its rivals on rows that none was trained on; log the scores to MLflow."""
-    with timed_step("evaluate", served.report):
+    with timed_step(Step.EVALUATE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
         repeats = rolled_back_twin(registry, candidate.fingerprint)
@@ -155,9 +156,10 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     config: PipelineConfig,
     model_name: str,
     alias_lock: str,
+    served: ServedRequests,
 ) -> Annotated[Verdict, "verdict"]:
     """Promote or reject the challenger; the verdict is recorded before the feature importance is computed."""
-    with timed_step("promote"):
+    with timed_step(Step.PROMOTE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
         verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
         mlflow.set_tags(promote_model.verdict_tags(verdict))
@@ -184,7 +186,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
     train_model.check_model(config.model, config.dataset)
     metrics_of(config, METRICS)
     frame, data_sha256, data_report = preprocess(dataset=config.dataset, dataset_file=dataset_file, served=served)
-    train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name)
+    train_rows, holdout, rule = split(frame=frame, config=config, model_name=model_name, served=served)
     candidate = train(
         train_rows=train_rows,
         holdout=holdout,
@@ -212,4 +214,5 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         config=config,
         model_name=model_name,
         alias_lock=alias_lock,
+        served=served,
     )

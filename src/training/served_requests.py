@@ -1,12 +1,13 @@
 """The retrain requests that a training serves, as passed to its steps: their ids, and where to report progress."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from src.core.errors import LoopError
-from src.core.retrain_record import State
+from src.core.retrain_record import RetrainRecord, State, Step
 from src.core.retrain_signal import RetrainSpool
 
 # Each report writes one file per request; beyond this number, only the oldest requests show progress.
@@ -26,16 +27,23 @@ class ServedRequests(BaseModel):
     ids: list[str] = []
     retrain_dir: str
 
+    def report_step(self, step: Step) -> None:
+        """Report the start of a step to ``GET /retrain/{id}``. Failures are only logged."""
+        self._update(lambda record: record.at_step(step), step)
+
     def report(self, progress: str) -> None:
-        """Report the progress of the training to ``GET /retrain/{id}``, such as ``search: 12 candidates scored``.
+        """Report the progress of a step to ``GET /retrain/{id}``, such as ``search: 12 candidates scored``.
 
         Failures are only logged.
         """
+        self._update(lambda record: record.with_progress(progress), progress)
+
+    def _update(self, change: Callable[[RetrainRecord], RetrainRecord], progress: str) -> None:
         spool = RetrainSpool(Path(self.retrain_dir))
         try:
             for request_id in self.ids[:MAX_REPORTED]:
                 record = spool.get(request_id)
                 if record is not None and record.state is State.RUNNING:
-                    spool.update(record.with_progress(progress))
+                    spool.update(change(record))
         except (LoopError, OSError) as error:
             logger.warning("could not report the progress %r: %s", progress, error)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import mlflow
@@ -11,6 +11,8 @@ from zenml import get_step_context, log_metadata
 
 from src.core.errors import RegistryError
 from src.core.model_registry import TAG_ZENML_RUN_ID
+from src.core.retrain_record import Step
+from src.training.served_requests import ServedRequests
 
 STEP_SECONDS = "step_seconds"
 
@@ -18,21 +20,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def timed_step(name: str, report: Callable[[str], None] | None = None) -> Iterator[None]:
+def timed_step(step: Step, served: ServedRequests) -> Iterator[None]:
     """Log a step's start and end, and record its duration in ZenML, whose own times on MySQL are in whole seconds.
 
     Args:
-        name: shown in the log.
-        report: called with the name as the progress of the retrain requests.
+        step: shown in the log, and as the current step of the retrain requests.
+        served: the retrain requests.
     """
-    logger.info("%s …", name)
-    if report is not None:
-        report(name)
+    logger.info("%s …", step)
+    served.report_step(step)
     started = time.monotonic()
     yield
     seconds = time.monotonic() - started
     note({STEP_SECONDS: round(seconds, 3)})
-    logger.info("%s done in %.1f s", name, seconds)
+    logger.info("%s done in %.1f s", step, seconds)
 
 
 def note(metadata: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from tests.support.inference_process import NOWHERE, Inference, without_mlflow
 from tests.support.loop import Loop
 from tests.support.models import COLUMNS
 from tests.support.running import wait_until
+from tests.support.wide_model import build_wide_model
 
 pytestmark = pytest.mark.e2e
 
@@ -111,6 +112,7 @@ def test_retraining_is_watched_to_its_verdict_and_rolled_back(opened: Tab, loop:
     expect(page.get_by_role("status")).to_contain_text("A training was requested")
     expect(page.get_by_role("status")).to_be_in_viewport()
     expect(newest.locator(".tag").last).to_have_text("running", timeout=TRAINING_MS)
+    expect(newest.locator(".doing")).to_contain_text("step 3 of 5: train", timeout=TRAINING_MS)
     expect(newest).to_contain_text("champion version 1 has", timeout=TRAINING_MS)
     expect(newest.get_by_text("promoted")).to_be_visible()
     # The served model changes under the eyes of whoever looks, and the form keeps what was typed into it.
@@ -174,6 +176,51 @@ def test_page_is_accessible_and_fits(browser: Browser, loop: Loop, name: str, op
             page.screenshot(path=IMAGES / f"page-{name}.png", full_page=True)
         assert opened.complaints == []
         assert opened.strangers == []
+
+
+# Pixels below the last element of each card: its padding, or more where the card is stretched.
+EMPTY = """() => [...document.querySelectorAll(".card")].map(
+    card => card.getBoundingClientRect().bottom - card.lastElementChild.getBoundingClientRect().bottom)"""
+FIELDS_IN_A_ROW = """() => {
+    const tops = [...document.querySelectorAll(".field")].map(field => field.getBoundingClientRect().top);
+    return tops.filter(top => top === tops[0]).length;
+}"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
+    """A service with a model of 30 columns, six of them categories."""
+    inference = without_mlflow(tmp_path_factory.mktemp("wide"), build_wide_model)
+    with inference.serving():
+        yield inference
+
+
+@pytest.mark.parametrize(("viewport", "fields"), [(LAPTOP, 6), (PHONE, 2)], ids=["laptop", "phone"])
+def test_page_of_thirty_columns_has_no_empty_card(
+    browser: Browser, wide: Inference, viewport: dict[str, int], fields: int
+) -> None:
+    with tab(browser, wide.url, viewport=viewport) as opened:
+        page = opened.page
+        expect(page.locator(".field")).to_have_count(30)
+        assert max(page.evaluate(EMPTY)) < 60
+        assert page.evaluate(FIELDS_IN_A_ROW) == fields
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert opened.barriers() == []
+        assert opened.complaints == []
+
+
+def test_category_is_chosen_from_a_drop_down(browser: Browser, wide: Inference) -> None:
+    with tab(browser, wide.url) as opened:
+        page, answer = opened.page, opened.page.locator("#answer")
+        page.get_by_label("contract").select_option("two years")
+        page.get_by_label("channel").select_option("")
+        page.get_by_role("button", name="Predict").click()
+        expect(answer.locator("strong")).to_have_text("stays")
+        expect(answer).not_to_contain_text("channel")
+        page.get_by_label("contract").select_option("monthly")
+        expect(answer).to_be_empty()
+        page.get_by_role("button", name="Predict").click()
+        expect(answer.locator("strong")).to_have_text("leaves")
 
 
 def test_page_without_mlflow_asks_for_the_key_and_says_what_to_do(browser: Browser, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ PORTS = {
     "GRAFANA_PORT": "grafana",
 }
 # What each step of a training run logs when it begins.
-STEPS = ("loading ZenML", "preprocess …", "train …", "evaluate …", "promote …")
+STEPS = ("loading ZenML", "preprocess …", "train …", "evaluate_on_holdout …", "promote …")
 
 
 def copy_checkout(target: Path) -> Path:

@@ -73,8 +73,13 @@ def build_typed_model(directory: Path) -> str:
     return write_model(directory, INPUTS, CLASSES, model, rows.head(20))
 
 
-def write_model(
-    directory: Path, inputs: list[dict[str, Any]], classes: tuple[str, ...], model: Any, some: pd.DataFrame
+def write_model(  # noqa: PLR0913, PLR0917 - what a model directory consists of
+    directory: Path,
+    inputs: list[dict[str, Any]],
+    classes: tuple[str, ...],
+    model: Any,
+    some: pd.DataFrame,
+    drift: DriftReference | None = None,
 ) -> str:
     """Write a fitted pipeline with one ONNX input per column; ``some`` rows become the golden ones."""
     from skl2onnx import to_onnx  # noqa: PLC0415
@@ -93,7 +98,7 @@ def write_model(
     directory.mkdir(parents=True)
     (directory / ONNX_FILE).write_bytes(graph.SerializeToString())
     (directory / GOLDEN_FILE).write_text(json.dumps(golden))
-    drift = DriftReference(rows=200, edges={}, shares={}, minimum={}, maximum={}, class_shares={})
+    drift = drift or DriftReference(rows=200, edges={}, shares={}, minimum={}, maximum={}, class_shares={})
     (directory / DRIFT_FILE).write_text(drift.model_dump_json())
     mlmodel = {
         "flavors": {"onnx": {"data": ONNX_FILE}},

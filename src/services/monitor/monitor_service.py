@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State
+from src.core.retrain_record import NO_PROGRESS, Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_signal import RetrainSpool
 from src.services.monitor.exits import ExitKind, describe, kind_of
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
@@ -228,7 +228,7 @@ class MonitorService:
         self._uncharged = {record.id: record for record in records}
         charged = []
         for record in records:
-            attempt = record.model_copy(update={"attempts": record.attempts + 1, "started_at": now, "progress": None})
+            attempt = record.model_copy(update={"attempts": record.attempts + 1, "started_at": now, **NO_PROGRESS})
             self._spool.update(attempt)
             charged.append(attempt)
         return charged

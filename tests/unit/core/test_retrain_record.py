@@ -55,7 +55,16 @@ def test_error_and_progress_are_clipped_to_what_a_record_has_room_for() -> None:
     record = RetrainRecord(id=new_id(), source="schedule", submitted_at=NOW, attempts=1)
     assert record.with_error("e" * 2000).last_error == "e" * (MAX_TEXT - 1) + "…"
     assert record.with_progress("p" * 2000).progress == "p" * (MAX_PROGRESS - 1) + "…"
-    assert record.with_progress("train").with_error("it died").progress is None
+
+
+def test_step_begins_without_the_progress_of_the_one_before_and_ends_with_the_attempt() -> None:
+    record = RetrainRecord(id=new_id(), source="schedule", submitted_at=NOW, attempts=1)
+    record = record.at_step(Step.TRAIN).with_progress("search: 12 of 20 candidates scored")
+    assert (record.step, record.progress) == (Step.TRAIN, "search: 12 of 20 candidates scored")
+    assert RetrainRecord.model_validate_json(record.model_dump_json()) == record
+    later, failed = record.at_step(Step.EVALUATE), record.with_error("it died")
+    assert (later.step, later.progress) == (Step.EVALUATE, None)
+    assert (failed.step, failed.progress) == (None, None)
 
 
 def test_scores_of_either_kind_are_read_back_as_what_they_were() -> None:

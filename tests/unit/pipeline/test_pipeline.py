@@ -13,7 +13,7 @@ import pytest
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
-from src.core.retrain_record import Outcome
+from src.core.retrain_record import Outcome, Step
 from src.core.retrain_signal import RetrainSpool
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
@@ -53,8 +53,30 @@ class FakeRegistry:
         raise RuntimeError("the registry is away")
 
 
+class Followed:
+    """A retrain request that a training serves."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spool = RetrainSpool(folder / "retrain").create()
+        request_id = self._spool.submit("api").id
+        (record,) = self._spool.claim()
+        self._spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
+        self.served = ServedRequests(ids=[request_id], retrain_dir=str(self._spool.root))
+
+    @property
+    def step(self) -> Step | None:
+        record = self._spool.get(self.served.ids[0])
+        assert record is not None
+        return record.step
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Followed:
+    return Followed(tmp_path)
+
+
 def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, followed: Followed
 ) -> None:
     monkeypatch.setattr(step_context, "log_metadata", lambda _: None)
     url = f"sqlite:///{tmp_path / 'flowers.db'}"
@@ -69,20 +91,13 @@ def test_preprocessing_reads_the_environment_s_database_and_lists_what_it_drops(
         }
     ).dataset
     file = tmp_path / "iris_preprocessed.csv"
-    spool = RetrainSpool(tmp_path / "retrain").create()
-    request_id = spool.submit("api").id
-    (record,) = spool.claim()
-    spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
-    served = ServedRequests(ids=[request_id], retrain_dir=str(spool.root))
-    frame, digest, report = steps.preprocess.entrypoint(dataset, str(file), served)
+    frame, digest, report = steps.preprocess.entrypoint(dataset, str(file), followed.served)
     pd.testing.assert_frame_equal(frame, rows)
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (report.rows, report.dropped_rows) == (149, 1)
     listed = (tmp_path / "iris_invalid_rows.csv").read_text().splitlines()
     assert listed[1:] == ["sql,150,sepal_length,outside 0.1 to 20"]
-    shown = spool.get(request_id)
-    assert shown is not None
-    assert shown.progress == "preprocess"
+    assert followed.step is Step.PREPROCESS
 
 
 @pytest.mark.parametrize(
@@ -195,7 +210,7 @@ def test_training_without_a_fingerprint_fails_before_the_fit(monkeypatch: pytest
     "inherited", [None, iris_rule().model_copy(update={"seed": 7})], ids=["none", "the champion's"]
 )
 def test_split_follows_the_champions_rule_and_returns_its_own(
-    monkeypatch: pytest.MonkeyPatch, inherited: SplitRule | None
+    monkeypatch: pytest.MonkeyPatch, followed: Followed, inherited: SplitRule | None
 ) -> None:
     registry, notes = FakeRegistry(), {}
     asked: list[object] = []
@@ -204,7 +219,8 @@ def test_split_follows_the_champions_rule_and_returns_its_own(
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
     monkeypatch.setattr(steps, "inherited_rule", lambda given: asked.append(given) or inherited)
     frame = iris_split().frame
-    train_rows, holdout, rule = steps.split.entrypoint(frame, config(), "iris")
+    train_rows, holdout, rule = steps.split.entrypoint(frame, config(), "iris", followed.served)
+    assert followed.step is Step.SPLIT
     expected = split_rows(frame, config(), inherited)
     assert expected.rule == (inherited or iris_rule())
     assert rule == with_sketch(expected.rule, frame)
@@ -236,7 +252,7 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
 
 @pytest.mark.parametrize("twin", ["3", None])
 def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, twin: str | None
+    monkeypatch: pytest.MonkeyPatch, followed: Followed, twin: str | None
 ) -> None:
     asked: list[tuple[object, str]] = []
     logged: list[Comparison] = []
@@ -254,9 +270,9 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch.setattr(steps, "compare", lambda *given: compared.append(given) or result)
     monkeypatch.setattr(steps, "rolled_back_twin", rolled_back_twin)
     monkeypatch.setattr(steps, "log_evaluation", lambda _, comparison, __: logged.append(comparison))
-    served = ServedRequests(retrain_dir=str(tmp_path))
     step = steps.evaluate_on_holdout.entrypoint
-    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", served)
+    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", followed.served)
+    assert followed.step is Step.EVALUATE
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
     assert asked == [(registry, "f")]
@@ -267,7 +283,7 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
 
 
 def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Followed, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_: dict[str, Any]) -> None:
         raise RuntimeError("the server is away")
@@ -279,7 +295,8 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
     lock = str(tmp_path / "aliases.lock")
-    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock)
+    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, followed.served)
+    assert followed.step is Step.PROMOTE
     assert verdict.outcome is Outcome.PROMOTED
     assert registry.aliases == {"best": "5", "champion": "5"}
     reported = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.retrain_record import RetrainRecord
+from src.core.retrain_record import RetrainRecord, Step
 from src.core.retrain_signal import RetrainSpool
 from src.training.served_requests import MAX_REPORTED, ServedRequests
 from tests.support.training import VERDICT
@@ -37,6 +37,17 @@ def test_report_shows_the_progress_in_every_request_that_is_served_and_in_no_oth
     assert get(spool, ids[0]).attempts == 1
 
 
+def test_step_replaces_the_one_before_and_its_progress(spool: RetrainSpool) -> None:
+    ids = claim(spool, 2)
+    served = ServedRequests(ids=ids[:1], retrain_dir=str(spool.root))
+    served.report_step(Step.TRAIN)
+    served.report("search: 12 of 20 trials")
+    assert (get(spool, ids[0]).step, get(spool, ids[0]).progress) == (Step.TRAIN, "search: 12 of 20 trials")
+    served.report_step(Step.EVALUATE)
+    assert (get(spool, ids[0]).step, get(spool, ids[0]).progress) == (Step.EVALUATE, None)
+    assert get(spool, ids[1]).step is None
+
+
 def test_report_clips_what_is_too_long_for_a_record(spool: RetrainSpool) -> None:
     ids = claim(spool, 1)
     ServedRequests(ids=ids, retrain_dir=str(spool.root)).report("x" * 1000)
@@ -67,9 +78,10 @@ def test_training_continues_where_its_progress_cannot_be_reported(
     assert "could not report the progress 'train'" in caplog.text
 
 
-def test_finished_request_has_no_progress(spool: RetrainSpool) -> None:
+def test_finished_request_has_no_step_and_no_progress(spool: RetrainSpool) -> None:
     (request_id,) = claim(spool, 1)
-    ServedRequests(ids=[request_id], retrain_dir=str(spool.root)).report("train")
-    record = get(spool, request_id)
-    assert record.with_error("it died").progress is None
-    assert spool.finish(record, VERDICT.to_result(NOW, {})).progress is None
+    served = ServedRequests(ids=[request_id], retrain_dir=str(spool.root))
+    served.report_step(Step.PROMOTE)
+    served.report("train")
+    ended = spool.finish(get(spool, request_id), VERDICT.to_result(NOW, {}))
+    assert (ended.step, ended.progress) == (None, None)

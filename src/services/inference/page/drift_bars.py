@@ -11,6 +11,9 @@ from src.serving.watch.model_windows import DriftReport
 
 # The score of a full bar.
 FULL = 0.5
+# More bars stand in several tables side by side.
+MAX_IN_TABLE = 12
+TABLES = 3
 
 # ``watch``: a score that is large but not significant over all features of the model.
 Level = Literal["stable", "watch", "drifted", "waiting"]
@@ -33,6 +36,11 @@ class DriftView:
     summary: str
     bars: list[DriftBar]
     marks: tuple[float] = (LARGE / FULL * 100,)
+
+    @property
+    def tables(self) -> int:
+        """In how many tables the bars are shown; more than one have the page's whole width."""
+        return TABLES if len(self.bars) > MAX_IN_TABLE else 1
 
 
 def drift_view(predictor: Predictor | None, report: DriftReport, window_rows: int) -> DriftView:

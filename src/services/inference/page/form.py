@@ -34,8 +34,12 @@ HINTS: Mapping[ColumnType, str] = {
 DATE_LENGTH = len("2024-02-29")
 # The value of a browser's number field: a JSON number, but with any number of digits before the point.
 NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
-# A browser suggests at most so many known values of a text column.
+# A text column with at most so many known values is a drop-down; of more values, a browser suggests some.
+MAX_CHOICES = 100
 MAX_SUGGESTIONS = 50
+# A form with more fields has the page's whole width.
+MAX_NARROW = 12
+YES_OR_NO = (("true", "yes"), ("false", "no"))
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Field:
     Attributes:
         step: for numbers: ``any`` or 1.
         hint: the type or the training rows' range, and whether the field may be empty.
+        choices: for drop-downs: values and their labels.
         suggestions: for texts: values of the training rows.
     """
 
@@ -55,7 +60,8 @@ class Field:
     step: str
     required: bool
     hint: str
-    suggestions: list[str]
+    choices: tuple[tuple[str, str], ...] = ()
+    suggestions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class Form:
 
     mark: str
     fields: list[Field]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the form needs the page's whole width."""
+        return len(self.fields) > MAX_NARROW
 
 
 def form_of(predictor: Predictor) -> Form:
@@ -120,22 +131,35 @@ def _typed(column: Column, text: str) -> Any:
 
 
 def _field(index: int, column: Column, value: Value, reference: DriftReference | None) -> Field:
-    known = known_values(column, reference) or ()
+    known, text = known_values(column, reference) or (), _shown(column, value)
+    choices = _choices(column, known, text)
     return Field(
         name=field_name(index),
         label=column.name,
-        kind=KINDS[column.type],
-        value=_shown(column, value),
+        kind="choice" if choices else KINDS[column.type],
+        value=text,
         step="1" if column.type is ColumnType.INTEGER else "any",
         # An empty text is a value, so the browser must not require input.
         required=column.required and column.type is not ColumnType.STRING,
-        hint=_hint(column, reference),
-        suggestions=sorted(known)[:MAX_SUGGESTIONS],
+        hint=_hint(column, reference, "category" if choices and known else HINTS[column.type]),
+        choices=choices,
+        suggestions=() if choices else tuple(sorted(known)[:MAX_SUGGESTIONS]),
     )
 
 
-def _hint(column: Column, reference: DriftReference | None) -> str:
-    hint = HINTS[column.type]
+def _choices(column: Column, known: Collection[str], value: str) -> tuple[tuple[str, str], ...]:
+    """The options of a drop-down, the empty one first where the value may be missing; none for other fields."""
+    if column.type is not ColumnType.BOOLEAN and not 0 < len(known) <= MAX_CHOICES:
+        return ()
+    missing = () if column.required else (("", ""),)
+    if column.type is ColumnType.BOOLEAN:
+        return (*missing, *YES_OR_NO)
+    # The typical row may have a value that is not known.
+    texts = sorted(text for text in {*known, value} if text or (column.required and text in known))
+    return (*missing, *((text, text or "(empty text)") for text in texts))
+
+
+def _hint(column: Column, reference: DriftReference | None, hint: str) -> str:
     if reference is not None and column.name in reference.minimum:
         text = date_text if column.type is ColumnType.DATE else number
         hint = f"{text(reference.minimum[column.name])} to {text(reference.maximum[column.name])} in training"

@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from src.core.retrain_record import RetrainRecord, State
+from src.core.retrain_record import RetrainRecord, State, Step
 from src.services.inference.page.formatting import Moment, coarsely, lasting, moment
 from src.services.inference.page.links import Links
 from src.serving.models.model_version import ModelVersion
@@ -24,7 +24,7 @@ class Run:
         asked: what requested the training.
         took: how long the training took, or has taken so far.
         reason: the verdict's, or the last error's.
-        progress: what the training is doing now.
+        doing: the training's current step and what it does.
         other_model: the registered model that the version belongs to, if it is not this one.
         served: whether its version is the one that is served.
         taken_back: whether its version was rolled back.
@@ -45,7 +45,7 @@ class Run:
     served: bool
     other_model: str | None = None
     taken_back: bool = False
-    progress: str | None = None
+    doing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,18 @@ def _run(record: RetrainRecord, served: ModelVersion | None, name: str, links: L
         run_link=links.mlflow_run(result.mlflow_run_id) if result is not None else None,
         served=result is not None and served is not None and result.made(served.name, served.version),
         other_model=other,
-        progress=record.progress,
+        doing=_doing(record),
     )
+
+
+def _doing(record: RetrainRecord) -> str | None:
+    if record.state is not State.RUNNING:
+        return None
+    if record.step is None:
+        return record.progress or "starting"
+    steps = list(Step)
+    text = f"step {steps.index(record.step) + 1} of {len(steps)}: {record.step.replace('_', ' ')}"
+    return f"{text}; {record.progress}" if record.progress else text
 
 
 def _took(record: RetrainRecord, now: datetime) -> str | None:

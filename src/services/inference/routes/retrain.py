@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
 from src.services.inference.service_state import Service
 from src.serving.http.errors import UnknownRequestError
 from src.serving.models.model_store import ModelStore
@@ -64,6 +64,7 @@ class RetrainStatus(BaseModel):
     model_version: str | None = None
     finished_at: datetime | None = None
     cause: str | None = None
+    step: Step | None = None
     progress: str | None = None
     served: bool | None = None
 
@@ -150,7 +151,7 @@ def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
         attempts=record.attempts,
         last_error=record.last_error,
     )
-    given = {"cause": record.cause, "progress": record.progress}
+    given = {"cause": record.cause, "step": record.step, "progress": record.progress}
     status = status.model_copy(update={name: value for name, value in given.items() if value is not None})
     result = record.result
     if result is None:

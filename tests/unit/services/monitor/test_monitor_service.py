@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import ConnectionFailedError, SpoolFullError
-from src.core.retrain_record import Outcome, RetrainRecord, State, new_id
+from src.core.retrain_record import Outcome, RetrainRecord, State, Step, new_id
 from src.core.retrain_signal import RetrainSpool
 from src.services.monitor.trainer import StartOutcome
 from src.services.monitor.watch import Wakeups
@@ -86,11 +86,12 @@ def test_dead_run_is_tried_again_after_the_backoff_counted_from_its_start(bench:
 def test_second_attempt_does_not_show_the_progress_of_the_first(bench: Bench) -> None:
     (request_id,) = bench.submit()
     bench.service.step()
-    bench.spool.update(bench.get(request_id).with_progress("train"))
+    bench.spool.update(bench.get(request_id).at_step(Step.TRAIN).with_progress("search: 1 of 9 candidates scored"))
     bench.trainer.die()
     bench.clock.advance(2)
     bench.service.step()
-    assert (bench.get(request_id).attempts, bench.get(request_id).progress) == (2, None)
+    record = bench.get(request_id)
+    assert (record.attempts, record.step, record.progress) == (2, None, None)
 
 
 def test_run_longer_than_the_backoff_is_tried_again_at_once(bench: Bench) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.page.drift_bars import drift_view
+from src.services.inference.page.drift_bars import MAX_IN_TABLE, TABLES, drift_view
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
@@ -51,3 +51,10 @@ def test_without_a_model_or_its_reference_there_are_no_bars(predictor: Predictor
     assert "No model" in drift_view(None, nothing, 300).summary
     view = drift_view(predictor, nothing, 300)
     assert ("no reference" in view.summary, view.bars) == (True, [])
+
+
+@pytest.mark.parametrize(("features", "tables"), [(4, 1), (MAX_IN_TABLE - 1, 1), (MAX_IN_TABLE, TABLES)])
+def test_many_bars_stand_in_several_tables(predictor: Predictor, features: int, tables: int) -> None:
+    calm = Drift(0.01, drifted=False)
+    report = DriftReport(200, {str(number): calm for number in range(features)}, calm)
+    assert drift_view(predictor, report, 300).tables == tables

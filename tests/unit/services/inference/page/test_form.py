@@ -7,7 +7,16 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
-from src.services.inference.page.form import field_name, form_of, mark_of, record_of
+from src.services.inference.page.form import (
+    MAX_CHOICES,
+    MAX_NARROW,
+    MAX_SUGGESTIONS,
+    Field,
+    field_name,
+    form_of,
+    mark_of,
+    record_of,
+)
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
@@ -56,8 +65,8 @@ def test_form_says_what_training_has_seen_and_what_may_be_empty(predictor: Predi
         category_shares={"city": {"Ulm": 0.5, "Bonn": 0.5}},
     )  # fmt: skip
     city, rooms, furnished, area, heating = form_of(replace(predictor, reference=reference)).fields
-    assert city.suggestions == ["Bonn", "Ulm"]
-    assert [item.hint for item in (city, rooms, furnished)] == ["text", "1 to 8.25 in training", "yes or no"]
+    assert (city.kind, city.choices) == ("choice", (("Bonn", "Bonn"), ("Ulm", "Ulm")))
+    assert [item.hint for item in (city, rooms, furnished)] == ["category", "1 to 8.25 in training", "yes or no"]
     assert [item.hint for item in (area, heating)] == ["number, may be empty", "text, may be empty"]
     assert form_of(replace(predictor, reference=None)).fields[1].hint == "whole number"
 
@@ -81,7 +90,48 @@ def test_dates_and_known_categories_have_fields_of_their_own(predictor: Predicto
     assert (since.kind, since.value, since.required) == ("date", "2024-02-29", True)
     assert since.hint == "2024-02-29 to 2024-03-01T06:00:00Z in training"
     assert (until.kind, until.value, until.required, until.hint) == ("date", "", False, "date, may be empty")
-    assert (region.kind, region.value, region.suggestions) == ("text", "NA", ["EU", "NA"])
+    assert (region.kind, region.value, region.hint) == ("choice", "NA", "category, may be empty")
+    assert region.choices == (("", ""), ("EU", "EU"), ("NA", "NA"))
+
+
+def category(predictor: Predictor, *known: str, required: bool = True, value: str | None = None) -> Field:
+    column = Column("x", ColumnType.STRING, required=required, mlflow_type="string", values=known)
+    (field,) = form_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": value})).fields
+    return field
+
+
+def test_booleans_are_chosen_by_words_and_may_be_empty_where_they_are_optional(predictor: Predictor) -> None:
+    words = (("true", "yes"), ("false", "no"))
+    for required, choices in ((True, words), (False, (("", ""), *words))):
+        column = Column("x", ColumnType.BOOLEAN, required=required, mlflow_type="boolean")
+        (field,) = form_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": None})).fields
+        assert (field.kind, field.choices) == ("choice", choices)
+
+
+def test_category_of_the_typical_row_can_be_chosen_even_if_it_is_not_known(predictor: Predictor) -> None:
+    assert category(predictor, "a", "c", value="b").choices == (("a", "a"), ("b", "b"), ("c", "c"))
+
+
+def test_empty_text_that_is_a_category_is_named(predictor: Predictor) -> None:
+    assert category(predictor, "", "a").choices == (("", "(empty text)"), ("a", "a"))
+    assert category(predictor, "", "a", required=False).choices == (("", ""), ("a", "a"))
+    assert category(predictor, "a", value="").choices == (("a", "a"),)
+
+
+def test_text_of_very_many_values_or_of_unknown_ones_is_typed(predictor: Predictor) -> None:
+    many = [f"{number:03}" for number in range(MAX_CHOICES + 1)]
+    assert len(category(predictor, *many[1:]).choices) == MAX_CHOICES
+    field = category(predictor, *many)
+    assert (field.kind, field.choices, field.suggestions) == ("text", (), tuple(many[:MAX_SUGGESTIONS]))
+    unknown = category(predictor)
+    assert (unknown.kind, unknown.hint, unknown.suggestions) == ("text", "text", ())
+
+
+def test_form_of_many_columns_needs_the_whole_width(predictor: Predictor) -> None:
+    for count, wide in ((MAX_NARROW, False), (MAX_NARROW + 1, True)):
+        names = [f"c{number}" for number in range(count)]
+        schema = FeatureSchema.of_numbers(*names)
+        assert form_of(replace(predictor, schema=schema, example=dict.fromkeys(names, 1.0))).is_wide is wide
 
 
 @pytest.mark.parametrize(

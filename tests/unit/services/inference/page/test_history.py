@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, new_id
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step, new_id
 from src.services.inference.page.history import History, Run, history
 from src.services.inference.page.links import Links
 from src.serving.models.model_loader import load_predictor
@@ -41,9 +41,30 @@ def test_waiting_request_has_come_one_step() -> None:
 
 
 def test_running_request_reports_for_how_long_and_its_last_error() -> None:
-    run = only(record(attempts=2, started_at=NOW - timedelta(seconds=13), last_error="it died", progress="train"))
+    run = only(record(attempts=2, started_at=NOW - timedelta(seconds=13), last_error="it died"))
     assert (run.steps, run.is_open, run.took) == (["queued", "running"], True, "10 s")
-    assert (run.attempts, run.reason, run.progress) == (2, "it died", "train")
+    assert (run.attempts, run.reason) == (2, "it died")
+
+
+@pytest.mark.parametrize(
+    ("fields", "doing"),
+    [
+        ({}, "starting"),
+        ({"progress": "loading"}, "loading"),
+        ({"step": Step.PREPROCESS}, "step 1 of 5: preprocess"),
+        ({"step": Step.TRAIN, "progress": "search: 1 of 9 candidates scored"}, "step 3 of 5: train; search: 1 of 9 "),
+        ({"step": Step.EVALUATE}, "step 4 of 5: evaluate on holdout"),
+    ],
+)
+def test_running_request_shows_its_step(fields: dict[str, Any], doing: str) -> None:
+    run = only(record(attempts=1, started_at=NOW, **fields))
+    assert run.doing is not None
+    assert run.doing.startswith(doing)
+
+
+def test_request_that_waits_or_has_ended_shows_no_step() -> None:
+    assert only(record()).doing is None
+    assert only(record(attempts=1, result=result(Outcome.PROMOTED))).doing is None
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from src.core.errors import ModelFailedError
-from src.core.retrain_record import Outcome, RetrainResult
+from src.core.retrain_record import Outcome, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.page.form import mark_of
 from src.services.inference.routes.page import MAX_FORM_BYTES, STATIC
@@ -20,6 +20,7 @@ from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA, build_model
 from tests.support.trained import finish
 from tests.support.typed_model import build_typed_model
+from tests.support.wide_model import build_wide_model
 
 pytestmark = pytest.mark.anyio
 
@@ -267,6 +268,28 @@ async def test_typed_form_may_leave_out_what_may_be_missing(tmp_path: Path, serv
     assert "area" not in answer.text
 
 
+async def test_categories_are_chosen_and_may_be_empty_where_they_are_optional(tmp_path: Path, serving: Any) -> None:
+    fake = FakeMlflow()
+    fake.add("1", tmp_path / "model", build_wide_model(tmp_path / "model"))
+    fake.promote("1")
+    async with serving(tmp_path, fake) as served:
+        markup = await page_of(served)
+        row = {f"f{place}": "50" for place in range(24)}
+        mark = mark_of(served.service.store.current.schema)
+        texts = {"f24": "monthly", "f25": "east", "f26": "card", "f27": "phone", "f28": "", "f29": "autumn"}
+        answer = await served.client.post("/page/predict", data={"form": mark, **row, **texts})
+    assert "leaves" in answer.text
+    assert "&#34;channel&#34;" not in answer.text
+    options = {
+        name: re.findall(r'<option value="(.*?)"', inner)
+        for name, inner in re.findall(r'<select id="(f\d+)".*?>(.*?)</select>', markup, re.DOTALL)
+    }
+    assert options["f24"] == ["monthly", "one year", "two years"]
+    assert options["f29"] == ["", "autumn", "spring"]
+    assert sorted(options) == sorted(texts)
+    assert markup.count('class="bars"') == 3
+
+
 async def test_news_come_only_when_there_are_some(served: Any) -> None:
     poll = poll_of(await page_of(served))
     assert (await served.client.get(poll)).status_code == 204
@@ -324,11 +347,12 @@ async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) 
     with spool.lock():
         (record,) = spool.claim()
         spool.update(record.model_copy(update={"attempts": 1, "started_at": datetime.now(UTC)}))
-        spool.update(spool.claimed()[0].with_progress("search: 12 of 20 trials"))
+        spool.update(spool.claimed()[0].at_step(Step.TRAIN).with_progress("search: 12 of 20 trials"))
         served.service.page.forget()  # else a second goes by
         running = (await served.client.get(poll_of(asked.text))).text
         assert "running" in running
-        assert "for 0 s, search: 12 of 20 trials" in running
+        assert "for 0 s" in running
+        assert "step 3 of 5: train; search: 12 of 20 trials" in running
         result = RetrainResult(outcome=Outcome.REJECTED, reason="too weak", finished_at=datetime.now(UTC))
         spool.finish(record, result)
     served.service.page.forget()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from src.core.retrain_record import Outcome
+from src.core.retrain_record import Outcome, Step
 from tests.support.models import SETOSA
 from tests.support.trained import SCORES, finish
 
@@ -136,11 +136,11 @@ async def test_retrain_reports_running_and_its_attempts(served: Any) -> None:
         spool.update(
             record.model_copy(update={"attempts": 2, "started_at": datetime.now(UTC), "last_error": "it died"})
         )
-        spool.update(spool.claimed()[0].with_progress("search: 12 of 20 trials"))
+        spool.update(spool.claimed()[0].at_step(Step.TRAIN).with_progress("search: 12 of 20 trials"))
     told = (await served.client.get(location)).json()
     assert (told["state"], told["attempts"], told["last_error"]) == ("running", 2, "it died")
     assert told["started_at"] is not None
-    assert told["progress"] == "search: 12 of 20 trials"
+    assert (told["step"], told["progress"]) == ("train", "search: 12 of 20 trials")
     assert "outcome" not in told
 
 
