@@ -115,11 +115,11 @@ def encode_infer(
     if found.probabilities is None and PROBABILITIES in wanted:
         if request.asked:
             raise malformed(f"the model has no output {PROBABILITIES} for these rows")
-        wanted = {PREDICT: wanted[PREDICT]}
+        wanted = {name: binary for name, binary in wanted.items() if name != PROBABILITIES}
     outputs: list[OutputTensor] = []
     buffers: list[bytes] = []
     for name, binary in wanted.items():
-        shape, datatype, values = _values(predictor, found, name)
+        shape, datatype, values = request.kept.get(name) or _values(predictor, found, name)
         if not binary:
             data = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
             outputs.append(OutputTensor(name, datatype, shape, data=data))

@@ -97,7 +97,7 @@ def values_from_binary(name: str, content: memoryview, shape: Sequence[int], dat
         name: of the tensor, for messages.
         content: exactly its bytes.
         shape: (n,) or (n, k), checked.
-        datatype: one that the column takes.
+        datatype: of the protocol.
 
     Raises:
         InvalidRecordError: the size is not what shape and datatype say, or the content is not of the datatype.
@@ -105,7 +105,10 @@ def values_from_binary(name: str, content: memoryview, shape: Sequence[int], dat
     count = _size(shape)
     if datatype == BYTES:
         return np.array(_strings(name, content, count), dtype=object)
-    dtype = np.dtype("u1" if datatype == BOOL else (FLOATS | INTEGERS)[datatype])
+    known = {BOOL: "u1", **FLOATS, **INTEGERS}
+    if datatype not in known:
+        raise malformed(f"the datatype of {name} is unknown")
+    dtype = np.dtype(known[datatype])
     if len(content) != count * dtype.itemsize:
         raise malformed(f"the binary data of {name} must have the size that its shape and datatype say")
     array = np.frombuffer(content, dtype=dtype)
@@ -114,6 +117,25 @@ def values_from_binary(name: str, content: memoryview, shape: Sequence[int], dat
     if array.size and array.max() > 1:
         raise _problem(name, "must have 1 for true and 0 for false", NOT_A_BOOLEAN)
     return array.astype(np.bool_)
+
+
+def kept_values(name: str, values: Values, datatype: str) -> NDArray[Any] | list[str]:
+    """The values of a tensor that the model does not take, as an output has them: an array, or a list of strings.
+
+    Raises:
+        InvalidRecordError: they are not of the datatype.
+    """
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return values
+    listed = list(values)
+    kinds = set(map(type, listed))
+    if datatype == BYTES and kinds <= {str}:
+        return listed
+    if datatype == BOOL and kinds <= {bool}:
+        return np.array(listed, dtype=np.bool_)
+    if datatype in FLOATS and kinds <= {float, int, type(None)}:  # null is NaN
+        return _array(name, listed, FLOATS[datatype])
+    raise malformed(f"the data of {name} must be of its datatype")
 
 
 def binary_of_strings(values: Sequence[str]) -> bytes:

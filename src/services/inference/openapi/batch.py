@@ -3,9 +3,8 @@
 from typing import Any
 
 from src.services.inference.openapi.document import MODEL_HEADERS
-from src.services.inference.openapi.schemas import TEXT, Schema, ref
+from src.services.inference.openapi.schemas import TEXT, Schema, extra_parameter, ref
 from src.serving.protocols.answer_json import EXTRA
-from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import BINARY, Format
 
 
@@ -20,19 +19,7 @@ def _content(json: Schema, line: str, table: str) -> dict[str, Any]:
     }
 
 
-PARAMETERS: list[dict[str, Any]] = [
-    {
-        "name": EXTRA,
-        "in": "query",
-        "required": False,
-        "description": (
-            "What to do with columns that the model does not take, such as an id or the target of a training file: "
-            "refuse them by name, ignore them, or keep them, that is return them with each row's prediction: in a "
-            f"JSON answer's member {EXTRA}, in CSV, Arrow and Parquet as columns before the prediction."
-        ),
-        "schema": {**TEXT, "enum": [str(item) for item in ExtraColumns], "default": str(ExtraColumns.REFUSE)},
-    }
-]
+PARAMETERS = [extra_parameter(f"in a JSON answer's member {EXTRA}, in other formats as columns before the prediction")]
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "content": _content(

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from src.services.inference.openapi.schemas import TEXT, Schema, ref
+from src.services.inference.openapi.schemas import TEXT, Schema, extra_parameter, ref
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_answer import (
     InferResponse,
@@ -18,6 +18,7 @@ from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_
 from src.serving.protocols.tensors import ACCEPTED, datatype_of
 
 FLAG: Schema = {"type": "boolean"}
+EXTRA_TENSORS = extra_parameter("as outputs with the names, datatypes and shapes of the inputs")
 OBJECT = ["object", "null"]
 JSON_LENGTH = "Inference-Header-Content-Length"
 JSON_LENGTH_HEADER: dict[str, Any] = {

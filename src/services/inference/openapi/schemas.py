@@ -8,6 +8,8 @@ import msgspec
 from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
 from src.core.feature_schema import Column, ColumnType
 from src.serving.models.predictor import Predictor
+from src.serving.protocols.answer_json import EXTRA
+from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.values import FLOAT32_MAX
 
 Schema = dict[str, Any]
@@ -216,3 +218,17 @@ SCHEMAS: Mapping[str, Callable[[Predictor | None], Schema]] = {
     "PredictAnswer": _predict_answer,
     "Model": _model,
 }
+
+
+def extra_parameter(keep: str) -> dict[str, Any]:
+    """The query parameter for columns that the model does not take; ``keep`` says how they are returned."""
+    return {
+        "name": EXTRA,
+        "in": "query",
+        "required": False,
+        "description": (
+            "What to do with columns that the model does not take, such as an id or the target of a training file: "
+            f"refuse them, ignore them, or keep them, that is return them with each row's prediction: {keep}."
+        ),
+        "schema": {**TEXT, "enum": [str(item) for item in ExtraColumns], "default": str(ExtraColumns.REFUSE)},
+    }

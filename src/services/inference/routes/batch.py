@@ -9,14 +9,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
 from src.services.inference.openapi.batch import PARAMETERS, REQUEST_BODY, RESPONSES
-from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
 from src.serving.protocols.answer_json import EXTRA
 from src.serving.protocols.batches import Batches, IncomingBatch
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
-from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import Format
 from src.serving.tables.parts import PART_ROWS
 from src.serving.watch.metrics import INTERNAL, ServingMetrics
@@ -43,7 +42,10 @@ async def predict_batch(request: Request) -> Response:
     service = service_of(request)
     came_in = _format_of(request)
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
-    extra = _extra_columns_of(request)
+    for name in request.query_params:
+        if name != EXTRA:  # a typo would drop columns that should be kept
+            raise InvalidParameterError(unknown_parameter(name))
+    extra = extra_columns_of(request)
     service.store.require()
     body = bytearray()
     async for chunk in request.stream():
@@ -100,13 +102,3 @@ async def _counting_failure(
 
 def _format_of(request: Request) -> Format:
     return format_of(request.headers.get("content-type"))
-
-
-def _extra_columns_of(request: Request) -> ExtraColumns:
-    for name in request.query_params:
-        if name != EXTRA:  # a typo would drop columns that should be kept
-            raise InvalidParameterError(unknown_parameter(name))
-    try:
-        return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
-    except ValueError:
-        raise InvalidParameterError(f"{EXTRA} must be one of {', '.join(ExtraColumns)}", EXTRA) from None

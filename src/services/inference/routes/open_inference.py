@@ -13,6 +13,7 @@ from starlette.responses import Response
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import MODEL_HEADERS, json_of
 from src.services.inference.openapi.infer import (
+    EXTRA_TENSORS,
     INFER_ANSWER,
     INFER_BODY,
     JSON_LENGTH,
@@ -20,7 +21,7 @@ from src.services.inference.openapi.infer import (
     MODEL_PARAMETERS,
     VERSION_PARAMETERS,
 )
-from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import UnknownModelError, request_id_of
 from src.serving.models.inference_scheduler import Steps
@@ -51,7 +52,7 @@ INFER: dict[int | str, dict[str, Any]] = {
     415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
     503: {"description": NOT_LOADED},
 }
-LENGTH_PARAMETER = {"name": JSON_LENGTH, "in": "header", **JSON_LENGTH_HEADER}
+INFER_PARAMETERS = [{"name": JSON_LENGTH, "in": "header", **JSON_LENGTH_HEADER}, EXTRA_TENSORS]
 REQUEST = {"required": True, "content": INFER_BODY}
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
@@ -116,13 +117,13 @@ async def ready(request: Request) -> Response:
 @router.post(
     MODEL + "/infer",
     summary="Predict rows, by the Open Inference Protocol",
-    openapi_extra={"parameters": [*MODEL_PARAMETERS, LENGTH_PARAMETER], "requestBody": REQUEST},
+    openapi_extra={"parameters": [*MODEL_PARAMETERS, *INFER_PARAMETERS], "requestBody": REQUEST},
     responses=INFER,
 )
 @router.post(
     VERSION + "/infer",
     summary="Predict rows with a version, by the Open Inference Protocol",
-    openapi_extra={"parameters": [*VERSION_PARAMETERS, LENGTH_PARAMETER], "requestBody": REQUEST},
+    openapi_extra={"parameters": [*VERSION_PARAMETERS, *INFER_PARAMETERS], "requestBody": REQUEST},
     responses=INFER,
 )
 @counting_errors
@@ -130,18 +131,19 @@ async def infer(request: Request) -> Response:
     """One output row per input row.
 
     The inputs are a tensor per column, or one matrix of all columns; optional columns may be left out, in a matrix at
-    its end. The tensors' data may follow the JSON in binary.
+    its end. The tensors' data may follow the JSON in binary. With extra_columns, tensors of other names are ignored, or
+    returned as outputs.
     """
     service = service_of(request)
     _check_type(request)
-    json_bytes = _json_bytes(request)
+    json_bytes, extra = _json_bytes(request), extra_columns_of(request)
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
     predictor = _predictor_for(request)
     outputs = [output.name for output in outputs_of(predictor)]
 
     def steps() -> Steps[tuple[bytes, int | None]]:
-        asked = decode_infer(predictor.schema, outputs, body, json_bytes)
+        asked = decode_infer(predictor.schema, outputs, body, json_bytes, extra)
         found: Predictions = yield asked.table
         encoded = encode_infer(predictor, found, asked, request_id_of(request.scope))
         service.metrics.traffic.note_table(predictor, asked.table, found)

@@ -1,4 +1,4 @@
-"""A documented route whose endpoint takes the raw request, and the counting of failed predictions."""
+"""A documented route whose endpoint takes the raw request, and what the endpoints have in common."""
 
 import functools
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.service_state import service_of
-from src.serving.http.errors import IncompleteRequestError
+from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
+from src.serving.protocols.answer_json import EXTRA
+from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -51,3 +53,15 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
             raise
 
     return counted
+
+
+def extra_columns_of(request: Request) -> ExtraColumns:
+    """The query parameter that says what to do with columns that the model does not take.
+
+    Raises:
+        InvalidParameterError: its value is none of ``ExtraColumns``.
+    """
+    try:
+        return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
+    except ValueError:
+        raise InvalidParameterError(f"{EXTRA} must be one of {', '.join(ExtraColumns)}", EXTRA) from None

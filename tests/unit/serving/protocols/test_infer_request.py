@@ -8,6 +8,7 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.protocols.infer_request import InferRequest, decode_infer, matrix_of
+from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.problems import InvalidRecordError
 from tests.support.typed_model import SCHEMA as TYPED
 
@@ -24,11 +25,15 @@ def binary(name: str, size: Any, shape: list[int], datatype: str = "FP64") -> di
 
 
 def decode(
-    document: Any, data: bytes = b"", json_bytes: int | None = None, schema: FeatureSchema = SCHEMA
+    document: Any,
+    data: bytes = b"",
+    json_bytes: int | None = None,
+    schema: FeatureSchema = SCHEMA,
+    extra: ExtraColumns = ExtraColumns.REFUSE,
 ) -> InferRequest:
     header = document if isinstance(document, bytes) else json.dumps(document).encode()
     length = json_bytes if json_bytes is not None or not data else len(header)
-    return decode_infer(schema, OUTPUTS, header + data, length)
+    return decode_infer(schema, OUTPUTS, header + data, length, extra)
 
 
 def rows(request: InferRequest) -> list[tuple[Any, ...]]:
@@ -277,3 +282,64 @@ def test_tensor_of_another_name_is_refused_with_the_names_that_are_accepted(
 ) -> None:
     with pytest.raises(InvalidRecordError, match=expected):
         decode({"inputs": [tensor("input-1", [1, 2], shape=[1, 2])]}, schema=schema)
+
+
+IDS = tensor("id", ["x", "ü"], "BYTES")
+
+
+@pytest.mark.parametrize("extra", [ExtraColumns.IGNORE, ExtraColumns.KEEP])
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("inputs", [COLUMNS, [tensor("features", [1, 3, 2, 4.5], shape=[2, 2])]])
+def test_tensors_of_other_names_are_ignored_or_kept(inputs: list[Any], place: int, extra: ExtraColumns) -> None:
+    document = {"inputs": [*inputs[:place], IDS, *inputs[place:]]}
+    with pytest.raises(InvalidRecordError, match="unknown inputs"):
+        decode(document)
+    found = decode(document, extra=extra)
+    assert rows(found) == [(1.0, 3.0), (2.0, 4.5)]
+    if extra is ExtraColumns.KEEP:
+        assert found.kept["id"] == ([2], "BYTES", ["x", "ü"])
+        assert list(found.outputs) == [*OUTPUTS, "id"]
+    else:
+        assert (found.kept, list(found.outputs)) == ({}, list(OUTPUTS))
+
+
+def test_binary_tensors_of_other_names_keep_the_place_of_the_others() -> None:
+    data = struct.pack("<2q", 7, 8) + DOUBLES
+    document = {"inputs": [binary("id", 16, [2], "INT64"), binary("a", 16, [2]), binary("b", 16, [2])]}
+    kept = decode(document, data, extra=ExtraColumns.KEEP)
+    assert rows(kept) == rows(decode(document, data, extra=ExtraColumns.IGNORE)) == [(1.0, 3.0), (2.0, 4.5)]
+    assert kept.kept["id"].values.tolist() == [7, 8]  # type: ignore[union-attr] # an array
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (tensor("id", [1]), "the same number of rows"),
+        (tensor("id", [1, 2], shape=[2, 1, 1]), r"the shape of id must be \[n\] or \[n, k\]"),
+        (tensor("id", [], shape=[2, 0]), r"the shape of id must be \[n\] or \[n, k\]"),
+        (tensor("id", [1, "x"]), "of its datatype"),
+        (tensor("id", [1, 2], "BYTES"), "of its datatype"),
+        (tensor("id", [1, 2], "BOOL"), "of its datatype"),
+        (tensor("id", [1, None], "INT64"), "of its datatype"),
+        (tensor("id", [1, 2], "zq7"), "of its datatype"),
+        (binary("id", 8, [2], "zq7"), "the datatype of id is unknown"),
+        (tensor("predict", [1, 2]), "none of them predict or predict_proba"),
+        (tensor("a", [1, 2]), "each once"),
+    ],
+)
+def test_tensor_that_cannot_be_kept_is_refused(other: Any, message: str) -> None:
+    data = b"\0" * 8 if "data" not in other else b""
+    with pytest.raises(InvalidRecordError, match=message):
+        decode({"inputs": [*COLUMNS, other]}, data, extra=ExtraColumns.KEEP)
+
+
+def test_two_kept_tensors_of_one_name_are_refused() -> None:
+    with pytest.raises(InvalidRecordError, match="different names"):
+        decode({"inputs": [*COLUMNS, IDS, IDS]}, extra=ExtraColumns.KEEP)
+
+
+def test_kept_tensor_may_be_requested_alone() -> None:
+    document = {"inputs": [*COLUMNS, IDS], "outputs": [{"name": "id", "parameters": {"binary_data": True}}]}
+    assert decode(document, extra=ExtraColumns.KEEP).outputs == {"id": True}
+    with pytest.raises(InvalidRecordError, match="unknown outputs"):
+        decode(document, extra=ExtraColumns.IGNORE)

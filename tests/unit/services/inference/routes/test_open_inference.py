@@ -204,3 +204,27 @@ async def test_columns_of_every_type(serving: Any, tmp_path: Any) -> None:
         ]
         answer = await running.client.post(INFER, json={"inputs": inputs})
         assert answer.json()["outputs"][0]["data"] == ["dear", "cheap"]
+
+
+IDS = {"name": "id", "shape": [2], "datatype": "INT64", "data": [7, 8]}
+
+
+async def test_id_column_comes_back_where_it_is_kept(one_app: Any) -> None:
+    document = {"inputs": [IDS, *MATRIX["inputs"]]}
+    plain = (await one_app.client.post(INFER, json=MATRIX)).json()["outputs"]
+    kept = await one_app.client.post(f"{INFER}?extra_columns=keep", json=document)
+    assert kept.json()["outputs"] == [*plain, {**IDS, "datatype": "INT64"}]
+    ignored = await one_app.client.post(f"{INFER}?extra_columns=ignore", json=document)
+    assert ignored.json()["outputs"] == plain
+    assert (await one_app.client.post(INFER, json=document)).status_code == 400
+    other = await one_app.client.post(f"{INFER}?extra_columns={MARKER}", json=document)
+    assert other.json() == {"error": "extra_columns must be one of refuse, ignore, keep"}
+    assert other.status_code == 400
+
+
+async def test_kept_column_comes_back_in_binary(one_app: Any) -> None:
+    document = {"inputs": [IDS, *MATRIX["inputs"]], "parameters": {"binary_data_output": True}}
+    answer = await one_app.client.post(f"{INFER}?extra_columns=keep", json=document)
+    outputs = json.loads(answer.content[: int(answer.headers["inference-header-content-length"])])["outputs"]
+    assert outputs[-1] == {"name": "id", "shape": [2], "datatype": "INT64", "parameters": {"binary_data_size": 16}}
+    assert np.frombuffer(answer.content[-16:], "<i8").tolist() == [7, 8]
