@@ -33,8 +33,9 @@ TYPES = {
 # A matrix can hold columns of these.
 NUMERIC = {ColumnType.NUMBER, ColumnType.INTEGER, ColumnType.DATE}
 INTEGER_BITS = {"long": 64, "integer": 32}
-# The limit of exact integers in float64, the type of integer columns with missing values.
-EXACT_INTEGER = 2**53
+# The largest integer that is exact in float64, the type of integer columns with missing values, and that no other
+# integer is rounded to.
+EXACT_INTEGER = 2**53 - 1
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _integer(raw: pd.Series, name: str, feature: IntegerFeature) -> Column:
     values, there = column.cells.values, ~(column.cells.missing | column.cells.wrong)
     inexact = there & ((values > EXACT_INTEGER) | (values < -EXACT_INTEGER))
     return (
-        _with(column, inexact, "beyond 2^53, where a column with missing values is not exact")
+        _with(column, inexact, "of 2^53 or more, where a column with missing values is not exact")
         if feature.missing
         else column
     )

@@ -72,7 +72,7 @@ def _integer(column: Column, value: object) -> int:
     if not low <= value <= high:  # type: ignore[operator] # whole says that it is a number
         raise _problem(column, f"must be from {low} to {high}", NOT_FINITE)
     if isinstance(value, float) and abs(value) > EXACT_INTEGER:
-        raise _problem(column, "must have no point or exponent beyond 2 ** 53: a float is not exact", NOT_FINITE)
+        raise _problem(column, "must have no point or exponent from 2 ** 53 on: a float is not exact", NOT_FINITE)
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 

@@ -74,7 +74,9 @@ def test_schema_of_required_numbers_is_numeric(columns: list[object], numeric: b
     assert FeatureSchema.from_signature(json.dumps(columns)).is_numeric is numeric
 
 
-@pytest.mark.parametrize(("mlflow_type", "limits"), [("long", (-(2**53), 2**53)), ("integer", (-(2**31), 2**31 - 1))])
+@pytest.mark.parametrize(
+    ("mlflow_type", "limits"), [("long", (1 - 2**53, 2**53 - 1)), ("integer", (-(2**31), 2**31 - 1))]
+)
 def test_integer_that_may_be_missing_stays_within_what_float64_holds_exactly(
     mlflow_type: str, limits: tuple[int, int]
 ) -> None:

@@ -226,7 +226,7 @@ def test_json_has_booleans_of_its_own(value: Any) -> None:
     assert the_one(by_every_json_way(BOOLEAN, value)) == "not_a_boolean"
 
 
-@pytest.mark.parametrize("whole", [2**53 + 1, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("whole", [2**53, 2**53 + 1, 2**63 - 1, -(2**63)])
 def test_whole_number_is_exact_or_refused(whole: int) -> None:
     assert the_one(by_every_json_way(LONG, whole)) == whole
     assert the_one(by_every_csv_way(LONG, str(whole))) == whole
@@ -237,13 +237,13 @@ def test_whole_number_is_exact_or_refused(whole: int) -> None:
     assert by_arrow(OPTIONAL_LONG, pa.array([whole])) == "not_finite"
 
 
-@pytest.mark.parametrize(("value", "whole"), [(3.0, 3), (2.0**53, 2**53), (-(2.0**53), -(2**53))])
+@pytest.mark.parametrize(("value", "whole"), [(3.0, 3), (2.0**53 - 1, 2**53 - 1), (1 - 2.0**53, 1 - 2**53)])
 def test_float_that_is_whole_is_one_as_far_as_floats_are_exact(value: float, whole: int) -> None:
     assert the_one(by_every_json_way(LONG, value)) == whole
     assert by_arrow(LONG, pa.array([value])) == [whole]
 
 
-@pytest.mark.parametrize("value", [2.0**53 + 2, -(2.0**62)])
+@pytest.mark.parametrize("value", [2.0**53, 2.0**53 + 2, -(2.0**62)])
 def test_float_beyond_may_have_been_another_number(value: float) -> None:
     assert the_one(by_every_json_way(LONG, value)) == "not_finite"
     assert by_arrow(LONG, pa.array([value])) == "not_finite"
