@@ -8,18 +8,18 @@ from unittest import mock
 import numpy as np
 
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.services.inference import run_inference
 from src.serving.models import model_source
+from src.serving.models.engines import ServedOnnxEngine
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor, Source
 
 
-class ConstantEngine:
+class ConstantEngine(ServedOnnxEngine):
     """Predicts the first class with probability 1."""
 
-    name: EngineName = "onnx"
     gives_probabilities = True
 
     def __init__(self, classes: tuple[str, ...]) -> None:

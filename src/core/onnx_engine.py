@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -64,7 +64,7 @@ class OnnxEngine:
             its outputs are not one prediction per row.
     """
 
-    name: Literal["onnx"] = "onnx"
+    name: str = "onnx"
 
     def __init__(
         self, path: Path, schema: FeatureSchema, classes: tuple[str, ...] | None, threshold: Threshold | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ SCALE = 10.0**DECIMALS
 # The maximum difference of two predictions for the same row.
 TOLERANCE = 1e-5
 
-EngineName = Literal["onnx", "pyfunc"]
 # What a prediction shows for a class.
 Label = str | bool | int | float
 
@@ -87,10 +86,6 @@ class Predictions:
 
 class Engine(Protocol):
     """One loaded model; immutable and thread-safe."""
-
-    @property
-    def name(self) -> EngineName:
-        """The kind of engine."""
 
     @property
     def classes(self) -> tuple[str, ...]:

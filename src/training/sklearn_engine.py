@@ -1,7 +1,7 @@
 """A scikit-learn model as an engine: the reference for ONNX, and what the gate scores where there is no ONNX."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import skops.io
 from sklearn.pipeline import Pipeline
@@ -23,7 +23,7 @@ class SklearnEngine:
         threshold: the label rule, if it is not the largest probability.
     """
 
-    name: Literal["pyfunc"] = "pyfunc"
+    name: str = "pyfunc"
 
     def __init__(self, model: Pipeline, classes: tuple[str, ...], threshold: Threshold | None = None) -> None:
         self._model = model

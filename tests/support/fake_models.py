@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.training.registry import Contract, FetchedModel
 from src.training.splitting import SplitRule
 
@@ -17,7 +17,7 @@ from src.training.splitting import SplitRule
 class FakeEngine:
     """Answers with what a function makes of a table: (n, classes) probabilities, or (n,) numbers of a regression."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
 
     def __init__(self, answer: Callable[[FeatureTable], Any], classes: tuple[str, ...] = ()) -> None:
         self._answer = answer

@@ -1,17 +1,62 @@
-"""What serving needs of an engine."""
+"""What an engine is to serving."""
 
-from typing import Protocol
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
 
-from src.core.predictions import Engine, Label
+from src.core.feature_table import FeatureTable
+from src.core.mlmodel import ModelDescription
+from src.core.predictions import Label, Predictions
 
 
-class ServedEngine(Engine, Protocol):
-    """An engine that knows its predictions before the first request."""
+class ServedEngine(ABC):
+    """One loaded model; immutable and thread-safe. To add an engine, derive a class and list it in ``ENGINES``.
 
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes as predictions show them, of one type, in the order of ``classes``."""
+    Attributes:
+        name: in answers and metrics.
+        title: on the page.
+        platform: in the Open Inference Protocol; Triton's name if it has one.
+        flavour: MLflow's name of the models that it runs.
+        files: those of a verified model that it reads; None for all.
+        classes: class names in the order of the probabilities; empty for a regression.
+        labels: the classes as predictions show them, of one type, in the same order.
+        gives_probabilities: whether predictions have probabilities, as far as is known before the first.
+    """
 
-    @property
-    def gives_probabilities(self) -> bool:
-        """Whether predictions have probabilities, as far as is known before the first."""
+    name: str
+    title: ClassVar[str]
+    platform: ClassVar[str]
+    flavour: ClassVar[str]
+    files: ClassVar[Sequence[str] | None] = None
+    classes: tuple[str, ...]
+    labels: tuple[Label, ...]
+    gives_probabilities: bool
+
+    @classmethod  # noqa: B027 - most engines need nothing
+    def require(cls) -> None:
+        """Raise InvalidModelError, with what to install, if this environment cannot run such models."""
+
+    @classmethod
+    def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG003 - others use it
+        """The context to load and to test the model of a directory in."""
+        return contextlib.nullcontext()
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path, description: ModelDescription, *, verified: bool) -> Self:
+        """Load a model.
+
+        Args:
+            directory: its files; it must exist as long as the engine does.
+            description: the content of its ``MLmodel``.
+            verified: whether the training pipeline registered it.
+
+        Raises:
+            InvalidModelError: it cannot be loaded.
+        """
+
+    @abstractmethod
+    def predict(self, table: FeatureTable) -> Predictions:
+        """Predict every row; there must be at least one. A model may raise errors of any type."""

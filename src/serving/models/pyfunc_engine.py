@@ -1,10 +1,11 @@
 """The engine for a model of any MLflow flavour; pandas is imported here alone, when it is needed."""
 
+import contextlib
 import logging
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from src.core.class_labels import ClassLabels
 from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType
 from src.core.feature_table import FeatureTable
-from src.core.mlmodel import ModelDescription
+from src.core.mlmodel import PYFUNC_FLAVOUR, ModelDescription
+from src.core.own_code import require_own_code
 from src.core.predictions import Predictions, labels_from
-from src.serving.models.pyfunc_loader import load_pyfunc, raw_model_of
+from src.serving.models.engine import ServedEngine
+from src.serving.models.pyfunc_loader import code_of_its_own, load_pyfunc, raw_model_of, require_pyfunc
 
 # A column's type is the same for all requests, so that a row's prediction does not depend on the other rows.
 # A missing integer is NaN and a missing boolean is None, as in the frames that pandas reads from files.
@@ -37,7 +40,7 @@ PANDAS_TYPES: dict[tuple[str, bool], Any] = {
 logger = logging.getLogger(__name__)
 
 
-class PyfuncEngine:
+class PyfuncEngine(ServedEngine):
     """One loaded model. Predictions take milliseconds; calls from several threads wait for each other.
 
     Loading runs code that the model's files name or contain.
@@ -52,7 +55,10 @@ class PyfuncEngine:
         InvalidModelError: it cannot be loaded, or it and its description differ in its classes.
     """
 
-    name: Literal["pyfunc"] = "pyfunc"
+    name = "pyfunc"
+    title = "MLflow pyfunc"
+    platform = "mlflow_pyfunc"
+    flavour = PYFUNC_FLAVOUR
 
     def __init__(self, directory: Path, description: ModelDescription, *, common_rule: bool = False) -> None:
         self._lock = threading.Lock()
@@ -60,15 +66,29 @@ class PyfuncEngine:
         raw = raw_model_of(self._model)
         self._own = ClassLabels.of_library(description, getattr(raw, "classes_", None))
         self._predict_proba = getattr(raw, "predict_proba", None) if self._own.classes else None
+        # Models without the method may return probabilities from ``predict``.
+        self.gives_probabilities = self._predict_proba is not None
         self._common_rule = common_rule
         self.labels = self._own.classes
         self.classes = self._own.names
         self._threshold = description.threshold
 
-    @property
-    def gives_probabilities(self) -> bool:
-        """Whether ``predict_proba`` is called; other models may return probabilities from ``predict``."""
-        return self._predict_proba is not None
+    @classmethod
+    def require(cls) -> None:
+        """Raise InvalidModelError if MLflow is not installed."""
+        require_pyfunc()
+
+    @classmethod
+    def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:
+        """A context with the modules of the model's own code folder."""
+        return code_of_its_own(directory)
+
+    @classmethod
+    def load(cls, directory: Path, description: ModelDescription, *, verified: bool) -> Self:
+        """Load a model. Raises OtherCodeError if it uses classes of another ``src/pipeline``."""
+        if description.code_sha256 is not None:
+            require_own_code(description.code_sha256)
+        return cls(directory, description, common_rule=verified)
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict at least one row.

@@ -20,8 +20,6 @@ NUMBER = "FP64"
 # The datatype of predictions by the type of the classes' labels.
 DATATYPES: Mapping[type, str] = {str: BYTES, bool: BOOL, int: "INT64", float: NUMBER}
 DTYPES: Mapping[str, str] = {**FLOATS, **INTEGERS, BOOL: "?"}
-# Triton's name if it has one.
-PLATFORMS = {"onnx": "onnxruntime_onnx", "pyfunc": "mlflow_pyfunc"}
 
 
 class TensorMetadata(msgspec.Struct, frozen=True):
@@ -87,7 +85,7 @@ def metadata_of(predictor: Predictor) -> ModelMetadata:
     return ModelMetadata(
         name=predictor.version.name,
         versions=[predictor.version.version],
-        platform=PLATFORMS[predictor.engine.name],
+        platform=predictor.engine.platform,
         inputs=[
             TensorMetadata(column.name, datatype_of(column), [-1, 1], UNSET if column.required else {"optional": True})
             for column in predictor.schema.columns

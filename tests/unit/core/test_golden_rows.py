@@ -7,7 +7,7 @@ from src.core.errors import InvalidModelError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.golden_rows import GoldenRows
-from src.core.predictions import EngineName, Predictions, values_agree
+from src.core.predictions import Predictions, values_agree
 
 SCHEMA = FeatureSchema.of_numbers("a", "b")
 ROWS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
@@ -19,7 +19,7 @@ NUMBERS = GoldenRows(rows=ROWS, values=[1000.0, 0.5, -2.0])
 class Known:
     """Predicts for the golden rows as at training time, shifted."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
 
     def __init__(self, classes: tuple[str, ...] = ("ash", "birch"), shift: float = 0.0, *, sure: bool = True) -> None:
         self.classes = classes

@@ -12,7 +12,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import OnnxEngine
 from src.core.pipeline_config import PipelineConfig
-from src.core.predictions import EngineName, Predictions, labels_from
+from src.core.predictions import Predictions, labels_from
 from src.training.answers import Answers
 from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation, Material, answers_of, judge
@@ -28,7 +28,7 @@ HOLDOUT = iris_parts()[1]
 class FakeEngine:
     """Predicts prepared probabilities in turn."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
 
     def __init__(self, answers: list[list[float]], classes: tuple[str, ...]) -> None:
         self._answers = np.array(answers, dtype=np.float32)
@@ -42,7 +42,7 @@ class FakeEngine:
 class FakeRegression:
     """Predicts prepared numbers in turn."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
     classes: tuple[str, ...] = ()
 
     def __init__(self, answers: list[float]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.training import importance
 from src.training.importance import permutation_importance, rank_columns
 from src.training.registry import FetchedModel
@@ -23,7 +23,7 @@ TARGET = "label"
 class FirstColumn:
     """Predicts its first column and counts the rows."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
     classes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ def test_importance_shuffles_no_fewer_than_fifty_rows_of_a_column(monkeypatch: p
 class Always:
     """Gives each row the same probabilities."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
     classes = ("a", "c")
 
     def predict(self, table: FeatureTable) -> Predictions:

@@ -93,7 +93,7 @@ def _card(predictor: Predictor, links: Links, now: datetime) -> ModelCard:
         name=version.name,
         version=version.version,
         task=predictor.task,
-        engine={"onnx": "ONNX Runtime", "pyfunc": "MLflow pyfunc"}[predictor.engine.name],
+        engine=predictor.engine.title,
         engine_reason=predictor.engine_reason,
         verified=version.verified,
         source=predictor.source,

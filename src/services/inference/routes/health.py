@@ -7,7 +7,6 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
-from src.core.predictions import EngineName
 from src.services.inference.service_state import Service, ServiceState
 from src.serving.models.predictor import Predictor, Source, Task
 
@@ -21,7 +20,7 @@ class ServedModel(BaseModel):
     name: str
     version: str
     task: Task
-    engine: EngineName
+    engine: str
     engine_reason: str
     verified: bool
     loaded_at: datetime

@@ -12,7 +12,7 @@ import pytest
 
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.serving.models.inference_scheduler import (
     INLINE_BYTES,
     TABLE_SECONDS,
@@ -32,7 +32,7 @@ QUICK, SLOW = Cost(1e-6, 1e-6), Cost(1.0, 0.01)
 class Doubling:
     """A regression that doubles, refuses negative rows, notes its calls and may be held up."""
 
-    name: EngineName = "onnx"
+    name = "onnx"
     classes: tuple[str, ...] = ()
 
     def __init__(self) -> None:

@@ -12,8 +12,9 @@ import yaml
 from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
+from src.serving.models.engines import choose_engine
 from src.serving.models.model_cost import UNKNOWN_COST
-from src.serving.models.model_loader import choose_engine, load_predictor
+from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
 from tests.support.mlflow_models import boosting, forest, save_function, save_sklearn, typed_regression
@@ -44,7 +45,7 @@ def signature(*types: str) -> dict[str, str]:
 def test_onnx_flavour_decides_for_onnx(tmp_path: Path) -> None:
     describe_as(tmp_path, flavors={"onnx": {}, "python_function": {}}, signature=signature("double"))
     choice = choose_engine(tmp_path, UNVERIFIED)
-    assert (choice.name, choice.reason) == ("onnx", "the model has an ONNX flavour")
+    assert (choice.engine.name, choice.reason) == ("onnx", "the model has an ONNX flavour")
 
 
 def test_any_other_model_goes_through_pyfunc_with_the_reason_of_its_training(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_any_other_model_goes_through_pyfunc_with_the_reason_of_its_training(tmp
     assert choose_engine(tmp_path, UNVERIFIED).reason == "the model has no ONNX flavour"
     told = UNVERIFIED.model_copy(update={"onnx_parity": "labels differ on 3 rows"})
     choice = choose_engine(tmp_path, told)
-    assert (choice.name, choice.reason) == ("pyfunc", "the model has no ONNX flavour: labels differ on 3 rows")
+    assert (choice.engine.name, choice.reason) == ("pyfunc", "the model has no ONNX flavour: labels differ on 3 rows")
 
 
 def test_without_the_dependency_group_the_refusal_says_how_to_get_it(
@@ -63,7 +64,7 @@ def test_without_the_dependency_group_the_refusal_says_how_to_get_it(
     with pytest.raises(InvalidModelError, match="INFERENCE_EXTRA_GROUPS=pyfunc"):
         choose_engine(tmp_path, UNVERIFIED)
     describe_as(tmp_path, flavors={"onnx": {}})
-    assert choose_engine(tmp_path, UNVERIFIED).name == "onnx"
+    assert choose_engine(tmp_path, UNVERIFIED).engine.name == "onnx"
 
 
 TENSOR = {"inputs": json.dumps([{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}])}

@@ -10,7 +10,7 @@ import pytest
 
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
 from src.serving.protocols.infer_answer import encode_infer, metadata_of, outputs_of
@@ -26,7 +26,7 @@ CLASSES = ("elm", "oak 'ü', old")
 class FakeEngine:
     """Is only asked for its name and classes."""
 
-    name: EngineName = "pyfunc"
+    platform = "mlflow_pyfunc"
     gives_probabilities = True
 
     def __init__(self, labels: tuple[Any, ...]) -> None:

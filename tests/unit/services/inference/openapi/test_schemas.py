@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.core.predictions import EngineName, Predictions
+from src.core.predictions import Predictions
 from src.services.inference.openapi.document import ALL_SCHEMAS as SCHEMAS
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
@@ -39,7 +39,7 @@ EXAMPLE: dict[str, Any] = {
 class FakeEngine:
     """Answers every row alike."""
 
-    name: EngineName = "pyfunc"
+    name = "pyfunc"
 
     gives_probabilities = True
 
