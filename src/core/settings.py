@@ -144,6 +144,9 @@ class InferenceSettings(LinkingSettings):
     body_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         32_000.0, description="bytes of a body that earn it one second more, and that a reading client takes a second"
     )
+    keep_alive_seconds: Annotated[int, Field(ge=1)] = Field(
+        75, description="how long a connection may be idle between requests; longer than in clients and load balancers"
+    )
     drain_seconds: Annotated[float, Field(ge=0, le=10)] = Field(
         1.0, description="how long requests are still accepted after a signal to stop, while readiness says no"
     )

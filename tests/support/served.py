@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from src.core.settings import InferenceSettings
 from src.services.inference.inference_service import create_app
 from src.services.inference.service_state import ServiceState
-from src.serving.http.fast_protocol import FastProtocol
+from src.serving.http.front_protocol import FrontProtocol
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model
 
@@ -132,11 +132,11 @@ class Network:
 
     port: int
     config: uvicorn.Config
-    connections: set[FastProtocol]
+    connections: set[FrontProtocol]
 
-    def end_of(self, connection: "Connection") -> FastProtocol:
+    def end_of(self, connection: "Connection") -> FrontProtocol:
         """The service's end of a connection that has been used."""
-        return next(end for end in self.connections if end.client == connection.name)
+        return next(end for end in self.connections if end.transport.get_extra_info("peername") == connection.name)
 
 
 class Connection:
@@ -211,11 +211,11 @@ async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **se
 
 @contextlib.asynccontextmanager
 async def _network(app: FastAPI, state: dict[str, Any]) -> AsyncIterator[Network]:
-    config = uvicorn.Config(app, http=FastProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=FrontProtocol, ws="none", lifespan="off", log_config=None, access_log=False)
     config.load()
     shared = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: FastProtocol(config, shared, state), "127.0.0.1", 0, start_serving=True
+        lambda: FrontProtocol(config, shared, state), "127.0.0.1", 0, start_serving=True
     )
     yield Network(server.sockets[0].getsockname()[1], config, shared.connections)  # type: ignore[arg-type] # made above
     server.close()

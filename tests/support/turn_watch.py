@@ -4,11 +4,12 @@ import asyncio
 import sys
 import time
 
+import uvicorn
+
 from src.services.inference import run_inference
-from src.serving.http.server import DrainingServer
 
 
-class WatchedServer(DrainingServer):
+class WatchedServer(uvicorn.Server):
     """Prints the longest turn when it stops, in milliseconds of this thread's processor time.
 
     Time on the clock would tell of the machine's other work, too.
@@ -32,5 +33,5 @@ async def _watch() -> None:
 
 
 if __name__ == "__main__":
-    run_inference.DrainingServer = WatchedServer  # type: ignore[misc] # no other way in from outside
+    run_inference.uvicorn.Server = WatchedServer  # type: ignore[misc] # no other way in from outside
     sys.exit(run_inference.main())

@@ -1,11 +1,11 @@
 """Builds the objects of one service from its settings."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import httpx
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from src.core.file_lock import is_locked
 from src.core.retrain_signal import RetrainSpool
@@ -13,14 +13,14 @@ from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.page.create_page import create_page
 from src.services.inference.routes import batch, page
-from src.services.inference.routes.catalogue import Catalogue
+from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import ServiceState
+from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.body_limits import BodyLimits
-from src.serving.http.edge_policy import EdgePolicy
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict
-from src.serving.http.guards import HostGuard
-from src.serving.http.slow_clients import ClientTimeouts
-from src.serving.http.uploads import Bodies, Uploads
+from src.serving.http.guards import EncodingGuard, Guard, HostGuard, WriteGuard
+from src.serving.http.stopping import Stopping
+from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
 from src.serving.models.backoff import Backoff
 from src.serving.models.inference_scheduler import InferenceScheduler
@@ -51,9 +51,9 @@ def create_state(
     store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
     scheduler = InferenceScheduler()
-    edge = _edge(settings, catalogue, metrics)
-    stopping = edge.stopping
-    hosts = HostGuard(settings.allowed_hosts.split(","))
+    stopping = Stopping()
+    guards = _guards(settings)
+    timeouts = ClientTimeouts(settings.head_seconds, settings.body_seconds, settings.body_rate)
     admission = Admission(
         settings.max_concurrency, queue=settings.max_queue, seconds=settings.queue_seconds, on_shed=metrics.shed
     )
@@ -67,40 +67,45 @@ def create_state(
         rollback=Rollback(registry, store, settings.alias_lock, clock=_now),
         page=create_page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: stopping.begun),
         metrics=metrics,
-        edge=edge,
-        hosts=hosts,
+        guards=guards,
+        timeouts=timeouts,
+        bodies=_bodies(settings, timeouts, metrics),
+        stopping=stopping,
         admission=admission,
         fast=FastPredict(
             store=store,
-            hosts=hosts,
+            guards=guards,
             admission=admission,
             stopping=stopping,
             metrics=metrics,
-            max_pending=edge.max_requests,
+            max_pending=settings.max_concurrency + settings.max_queue,
             max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )
 
 
-def _edge(settings: InferenceSettings, catalogue: Catalogue, metrics: ServingMetrics) -> EdgePolicy:
-    return EdgePolicy(
-        ClientTimeouts(settings.head_seconds, settings.body_seconds, settings.body_rate),
-        _bodies(settings),
-        metrics,
-        catalogue.templates,
-        max_requests=settings.max_concurrency + settings.max_queue,
-        exempt=catalogue.exempt,
+def _guards(settings: InferenceSettings) -> tuple[Guard, ...]:
+    """The checks of every request's head, in their order."""
+    return (
+        HostGuard(settings.allowed_hosts.split(",")),
+        EncodingGuard(),
+        WriteGuard(page.FORMS, None),  # predictions need no key on the page either
+        WriteGuard(WRITING, _shown(settings.write_api_key)),
+        WriteGuard(ALERTING, _shown(settings.alert_token)),
     )
 
 
-def _bodies(settings: InferenceSettings) -> Bodies:
+def _bodies(settings: InferenceSettings, timeouts: ClientTimeouts, metrics: ServingMetrics) -> Bodies:
     """Memory for incoming bodies: the running batches and one more, and one other body per slot."""
     forms = dict.fromkeys(page.FORMS, min(page.MAX_FORM_BYTES, settings.max_body_bytes))
     limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes, **forms})
-    batches = (settings.max_large_batches + 1) * settings.max_batch_bytes
-    others = settings.max_concurrency * settings.max_body_bytes
-    usual, clock = settings.body_seconds, time.monotonic
-    return Bodies(limits, Uploads(others, usual, clock), {batch.PATH: Uploads(batches, usual, clock)})
+    batches = BodyMemory((settings.max_large_batches + 1) * settings.max_batch_bytes, settings.body_seconds)
+    others = BodyMemory(settings.max_concurrency * settings.max_body_bytes, settings.body_seconds)
+    return Bodies(limits, timeouts, others, {batch.PATH: batches}, metrics)
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
 
 
 def _now() -> datetime:

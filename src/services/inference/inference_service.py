@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 from fastapi import FastAPI
-from pydantic import SecretStr
 from starlette.types import Scope
 
 from src.core.folders import explaining_unwritable, make_folder
@@ -20,11 +19,9 @@ from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import LifespanState, ServiceState
 from src.serving.http.errors import install_error_handlers
-from src.serving.http.guards import EncodingGuard, WriteGuard
 from src.serving.http.head_requests import HeadMiddleware
 from src.serving.http.middleware import (
     AdmissionMiddleware,
-    BodyLimitMiddleware,
     GuardMiddleware,
     RequestContextMiddleware,
 )
@@ -38,11 +35,17 @@ VERSION = "0.1.0"
 PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
 
 
-def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+def create_app(
+    settings: InferenceSettings,
+    *,
+    on_start: Callable[[ServiceState], None] = lambda _: None,
+    mlflow_transport: httpx.AsyncBaseTransport | None = None,
+) -> FastAPI:
     """The service as an ASGI application; it does nothing before its lifespan starts.
 
     Args:
         settings: where MLflow, the cache and the shared volume are, and the limits.
+        on_start: called when the lifespan starts.
         mlflow_transport: replaces the network to MLflow.
     """
     catalogue = Catalogue(alert_retrain=settings.alert_retrain)
@@ -51,7 +54,7 @@ def create_app(settings: InferenceSettings, *, mlflow_transport: httpx.AsyncBase
         title=f"{settings.model_name} inference",
         description=DESCRIPTION,
         version=VERSION,
-        lifespan=lambda _: _running(settings, state),
+        lifespan=lambda _: _running(settings, state, on_start),
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
@@ -79,8 +82,11 @@ def prepare_folders(settings: InferenceSettings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIterator[LifespanState]:
+async def _running(
+    settings: InferenceSettings, state: ServiceState, on_start: Callable[[ServiceState], None]
+) -> AsyncIterator[LifespanState]:
     """Follows the champion for as long as the service runs."""
+    on_start(state)
     await asyncio.to_thread(prepare_folders, settings)
     await state.store.restore()
     following = asyncio.create_task(state.store.follow(), name="follow-champion")
@@ -97,22 +103,18 @@ async def _running(settings: InferenceSettings, state: ServiceState) -> AsyncIte
 
 def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalogue, state: ServiceState) -> None:
     """Add the middleware of all routes; the one added last is the outermost."""
-    writing = WriteGuard(WRITING, _shown(settings.write_api_key))
-    alerting = WriteGuard(ALERTING, _shown(settings.alert_token))
-    forms = WriteGuard(page.FORMS, None)  # predictions need no key on the page either
     pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=state.metrics.shed)
     turns = functools.partial(_turns_of, state.batches, pages)
-    app.add_middleware(BodyLimitMiddleware, limits=state.edge.bodies.limits)
-    app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt)
-    app.add_middleware(GuardMiddleware, guards=(state.hosts, EncodingGuard(), forms, writing, alerting))
+    app.add_middleware(
+        AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt, bodies=state.bodies
+    )
+    app.add_middleware(GuardMiddleware, guards=state.guards)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates)
+    app.add_middleware(
+        RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates, stopping=state.stopping
+    )
 
 
 def _turns_of(batches: Batches, pages: Admission, scope: Scope) -> Admission | None:
     """The separate admission of pages and of large batches; None for all other requests."""
     return pages if page.is_page(scope["path"]) else batch.turns_of(batches, scope)
-
-
-def _shown(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None

@@ -12,8 +12,8 @@ from src.core.errors import ConfigError, LoopError
 from src.core.log import configure_logging
 from src.core.settings import InferenceSettings, load_settings
 from src.services.inference.inference_service import create_app, prepare_folders
-from src.serving.http.fast_protocol import FastProtocol
-from src.serving.http.server import DrainingServer
+from src.serving.http.front_protocol import FrontProtocol
+from src.serving.http.stopping import GracefulStop
 
 # For in-flight requests after the listener is closed; plus DRAIN_SECONDS it must fit an orchestrator's grace period.
 GRACE_SECONDS = 5
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> int:
     """Serve until a signal; return 0 after SIGTERM or Ctrl-C, 1 when the service could not start."""
-    # uvicorn raises the signal again after its graceful stop; the exit code must then be 0.
+    # uvicorn raises a signal again that arrived before the service handles it; the exit code must then be 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = load_settings(InferenceSettings)
@@ -62,9 +62,10 @@ def serve(settings: InferenceSettings, listener: socket.socket) -> int:
     """Serve on the socket until a signal; return the exit code."""
     # uvicorn's own lines at INFO repeat ours.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.log_level]))
+    stop = GracefulStop(listener, settings.drain_seconds)
     config = uvicorn.Config(
-        create_app(settings),
-        http=FastProtocol,
+        create_app(settings, on_start=lambda state: stop.install(state.stopping, state.bodies.stop_waiting)),
+        http=FrontProtocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -72,10 +73,11 @@ def serve(settings: InferenceSettings, listener: socket.socket) -> int:
         access_log=False,
         proxy_headers=False,  # the service does not use the client's address or scheme
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
     )
-    server = DrainingServer(config, settings.drain_seconds)
+    stop.server = server = uvicorn.Server(config)
     # What is imported stays: collections, such as after a swap of models, then take no time for it.
     gc.collect()
     gc.freeze()

@@ -9,9 +9,11 @@ from starlette.requests import HTTPConnection
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.alert_retrain import AlertRetrain
 from src.services.inference.page.page import Page
-from src.serving.http.edge_policy import EdgePolicy
+from src.serving.http.bodies import Bodies
 from src.serving.http.fast_predict import FastPredict
-from src.serving.http.guards import HostGuard
+from src.serving.http.guards import Guard
+from src.serving.http.stopping import Stopping
+from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import InferenceScheduler
 from src.serving.models.model_store import ModelStore
@@ -34,8 +36,10 @@ class ServiceState:
     rollback: Rollback
     page: Page
     metrics: ServingMetrics
-    edge: EdgePolicy
-    hosts: HostGuard
+    guards: tuple[Guard, ...]
+    timeouts: ClientTimeouts
+    bodies: Bodies
+    stopping: Stopping
     admission: Admission
     fast: FastPredict
 

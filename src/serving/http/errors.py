@@ -107,7 +107,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     OverloadedError: (503, {"Retry-After": "1"}),
     StoppingError: (503, {"Retry-After": "1"}),
     SlowHeadError: (408, {}),
-    SlowBodyError: (408, {}),
+    SlowBodyError: (408, {"Connection": "close"}),
     HeadTooLargeError: (431, {}),
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),

@@ -6,13 +6,15 @@ are handled here. Invalid and rare ones, and all failures, are handled by the or
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from starlette.types import Scope
 
 from src.core.feature_table import Row
-from src.serving.http.guards import HostGuard
-from src.serving.http.middleware import request_id_from
+from src.serving.http.body_limits import announced_length
+from src.serving.http.guards import Guard
+from src.serving.http.request_ids import request_id_from
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
@@ -59,7 +61,7 @@ class FastPredict:
 
     Args:
         store: holds the model.
-        hosts: checks the Host header.
+        guards: the checks of every request's head.
         admission: says whether a request may run at once.
         stopping: says whether the service is stopping.
         metrics: records every request that is answered here.
@@ -71,7 +73,7 @@ class FastPredict:
         self,
         *,
         store: ModelStore,
-        hosts: HostGuard,
+        guards: Sequence[Guard],
         admission: Admission,
         stopping: Stopping,
         metrics: ServingMetrics,
@@ -79,27 +81,33 @@ class FastPredict:
         max_body_bytes: int,
     ) -> None:
         self._store = store
-        self._hosts = hosts
+        self._guards = guards
         self._admission = admission
         self._stopping = stopping
         self._metrics = metrics
         self._max_pending = max_pending
         self._turn = SharedTurn[PendingPrediction](self._answer)
-        self.max_body_bytes = max_body_bytes
+        self._max_body_bytes = max_body_bytes
+
+    def accepts(self, scope: Scope) -> bool:
+        """Whether a request may be taken, by its head."""
+        return (
+            announced_length(scope) <= self._max_body_bytes
+            and _is_plain(scope)
+            and not any(guard.refusal(scope) for guard in self._guards)
+        )
 
     def take(self, connection: Connection, scope: Scope, body: bytes) -> PendingPrediction | None:
-        """Take a complete request, to be answered in this loop iteration; None if it is not plain."""
+        """Take a complete, accepted request, to be answered in this loop iteration; None if it is not plain."""
         since = time.perf_counter()
         predictor = self._store.current
         if (
             predictor is None
             or len(self._turn) >= self._max_pending
-            or len(body) > self.max_body_bytes
-            or not _is_plain_json(scope)
+            or len(body) > self._max_body_bytes
             or not is_quick(predictor, 1)
             or self._stopping.begun
             or not self._admission.has_room
-            or not self._hosts.allows(scope)
         ):
             return None
         row = predictor.decoder.decode_or_none(body)
@@ -138,11 +146,11 @@ def _end(pending: PendingPrediction, error: Exception) -> None:
     pending.connection.abort()
 
 
-def _is_plain_json(scope: Scope) -> bool:
-    """Whether the body is declared as JSON or not declared, and has no encoding that a guard might refuse."""
+def _is_plain(scope: Scope) -> bool:
+    """Whether the body is declared as JSON or not declared, and sent without waiting for 100 Continue."""
     for name, value in scope["headers"]:
-        if name == b"content-encoding":
-            return False
         if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
+            return False
+        if name == b"expect":
             return False
     return True

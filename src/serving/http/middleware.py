@@ -2,31 +2,27 @@
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Callable, Iterable
 
-import uuid_utils
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.serving.http.body_limits import BodyLimits, announced_length
-from src.serving.http.errors import (
-    INTERNAL_TEXT,
-    BodyTooLargeError,
-    StoppingError,
-    error_response,
-    refusal,
-    request_id_of,
-)
+from src.serving.http.bodies import Bodies, IncomingBody
+from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal, request_id_of
 from src.serving.http.guards import Guard
+from src.serving.http.request_ids import request_id_from
 from src.serving.http.route_templates import RouteTemplates
+from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission, OverloadedError
 from src.serving.watch.metrics import ServingMetrics
 
-REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# The key in the request's state under which the HTTP protocol stores the error of an incomplete body.
-CUT = "cut"
+# Keys in a request's state: when it was complete, and whether it was turned away.
+COMPLETE_AT = "complete_at"
+IS_SHED = "is_shed"
+# Seconds for which no further request is accepted from a client that was turned away.
+BREATHER = 0.1
+CLOSE = (b"connection", b"close")
 # The status, in the metrics only, of a request whose client disconnected before the response.
 CLIENT_CLOSED = 499
 
@@ -42,12 +38,14 @@ class RequestContextMiddleware:
         app: the inner application.
         metrics: records every request.
         templates: the routes' templates, for requests that do not reach the router.
+        stopping: if it has begun, responses close their connections.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServingMetrics, templates: RouteTemplates) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServingMetrics, templates: RouteTemplates, stopping: Stopping) -> None:
         self._app = app
         self._metrics = metrics
         self._templates = templates
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
@@ -57,14 +55,16 @@ class RequestContextMiddleware:
         started = time.perf_counter()
         request_id = request_id_from(scope)
         header = (b"x-request-id", request_id.encode())
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                close = (CLOSE,) if self._stopping.begun else ()
+                message["headers"] = [*message.get("headers", ()), header, *close]
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -84,8 +84,16 @@ class RequestContextMiddleware:
             await error_response(request_id, 500, INTERNAL_TEXT)(scope, receive, send_with_id)
         finally:
             self._metrics.in_flight.dec()
-            seconds = time.perf_counter() - started
-            self._metrics.observe_request(self._route(scope), scope["method"], status or CLIENT_CLOSED, seconds)
+            self._measure(scope, status or CLIENT_CLOSED, started)
+            if "connection" in state:
+                state["connection"].answered()
+
+    def _measure(self, scope: Scope, status: int, started: float) -> None:
+        route, method, state = self._route(scope), scope["method"], scope["state"]
+        if IS_SHED in state:  # without a duration, which would make an overloaded service look fast
+            self._metrics.count_request(route, method, status)
+        else:
+            self._metrics.observe_request(route, method, status, time.perf_counter() - state.get(COMPLETE_AT, started))
 
     def _route(self, scope: Scope) -> str:
         path: str | None = getattr(scope.get("route"), "path", None)
@@ -116,13 +124,16 @@ class GuardMiddleware:
 
 
 class AdmissionMiddleware:
-    """Admits as many requests as can be answered in time; turns others away before their bodies are read.
+    """Receives bodies, and admits as many complete requests as can be answered in time.
+
+    Further requests are turned away, before their bodies are received where that is possible.
 
     Args:
         app: the inner application.
         admission: the admission of most requests.
         turns: a separate admission for some requests, such as large batches; None for the others.
-        exempt: fixed paths that are answered even under overload.
+        exempt: fixed paths that are answered even under overload, without their bodies.
+        bodies: receives the bodies.
     """
 
     def __init__(
@@ -131,77 +142,45 @@ class AdmissionMiddleware:
         admission: Admission,
         turns: Callable[[Scope], Admission | None],
         exempt: frozenset[str],
+        bodies: Bodies,
     ) -> None:
         self._app = app
         self._admission = admission
         self._turns = turns
         self._exempt = exempt
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, at once or after waiting, or turn it away."""
         if scope["type"] != "http" or scope["path"] in self._exempt:
             await self._app(scope, receive, send)
             return
-        # An incomplete request is refused without waiting for a separate admission.
-        turns = None if CUT in scope["state"] else self._turns(scope)
-        admission = turns or self._admission
+        admission = self._turns(scope) or self._admission
         try:
-            await admission.enter()
+            admission.require_room()
+            async with self._bodies.received(scope, receive) as body:
+                # The route reports an incomplete body, without waiting for a separate admission.
+                await self._admit(scope, body, send, admission if body.error is None else self._admission)
         except OverloadedError as error:
-            await refusal(request_id_of(scope), error)(scope, receive, send)
-            return
+            await self._turn_away(error, scope, receive, send)
+
+    async def _admit(self, scope: Scope, body: IncomingBody, send: Send, admission: Admission) -> None:
+        scope["state"][COMPLETE_AT] = time.perf_counter()
+        await admission.enter()
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, body.receive, send)
         finally:
             admission.leave()
 
+    async def _turn_away(self, error: OverloadedError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, and accept no other on its connection for a moment, as some clients retry at once."""
+        scope["state"][IS_SHED] = True
 
-class BodyLimitMiddleware:
-    """Refuses a body over the limit, by its announced length or while it is received, before it is parsed.
+        async def send_slowly(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await send({**message, "more_body": True})
+                await asyncio.sleep(BREATHER)
+                message = {"type": "http.response.body"}
+            await send(message)
 
-    Args:
-        app: the inner application.
-        limits: by route.
-    """
-
-    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
-        self._app = app
-        self._limits = limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on with a counted body."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        limit = self._limits.of(scope)
-        announced = announced_length(scope)
-        state = scope["state"]
-        taken = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal taken
-            # Raised in the route that reads the body, so that the error is mapped as any other.
-            if announced > limit:
-                raise BodyTooLargeError(limit)
-            message = await receive()
-            if CUT in state:
-                raise state[CUT]
-            taken += len(message.get("body", b""))
-            if taken > limit:
-                raise BodyTooLargeError(limit)
-            return message
-
-        await self._app(scope, receive_within_limit, send)
-
-
-def request_id_from(scope: Scope) -> str:
-    """The client's request id if it is valid, else a new one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
-            return str(value.decode())
-    return new_request_id()
-
-
-def new_request_id() -> str:
-    """A new unique id."""
-    return str(uuid_utils.uuid7())
+        await refusal(request_id_of(scope), error)(scope, receive, send_slowly)

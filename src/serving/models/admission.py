@@ -44,18 +44,26 @@ class Admission:
         """Whether a slot is free; none is while requests wait, because the first in the queue gets the next one."""
         return self._inside < self._limit
 
+    def require_room(self) -> None:
+        """Check that a request could enter, or wait.
+
+        Raises:
+            OverloadedError: the queue is full.
+        """
+        if not self.has_room and len(self._waiting) >= self._queue:
+            self._on_shed(QUEUE_FULL)
+            raise OverloadedError
+
     async def enter(self) -> None:
         """Take a slot, waiting for it in the queue.
 
         Raises:
             OverloadedError: the queue is full, or no slot became free in time.
         """
+        self.require_room()
         if self.has_room:
             self._inside += 1
             return
-        if len(self._waiting) >= self._queue:
-            self._on_shed(QUEUE_FULL)
-            raise OverloadedError
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(turn)

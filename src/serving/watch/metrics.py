@@ -81,14 +81,14 @@ class ServingMetrics:
         )
         self._duration = Histogram(
             "inference_http_request_duration_seconds",
-            "Seconds from the arrival of a request, including its body unless that is long, to the last byte of its "
-            "answer; without requests that are turned away earlier",
+            "Seconds from the arrival of a complete request to the last byte of its response; without requests that "
+            "are turned away",
             ["route"],
             buckets=DURATION_EDGES,
             registry=registry,
         )
         self.in_flight = Gauge(
-            "inference_http_requests_in_flight", "Requests that are being answered", registry=registry
+            "inference_http_requests_in_flight", "Requests that are being received or answered", registry=registry
         )
         shed = Counter(
             "inference_http_requests_shed_total", "Requests turned away under overload", ["reason"], registry=registry

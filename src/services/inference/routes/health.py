@@ -57,7 +57,7 @@ async def health(service: Service, response: Response) -> Health:
     current = store.current
     return Health(
         ready=_is_ready(service),
-        stopping=service.edge.stopping.begun,
+        stopping=service.stopping.begun,
         model=_served(current) if current is not None else None,
         mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
         last_error=store.last_error,
@@ -115,4 +115,4 @@ def _ready_status(service: ServiceState) -> int:
 
 
 def _is_ready(service: ServiceState) -> bool:
-    return service.store.current is not None and not service.edge.stopping.begun
+    return service.store.current is not None and not service.stopping.begun

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from src.serving.http.middleware import RequestContextMiddleware
 from src.serving.http.route_templates import RouteTemplates
+from src.serving.http.stopping import Stopping
 from src.serving.watch.metrics import ServingMetrics
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
@@ -71,14 +72,16 @@ async def test_requests_refused_before_the_router_are_counted_by_template(served
     ("path", "route"),
     [("/predict", "/predict"), ("/v2/models/iris/infer", "/v2/models/{model_name}/infer"), ("/x", "unmatched")],
 )
-async def test_request_turned_away_is_counted_and_takes_no_time(served: Any, path: str, route: str) -> None:
-    labels = {"route": route, "method": "POST", "status": "503"}
-    assert await served.metric("inference_http_requests_total", **labels) == 0
-    took = await served.metric("inference_http_request_duration_seconds_count", route=route)
-    scope = {"path": path, "method": "POST", "headers": []}
-    assert served.service.edge.turns_away(scope).status_code == 503
-    assert await served.metric("inference_http_requests_total", **labels) == 1
-    assert await served.metric("inference_http_request_duration_seconds_count", route=route) == took
+async def test_request_turned_away_is_counted_without_a_duration(
+    serving: Any, tmp_path: Path, mlflow: FakeMlflow, path: str, route: str
+) -> None:
+    async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
+        labels = {"route": route, "method": "POST", "status": "503"}
+        assert await served.metric("inference_http_requests_total", **labels) == 0
+        await served.service.admission.enter()
+        assert (await served.client.post(path)).status_code == 503
+        assert await served.metric("inference_http_requests_total", **labels) == 1
+        assert await served.metric("inference_http_request_duration_seconds_count", route=route) == 0
 
 
 async def test_refused_writes_exist_at_zero(serving: Any, tmp_path: Path, mlflow: FakeMlflow) -> None:
@@ -218,7 +221,9 @@ async def test_answer_is_begun_once_whatever_ends_the_request(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = RequestContextMiddleware(inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates())
+    app = RequestContextMiddleware(
+        inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates(), Stopping()
+    )
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     if begun:
         with pytest.raises(type(error)):

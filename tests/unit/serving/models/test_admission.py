@@ -102,20 +102,11 @@ async def test_cancelled_waiting_loses_no_slot(shed: Counter[str], *, slot_came:
 
 @pytest.fixture
 async def full(serving: Any, tmp_path: Any, mlflow: Any) -> Any:
-    """A service with one slot and no queue, whose slot is taken by a request that is still coming in."""
+    """A service with one slot, which is taken, and no queue."""
     async with serving(tmp_path, mlflow, max_concurrency=1, max_queue=0) as served:
-        come, wait = asyncio.Event(), asyncio.Event()
-
-        async def slow() -> Any:
-            come.set()
-            await wait.wait()
-            yield b"{}"
-
-        task = asyncio.create_task(served.client.post("/predict", content=slow()))
-        await come.wait()
+        await served.service.admission.enter()
         yield served
-        wait.set()
-        assert (await task).status_code == 422
+        served.service.admission.leave()
         assert (await served.client.post("/predict", json=SETOSA)).status_code == 200
 
 

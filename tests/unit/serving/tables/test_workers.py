@@ -7,7 +7,6 @@ import random
 import resource
 import select
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +17,6 @@ import pyarrow as pa
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.serving.http.last_connections import take_last_connections
 from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
 from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
@@ -170,8 +168,6 @@ async def test_worker_is_heard_however_many_files_are_open(workers: Workers) -> 
             highest = os.dup(0)
             stack.callback(os.close, highest)
         assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            await take_last_connections(listener)
 
 
 async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:

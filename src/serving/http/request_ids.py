@@ -1,0 +1,21 @@
+"""Ids of requests."""
+
+import re
+
+import uuid_utils
+from starlette.types import Scope
+
+PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id_from(scope: Scope) -> str:
+    """The client's request id if it is valid, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and PATTERN.fullmatch(value):
+            return str(value.decode())
+    return new_request_id()
+
+
+def new_request_id() -> str:
+    """A new unique id."""
+    return str(uuid_utils.uuid7())

@@ -1,0 +1,91 @@
+"""Follows the requests of a connection: which part of one is being received, and what it is."""
+
+import httptools
+
+# The part of a request that is being received.
+NOTHING, HEAD, BODY = range(3)
+
+
+class RequestParser:
+    """Parses with the same parser as uvicorn.
+
+    Args:
+        max_body_bytes: what a body has beyond it is not kept.
+
+    Attributes:
+        part: the part that is being received.
+        begun: requests that have begun, since the last ``forget``.
+        heads: complete heads, since the last ``forget``.
+        silence: bytes received since the end of a head or the last bytes of a body.
+        url: the target of the last request.
+        headers: its headers, names in lower case.
+        body: its body.
+        is_simple: whether it is a POST by HTTP/1.1 on a connection that continues.
+    """
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.part = NOTHING
+        self.begun = 0
+        self.heads = 0
+        self.silence = 0
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.is_simple = False
+
+    def feed(self, data: bytes) -> None:
+        """Parse received bytes.
+
+        Raises:
+            HttpParserUpgrade: a head wishes for another protocol; the argument is the position of its end. What
+                follows cannot be parsed.
+            HttpParserError: the bytes are no HTTP.
+        """
+        self.silence += len(data)
+        self._parser.feed_data(data)
+
+    def forget(self) -> None:
+        """All requests are answered: count anew."""
+        self.begun = self.heads = 0
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.part = HEAD
+        self.begun += 1
+        self.url = self.body = b""
+        self.headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target has arrived."""
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header has arrived."""
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self.part = BODY
+        self.heads += 1
+        self.silence = 0
+        parser = self._parser
+        self.is_simple = (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body has arrived."""
+        self.silence = 0
+        if len(self.body) <= self._max_body_bytes:
+            self.body += body
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self.part = NOTHING
+        self.silence = 0

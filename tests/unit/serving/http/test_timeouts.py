@@ -1,0 +1,100 @@
+import pytest
+
+from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
+from tests.support.fake_clock import FakeClock
+
+TIMEOUTS = ClientTimeouts(head_seconds=10, body_seconds=20, body_rate=100)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def expired() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def deadline(clock: FakeClock, expired: list[float]) -> Deadline:
+    return Deadline(clock, lambda: expired.append(clock.now))
+
+
+def test_deadline_expires_once_at_its_time(clock: FakeClock, deadline: Deadline, expired: list[float]) -> None:
+    deadline.set(10)
+    clock.go_to(9.9)
+    assert not expired
+    clock.go_to(30)
+    assert expired == [10]
+
+
+def test_deadline_is_moved_later_and_earlier(clock: FakeClock, deadline: Deadline, expired: list[float]) -> None:
+    deadline.set(10)
+    clock.go_to(5)
+    deadline.set(10)
+    clock.go_to(14.9)
+    assert not expired
+    deadline.set(100)
+    deadline.set(1)
+    clock.go_to(200)
+    assert expired == [15.9]
+    deadline.set(1)
+    clock.go_to(300)
+    assert expired == [15.9, 201]
+
+
+def test_moving_a_deadline_later_creates_no_timer(clock: FakeClock, deadline: Deadline) -> None:
+    for now in range(5):
+        clock.go_to(now)
+        deadline.set(10)
+    assert clock.armed == [10]
+
+
+def test_cleared_deadline_does_not_expire(clock: FakeClock, deadline: Deadline, expired: list[float]) -> None:
+    deadline.set(10)
+    deadline.clear()
+    clock.go_to(20)
+    deadline.clear()
+    assert (expired, clock.armed) == ([], [])
+
+
+def test_received_bytes_extend_the_time_for_a_body() -> None:
+    assert (TIMEOUTS.for_body(0), TIMEOUTS.for_body(300)) == (20, 23)
+
+
+class Reader:
+    """A client's connection; ``unsent`` bytes wait."""
+
+    def __init__(self, clock: FakeClock, unsent: int) -> None:
+        self.unsent = unsent
+        self.stuck: list[float] = []
+        self.watch = ReaderWatch(clock, TIMEOUTS, lambda: self.unsent, lambda: self.stuck.append(clock.now))
+        self.watch.start()
+
+
+def test_reader_must_keep_the_rate(clock: FakeClock) -> None:
+    reader = Reader(clock, 5000)
+    reader.unsent = 3000  # 100 bytes a second
+    clock.go_to(20)
+    assert not reader.stuck
+    reader.unsent = 1001
+    clock.go_to(80)
+    assert reader.stuck == [40]
+
+
+def test_reader_of_a_small_rest_must_take_all_of_it(clock: FakeClock) -> None:
+    reader = Reader(clock, 10)
+    clock.go_to(20)
+    assert reader.stuck == [20]
+    done = Reader(clock, 10)
+    done.unsent = 0
+    clock.go_to(40)
+    assert not done.stuck
+
+
+def test_reader_that_has_caught_up_is_not_watched(clock: FakeClock) -> None:
+    reader = Reader(clock, 10)
+    reader.watch.stop()
+    clock.go_to(100)
+    assert not reader.stuck
