@@ -146,12 +146,17 @@ def choose_outputs(
         return Labels([*labels, *(maps if are_probabilities else [])], ClassLabels.of((), list(shares)), list(shares))
     if not classes and one_each and numbers and not labels:
         return Numbers(numbers)
+    raise _refusal(types, lacks_names=classes is None and one_each and bool(labels))
+
+
+def _refusal(types: Mapping[str, str], *, lacks_names: bool) -> InvalidModelError:
+    """What is wrong with the outputs, and what to do."""
     found = ", ".join(f"{name} of type {kind}" for name, kind in types.items())
-    if classes is None and one_each and labels:
-        raise InvalidModelError(
+    if lacks_names:
+        return InvalidModelError(
             f"the graph's outputs ({found}) do not name its classes: {HOW_TO_CONVERT}, or log it with {HOW_TO_NAME}"
         )
-    raise InvalidModelError(
+    return InvalidModelError(
         f"the graph's outputs are {found}; serving takes one output of floats for a regression, and one of labels "
         f"(integers or text) and one of probabilities (floats or maps) for a classification: {HOW_TO_CONVERT}"
     )

@@ -116,6 +116,18 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         OnnxEngine(tmp_path / "model.onnx", SCHEMA, CLASSES)
 
 
+def test_weights_may_lie_in_a_file_beside_the_graph(tmp_path: Path) -> None:
+    weights = np.array([[2.0], [3.0]], dtype=np.float32)
+    matrix = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, [None, 2])
+    output = helper.make_tensor_value_info("variable", TensorProto.FLOAT, [None, 1])
+    product = helper.make_node("MatMul", [INPUT_NAME, "weights"], ["variable"])
+    graph = helper.make_graph([product], "g", [matrix], [output], [onnx.numpy_helper.from_array(weights, "weights")])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "model.onnx"
+    onnx.save_model(made, path, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    assert OnnxEngine(path, SCHEMA, None).predict(FeatureTable.from_rows(SCHEMA, [(1.0, 10.0)])).values == [32]
+
+
 def test_matrix_may_have_any_name(engine: OnnxEngine, tmp_path: Path) -> None:
     renamed = OnnxEngine(write_graph(tmp_path / "model.onnx", "float_input"), SCHEMA, CLASSES)
     assert renamed.predict(table(ROWS)).values == engine.predict(table(ROWS)).values
