@@ -4,15 +4,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarks.machine import describe
 from src.services.local.processes import REPOSITORY
 
 
-def commit() -> str:
+def commit(folder: Path = REPOSITORY) -> str:
     """The commit that is checked out, abbreviated; ``-dirty`` is appended if files have been changed since."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     return found.stdout.strip() or "unknown"
 
 

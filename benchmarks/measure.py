@@ -4,7 +4,9 @@ import dataclasses
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
@@ -12,7 +14,7 @@ import msgspec
 from benchmarks.load.figures import Figures, Job
 from benchmarks.material import Material
 from benchmarks.running import OK, Running, ServerFailedError
-from benchmarks.servers.server import Rows
+from benchmarks.servers.server import JSON, Rows
 from src.services.local.processes import REPOSITORY
 
 COMPARED_ALONE = 100
@@ -20,6 +22,9 @@ COMPARED_ALONE = 100
 SUSTAINABLE = 0.8
 OPEN_CONNECTIONS = 64
 FEWEST_BATCHES = 5
+# Requests/s to the health route beside large requests, and how long these go on before and after it.
+HEALTH_RATE = 50.0
+HEALTH_MARGIN_SECONDS = 1.0
 ONE_ROW_ONLY = "it takes one row"
 # The most that a client may take in addition to the measured time.
 CLIENT_SECONDS = 60.0
@@ -45,7 +50,10 @@ class Plan:
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """The figures of one round of one server; ``refused`` says why a batch has no figures."""
+    """The figures of one round of one server.
+
+    ``refused`` says why a batch has no figures; ``health`` are the health route's beside requests of so many rows.
+    """
 
     start_seconds: float
     memory_bytes: int
@@ -53,6 +61,7 @@ class Measurement(msgspec.Struct, frozen=True):
     open: dict[float, Figures]
     batches: dict[int, Figures]
     refused: str | None = None
+    health: dict[int, Figures] = {}
 
 
 def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Measurement:
@@ -85,7 +94,12 @@ def measure(running: Running, material: Material, plan: Plan, tell: Tell) -> Mea
             refused = str(error)
             break
         tell(f"{size:,} rows {batches[size].p50 or 0:.2f} ms")
-    return Measurement(running.start_seconds, memory, closed, opened, batches, refused)
+    health = {}
+    if running.server.health is not None and batches:
+        most_rows = max(batches)
+        health[most_rows] = load.health_beside(most_rows, running.server.health)
+        tell(f"{running.server.health} beside {most_rows:,} rows: at most {health[most_rows].maximum or 0:.1f} ms")
+    return Measurement(running.start_seconds, memory, closed, opened, batches, refused, health)
 
 
 def compare_alone(running: Running, material: Material) -> None:
@@ -148,9 +162,26 @@ class Loader:
             raise ServerFailedError(f"status {status} for {size:,} rows")
         return self._run([rows], 1, max(self._seconds, FEWEST_BATCHES * (time.perf_counter() - started)), None)
 
+    def health_beside(self, size: int, path: str) -> Figures:
+        """GET requests to a route at a fixed rate while requests of so many rows are answered.
+
+        Returns:
+            The figures of the route, with the errors of both.
+        """
+        large = self._job([self._material.take(size)], 1, self._seconds + 2 * HEALTH_MARGIN_SECONDS, None)
+        port, seconds, margin = self._running.port, self._seconds, HEALTH_MARGIN_SECONDS
+        small = Job(port, path, JSON, [b""], 1, seconds, margin, HEALTH_RATE, method="GET")
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(run_job, large)
+            figures = run_job(small)
+        return msgspec.structs.replace(figures, errors=Counter(figures.errors) + Counter(answering.result().errors))
+
     def _run(self, bodies: list[Rows], connections: int, seconds: float, rate: float | None) -> Figures:
+        return run_job(self._job(bodies, connections, seconds, rate))
+
+    def _job(self, bodies: list[Rows], connections: int, seconds: float, rate: float | None) -> Job:
         server = self._running.server
-        job = Job(
+        return Job(
             port=self._running.port,
             path=server.path,
             content_type=server.content_type,
@@ -159,8 +190,8 @@ class Loader:
             seconds=seconds,
             warm_up=min(1.0, seconds / 2),
             rate=rate,
+            headers=server.headers,
         )
-        return run_job(job)
 
 
 def run_job(job: Job) -> Figures:

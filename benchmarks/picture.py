@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.goals import BARE
 from benchmarks.results import Outcome, Results
 
 OURS_COLOUR = "#c8102e"
@@ -13,10 +14,17 @@ OTHER_COLOUR = "#4c72b0"
 BARE_COLOUR = "#b0b0b0"
 # Colours of the peers' lines, all different from this service's red.
 LINE_COLOURS = ("#4c72b0", "#dd8452", "#55a868", "#8172b3", "#937860", "#da8bc3", "#8c8c8c", "#ccb974", "#64b5cd")
-# Servers without a model, which are not competitors.
-BARE = frozenset({"constant", "echo", "asgi"})
-# This service's protocols, with their line styles.
-OURS = {"ours": "solid", "ours-mlflow": "dashed", "ours-columns": "dotted", "ours-csv": "dashdot"}
+# This service's formats, with their line styles.
+OURS = {
+    "ours": "-",
+    "ours-mlflow": "--",
+    "ours-columns": ":",
+    "ours-csv": "-.",
+    "ours-v2": (0, (8, 2)),
+    "ours-v2-binary": (0, (8, 2, 2, 2)),
+    "ours-arrow": (0, (2, 4)),
+    "ours-parquet": (0, (8, 2, 2, 2, 2, 2)),
+}
 MICROSECONDS = 1000
 
 

@@ -3,20 +3,21 @@
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
-from benchmarks.measure import ONE_ROW_ONLY
-from benchmarks.results import Figure, Outcome, Results
+from benchmarks.goals import ECHO, goals, ratio
+from benchmarks.measure import HEALTH_RATE, ONE_ROW_ONLY
+from benchmarks.results import Outcome, Results
+from benchmarks.servers.ours import BEFORE, NAME
 
 NONE = "\N{EN DASH}"
 MEGA = 1_000_000
-OURS = "ours"
 # From this share of a core on, the client is the bottleneck.
 CLIENT_LIMIT = 0.95
 # What the README's table shows.
 SUMMARY_CONNECTIONS = (1, 16, 64)
 SUMMARY_P99_AT = 16
 SUMMARY_ROWS = 1000
-# Servers without a model, and their names in the comparison.
-BARE = {"constant": "itself with a constant for the model", "echo": "FastAPI's echo"}
+# The servers without a model that each of these is compared with.
+COMPARED = {NAME: ("constant", ECHO), "ours-mlflow": (ECHO,), "ours-v2": (ECHO,)}
 
 PICTURE = (
     "![Requests/s of every server, its p99 at a fixed rate, and the cost of a row by rows per request](results.svg)"
@@ -29,6 +30,12 @@ OPEN_TEXT = """\
 Requests are due at a fixed rate, and latencies count from the due time. A rate is left out for a server whose closed
 loops have less than 1.25 times this throughput."""
 ROWS_TEXT = "One connection; the p50 of a request and, below it, the same per row."
+HEALTH_TEXT = f"""\
+`/health` of this service at {HEALTH_RATE:g} requests/s, while another connection sends one request of so many rows
+after the other: the longest latency of all rounds, from the due time."""
+GOALS_TEXT = """\
+Peers are the other servers with a model. The start and the memory are the largest of the routes with requests of
+single rows."""
 
 
 def markdown(results: Results) -> str:
@@ -48,6 +55,10 @@ def markdown(results: Results) -> str:
         ROWS_TEXT,
         _rows_table(results, "ms", lambda milliseconds, _: milliseconds),
         _rows_table(results, "µs per row", lambda milliseconds, size: milliseconds * 1000 / size),
+        _health_table(results),
+        "## Goals",
+        GOALS_TEXT,
+        _goals_table(results),
         _remarks(results.outcomes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -107,21 +118,16 @@ def _closed_table(results: Results) -> str:
 
 
 def _ratios(results: Results) -> str:
-    """This service's throughput as a multiple of servers without a model."""
-    ours = results.named(OURS)
+    """This service's throughput as a multiple of servers without a model, and of another checkout."""
     lines = []
-    for name, what in BARE.items():
-        other = results.named(name)
-        if ours is not None and other is not None:
-            shares = (f"{_ratio(ours, other, count)} at {count}" for count in results.connections)
-            lines.append(f"- against {what}: {', '.join(shares)}")
-    return "This service's requests/s, by connections:\n\n" + "\n".join(lines) if lines else ""
-
-
-def _ratio(mine: Outcome, other: Outcome, connections: int) -> str:
-    figure: Figure = attrgetter("per_second")
-    ours, theirs = mine.closed(connections, figure), other.closed(connections, figure)
-    return _number(ours / theirs if ours and theirs else None, 2)
+    for name, against in COMPARED.items():
+        mine = results.named(name)
+        others = (results.named(other) for other in (*against, name.replace(NAME, BEFORE)))
+        for other in others if mine else ():
+            if mine and other:
+                shares = (f"{_number(ratio(mine, other, count), 2)} at {count}" for count in results.connections)
+                lines.append(f"- {mine.title} against {other.title}: {', '.join(shares)}")
+    return "Multiples of requests/s, by connections:\n\n" + "\n".join(lines) if lines else ""
 
 
 def _open_table(results: Results) -> str:
@@ -151,6 +157,26 @@ def _rows_table(results: Results, unit: str, shown: Callable[[float, int], float
             cells = (_number(None if median is None else shown(median, size), 2) for median, size in pairs)
             lines.append([outcome.title, *cells])
     return _table([f"server: {unit}", *(f"{size:,} rows" for size in results.sizes)], lines) if lines else ""
+
+
+def _health_table(results: Results) -> str:
+    sizes = sorted({size for outcome in results.measured for one in outcome.measurements for size in one.health})
+    lines = [
+        [outcome.title, *(_number(outcome.health(size), 1) for size in sizes)]
+        for outcome in results.measured
+        if any(one.health for one in outcome.measurements)
+    ]
+    table = _table(["server: max ms", *(f"{size:,} rows" for size in sizes)], lines)
+    return f"## `/health` beside large requests\n\n{HEALTH_TEXT}\n\n{table}" if lines else ""
+
+
+def _goals_table(results: Results) -> str:
+    lines = []
+    for goal in goals(results):
+        limit, measured = (_number(value, goal.decimals) for value in (goal.limit, goal.measured))
+        met = NONE if goal.met is None else "yes" if goal.met else "**no**"
+        lines.append([goal.what, f"{'≥' if goal.at_least else '≤'} {limit} {goal.unit}", measured, met])
+    return _table(["what", "goal", "measured", "met"], lines)
 
 
 def _remarks(outcomes: Iterable[Outcome]) -> str:

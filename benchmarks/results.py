@@ -1,5 +1,6 @@
 """The results of a run: every round of every server, and their medians."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable
@@ -45,11 +46,17 @@ class Outcome(msgspec.Struct):
         """A figure of requests of so many rows."""
         return _median([figure(found) for one in self.measurements if (found := one.batches.get(size))])
 
+    def health(self, size: int) -> float | None:
+        """The health route's longest latency of all rounds beside requests of so many rows; infinite after errors."""
+        found = [one.health[size] for one in self.measurements if size in one.health]
+        longest = (math.inf if one.errors or one.maximum is None else one.maximum for one in found)
+        return max(longest, default=None)
+
     def errors(self) -> dict[str, int]:
         """Every error of every load, by cause."""
         total: Counter[str] = Counter()
         for one in self.measurements:
-            for figures in (*one.closed.values(), *one.open.values(), *one.batches.values()):
+            for figures in (*one.closed.values(), *one.open.values(), *one.batches.values(), *one.health.values()):
                 total.update(figures.errors)
         return dict(total)
 

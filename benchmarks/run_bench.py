@@ -19,6 +19,7 @@ from benchmarks.report import markdown
 from benchmarks.results import Outcome, Results
 from benchmarks.rounds import Candidate, measure_rounds
 from benchmarks.servers.catalogue import SERVERS
+from benchmarks.servers.ours import with_checkout
 from src.services.local.processes import REPOSITORY
 
 KEPT = REPOSITORY / ".bench"
@@ -57,6 +58,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--connections", type=_numbers(int), default=plan.connections, help="of the closed loops")
     parser.add_argument("--rates", type=_numbers(float), default=plan.rates, help="of the open loops, in requests/s")
     parser.add_argument("--sizes", type=_numbers(int), default=plan.sizes, help="rows per request")
+    parser.add_argument("--before", type=_checkout, help="another checkout of this project to measure beside this one")
     parser.add_argument("--out", type=Path, help="folder for what is written (a whole run: benchmarks/results)")
     return parser.parse_args(arguments)
 
@@ -71,6 +73,13 @@ def _one_of(names: list[str]) -> Callable[[str], list[str]]:
     return parse
 
 
+def _checkout(text: str) -> Path:
+    folder = Path(text).resolve()
+    if not (folder / "src/services/inference/run_inference.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no checkout of this project")
+    return folder
+
+
 def _numbers(kind: Callable[[str], Number]) -> Callable[[str], tuple[Number, ...]]:
     def parse(text: str) -> tuple[Number, ...]:
         return tuple(kind(part) for part in text.split(",") if part)
@@ -82,6 +91,8 @@ def _measure(options: argparse.Namespace) -> list[Outcome]:
     tell("preparing the model and the environments (the first time takes minutes)")
     material = prepare(KEPT / "material")
     servers = [server for server in SERVERS if not options.only or server.name in options.only]
+    if options.before is not None:
+        servers = [*with_checkout(servers, options.before)]
     candidates = [Candidate(server, KEPT / "environments", tell) for server in servers]
     plan = Plan(options.connections, options.rates, options.sizes, options.seconds)
     measure_rounds(candidates, material, plan, options.rounds, tell)

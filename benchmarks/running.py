@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.material import Material
 from benchmarks.servers.server import Place, Rows, Server
-from src.services.local.processes import REPOSITORY, without_proxy
+from src.services.local.processes import without_proxy
 
 READY_SECONDS = 90.0
 RETRY_SECONDS = 0.01
@@ -84,7 +84,7 @@ def running(server: Server, python: Path, material: Material) -> Iterator[Runnin
             (place.work / name).write_text(place.fill(content))
         log, started = Path(folder) / "log", time.perf_counter()
         command = [place.fill(part) for part in server.command]
-        with process_of(command, REPOSITORY, _environment(server, place), log) as process:
+        with process_of(command, server.code, _environment(server, place), log) as process:
             try:
                 _wait_for_answer(server, place.port, process, material)
                 yield Running(server, place.port, process, time.perf_counter() - started)
@@ -200,7 +200,7 @@ def _excerpt(body: bytes) -> str:
 def _post(server: Server, port: int, body: bytes, seconds: float) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
-        connection.request("POST", server.path, body, {"content-type": server.content_type})
+        connection.request("POST", server.path, body, {"content-type": server.content_type, **server.headers})
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

@@ -5,6 +5,8 @@ from typing import Protocol, cast
 
 import httptools
 
+from benchmarks.load.figures import Job
+
 
 class Owner(Protocol):
     """The owner of connections."""
@@ -74,10 +76,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def request_bytes(port: int, path: str, content_type: str, body: bytes) -> bytes:
-    """A complete POST request."""
+def request_bytes(job: Job, body: bytes) -> bytes:
+    """A complete request of a job."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in job.headers.items())
     head = (
-        f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: {content_type}\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"{job.method} {job.path} HTTP/1.1\r\nhost: 127.0.0.1:{job.port}\r\ncontent-type: {job.content_type}\r\n"
+        f"{more}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,7 +14,7 @@ class Job(msgspec.Struct, frozen=True):
     """One load on one server; the bodies are sent in turn.
 
     ``rate`` in requests/s makes it an open loop; without it each connection sends as soon as it has a response.
-    ``seconds`` are measured after a warm-up of ``warm_up`` seconds.
+    ``seconds`` are measured after a warm-up of ``warm_up`` seconds. ``headers`` are those besides the content's.
     """
 
     port: int
@@ -25,6 +25,8 @@ class Job(msgspec.Struct, frozen=True):
     seconds: float
     warm_up: float
     rate: float | None = None
+    headers: Mapping[str, str] = {}
+    method: str = "POST"
 
 
 class Figures(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ class Load:
         start = time.perf_counter()
         begin = start + job.warm_up
         self._tally = Tally(begin, begin + job.seconds)
-        requests = [request_bytes(job.port, job.path, job.content_type, body) for body in job.bodies]
+        requests = [request_bytes(job, body) for body in job.bodies]
         self._loop: ClosedLoop | OpenLoop
         if job.rate is None:
             self._loop = ClosedLoop(requests, self._tally, time.perf_counter)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from src.services.local.processes import REPOSITORY
+
 Rows = list[list[float]]
 # The project's own Python environment; every other name is a file in benchmarks/requirements.
 PROJECT = "project"
@@ -48,10 +50,13 @@ class Server:
         encode: converts column names and rows to a request's body.
         labels: converts a response's body to labels; None for a server without a model.
         content_type: of requests.
+        headers: of requests, besides the content's.
         variables: added to the environment.
         files: written to its work folder before it starts.
         takes_batches: whether a request may have many rows.
         batches_only: whether only requests of many rows are measured.
+        health: the route whose latency is measured beside the largest requests; None for none.
+        code: the folder that it is started in.
         note: a remark for the table.
     """
 
@@ -63,10 +68,13 @@ class Server:
     encode: Callable[[tuple[str, ...], Rows], bytes]
     labels: Callable[[bytes], list[str]] | None
     content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     takes_batches: bool = True
     batches_only: bool = False
+    health: str | None = None
+    code: Path = REPOSITORY
     note: str = ""
 
 
@@ -81,10 +89,11 @@ def mlflow_labels(answer: bytes) -> list[str]:
 
 
 def tensor(columns: tuple[str, ...], rows: Rows) -> bytes:
-    """The Open Inference Protocol, rows as one tensor."""
+    """The Open Inference Protocol, rows as one tensor; only labels are requested."""
     values = [value for row in rows for value in row]
     shape = [len(rows), len(columns)]
-    return json.dumps({"inputs": [{"name": "rows", "shape": shape, "datatype": "FP64", "data": values}]}).encode()
+    inputs = [{"name": "features", "shape": shape, "datatype": "FP64", "data": values}]
+    return json.dumps({"inputs": inputs, "outputs": [{"name": "predict"}]}).encode()
 
 
 def tensor_labels(answer: bytes) -> list[str]:

@@ -22,6 +22,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 404)
+        self.send_header("content-length", "0")
+        self.end_headers()
+    def log_request(self, *_):
+        with open(os.environ["CHILD"] + ".log", "a") as log:
+            log.write(self.command + "\\n")
     def log_message(self, *_): pass
 server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 if os.fork() == 0:
@@ -39,7 +46,7 @@ def material(folder: Path) -> Material:
 
 
 def small_server(folder: Path, *command: str, labels: str = "abc", most: int = 1000, **changes: Any) -> Server:
-    """Started in its place, it writes its child's pid into ``folder / "child"``."""
+    """Started in its place, it writes its child's pid into ``folder / "child"``, and methods into ``child.log``."""
     server = Server(
         name="small",
         title="small",

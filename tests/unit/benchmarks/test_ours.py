@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.material import MODEL_NAME, Material
 from benchmarks.measure import ONE_ROW_ONLY, compare_alone, compare_together
-from benchmarks.running import running
-from benchmarks.servers.ours import SERVERS
+from benchmarks.running import ServerFailedError, running
+from benchmarks.servers import plain
+from benchmarks.servers.ours import SERVERS, with_checkout
 from benchmarks.servers.server import Server
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_version import ModelVersion
@@ -33,6 +34,17 @@ def test_answers_in_every_form_are_the_model_s(server: Server, material: Materia
     with running(server, Path(sys.executable), material) as started:
         compare_alone(started, material)
         assert compare_together(started, material) is None
+
+
+def test_another_checkout_runs_its_own_code_after_this_one(tmp_path: Path, material: Material) -> None:
+    package = tmp_path / "src/services/inference"
+    package.mkdir(parents=True)
+    (package / "run_inference.py").write_text("raise SystemExit('the other checkout')")
+    this, other, echo = with_checkout([SERVERS[0], plain.SERVERS[0]], tmp_path)
+    assert [this, echo] == [SERVERS[0], plain.SERVERS[0]]
+    assert (other.name, other.title) == ("before", "**this service**, before")
+    with pytest.raises(ServerFailedError, match="the other checkout"), running(other, Path(sys.executable), material):
+        pass
 
 
 @pytest.mark.parametrize("server", [one for one in SERVERS if not one.labels], ids=lambda server: server.name)

@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from benchmarks.goals import TIMES
 from benchmarks.load.figures import Figures
 from benchmarks.machine import Machine
 from benchmarks.measure import ONE_ROW_ONLY, Measurement
 from benchmarks.picture import draw
-from benchmarks.report import markdown
+from benchmarks.report import NONE, markdown
 from benchmarks.results import Outcome, Results
 
 
@@ -55,8 +57,30 @@ def test_table_has_medians_over_the_rounds() -> None:
 
 
 def test_ratios_say_how_many_times_faster_this_service_is() -> None:
-    assert "- against FastAPI's echo: 2.00 at 1, 2.00 at 16" in markdown(results(OURS, ECHO))
-    assert "against" not in markdown(results(ECHO))
+    before = Outcome("before", "this service, before", "", [measurement(1000)])
+    page = markdown(results(OURS, before, ECHO))
+    assert "- this service against an echo: 2.00 at 1, 2.00 at 16" in page
+    assert "- this service against this service, before: 4.00 at 1, 4.00 at 16" in page
+    assert "Multiples" not in markdown(results(ECHO))
+
+
+def test_health_beside_large_requests_is_the_worst_of_all_rounds() -> None:
+    rounds = [measurement(1), measurement(1), measurement(1)]
+    for one, longest in zip(rounds[:2], (7.0, 21.5), strict=True):
+        one.health[1000] = msgspec.structs.replace(figures(50, 1.0), maximum=longest)
+    page = markdown(results(Outcome("ours", "this service", "", rounds), ECHO))
+    assert row(page.partition("## `/health`")[2], "this service") == ["this service", "21.5"]
+    rounds[2].health[1000] = figures(50, 1.0, **{"status 503": 2})
+    page = markdown(results(Outcome("ours", "this service", "", rounds), ECHO))
+    assert row(page.partition("## `/health`")[2], "this service") == ["this service", "inf"]
+    assert "- this service: status 503: 2" in page
+
+
+def test_goals_say_whether_they_are_met() -> None:
+    page = markdown(results(OURS, ECHO))
+    assert row(page, "`/predict` against FastAPI's echo, 1 conn.")[1:] == [f"≥ 1.50 {TIMES}", "2.00", "yes"]
+    assert row(page, "`/predict` against FastAPI's echo, 16 conn.")[1:] == [f"≥ 4.50 {TIMES}", "2.00", "**no**"]
+    assert row(page, "`/invocations` against FastAPI's echo, 16 conn.")[2:] == [NONE, NONE]
 
 
 def test_a_busy_machine_is_named_in_the_page() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -75,8 +76,8 @@ def serving(answer: Callable[[int], bytes | None]) -> Iterator[tuple[int, list[b
         event_loop.close()
 
 
-def load(port: int, *, rate: float | None = None, connections: int = 2) -> Figures:
-    job = Job(port, "/predict", "application/json", [b'{"a":1}', b'{"a":2}'], connections, 0.5, 0.1, rate)
+def load(port: int, *, rate: float | None = None, connections: int = 2, **more: Any) -> Figures:
+    job = Job(port, "/predict", "application/json", [b'{"a":1}', b'{"a":2}'], connections, 0.5, 0.1, rate, **more)
     client = subprocess.run(
         [sys.executable, "-m", "benchmarks.load.run_load"],
         cwd=REPOSITORY,
@@ -98,6 +99,13 @@ def test_closed_loop_sends_whole_requests_and_counts_the_answers() -> None:
     assert set(requests) == {head.encode() + b'{"a":1}', head.encode() + b'{"a":2}'}
     assert 0 < figures.answers <= len(requests)
     assert figures.errors == {}
+
+
+def test_method_and_headers_are_those_of_the_job() -> None:
+    with serving(lambda _: OK) as (port, requests):
+        load(port, method="PUT", headers={"x-first": "1"})
+    assert requests[0].startswith(b"PUT /predict HTTP/1.1\r\n")
+    assert b"\r\nx-first: 1\r\n" in requests[0]
 
 
 def test_chunked_answers_are_told_apart() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.measure import ONE_ROW_ONLY, Plan, compare_alone, compare_together, measure
+from benchmarks.measure import ONE_ROW_ONLY, Loader, Plan, compare_alone, compare_together, measure
 from benchmarks.running import Running, ServerFailedError, running
 from benchmarks.servers.server import Server
 from tests.unit.benchmarks.small_server import material, small_server
@@ -49,6 +49,24 @@ def test_a_size_that_is_refused_ends_the_batches_and_nothing_else(tmp_path: Path
     assert set(found.batches) == {1}
     assert found.refused == "status 413 for 10 rows"
     assert set(found.closed) == {1}
+
+
+def test_health_is_measured_while_the_largest_requests_are_answered(tmp_path: Path) -> None:
+    plan = Plan(connections=(), rates=(), sizes=(1, 10), seconds=0.2)
+    with started_as(small_server(tmp_path, health="/health"), tmp_path) as started:
+        found = measure(started, material(tmp_path), plan, lambda _: None)
+    assert set(found.health) == {10}
+    assert found.health[10].answers > 5
+    assert not found.health[10].errors
+    methods = (tmp_path / "child.log").read_text().split()
+    first, last = methods.index("GET"), len(methods) - methods[::-1].index("GET")
+    assert "POST" in methods[first:last]
+
+
+def test_errors_of_the_health_route_and_beside_it_are_counted(tmp_path: Path) -> None:
+    with started_as(small_server(tmp_path, most=5), tmp_path) as started:
+        found = Loader(started, material(tmp_path), 0.2).health_beside(10, "/none")
+    assert set(found.errors) == {"status 404", "status 413"}
 
 
 def test_wrong_labels_are_no_answers(tmp_path: Path) -> None:
