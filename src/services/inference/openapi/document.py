@@ -2,55 +2,53 @@
 
 How to document a route: FastAPI's parameters describe it; this module adds what is the same for all routes.
 
-- Answers go into ``responses`` of the route, by status: ``{200: {"description": …, "content": json_of("PredictAnswer"),
-  "headers": MODEL_HEADERS}, 422: {"description": …}}``. A status from 400 on without ``content`` gets the
-  shape of its path's errors (``web.error_shapes``). Refusals before the route (``refusals``) and 500 are added
+- Answers go into ``responses`` of the route, by status. A status from 400 on without ``content`` gets the shape of its
+  path's errors (``serving.http.error_shapes``). Refusals before the route (``refusals``) and 500 are added
   automatically. The listed statuses are also the metrics' series that exist at 0 from the start.
-- A body that no parameter describes is given in ``openapi_extra={"requestBody": {"required": True, "content": …}}``.
-- Schemas that depend on the model have a name and a function in ``schemas.SCHEMAS`` or a protocol's counterpart;
-  ``json_of(name)`` and ``ref(name)`` refer to them.
+- A body that no parameter describes is given in ``openapi_extra={"requestBody": body_of(…)}``.
+- ``content_of`` refers to schemas by name: they stand in ``schemas.yaml``, and ``model_schemas`` adds what a model has.
 """
 
-import copy
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from src.services.inference.openapi.errors import ERROR_SCHEMAS
-from src.services.inference.openapi.infer import INFER_SCHEMAS
+from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
 from src.services.inference.openapi.refusals import Refusals
-from src.services.inference.openapi.schemas import SCHEMAS, TEXT, Schema, ref
-from src.services.inference.openapi.scoring import SCORING_SCHEMAS
 from src.serving.http.error_shapes import PROTOCOL_ERRORS, protocol_of
 from src.serving.models.predictor import Predictor
 
 FAILED = "The service failed; its log says why"
-HEADERS: Mapping[str, Schema] = {
-    "x-request-id": {"description": "The request's id if it was valid, else a new one", "schema": TEXT},
-    "x-model-name": {
-        "description": "The name of the model that predicted; percent-encoded where it is not ASCII",
-        "schema": TEXT,
-    },
-    "x-model-version": {"description": "The model's version in the registry", "schema": TEXT},
-    "retry-after": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
-}
-ALL_SCHEMAS = {**SCHEMAS, **ERROR_SCHEMAS, **SCORING_SCHEMAS, **INFER_SCHEMAS}
 INVALID_INPUT = "422"
 RETRYABLE = frozenset({"429", "503"})
 
 
+def content_of(schemas: Mapping[str, str]) -> dict[str, Any]:
+    """The ``content`` of a body: schemas of the document by media type."""
+    return {media_type: {"schema": ref(name)} for media_type, name in schemas.items()}
+
+
 def json_of(name: str) -> dict[str, Any]:
-    """The ``content`` of a JSON body with a schema of the document."""
-    return {"application/json": {"schema": ref(name)}}
+    """The ``content`` of a JSON body."""
+    return content_of({"application/json": name})
+
+
+def body_of(schemas: Mapping[str, str]) -> dict[str, Any]:
+    """The ``requestBody`` of a route."""
+    return {"required": True, "content": content_of(schemas)}
 
 
 def headers_of(*names: str) -> dict[str, Any]:
-    """The ``headers`` of an answer, by their names in ``HEADERS``."""
+    """The ``headers`` of an answer, by their names in ``schemas.yaml``."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def parameters_of(*names: str) -> list[dict[str, Any]]:
+    """The ``parameters`` of a route, by their names in ``schemas.yaml``."""
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
 MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
@@ -59,7 +57,7 @@ MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
 class Document:
     """Builds the document; may be called from any thread.
 
-    Routes are read once, which takes tens of milliseconds; the model's part is rebuilt for each model.
+    Routes are read once, which takes tens of milliseconds; the model's part is rebuilt for each. No model is kept.
 
     Args:
         app: has all of its routes by the first call.
@@ -73,40 +71,37 @@ class Document:
         self._refusals = refusals
         self._lock = threading.Lock()
         self._routes: Schema | None = None
-        self._made: Schema | None = None
-        self._made_for: Callable[[], Predictor | None] = lambda: None
+        self._made: tuple[object, Schema] | None = None
 
     def __call__(self) -> Schema:
         """The current document, which is shared and must not be changed."""
         with self._lock:
             predictor = self._current()
-            if self._made is None or self._made_for() is not predictor:
-                self._routes = self._routes or _of_routes(self._app, self._refusals)
-                self._made = _with_model(self._routes, predictor)
-                # Weak, as the document must not keep a replaced model in memory.
-                self._made_for = weakref.ref(predictor) if predictor is not None else lambda: None
-            return self._made
+            shown = predictor and (predictor.version, predictor.loaded_at)
+            if self._made is None or self._made[0] != shown:
+                self._routes = self._routes or self._of_routes()
+                self._made = (shown, _with_model(self._routes, predictor))
+            return self._made[1]
+
+    def _of_routes(self) -> Schema:
+        app = self._app
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        # Relative to the document's address: a proxy may add a prefix to all paths.
+        document["servers"] = [{"url": "."}]
+        document["components"] |= {name: made for name, made in static_components().items() if name != "schemas"}
+        # The service's errors do not have FastAPI's shapes.
+        for name in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(name, None)
+        self._refusals.describe(document)
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                _complete(path, operation["responses"])
+        return document
 
 
 def _with_model(routes: Schema, predictor: Predictor | None) -> Schema:
-    document = copy.copy(routes)
-    schemas = {**routes["components"]["schemas"], **{name: make(predictor) for name, make in ALL_SCHEMAS.items()}}
-    document["components"] = {**routes["components"], "schemas": schemas}
-    return document
-
-
-def _of_routes(app: FastAPI, refusals: Refusals) -> Schema:
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    refusals.describe(document)
-    components = document.setdefault("components", {})
-    components["headers"] = dict(HEADERS)
-    # The service's errors do not have FastAPI's shapes.
-    for name in ("HTTPValidationError", "ValidationError"):
-        components.setdefault("schemas", {}).pop(name, None)
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation["responses"])
-    return document
+    components = routes["components"]
+    return {**routes, "components": {**components, "schemas": components["schemas"] | schemas_of(predictor)}}
 
 
 def _complete(path: str, responses: dict[str, Any]) -> None:

@@ -1,52 +1,48 @@
 """The OpenAPI descriptions of refusals before the routes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 SCHEME = "WriteKey"
-UNTRUSTED_HOST = "Host header not allowed (ALLOWED_HOSTS)"
-OVERLOADED = "Too many requests; Retry-After says when to try again"
-TOO_SLOW = "The request was not received completely in time"
-COMPRESSED = "The body is compressed"
-CROSS_SITE = "A browser sent it from a page of another site"
-NO_KEY = "The bearer token is missing or wrong"
 
 
+@dataclass(frozen=True)
 class Refusals:
     """Adds the refusals before the routes to a document.
 
-    Args:
+    Attributes:
         exempt: paths that are answered even under overload.
         writing: paths whose routes change something.
         keyed: those of ``writing`` that need a key.
     """
 
-    def __init__(self, *, exempt: Iterable[str], writing: Iterable[str], keyed: Iterable[str]) -> None:
-        self._exempt = frozenset(exempt)
-        self._writing = frozenset(writing)
-        self._keyed = frozenset(keyed)
+    exempt: Collection[str]
+    writing: Collection[str]
+    keyed: Collection[str]
 
     def describe(self, document: dict[str, Any]) -> None:
         """Add the refusals' descriptions; a route's own documentation of a status is kept."""
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                keyed = path in self._keyed and method != "get"
-                if keyed:
+                if path in self.keyed and method != "get":
                     operation["security"] = [{SCHEME: []}]
-                for status, description in self._of(path, method, operation, keyed=keyed).items():
-                    operation["responses"].setdefault(str(status), {"description": description})
-        if self._keyed:
-            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes[SCHEME] = {"type": "http", "scheme": "bearer"}
+                refused = self._of(path, method, has_body="requestBody" in operation)
+                operation["responses"] = {
+                    **{str(status): {"description": said} for status, said in refused.items()},
+                    **operation["responses"],
+                }
+        if self.keyed:
+            document["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
 
-    def _of(self, path: str, method: str, operation: dict[str, Any], *, keyed: bool) -> dict[int, str]:
-        found = {400: UNTRUSTED_HOST}
-        if path not in self._exempt:
-            found[503] = OVERLOADED
-        if "requestBody" in operation:
-            found |= {408: TOO_SLOW, 415: COMPRESSED}
-        if path in self._writing and method != "get":
-            found[403] = CROSS_SITE
-        if keyed:
-            found[401] = NO_KEY
+    def _of(self, path: str, method: str, *, has_body: bool) -> dict[int, str]:
+        found = {400: "Host header not allowed (ALLOWED_HOSTS)"}
+        if path not in self.exempt:
+            found[503] = "Too many requests; Retry-After says when to try again"
+        if has_body:
+            found |= {408: "The request was not received completely in time", 415: "The body is compressed"}
+        if method != "get" and path in self.writing:
+            found[403] = "A browser sent it from a page of another site"
+        if method != "get" and path in self.keyed:
+            found[401] = "The bearer token is missing or wrong"
         return found

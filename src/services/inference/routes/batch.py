@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.openapi.batch import PARAMETERS, REQUEST_BODY, RESPONSES
+from src.services.inference.openapi.document import MODEL_HEADERS, body_of, content_of, parameters_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
@@ -16,12 +16,14 @@ from src.serving.models.admission import Admission
 from src.serving.protocols.answer_json import EXTRA
 from src.serving.protocols.batches import Batches, IncomingBatch
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
-from src.serving.tables.formats import Format
+from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.parts import PART_ROWS
 from src.serving.watch.metrics import INTERNAL, ServingMetrics
 
 PATH = "/predict/batch"
-
+# The schemas of a body in the document, by its format.
+TAKES: dict[str, str] = {Format.JSON: "BatchRequest", Format.NDJSON: "RecordLines", Format.CSV: "CsvTable"}
+GIVES: dict[str, str] = {Format.JSON: "PredictionList", Format.NDJSON: "AnswerLines", Format.CSV: "CsvAnswers"}
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
@@ -29,8 +31,22 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     PATH,
     summary="Predict a batch of rows",
-    responses=RESPONSES,
-    openapi_extra={"requestBody": REQUEST_BODY, "parameters": PARAMETERS},
+    openapi_extra={
+        "requestBody": body_of(TAKES | dict.fromkeys(BINARY, "Table")),
+        "parameters": parameters_of("extra-columns"),
+    },
+    responses={
+        200: {
+            "description": "The answers in the rows' order, in the format that Accept names, else in the request's.",
+            "content": content_of(GIVES | dict.fromkeys(BINARY, "AnswerTable")),
+            "headers": MODEL_HEADERS,
+        },
+        406: {"description": "Accept names no supported format"},
+        413: {"description": "The body or the number of rows is too large"},
+        415: {"description": "The Content-Type is not supported, or the body is compressed"},
+        422: {"description": "Invalid rows; at most 100 problems are reported"},
+        503: {"description": "No model is loaded yet, or too many large batches are waiting"},
+    },
 )
 @counting_errors
 async def predict_batch(request: Request) -> Response:

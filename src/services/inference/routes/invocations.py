@@ -10,8 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import MODEL_HEADERS, json_of
-from src.services.inference.openapi.scoring import SCORING_BODY
+from src.services.inference.openapi.document import MODEL_HEADERS, body_of, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.serving.models.inference_scheduler import Steps
@@ -38,7 +37,7 @@ async def version(_: Request) -> Response:
 @router.post(
     "/invocations",
     summary="Predict rows, as MLflow's server does",
-    openapi_extra={"requestBody": {"required": True, "content": SCORING_BODY}},
+    openapi_extra={"requestBody": body_of({JSON: "InvocationsRequest", CSV: "ScoringCsv"})},
     responses={
         200: {"description": "The predictions", "content": json_of("InvocationsAnswer"), "headers": MODEL_HEADERS},
         400: {"description": "The body is not of the protocol, or a row does not fit the model's columns"},

@@ -11,15 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import MODEL_HEADERS, json_of
-from src.services.inference.openapi.infer import (
-    EXTRA_TENSORS,
-    INFER_ANSWER,
-    INFER_BODY,
-    JSON_LENGTH,
-    JSON_LENGTH_HEADER,
-    MODEL_PARAMETERS,
-    VERSION_PARAMETERS,
+from src.services.inference.openapi.document import (
+    MODEL_HEADERS,
+    body_of,
+    content_of,
+    headers_of,
+    json_of,
+    parameters_of,
 )
 from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
@@ -33,6 +31,7 @@ from src.serving.tables.problems import malformed
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
+JSON_LENGTH = "Inference-Header-Content-Length"
 # More digits than any body's length has.
 MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
@@ -43,8 +42,8 @@ NOT_LOADED = "No model is loaded yet"
 INFER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The outputs, in binary where requested",
-        "content": INFER_ANSWER,
-        "headers": {**MODEL_HEADERS, JSON_LENGTH: JSON_LENGTH_HEADER},
+        "content": content_of({JSON: "InferResponse", BINARY: "Octets"}),
+        "headers": {**MODEL_HEADERS, **headers_of("inference-header-content-length")},
     },
     400: {"description": "The request is not of the protocol, or a row does not fit the model's columns"},
     404: {"description": OTHER},
@@ -52,8 +51,7 @@ INFER: dict[int | str, dict[str, Any]] = {
     415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
     503: {"description": NOT_LOADED},
 }
-INFER_PARAMETERS = [{"name": JSON_LENGTH, "in": "header", **JSON_LENGTH_HEADER}, EXTRA_TENSORS]
-REQUEST = {"required": True, "content": INFER_BODY}
+INFER_BODY = body_of({JSON: "InferRequest", BINARY: "Octets"})
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
@@ -81,13 +79,13 @@ async def server(request: Request) -> Response:
 @router.get(
     MODEL,
     summary="The model, by the Open Inference Protocol",
-    openapi_extra={"parameters": MODEL_PARAMETERS},
+    openapi_extra={"parameters": parameters_of("model-name")},
     responses=about("ModelMetadata"),
 )
 @router.get(
     VERSION,
     summary="A version of the model, by the Open Inference Protocol",
-    openapi_extra={"parameters": VERSION_PARAMETERS},
+    openapi_extra={"parameters": parameters_of("model-name", "model-version")},
     responses=about("ModelMetadata"),
 )
 async def model(request: Request) -> Response:
@@ -99,13 +97,13 @@ async def model(request: Request) -> Response:
 @router.get(
     MODEL + "/ready",
     summary="The model's readiness, by the Open Inference Protocol",
-    openapi_extra={"parameters": MODEL_PARAMETERS},
+    openapi_extra={"parameters": parameters_of("model-name")},
     responses=about("ModelReady"),
 )
 @router.get(
     VERSION + "/ready",
     summary="A version's readiness, by the Open Inference Protocol",
-    openapi_extra={"parameters": VERSION_PARAMETERS},
+    openapi_extra={"parameters": parameters_of("model-name", "model-version")},
     responses=about("ModelReady"),
 )
 async def ready(request: Request) -> Response:
@@ -117,13 +115,19 @@ async def ready(request: Request) -> Response:
 @router.post(
     MODEL + "/infer",
     summary="Predict rows, by the Open Inference Protocol",
-    openapi_extra={"parameters": [*MODEL_PARAMETERS, *INFER_PARAMETERS], "requestBody": REQUEST},
+    openapi_extra={
+        "parameters": parameters_of("model-name", "json-length", "extra-columns"),
+        "requestBody": INFER_BODY,
+    },
     responses=INFER,
 )
 @router.post(
     VERSION + "/infer",
     summary="Predict rows with a version, by the Open Inference Protocol",
-    openapi_extra={"parameters": [*VERSION_PARAMETERS, *INFER_PARAMETERS], "requestBody": REQUEST},
+    openapi_extra={
+        "parameters": parameters_of("model-name", "model-version", "json-length", "extra-columns"),
+        "requestBody": INFER_BODY,
+    },
     responses=INFER,
 )
 @counting_errors

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import MODEL_HEADERS, json_of
+from src.services.inference.openapi.document import MODEL_HEADERS, body_of, json_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors
 from src.services.inference.service_state import ServiceState, service_of
 from src.serving.http.errors import request_id_of
@@ -24,7 +24,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     "/predict",
     summary="Predict one record, or a list of records",
-    openapi_extra={"requestBody": {"required": True, "content": json_of("PredictRequest")}},
+    openapi_extra={"requestBody": body_of({"application/json": "PredictRequest"})},
     responses={
         200: {
             "description": "The answer, or one answer per record, in the same order",

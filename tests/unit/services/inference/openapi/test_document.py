@@ -1,5 +1,6 @@
 import json
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,17 @@ async def test_document_is_made_once_per_model(served: Any, tmp_path: Path) -> N
     assert served.app.openapi()["paths"] is first["paths"]
 
 
+async def test_former_model_is_freed_at_the_swap_though_it_was_documented(served: Any, tmp_path: Path) -> None:
+    await document_of(served)
+    former = weakref.ref(served.service.store.current)
+    await serve(served, tmp_path, COLUMNS)
+    assert former() is None
+
+
+async def test_servers_are_relative_to_the_document(served: Any) -> None:
+    assert [server["url"] for server in (await document_of(served))["servers"]] == ["."]
+
+
 @pytest.mark.parametrize("name", BODIES)
 async def test_schema_takes_what_predict_takes(served: Any, name: str) -> None:
     body, status, _ = BODIES[name]
@@ -102,7 +114,7 @@ async def test_answers_are_as_documented(served: Any, request_body: Any) -> None
     documented = document["paths"]["/predict"]["post"]["responses"]["200"]
     assert documented["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/PredictAnswer"}
     assert set(documented["headers"]) == {"x-request-id", "x-model-name", "x-model-version"} <= set(answer.headers)
-    assert document["components"]["schemas"]["Answer"]["properties"]["prediction"]["enum"] == list(CLASSES)
+    assert document["components"]["schemas"]["Label"]["enum"] == list(CLASSES)
 
 
 @pytest.mark.parametrize(

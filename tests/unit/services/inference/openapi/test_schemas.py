@@ -11,10 +11,14 @@ from src.core.errors import ModelFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import ALL_SCHEMAS as SCHEMAS
+from src.services.inference.openapi.model_schemas import schemas_of, static_components
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
-from src.serving.tables.problems import InvalidRecordError
+from src.serving.protocols.answer_json import EXTRA
+from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_SIZE
+from src.serving.protocols.mlflow_scoring import FORMS
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.problems import MAX_TOLD, InvalidRecordError
 from src.serving.tables.records import RecordDecoder
 from tests.support.models import drift_reference
 
@@ -81,12 +85,12 @@ NUMBERED = predictor(FakeEngine(1, (1, 2), [0.75, 0.25]))
 
 
 def validator(predictor: Predictor | None, name: str) -> Draft202012Validator:
-    schemas = {name: make(predictor) for name, make in SCHEMAS.items()}
+    schemas = schemas_of(predictor)
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}})
 
 
 def test_columns_have_their_types_formats_and_training_ranges() -> None:
-    record = SCHEMAS["Record"](REGRESSION)
+    record = schemas_of(REGRESSION)["Record"]
     shown = {
         name: (column["type"], column.get("format"), column.get("description"))
         for name, column in record["properties"].items()
@@ -120,7 +124,7 @@ def test_dates_and_known_categories_are_described() -> None:
     assert reference is not None
     reference = reference.model_copy(update={"minimum": {"since": 19782.0}, "maximum": {"since": 19783.0}})
     dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE, reference=reference)
-    columns = SCHEMAS["Record"](dated)["properties"]
+    columns = schemas_of(dated)["Record"]["properties"]
     date = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
     assert columns["since"] == {
         "type": ["string", "number"],
@@ -161,28 +165,28 @@ def test_dated_record_fits_the_schema_where_the_decoder_takes_it(change: dict[st
 
 def test_columns_that_identify_rows_are_named() -> None:
     named = dataclasses.replace(REGRESSION, schema=dataclasses.replace(REGRESSION.schema, ids=("tree", "wood")))
-    assert SCHEMAS["Records"](named)["description"].endswith("returns what identifies a row, such as tree, wood.")
-    assert "description" not in SCHEMAS["Records"](REGRESSION)
+    assert schemas_of(named)["Records"]["description"].endswith("returns what identifies a row, such as tree, wood.")
+    assert "description" not in schemas_of(REGRESSION)["Records"]
 
 
 def test_examples_that_people_see_have_dates_as_texts() -> None:
     dated = dataclasses.replace(REGRESSION, schema=DATED, example=DATED_EXAMPLE)
     shown = {**DATED_EXAMPLE, "since": "2024-02-29T12:00:00Z"}
     assert dated.shown_example == shown
-    assert SCHEMAS["Record"](dated)["examples"] == SCHEMAS["Records"](dated)["examples"][0] == [shown]
-    assert SCHEMAS["PredictRequest"](dated)["example"] == shown
-    assert SCHEMAS["Columns"](dated)["examples"][0]["since"] == ["2024-02-29T12:00:00Z"]
-    split, records = SCHEMAS["InvocationsRequest"](dated)["examples"]
+    assert schemas_of(dated)["Record"]["examples"] == schemas_of(dated)["Records"]["examples"][0] == [shown]
+    assert schemas_of(dated)["PredictRequest"]["example"] == shown
+    assert schemas_of(dated)["Columns"]["examples"][0]["since"] == ["2024-02-29T12:00:00Z"]
+    split, records = schemas_of(dated)["InvocationsRequest"]["examples"]
     assert split["dataframe_split"]["data"] == [list(shown.values())]
     assert records == {"dataframe_records": [shown]}
     # A tensor's datatype is that of its column in the signature.
-    tensor = SCHEMAS["InferRequest"](dated)["examples"][0]["inputs"][0]
+    tensor = schemas_of(dated)["InferRequest"]["examples"][0]["inputs"][0]
     assert (tensor["datatype"], tensor["data"]) == ("FP64", [19782.5])
 
 
 def test_a_model_without_a_reference_has_no_ranges() -> None:
     bare = dataclasses.replace(REGRESSION, reference=None)
-    assert "description" not in SCHEMAS["Record"](bare)["properties"]["rings"]
+    assert "description" not in schemas_of(bare)["Record"]["properties"]["rings"]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def test_schema_takes_what_the_decoder_takes(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("left_out", EXAMPLE)
 def test_a_column_may_be_left_out_as_the_schema_says(left_out: str) -> None:
     record = {name: value for name, value in EXAMPLE.items() if name != left_out}
-    taken = left_out not in SCHEMAS["Record"](REGRESSION)["required"]
+    taken = left_out not in schemas_of(REGRESSION)["Record"]["required"]
     if taken:
         assert REGRESSION.decoder.decode(msgspec.json.encode(record))
     else:
@@ -252,7 +256,7 @@ def test_no_record_is_no_list() -> None:
     ],
 )
 def test_answers_of_each_task_are_documented_with_an_example(served: Predictor, answer: dict[str, Any]) -> None:
-    (example,) = SCHEMAS["Prediction"](served)["examples"]
+    (example,) = schemas_of(served)["Prediction"]["examples"]
     told = {"model": {"name": "trees", "version": "7"}, "request_id": example["request_id"]}
     assert example == answer | told
     for body in (answer | told, {"predictions": [answer, answer], **told}):
@@ -276,17 +280,31 @@ def test_another_tasks_answer_is_not_what_is_documented(served: Predictor, wrong
 
 
 def test_a_model_that_refuses_its_example_is_documented_without_its_answer() -> None:
-    assert "examples" not in SCHEMAS["Answer"](PICKY) | SCHEMAS["Prediction"](PICKY) | SCHEMAS["PredictionList"](PICKY)
+    assert (
+        "examples"
+        not in schemas_of(PICKY)["Answer"] | schemas_of(PICKY)["Prediction"] | schemas_of(PICKY)["PredictionList"]
+    )
     told = {"model": {"name": "trees", "version": "7"}, "request_id": "x"}
     for answer in ({"prediction": "oak"}, {"prediction": "oak", "probabilities": {"oak": 0.75, "elm": 0.25}}):
         validator(PICKY, "PredictAnswer").validate(answer | told)
 
 
 @pytest.mark.parametrize("served", [None, REGRESSION, BARE, FULL, NUMBERED, PICKY])
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_examples_fit_their_schemas(served: Predictor | None, name: str) -> None:
-    check = validator(served, name)
-    Draft202012Validator.check_schema(check.schema)
-    schema = SCHEMAS[name](served)
-    for example in (*schema.get("examples", ()), *([schema["example"]] if "example" in schema else ())):
-        check.validate(example)
+def test_examples_fit_their_schemas(served: Predictor | None) -> None:
+    for name, schema in schemas_of(served).items():
+        check = validator(served, name)
+        Draft202012Validator.check_schema(check.schema)
+        for example in (*schema.get("examples", ()), *([schema["example"]] if "example" in schema else ())):
+            check.validate(example)
+
+
+def test_static_schemas_have_the_names_and_limits_of_the_code() -> None:
+    components = static_components()
+    extra, schemas = components["parameters"]["extra-columns"], components["schemas"]
+    assert (extra["name"], extra["schema"]["enum"]) == (EXTRA, [str(item) for item in ExtraColumns])
+    assert schemas["InvalidInput"]["properties"]["detail"]["maxItems"] == MAX_TOLD
+    assert {form for way in schemas["InvocationsRequest"]["oneOf"] for form in way["required"]} == set(FORMS)
+    request, tensor = schemas["InferRequest"]["properties"], schemas["InferInput"]["properties"]
+    options = [request, request["outputs"]["items"]["properties"], tensor]
+    named = [name for given in options for name in given["parameters"]["properties"]]
+    assert named == [ALL_BINARY, BINARY_DATA, BINARY_SIZE]

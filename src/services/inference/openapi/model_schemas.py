@@ -1,0 +1,174 @@
+"""What the OpenAPI schemas in ``schemas.yaml`` additionally say of the served model."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
+from src.core.feature_schema import Column, ColumnType
+from src.serving.models.predictor import Predictor
+from src.serving.protocols.infer_answer import InferResponse, ModelMetadata, outputs_of
+from src.serving.protocols.infer_request import matrix_of
+from src.serving.protocols.tensors import ACCEPTED, datatype_of
+from src.serving.tables.values import FLOAT32_MAX
+
+Schema = dict[str, Any]
+
+STATIC = Path(__file__).with_name("schemas.yaml")
+# JSON types of column types whose names differ, and of the labels of classes.
+TYPES: Mapping[ColumnType, list[str]] = {ColumnType.DATE: ["string", "number"]}
+LABEL_TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
+# OpenAPI formats of MLflow's types, and limits that do not depend on the column.
+FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
+    (ColumnType.NUMBER, "double"): {"format": "double", **NUMBERS},
+    (ColumnType.NUMBER, "float"): {"format": "float", **NUMBERS},
+    (ColumnType.INTEGER, "long"): {"format": "int64"},
+    (ColumnType.INTEGER, "integer"): {"format": "int32"},
+    (ColumnType.DATE, "double"): {"format": "date", "minimum": FIRST_DAY, "maximum": LAST_DAY},
+}
+DATE_NOTE = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
+# At most so many known values of a text column are listed.
+MAX_VALUES = 20
+REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+@functools.cache
+def static_components() -> dict[str, Schema]:
+    """The components that do not depend on the model; they must not be changed."""
+    components: dict[str, Schema] = yaml.safe_load(STATIC.read_text(encoding="utf-8"))
+    structs = (ModelMetadata, InferResponse)
+    components["schemas"] |= msgspec.json.schema_components(structs, ref_template=ref("{name}")["$ref"])[1]
+    datatypes: set[str] = set().union(*(accepted for accepted, _ in ACCEPTED.values()))
+    components["schemas"]["Datatype"] = {"type": "string", "enum": sorted(datatypes)}
+    return components
+
+
+def schemas_of(predictor: Predictor | None) -> dict[str, Schema]:
+    """All schemas by name; without a model they say less."""
+    schemas = static_components()["schemas"]
+    if predictor is None:
+        return schemas
+    added = _tables(predictor) | _requests(predictor) | _answers(predictor) | _names(predictor)
+    return schemas | {name: schemas[name] | said for name, said in added.items()}
+
+
+def _tables(predictor: Predictor) -> dict[str, Schema]:
+    """A row, and a table of columns; MLflow's protocol ignores other columns."""
+    version, row = predictor.version, predictor.shown_example
+    columns = {column.name: _column(column, predictor) for column in predictor.schema.columns}
+    lists = {name: {"type": "array", "items": column, "minItems": 1} for name, column in columns.items()}
+    required = [column.name for column in predictor.schema.columns if column.required]
+    strict = {"required": required, "additionalProperties": False}
+    return {
+        "Record": {
+            "description": f"One row for {version.name} version {version.version}.",
+            "properties": columns,
+            **strict,
+            "examples": [row],
+        },
+        "Columns": {"properties": lists, **strict, "examples": [{name: [value] for name, value in row.items()}]},
+        "ScoringRow": {"properties": columns, "required": required},
+        "ScoringColumns": {"properties": lists, "required": required},
+    }
+
+
+def _column(column: Column, predictor: Predictor) -> Schema:
+    """The values that the decoder accepts, and a description of the training rows' values."""
+    types = TYPES.get(column.type, [str(column.type)])
+    found: Schema = {"type": types[0] if len(types) == 1 and column.required else types}
+    if not column.required:
+        found["type"] = [*types, "null"]
+    found |= FORMATS.get((column.type, column.mlflow_type), {})
+    if column.type is ColumnType.INTEGER:
+        found["minimum"], found["maximum"] = column.limits
+    date = DATE_NOTE if column.type is ColumnType.DATE else ""
+    optional = "" if column.required else "may be null or left out"
+    if notes := "; ".join(filter(None, (date, _training_values(column, predictor), optional))):
+        found["description"] = notes
+    examples = dict.fromkeys([predictor.shown_example[column.name], *column.values[:MAX_VALUES]])
+    if shown_values := [value for value in examples if value is not None]:
+        found["examples"] = shown_values
+    return found
+
+
+def _training_values(column: Column, predictor: Predictor) -> str:
+    if column.values:
+        more = len(column.values) - MAX_VALUES
+        return f"training values {', '.join(column.values[:MAX_VALUES])}" + (f" and {more} more" if more > 0 else "")
+    reference = predictor.reference
+    if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
+        return ""
+    limits = reference.minimum[column.name], reference.maximum[column.name]
+    # Ten digits, because the last ones of a float are noise.
+    low, high = (date_text(value) if column.type is ColumnType.DATE else f"{value:.10g}" for value in limits)
+    return f"training values from {low} to {high}"
+
+
+def _requests(predictor: Predictor) -> dict[str, Schema]:
+    """Examples of requests, and the columns that identify a row."""
+    row, example = predictor.shown_example, predictor.example
+    inputs = [
+        {"name": column.name, "shape": [1, 1], "datatype": datatype_of(column), "data": [example[column.name]]}
+        for column in predictor.schema.columns
+        if example[column.name] is not None
+    ]
+    split = {"columns": list(row), "data": [list(row.values())]}
+    ids = ", ".join(predictor.schema.ids)
+    said = {"description": f"/predict/batch?extra_columns=keep returns what identifies a row, such as {ids}."}
+    return {
+        "Records": {"examples": [[row]], **(said if ids else {})},
+        "PredictRequest": {"example": row},  # Swagger UI fills its form with it
+        "InvocationsRequest": {"examples": [{"dataframe_split": split}, {"dataframe_records": [row]}]},
+        "InferRequest": {"examples": [{"inputs": inputs}]},
+    }
+
+
+def _answers(predictor: Predictor) -> dict[str, Schema]:
+    labels, answer = predictor.labels, _answer_to_example(predictor)
+    label = {"type": LABEL_TYPES[type(labels[0])], "enum": list(labels)} if labels else {"type": "number"}
+    found: dict[str, Schema] = {"Label": label}
+    properties = {"prediction": ref("Label")}
+    if predictor.classes and (not answer or "probabilities" in answer):
+        properties["probabilities"] = ref("Probabilities")
+        classes = list(predictor.classes)
+        shares = {"properties": dict.fromkeys(classes, SHARE), "required": classes, "additionalProperties": False}
+        found["Probabilities"] = shares
+    found["Answer"] = {"properties": properties, "required": list(answer or ("prediction",))}
+    if answer:
+        source = {"model": msgspec.to_builtins(predictor.model_name), "request_id": REQUEST_ID}
+        found["Answer"]["examples"] = [answer]
+        found["Prediction"] = {"examples": [answer | source]}
+        found["PredictionList"] = {"examples": [{"predictions": [answer]} | source]}
+    return found
+
+
+def _answer_to_example(predictor: Predictor) -> dict[str, Any]:
+    """The prediction for the model's example row; empty if it fails, as it may for a generated row."""
+    try:
+        (answer,) = predictor.answer([tuple(predictor.example.values())])
+    except Exception:  # noqa: BLE001 - a model may raise any error; requests count and log them
+        return {}
+    return dict(msgspec.to_builtins(answer))
+
+
+def _names(predictor: Predictor) -> dict[str, Schema]:
+    """The names that the Open Inference Protocol takes."""
+    matrix = matrix_of(predictor.schema)
+    names: dict[str, Iterable[str]] = {
+        "ModelName": [predictor.version.name],
+        "ModelVersion": [predictor.version.version],
+        "InputName": dict.fromkeys([*predictor.schema.names, *([matrix] if matrix else [])]),
+        "OutputName": [output.name for output in outputs_of(predictor)],
+    }
+    return {name: {"enum": list(values)} for name, values in names.items()}
