@@ -105,19 +105,20 @@ class Batches:
         problems: list[InvalidInputError] = []
         rows = 0
         try:
-            async with contextlib.aclosing(self._parts(predictor, batch, self._max_rows(columns))) as parts:
+            async with contextlib.aclosing(self._parts(predictor, batch)) as parts:
                 async for part in parts:
+                    started = part if isinstance(part, int) else 0
                     if isinstance(part, InvalidRecordError):
                         problems += part.problems
                         if len(problems) >= MAX_TOLD:
                             break
-                    elif part is not None:
+                    elif isinstance(part, Rows):
                         _require_other_names(part, predictor)
                         rows += len(part.table)
                         columns = max(columns, len(predictor.schema.names) + len(part.kept.kinds))
                         if not problems:
                             parts_read.append(part)
-                    if rows > self._max_rows(columns):
+                    if rows + started > self._max_rows(columns):
                         raise TooManyRowsError(self._max_rows(columns))
                     if len(batch.body) > INLINE_BYTES and await gone():
                         raise ClientDisconnect
@@ -178,9 +179,7 @@ class Batches:
             return await encoder.worker.run(encoder.part, await self._scheduler.in_thread(predict), kept)
         return await self._scheduler.in_thread(lambda: encoder.part(predict(), kept))
 
-    async def _parts(
-        self, predictor: Predictor, batch: IncomingBatch, max_rows: int
-    ) -> AsyncGenerator[Part | None, None]:
+    async def _parts(self, predictor: Predictor, batch: IncomingBatch) -> AsyncGenerator[Part | int, None]:
         schema, body = predictor.schema, batch.body
         if batch.form in BINARY:
             task = ReadTask(batch.form, schema.columns, batch.extra)
@@ -191,7 +190,7 @@ class Batches:
                 async for part in isolated:
                     yield part
             return
-        parts = READERS[batch.form](schema, body, max_rows, batch.extra)
+        parts = READERS[batch.form](schema, body, batch.extra)
         if len(body) <= INLINE_BYTES:
             for found in parts:
                 yield found

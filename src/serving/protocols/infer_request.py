@@ -10,9 +10,9 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.serving.protocols.columns import Values, table_of_columns
 from src.serving.protocols.infer_message import InferMessage, InputTensor, OutputWish, decode_message, parameter_of
 from src.serving.protocols.tensors import check_datatype, kept_values, values_from_binary, values_from_json
+from src.serving.tables.columns import Values, table_of_columns
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.problems import UNKNOWN_FIELD, InvalidRecordError, malformed
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.protocols import lenient_json
-from src.serving.protocols.columns import table_of_columns
+from src.serving.tables.columns import table_of_columns
 from src.serving.tables.csv_rows import csv_rows
 from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
+from src.serving.tables.parts import valid
+from src.serving.tables.problems import malformed
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
@@ -52,17 +52,7 @@ def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
     Raises:
         InvalidRecordError: it is not CSV, or its values do not fit the schema.
     """
-    tables: list[FeatureTable] = []
-    problems: list[InvalidInputError] = []
-    for part in csv_rows(schema, bytearray(body), 0, ExtraColumns.IGNORE):
-        if isinstance(part, InvalidRecordError):
-            problems += part.problems
-        else:
-            tables.append(part.table)
-        if len(problems) >= MAX_TOLD:
-            break
-    if problems:
-        raise InvalidRecordError(problems)
+    tables = filter(None, valid(csv_rows(schema, bytearray(body), ExtraColumns.IGNORE)))
     pieces = zip(*(table.columns for table in tables), strict=True)
     return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
 

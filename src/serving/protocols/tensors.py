@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType
-from src.serving.protocols.columns import Values
+from src.serving.tables.columns import Values
 from src.serving.tables.problems import (
     NOT_A_BOOLEAN,
     NOT_A_DATE,

@@ -13,18 +13,10 @@ from src.core.column_rules import LARGEST_INTEGER
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.typed_cells import float32_cell
 from src.serving.tables.arrow_types import PLAIN, check_types, units_per_day
+from src.serving.tables.columns import Checked, checked, each_checked, joined, part_of
 from src.serving.tables.extra_columns import ExtraColumns, Kept
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import (
-    PART_ROWS,
-    Checked,
-    Part,
-    checked,
-    each_checked,
-    kept_places,
-    part_of,
-    positions,
-)
+from src.serving.tables.parts import PART_ROWS, Part, kept_places, positions
 from src.serving.tables.problems import malformed
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
@@ -95,14 +87,7 @@ class _Gathered:
 
     def part(self) -> Part:
         """The rows that were added; they are then removed."""
-        columns = [
-            Checked(
-                np.concatenate([piece.values for piece in column]),
-                sum(piece.rows for piece in column),
-                [problem for piece in column for problem in piece.problems],
-            )
-            for column in zip(*self._pieces, strict=True)
-        ]
+        columns = [joined(pieces) for pieces in zip(*self._pieces, strict=True)]
         kept = Kept.of(self._kept)
         self._empty()
         return part_of(self._schema, columns, kept)

@@ -8,16 +8,9 @@ from itertools import islice
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
+from src.serving.tables.columns import part_of, read_texts
 from src.serving.tables.extra_columns import ExtraColumns, Kept
-from src.serving.tables.parts import (
-    PART_ROWS,
-    PART_VALUES,
-    Part,
-    checked_texts,
-    kept_places,
-    part_of,
-    positions,
-)
+from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, kept_places, positions
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.windows import windows
 
@@ -26,7 +19,7 @@ SEPARATOR = "; cells are separated by commas"
 NO_CSV = "the body is not CSV in UTF-8 with commas between the cells from this row on"
 
 
-def csv_rows(schema: FeatureSchema, body: bytearray, _max_rows: int, extra: ExtraColumns) -> Iterator[Part]:
+def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part]:
     """Read the parts of a CSV file; cells are read by ``core.column_rules``, and empty lines are ignored.
 
     As in training, all rows may end with a comma, which makes one empty cell more than the header has.
@@ -77,7 +70,7 @@ def _part(
 ) -> Part:
     cells = list(zip(*rows, strict=True))
     columns = [
-        checked_texts(column, [""] * len(rows) if place is None else cells[place], first_row)
+        read_texts(column, [""] * len(rows) if place is None else cells[place], first_row)
         for column, place in zip(schema.columns, places, strict=True)
     ]
     return part_of(schema, columns, Kept.of({name: cells[place] for name, place in others.items()}))

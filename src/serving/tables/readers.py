@@ -15,13 +15,13 @@ from src.serving.tables.problems import malformed
 FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
 
 
-def json_batch(schema: FeatureSchema, body: bytearray, max_rows: int, extra: ExtraColumns) -> Iterator[Part | None]:
+def json_batch(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part | int]:
     """Read the parts of a JSON body: an array of records, or an object of columns."""
     first = FIRST.match(body, 0, MAX_VALUE_BYTES)
     if first is None:
         raise malformed('the body is not valid JSON; send [{"column": value, ...}, ...] or {"column": [values], ...}')
     reader = json_records if first[1] == b"[" else json_columns
-    return reader(schema, body, max_rows, extra)
+    return reader(schema, body, extra)
 
 
 READERS: Mapping[Format, Reader] = {Format.JSON: json_batch, Format.NDJSON: ndjson_records, Format.CSV: csv_rows}

@@ -10,6 +10,7 @@ import numpy as np
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
+from src.serving.tables.columns import read_values
 from src.serving.tables.extra_columns import (
     NOTHING,
     ExtraColumns,
@@ -107,7 +108,7 @@ class RecordDecoder:
     def _table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
         """Raises one of ``UNFIT`` if a record is invalid."""
         if not self._is_plain:
-            return FeatureTable.from_rows(self.schema, [self._typed(record) for record in records])
+            return self._typed_table(records)
         if not set(map(len, records)) <= {len(self._names)}:
             raise ValueError
         # Column by column, because a call into C per value would cost more than everything else.
@@ -115,6 +116,14 @@ class RecordDecoder:
         if not all((np.abs(column) <= FLOAT32_MAX).all() for column in columns):
             raise ValueError
         return FeatureTable.from_columns(self.schema, columns)
+
+    def _typed_table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
+        if not self._takes_others and not all(record.keys() <= self._known for record in records):
+            raise ValueError
+        read = [read_values(column, [record.get(column.name) for record in records]) for column in self.schema.columns]
+        if any(column.problems for column in read):
+            raise ValueError
+        return FeatureTable.from_columns(self.schema, [column.values for column in read])
 
     def _row(self, record: Mapping[str, Any]) -> Row:
         """Raises one of ``UNFIT`` for an invalid record."""

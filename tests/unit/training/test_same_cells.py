@@ -83,7 +83,7 @@ def as_served(dataset: DatasetConfig, body: bytes, *, invocations: bool) -> dict
         if invocations:
             table = decode_csv(schema, body)
         else:
-            (part,) = csv_rows(schema, bytearray(body), 10, ExtraColumns.IGNORE)
+            (part,) = csv_rows(schema, bytearray(body), ExtraColumns.IGNORE)
             if isinstance(part, InvalidRecordError):
                 raise part
             table = part.table

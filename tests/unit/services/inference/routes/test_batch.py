@@ -186,11 +186,13 @@ async def test_batch_has_limits_of_its_own(serving: Any, mlflow: Any, tmp_path: 
         rows = await small.client.post(URL, json=[SETOSA] * 11)
         assert rows.status_code == 413
         assert "10 rows" in rows.json()["detail"]
+        columns = await small.client.post(URL, content=as_columns([SETOSA] * 11))
+        assert (columns.status_code, columns.json()["detail"]) == (413, rows.json()["detail"])
         size = await small.client.post(URL, json=[SETOSA] * 100)
         assert size.status_code == 413
         assert "5000 bytes" in size.json()["detail"]
         assert (await small.client.post("/predict", json=[SETOSA] * 10)).status_code == 413
-        assert await small.metric("inference_prediction_errors_total", reason="too_large") == 3
+        assert await small.metric("inference_prediction_errors_total", reason="too_large") == 4
 
 
 async def test_batch_is_answered_by_one_model_whatever_is_promoted_meanwhile(served: Any) -> None:
