@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention test e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ retention: $(READY) ## list old versions, runs and requests that are no longer k
 
 test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest
+
+test-fast: $(READY) ## run the unit tests that start no server, in under a minute
+	$(BIN)/pytest tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"
 
 e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
 	@tests/e2e/images/build.sh

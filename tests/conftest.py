@@ -24,10 +24,20 @@ os.environ.update(
     ZENML_ANALYTICS_OPT_IN="false",
 )
 
+# Fixtures that start an application, a server or a process.
+SLOW_FIXTURES = frozenset({"docker", "mlflow_url", "served", "serving", "unready", "zenml"})
 SETTLED_SECONDS = data_files.SETTLED_SECONDS
 
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts to stop it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests with a slow fixture as slow; other slow tests carry the marker themselves."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not SLOW_FIXTURES.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

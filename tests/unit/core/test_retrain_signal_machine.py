@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -27,6 +28,8 @@ faults = st.one_of(
     st.builds(full_disk, at=st.integers(0, 12)),
     st.builds(bad_disk, at=st.integers(0, 25)),
 )
+
+pytestmark = pytest.mark.slow
 
 
 def valid_json() -> str:

@@ -30,6 +30,8 @@ while len(list((spool.root / "done").iterdir())) < 150:
             spool.finish(record, RetrainResult(outcome=Outcome.FAILED, reason="r", finished_at=datetime.now(UTC)))
 """
 )
+
+pytestmark = pytest.mark.slow
 # Monitors that race for the same files without the lock: each file still moves once.
 BARE_CLAIMER = HEAD + "while len(spool.claim()) < 150: pass"
 

@@ -23,6 +23,8 @@ from src.training.sklearn_engine import SklearnEngine, load_skops
 from src.training.splitting import split_rows
 from tests.support.datasets import houses, passengers, readings
 
+pytestmark = pytest.mark.slow
+
 Kind = Callable[[Path], PipelineConfig]
 
 

@@ -14,6 +14,8 @@ from src.services.local.processes import REPOSITORY
 from src.training.dataset_file import to_csv
 from tests.support.training import config, training_environment, write_config
 
+pytestmark = pytest.mark.slow
+
 DATASET = config().dataset
 
 

@@ -14,6 +14,8 @@ from src.pipeline.features import transformers
 from src.pipeline.train_model import ESTIMATORS, build_model, check_model, fit
 from tests.support.training import config, iris_parts
 
+pytestmark = pytest.mark.slow
+
 DATASET = config().dataset
 
 

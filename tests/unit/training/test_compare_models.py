@@ -22,6 +22,8 @@ from src.training.scoring import Metric
 from src.training.splitting import Split, SplitRule, held_out, split_by
 from tests.support.fake_models import FakeEngine, FakeRegistry
 
+pytestmark = pytest.mark.slow
+
 RULE = SplitRule(by="hash", columns=["x"], seed=1, share=0.3)
 OTHERS = RULE.model_copy(update={"seed": 2})
 CLASSES = ("high", "low")

@@ -18,6 +18,8 @@ from src.training.estimators import (
 )
 from tests.support.training import config
 
+pytestmark = pytest.mark.slow
+
 IRIS = config().dataset
 NUMBER = IRIS.model_copy(update={"classes": None})
 

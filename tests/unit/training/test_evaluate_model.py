@@ -21,6 +21,8 @@ from src.training.registry import FetchedModel
 from src.training.scoring import Metric, metrics_of
 from tests.support.training import config, iris_package, iris_parts
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 HOLDOUT = iris_parts()[1]
 

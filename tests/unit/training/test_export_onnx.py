@@ -27,6 +27,8 @@ from src.training.sklearn_engine import SklearnEngine
 from tests.support.datasets import houses
 from tests.support.training import config, iris_parts
 
+pytestmark = pytest.mark.slow
+
 DATASET = config().dataset
 TRAIN = iris_parts()[0]
 FEATURES = TRAIN.drop(columns="species")

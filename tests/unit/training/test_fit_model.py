@@ -24,6 +24,8 @@ from src.training.fit_model import Study, fit_model
 from src.training.fitted_parts import parts_of, threshold_of
 from src.training.scoring import Metric
 
+pytestmark = pytest.mark.slow
+
 BASE = {"source": "x.csv", "target": "y", "features": {"x": {}}, "duplicates": "keep"}
 TWO = DatasetConfig.model_validate(BASE | {"classes": ["no", "yes"], "min_rows_per_class": 2})
 NUMBER = DatasetConfig.model_validate(BASE | {"target_range": {}})

@@ -24,6 +24,8 @@ from src.training.package_model import Flavours, build_package
 from src.training.sklearn_engine import load_skops
 from tests.support.training import config, iris_package, iris_parts, iris_rule
 
+pytestmark = pytest.mark.slow
+
 DATASET = config().dataset
 TRAIN, HOLDOUT = iris_parts()
 ROWS = HOLDOUT[list(DATASET.features)]

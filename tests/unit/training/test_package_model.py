@@ -36,6 +36,8 @@ from src.training.probe_rows import probe_rows
 from src.training.sklearn_engine import SklearnEngine, load_skops
 from tests.support.training import config, inexact_package, iris_package, iris_parts, iris_rule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

@@ -18,6 +18,8 @@ from src.training.registry import ModelRegistry
 from src.training.seen_rows import inherited_rule
 from tests.support.training import iris_rule, save_iris
 
+pytestmark = pytest.mark.slow
+
 
 class FakeVersion:
     def __init__(self, version: str = "3", **tags: str) -> None:

@@ -24,6 +24,8 @@ from src.training.check_rows import check_rows
 from src.training.remote_source import fetched_files, shown_source
 from src.training.sources import read
 
+pytestmark = pytest.mark.slow
+
 CSV = b"x,y\n1,2\n3,4\n"
 
 

@@ -16,6 +16,8 @@ from src.training.resampling import bootstrap
 from src.training.scoring import Metric
 from src.training.sums import Target
 
+pytestmark = pytest.mark.slow
+
 TARGET = Target(("a", "b"), "b")
 
 

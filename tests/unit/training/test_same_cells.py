@@ -20,6 +20,8 @@ from src.serving.tables.problems import InvalidRecordError
 from src.training.check_columns import check_columns
 from src.training.sources import read
 
+pytestmark = pytest.mark.slow
+
 FEATURES = {
     "number": {"type": "number", "missing": True},
     "integer": {"type": "integer", "missing": True},

@@ -6,6 +6,8 @@ import pytest
 from src.services.stack import secrets_member
 from src.training.sealed_text import CANNOT_OPEN, main, seal, unseal
 
+pytestmark = pytest.mark.slow
+
 TEXT = "MYSQL_ROOT_PASSWORD=secret\n# ümlaut\n"
 PASSPHRASE = "correct horse battery"  # noqa: S105 - of no secret
 

@@ -16,6 +16,8 @@ from src.training.folds import Fold
 from src.training.scoring import Metric
 from src.training.search import FoldScore, candidates_of, search
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 ROWS = pd.DataFrame({"a": RANDOM.normal(size=120), "b": RANDOM.normal(size=120)})
 # Needs two splits.

@@ -14,6 +14,8 @@ from src.services.inference.inference_service import create_app, prepare_folders
 from src.services.inference.run_inference import listen, main
 from src.services.local.processes import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 HEAVY = {"sklearn", "scipy", "pandas", "zenml", "mlflow", "skops", "matplotlib", "onnx", "skl2onnx", "requests"}
 
 

@@ -10,6 +10,8 @@ from src.core.errors import ConfigError
 from src.services.local.clean_state import check_disposable
 from src.services.local.processes import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 def make_clean_state(folder: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     """The target alone, with the environment that is there, and ``folder`` as home."""

@@ -9,6 +9,8 @@ from src.core.errors import TrainerBusyError
 from src.core.retrain_signal import RetrainSpool
 from src.services.local.processes import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "src.services.monitor.hold_training"]
 
 

@@ -12,6 +12,8 @@ from tests.support.backup_files import DUMP, tar_of
 from tests.unit.services.stack.fakes import FakeDocker
 from tests.unit.services.stack.test_restore import CONFIG, PASSPHRASE, SHORT, mount
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ("mysql", "mlflow", "monitor", "train-model")
 
 

@@ -28,11 +28,10 @@ def test_run_reports_the_code_where_nothing_was_said(docker: FakeDocker) -> None
     assert cli(docker).run("info").last_error == "exit code 7"
 
 
-def test_run_does_not_wait_for_ever(docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(docker_cli, "_TIMEOUT_SECONDS", 0.3)
+def test_run_does_not_wait_for_ever(docker: FakeDocker) -> None:
     docker.answers("info", seconds=60)
     with pytest.raises(StackError, match=r"docker info has not answered for .* restart Docker"):
-        cli(docker).run("info")
+        cli(docker).run("info", seconds=0.3)
 
 
 def test_follow_passes_on_each_line_without_secrets(docker: FakeDocker) -> None:

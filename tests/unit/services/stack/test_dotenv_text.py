@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from src.services.stack.dotenv_text import values, with_values
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),

@@ -5,6 +5,8 @@ import pytest
 from src.services.stack.errors import StackError
 from tests.unit.services.stack.test_backup import SERVICES, Machine
 
+pytestmark = pytest.mark.slow
+
 NEW = {**dict.fromkeys((*SERVICES, "grafana", "zenml"), "created"), "mysql": "running"}
 CREATING = "==> creating containers of "
 

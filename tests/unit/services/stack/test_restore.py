@@ -14,6 +14,8 @@ from src.services.stack.restore import Restore, main
 from tests.support.backup_files import IMAGES, MANIFEST, backup
 from tests.unit.services.stack.fakes import FakeDocker
 
+pytestmark = pytest.mark.slow
+
 FREE = "docker compose -p loop down --volumes --remove-orphans"
 PASSPHRASE = {"BACKUP_PASSPHRASE": "sixteen letters."}
 SHORT = {"BACKUP_PASSPHRASE": "fifteen letters"}

@@ -11,6 +11,8 @@ from src.services.stack.run_setup import REPOSITORY, Setup
 from tests.support.running import free_port
 from tests.unit.services.stack.fakes import REQUIRED, FakeDocker, FakeZenml, compose_config, serving
 
+pytestmark = pytest.mark.slow
+
 VALUES = {name: f"a-{name.lower().replace('_', '-')}".ljust(16, "-") for name in REQUIRED[:-1]}  # 16 is the shortest
 KNOWN = "COMPOSE_PROFILES=\n" + "".join(f"{name}={value}\n" for name, value in VALUES.items())
 

@@ -11,6 +11,8 @@ from src.services.stack.errors import StackError
 from src.services.stack.start_zenml import start_zenml
 from tests.unit.services.stack.fakes import FakeDocker, compose_config
 
+pytestmark = pytest.mark.slow
+
 STACK = Stack(compose_config(zenml=8080, mlflow=5000))
 FAILED = (
     "Error response from daemon: failed to set up container networking: driver failed programming external "

@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from src.services.local.processes import REPOSITORY
 from src.serving.models.model_cache import ModelCache
 from tests.unit.serving.models.test_model_cache import adopt, version
+
+pytestmark = pytest.mark.slow
 
 HEAD = """
 import pathlib, random, sys

@@ -20,6 +20,8 @@ from src.serving.models.predictor import Predictor
 from tests.support.mlflow_models import boosting, forest, save_function, save_sklearn, typed_regression
 from tests.support.models import CLASSES, COLUMNS, build_model
 
+pytestmark = pytest.mark.slow
+
 VERIFIED = ModelVersion(name="iris", version="1", manifest_sha256="0" * 64)
 UNVERIFIED = ModelVersion(name="iris", version="1", origin_sha256="0" * 64)
 XY = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})

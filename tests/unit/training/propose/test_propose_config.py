@@ -27,6 +27,8 @@ from src.training.propose.seal import is_unchanged, sealed
 from src.training.sources import read
 from src.training.splitting import split_rows
 
+pytestmark = pytest.mark.slow
+
 ROWS = 120
 CLASSES = ["no", "yes"] * 60
 
