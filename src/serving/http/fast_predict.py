@@ -91,11 +91,14 @@ class FastPredict:
 
     def accepts(self, scope: Scope) -> bool:
         """Whether a request may be taken, by its head."""
-        return (
-            announced_length(scope) <= self._max_body_bytes
-            and _is_plain(scope)
-            and not any(guard.refusal(scope) for guard in self._guards)
-        )
+        for name, value in scope["headers"]:
+            if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
+                return False
+            if name == b"expect":  # the client waits for 100 Continue
+                return False
+        if announced_length(scope) > self._max_body_bytes:
+            return False
+        return all(guard.refusal(scope) is None for guard in self._guards)
 
     def take(self, connection: Connection, scope: Scope, body: bytes) -> PendingPrediction | None:
         """Take a complete, accepted request, to be answered in this loop iteration; None if it is not plain."""
@@ -144,13 +147,3 @@ def _end(pending: PendingPrediction, error: Exception) -> None:
     """Log an unexpected error and close the connection; raising it would leave the other requests unanswered."""
     logger.error("request %s failed", pending.request_id, exc_info=error)
     pending.connection.abort()
-
-
-def _is_plain(scope: Scope) -> bool:
-    """Whether the body is declared as JSON or not declared, and sent without waiting for 100 Continue."""
-    for name, value in scope["headers"]:
-        if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
-            return False
-        if name == b"expect":
-            return False
-    return True

@@ -1,23 +1,20 @@
 """The connection: answers plain predictions, and gives everything else to a protocol of uvicorn's behind it."""
 
 import asyncio
-import functools
 import re
-from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
 from src.core.errors import LoopError
 from src.serving.http.body_limits import announced_length
-from src.serving.http.errors import HeadTooLargeError, SlowHeadError, refusal
+from src.serving.http.errors import HeadTooLargeError, SlowHeadError
 from src.serving.http.fast_predict import MAX_BYTES, ROUTE, FastPredict, PendingPrediction
-from src.serving.http.request_ids import new_request_id
 from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
+from src.serving.http.uvicorn_protocol import uvicorn_protocol
+from src.serving.http.wire_format import last_response, prediction_response
 from src.serving.watch.metrics import LARGE_HEAD, SLOW_HEAD, SLOW_READER, ServingMetrics
 
 TARGET = ROUTE.encode()
@@ -91,7 +88,7 @@ class FrontProtocol(asyncio.Protocol):
         if self._is_deaf:
             return
         if self._pending is not None:  # sent ahead: uvicorn keeps the order of the responses
-            self._pass_on()
+            self._forward()
         before = self._parser.part
         if not self._forwards:
             if self._inner is not None:
@@ -106,7 +103,7 @@ class FrontProtocol(asyncio.Protocol):
             if self._works and self._parser.part != BODY:
                 self._receive_no_more()
             else:
-                self._hand_over(data)  # uvicorn refuses it
+                self._forward(data)  # uvicorn refuses it
             return
         if self._forwards:
             self._forward(data)
@@ -136,38 +133,22 @@ class FrontProtocol(asyncio.Protocol):
                         self._wait(BODY_WAIT)
                     return
         if self._pending is None:
-            self._pass_on()
+            self._forward()
 
-    def _pass_on(self) -> None:
-        """Give the held bytes to uvicorn's protocol."""
-        held, self._held = self._held, b""
-        self._pending = None
-        self._forwards = True
+    def _forward(self, data: bytes = b"") -> None:
+        """Give uvicorn's protocol the data that was received last, or, if it is held, all that is held."""
+        if not self._forwards:
+            data, self._held = self._held, b""
+            self._pending = None
+            self._forwards = True
         if self._inner is None:
-            self._inner = _uvicorn_protocol()(
-                config=self._config,
-                server_state=self._server_state,
-                app_state={**self._app_state, "connection": self},
-                _loop=self._loop,
-            )
-            self._inner.connection_made(_Writable(self.transport))  # type: ignore[arg-type] # has all its methods
-            self._server_state.connections.discard(self._inner)  # this object stands for both
+            state = {**self._app_state, "connection": self}
+            self._inner = uvicorn_protocol(self._config, self._server_state, state, self._loop, self.transport)
             if self._write_paused:
                 self._inner.pause_writing()
-        self._forward(held)
-
-    def _forward(self, data: bytes) -> None:
-        assert self._inner is not None  # noqa: S101 - made by _pass_on
         self._inner.data_received(data)
         if not self._works and self._parser.part == NOTHING:
             self._settle()
-
-    def _hand_over(self, data: bytes) -> None:
-        """Give uvicorn's protocol the data that was received last, and what was held before."""
-        if self._forwards:
-            self._forward(data)
-        else:
-            self._pass_on()
 
     def _receive_no_more(self) -> None:
         """What follows cannot be parsed: ignore it, and close after the responses in progress."""
@@ -185,7 +166,7 @@ class FrontProtocol(asyncio.Protocol):
         held, end = self._held, len(self._held) - len(data) + end
         head, count = UPGRADE_LINE.subn(b"", held[:end])
         if self._forwards or self._parser.begun > 1 or not count or held.startswith(b"CONNECT"):
-            self._hand_over(data)
+            self._forward(data)
             self._receive_no_more()
         else:
             self._held = b""
@@ -226,7 +207,7 @@ class FrontProtocol(asyncio.Protocol):
         if self._works or self.transport.is_closing():
             return
         if self._held and self._parser.part == BODY:
-            self._pass_on()
+            self._forward()
         elif self._parser.part == HEAD and not self._is_last:
             self._refuse(SLOW_HEAD, SlowHeadError())
         else:
@@ -242,7 +223,7 @@ class FrontProtocol(asyncio.Protocol):
         if self._works or self._parser.part != HEAD:
             self.transport.abort()
         else:
-            self.transport.write(_last_response(error, self._server_state.default_headers))
+            self.transport.write(last_response(error, self._server_state.default_headers))
             self.transport.close()
 
     def answer(self, pending: PendingPrediction, body: bytes) -> bool:
@@ -251,14 +232,14 @@ class FrontProtocol(asyncio.Protocol):
             return False
         self._pending = None
         self._held = b""
-        self.transport.write(_head(self._server_state.default_headers, pending, len(body)) + body)
+        self.transport.write(prediction_response(pending, body, self._server_state.default_headers))
         self._settle()
         return True
 
     def take_ordinary_way(self, pending: PendingPrediction) -> None:
         """Pass the request to the application."""
         if pending is self._pending and not self.transport.is_closing():
-            self._pass_on()
+            self._forward()
 
     def abort(self) -> None:
         """Close the connection without a response."""
@@ -286,50 +267,3 @@ class FrontProtocol(asyncio.Protocol):
     def _reads_too_slowly(self) -> None:
         self._metrics.cut(SLOW_READER)
         self.transport.abort()
-
-
-class _Writable:
-    """A transport that ignores what is written when it is closed, as for requests that were sent ahead."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-
-@functools.cache
-def _uvicorn_protocol() -> Any:
-    """The class of uvicorn's protocol."""
-    config = uvicorn.Config(_no_app, http="httptools", ws="none", lifespan="off", log_config=None)
-    config.load()
-    return config.http_protocol_class
-
-
-async def _no_app(_: Scope, __: Receive, ___: Send) -> None:
-    """An application for a configuration that serves none."""
-
-
-def _head(default_headers: Iterable[tuple[bytes, bytes]], pending: PendingPrediction, length: int) -> bytes:
-    """The head of a prediction's response in wire format."""
-    lines = [b"%b: %b\r\n" % header for header in default_headers]
-    return b"HTTP/1.1 200 OK\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-        b"".join(lines),
-        pending.predictor.head_lines,
-        pending.request_id.encode(),
-        length,
-    )
-
-
-def _last_response(error: LoopError, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The response to an incomplete head in wire format."""
-    request_id = new_request_id()
-    response = refusal(request_id, error).shaped_for("")
-    own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
-    lines = [b"%b: %b\r\n" % header for header in (*default_headers, *response.raw_headers, *own)]
-    phrase = HTTPStatus(response.status_code).phrase.encode()
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (response.status_code, phrase, b"".join(lines), bytes(response.body))
