@@ -19,6 +19,7 @@ pytestmark = pytest.mark.integration
 HEAD_SECONDS = 0.5
 BODY_SECONDS = 0.5
 BODY_RATE = 100_000
+KEEP_ALIVE_SECONDS = 2
 MAX_BODY_BYTES = 200_000
 MAX_BATCH_BYTES = 4_000_000
 SLOTS = 4
@@ -35,6 +36,7 @@ def inference(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inference]:
     limits = {
         "HEAD_SECONDS": HEAD_SECONDS,
         "BODY_SECONDS": BODY_SECONDS,
+        "KEEP_ALIVE_SECONDS": KEEP_ALIVE_SECONDS,
         "BODY_RATE": BODY_RATE,
         "MAX_BODY_BYTES": MAX_BODY_BYTES,
         "MAX_BATCH_BYTES": MAX_BATCH_BYTES,
@@ -65,6 +67,15 @@ def test_client_that_says_nothing_is_let_go(inference: Inference, client: RawCli
     before = cut(inference, "slow_head")
     assert client.is_closed()
     assert cut(inference, "slow_head") == before + 1
+
+
+@pytest.mark.parametrize("asked", [request(), request("GET", "/health")], ids=["fast route", "ordinary route"])
+def test_idle_connection_is_kept_for_a_while(client: RawClient, asked: bytes) -> None:
+    client.send(asked)
+    assert client.answer().status == 200
+    with pytest.raises(TimeoutError):  # longer than HEAD_SECONDS
+        client.wait(1)
+    assert client.is_closed()
 
 
 @pytest.mark.parametrize("requests_before", [0, 1])
