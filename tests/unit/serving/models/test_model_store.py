@@ -27,7 +27,7 @@ from src.serving.watch.metrics import ServingMetrics
 from tests.support.fake_mlflow import REGISTERED_AT_MS, FakeMlflow
 from tests.support.models import build_model
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
 

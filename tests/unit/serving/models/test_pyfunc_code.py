@@ -15,6 +15,8 @@ from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
 from tests.support.mlflow_models import QUICKLY, quietly
 
+pytestmark = pytest.mark.slow
+
 XY = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
 
 

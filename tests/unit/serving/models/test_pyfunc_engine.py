@@ -34,6 +34,8 @@ from tests.support.mlflow_models import (
     typed_regression,
 )
 
+pytestmark = pytest.mark.slow
+
 XY = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
 
 

@@ -23,6 +23,8 @@ from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.readers import READERS
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_json, as_ndjson, mixed_records
 
+pytestmark = pytest.mark.slow
+
 Problems = list[tuple[int | None, str | None, str]]
 
 NUMBERS = FeatureSchema.of_numbers("a", "b")

@@ -26,7 +26,7 @@ from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, Writ
 from src.serving.tables.workers import WorkerLostError, Workers
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MEMORY = 200_000_000
 NUMBER = FeatureSchema.of_numbers("a")

@@ -9,6 +9,8 @@ from scipy.stats import chi2, hypergeom
 
 from src.serving.watch.two_sample import MIN_EXPECTED, Comparison, chi_square_tail, compare
 
+pytestmark = pytest.mark.slow
+
 
 def of(first: list[int], second: list[int], *, ordered: bool = False) -> Comparison:
     return compare(np.array(first), np.array(second), ordered=ordered)
