@@ -29,6 +29,7 @@ from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
 from src.serving.protocols.batches import create_batches
+from src.serving.protocols.single_rows import InferRow, RecordRow, ScoringRow, SingleRow
 from src.serving.watch.metrics import ServingMetrics
 
 
@@ -73,6 +74,7 @@ def create_state(
         stopping=stopping,
         admission=admission,
         fast=FastPredict(
+            routes=_fast_routes(settings.model_name),
             store=store,
             guards=guards,
             admission=admission,
@@ -82,6 +84,16 @@ def create_state(
             max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )
+
+
+def _fast_routes(model_name: str) -> dict[str, SingleRow]:
+    """The routes whose requests for a single row are predicted without the application, by path."""
+    infer = InferRow(model_name)
+    return {
+        RecordRow.template: RecordRow(),
+        ScoringRow.template: ScoringRow(),
+        infer.template.replace("{model_name}", model_name): infer,
+    }
 
 
 def _guards(settings: InferenceSettings) -> tuple[Guard, ...]:

@@ -1,13 +1,13 @@
-"""A fast path for the most frequent request: a single plain record is predicted without creating a task.
+"""A fast path for the most frequent requests: a single row is predicted without creating a task.
 
-Records that arrive in the same iteration of the event loop share one call of the model. Only valid, common requests
+Rows that arrive in the same iteration of the event loop share one call of the model. Only valid, common requests
 are handled here. Invalid and rare ones, and all failures, are handled by the ordinary route. Both give the same bytes.
 """
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from starlette.types import Scope
 
@@ -20,15 +20,11 @@ from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.models.shared_turn import SharedTurn, is_quick
-from src.serving.protocols.media_types import is_json
-from src.serving.tables.answers import encode_answer
+from src.serving.protocols.single_rows import JSON, SingleRow
 from src.serving.watch.metrics import ServingMetrics
 
-ROUTE = "/predict"
 # Longer records are rare, and a failed attempt at the fast path must cost little.
 MAX_BYTES = 1 << 14
-# The exact value that most clients send.
-JSON = b"application/json"
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +43,22 @@ class Connection(Protocol):
 
 
 class PendingPrediction(NamedTuple):
-    """A record that waits for the end of this loop iteration."""
+    """A row that waits for the end of this loop iteration."""
 
     connection: Connection
     predictor: Predictor
     row: Row
+    details: Any
     request_id: str
     since: float
+    route: SingleRow
 
 
 class FastPredict:
-    """Takes plain records from all connections and predicts them at the end of the loop iteration.
+    """Takes single rows from all connections and predicts them at the end of the loop iteration.
 
     Args:
+        routes: by path.
         store: holds the model.
         guards: the checks of every request's head.
         admission: says whether a request may run at once.
@@ -72,6 +71,7 @@ class FastPredict:
     def __init__(  # noqa: PLR0913 - the parts of the route that it replaces
         self,
         *,
+        routes: Mapping[str, SingleRow],
         store: ModelStore,
         guards: Sequence[Guard],
         admission: Admission,
@@ -80,6 +80,8 @@ class FastPredict:
         max_pending: int,
         max_body_bytes: int,
     ) -> None:
+        self._targets = {path.encode(): path for path in routes}
+        self._routes = routes
         self._store = store
         self._guards = guards
         self._admission = admission
@@ -89,12 +91,17 @@ class FastPredict:
         self._turn = SharedTurn[PendingPrediction](self._answer)
         self._max_body_bytes = max_body_bytes
 
+    def path_of(self, target: bytes) -> str | None:
+        """The path of a request's target if it is one of the routes, else None."""
+        return self._targets.get(target)
+
     def accepts(self, scope: Scope) -> bool:
-        """Whether a request may be taken, by its head."""
+        """Whether a request to one of the routes may be taken, by its head."""
+        route = self._routes[scope["path"]]
         for name, value in scope["headers"]:
-            if name == b"content-type" and value != JSON and not is_json(value.decode("latin-1")):
+            if name == b"content-type" and value != JSON and not route.takes_type(value):
                 return False
-            if name == b"expect":  # the client waits for 100 Continue
+            if name in route.routed:
                 return False
         if announced_length(scope) > self._max_body_bytes:
             return False
@@ -113,10 +120,11 @@ class FastPredict:
             or not self._admission.has_room
         ):
             return None
-        row = predictor.decoder.decode_or_none(body)
-        if row is None:
+        route = self._routes[scope["path"]]
+        found = route.decode(predictor, body)
+        if found is None:
             return None
-        pending = PendingPrediction(connection, predictor, row, request_id_from(scope), since)
+        pending = PendingPrediction(connection, predictor, *found, request_id_from(scope), since, route)
         self._turn.add(pending)
         return pending
 
@@ -124,7 +132,7 @@ class FastPredict:
         try:
             answers = predictor.answer([pending.row for pending in batch])
             bodies = [
-                encode_answer(answer, predictor.model_name, pending.request_id)
+                pending.route.encode(predictor, answer, pending.details, pending.request_id)
                 for pending, answer in zip(batch, answers, strict=True)
             ]
         except Exception:  # noqa: BLE001 - the request that caused it fails again in the route, which reports and logs it
@@ -138,7 +146,9 @@ class FastPredict:
             try:
                 if pending.connection.answer(pending, body):
                     self._metrics.traffic.note(predictor, pending.row, answer)
-                    self._metrics.observe_request(ROUTE, "POST", 200, time.perf_counter() - pending.since)
+                    self._metrics.observe_request(
+                        pending.route.template, "POST", 200, time.perf_counter() - pending.since
+                    )
             except Exception as error:  # noqa: BLE001 - one connection's error must not affect the others
                 _end(pending, error)
 

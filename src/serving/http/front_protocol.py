@@ -10,14 +10,13 @@ import uvicorn
 from src.core.errors import LoopError
 from src.serving.http.body_limits import announced_length
 from src.serving.http.errors import HeadTooLargeError, SlowHeadError
-from src.serving.http.fast_predict import MAX_BYTES, ROUTE, FastPredict, PendingPrediction
+from src.serving.http.fast_predict import MAX_BYTES, FastPredict, PendingPrediction
 from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
 from src.serving.http.uvicorn_protocol import uvicorn_protocol
 from src.serving.http.wire_format import last_response, prediction_response
 from src.serving.watch.metrics import LARGE_HEAD, SLOW_HEAD, SLOW_READER, ServingMetrics
 
-TARGET = ROUTE.encode()
 # Of a head, and of what is received in sequence without being part of a body, such as trailers.
 MAX_HEAD_BYTES = 1 << 16
 # Seconds to wait for the body of a plain prediction: many clients send head and body in two packets.
@@ -123,8 +122,9 @@ class FrontProtocol(asyncio.Protocol):
             if is_changed:
                 self._wait(self._timeouts.head_seconds)
             return
-        if parser.begun == 1 and parser.is_simple and parser.url == TARGET and not self._write_paused:
-            scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": ROUTE, "headers": parser.headers}
+        path = self._fast.path_of(parser.url)
+        if path and parser.begun == 1 and parser.is_simple and not self._write_paused:
+            scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "headers": parser.headers}
             if self._fast.accepts(scope):
                 if parser.part == NOTHING:
                     self._pending = self._fast.take(self, scope, parser.body)

@@ -72,7 +72,7 @@ def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     ``predict``, shape (n, 1), is the class's label or a number. ``predict_proba``, shape (n, classes), exists if the
     model has probabilities; its parameter ``classes`` is a JSON list of the classes' names.
     """
-    predict = TensorMetadata(PREDICT, _datatype(predictor), [-1, 1])
+    predict = TensorMetadata(PREDICT, datatype_of_labels(predictor), [-1, 1])
     if not predictor.classes or not predictor.gives_probabilities:
         return [predict]
     classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
@@ -136,10 +136,10 @@ def _values(predictor: Predictor, found: Predictions, name: str) -> tuple[list[i
         assert found.probabilities is not None  # noqa: S101 - checked above
         shares = found.shown.astype("<f8")
         return list(shares.shape), NUMBER, shares
-    values, datatype = found.values, _datatype(predictor)
+    values, datatype = found.values, datatype_of_labels(predictor)
     return [len(values), 1], datatype, values if datatype == BYTES else np.array(values, dtype=DTYPES[datatype])
 
 
-def _datatype(predictor: Predictor) -> str:
-    """The datatype of the predictions."""
+def datatype_of_labels(predictor: Predictor) -> str:
+    """The datatype of a model's predictions."""
     return DATATYPES[type(predictor.labels[0])] if predictor.labels else NUMBER

@@ -71,6 +71,17 @@ class RecordDecoder:
         except UNFIT:
             return None
 
+    def row_or_none(self, record: Mapping[str, Any]) -> Row | None:
+        """The values of a decoded record in the schema's order; None for an invalid one.
+
+        Args:
+            record: values as JSON has them; floats if all columns are numbers.
+        """
+        try:
+            return self._row(record)
+        except UNFIT:
+            return None
+
     def decode_list(self, body: bytes) -> FeatureTable:
         """The values of a JSON array of at least one record.
 

@@ -312,7 +312,7 @@ class Client:
 @pytest.fixture
 def clients() -> list[Client]:
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-    return [Client({"headers": headers, "http_version": "1.1"}) for _ in range(8)]
+    return [Client({"path": "/predict", "headers": headers, "http_version": "1.1"}) for _ in range(8)]
 
 
 @pytest.fixture
@@ -424,7 +424,7 @@ async def test_trouble_with_one_connection_is_no_other_s(
 async def test_beyond_the_limit_records_take_the_ordinary_way(serving: Any, mlflow: Any, tmp_path: Any) -> None:
     async with serving(tmp_path, mlflow, max_concurrency=2, max_queue=1) as served:
         headers = [(b"host", b"localhost")]
-        clients = [Client({"headers": headers, "http_version": "1.1"}) for _ in range(5)]
+        clients = [Client({"path": "/predict", "headers": headers, "http_version": "1.1"}) for _ in range(5)]
         taken = [served.service.fast.take(client, client.scope, GOOD) is not None for client in clients]
         assert taken == [True, True, True, False, False]
         await turns()

@@ -14,6 +14,7 @@ from src.serving.http.body_limits import announced_length
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.front_protocol import BODY_WAIT, LINGER, MAX_HEAD_BYTES, FrontProtocol
 from src.serving.http.timeouts import ClientTimeouts
+from src.serving.protocols.single_rows import RecordRow
 from tests.support.fake_clock import FakeClock
 from tests.support.served import request
 
@@ -67,6 +68,9 @@ class Fast:
         self.taken: list[PendingPrediction] = []
         self.bodies: list[bytes] = []
 
+    def path_of(self, target: bytes) -> str | None:
+        return "/predict" if target == b"/predict" else None
+
     def accepts(self, scope: Scope) -> bool:
         return (b"x-accept", b"no") not in scope["headers"] and announced_length(scope) < 1000
 
@@ -74,7 +78,7 @@ class Fast:
         if not self.has_room:
             return None
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
-        self.taken.append(PendingPrediction(connection, predictor, (), "id", 0.0))
+        self.taken.append(PendingPrediction(connection, predictor, (), None, "id", 0.0, RecordRow()))
         self.bodies.append(body)
         return self.taken[-1]
 
