@@ -432,6 +432,8 @@ async def test_client_that_does_not_read_gets_no_plain_predictions_and_is_cut(wo
     assert len(world.scopes) == 1
     world.front.resume_writing()
     assert b"last" in await world.settle()
+    await world.send(PLAIN)
+    world.answer()
     world.clock.go_to(30)
     world.front.pause_writing()
     assert await world.send(PLAIN) == b""
