@@ -4,7 +4,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.serving.protocols.batches import IncomingBatch
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.parts import PART_ROWS
 from src.serving.tables.workers import Worker
@@ -341,26 +342,39 @@ async def test_answer_that_fails_at_once_is_a_500(served: Any) -> None:
 
 
 async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
-    serving: Any, mlflow: Any, tmp_path: Any
+    serving: Any, mlflow: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path, mlflow, max_large_batches=1) as running:
-        begun, may_end = {1: asyncio.Event(), 2: asyncio.Event()}, asyncio.Event()
+        large: list[IncomingBatch] = []
+        begun, may_end = asyncio.Event(), asyncio.Event()
+        batches, client = running.service.batches, running.client
+        read = batches.read
 
-        async def upload(number: int) -> Any:
-            begun[number].set()
-            await may_end.wait()
+        async def read_slowly(predictor: Any, batch: IncomingBatch, gone: Any) -> Any:
+            if batch.form is Format.NDJSON:
+                large.append(batch)
+                begun.set()
+                await may_end.wait()
+            return await read(predictor, batch, gone)
+
+        async def of_no_known_length() -> AsyncIterator[bytes]:
             yield as_ndjson([SETOSA])
 
-        headers = {"Content-Type": "application/x-ndjson"}
-        client = running.client
-        first = asyncio.create_task(client.post(URL, content=upload(1), headers=headers))
-        await begun[1].wait()
-        second = asyncio.create_task(client.post(URL, content=upload(2), headers=headers))
+        def post() -> "asyncio.Task[httpx.Response]":
+            return asyncio.create_task(
+                client.post(URL, content=of_no_known_length(), headers={"Content-Type": Format.NDJSON})
+            )
+
+        monkeypatch.setattr(batches, "read", read_slowly)
+        first = post()
+        await begun.wait()
+        second = post()
         # A small one passes both.
         assert (await client.post(URL, json=ROWS)).status_code == 200
-        assert not begun[2].is_set()
+        assert len(large) == 1
         may_end.set()
         assert (await first).status_code == (await second).status_code == 200
+        assert len(large) == 2
         assert await running.metric("inference_batch_rows_sum") == 5
 
 
