@@ -16,6 +16,7 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.serving.models.admission import Admission
 from src.serving.protocols.batches import IncomingBatch
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.parts import PART_ROWS
@@ -346,7 +347,9 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
 ) -> None:
     async with serving(tmp_path, mlflow, max_large_batches=1) as running:
         large: list[IncomingBatch] = []
-        begun, may_end = asyncio.Event(), asyncio.Event()
+        entering: list[Admission] = []
+        enter = Admission.enter
+        begun, both_enter, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
         batches, client = running.service.batches, running.client
         read = batches.read
 
@@ -360,15 +363,21 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
         async def of_no_known_length() -> AsyncIterator[bytes]:
             yield as_ndjson([SETOSA])
 
-        def post() -> "asyncio.Task[httpx.Response]":
-            return asyncio.create_task(
-                client.post(URL, content=of_no_known_length(), headers={"Content-Type": Format.NDJSON})
-            )
+        async def post() -> httpx.Response:
+            return await client.post(URL, content=of_no_known_length(), headers={"Content-Type": Format.NDJSON})
+
+        async def enter_and_tell(admission: Admission) -> None:
+            entering.append(admission)
+            if len(entering) == 2:
+                both_enter.set()
+            await enter(admission)
 
         monkeypatch.setattr(batches, "read", read_slowly)
-        first = post()
+        monkeypatch.setattr(Admission, "enter", enter_and_tell)
+        first = asyncio.create_task(post())
         await begun.wait()
-        second = post()
+        second = asyncio.create_task(post())
+        await both_enter.wait()
         # A small one passes both.
         assert (await client.post(URL, json=ROWS)).status_code == 200
         assert len(large) == 1
