@@ -12,6 +12,8 @@ from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port
 from tests.support.training import config, last_line, run_training
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def nobody() -> str:

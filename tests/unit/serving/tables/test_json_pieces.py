@@ -14,6 +14,8 @@ from src.serving.tables import json_pieces
 from src.serving.tables.json_pieces import JsonPieces, record_end, value_end
 from src.serving.tables.problems import InvalidRecordError, malformed
 
+pytestmark = pytest.mark.slow
+
 # What a scanner may take for the structure.
 TEXTS = st.text(alphabet='"\\,]}[{: \n1aü🌷', max_size=12)
 SCALARS = st.one_of(TEXTS, st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False))

@@ -11,6 +11,8 @@ from src.training.propose.propose_config import Wanted, propose
 from src.training.sources import read
 from src.training.splitting import split_rows
 
+pytestmark = pytest.mark.slow
+
 
 def few_of_a_class(file: Path, offset: int) -> Path:
     rows = range(60)
