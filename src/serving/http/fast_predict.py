@@ -20,7 +20,7 @@ from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.models.shared_turn import SharedTurn, is_quick
-from src.serving.protocols.single_rows import JSON, SingleRow
+from src.serving.protocols.single_rows import SingleRow
 from src.serving.watch.metrics import ServingMetrics
 
 # Longer records are rare, and a failed attempt at the fast path must cost little.
@@ -99,7 +99,7 @@ class FastPredict:
         """Whether a request to one of the routes may be taken, by its head."""
         route = self._routes[scope["path"]]
         for name, value in scope["headers"]:
-            if name == b"content-type" and value != JSON and not route.takes_type(value):
+            if name == b"content-type" and not route.takes_type(value):
                 return False
             if name in route.routed:
                 return False

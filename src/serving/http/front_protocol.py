@@ -15,7 +15,7 @@ from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
 from src.serving.http.uvicorn_protocol import uvicorn_protocol
 from src.serving.http.wire_format import last_response, prediction_response
-from src.serving.watch.metrics import LARGE_HEAD, SLOW_HEAD, SLOW_READER, ServingMetrics
+from src.serving.watch.metrics import LARGE_HEAD, PIPELINED, SLOW_HEAD, SLOW_READER, ServingMetrics
 
 # Of a head, and of what is received in sequence without being part of a body, such as trailers.
 MAX_HEAD_BYTES = 1 << 16
@@ -59,7 +59,6 @@ class FrontProtocol(asyncio.Protocol):
         self._inner: asyncio.Protocol | None = None
         self._held = b""
         self._forwards = False
-        self._responses = 0  # to the heads that the parser has counted
         self._pending: PendingPrediction | None = None
         self._is_new = True
         self._is_deaf = False
@@ -81,6 +80,7 @@ class FrontProtocol(asyncio.Protocol):
         self._reader.stop()
         if self._inner is not None:
             self._inner.connection_lost(exc)
+            self._inner = None
 
     def data_received(self, data: bytes) -> None:
         """Parse received data, and forward it unless it may be a plain prediction."""
@@ -99,10 +99,7 @@ class FrontProtocol(asyncio.Protocol):
             self._ignore_upgrade(data, upgrade.args[0])
             return
         except httptools.HttpParserError:
-            if self._works and self._parser.part != BODY:
-                self._receive_no_more()
-            else:
-                self._forward(data)  # uvicorn refuses it
+            self._end_at_error(data)
             return
         if self._forwards:
             self._forward(data)
@@ -150,22 +147,46 @@ class FrontProtocol(asyncio.Protocol):
         if not self._works and self._parser.part == NOTHING:
             self._settle()
 
+    def _end_at_error(self, data: bytes) -> None:
+        """The data that was received last cannot be parsed: close, after the responses in progress."""
+        if self._parser.is_far_ahead:
+            self._metrics.cut(PIPELINED)
+            self.transport.abort()
+        elif self._parser.part == BODY or not self._parser.heads:
+            self._forward(data)  # uvicorn refuses it
+        elif self._works:
+            self._receive_no_more()
+        else:  # uvicorn would execute the requests in front of it, and answer 400
+            self.transport.close()
+
     def _receive_no_more(self) -> None:
-        """What follows cannot be parsed: ignore it, and close after the responses in progress."""
+        """Ignore what follows, and close after the responses in progress."""
         self._is_deaf = self._is_last = True
 
     def _ignore_upgrade(self, data: bytes, end: int) -> None:
         """Parse a head again without its wish for another protocol, as httptools stops after such a head.
 
-        A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2.
+        A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. Behind
+        other requests it cannot be ignored: it is not answered, and the client may send it again.
 
         Args:
             data: what was received last.
             end: where the head ends in it.
         """
+        parser = self._parser
+        if self._forwards or parser.begun > 1:
+            received = data if self._forwards else self._held
+            line = b"%b %b HTTP/" % (parser.method, parser.url)
+            ahead = received[: max(0, received.rfind(line, 0, len(received) - len(data) + end))]
+            if not self._forwards:
+                self._held = ahead
+            parser.forget_last()
+            self._receive_no_more()
+            self._forward(ahead)
+            return
         held, end = self._held, len(self._held) - len(data) + end
         head, count = UPGRADE_LINE.subn(b"", held[:end])
-        if self._forwards or self._parser.begun > 1 or not count or held.startswith(b"CONNECT"):
+        if not count or held.startswith(b"CONNECT"):
             self._forward(data)
             self._receive_no_more()
         else:
@@ -176,11 +197,11 @@ class FrontProtocol(asyncio.Protocol):
     @property
     def _works(self) -> bool:
         """Whether a response is in progress."""
-        return self._pending is not None or (self._forwards and self._responses < self._parser.heads)
+        return self._pending is not None or (self._forwards and self._parser.answered < self._parser.heads)
 
     def answered(self) -> None:
         """The application has completed a response."""
-        self._responses += 1
+        self._parser.answered += 1
         if not self._works:
             self._settle()
 
@@ -193,7 +214,6 @@ class FrontProtocol(asyncio.Protocol):
             self.transport.close()
         elif part == NOTHING:
             self._forwards = False
-            self._responses = 0
             self._parser.forget()
             self._wait(self._config.timeout_keep_alive)
         else:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -66,6 +67,8 @@ class RequestContextMiddleware:
                 close = (CLOSE,) if self._stopping.begun else ()
                 message["headers"] = [*message.get("headers", ()), header, *close]
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                _end_response(state)  # at once, because the next request may follow before the application returns
 
         self._metrics.in_flight.inc()
         try:
@@ -85,8 +88,7 @@ class RequestContextMiddleware:
         finally:
             self._metrics.in_flight.dec()
             self._measure(scope, status or CLIENT_CLOSED, started)
-            if "connection" in state:
-                state["connection"].answered()
+            _end_response(state)
 
     def _measure(self, scope: Scope, status: int, started: float) -> None:
         route, method, state = self._route(scope), scope["method"], scope["state"]
@@ -98,6 +100,13 @@ class RequestContextMiddleware:
     def _route(self, scope: Scope) -> str:
         path: str | None = getattr(scope.get("route"), "path", None)
         return self._templates.of(scope["path"]) if path is None else path
+
+
+def _end_response(state: dict[str, Any]) -> None:
+    """Say once to the connection, if there is one, that the response is complete."""
+    connection = state.pop("connection", None)
+    if connection is not None:
+        connection.answered()
 
 
 class GuardMiddleware:

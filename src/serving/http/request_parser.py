@@ -4,6 +4,8 @@ import httptools
 
 # The part of a request that is being received.
 NOTHING, HEAD, BODY = range(3)
+# Unanswered requests of a connection: each costs uvicorn several kilobytes.
+MAX_AHEAD = 64
 
 
 class RequestParser:
@@ -16,8 +18,10 @@ class RequestParser:
         part: the part that is being received.
         begun: requests that have begun, since the last ``forget``.
         heads: complete heads, since the last ``forget``.
+        answered: requests whose responses are complete, since then; the caller counts them.
         silence: bytes received since the end of a head or the last bytes of a body.
-        url: the target of the last request.
+        method: the method of the last request.
+        url: its target.
         headers: its headers, names in lower case.
         body: its body.
         is_simple: whether it is a POST by HTTP/1.1 on a connection that continues.
@@ -30,7 +34,9 @@ class RequestParser:
         self.part = NOTHING
         self.begun = 0
         self.heads = 0
+        self.answered = 0
         self.silence = 0
+        self.method = b""
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
@@ -42,19 +48,32 @@ class RequestParser:
         Raises:
             HttpParserUpgrade: a head wishes for another protocol; the argument is the position of its end. What
                 follows cannot be parsed.
-            HttpParserError: the bytes are no HTTP.
+            HttpParserError: the bytes are no HTTP, or more than ``MAX_AHEAD`` requests are unanswered.
         """
         self.silence += len(data)
         self._parser.feed_data(data)
 
     def forget(self) -> None:
         """All requests are answered: count anew."""
-        self.begun = self.heads = 0
+        self.begun = self.heads = self.answered = 0
+
+    def forget_last(self) -> None:
+        """The last head is ignored."""
+        self.begun -= 1
+        self.heads -= 1
+        self.part = NOTHING
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether more than ``MAX_AHEAD`` requests are unanswered."""
+        return self.begun - self.answered > MAX_AHEAD
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self.part = HEAD
         self.begun += 1
+        if self.is_far_ahead:
+            raise ValueError
         self.url = self.body = b""
         self.headers = []
 
@@ -63,8 +82,9 @@ class RequestParser:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header has arrived."""
-        self.headers.append((name.lower(), value))
+        """A header has arrived, or a trailer, which is ignored."""
+        if self.part == HEAD:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
@@ -72,8 +92,9 @@ class RequestParser:
         self.heads += 1
         self.silence = 0
         parser = self._parser
+        self.method = parser.get_method()
         self.is_simple = (
-            parser.get_method() == b"POST"
+            self.method == b"POST"
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()

@@ -164,9 +164,15 @@ class InferRow:
         return None if row is None else OneRow(row, (request.id, dict.fromkeys(names)))
 
     def encode(self, predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
-        """The requested outputs."""
+        """The requested outputs.
+
+        Raises:
+            ValueError: probabilities are among them, and this row has none.
+        """
         client_id, names = details
         shares = list((answer.probabilities or {}).values())
+        if not shares and PROBABILITIES in names:
+            raise ValueError
         tensors = {
             PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
             PROBABILITIES: OutputTensor(PROBABILITIES, "FP64", [1, len(shares)], data=shares),
@@ -197,7 +203,8 @@ def _numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float] 
     matrix = None if matrix_of(schema) in schema.names else matrix_of(schema)
     for tensor in tensors:
         names = schema.names if tensor.name == matrix else (tensor.name,)
-        data = tensor.data[0] if len(tensor.data) == 1 and isinstance(tensor.data[0], list) else tensor.data
+        is_nested = len(tensor.shape) > 1 and len(tensor.data) == 1 and isinstance(tensor.data[0], list)
+        data = tensor.data[0] if is_nested else tensor.data
         is_row = tensor.shape == [1, len(names)] or (tensor.shape == [1] and len(names) == 1)
         if (
             not is_row

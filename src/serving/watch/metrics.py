@@ -26,7 +26,8 @@ SLOW_HEAD = "slow_head"
 LARGE_HEAD = "large_head"
 SLOW_BODY = "slow_body"
 SLOW_READER = "slow_reader"
-CUT_REASONS = (SLOW_HEAD, LARGE_HEAD, SLOW_BODY, SLOW_READER)
+PIPELINED = "pipelined"
+CUT_REASONS = (SLOW_HEAD, LARGE_HEAD, SLOW_BODY, SLOW_READER, PIPELINED)
 # Reasons of a failed prediction, in addition to a record's problems.
 UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
 NOT_ACCEPTABLE = "not_acceptable"

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.timeouts import ClientTimeouts
+from src.serving.protocols.single_rows import RecordRow
 from tests.support.served import Connection, request
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -20,12 +21,15 @@ HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 class Fast:
     """Answers each plain prediction at once."""
 
+    def path_of(self, target: bytes) -> str | None:
+        return "/predict" if target == b"/predict" else None
+
     def accepts(self, _: Scope) -> bool:
         return True
 
     def take(self, connection: FrontProtocol, _: Scope, __: bytes) -> PendingPrediction:
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
-        pending = PendingPrediction(connection, predictor, (), "id", 0.0)
+        pending = PendingPrediction(connection, predictor, (), None, "id", 0.0, RecordRow())
         asyncio.get_running_loop().call_soon(connection.answer, pending, b"{}")
         return pending
 

@@ -42,6 +42,7 @@ FAST: dict[str, tuple[str, Any]] = {
     "matrix, nested": (INFER, infer(tensor(data=[VALUES]))),
     "matrix, whole numbers": (INFER, infer(tensor(data=[5, 3, 1, 0]))),
     "a tensor per column": (INFER, infer(*BY_COLUMN)),
+    "a column, nested": (INFER, infer(*[{**column, "data": [column["data"]]} for column in BY_COLUMN])),
     "columns of one dimension": (INFER, infer(*[{**column, "shape": [1]} for column in BY_COLUMN])),
     "one output": (INFER, infer(tensor(), outputs=[{"name": "predict"}])),
     "outputs in another order": (INFER, infer(tensor(), outputs=[{"name": "predict_proba"}, {"name": "predict"}])),
@@ -69,6 +70,10 @@ ROUTED: dict[str, tuple[str, Any]] = {
     "no form": (INVOCATIONS, {}),
     "a list": (INVOCATIONS, [SETOSA]),
     "two rows": (INFER, infer(tensor(shape=[2, 4], data=VALUES * 2))),
+    "a column of one dimension, nested": (
+        INFER,
+        infer(*[{**column, "shape": [1], "data": [column["data"]]} for column in BY_COLUMN]),
+    ),
     "another shape": (INFER, infer(tensor(shape=[4, 1]))),
     "a wrong shape": (INFER, infer(tensor(shape=[1, 3]))),
     "too few values": (INFER, infer(tensor(data=VALUES[:3]))),

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from src.serving.http.body_limits import announced_length
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.front_protocol import BODY_WAIT, LINGER, MAX_HEAD_BYTES, FrontProtocol
+from src.serving.http.request_parser import MAX_AHEAD
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RecordRow
 from tests.support.fake_clock import FakeClock
@@ -355,12 +356,53 @@ async def test_wish_for_another_protocol_is_ignored(world: World, size: int) -> 
     assert world.fast.bodies == [b"{}"]
 
 
-async def test_wish_behind_another_request_makes_its_request_the_last(world: World) -> None:
+@pytest.mark.parametrize("in_one_packet", [False, True])
+async def test_request_with_a_wish_behind_another_request_is_not_answered(world: World, *, in_one_packet: bool) -> None:
     world.go_on.clear()
-    head = b"GET / HTTP/1.1\r\nhost: localhost\r\n"
-    await world.send(OTHER, head + UPGRADE + b"\r\n", OTHER)
-    assert (await world.finish()).count(b"last") == 2
-    assert (world.transport.ending, len(world.scopes)) == ("closed", 2)
+    wishing = request(b"{}", target="/other").replace(b"\r\n", b"\r\n" + UPGRADE, 1)
+    pieces = [request(b"{}", target="/other"), wishing, OTHER]
+    await world.send(*([b"".join(pieces)] if in_one_packet else pieces))
+    assert not world.transport.ending
+    assert (await world.finish()).count(b"last") == 1
+    assert (world.transport.ending, world.bodies) == ("closed", [b"{}"])
+
+
+async def test_request_in_the_packet_of_an_invalid_one_is_not_executed(world: World) -> None:
+    assert await world.send(OTHER + b"\0\1") == b""
+    assert (world.transport.ending, world.scopes) == ("closed", [])
+
+
+async def test_invalid_bytes_behind_a_request_end_the_connection_after_its_response(world: World) -> None:
+    world.go_on.clear()
+    await world.send(OTHER, b"\0\1")
+    assert not world.transport.ending
+    assert (await world.finish()).endswith(b"last\r\n0\r\n\r\n")
+    assert world.transport.ending == "closed"
+
+
+@pytest.mark.parametrize("in_one_packet", [False, True])
+async def test_number_of_requests_sent_ahead_is_limited(world: World, *, in_one_packet: bool) -> None:
+    world.go_on.clear()
+    pieces = [OTHER] * MAX_AHEAD
+    await world.send(*([b"".join(pieces)] if in_one_packet else pieces))
+    assert (world.transport.ending, world.cut) == ("", {})
+    await world.send(OTHER)
+    assert (world.transport.ending, world.cut) == ("aborted", {"pipelined": 1})
+
+
+async def test_answered_requests_are_not_ahead(world: World) -> None:
+    for _ in range(2 * MAX_AHEAD):
+        await world.send(OTHER)
+    world.go_on.clear()
+    for _ in range(MAX_AHEAD):
+        await world.send(OTHER)
+    assert (world.transport.ending, len(world.scopes)) == ("", 2 * MAX_AHEAD + 1)
+
+
+async def test_trailer_is_no_header(world: World) -> None:
+    head = PLAIN.partition(b"content-length")[0] + b"transfer-encoding: chunked\r\n\r\n"
+    await world.send(head + b"2\r\n{}\r\n0\r\nx-accept: no\r\n\r\n")
+    assert world.fast.bodies == [b"{}"]
 
 
 async def test_tunnel_is_refused(world: World) -> None:
@@ -403,7 +445,7 @@ async def test_trailers_without_end_are_not_received(world: World) -> None:
 async def test_long_body_is_received(world: World) -> None:
     await world.send(request(b"", content_length="1000000"), *(b"x" * 10_000 for _ in range(100)))
     assert [len(body) for body in world.bodies] == [1_000_000]
-    await world.send(*(PLAIN for _ in range(1000)))
+    await world.send(*(PLAIN for _ in range(MAX_AHEAD)))
     assert not world.transport.ending
 
 

@@ -3,6 +3,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -233,3 +234,30 @@ async def test_answer_is_begun_once_whatever_ends_the_request(
     assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [
         200 if begun else status
     ]
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+async def test_connection_learns_once_and_at_once_that_a_response_is_complete(*, is_complete: bool) -> None:
+    events: list[str] = []
+
+    async def inner(_: Scope, __: Receive, send: Send) -> None:
+        await send(dict(START))
+        await send({"type": "http.response.body", "body": b"1", "more_body": True})
+        if is_complete:
+            await send({"type": "http.response.body", "body": b"2"})
+        events.append("the application returns")
+
+    async def receive() -> Message:
+        raise AssertionError("nobody reads the body")
+
+    async def send(message: Message) -> None:
+        events.append(message["type"])
+
+    app = RequestContextMiddleware(
+        inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates(), Stopping()
+    )
+    state = {"connection": SimpleNamespace(answered=lambda: events.append("answered"))}
+    await app({"type": "http", "method": "GET", "path": "/", "headers": [], "state": state}, receive, send)
+    end = ["answered", "the application returns"] if is_complete else ["the application returns", "answered"]
+    body = ["http.response.body"] * (2 if is_complete else 1)
+    assert events == ["http.response.start", *body, *end]
