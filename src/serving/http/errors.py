@@ -27,8 +27,9 @@ from src.serving.models.admission import OverloadedError
 from src.serving.models.rollback import RollbackRefusedError
 from src.serving.protocols.media_types import NotAcceptableError, UnsupportedMediaTypeError
 from src.serving.tables.extra_columns import MAX_NAME
-from src.serving.tables.parts import TooManyRowsError
+from src.serving.tables.parts import TooManyRowsError, TooMuchTextError
 from src.serving.tables.problems import MALFORMED, TOO_LARGE, InvalidRecordError
+from src.serving.tables.workers import WorkerNotStartedError
 from src.serving.watch.metrics import UNKNOWN_MODEL
 
 
@@ -98,6 +99,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     InvalidInputError: (422, {}),
     BodyTooLargeError: (413, {}),
     TooManyRowsError: (413, {}),
+    TooMuchTextError: (413, {}),
     UnsupportedMediaTypeError: (415, {}),
     CompressedBodyError: (415, {"Accept-Encoding": "identity"}),
     NotAcceptableError: (406, {}),
@@ -105,6 +107,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     UnknownRequestError: (404, {}),
     ModelNotLoadedError: (503, {"Retry-After": "1"}),
     OverloadedError: (503, {"Retry-After": "1"}),
+    WorkerNotStartedError: (503, {"Retry-After": "1"}),
     StoppingError: (503, {"Retry-After": "1"}),
     SlowHeadError: (408, {}),
     SlowBodyError: (408, {"Connection": "close"}),

@@ -1,8 +1,9 @@
 """Limits how many requests run at once and how many wait in a short queue."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from src.core.errors import LoopError
 
@@ -79,6 +80,15 @@ class Admission:
         if not came:
             self._on_shed(QUEUE_TIMEOUT)
             raise OverloadedError
+
+    @contextlib.asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Enter, and leave in any case; raises as ``enter``."""
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """Pass the slot to the first waiting request, or free it."""

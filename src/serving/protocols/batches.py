@@ -15,11 +15,12 @@ from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.arrow_encoder import ArrowEncoder
+from src.serving.protocols.batch_limits import BatchLimits
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
 from src.serving.tables.extra_columns import ExtraColumns, joined_kinds
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.isolated_reader import isolated_parts
-from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError
+from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.readers import READERS
 from src.serving.tables.worker_messages import ReadTask
@@ -30,7 +31,7 @@ from src.serving.watch.metrics import ServingMetrics
 # A smaller text costs so little that it needs no place in the queue.
 SMALL_BYTES = 1 << 20
 END: Final = object()
-# The longest wait of a large batch in the queue.
+# The longest wait of a large batch in the queue, and of any for a worker.
 LARGE_BATCH_SECONDS = 10.0
 # A worker's memory in addition to two copies of a body.
 WORKER_BYTES = 128_000_000
@@ -52,7 +53,7 @@ class Batches:
         workers: for the formats that are read and written by a library that may crash.
         metrics: counts answered rows.
         admission: admits large batches, each for as long as its table is in memory.
-        max_values: most values (rows times columns) of one batch.
+        limits: what one batch may take in memory.
     """
 
     def __init__(
@@ -61,14 +62,13 @@ class Batches:
         workers: Workers,
         metrics: ServingMetrics,
         admission: Admission,
-        *,
-        max_values: int,
+        limits: BatchLimits,
     ) -> None:
         self._scheduler = scheduler
         self._workers = workers
         self._metrics = metrics
         self._admission = admission
-        self._max_values = max_values
+        self._limits = limits
 
     def close(self) -> None:
         """End the worker processes."""
@@ -98,12 +98,14 @@ class Batches:
         Raises:
             InvalidRecordError: with the first problems of all rows.
             TooManyRowsError: there are more rows than memory is reserved for.
+            TooMuchTextError: strings and kept columns take more memory than is reserved.
+            OverloadedError: no worker became free in time.
             ClientDisconnect: the client has disconnected.
         """
         columns = len(predictor.schema.names)
         parts_read: deque[Rows] = deque()
         problems: list[InvalidInputError] = []
-        rows = 0
+        rows, text = 0, 0
         try:
             async with contextlib.aclosing(self._parts(predictor, batch)) as parts:
                 async for part in parts:
@@ -115,12 +117,12 @@ class Batches:
                     elif isinstance(part, Rows):
                         _require_other_names(part, predictor)
                         rows += len(part.table)
+                        text += part.text_bytes
                         columns = max(columns, len(predictor.schema.names) + len(part.kept.kinds))
                         if not problems:
                             parts_read.append(part)
-                    if rows + started > self._max_rows(columns):
-                        raise TooManyRowsError(self._max_rows(columns))
-                    if len(batch.body) > INLINE_BYTES and await gone():
+                    self._limits.require(rows + started, columns, text)
+                    if (batch.form in BINARY or len(batch.body) > INLINE_BYTES) and await gone():
                         raise ClientDisconnect
         except InvalidRecordError as error:
             problems += error.problems
@@ -128,13 +130,14 @@ class Batches:
             raise InvalidRecordError(problems)
         return parts_read
 
-    def _max_rows(self, columns: int) -> int:
-        return max(1, self._max_values // columns)
-
     async def answers(
         self, predictor: Predictor, parts: deque[Rows], goes_out: Format, request_id: str
     ) -> AsyncGenerator[bytes, None]:
-        """The encoded answers, part by part; each part's memory is released before the next part."""
+        """The encoded answers, part by part; each part's memory is released before the next part.
+
+        Raises:
+            OverloadedError: before the first part; no worker became free in time.
+        """
         rows = sum(len(part.table) for part in parts)
         self._metrics.batch(rows)
         kinds = joined_kinds(part.kept for part in parts)
@@ -153,7 +156,8 @@ class Batches:
                     part = table.part(start, start + size)
                     yield await self._answer(batch, part, some, encoder, at_once=at_once)
             self._metrics.traffic.end(batch)
-            yield await encoder.worker.run(encoder.end) if encoder.worker else encoder.end()
+            last = await encoder.worker.run(encoder.end) if encoder.worker else encoder.end()
+        yield last  # a slow client keeps no worker
 
     @contextlib.asynccontextmanager
     async def _encoder(
@@ -182,7 +186,7 @@ class Batches:
     async def _parts(self, predictor: Predictor, batch: IncomingBatch) -> AsyncGenerator[Part | int, None]:
         schema, body = predictor.schema, batch.body
         if batch.form in BINARY:
-            task = ReadTask(batch.form, schema.columns, batch.extra)
+            task = ReadTask(batch.form, schema.columns, batch.extra, self._limits.text)
             async with (
                 self._workers.one() as worker,
                 contextlib.aclosing(isolated_parts(worker, task, body)) as isolated,
@@ -212,5 +216,6 @@ def create_batches(settings: InferenceSettings, scheduler: InferenceScheduler, m
     # At most half the queue, which leaves the other half to predictions.
     admission = Admission(large, queue=settings.max_queue // 2, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
     # One more than large batches, because a slow client keeps its worker until the answer is sent.
-    workers = Workers(count=large + 1, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
-    return Batches(scheduler, workers, metrics, admission, max_values=settings.max_batch_values)
+    slots = Admission(large + 1, queue=settings.max_concurrency, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
+    workers = Workers(slots.slot, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
+    return Batches(scheduler, workers, metrics, admission, BatchLimits.of(settings))

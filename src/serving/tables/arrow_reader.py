@@ -16,16 +16,14 @@ from src.serving.tables.arrow_types import PLAIN, check_types, units_per_day
 from src.serving.tables.columns import Checked, checked, each_checked, joined, part_of
 from src.serving.tables.extra_columns import ExtraColumns, Kept
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import PART_ROWS, Part, kept_places, positions
-from src.serving.tables.problems import malformed
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Part, Rows, kept_places, positions
+from src.serving.tables.problems import InvalidRecordError, malformed
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,
     Format.ARROW_FILE: read_ipc,
     Format.PARQUET: lambda body: read_parquet(body, batch_size=PART_ROWS),
 }
-# A dictionary's texts may be repeated in every row, so the body's length does not limit them.
-MAX_TEXT = 1 << 26
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns) -> Iterator[Part]:
@@ -41,7 +39,7 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
     check_types(schema, places, reader.schema.types)
     columns = [_Column(column) for column in schema.columns]
     gathered = _Gathered(schema, others)
-    row, text = 0, 0
+    row = 0
     for batch in reader:
         for start in range(0, batch.num_rows, PART_ROWS):
             some = batch.slice(start, min(PART_ROWS, batch.num_rows - start))
@@ -49,14 +47,12 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
                 column.read(None if place is None else some.column(place), some.num_rows, row)
                 for column, place in zip(columns, places, strict=True)
             ]
-            text += sum(column.text for column in columns) + gathered.add(some, read)
+            gathered.add(some, read)
             row += some.num_rows
-            if text > MAX_TEXT:
-                raise malformed(f"the texts are longer than {MAX_TEXT} characters together; send several batches")
             if gathered.rows >= PART_ROWS:
-                yield gathered.part()
+                yield from gathered.parts()
     if gathered.rows:
-        yield gathered.part()
+        yield from gathered.parts()
     if not row:
         raise malformed("the batch has no rows; send at least one")
 
@@ -74,23 +70,26 @@ class _Gathered:
         self._pieces: list[list[Checked]] = []
         self._kept: dict[str, list[Any]] = {name: [] for name in self._others}
 
-    def add(self, some: RecordBatch, read: list[Checked]) -> int:
-        """Add rows with their checked columns; return the number of characters in the kept columns."""
+    def add(self, some: RecordBatch, read: list[Checked]) -> None:
+        """Add rows with their checked columns."""
         self.rows += some.num_rows
         self._pieces.append(read)
-        text = 0
         for name, place in self._others.items():
-            values = [_plain(value) for value in some.column(place).to_pylist()]
-            self._kept[name] += values
-            text += sum(len(value) for value in values if isinstance(value, str))
-        return text
+            self._kept[name] += [_plain(value) for value in some.column(place).to_pylist()]
 
-    def part(self) -> Part:
-        """The rows that were added; they are then removed."""
+    def parts(self) -> Iterator[Part]:
+        """The rows that were added, in parts of about ``MAX_PIECE_BYTES`` of text at most; they are then removed."""
         columns = [joined(pieces) for pieces in zip(*self._pieces, strict=True)]
-        kept = Kept.of(self._kept)
+        kept, rows = self._kept, self.rows
         self._empty()
-        return part_of(self._schema, columns, kept)
+        whole = part_of(self._schema, columns, Kept.of(kept))
+        if isinstance(whole, InvalidRecordError) or whole.text_bytes <= MAX_PIECE_BYTES:
+            yield whole
+            return
+        size = max(1, rows * MAX_PIECE_BYTES // whole.text_bytes)
+        for start in range(0, rows, size):
+            some = {name: values[start : start + size] for name, values in kept.items()}
+            yield Rows(whole.table.part(start, start + size), Kept.of(some))
 
 
 def _plain(value: Any) -> Any:
@@ -112,8 +111,6 @@ class _Column:
 
     def __init__(self, column: Column) -> None:
         self._column = column
-        # The number of characters of the last array.
-        self.text = 0
 
     def read(self, array: Array | None, rows: int, first_row: int) -> Checked:
         """Check an array of so many rows; None if the column is absent."""
@@ -137,7 +134,6 @@ class _Column:
         return checked(self._column, self._typed(values, per_day), missing, first_row)
 
     def _each(self, cells: Sequence[Any], first_row: int) -> Checked:
-        self.text = sum(len(cell) for cell in cells if isinstance(cell, str))
         if self._column.type is not ColumnType.STRING or self._column.values:
             return each_checked(self._column, cells, first_row)
         missing = np.array([cell is None for cell in cells], dtype=np.bool_)

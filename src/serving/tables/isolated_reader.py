@@ -7,8 +7,8 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.extra_columns import Kept
-from src.serving.tables.parts import Part, Rows
-from src.serving.tables.problems import InvalidRecordError, malformed
+from src.serving.tables.parts import Part, Rows, TooMuchTextError
+from src.serving.tables.problems import TOO_LARGE, InvalidRecordError, malformed
 from src.serving.tables.worker_messages import End, Problems, ReadTask, Table
 from src.serving.tables.workers import Worker, WorkerLostError
 
@@ -19,6 +19,7 @@ async def isolated_parts(worker: Worker, task: ReadTask, body: bytearray) -> Asy
     """Read the parts of a body as ``parts.Reader`` yields them.
 
     Raises:
+        TooMuchTextError: it has more text than the task allows.
         InvalidRecordError: the worker could not read it within its memory and time.
     """
     schema = FeatureSchema(task.columns)
@@ -29,6 +30,8 @@ async def isolated_parts(worker: Worker, task: ReadTask, body: bytearray) -> Asy
                 table = FeatureTable.from_columns(schema, message.arrays())
                 yield Rows(table, Kept(message.kinds, message.packed))
             elif isinstance(message, Problems):
+                if message.problems[0][1] == TOO_LARGE:
+                    raise TooMuchTextError(task.max_text)
                 yield InvalidRecordError(
                     [
                         InvalidInputError(text, kind=kind, field=name, row=row)

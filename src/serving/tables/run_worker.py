@@ -18,6 +18,7 @@ from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.arrow_writer import Sink, write_arrow
 from src.serving.tables.formats import Format
+from src.serving.tables.parts import TooMuchTextError
 from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import (
     End,
@@ -65,12 +66,17 @@ def harden(memory_bytes: int) -> None:
 
 def read(task: ReadTask, body: bytes, pipe: Connection) -> None:
     """Send the parts of a body, and an ``End``."""
+    text = 0
     try:
         for part in arrow_parts(Format(task.form), FeatureSchema(task.columns), body, task.extra):
-            send(
-                pipe,
-                problems_of(part) if isinstance(part, InvalidRecordError) else Table.of(part.table.columns, part.kept),
-            )
+            if isinstance(part, InvalidRecordError):
+                send(pipe, problems_of(part))
+                continue
+            text += part.text_bytes
+            if text > task.max_text:
+                send(pipe, problems_of(InvalidRecordError([TooMuchTextError(task.max_text)])))
+                break
+            send(pipe, Table.of(part.table.columns, part.kept))
     except InvalidRecordError as error:
         send(pipe, problems_of(error))
     except (ConnectionError, KeyboardInterrupt):

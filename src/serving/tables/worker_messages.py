@@ -16,11 +16,15 @@ Packed = tuple[str, bytes | list[str | bool | int | float | None]]
 
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):
-    """Read the body that follows. Answered by tables, problems and an ``End``."""
+    """Read the body that follows. Answered by tables, problems and an ``End``.
+
+    ``max_text`` is the most ``text_bytes`` of all rows; a larger batch has a problem of the kind ``TOO_LARGE``.
+    """
 
     form: str
     columns: tuple[Column, ...]
     extra: ExtraColumns
+    max_text: int
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):

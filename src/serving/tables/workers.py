@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,10 @@ T = TypeVar("T")
 
 class WorkerLostError(LoopError):
     """A worker ended, or was killed, during its task."""
+
+
+class WorkerNotStartedError(LoopError):
+    """The system has no process, descriptor or memory left for a worker."""
 
 
 class Worker:
@@ -112,19 +117,23 @@ class Workers:
     """A pool of workers, of which one is kept while idle.
 
     Args:
-        count: the most workers at once; further requests wait.
+        slot: entered for as long as a worker is borrowed, to limit how many there are.
         memory_bytes: the memory limit of a task.
     """
 
-    def __init__(self, *, count: int, memory_bytes: int) -> None:
-        self._slots = asyncio.Semaphore(count)
+    def __init__(self, slot: Callable[[], AbstractAsyncContextManager[None]], *, memory_bytes: int) -> None:
+        self._slot = slot
         self._memory_bytes = memory_bytes
         self._kept: Worker | None = None
 
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncIterator[Worker]:
-        """Borrow a worker for one task; it is killed if the task did not end."""
-        async with self._slots:
+        """Borrow a worker for one task; it is killed if the task did not end.
+
+        Raises:
+            WorkerNotStartedError: the system cannot start another process now.
+        """
+        async with self._slot():
             worker, self._kept = self._kept, None
             if worker is None or not worker.is_alive:
                 worker = await self._started()
@@ -143,11 +152,18 @@ class Workers:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(lambda started: started.result().kill())
+            starting.add_done_callback(_end_unused)
             raise
+        except OSError as error:
+            raise WorkerNotStartedError("no process for Arrow and Parquet can be started; send it again") from error
 
     def close(self) -> None:
         """Kill the idle worker."""
         if self._kept is not None:
             self._kept.kill()
             self._kept = None
+
+
+def _end_unused(starting: "asyncio.Future[Worker]") -> None:
+    if starting.exception() is None:
+        starting.result().kill()

@@ -42,7 +42,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
             "headers": MODEL_HEADERS,
         },
         406: {"description": "Accept names no supported format"},
-        413: {"description": "The body or the number of rows is too large"},
+        413: {"description": "The body, the number of rows, or the strings and kept columns are too large"},
         415: {"description": "The Content-Type is not supported, or the body is compressed"},
         422: {"description": "Invalid rows; at most 100 problems are reported"},
         503: {"description": "No model is loaded yet, or too many large batches are waiting"},
@@ -75,7 +75,9 @@ async def predict_batch(request: Request) -> Response:
     if is_short:
         async with contextlib.aclosing(answers):
             return Response(b"".join([piece async for piece in answers]), headers=headers)
-    return PiecewiseResponse(_counting_failure(answers, service.metrics), headers=headers)
+    # Before the headers, which cannot be taken back if no worker becomes free.
+    first = await anext(answers)
+    return PiecewiseResponse(_counting_failure(first, answers, service.metrics), headers=headers)
 
 
 def turns_of(batches: Batches, scope: Scope) -> Admission | None:
@@ -105,10 +107,11 @@ class PiecewiseResponse(StreamingResponse):
 
 
 async def _counting_failure(
-    answers: AsyncGenerator[bytes, None], metrics: ServingMetrics
+    first: bytes, answers: AsyncGenerator[bytes, None], metrics: ServingMetrics
 ) -> AsyncGenerator[bytes, None]:
     try:
         async with contextlib.aclosing(answers):
+            yield first
             async for piece in answers:
                 yield piece
     except Exception:

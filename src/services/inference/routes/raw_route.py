@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
+from src.serving.models.admission import OverloadedError
 from src.serving.protocols.answer_json import EXTRA
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
@@ -46,7 +47,7 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
         except ModelNotLoadedError:
             metrics.prediction_error(NO_MODEL)
             raise
-        except (ClientDisconnect, IncompleteRequestError):
+        except (ClientDisconnect, IncompleteRequestError, OverloadedError):
             raise
         except Exception:
             metrics.prediction_error(INTERNAL)

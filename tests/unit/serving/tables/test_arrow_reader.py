@@ -10,11 +10,10 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.typed_cells import text_cell
-from src.serving.tables import arrow_reader
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS
 from src.serving.tables.problems import InvalidRecordError
 from src.training.cells import objects
 from tests.support.batches import stream_of
@@ -25,6 +24,7 @@ SMALL_INTEGER = FeatureSchema((Column("a", ColumnType.INTEGER, mlflow_type="inte
 BOOLEAN = FeatureSchema((Column("a", ColumnType.BOOLEAN),))
 STRING = FeatureSchema((Column("a", ColumnType.STRING),))
 OPTIONAL = FeatureSchema((Column("a", required=False),))
+OPTIONAL_B = FeatureSchema((Column("b", required=False),))
 
 
 def parts(schema: FeatureSchema, table: pa.Table) -> Iterator[Any]:
@@ -235,8 +235,16 @@ def test_columns_that_are_missing_unknown_or_given_twice() -> None:
     assert problems(NUMBER, pa.table({"a": pa.array([], pa.int64())})) == [(None, None, "malformed")]
 
 
-def test_texts_of_a_dictionary_may_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow_reader, "MAX_TEXT", 1000 * PART_ROWS)
-    array = pa.DictionaryArray.from_arrays(np.zeros(3 * PART_ROWS, dtype=np.int32), ["x" * 500])
-    assert problems(STRING, pa.table({"a": array})) == [(None, None, "malformed")]
-    assert len(values(STRING, array[:PART_ROWS])) == PART_ROWS
+def test_rows_of_long_texts_come_in_small_parts() -> None:
+    texts = [f"{index} {'ß' * 2000}" for index in range(PART_ROWS + 1)]
+    schema = FeatureSchema((*STRING.columns, *OPTIONAL_B.columns))
+    found = list(parts(schema, pa.table({"a": texts, "b": np.arange(PART_ROWS + 1.0)})))
+    assert max(part.text_bytes for part in found) <= MAX_PIECE_BYTES * 1.01
+    assert [part.table.row(index) for part in found for index in range(len(part.table))] == list(
+        zip(texts, range(PART_ROWS + 1), strict=True)
+    )
+
+
+def test_text_that_is_longer_than_a_part_is_one() -> None:
+    texts = ["x" * (MAX_PIECE_BYTES + 1), "y" * (MAX_PIECE_BYTES + 1)]
+    assert [len(part.table) for part in parts(STRING, pa.table({"a": texts}))] == [1, 1]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -17,7 +18,7 @@ from src.serving.tables.extra_columns import (
     unknown_columns,
 )
 from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.parts import PART_ROWS, Rows
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Rows
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.readers import READERS
 from tests.support.batches import FORMS, Records, file_of, stream_of
@@ -170,11 +171,13 @@ def test_arrow_values_that_json_does_not_have_are_kept_as_texts() -> None:
     assert found.kept.kinds == {"day": "text", "at": "text", "raw": "text", "big": "text", "nothing": ""}
 
 
-def test_texts_that_are_kept_count_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("src.serving.tables.arrow_reader.MAX_TEXT", 1000)
-    body = file_of(pa.table({"a": [1.0, 1.0], "b": [2.0, 2.0], "x": ["x" * 600, "x" * 600]}))
-    with pytest.raises(InvalidRecordError, match="longer than 1000"):
-        read_body(Format.ARROW_FILE, body, ExtraColumns.KEEP)
+def test_long_kept_columns_come_in_small_parts() -> None:
+    texts = [f"{index} {'🌷' * 1000}" for index in range(1000)]
+    body = file_of(pa.table({"a": np.arange(1000.0), "b": np.ones(1000), "x": texts}))
+    parts = read_body(Format.ARROW_FILE, body, ExtraColumns.KEEP)
+    assert max(part.text_bytes for part in parts) <= MAX_PIECE_BYTES * 1.01
+    assert [text for part in parts for text in part.kept.columns()["x"]] == texts
+    assert [value for part in parts for value in part.table.columns[0]] == list(range(1000))
     assert len(read_body(Format.ARROW_FILE, body, ExtraColumns.IGNORE)) == 1
 
 

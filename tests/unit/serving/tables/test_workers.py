@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import resource
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,18 +19,21 @@ import pyarrow as pa
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.serving.models.admission import Admission
 from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
 from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
 from src.serving.tables.isolated_reader import isolated_parts
+from src.serving.tables.parts import Rows, TooMuchTextError
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
-from src.serving.tables.workers import WorkerLostError, Workers
+from src.serving.tables.workers import WorkerLostError, WorkerNotStartedError, Workers
 from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parquet_of, stream_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MEMORY = 200_000_000
+MAX_TEXT = 16_000_000
 NUMBER = FeatureSchema.of_numbers("a")
 TEXT = FeatureSchema((Column("a", ColumnType.STRING),))
 GOOD = stream_of(pa.table({"a": np.arange(5000.0)}))
@@ -36,13 +41,14 @@ GOOD = stream_of(pa.table({"a": np.arange(5000.0)}))
 
 @pytest.fixture
 async def workers() -> AsyncIterator[Workers]:
-    found = Workers(count=2, memory_bytes=MEMORY)
+    slots = Admission(2, queue=9, seconds=600, on_shed=print)
+    found = Workers(slots.slot, memory_bytes=MEMORY)
     yield found
     found.close()
 
 
 def task_of(schema: FeatureSchema, form: Format) -> ReadTask:
-    return ReadTask(form, schema.columns, ExtraColumns.REFUSE)
+    return ReadTask(form, schema.columns, ExtraColumns.REFUSE, MAX_TEXT)
 
 
 async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes) -> Any:
@@ -97,6 +103,32 @@ async def test_body_that_takes_too_much_memory_is_refused(workers: Workers) -> N
     body = stream_of(pa.table({"a": array}))
     assert len(body) < 250_000
     assert await read(workers, TEXT, Format.ARROW_STREAM, body) == [(None, None, "malformed")]
+    assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
+
+
+async def test_batch_of_too_much_text_is_refused_by_its_bytes(workers: Workers) -> None:
+    # 0.3 million characters and 1.2 MB, in a few KB.
+    array = pa.DictionaryArray.from_arrays(np.zeros(6000, dtype=np.int32), ["🌷" * 50])
+    body = bytearray(parquet_of(pa.table({"a": array})))
+    for max_text, fits in ((1_200_100, True), (1_199_900, False)):
+        task = ReadTask(Format.PARQUET, TEXT.columns, ExtraColumns.REFUSE, max_text)
+        received = 0
+        async with workers.one() as worker:
+            with contextlib.nullcontext() if fits else pytest.raises(TooMuchTextError, match="1199900 bytes; send sev"):
+                async for part in isolated_parts(worker, task, body):
+                    assert isinstance(part, Rows)
+                    received += part.text_bytes
+        assert received == pytest.approx(1_200_000 if fits else 800_000, abs=100)
+
+
+async def test_process_that_cannot_be_started_is_reported(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(WorkerNotStartedError, match="send it again"):
+            await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
 
 

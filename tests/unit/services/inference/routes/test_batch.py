@@ -1,9 +1,13 @@
 import asyncio
+import contextlib
 import csv
+import errno
 import io
 import json
+import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -19,15 +23,16 @@ from src.core.predictions import Predictions
 from src.serving.models.admission import Admission
 from src.serving.protocols.batches import IncomingBatch
 from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.parts import PART_ROWS, Rows
 from src.serving.tables.workers import Worker
-from tests.support.batches import FORMS, as_columns, as_csv, as_json, as_ndjson
+from tests.support.batches import FORMS, as_arrow, as_columns, as_csv, as_json, as_ndjson, parquet_of
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
 
 pytestmark = pytest.mark.anyio
 
 URL = "/predict/batch"
 MARKER = "zq7marker"
+MAX_LARGE_BATCHES = 1
 COLUMN_NAMES = ["prediction", *(f"probability_{name}" for name in CLASSES)]
 ROWS = [SETOSA, VIRGINICA, {**SETOSA, "petal_width": 0.3}]
 
@@ -295,6 +300,21 @@ async def test_client_that_leaves_before_its_batch_is_read_is_not_answered(serve
     assert await served.metric("inference_batch_rows_count") == 0
 
 
+async def test_client_that_leaves_before_its_small_table_is_read_is_not_answered(served: Any) -> None:
+    bodies = [{"type": "http.request", "body": parquet_of(as_arrow(ROWS))}]
+    sent = []
+
+    async def receive() -> Any:
+        return bodies.pop() if bodies else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await served.asgi(scope(Format.PARQUET), receive, send)
+    assert sent == []
+    assert await served.metric("inference_batch_rows_count") == 0
+
+
 class FailingEngine:
     """A model that answers a while, and then no more."""
 
@@ -405,6 +425,64 @@ async def test_models_answer_while_a_worker_is_waited_for(served: Any, monkeypat
     finally:
         may_end.set()
     assert (await asking).status_code == 200
+
+
+@contextlib.asynccontextmanager
+async def answering(served: Any, *, pieces: int) -> AsyncIterator[None]:
+    """As many answers in Parquet as there are workers; each is read up to so many of its three pieces."""
+    predictor = served.service.store.current
+    table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())])
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(MAX_LARGE_BATCHES + 1):
+            found = served.service.batches.answers(predictor, deque([Rows(table)]), Format.PARQUET, "an-id")
+            await stack.enter_async_context(contextlib.aclosing(found))
+            for _ in range(pieces):
+                await anext(found)
+        yield
+
+
+async def test_wait_for_a_worker_ends(
+    serving: Any, mlflow: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.serving.protocols.batches.LARGE_BATCH_SECONDS", 0.05)
+    async with serving(tmp_path, mlflow, max_large_batches=MAX_LARGE_BATCHES) as running:
+        requests: list[dict[str, Any]] = [
+            {"json": ROWS, "headers": {"Accept": Format.PARQUET}},
+            {"json": many(2 * PART_ROWS), "headers": {"Accept": Format.ARROW_STREAM}},
+            {"content": parquet_of(as_arrow(ROWS)), "headers": {"Content-Type": Format.PARQUET}},
+        ]
+        async with answering(running, pieces=2):
+            for request in requests:
+                response = await asyncio.wait_for(running.client.post(URL, **request), 20)
+                assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+            assert (await running.client.post(URL, json=ROWS)).status_code == 200
+        assert await running.metric("inference_http_requests_shed_total", reason="queue_timeout") == len(requests)
+        assert await running.metric("inference_prediction_errors_total", reason="internal") == 0
+        for request in requests:
+            assert (await running.client.post(URL, **request)).status_code == 200
+
+
+async def test_client_that_does_not_take_its_last_piece_keeps_no_worker(
+    serving: Any, mlflow: Any, tmp_path: Any
+) -> None:
+    async with (
+        serving(tmp_path, mlflow, max_large_batches=MAX_LARGE_BATCHES) as running,
+        answering(running, pieces=3),
+    ):
+        asking = running.client.post(URL, json=ROWS, headers={"Accept": Format.PARQUET})
+        assert (await asyncio.wait_for(asking, 5)).status_code == 200
+
+
+async def test_process_that_cannot_be_started_is_a_503(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    headers = {"Content-Type": Format.PARQUET}
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        response = await served.client.post(URL, content=parquet_of(as_arrow(ROWS)), headers=headers)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
+    assert (await served.client.post(URL, content=parquet_of(as_arrow(ROWS)), headers=headers)).status_code == 200
 
 
 async def test_large_batches_that_wait_hold_no_slot(serving: Any, mlflow: Any, tmp_path: Any) -> None:
@@ -587,3 +665,22 @@ async def test_kept_columns_count_as_values(serving: Any, mlflow: Any, tmp_path:
         refused = await small.client.post(f"{URL}?extra_columns=keep", json=wide)
         assert (refused.status_code, "more than 4 rows" in refused.text) == (413, True)
         assert (await small.client.post(f"{URL}?extra_columns=keep", json=wide[:4])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("ndjson", "x" * 800), ("csv", "x" * 800), ("stream", "🌷" * 200), ("parquet", "🌷" * 200)]
+)
+async def test_kept_columns_have_a_limit_in_bytes(
+    serving: Any, mlflow: Any, tmp_path: Any, form: str, text: str
+) -> None:
+    kind, write = FORMS[form]
+    body = write([{**SETOSA, "note": text}] * 3000)
+    async with serving(tmp_path, mlflow, max_batch_bytes=4_000_000, max_large_batches=1) as running:
+        refused, ignored = [
+            await running.client.post(f"{URL}?extra_columns={extra}", content=body, headers={"Content-Type": kind})
+            for extra in ("keep", "ignore")
+        ]
+        assert refused.status_code == 413
+        assert "more than 2000000 bytes; send several batches, or drop other columns" in refused.json()["detail"]
+        assert ignored.status_code == 200
+        assert await running.metric("inference_prediction_errors_total", reason="too_large") == 1

@@ -68,9 +68,16 @@ def wide() -> pa.Table:
     return pa.table({**{name: [1.0] for name in COLUMNS}, **{f"c{index}": [1.0] for index in range(100_000)}})
 
 
+def repeated_flowers() -> bytes:
+    """20,000 rows of 3,200 characters, or 12,800 bytes, each: fewer characters than a body may have bytes."""
+    texts = pa.DictionaryArray.from_arrays(np.zeros(ROWS, dtype=np.int32), ["🌷" * 3200])
+    return parquet_of(plain().append_column("note", texts), row_group_size=4000, compression="zstd")
+
+
 # name -> (format, function that builds the body, the accepted statuses)
 BODIES: Mapping[str, tuple[Format, Callable[[], bytes], set[int]]] = {
     "repeated strings": (Format.PARQUET, repeated_strings, {422}),
+    "repeated flowers": (Format.PARQUET, repeated_flowers, {413}),
     "many rows": (Format.PARQUET, many_rows, {413}),
     "stream that claims more rows": (Format.ARROW_STREAM, lambda: lying_stream(2**40), {422}),
     "stream that claims fewer than no rows": (Format.ARROW_STREAM, lambda: lying_stream(-1), {422}),
