@@ -19,6 +19,7 @@ from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.body_limits import BodyLimits
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict
 from src.serving.http.guards import EncodingGuard, Guard, HostGuard, WriteGuard
+from src.serving.http.overload import Overload
 from src.serving.http.stopping import Stopping
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
@@ -58,6 +59,7 @@ def create_state(
     admission = Admission(
         settings.max_concurrency, queue=settings.max_queue, seconds=settings.queue_seconds, on_shed=metrics.shed
     )
+    max_requests = settings.max_concurrency + settings.max_queue
     return ServiceState(
         registry=registry,
         store=store,
@@ -73,6 +75,7 @@ def create_state(
         bodies=_bodies(settings, timeouts, metrics),
         stopping=stopping,
         admission=admission,
+        overload=Overload(metrics, catalogue.templates, max_requests=max_requests, exempt=catalogue.exempt),
         fast=FastPredict(
             routes=_fast_routes(settings.model_name),
             store=store,
@@ -80,7 +83,7 @@ def create_state(
             admission=admission,
             stopping=stopping,
             metrics=metrics,
-            max_pending=settings.max_concurrency + settings.max_queue,
+            max_pending=max_requests,
             max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )

@@ -12,6 +12,7 @@ from src.services.inference.page.page import Page
 from src.serving.http.bodies import Bodies
 from src.serving.http.fast_predict import FastPredict
 from src.serving.http.guards import Guard
+from src.serving.http.overload import Overload
 from src.serving.http.stopping import Stopping
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
@@ -41,6 +42,7 @@ class ServiceState:
     bodies: Bodies
     stopping: Stopping
     admission: Admission
+    overload: Overload
     fast: FastPredict
 
 

@@ -11,6 +11,7 @@ from src.core.errors import LoopError
 from src.serving.http.body_limits import announced_length
 from src.serving.http.errors import HeadTooLargeError, SlowHeadError
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict, PendingPrediction
+from src.serving.http.overload import BREATHER, Overload
 from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
 from src.serving.http.uvicorn_protocol import uvicorn_protocol
@@ -54,6 +55,7 @@ class FrontProtocol(asyncio.Protocol):
         self._fast: FastPredict = service.fast
         self._timeouts: ClientTimeouts = service.timeouts
         self._metrics: ServingMetrics = service.metrics
+        self._overload: Overload = service.overload
         self._deadline = Deadline(self._loop, self._expired)
         self._parser = RequestParser(MAX_BYTES)
         self._inner: asyncio.Protocol | None = None
@@ -129,8 +131,29 @@ class FrontProtocol(asyncio.Protocol):
                     if is_changed:
                         self._wait(BODY_WAIT)
                     return
-        if self._pending is None:
+        if self._pending is None and not self._turns_away():
             self._forward()
+
+    def _turns_away(self) -> bool:
+        """Refuse a complete request under overload; False if it is none."""
+        parser = self._parser
+        if parser.begun > 1 or parser.part != NOTHING or not parser.keeps_alive:
+            return False
+        scope = {"method": parser.method.decode("latin-1"), "raw_path": parser.url, "headers": parser.headers}
+        state = self._server_state
+        response = self._overload.refusal(scope, len(state.tasks), state.default_headers)
+        if response is None:
+            return False
+        self._held = b""
+        self.transport.write(response)
+        self.transport.pause_reading()
+        self._loop.call_later(BREATHER, self._read_on)
+        self._settle()
+        return True
+
+    def _read_on(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _forward(self, data: bytes = b"") -> None:
         """Give uvicorn's protocol the data that was received last, or, if it is held, all that is held."""

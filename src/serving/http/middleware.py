@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.serving.http.bodies import Bodies, IncomingBody
 from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal, request_id_of
 from src.serving.http.guards import Guard
+from src.serving.http.overload import BREATHER
 from src.serving.http.request_ids import request_id_from
 from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.stopping import Stopping
@@ -22,7 +23,6 @@ from src.serving.watch.metrics import ServingMetrics
 COMPLETE_AT = "complete_at"
 IS_SHED = "is_shed"
 # Seconds for which no further request is accepted from a client that was turned away.
-BREATHER = 0.1
 CLOSE = (b"connection", b"close")
 # The status, in the metrics only, of a request whose client disconnected before the response.
 CLIENT_CLOSED = 499

@@ -24,7 +24,8 @@ class RequestParser:
         url: its target.
         headers: its headers, names in lower case.
         body: its body.
-        is_simple: whether it is a POST by HTTP/1.1 on a connection that continues.
+        keeps_alive: whether it is of HTTP/1.1 and on a connection that continues.
+        is_simple: whether it is also a POST.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -40,6 +41,7 @@ class RequestParser:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
+        self.keeps_alive = False
         self.is_simple = False
 
     def feed(self, data: bytes) -> None:
@@ -93,12 +95,10 @@ class RequestParser:
         self.silence = 0
         parser = self._parser
         self.method = parser.get_method()
-        self.is_simple = (
-            self.method == b"POST"
-            and parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
+        self.keeps_alive = (
+            parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
         )
+        self.is_simple = self.keeps_alive and self.method == b"POST"
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body has arrived."""

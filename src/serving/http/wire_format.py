@@ -24,9 +24,13 @@ def prediction_response(pending: PendingPrediction, body: bytes, default_headers
 
 def last_response(error: LoopError, default_headers: Headers) -> bytes:
     """The response to an incomplete head."""
-    request_id = new_request_id()
-    response = refusal(request_id, error).shaped_for("")
-    own = ((b"x-request-id", request_id.encode()), (b"connection", b"close"))
+    return error_response(error, new_request_id(), "", (*default_headers, (b"connection", b"close")))
+
+
+def error_response(error: LoopError, request_id: str, path: str, default_headers: Headers) -> bytes:
+    """The response to a request for a path."""
+    response = refusal(request_id, error).shaped_for(path)
+    own = ((b"x-request-id", request_id.encode()),)
     return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (
         response.status_code,
         HTTPStatus(response.status_code).phrase.encode(),

@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.front_protocol import FrontProtocol
+from src.serving.http.overload import Overload
+from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RecordRow
 from tests.support.served import Connection, request
@@ -40,7 +42,13 @@ class App:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.begun = asyncio.Event()
-        self.service = SimpleNamespace(fast=Fast(), timeouts=ClientTimeouts(10, 10, 1e6), metrics=None)
+        metrics: Any = None
+        self.service = SimpleNamespace(
+            fast=Fast(),
+            timeouts=ClientTimeouts(10, 10, 1e6),
+            metrics=None,
+            overload=Overload(metrics, RouteTemplates(), max_requests=100, exempt=()),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

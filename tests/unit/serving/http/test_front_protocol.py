@@ -13,7 +13,9 @@ from uvicorn.server import ServerState
 from src.serving.http.body_limits import announced_length
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.front_protocol import BODY_WAIT, LINGER, MAX_HEAD_BYTES, FrontProtocol
+from src.serving.http.overload import BREATHER, Overload
 from src.serving.http.request_parser import MAX_AHEAD
+from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RecordRow
 from tests.support.fake_clock import FakeClock
@@ -22,6 +24,7 @@ from tests.support.served import request
 pytestmark = pytest.mark.anyio
 
 HEAD_SECONDS, BODY_SECONDS, KEEP_ALIVE = 10, 20, 75
+MAX_REQUESTS = 100
 PLAIN = request(b"{}")
 HEAD, HALF = PLAIN[:-2], PLAIN[:30]
 OTHER = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -92,6 +95,7 @@ class World:
         self.transport = Transport()
         self.fast = Fast()
         self.cut = Counter[str]()
+        self.refused: list[Any] = []
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
         self.scopes: list[Scope] = []
@@ -103,8 +107,13 @@ class World:
         config = uvicorn.Config(self.app, interface="asgi3", timeout_keep_alive=KEEP_ALIVE, log_config=None)
         config.load()
         timeouts = ClientTimeouts(HEAD_SECONDS, BODY_SECONDS, 100)
-        metrics = SimpleNamespace(cut=lambda reason: self.cut.update([reason]))
-        service = SimpleNamespace(fast=self.fast, timeouts=timeouts, metrics=metrics)
+        metrics: Any = SimpleNamespace(
+            cut=lambda reason: self.cut.update([reason]),
+            shed=self.refused.append,
+            count_request=lambda *labels: self.refused.append(labels),
+        )
+        overload = Overload(metrics, RouteTemplates(), max_requests=MAX_REQUESTS, exempt={"/live"})
+        service = SimpleNamespace(fast=self.fast, timeouts=timeouts, metrics=metrics, overload=overload)
         self.front = FrontProtocol(config, self.state, {"service": service}, self.clock)
         self.front.connection_made(self.transport)
 
@@ -244,7 +253,7 @@ async def test_slow_head_is_refused(world: World, requests_before: int) -> None:
     await world.send(b"l")
     assert world.is_open_until(5 + HEAD_SECONDS)
     assert world.transport.sent.startswith(b"HTTP/1.1 408 Request Timeout\r\ndate: today\r\n")
-    assert b"\r\nconnection: close\r\n\r\n{" in world.transport.sent
+    assert b"\r\nconnection: close\r\n" in world.transport.sent
     assert (world.cut, world.scopes) == ({"slow_head": 1}, [])
 
 
@@ -520,3 +529,53 @@ async def test_stop_leaves_half_a_body_to_the_application(world: World) -> None:
     world.clock.go_to(LINGER)
     assert b"last" in await world.send(b"}")
     assert world.transport.ending == "closed"
+
+
+async def occupied(world: World, requests: int) -> None:
+    """Let the application work on so many requests."""
+    world.state.tasks = {asyncio.create_task(asyncio.sleep(3600)) for _ in range(requests)}
+
+
+async def free(world: World) -> None:
+    for task in world.state.tasks:
+        task.cancel()
+    await asyncio.gather(*world.state.tasks, return_exceptions=True)
+    world.state.tasks = set()
+
+
+async def test_request_under_overload_is_refused_and_its_client_rests(world: World) -> None:
+    await occupied(world, MAX_REQUESTS)
+    answer = await world.send(OTHER.replace(b"/health", b"/anything?a=1"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\ndate: today\r\n")
+    assert b"\r\nretry-after: 1\r\n" in head.lower() + b"\r\n"
+    assert b"more requests than it can answer" in body
+    assert (world.scopes, world.refused) == ([], ["queue_full", ("unmatched", "GET", 503)])
+    assert not world.transport.is_read
+    world.clock.go_to(BREATHER)
+    assert world.transport.is_read
+    await free(world)
+    assert b"last" in await world.send(OTHER)
+
+
+@pytest.mark.parametrize("target", [b"/live", b"/live?a=1", b"/%6cive"])
+async def test_exempt_path_is_answered_under_overload(world: World, target: bytes) -> None:
+    await occupied(world, MAX_REQUESTS)
+    assert b"last" in await world.send(OTHER.replace(b"/health", target))
+    assert world.refused == []
+    await free(world)
+
+
+async def test_request_below_the_limit_is_answered(world: World) -> None:
+    await occupied(world, MAX_REQUESTS - 1)
+    assert b"last" in await world.send(OTHER)
+    await free(world)
+
+
+async def test_plain_prediction_that_has_room_is_answered_under_overload(world: World) -> None:
+    await occupied(world, MAX_REQUESTS)
+    await world.send(PLAIN)
+    assert world.answer()
+    world.fast.has_room = False
+    assert (await world.send(PLAIN)).startswith(b"HTTP/1.1 503 ")
+    await free(world)
