@@ -189,33 +189,35 @@ class FrontProtocol(asyncio.Protocol):
     def _ignore_upgrade(self, data: bytes, end: int) -> None:
         """Parse a head again without its wish for another protocol, as httptools stops after such a head.
 
-        A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. Behind
-        other requests it cannot be ignored: it is not answered, and the client may send it again.
+        A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. If part
+        of the head was forwarded already, its request is not answered, and the client may send it again.
 
         Args:
             data: what was received last.
             end: where the head ends in it.
         """
         parser = self._parser
-        if self._forwards or parser.begun > 1:
-            received = data if self._forwards else self._held
-            line = b"%b %b HTTP/" % (parser.method, parser.url)
-            ahead = received[: max(0, received.rfind(line, 0, len(received) - len(data) + end))]
-            if not self._forwards:
-                self._held = ahead
-            parser.forget_last()
+        received = data if self._forwards else self._held
+        end += len(received) - len(data)
+        start = received.rfind(b"%b %b HTTP/" % (parser.method, parser.url), 0, end)
+        ahead, rest = received[: max(0, start)], received[end:]
+        head, count = UPGRADE_LINE.subn(b"", received[max(0, start) : end])
+        if parser.method == b"CONNECT" and parser.begun == 1:
+            self._forward(data)  # uvicorn refuses it
             self._receive_no_more()
+        elif start < 0 or not count:
+            self._parser = parser.before_last()
+            self._held = b"" if self._forwards else ahead
+            self._receive_no_more()
+            self._forward()
+        elif self._forwards:
+            self._parser = parser.before_last()
             self._forward(ahead)
-            return
-        held, end = self._held, len(self._held) - len(data) + end
-        head, count = UPGRADE_LINE.subn(b"", held[:end])
-        if not count or held.startswith(b"CONNECT"):
-            self._forward(data)
-            self._receive_no_more()
+            self.data_received(head + rest)
         else:
             self._held = b""
             self._parser = RequestParser(MAX_BYTES)
-            self.data_received(head + held[end:])
+            self.data_received(ahead + head + rest)
 
     @property
     def _works(self) -> bool:

@@ -59,11 +59,11 @@ class RequestParser:
         """All requests are answered: count anew."""
         self.begun = self.heads = self.answered = 0
 
-    def forget_last(self) -> None:
-        """The last head is ignored."""
-        self.begun -= 1
-        self.heads -= 1
-        self.part = NOTHING
+    def before_last(self) -> "RequestParser":
+        """A parser of what follows, which has not counted the last head."""
+        parser = RequestParser(self._max_body_bytes)
+        parser.begun, parser.heads, parser.answered = self.begun - 1, self.heads - 1, self.answered
+        return parser
 
     @property
     def is_far_ahead(self) -> bool:

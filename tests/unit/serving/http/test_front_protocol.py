@@ -365,15 +365,32 @@ async def test_wish_for_another_protocol_is_ignored(world: World, size: int) -> 
     assert world.fast.bodies == [b"{}"]
 
 
+WISHING = request(b"{}", target="/other").replace(b"\r\n", b"\r\n" + UPGRADE, 1)
+
+
 @pytest.mark.parametrize("in_one_packet", [False, True])
-async def test_request_with_a_wish_behind_another_request_is_not_answered(world: World, *, in_one_packet: bool) -> None:
+async def test_wish_behind_another_request_is_ignored(world: World, *, in_one_packet: bool) -> None:
     world.go_on.clear()
-    wishing = request(b"{}", target="/other").replace(b"\r\n", b"\r\n" + UPGRADE, 1)
-    pieces = [request(b"{}", target="/other"), wishing, OTHER]
+    pieces = [request(b"[1]", target="/other"), WISHING, WISHING, OTHER]
     await world.send(*([b"".join(pieces)] if in_one_packet else pieces))
+    assert (await world.finish()).count(b"last") == 4
+    assert (world.transport.ending, world.bodies) == ("", [b"[1]", b"{}", b"{}", b""])
+    await world.send(PLAIN)
+    assert world.fast.bodies == [b"{}"]
+
+
+async def test_wish_in_the_packet_of_the_end_of_a_body_is_ignored(world: World) -> None:
+    first = request(b"[1]", target="/other")
+    await world.send(first[:-1], first[-1:] + WISHING)
+    assert world.bodies == [b"[1]", b"{}"]
+
+
+async def test_request_with_a_wish_in_a_head_of_two_packets_is_not_executed_behind_another(world: World) -> None:
+    world.go_on.clear()
+    await world.send(request(b"[1]", target="/other"), WISHING[:20], WISHING[20:], OTHER)
     assert not world.transport.ending
     assert (await world.finish()).count(b"last") == 1
-    assert (world.transport.ending, world.bodies) == ("closed", [b"{}"])
+    assert (world.transport.ending, world.bodies) == ("closed", [b"[1]"])
 
 
 async def test_request_in_the_packet_of_an_invalid_one_is_not_executed(world: World) -> None:
