@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ async def _serving(folder: Path, mlflow: FakeMlflow, *, ready: bool = True, **se
     # Looks happen when a test asks for one.
     chosen = {"data_dir": folder / "data", "model_poll_seconds": 600, "model_retry_max_seconds": 600, **settings}
     app = create_app(InferenceSettings(_env_file=None, **chosen), mlflow_transport=mlflow.transport)
+    gc.freeze()  # as run_inference does: a collection would look at all that the tests have imported
     async with app.router.lifespan_context(app) as state:
 
         async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
