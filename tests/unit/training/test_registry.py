@@ -184,7 +184,7 @@ class PagedClient:
     """Returns versions on two pages, ordered by last change."""
 
     def search_model_versions(self, filter_string: str, max_results: int, page_token: str | None) -> FakePage:
-        assert (filter_string, max_results) == ("name = 'iris'", 1000)
+        assert (filter_string, max_results) == ('name = "iris"', 1000)
         page = FakePage([FakeVersion("9"), FakeVersion("11")] if page_token is None else [FakeVersion("10")])
         page.token = "more" if page_token is None else ""
         return page
