@@ -58,6 +58,13 @@ class HeadTooLargeError(IncompleteRequestError):
         super().__init__(f"the head of the request is larger than {limit} bytes")
 
 
+class InvalidBytesError(IncompleteRequestError):
+    """What follows a request is not HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__("the bytes are not HTTP, and nothing was executed; check the request's Content-Length")
+
+
 class SlowBodyError(IncompleteRequestError):
     """The request's body took too long."""
 
@@ -112,6 +119,7 @@ STATUS: Mapping[type[LoopError], tuple[int, dict[str, str]]] = {
     SlowHeadError: (408, {}),
     SlowBodyError: (408, {"Connection": "close"}),
     HeadTooLargeError: (431, {}),
+    InvalidBytesError: (400, {}),
     SpoolBusyError: (429, {"Retry-After": "5"}),
     SpoolFullError: (507, {}),
     SpoolUnavailableError: (503, {"Retry-After": "5"}),

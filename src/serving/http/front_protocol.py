@@ -9,7 +9,7 @@ import uvicorn
 
 from src.core.errors import LoopError
 from src.serving.http.body_limits import announced_length
-from src.serving.http.errors import HeadTooLargeError, SlowHeadError
+from src.serving.http.errors import HeadTooLargeError, InvalidBytesError, SlowHeadError
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict, PendingPrediction
 from src.serving.http.overload import BREATHER, Overload
 from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
@@ -179,7 +179,8 @@ class FrontProtocol(asyncio.Protocol):
             self._forward(data)  # uvicorn refuses it
         elif self._works:
             self._receive_no_more()
-        else:  # uvicorn would execute the requests in front of it, and answer 400
+        else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
+            self.transport.write(last_response(InvalidBytesError(), self._server_state.default_headers))
             self.transport.close()
 
     def _receive_no_more(self) -> None:

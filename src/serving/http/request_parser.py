@@ -4,8 +4,8 @@ import httptools
 
 # The part of a request that is being received.
 NOTHING, HEAD, BODY = range(3)
-# Unanswered requests of a connection: each costs uvicorn several kilobytes.
-MAX_AHEAD = 64
+# Unanswered requests of a connection: each costs uvicorn some 2.5 kB.
+MAX_AHEAD = 1000
 
 
 class RequestParser:
