@@ -86,7 +86,7 @@ retention: $(READY) ## list old versions, runs and requests that are no longer k
 test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest
 
-test-fast: $(READY) ## run the unit tests that start no server, in under a minute
+test-fast: $(READY) ## run the unit tests that start no server, in little more than a minute
 	$(BIN)/pytest tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"
 
 e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
