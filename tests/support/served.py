@@ -184,6 +184,19 @@ def request(body: bytes, *, target: str = "/predict", version: str = "1.1", **he
     return f"POST {target} HTTP/{version}\r\n{''.join(lines)}\r\n".encode() + body
 
 
+def note_routed(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the requests that reach the router from now on."""
+    paths: list[str] = []
+    router = app.router.middleware_stack
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await router(scope, receive, send)
+
+    monkeypatch.setattr(app.router, "middleware_stack", noting)
+    return paths
+
+
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 

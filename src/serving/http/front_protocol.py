@@ -180,8 +180,7 @@ class FrontProtocol(asyncio.Protocol):
         elif self._works:
             self._receive_no_more()
         else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
-            self.transport.write(last_response(InvalidBytesError(), self._server_state.default_headers))
-            self.transport.close()
+            self._close_with(InvalidBytesError())
 
     def _receive_no_more(self) -> None:
         """Ignore what follows, and close after the responses in progress."""
@@ -269,8 +268,11 @@ class FrontProtocol(asyncio.Protocol):
         if self._works or self._parser.part != HEAD:
             self.transport.abort()
         else:
-            self.transport.write(last_response(error, self._server_state.default_headers))
-            self.transport.close()
+            self._close_with(error)
+
+    def _close_with(self, error: LoopError) -> None:
+        self.transport.write(last_response(error, self._server_state.default_headers))
+        self.transport.close()
 
     def answer(self, pending: PendingPrediction, body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""

@@ -25,7 +25,6 @@ class RequestParser:
         headers: its headers, names in lower case.
         body: its body.
         keeps_alive: whether it is of HTTP/1.1 and on a connection that continues.
-        is_simple: whether it is also a POST.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
@@ -42,7 +41,6 @@ class RequestParser:
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.keeps_alive = False
-        self.is_simple = False
 
     def feed(self, data: bytes) -> None:
         """Parse received bytes.
@@ -64,6 +62,11 @@ class RequestParser:
         parser = RequestParser(self._max_body_bytes)
         parser.begun, parser.heads, parser.answered = self.begun - 1, self.heads - 1, self.answered
         return parser
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether the last request is a POST by HTTP/1.1 on a connection that continues."""
+        return self.keeps_alive and self.method == b"POST"
 
     @property
     def is_far_ahead(self) -> bool:
@@ -98,7 +101,6 @@ class RequestParser:
         self.keeps_alive = (
             parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
         )
-        self.is_simple = self.keeps_alive and self.method == b"POST"
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body has arrived."""

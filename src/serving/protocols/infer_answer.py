@@ -66,6 +66,11 @@ class InferResponse(msgspec.Struct, frozen=True):
     outputs: list[OutputTensor]
 
 
+def output_names(predictor: Predictor) -> list[str]:
+    """The names of the model's outputs."""
+    return [PREDICT, PROBABILITIES] if predictor.classes and predictor.gives_probabilities else [PREDICT]
+
+
 def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     """The model's outputs.
 
@@ -73,7 +78,7 @@ def outputs_of(predictor: Predictor) -> list[TensorMetadata]:
     model has probabilities; its parameter ``classes`` is a JSON list of the classes' names.
     """
     predict = TensorMetadata(PREDICT, datatype_of_labels(predictor), [-1, 1])
-    if not predictor.classes or not predictor.gives_probabilities:
+    if PROBABILITIES not in output_names(predictor):
         return [predict]
     classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
     return [predict, TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes)]

@@ -1,7 +1,8 @@
 """Requests for one row, by route: a quick decoding of the common forms, and the same response as the route's own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -9,7 +10,15 @@ from msgspec import UNSET, UnsetType
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import Row
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.infer_answer import PREDICT, PROBABILITIES, InferResponse, OutputTensor, datatype_of_labels
+from src.serving.protocols.infer_answer import (
+    NUMBER,
+    PREDICT,
+    PROBABILITIES,
+    InferResponse,
+    OutputTensor,
+    datatype_of_labels,
+    output_names,
+)
 from src.serving.protocols.infer_request import matrix_of
 from src.serving.protocols.media_types import is_json
 from src.serving.tables.answers import Answer, encode_answer
@@ -30,7 +39,7 @@ class OneRow(NamedTuple):
     details: Any = None
 
 
-class SingleRow(Protocol):
+class SingleRow(ABC):
     """The requests of one route.
 
     Attributes:
@@ -38,28 +47,30 @@ class SingleRow(Protocol):
         routed: names of headers with which a request is left to the route.
     """
 
-    template: str
-    routed: frozenset[bytes]
+    template: ClassVar[str]
+    routed: ClassVar[frozenset[bytes]] = frozenset({EXPECT})
 
     def takes_type(self, content_type: bytes) -> bool:
-        """Whether a body of this Content-Type may be decoded here."""
+        """Whether a body of this Content-Type may be decoded here: JSON without parameters."""
+        return content_type == JSON
 
+    @abstractmethod
     def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
         """The row of a valid request in a common form; None for all others, which the route decodes."""
 
+    @abstractmethod
     def encode(self, predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
         """The body of the response."""
 
 
-class RecordRow:
+class RecordRow(SingleRow):
     """``POST /predict``."""
 
     template = "/predict"
-    routed = frozenset({EXPECT})
 
     def takes_type(self, content_type: bytes) -> bool:
         """Any JSON."""
-        return content_type == JSON or is_json(content_type.decode("latin-1"))
+        return super().takes_type(content_type) or is_json(content_type.decode("latin-1"))
 
     def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
         """An object with the model's columns."""
@@ -82,19 +93,14 @@ class _Scoring(msgspec.Struct, Generic[V], forbid_unknown_fields=True):
     dataframe_records: list[dict[str, V]] | UnsetType = UNSET
 
 
-class ScoringRow:
+class ScoringRow(SingleRow):
     """``POST /invocations``: a frame of one row, split or as a record."""
 
     template = "/invocations"
-    routed = frozenset({EXPECT})
 
     def __init__(self) -> None:
         self._numbers = msgspec.json.Decoder(_Scoring[float])
         self._values = msgspec.json.Decoder(_Scoring[bool | int | float | str | None])
-
-    def takes_type(self, content_type: bytes) -> bool:
-        """JSON without parameters."""
-        return content_type == JSON
 
     def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
         """The row; columns that the model does not have are ignored."""
@@ -130,7 +136,7 @@ class _Infer(msgspec.Struct, forbid_unknown_fields=True):
     outputs: list[_Output] = msgspec.field(default_factory=list)
 
 
-class InferRow:
+class InferRow(SingleRow):
     """``POST /v2/models/{model_name}/infer``: one row of float64 numbers, as a matrix or a tensor per column.
 
     Args:
@@ -144,10 +150,6 @@ class InferRow:
         self._model_name = model_name
         self._decoder = msgspec.json.Decoder(_Infer)
 
-    def takes_type(self, content_type: bytes) -> bool:
-        """JSON without parameters."""
-        return content_type == JSON
-
     def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
         """The row, and the id and outputs of the request."""
         schema = predictor.schema
@@ -158,7 +160,7 @@ class InferRow:
             record = _numbers(schema, request.inputs)
         except (*UNFIT, OverflowError):
             return None
-        offered = _outputs(predictor)
+        offered = output_names(predictor)
         names = [output.name for output in request.outputs] or offered
         row = None if record is None or not set(names) <= set(offered) else predictor.decoder.row_or_none(record)
         return None if row is None else OneRow(row, (request.id, dict.fromkeys(names)))
@@ -175,7 +177,7 @@ class InferRow:
             raise ValueError
         tensors = {
             PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
-            PROBABILITIES: OutputTensor(PROBABILITIES, "FP64", [1, len(shares)], data=shares),
+            PROBABILITIES: OutputTensor(PROBABILITIES, NUMBER, [1, len(shares)], data=shares),
         }
         version = predictor.version
         outputs = [tensors[name] for name in names]
@@ -208,15 +210,10 @@ def _numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float] 
         is_row = tensor.shape == [1, len(names)] or (tensor.shape == [1] and len(names) == 1)
         if (
             not is_row
-            or tensor.datatype != "FP64"
+            or tensor.datatype != NUMBER
             or len(data) != len(names)
             or not set(map(type, data)) <= {float, int}
         ):
             return None
         record.update(zip(names, map(float, data), strict=True))
     return record if len(tensors) == (1 if matrix in {tensor.name for tensor in tensors} else len(record)) else None
-
-
-def _outputs(predictor: Predictor) -> list[str]:
-    """The names of the model's outputs."""
-    return [PREDICT, PROBABILITIES] if predictor.classes and predictor.gives_probabilities else [PREDICT]

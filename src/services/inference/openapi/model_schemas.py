@@ -11,7 +11,7 @@ import yaml
 from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
 from src.core.feature_schema import Column, ColumnType
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.infer_answer import InferResponse, ModelMetadata, outputs_of
+from src.serving.protocols.infer_answer import InferResponse, ModelMetadata, output_names
 from src.serving.protocols.infer_request import matrix_of
 from src.serving.protocols.tensors import ACCEPTED, datatype_of
 from src.serving.tables.values import FLOAT32_MAX
@@ -169,6 +169,6 @@ def _names(predictor: Predictor) -> dict[str, Schema]:
         "ModelName": [predictor.version.name],
         "ModelVersion": [predictor.version.version],
         "InputName": dict.fromkeys([*predictor.schema.names, *([matrix] if matrix else [])]),
-        "OutputName": [output.name for output in outputs_of(predictor)],
+        "OutputName": output_names(predictor),
     }
     return {name: {"enum": list(values)} for name, values in names.items()}

@@ -24,7 +24,7 @@ from src.services.inference.service_state import service_of
 from src.serving.http.errors import UnknownModelError, request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.infer_answer import encode_infer, metadata_of, outputs_of
+from src.serving.protocols.infer_answer import encode_infer, metadata_of, output_names
 from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.problems import malformed
@@ -144,7 +144,7 @@ async def infer(request: Request) -> Response:
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
     predictor = _predictor_for(request)
-    outputs = [output.name for output in outputs_of(predictor)]
+    outputs = output_names(predictor)
 
     def steps() -> Steps[tuple[bytes, int | None]]:
         asked = decode_infer(predictor.schema, outputs, body, json_bytes, extra)

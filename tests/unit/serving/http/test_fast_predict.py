@@ -14,7 +14,7 @@ from src.serving.models.predictor import Cost
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES
-from tests.support.served import request
+from tests.support.served import note_routed, request
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
@@ -37,15 +37,7 @@ async def one_app(serving: Any, models: Any, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def routed(served: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the requests that reached the router."""
-    paths: list[str] = []
-    router = served.app.router.middleware_stack
-
-    async def told(scope: Any, receive: Any, send: Any) -> None:
-        paths.append(scope["path"])
-        await router(scope, receive, send)
-
-    monkeypatch.setattr(served.app.router, "middleware_stack", told)
-    return paths
+    return note_routed(served.app, monkeypatch)
 
 
 def comparable(answer: Any) -> tuple[int, Any, dict[str, str]]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
+from tests.support.served import note_routed
 
 pytestmark = pytest.mark.anyio
 NAMES, VALUES = list(SETOSA), list(SETOSA.values())
@@ -105,15 +106,9 @@ async def one_app(serving: Any, models: Any, tmp_path_factory: pytest.TempPathFa
     fake.add("1", *models["first"])
     fake.promote("1")
     async with serving(tmp_path_factory.mktemp("routes"), fake) as running:
-        running.routed = []
-        router = running.app.router.middleware_stack
-
-        async def noting(scope: Any, receive: Any, send: Any) -> None:
-            running.routed.append(scope["path"])
-            await router(scope, receive, send)
-
-        running.app.router.middleware_stack = noting
-        yield running
+        with pytest.MonkeyPatch.context() as patch:
+            running.routed = note_routed(running.app, patch)
+            yield running
 
 
 def comparable(answer: Any) -> tuple[int, bytes, dict[str, str]]:

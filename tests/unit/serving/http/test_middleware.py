@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.serving.http.middleware import RequestContextMiddleware
 from src.serving.http.route_templates import RouteTemplates
@@ -20,6 +20,15 @@ from tests.support.models import SETOSA
 pytestmark = pytest.mark.anyio
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def context_around(inner: ASGIApp) -> RequestContextMiddleware:
+    metrics = ServingMetrics(CollectorRegistry(), [], window_rows=300)
+    return RequestContextMiddleware(inner, metrics, RouteTemplates(), Stopping())
+
+
+async def no_body() -> Message:
+    raise AssertionError("the body is not to be read")
 
 
 @pytest.mark.parametrize("given", ["abc", "A.b_c-9", "x" * 64])
@@ -216,21 +225,16 @@ async def test_answer_is_begun_once_whatever_ends_the_request(
             await send(dict(START))
         raise error
 
-    async def receive() -> Message:
-        raise AssertionError("nobody reads the body")
-
     async def send(message: Message) -> None:
         sent.append(message)
 
-    app = RequestContextMiddleware(
-        inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates(), Stopping()
-    )
+    app = context_around(inner)
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     if begun:
         with pytest.raises(type(error)):
-            await app(scope, receive, send)
+            await app(scope, no_body, send)
     else:
-        await app(scope, receive, send)
+        await app(scope, no_body, send)
     assert [message["status"] for message in sent if message["type"] == "http.response.start"] == [
         200 if begun else status
     ]
@@ -247,17 +251,12 @@ async def test_connection_learns_once_and_at_once_that_a_response_is_complete(*,
             await send({"type": "http.response.body", "body": b"2"})
         events.append("the application returns")
 
-    async def receive() -> Message:
-        raise AssertionError("nobody reads the body")
-
     async def send(message: Message) -> None:
         events.append(message["type"])
 
-    app = RequestContextMiddleware(
-        inner, ServingMetrics(CollectorRegistry(), [], window_rows=300), RouteTemplates(), Stopping()
-    )
+    app = context_around(inner)
     state = {"connection": SimpleNamespace(answered=lambda: events.append("answered"))}
-    await app({"type": "http", "method": "GET", "path": "/", "headers": [], "state": state}, receive, send)
+    await app({"type": "http", "method": "GET", "path": "/", "headers": [], "state": state}, no_body, send)
     end = ["answered", "the application returns"] if is_complete else ["the application returns", "answered"]
     body = ["http.response.body"] * (2 if is_complete else 1)
     assert events == ["http.response.start", *body, *end]
