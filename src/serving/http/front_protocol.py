@@ -23,7 +23,7 @@ MAX_HEAD_BYTES = 1 << 16
 # Seconds to wait for the body of a plain prediction: many clients send head and body in two packets.
 BODY_WAIT = 0.1
 # While stopping: seconds to wait for a request that may be in transit.
-LINGER = 0.3
+LINGER = 1.0
 UPGRADE_LINE = re.compile(rb"(?i)(?<=\n)upgrade:[^\n]*\n")
 
 
