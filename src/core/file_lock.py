@@ -21,6 +21,18 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def lock_at_once(file: Path) -> int | None:
+    """A descriptor that holds the file's lock until it is closed; None if the file is locked. Raises OSError."""
+    descriptor = open_lock_file(file)
+    locked = False
+    try:
+        locked = try_lock(descriptor)
+    finally:
+        if not locked:
+            os.close(descriptor)
+    return descriptor if locked else None
+
+
 @contextlib.contextmanager
 def locked_file(file: Path) -> Iterator[None]:
     """Hold the file's lock, waiting until it is released; others wait as well. Raises OSError."""
@@ -48,8 +60,3 @@ def is_locked(file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def share_lock(descriptor: int) -> None:
-    """Take a shared lock of the file, waiting until no process holds it exclusively. Raises OSError."""
-    fcntl.flock(descriptor, fcntl.LOCK_SH)

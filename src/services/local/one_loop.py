@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.core.errors import ConfigError
-from src.core.file_lock import open_lock_file, try_lock
+from src.core.file_lock import lock_at_once
 
 
 @contextlib.contextmanager
@@ -17,10 +17,10 @@ def only_loop_on(folder: Path) -> Iterator[None]:
         ConfigError: a loop runs on it.
         OSError: the folder cannot be used.
     """
-    lock = open_lock_file(folder / "loop.lock")
+    lock = lock_at_once(folder / "loop.lock")
+    if lock is None:
+        raise ConfigError(f"make local is running on {folder.parent}; stop it first, with Ctrl-C")
     try:
-        if not try_lock(lock):
-            raise ConfigError(f"make local is running on {folder.parent}; stop it first, with Ctrl-C")
         yield
     finally:
         os.close(lock)

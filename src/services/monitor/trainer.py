@@ -17,7 +17,7 @@ from docker.errors import DockerException
 
 from src.core.errors import ConnectionFailedError
 from src.core.exit_codes import exit_code_of
-from src.core.file_lock import open_lock_file, try_lock
+from src.core.file_lock import lock_at_once
 
 TERMINATE_SECONDS = 3.0
 # The API version of engine 25; engine 29 refuses older ones, and the proxy admits no other.
@@ -90,7 +90,7 @@ class ProcessTrainer:
     def start(self) -> StartOutcome:
         """Start the child unless the last one is still running."""
         self._forget_ended_child()
-        mark = self._take_mark()
+        mark = lock_at_once(self._lock_file)
         if mark is None:
             return StartOutcome.ALREADY_RUNNING
         try:
@@ -116,7 +116,7 @@ class ProcessTrainer:
         self._forget_ended_child()
         if self._child is not None:
             return True
-        mark = self._take_mark()
+        mark = lock_at_once(self._lock_file)
         if mark is None:
             return True
         os.close(mark)
@@ -146,17 +146,6 @@ class ProcessTrainer:
             self._exit_code = exit_code_of(code)
             self._child = None
             self._lock_file.unlink(missing_ok=True)
-
-    def _take_mark(self) -> int | None:
-        """A descriptor of the locked file, or None while a child holds the lock."""
-        mark = open_lock_file(self._lock_file)
-        taken = False
-        try:
-            taken = try_lock(mark)
-        finally:
-            if not taken:
-                os.close(mark)
-        return mark if taken else None
 
     def _reap(self, child: subprocess.Popen[bytes]) -> None:
         code = child.wait()

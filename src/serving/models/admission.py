@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from src.core.errors import LoopError
@@ -34,24 +33,20 @@ class Admission:
 
     def __init__(self, limit: int, *, queue: int, seconds: float, on_shed: Callable[[str], None]) -> None:
         self._limit = limit
-        self._queue = queue
+        self._most = limit + queue
         self._seconds = seconds
         self._on_shed = on_shed
-        self._inside = 0
-        self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._slots = asyncio.Semaphore(limit)
+        self._present = 0  # running and waiting requests
 
     @property
     def has_room(self) -> bool:
         """Whether a slot is free; none is while requests wait, because the first in the queue gets the next one."""
-        return self._inside < self._limit
+        return self._present < self._limit
 
     def require_room(self) -> None:
-        """Check that a request could enter, or wait.
-
-        Raises:
-            OverloadedError: the queue is full.
-        """
-        if not self.has_room and len(self._waiting) >= self._queue:
+        """Check that a request could enter, or wait. Raises OverloadedError if the queue is full."""
+        if self._present >= self._most:
             self._on_shed(QUEUE_FULL)
             raise OverloadedError
 
@@ -62,24 +57,21 @@ class Admission:
             OverloadedError: the queue is full, or no slot became free in time.
         """
         self.require_room()
-        if self.has_room:
-            self._inside += 1
-            return
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(turn)
-        timer = loop.call_later(self._seconds, self._give_up, turn)
+        waits = not self.has_room
+        self._present += 1
         try:
-            came = await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled() and turn.result():  # the slot was assigned at the same moment: pass it on
-                self.leave()
-            raise
-        finally:
-            timer.cancel()
-        if not came:
+            if waits:
+                async with asyncio.timeout(self._seconds):
+                    await self._slots.acquire()
+            else:
+                await self._slots.acquire()  # no timer, which would cost more than the rest
+        except TimeoutError:
+            self._present -= 1
             self._on_shed(QUEUE_TIMEOUT)
-            raise OverloadedError
+            raise OverloadedError from None
+        except asyncio.CancelledError:
+            self._present -= 1
+            raise
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -92,14 +84,5 @@ class Admission:
 
     def leave(self) -> None:
         """Pass the slot to the first waiting request, or free it."""
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():  # a cancelled request stays in the queue until here
-                turn.set_result(True)
-                return
-        self._inside -= 1
-
-    def _give_up(self, turn: asyncio.Future[bool]) -> None:
-        if not turn.done():
-            self._waiting.remove(turn)
-            turn.set_result(False)
+        self._present -= 1
+        self._slots.release()

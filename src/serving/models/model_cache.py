@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -12,13 +13,14 @@ from typing import Any
 
 import uuid_utils
 
-from src.core.file_lock import share_lock, try_lock
-from src.core.model_registry import MLMODEL_FILE
 from src.serving.models.model_version import ModelVersion
 
 KEPT_ENTRIES = 3
 CURRENT_FILE = "current.json"
 STAGING_PREFIX = "tmp-"
+# Locks of a folder.
+IN_USE = fcntl.LOCK_SH
+UNUSED = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +29,9 @@ class ModelCache:
     """One folder of ``<version>-<digest>`` entries; the manifest detects an incomplete file.
 
     Replicas share it without waiting for each other: an entry appears by one rename, and is renamed before it is
-    deleted. The process that fills or deletes a folder holds its lock, which ends with the process. An entry may be
-    deleted while it is read; the reader then downloads it again. Equal names mean equal content, so entries never mix.
+    deleted. A process that fills or serves a folder shares its lock, which ends with the process; nobody cleans up a
+    locked folder. An entry may be deleted while it is read; the reader then downloads it again. Equal names mean equal
+    content, so entries never mix.
 
     All methods block on the disk: call them in a thread. Each may raise OSError.
 
@@ -48,7 +51,7 @@ class ModelCache:
         """Create the folder and delete unfinished downloads of processes that have ended."""
         self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.glob(f"{STAGING_PREFIX}*"):
-            self._remove(leftover)
+            self._delete(leftover, UNUSED)
 
     def find(self, version: ModelVersion) -> Path | None:
         """The version's entry, unverified, or None. Another process may delete it at any time."""
@@ -60,9 +63,8 @@ class ModelCache:
         while True:
             folder = self._unused_path()
             folder.mkdir()
-            lock = _lock(folder)
-            if lock is not None:  # else another process took it for an unfinished download
-                self._staged[folder] = lock
+            with contextlib.suppress(FileNotFoundError):  # another process took it for an unfinished download
+                self._staged[folder] = self.hold(folder)
                 return folder
 
     def adopt(self, staged: Path, version: ModelVersion) -> Path:
@@ -73,33 +75,20 @@ class ModelCache:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-            self.drop(staged)
-        else:
-            os.close(self._staged.pop(staged))
+        self.drop(staged)
         return entry
 
-    def hold(self, entry: Path) -> int:
-        """A descriptor that prevents pruning of an entry until it is closed; a damaged entry is deleted nevertheless.
+    def hold(self, folder: Path) -> int:
+        """A descriptor that prevents cleaning up a folder until it is closed; ``drop`` deletes it nevertheless.
 
         Raises:
-            FileNotFoundError: the entry is gone.
+            FileNotFoundError: the folder is gone.
         """
-        path = entry / MLMODEL_FILE
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            share_lock(descriptor)
-            path.stat()  # it may have been pruned meanwhile
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return _locked(folder, IN_USE)
 
     def drop(self, folder: Path) -> None:
-        """Delete an entry or an unfinished download; failures are logged."""
-        try:
-            self._remove(folder)
-        except OSError as error:
-            logger.warning("cannot remove %s from the model cache: %s", folder, error.strerror)
+        """Delete a damaged entry or what is left of a download; failures are logged."""
+        self._delete(folder, IN_USE)
 
     def read_current(self) -> ModelVersion | None:
         """The version served last, or None if unknown."""
@@ -132,61 +121,47 @@ class ModelCache:
         self._prune(version)
 
     def _prune(self, current: ModelVersion) -> None:
-        served_at = {}
+        served: list[tuple[bool, int, Path]] = []
         for path in self._root.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if path.is_dir() and not path.name.startswith(STAGING_PREFIX):
-                    served_at[path] = path.stat().st_mtime_ns
+                    served.append((path.name == current.key, path.stat().st_mtime_ns, path))
         # Ordered by when each was served, so that the target of a rollback is kept.
-        entries = sorted(served_at, key=lambda path: (path.name == current.key, served_at[path]), reverse=True)
-        for entry in entries[self._kept :]:
-            self._drop_unheld(entry)
+        for _, _, entry in sorted(served, reverse=True)[self._kept :]:
+            self._delete(entry, UNUSED)
 
-    def _drop_unheld(self, entry: Path) -> None:
-        lock = _lock(entry / MLMODEL_FILE)
-        if lock is None and (entry / MLMODEL_FILE).exists():
-            return
+    def _delete(self, folder: Path, lock: int) -> None:
+        """Delete a folder, unless another process deletes it, or uses it and ``lock`` is ``UNUSED``."""
         try:
-            self.drop(entry)
-        finally:
-            if lock is not None:
-                os.close(lock)
-
-    def _remove(self, path: Path) -> None:
-        """Delete a folder or file if it exists and no other process fills or deletes it. Raises OSError."""
-        lock = self._staged.pop(path, None)
-        if lock is None:
-            lock = _lock(path)
-        if lock is None:
-            return
-        try:
-            # Renamed first: a partly deleted folder is no entry, and another process may create a new one.
-            aside = path.rename(self._unused_path())
-            if aside.is_dir():
+            descriptor = self._staged.pop(folder, None) or _locked(folder, lock)
+            try:
+                # Renamed first: a partly deleted folder is no entry, and another process may create a new one.
+                aside = folder.rename(self._unused_path())
                 shutil.rmtree(aside)
-            else:
-                aside.unlink()
-        finally:
-            os.close(lock)
+            finally:
+                os.close(descriptor)
+        except (FileNotFoundError, BlockingIOError):
+            return
+        except OSError as error:
+            logger.warning("cannot remove %s from the model cache: %s", folder, error.strerror)
 
     def _unused_path(self) -> Path:
         return self._root / f"{STAGING_PREFIX}{uuid_utils.uuid7()}"
 
 
-def _lock(path: Path) -> int | None:
-    """A locked descriptor of the path, or None if another process holds its lock or has deleted it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
+def _locked(folder: Path, lock: int) -> int:
+    """A locked descriptor of a folder.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        BlockingIOError: another process has locked it, if ``lock`` does not wait.
+    """
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, lock)
         # Between opening and locking, it may have been deleted and replaced.
-        if try_lock(descriptor) and os.path.samestat(os.fstat(descriptor), path.stat()):
-            return descriptor
-    except FileNotFoundError:
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
+        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+            raise FileNotFoundError(errno.ENOENT, "it was replaced", str(folder))
+        stack.pop_all()
+    return descriptor

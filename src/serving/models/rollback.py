@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
-from src.core.file_lock import open_lock_file, try_lock
+from src.core.file_lock import lock_at_once
 from src.core.model_registry import (
     CHAMPION,
     PREVIOUS,
@@ -40,14 +40,7 @@ class RollbackUnfinishedError(RegistryError):
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The result of a rollback.
-
-    Attributes:
-        champion: the version that is champion again.
-        previous: the version that was rolled back; another rollback returns to it.
-        served: the version that is served now: the champion, unless it could not be loaded.
-        last_error: why it could not be loaded.
-    """
+    """The new champion, the version that was rolled back, and the served one; ``last_error`` says why it differs."""
 
     champion: str
     previous: str
@@ -75,7 +68,6 @@ class Rollback:
         self._store = store
         self._lock_file = lock_file
         self._clock = clock
-        self._running = False
 
     async def run(self, *, by: str, expected: str | None = None) -> RolledBack:
         """Make the previous champion champion again, and load it.
@@ -91,11 +83,15 @@ class Rollback:
             RollbackUnfinishedError: an alias was moved, or may have been; the store polls the champion at once.
             SpoolUnavailableError: the shared volume cannot be used.
         """
-        async with self._alone():
-            champion, previous = await self._look(expected)
-            await self._record(champion, previous, by)
+        with self._locked():
+            champion, previous = await self._pair(expected)
+            # The tags first, so that the version is marked as rolled back even if a later step fails.
+            at = self._clock().isoformat(timespec="seconds")
+            record = {TAG_ROLLBACK_AT: at, TAG_ROLLBACK_TO: previous.version, TAG_ROLLBACK_BY: by}
+            await self._registry.tag(champion.version, record)
+            await self._registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
             try:
-                await self._move(champion, previous)
+                await self._move(champion.version, previous.version)
             finally:
                 # A request without an answer may have been carried out.
                 self._store.poke()
@@ -105,7 +101,8 @@ class Rollback:
         served = current.version.version if current is not None else None
         return RolledBack(previous.version, champion.version, served, self._store.last_error)
 
-    async def _look(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
+    async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
+        """The champion and the version to go back to."""
         champion, previous = await asyncio.gather(*map(self._registry.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
@@ -123,7 +120,7 @@ class Rollback:
                 f"{champion.version}, itself; in MLflow, point it to the version that was rolled back (its tag "
                 f"{TAG_ROLLBACK_TO} names {champion.version}), or to another one"
             )
-        if expected is not None and champion.version != expected:
+        if expected not in {None, champion.version}:
             raise RollbackRefusedError(
                 f"the champion is version {champion.version} now, not {expected}; check the versions, then try again"
             )
@@ -133,31 +130,21 @@ class Rollback:
             )
         return champion, previous
 
-    async def _record(self, champion: RegisteredVersion, previous: RegisteredVersion, by: str) -> None:
-        # The tags first, so that the version is marked as rolled back even if a later step fails.
-        record = {
-            TAG_ROLLBACK_AT: self._clock().isoformat(timespec="seconds"),
-            TAG_ROLLBACK_TO: previous.version,
-            TAG_ROLLBACK_BY: by,
-        }
-        await self._registry.tag(champion.version, record)
-        await self._registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
-
-    async def _move(self, champion: RegisteredVersion, previous: RegisteredVersion) -> None:
+    async def _move(self, back_from: str, back_to: str) -> None:
         # After a time-out or a lost answer, it is unknown what MLflow has done.
         try:
-            await self._registry.move(CHAMPION, previous.version)
+            await self._registry.move(CHAMPION, back_to)
         except LoopError as error:
             raise RollbackUnfinishedError(
-                f"version {previous.version} may or may not be champion again in place of {champion.version}, and the "
+                f"version {back_to} may or may not be champion again in place of {back_from}, and the "
                 f"alias {PREVIOUS} was not moved: {error}. Check which version is champion before you go on"
             ) from error
         try:
-            await self._complete(previous.version, champion.version)
+            await self._complete(back_to, back_from)
         except LoopError as error:
             raise RollbackUnfinishedError(
-                f"version {previous.version} is champion again, but the alias {PREVIOUS} may or may not point to "
-                f"{champion.version}: {error}. The next rollback or training corrects it"
+                f"version {back_to} is champion again, but the alias {PREVIOUS} may or may not point to "
+                f"{back_from}: {error}. The next rollback or training corrects it"
             ) from error
 
     async def _complete(self, champion: str, previous: str) -> None:
@@ -165,37 +152,18 @@ class Rollback:
         await self._registry.move(PREVIOUS, previous)
         await self._registry.untag(champion, TAG_PENDING_PREVIOUS)
 
-    @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        # Two requests at once mean one step back: the second must not wait and undo the first.
-        if self._running:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Of two requests at once, also to one process, the second must not wait: it would undo the first.
+        try:
+            descriptor = lock_at_once(self._lock_file)
+        except OSError as error:
+            raise SpoolUnavailableError(
+                f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
+            ) from error
+        if descriptor is None:
             raise RollbackRefusedError(BUSY)
-        self._running = True
         try:
-            async with self._locked():
-                yield
-        finally:
-            self._running = False
-
-    @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        with _explaining():
-            descriptor = await asyncio.to_thread(open_lock_file, self._lock_file)
-        try:
-            with _explaining():
-                locked = try_lock(descriptor)
-            if not locked:
-                raise RollbackRefusedError(BUSY)
             yield
         finally:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _explaining() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise SpoolUnavailableError(
-            f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
-        ) from error

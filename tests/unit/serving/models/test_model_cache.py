@@ -55,7 +55,6 @@ def test_cache_of_another_model_is_not_ours(cache: ModelCache, tmp_path: Path) -
 def test_cache_clears_unfinished_downloads_away(cache: ModelCache, tmp_path: Path) -> None:
     (tmp_path / "cache" / "tmp-folder").mkdir()
     (tmp_path / "cache" / "tmp-folder" / "part").touch()
-    (tmp_path / "cache" / "tmp-file").touch()
     entry = adopt(cache, 1)
     cache.create()
     assert list((tmp_path / "cache").iterdir()) == [entry]
