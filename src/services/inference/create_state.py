@@ -11,7 +11,7 @@ from src.core.file_lock import is_locked
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
-from src.services.inference.page.create_page import create_page
+from src.services.inference.page.page import Page
 from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import ServiceState
@@ -68,7 +68,7 @@ def create_state(
         spool=spool,
         alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now),
         rollback=Rollback(registry, store, settings.alias_lock, clock=_now),
-        page=create_page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: stopping.begun),
+        page=Page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: stopping.begun),
         metrics=metrics,
         guards=guards,
         timeouts=timeouts,

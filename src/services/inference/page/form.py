@@ -1,8 +1,9 @@
-"""The prediction form: one field per column of the served model; a submitted form becomes a JSON record."""
+"""The prediction form: one field per column of the served model, the submitted record, and its prediction."""
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,36 +11,44 @@ import msgspec
 
 from src.core.column_rules import date_text
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import Value
+from src.core.feature_table import Row, Value
 from src.core.model_registry import DriftReference
-from src.services.inference.page.formatting import number
 from src.serving.models.predictor import Predictor
+from src.serving.tables.answers import Answer
 
 Kind = Literal["number", "choice", "text", "date"]
-KINDS: Mapping[ColumnType, Kind] = {
-    ColumnType.NUMBER: "number",
-    ColumnType.INTEGER: "number",
-    ColumnType.BOOLEAN: "choice",
-    ColumnType.STRING: "text",
-    ColumnType.DATE: "date",
-}
-HINTS: Mapping[ColumnType, str] = {
-    ColumnType.NUMBER: "number",
-    ColumnType.INTEGER: "whole number",
-    ColumnType.BOOLEAN: "yes or no",
-    ColumnType.STRING: "text",
-    ColumnType.DATE: "date",
+# A field's kind, and its hint where the training rows' values are unknown.
+KINDS: Mapping[ColumnType, tuple[Kind, str]] = {
+    ColumnType.NUMBER: ("number", "number"),
+    ColumnType.INTEGER: ("number", "whole number"),
+    ColumnType.BOOLEAN: ("choice", "yes or no"),
+    ColumnType.STRING: ("text", "text"),
+    ColumnType.DATE: ("date", "date"),
 }
 # The value of a browser's date field: year, month and day.
 DATE_LENGTH = len("2024-02-29")
 # The value of a browser's number field: a JSON number, but with any number of digits before the point.
 NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
-# A text column with at most so many known values is a drop-down; of more values, a browser suggests some.
-MAX_CHOICES = 100
-MAX_SUGGESTIONS = 50
-# A form with more fields has the page's whole width.
-MAX_NARROW = 12
+# A text column with at most so many known values is a drop-down; of more values, a browser suggests some. A value that
+# is unknown is answered with some of those that are known.
+MAX_CHOICES, MAX_SUGGESTIONS, MAX_KNOWN = 100, 50, 8
 YES_OR_NO = (("true", "yes"), ("false", "no"))
+
+
+@dataclass(frozen=True)
+class AnswerView:
+    """The prediction for a submitted form, or its problems.
+
+    Attributes:
+        curl: a command that requests the same.
+        doubts: a sentence for each value that lies outside the training rows' range, or does not occur in them.
+    """
+
+    problems: Sequence[str]
+    answer: Answer | None = None
+    version: str | None = None
+    curl: str | None = None
+    doubts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -64,26 +73,13 @@ class Field:
     suggestions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Form:
-    """All fields, and a mark that identifies the columns that the form is for."""
-
-    mark: str
-    fields: list[Field]
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether the form needs the page's whole width."""
-        return len(self.fields) > MAX_NARROW
-
-
-def form_of(predictor: Predictor) -> Form:
+def fields_of(predictor: Predictor) -> list[Field]:
     """The form for a model, filled with its typical row."""
-    columns, example = predictor.schema.columns, predictor.shown_example
-    fields = [
-        _field(index, column, example.get(column.name), predictor.reference) for index, column in enumerate(columns)
+    example, reference = predictor.shown_example, predictor.reference
+    return [
+        _field(f"f{index}", column, _shown(column, example.get(column.name)), reference)
+        for index, column in enumerate(predictor.schema.columns)
     ]
-    return Form(mark_of(predictor.schema), fields)
 
 
 def mark_of(schema: FeatureSchema) -> str:
@@ -92,23 +88,13 @@ def mark_of(schema: FeatureSchema) -> str:
 
 
 def record_of(schema: FeatureSchema, given: Mapping[str, str]) -> bytes:
-    """A submitted form as the JSON of one record; the decoder checks it.
-
-    Args:
-        schema: the model's columns.
-        given: the text of each field, by the field's name.
-    """
+    """A submitted form, the text of each field by its name, as the JSON of one record; the decoder checks it."""
     record: dict[str, Any] = {}
     for index, column in enumerate(schema.columns):
-        value = _typed(column, given.get(field_name(index), ""))
+        value = _typed(column, given.get(f"f{index}", ""))
         if value is not None:
             record[column.name] = value
     return msgspec.json.encode(record)
-
-
-def field_name(index: int) -> str:
-    """The field's name of the column at this position, from 0."""
-    return f"f{index}"
 
 
 def _typed(column: Column, text: str) -> Any:
@@ -130,18 +116,19 @@ def _typed(column: Column, text: str) -> Any:
     return msgspec.Raw(f"{match[1]}{match[2].lstrip('0') or '0'}{match[3]}{match[4]}")
 
 
-def _field(index: int, column: Column, value: Value, reference: DriftReference | None) -> Field:
-    known, text = known_values(column, reference) or (), _shown(column, value)
-    choices = _choices(column, known, text)
+def _field(name: str, column: Column, value: str, reference: DriftReference | None) -> Field:
+    kind, hint = KINDS[column.type]
+    known = known_values(column, reference)
+    choices = _choices(column, known, value)
     return Field(
-        name=field_name(index),
+        name=name,
         label=column.name,
-        kind="choice" if choices else KINDS[column.type],
-        value=text,
+        kind="choice" if choices else kind,
+        value=value,
         step="1" if column.type is ColumnType.INTEGER else "any",
         # An empty text is a value, so the browser must not require input.
         required=column.required and column.type is not ColumnType.STRING,
-        hint=_hint(column, reference, "category" if choices and known else HINTS[column.type]),
+        hint=_hint(column, reference, "category" if choices and known else hint),
         choices=choices,
         suggestions=() if choices else tuple(sorted(known)[:MAX_SUGGESTIONS]),
     )
@@ -161,7 +148,7 @@ def _choices(column: Column, known: Collection[str], value: str) -> tuple[tuple[
 
 def _hint(column: Column, reference: DriftReference | None, hint: str) -> str:
     if reference is not None and column.name in reference.minimum:
-        text = date_text if column.type is ColumnType.DATE else number
+        text = date_text if column.type is ColumnType.DATE else "{:.4g}".format
         hint = f"{text(reference.minimum[column.name])} to {text(reference.maximum[column.name])} in training"
     return hint if column.required else f"{hint}, may be empty"
 
@@ -173,10 +160,37 @@ def _shown(column: Column, value: Value) -> str:
     return text[:DATE_LENGTH] if column.type is ColumnType.DATE else text
 
 
-def known_values(column: Column, reference: DriftReference | None) -> Collection[str] | None:
-    """A text column's values in the training rows; None for other columns and if they are unknown."""
+def known_values(column: Column, reference: DriftReference | None) -> Collection[str]:
+    """A text column's values in the training rows; none for other columns and if they are unknown."""
     if column.type is not ColumnType.STRING:
-        return None
-    if column.values:
-        return column.known
-    return reference.category_shares.get(column.name) if reference is not None else None
+        return ()
+    return column.known or (reference.category_shares.get(column.name, ()) if reference is not None else ())
+
+
+def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, base_url: str) -> AnswerView:
+    """The prediction for a record, as a row and as JSON, and the command that requests it.
+
+    ``base_url`` is the service's URL as the browser has it, with a trailing slash.
+    """
+    version, curl = predictor.version.version, curl_of(base_url, record)
+    return AnswerView((), answer, version, curl, tuple(_doubts(predictor, row)))
+
+
+def curl_of(base_url: str, record: bytes) -> str:
+    """A command for a POSIX shell that sends this record."""
+    return shlex.join(["curl", "-H", "Content-Type: application/json", "-d", record.decode(), f"{base_url}predict"])
+
+
+def _doubts(predictor: Predictor, row: Row) -> Iterator[str]:
+    reference = predictor.reference
+    for column, value in zip(predictor.schema.columns, row, strict=True):
+        known = known_values(column, reference)
+        if known and value is not None and value not in known:
+            listed = ", ".join(sorted(known)[:MAX_KNOWN]) + (", …" if len(known) > MAX_KNOWN else "")
+            yield f"{column.name} has a value that does not occur in the training rows; known values: {listed}."
+        if reference is None or column.name not in reference.minimum or not isinstance(value, int | float):
+            continue
+        low, high = reference.minimum[column.name], reference.maximum[column.name]
+        if not low <= value <= high:
+            text = date_text if column.type is ColumnType.DATE else "{:.7g}".format
+            yield f"{column.name} is outside the training rows' range, {text(low)} to {text(high)}."

@@ -13,9 +13,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
-from src.services.inference.page.answer import AnswerView, answer_view
-from src.services.inference.page.form import mark_of, record_of
-from src.services.inference.page.page import Notice
+from src.services.inference.page.form import AnswerView, answer_view, mark_of, record_of
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.services.inference.service_state import Service, service_of
@@ -107,10 +105,9 @@ async def retrain(service: Service) -> Response:
     form = service.page.form_mark
     try:
         await asyncio.to_thread(service.spool.submit, "api")
-        notice = Notice("A training was requested; follow it below.")
     except LoopError as error:
-        notice = Notice(f"Nothing was requested: {error}", failed=True)
-    return _html(await service.page.after(notice, form))
+        return _html(await service.page.after(f"Nothing was requested: {error}", form, failed=True))
+    return _html(await service.page.after("A training was requested; follow it below.", form))
 
 
 @router.post("/page/rollback")
@@ -118,17 +115,20 @@ async def roll_back(
     request: Request, service: Service, champion: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")]
 ) -> Response:
     """As ``POST /rollback``, with the page's live part."""
-    form = service.page.form_mark
+    form, served = service.page.form_mark, False
     try:
         done = await service.rollback.run(by=asked_by(request, "page"), expected=champion)
     except RollbackUnfinishedError as error:
-        return _html(await service.page.after(Notice(f"The rollback is unfinished: {error}.", failed=True), form))
+        result = f"The rollback is unfinished: {error}."
     except LoopError as error:
-        return _html(await service.page.after(Notice(f"Not rolled back: {error}.", failed=True), form))
-    text = f"Rolled back: version {done.champion} is champion again, in place of version {done.previous}."
-    if done.served == done.champion:
-        return _html(await service.page.after(Notice(f"{text} It is served now."), form))
-    return _html(await service.page.after(Notice(f"{text} It is not served yet.", failed=True), form))
+        result = f"Not rolled back: {error}."
+    else:
+        served = done.served == done.champion
+        result = (
+            f"Rolled back: version {done.champion} is champion again, in place of version {done.previous}. "
+            f"It is {'served now' if served else 'not served yet'}."
+        )
+    return _html(await service.page.after(result, form, failed=not served))
 
 
 @counting_errors

@@ -9,11 +9,9 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
 from src.services.inference.page.form import (
     MAX_CHOICES,
-    MAX_NARROW,
     MAX_SUGGESTIONS,
     Field,
-    field_name,
-    form_of,
+    fields_of,
     mark_of,
     record_of,
 )
@@ -22,6 +20,7 @@ from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder
+from tests.support.page_text import NOTHING, rendered
 from tests.support.typed_model import FLAT, HOUSE, SCHEMA, build_typed_model
 
 
@@ -33,7 +32,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 
 def given(**values: str) -> dict[str, str]:
-    return {field_name(SCHEMA.names.index(name)): text for name, text in values.items()}
+    return {f"f{SCHEMA.names.index(name)}": text for name, text in values.items()}
 
 
 def filled(record: dict[str, Any]) -> dict[str, str]:
@@ -42,12 +41,12 @@ def filled(record: dict[str, Any]) -> dict[str, str]:
         name: "" if value is None else json.dumps(value) if not isinstance(value, str) else value
         for name, value in record.items()
     }
-    return {field_name(index): texts[name] for index, name in enumerate(SCHEMA.names)}
+    return {f"f{index}": texts[name] for index, name in enumerate(SCHEMA.names)}
 
 
 def test_form_has_a_fitting_field_for_each_column_filled_with_the_typical_row(predictor: Predictor) -> None:
-    form = form_of(replace(predictor, example=dict(FLAT)))
-    shown = [(item.label, item.kind, item.value, item.required) for item in form.fields]
+    fields = fields_of(replace(predictor, example=dict(FLAT)))
+    shown = [(item.label, item.kind, item.value, item.required) for item in fields]
     assert shown == [
         ("city", "text", "Ulm", False),
         ("rooms", "number", "2", True),
@@ -55,8 +54,8 @@ def test_form_has_a_fitting_field_for_each_column_filled_with_the_typical_row(pr
         ("area (m²)", "number", "50.5", False),
         ("heating", "text", "gas", False),
     ]
-    assert [item.step for item in form.fields if item.kind == "number"] == ["1", "any"]
-    assert form_of(replace(predictor, example=dict(HOUSE))).fields[3].value == ""
+    assert [item.step for item in fields if item.kind == "number"] == ["1", "any"]
+    assert fields_of(replace(predictor, example=dict(HOUSE)))[3].value == ""
 
 
 def test_form_says_what_training_has_seen_and_what_may_be_empty(predictor: Predictor) -> None:
@@ -64,11 +63,11 @@ def test_form_says_what_training_has_seen_and_what_may_be_empty(predictor: Predi
         rows=9, edges={}, shares={}, minimum={"rooms": 1}, maximum={"rooms": 8.25}, class_shares={},
         category_shares={"city": {"Ulm": 0.5, "Bonn": 0.5}},
     )  # fmt: skip
-    city, rooms, furnished, area, heating = form_of(replace(predictor, reference=reference)).fields
+    city, rooms, furnished, area, heating = fields_of(replace(predictor, reference=reference))
     assert (city.kind, city.choices) == ("choice", (("Bonn", "Bonn"), ("Ulm", "Ulm")))
     assert [item.hint for item in (city, rooms, furnished)] == ["category", "1 to 8.25 in training", "yes or no"]
     assert [item.hint for item in (area, heating)] == ["number, may be empty", "text, may be empty"]
-    assert form_of(replace(predictor, reference=None)).fields[1].hint == "whole number"
+    assert fields_of(replace(predictor, reference=None))[1].hint == "whole number"
 
 
 DATED = FeatureSchema(
@@ -86,7 +85,7 @@ def test_dates_and_known_categories_have_fields_of_their_own(predictor: Predicto
         category_shares={"region": {"EU": 1.0}},
     )  # fmt: skip
     example = {"since": 19782.5, "until": None, "region": "NA"}
-    since, until, region = form_of(replace(predictor, schema=DATED, example=example, reference=reference)).fields
+    since, until, region = fields_of(replace(predictor, schema=DATED, example=example, reference=reference))
     assert (since.kind, since.value, since.required) == ("date", "2024-02-29", True)
     assert since.hint == "2024-02-29 to 2024-03-01T06:00:00Z in training"
     assert (until.kind, until.value, until.required, until.hint) == ("date", "", False, "date, may be empty")
@@ -96,7 +95,7 @@ def test_dates_and_known_categories_have_fields_of_their_own(predictor: Predicto
 
 def category(predictor: Predictor, *known: str, required: bool = True, value: str | None = None) -> Field:
     column = Column("x", ColumnType.STRING, required=required, mlflow_type="string", values=known)
-    (field,) = form_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": value})).fields
+    (field,) = fields_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": value}))
     return field
 
 
@@ -104,7 +103,7 @@ def test_booleans_are_chosen_by_words_and_may_be_empty_where_they_are_optional(p
     words = (("true", "yes"), ("false", "no"))
     for required, choices in ((True, words), (False, (("", ""), *words))):
         column = Column("x", ColumnType.BOOLEAN, required=required, mlflow_type="boolean")
-        (field,) = form_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": None})).fields
+        (field,) = fields_of(replace(predictor, schema=FeatureSchema((column,)), example={"x": None}))
         assert (field.kind, field.choices) == ("choice", choices)
 
 
@@ -127,11 +126,22 @@ def test_text_of_very_many_values_or_of_unknown_ones_is_typed(predictor: Predict
     assert (unknown.kind, unknown.hint, unknown.suggestions) == ("text", "text", ())
 
 
-def test_form_of_many_columns_needs_the_whole_width(predictor: Predictor) -> None:
-    for count, wide in ((MAX_NARROW, False), (MAX_NARROW + 1, True)):
-        names = [f"c{number}" for number in range(count)]
-        schema = FeatureSchema.of_numbers(*names)
-        assert form_of(replace(predictor, schema=schema, example=dict.fromkeys(names, 1.0))).is_wide is wide
+def page_of(fields: list[Field]) -> str:
+    return rendered("page.html", fields=fields, live=NOTHING, card="", rest="", seen="", form_mark="")
+
+
+@pytest.mark.parametrize(("count", "width"), [(12, "grid-2"), (13, "grid-1")])
+def test_form_of_many_columns_needs_the_whole_width(predictor: Predictor, count: int, width: str) -> None:
+    schema = FeatureSchema.of_numbers(*(f"c{number}" for number in range(count)))
+    fields = fields_of(replace(predictor, schema=schema, example=dict.fromkeys(schema.names, 1.0)))
+    assert f'class="{width}"' in page_of(fields)
+
+
+def test_browser_checks_what_can_be_checked(predictor: Predictor) -> None:
+    page = page_of(fields_of(replace(predictor, example=dict(FLAT))))
+    assert 'type="text" value="Ulm" aria-describedby="f0-hint">' in page
+    assert 'type="number" step="1" inputmode="decimal" value="2" aria-describedby="f1-hint" required>' in page
+    assert 'type="number" step="any" inputmode="decimal" value="50.5" aria-describedby="f3-hint">' in page
 
 
 @pytest.mark.parametrize(

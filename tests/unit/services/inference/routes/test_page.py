@@ -18,6 +18,7 @@ from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA, build_model
+from tests.support.page_text import text_of
 from tests.support.trained import finish
 from tests.support.typed_model import build_typed_model
 from tests.support.wide_model import build_wide_model
@@ -33,11 +34,6 @@ async def page_of(served: Any) -> str:
     assert answer.status_code == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     return str(answer.text)
-
-
-def text_of(markup: str) -> str:
-    """What a person reads of it."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
 def filled(served: Any, **values: str) -> dict[str, str]:
@@ -72,19 +68,6 @@ async def test_page_shows_the_served_model_and_its_way_out(serving: Any, mlflow:
         "docs",
     ):
         assert f'href="{url}"' in markup
-
-
-async def test_scores_of_several_versions_come_with_the_gates_comparison(served: Any) -> None:
-    note = "Each version was scored in its own training run, and the rows may differ between runs."
-    mlflow = served.mlflow
-    mlflow.versions["1"].tags |= {"score.f1_macro": "0.91", "gate.reason": "there is no champion yet"}
-    mlflow.aliases |= {"challenger": "1", "previous": "1"}
-    assert note not in text_of(await page_of(served))
-    mlflow.versions["2"].tags |= {"score.f1_macro": "0.93", "gate.reason": "0.93 against 0.92 on 40 rows"}
-    mlflow.aliases["challenger"] = "2"
-    served.service.page.forget()
-    text = text_of(await page_of(served))
-    assert f"{note} The gate compares on the same rows. Version 2: 0.93 against 0.92 on 40 rows" in text
 
 
 async def test_page_links_only_to_what_is_configured(served: Any) -> None:
@@ -408,13 +391,6 @@ async def test_unfinished_roll_back_is_not_reported_as_none(served: Any) -> None
     again = await served.client.post("/page/rollback?champion=1")
     assert "Not rolled back: an interrupted promotion or rollback was completed" in again.text
     assert served.mlflow.aliases["previous"] == "2"
-
-
-async def test_rolling_back_to_nothing_cannot_be_pressed(served: Any) -> None:
-    markup = await page_of(served)
-    assert re.search(r'<button id="roll-back"[^>]* disabled', markup)
-    assert "Nothing to go back to: this is the first champion." in markup
-    assert "page/rollback" not in markup
 
 
 async def test_key_is_asked_for_where_one_is_set(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:

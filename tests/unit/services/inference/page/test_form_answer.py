@@ -1,4 +1,5 @@
 import json
+import re
 import shlex
 import subprocess
 from dataclasses import replace
@@ -9,46 +10,43 @@ import pytest
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Row
 from src.core.model_registry import DriftReference
-from src.services.inference.page.answer import MAX_BARS, answer_view, curl_of
-from src.serving.models.model_loader import load_predictor
-from src.serving.models.model_version import ModelVersion
+from src.services.inference.page.form import answer_view, curl_of
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
+from tests.support.page_text import rendered, text_of
 
 URL = "http://localhost:8000/"
 ROW = (5.1, 3.5, 1.4, 0.2)
 
 
-@pytest.fixture(scope="module")
-def predictor(models: Any) -> Predictor:
-    directory, digest = models["first"]
-    return load_predictor(directory, ModelVersion(name="iris", version="7", manifest_sha256=digest), "cache")
+def text(predictor: Predictor, answer: Answer) -> str:
+    """What a person reads of an answer."""
+    return text_of(
+        rendered("answer.html", view=answer_view(predictor, ROW, answer, b"{}", URL)).partition('<div class="curl"')[0]
+    )
 
 
 def test_answer_has_a_bar_per_class_the_likeliest_first(predictor: Predictor) -> None:
     view = answer_view(predictor, ROW, Answer("b", {"a": 0.25, "b": 0.7, "c": 0.05}), b"{}", URL)
-    assert (view.prediction, view.version, view.problems, view.more) == ("b", "7", [], 0)
-    assert [(bar.label, bar.share, bar.shown, bar.chosen) for bar in view.bars] == [
-        ("b", 0.7, "70.0 %", True),
-        ("a", 0.25, "25.0 %", False),
-        ("c", 0.05, "5.0 %", False),
-    ]
+    markup = rendered("answer.html", view=view)
+    assert text_of(markup).startswith(
+        "b by version 2 Class Bar Probability b 70.0 % a 25.0 % c 5.0 % curl -H 'Content-Type: application/json'"
+    )
+    bars = re.findall(r'<svg class="bar (\w+)".*?class="fill" width="([\d.]+)%"', markup)
+    assert bars == [("chosen", "70.0"), ("other", "25.0"), ("other", "5.0")]
 
 
-def test_answer_of_many_classes_counts_what_has_no_bar(predictor: Predictor) -> None:
-    view = answer_view(predictor, ROW, Answer("0", {str(n): 1 / 100 for n in range(100)}), b"{}", URL)
-    assert (len(view.bars), view.more) == (MAX_BARS, 100 - MAX_BARS)
+@pytest.mark.parametrize(("classes", "more"), [(12, 0), (100, 88)])
+def test_answer_of_many_classes_counts_what_has_no_bar(predictor: Predictor, classes: int, more: int) -> None:
+    shown = text(predictor, Answer("0", {str(n): 1 / 100 for n in range(classes)}))
+    assert shown.endswith(f"11 1.0 % and {more} more classes" if more else "11 1.0 %")
 
 
-@pytest.mark.parametrize(("value", "shown"), [(1234.56789, "1234.57"), (-0.5, "-0.5"), (1e12, "1e+12")])
-def test_answer_of_a_regression_is_its_number(predictor: Predictor, value: float, shown: str) -> None:
-    view = answer_view(predictor, ROW, Answer(value), b"{}", URL)
-    assert (view.prediction, view.bars) == (shown, ())
-
-
-def test_answer_without_probabilities_is_its_class(predictor: Predictor) -> None:
-    view = answer_view(predictor, ROW, Answer("a"), b"{}", URL)
-    assert (view.prediction, view.bars) == ("a", ())
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1234.56789, "1234.57"), (-0.5, "-0.5"), (1e12, "1e+12"), (7, "7"), ("a", "a"), (True, "True")]
+)
+def test_answer_without_probabilities_is_its_number_or_class(predictor: Predictor, value: Any, shown: str) -> None:
+    assert text(predictor, Answer(value)) == f"{shown} by version 2"
 
 
 def test_values_out_of_the_training_rows_range_are_reported(predictor: Predictor) -> None:
@@ -78,7 +76,7 @@ REFERENCE = DriftReference(
 
 def doubts(predictor: Predictor, reference: DriftReference | None, row: Row) -> tuple[str, ...]:
     typed = replace(predictor, schema=TYPED, reference=reference)
-    return answer_view(typed, row, Answer("a"), b"{}", URL).doubts
+    return tuple(answer_view(typed, row, Answer("a"), b"{}", URL).doubts)
 
 
 def test_text_that_no_training_row_has_is_reported_with_known_ones(predictor: Predictor) -> None:

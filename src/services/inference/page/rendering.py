@@ -1,0 +1,89 @@
+"""The page's templates, with filters that format numbers and times for people."""
+
+import functools
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from src.core.retrain_record import RetrainRecord, Step
+from src.core.settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+NONE = "—"
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def create_templates(settings: InferenceSettings) -> "Environment":
+    """The templates of one service. Blocking: importing Jinja2 takes milliseconds."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - keeps the service's start fast
+
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters: tuple[Callable[..., str], ...] = (ago, doing, score, took, utc)
+    templates.filters |= {shown.__name__: shown for shown in filters} | {"quoted": functools.partial(quote, safe="")}
+    zenml = settings.zenml_public_url
+    templates.globals |= {
+        "model_name": settings.model_name,
+        "asks_key": settings.write_api_key is not None,
+        "mlflow": settings.mlflow_link,
+        "zenml": None if zenml is None else str(zenml).rstrip("/"),
+        "grafana": settings.grafana_link,
+    }
+    return templates
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """A time relative to now, rounded to minutes so that the page rarely changes."""
+    seconds = (now - at).total_seconds()
+    return "just now" if seconds < MINUTE else f"{lasting(seconds)} ago"
+
+
+def utc(at: datetime) -> str:
+    """A time to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def lasting(seconds: float) -> str:
+    """A duration in its largest unit: ``42 s``, ``5 min``, ``3 h``, ``12 d``."""
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def score(value: float | None) -> str:
+    """A score with the gate's number of decimals; a dash if there is none or, as for drift, it is not a number yet."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"  # noqa: PLR2004 - an error in the target's unit
+
+
+def took(record: RetrainRecord, now: datetime) -> str:
+    """How long a training took, or has taken so far in steps of five seconds, so that the page rarely changes."""
+    if record.started_at is None:
+        return ""
+    if record.result is not None:
+        return lasting((record.result.finished_at - record.started_at).total_seconds())
+    seconds = (now - record.started_at).total_seconds()
+    return lasting(seconds // 5 * 5 if seconds < MINUTE else seconds)
+
+
+def doing(record: RetrainRecord) -> str:
+    """A running training's step and what it does."""
+    if record.step is None:
+        return record.progress or "starting"
+    steps = list(Step)
+    text = f"step {steps.index(record.step) + 1} of {len(steps)}: {record.step.replace('_', ' ')}"
+    return f"{text}; {record.progress}" if record.progress else text

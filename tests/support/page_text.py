@@ -1,0 +1,35 @@
+"""The page's templates, rendered without a service."""
+
+import html
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from src.core.settings import InferenceSettings
+from src.services.inference.page.live import Live, drift_view, versions_view
+from src.services.inference.page.rendering import create_templates
+from src.serving.watch.model_windows import NO_DRIFT, DriftReport
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+NOTHING = Live(
+    now=NOW, stopping=False, model=None, mlflow_reachable=None, problem=None, advice="",
+    drift=drift_view(None, DriftReport(0, {}, NO_DRIFT), 300), versions=versions_view(None, None), requests=[],
+    requests_problem=None,
+)  # fmt: skip
+
+
+def rendered(template: str, **given: Any) -> str:
+    """The HTML of a template of the service for iris, with MLflow at http://mlflow."""
+    settings = InferenceSettings(_env_file=None, model_name="iris", mlflow_public_url="http://mlflow")
+    return create_templates(settings).get_template(template).render(given)
+
+
+def watched(**fields: Any) -> str:
+    """The HTML of the live part with these fields of ``Live``."""
+    return rendered("watch.html", live=replace(NOTHING, **fields))
+
+
+def text_of(markup: str) -> str:
+    """What a person reads of it."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())

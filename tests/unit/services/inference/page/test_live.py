@@ -1,0 +1,180 @@
+import re
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from src.services.inference.page.live import drift_view, versions_view
+from src.serving.models.model_version import Aliases, RegisteredVersion
+from src.serving.models.predictor import Predictor
+from src.serving.watch.drift import Drift
+from src.serving.watch.model_windows import NO_DRIFT, DriftReport
+from tests.support.page_text import NOTHING, NOW, text_of, watched
+
+CALM = Drift(0.01, drifted=False)
+
+
+def test_bars_are_as_long_as_the_score_and_named_by_the_verdict(predictor: Predictor) -> None:
+    found = {
+        "calm": Drift(0.049, drifted=False),
+        "large": Drift(0.05, drifted=False),
+        "gone": Drift(0.05, drifted=True),
+        "far": Drift(3.0, drifted=True),
+    }
+    view = drift_view(predictor, DriftReport(300, found, Drift(0.0, drifted=False)), 300)
+    assert [(bar.label, bar.shown, bar.length, bar.level) for bar in view.bars] == [
+        ("calm", "0.049", 9.8, "stable"),
+        ("large", "0.050", 10.0, "watch"),
+        ("gone", "0.050", 10.0, "drifted"),
+        ("far", "3.000", 100.0, "drifted"),
+        ("predicted classes", "0.000", 0.0, "stable"),
+    ]
+    assert view.summary == "The newest 300 rows (at most 300) against the training rows: drifted: gone, far."
+    assert watched(drift=view).count('<line x1="10.0%" x2="10.0%"') == 5
+
+
+def test_without_drift_the_summary_says_so(predictor: Predictor) -> None:
+    view = drift_view(predictor, DriftReport(200, {"a": CALM}, CALM), 300)
+    assert view.summary == "The newest 200 rows (at most 300) against the training rows: no drift."
+
+
+def test_too_few_rows_are_counted_up_to_enough(predictor: Predictor) -> None:
+    view = drift_view(predictor, DriftReport(199, {"a": NO_DRIFT}, NO_DRIFT), 300)
+    assert view.summary.startswith("199 of 200 rows so far")
+    assert {(bar.shown, bar.length, bar.level) for bar in view.bars} == {("—", 0.0, "waiting")}
+
+
+def test_without_a_model_or_its_reference_there_are_no_bars(predictor: Predictor) -> None:
+    nothing = DriftReport(0, {}, NO_DRIFT)
+    assert "No model" in drift_view(None, nothing, 300).summary
+    view = drift_view(predictor, nothing, 300)
+    assert ("no reference" in view.summary, view.bars) == (True, [])
+
+
+@pytest.mark.parametrize(("features", "tables"), [(11, 1), (12, 3)])
+def test_more_than_twelve_bars_stand_in_several_tables(predictor: Predictor, features: int, tables: int) -> None:
+    report = DriftReport(200, {f"c{number}": CALM for number in range(features)}, CALM)
+    markup = watched(drift=drift_view(predictor, report, 300))
+    assert (markup.count('class="bars"'), "grid-1" in markup) == (tables, tables > 1)
+
+
+def version(number: str, **fields: Any) -> RegisteredVersion:
+    usual: dict[str, Any] = {
+        "run_id": None,
+        "zenml_run_id": None,
+        "registered_at": NOW - timedelta(days=2),
+        "scores": {},
+    }
+    return RegisteredVersion(number, **usual | fields)
+
+
+def versions(*aliases: RegisteredVersion | None) -> str:
+    """The live part with a champion, a challenger and a previous version."""
+    return watched(versions=versions_view(Aliases(*aliases), None))
+
+
+def rows_of(markup: str) -> list[list[str]]:
+    table = markup.partition('<table class="versions">')[2].partition("</table>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    return [[text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def test_versions_stand_side_by_side_with_every_score_that_one_of_them_has() -> None:
+    champion = version("3", scores={"f1": 0.91234})
+    markup = versions(champion, version("4", scores={"f1": 0.9, "rmse": 1234.5678}, registered_at=NOW), None)
+    assert rows_of(markup) == [
+        ["", "champion", "challenger", "previous"],
+        ["version", "3 serves", "4", "—"],
+        ["f1", "0.9123", "0.9000", "—"],
+        ["rmse", "—", "1234.6", "—"],
+        ["trained", "2 d ago", "just now", "—"],
+    ]
+    assert 'href="http://mlflow/#/models/iris/versions/3"' in markup
+
+
+@pytest.mark.parametrize(
+    ("challenger", "says"),
+    [
+        (version("3", scores={"f1": 0.9}, reason="why"), ""),
+        (version("4"), ""),
+        (version("4", scores={"f1": 0.8}), "the rows may differ between runs."),
+        (
+            version("4", scores={"f1": 0.8}, reason="worse on 30 rows"),
+            "the rows may differ between runs. The gate compares on the same rows. Version 4: worse on 30 rows",
+        ),
+    ],
+)
+def test_scores_of_several_versions_are_said_to_differ_in_their_rows(challenger: RegisteredVersion, says: str) -> None:
+    text = text_of(versions(version("3", scores={"f1": 0.9}), challenger, version("2")))
+    found = re.search(r"the rows may differ.*?(?= Roll back)", text)
+    assert (found[0] if found else "") == says
+
+
+@pytest.mark.parametrize(
+    ("champion", "previous", "says"),
+    [
+        (version("3"), version("2"), "Roll back from version 3 to version 2?"),
+        (version("3"), version("2", rolled_back_to="1"), "Roll back from version 3 to version 2?"),
+        (version("2"), version("3", rolled_back_to="2"), "Return from version 2 to version 3?"),
+        # An interrupted move of the aliases is completed first.
+        (version("3", pending_previous="1"), version("2"), "Roll back from version 3 to version 1?"),
+        (version("3", pending_previous="1"), None, "Roll back from version 3 to version 1?"),
+    ],
+)
+def test_way_back_leads_from_the_champion_to_the_previous_one(
+    champion: RegisteredVersion, previous: RegisteredVersion | None, says: str
+) -> None:
+    markup = versions(champion, version("4"), previous)
+    assert f'hx-post="page/rollback?champion={champion.version}"' in markup
+    assert f'hx-confirm="{says}"' in markup
+
+
+@pytest.mark.parametrize(
+    ("champion", "previous", "says"),
+    [
+        (None, version("2"), "Roll back Nothing to go back to: no version is champion yet."),
+        (version("3"), None, "Roll back Nothing to go back to: this is the first champion."),
+        (version("3"), version("3"), "the alias “previous” points to the champion itself."),
+    ],
+)
+def test_without_a_way_back_it_says_why(
+    champion: RegisteredVersion | None, previous: RegisteredVersion | None, says: str
+) -> None:
+    markup = versions(champion, None, previous)
+    assert re.search(r'<button id="roll-back"[^>]* disabled', markup)
+    assert "page/rollback" not in markup
+    assert says in text_of(markup)
+
+
+BACK = version("3", rolled_back_to="2", verdict="promoted")
+
+
+@pytest.mark.parametrize(
+    ("aliases", "notes"),
+    [
+        ((version("2"), version("4", verdict="rejected"), BACK), ["2 serves", "4 rejected", "3 was rolled back"]),
+        ((BACK, BACK, version("2")), ["3 serves", "3 is the champion", "2"]),
+        # The tags tell of a rollback to version 2 that did not come about; then version 4 was promoted.
+        ((version("4"), None, BACK), ["4 serves", "—", "3 promoted"]),
+        ((None, version("1", verdict="rejected"), None), ["—", "1 rejected", "—"]),
+    ],
+)
+def test_notes_tell_verdicts_and_rollbacks(aliases: tuple[RegisteredVersion | None, ...], notes: list[str]) -> None:
+    assert rows_of(versions(*aliases))[1] == ["version", *notes]
+
+
+def test_without_any_answer_of_mlflow_there_is_the_problem_alone() -> None:
+    markup = watched(versions=versions_view(None, "MLflow is away"))
+    assert "Versions MLflow is away Roll back A rollback needs MLflow." in text_of(markup)
+    assert rows_of(markup) == []
+
+
+def test_page_of_a_service_that_is_not_ready_polls_often(predictor: Predictor) -> None:
+    served = replace(NOTHING, model=predictor)
+    stopping = replace(served, stopping=True)
+    assert [(live.state, live.pause) for live in (NOTHING, served, stopping)] == [
+        ("no model", 1),
+        ("ready", 4),
+        ("stopping", 1),
+    ]
