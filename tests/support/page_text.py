@@ -2,21 +2,23 @@
 
 import html
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from src.core.settings import InferenceSettings
-from src.services.inference.page.live import Live, drift_view, versions_view
+from src.services.inference.page.live import drift_view, versions_view
 from src.services.inference.page.rendering import create_templates
 from src.serving.watch.model_windows import NO_DRIFT, DriftReport
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-NOTHING = Live(
-    now=NOW, stopping=False, model=None, mlflow_reachable=None, problem=None, advice="",
-    drift=drift_view(None, DriftReport(0, {}, NO_DRIFT), 300), versions=versions_view(None, None), requests=[],
-    requests_problem=None,
-)  # fmt: skip
+NOTHING: dict[str, Any] = {
+    "now": NOW,
+    "model": None,
+    "drift": drift_view(None, DriftReport(0, {}, NO_DRIFT), 300),
+    "versions": versions_view(None, None),
+    "requests": [],
+    "requests_problem": None,
+}
 
 
 def rendered(template: str, **given: Any) -> str:
@@ -25,9 +27,9 @@ def rendered(template: str, **given: Any) -> str:
     return create_templates(settings).get_template(template).render(given)
 
 
-def watched(**fields: Any) -> str:
-    """The HTML of the live part with these fields of ``Live``."""
-    return rendered("watch.html", live=replace(NOTHING, **fields))
+def watched(**given: Any) -> str:
+    """The HTML of the live part; what is not given is empty."""
+    return rendered("watch.html", **NOTHING | given)
 
 
 def text_of(markup: str) -> str:

@@ -6,41 +6,36 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from src.core.file_lock import locked_file
-from src.core.retrain_record import RetrainRecord, State
+from src.core.retrain_record import RetrainRecord
 from src.core.retrain_signal import RetrainSpool
 
 # An alert with this label requests a training while it fires.
 LABEL, VALUE = "action", "retrain"
 # How many of the newest requests are searched for the last one of an alert.
 LOOK_BACK = 1000
-UNENDED = (State.QUEUED, State.RUNNING)
 
 
-class Alert(BaseModel):
+class Alert(BaseModel, frozen=True):
     """One alert of a notification, without the fields that are meant for people."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
 
-    @property
-    def asks_for_training(self) -> bool:
-        """Whether it fires and has the label."""
-        return self.status == "firing" and self.labels.get(LABEL) == VALUE
 
-
-class Notification(BaseModel):
+class Notification(BaseModel, frozen=True):
     """The body of Alertmanager's webhook, version 4."""
-
-    model_config = ConfigDict(frozen=True)
 
     version: Literal["4"]
     group_key: Annotated[str, Field(alias="groupKey", min_length=1)]
     alerts: list[Alert]
+
+    @property
+    def asks_for_training(self) -> bool:
+        """Whether any alert fires and has the label."""
+        return any(alert.status == "firing" and alert.labels.get(LABEL) == VALUE for alert in self.alerts)
 
 
 class AlertOutcome(StrEnum):
@@ -80,14 +75,14 @@ class AlertRetrain:
         Raises:
             SpoolBusyError, SpoolFullError, SpoolUnavailableError: nothing was accepted; Alertmanager tries again.
         """
-        if not any(alert.asks_for_training for alert in notification.alerts):
+        if not notification.asks_for_training:
             return AlertDecision(AlertOutcome.NOT_ASKED)
         # Locked, so that of two notifications at once only one finds no request in flight.
         with locked_file(self._spool.root / "alerts.lock"):
             recent = self._spool.recent(LOOK_BACK)
-            open_ones = [record for record in recent if record.state in UNENDED]
-            if open_ones:
-                return AlertDecision(AlertOutcome.IN_FLIGHT, open_ones[0])
+            in_flight = next((record for record in recent if record.result is None), None)
+            if in_flight is not None:
+                return AlertDecision(AlertOutcome.IN_FLIGHT, in_flight)
             last = next((record for record in recent if record.source == "alert"), None)
             if last is not None and self._clock() - last.submitted_at < self._cooldown:
                 return AlertDecision(AlertOutcome.COOLDOWN, last)

@@ -37,13 +37,8 @@ from src.serving.watch.metrics import ServingMetrics
 def create_state(
     settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
 ) -> ServiceState:
-    """All objects, wired together; none has started.
-
-    Args:
-        settings: where MLflow, the cache and the shared volume are, and the limits.
-        catalogue: of the routes.
-        transport: replaces the network to MLflow.
-    """
+    """All objects, wired together; none has started. ``transport`` replaces the network to MLflow."""
+    now = partial(datetime.now, UTC)
     metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows, AlertOutcome)
     registry = RegistryClient(
         settings.mlflow_url, settings.model_name, timeout=settings.mlflow_timeout_seconds, transport=transport
@@ -66,8 +61,8 @@ def create_state(
         scheduler=scheduler,
         batches=create_batches(settings, scheduler, metrics),
         spool=spool,
-        alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=_now),
-        rollback=Rollback(registry, store, settings.alias_lock, clock=_now),
+        alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=now),
+        rollback=Rollback(registry, store, settings.alias_lock, clock=now),
         page=Page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: stopping.begun),
         metrics=metrics,
         guards=guards,
@@ -121,7 +116,3 @@ def _bodies(settings: InferenceSettings, timeouts: ClientTimeouts, metrics: Serv
 
 def _shown(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

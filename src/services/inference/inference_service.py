@@ -2,32 +2,24 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Callable
 
 import httpx
 from fastapi import FastAPI
-from starlette.types import Scope
 
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.create_state import create_state
-from src.services.inference.openapi.document import Document
-from src.services.inference.openapi.refusals import Refusals
+from src.services.inference.openapi.document import Document, Refusals
 from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
-from src.services.inference.service_state import LifespanState, ServiceState
+from src.services.inference.service_state import ServiceState
 from src.serving.http.errors import install_error_handlers
 from src.serving.http.head_requests import HeadMiddleware
-from src.serving.http.middleware import (
-    AdmissionMiddleware,
-    GuardMiddleware,
-    RequestContextMiddleware,
-)
+from src.serving.http.middleware import AdmissionMiddleware, GuardMiddleware, RequestContextMiddleware
 from src.serving.models.admission import Admission
 from src.serving.models.model_cache import ModelCache
-from src.serving.protocols.batches import Batches
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -58,14 +50,13 @@ def create_app(
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
-    _add_middleware(app, settings, catalogue, state)
+    _add_middleware(app, catalogue, state, settings.queue_seconds)
     install_error_handlers(app, catalogue.methods)
     for router in catalogue.routers:
         app.include_router(router)
     keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
     refusals = Refusals(exempt=catalogue.exempt, writing=WRITING | ALERTING, keyed=keyed)
-    document = Document(app, lambda: state.store.current, refusals)
-    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+    app.openapi = Document(app, lambda: state.store.current, refusals)  # type: ignore[method-assign] # FastAPI's documented way
     return app
 
 
@@ -84,7 +75,7 @@ def prepare_folders(settings: InferenceSettings) -> None:
 @contextlib.asynccontextmanager
 async def _running(
     settings: InferenceSettings, state: ServiceState, on_start: Callable[[ServiceState], None]
-) -> AsyncIterator[LifespanState]:
+) -> AsyncIterator[dict[str, ServiceState]]:
     """Follows the champion for as long as the service runs."""
     on_start(state)
     await asyncio.to_thread(prepare_folders, settings)
@@ -101,20 +92,19 @@ async def _running(
         await state.registry.aclose()
 
 
-def _add_middleware(app: FastAPI, settings: InferenceSettings, catalogue: Catalogue, state: ServiceState) -> None:
+def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState, queue_seconds: float) -> None:
     """Add the middleware of all routes; the one added last is the outermost."""
-    pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=settings.queue_seconds, on_shed=state.metrics.shed)
-    turns = functools.partial(_turns_of, state.batches, pages)
+    pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=queue_seconds, on_shed=state.metrics.shed)
     app.add_middleware(
-        AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt, bodies=state.bodies
+        AdmissionMiddleware,
+        admission=state.admission,
+        # Pages and large batches have separate admissions.
+        turns=lambda scope: pages if page.is_page(scope["path"]) else batch.turns_of(state.batches, scope),
+        exempt=catalogue.exempt,
+        bodies=state.bodies,
     )
     app.add_middleware(GuardMiddleware, guards=state.guards)
     app.add_middleware(HeadMiddleware)
     app.add_middleware(
         RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates, stopping=state.stopping
     )
-
-
-def _turns_of(batches: Batches, pages: Admission, scope: Scope) -> Admission | None:
-    """The separate admission of pages and of large batches; None for all other requests."""
-    return pages if page.is_page(scope["path"]) else batch.turns_of(batches, scope)

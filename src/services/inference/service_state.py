@@ -1,7 +1,7 @@
 """The objects of the running service, and how routes get them."""
 
 from dataclasses import dataclass
-from typing import Annotated, TypedDict, cast
+from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -44,12 +44,6 @@ class ServiceState:
     admission: Admission
     overload: Overload
     fast: FastPredict
-
-
-class LifespanState(TypedDict):
-    """The state that the lifespan gives to every request."""
-
-    service: ServiceState
 
 
 def service_of(connection: HTTPConnection) -> ServiceState:

@@ -3,26 +3,28 @@
 How to document a route: FastAPI's parameters describe it; this module adds what is the same for all routes.
 
 - Answers go into ``responses`` of the route, by status. A status from 400 on without ``content`` gets the shape of its
-  path's errors (``serving.http.error_shapes``). Refusals before the route (``refusals``) and 500 are added
-  automatically. The listed statuses are also the metrics' series that exist at 0 from the start.
+  path's errors (``serving.http.error_shapes``). 500 and refusals before the route are added. The listed statuses are
+  also the metrics' series that exist at 0 from the start.
 - A body that no parameter describes is given in ``openapi_extra={"requestBody": body_of(…)}``.
-- ``content_of`` refers to schemas by name: they stand in ``schemas.yaml``, and ``model_schemas`` adds what a model has.
+- Schemas, headers and parameters are named: they stand in ``schemas.yaml``; ``model_schemas`` adds what a model has.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
-from src.services.inference.openapi.refusals import Refusals
 from src.serving.http.error_shapes import PROTOCOL_ERRORS, protocol_of
 from src.serving.models.predictor import Predictor
 
 FAILED = "The service failed; its log says why"
+SCHEME = "WriteKey"
 INVALID_INPUT = "422"
+UNAUTHORIZED = 401
 RETRYABLE = frozenset({"429", "503"})
 
 
@@ -54,6 +56,34 @@ def parameters_of(*names: str) -> list[dict[str, Any]]:
 MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
 
 
+@dataclass(frozen=True)
+class Refusals:
+    """Which paths may be refused before their routes.
+
+    Attributes:
+        exempt: those that are answered even under overload.
+        writing: those whose routes change something.
+        keyed: those of ``writing`` that need a key.
+    """
+
+    exempt: Collection[str]
+    writing: Collection[str]
+    keyed: Collection[str]
+
+    def of(self, path: str, method: str, *, has_body: bool) -> dict[int, str]:
+        """The refusals of a route, by status."""
+        found = {400: "Host header not allowed (ALLOWED_HOSTS)"}
+        if path not in self.exempt:
+            found[503] = "Too many requests; Retry-After says when to try again"
+        if has_body:
+            found |= {408: "The request was not received completely in time", 415: "The body is compressed"}
+        if method != "get" and path in self.writing:
+            found[403] = "A browser sent it from a page of another site"
+        if method != "get" and path in self.keyed:
+            found[401] = "The bearer token is missing or wrong"
+        return found
+
+
 class Document:
     """Builds the document; may be called from any thread.
 
@@ -62,7 +92,7 @@ class Document:
     Args:
         app: has all of its routes by the first call.
         current: the served model.
-        refusals: the refusals before the routes.
+        refusals: those before the routes.
     """
 
     def __init__(self, app: FastAPI, current: Callable[[], Predictor | None], refusals: Refusals) -> None:
@@ -80,7 +110,9 @@ class Document:
             shown = predictor and (predictor.version, predictor.loaded_at)
             if self._made is None or self._made[0] != shown:
                 self._routes = self._routes or self._of_routes()
-                self._made = (shown, _with_model(self._routes, predictor))
+                components = self._routes["components"]
+                schemas = components["schemas"] | schemas_of(predictor)
+                self._made = (shown, self._routes | {"components": components | {"schemas": schemas}})
             return self._made[1]
 
     def _of_routes(self) -> Schema:
@@ -88,29 +120,29 @@ class Document:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         # Relative to the document's address: a proxy may add a prefix to all paths.
         document["servers"] = [{"url": "."}]
-        document["components"] |= {name: made for name, made in static_components().items() if name != "schemas"}
+        components = document["components"]
+        components |= {name: made for name, made in static_components().items() if name != "schemas"}
         # The service's errors do not have FastAPI's shapes.
         for name in ("HTTPValidationError", "ValidationError"):
-            document["components"]["schemas"].pop(name, None)
-        self._refusals.describe(document)
+            components["schemas"].pop(name, None)
+        if self._refusals.keyed:
+            components["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
-            for operation in operations.values():
-                _complete(path, operation["responses"])
+            for method, operation in operations.items():
+                self._complete(path, method, operation)
         return document
 
-
-def _with_model(routes: Schema, predictor: Predictor | None) -> Schema:
-    components = routes["components"]
-    return {**routes, "components": {**components, "schemas": components["schemas"] | schemas_of(predictor)}}
-
-
-def _complete(path: str, responses: dict[str, Any]) -> None:
-    """Add to a route's responses what is the same for all routes."""
-    responses.setdefault("500", {"description": FAILED})
-    for status, response in responses.items():
-        content = response.get("content")
-        if status >= "400" and (not content or "HTTPValidationError" in str(content)):
-            own = "InvalidInput" if status == INVALID_INPUT else "Error"
-            response["content"] = json_of(PROTOCOL_ERRORS.get(protocol_of(path), own))
-        names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
-        response["headers"] = {**headers_of(*names), **response.get("headers", {})}
+    def _complete(self, path: str, method: str, operation: Schema) -> None:
+        """Add to a route what is the same for all routes; what it documents itself is kept."""
+        refused = self._refusals.of(path, method, has_body="requestBody" in operation)
+        if UNAUTHORIZED in refused:
+            operation["security"] = [{SCHEME: []}]
+        said = {str(status): {"description": text} for status, text in refused.items()}
+        operation["responses"] = said | {"500": {"description": FAILED}} | operation["responses"]
+        for status, response in operation["responses"].items():
+            content = response.get("content")
+            if status >= "400" and (not content or "HTTPValidationError" in str(content)):
+                own = "InvalidInput" if status == INVALID_INPUT else "Error"
+                response["content"] = json_of(PROTOCOL_ERRORS.get(protocol_of(path), own))
+            names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
+            response["headers"] = headers_of(*names) | response.get("headers", {})

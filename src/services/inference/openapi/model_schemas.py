@@ -60,7 +60,7 @@ def schemas_of(predictor: Predictor | None) -> dict[str, Schema]:
     if predictor is None:
         return schemas
     added = _tables(predictor) | _requests(predictor) | _answers(predictor) | _names(predictor)
-    return schemas | {name: schemas[name] | said for name, said in added.items()}
+    return schemas | {name: schemas[name] | more for name, more in added.items()}
 
 
 def _tables(predictor: Predictor) -> dict[str, Schema]:
@@ -85,10 +85,8 @@ def _tables(predictor: Predictor) -> dict[str, Schema]:
 
 def _column(column: Column, predictor: Predictor) -> Schema:
     """The values that the decoder accepts, and a description of the training rows' values."""
-    types = TYPES.get(column.type, [str(column.type)])
-    found: Schema = {"type": types[0] if len(types) == 1 and column.required else types}
-    if not column.required:
-        found["type"] = [*types, "null"]
+    types = TYPES.get(column.type, [str(column.type)]) + ([] if column.required else ["null"])
+    found: Schema = {"type": types if len(types) > 1 else types[0]}
     found |= FORMATS.get((column.type, column.mlflow_type), {})
     if column.type is ColumnType.INTEGER:
         found["minimum"], found["maximum"] = column.limits
@@ -109,10 +107,9 @@ def _training_values(column: Column, predictor: Predictor) -> str:
     reference = predictor.reference
     if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
         return ""
-    limits = reference.minimum[column.name], reference.maximum[column.name]
     # Ten digits, because the last ones of a float are noise.
-    low, high = (date_text(value) if column.type is ColumnType.DATE else f"{value:.10g}" for value in limits)
-    return f"training values from {low} to {high}"
+    text = date_text if column.type is ColumnType.DATE else "{:.10g}".format
+    return f"training values from {text(reference.minimum[column.name])} to {text(reference.maximum[column.name])}"
 
 
 def _requests(predictor: Predictor) -> dict[str, Schema]:
@@ -124,10 +121,11 @@ def _requests(predictor: Predictor) -> dict[str, Schema]:
         if example[column.name] is not None
     ]
     split = {"columns": list(row), "data": [list(row.values())]}
-    ids = ", ".join(predictor.schema.ids)
-    said = {"description": f"/predict/batch?extra_columns=keep returns what identifies a row, such as {ids}."}
+    records: Schema = {"examples": [[row]]}
+    if ids := ", ".join(predictor.schema.ids):
+        records["description"] = f"/predict/batch?extra_columns=keep returns what identifies a row, such as {ids}."
     return {
-        "Records": {"examples": [[row]], **(said if ids else {})},
+        "Records": records,
         "PredictRequest": {"example": row},  # Swagger UI fills its form with it
         "InvocationsRequest": {"examples": [{"dataframe_split": split}, {"dataframe_records": [row]}]},
         "InferRequest": {"examples": [{"inputs": inputs}]},
@@ -168,6 +166,7 @@ def _names(predictor: Predictor) -> dict[str, Schema]:
     names: dict[str, Iterable[str]] = {
         "ModelName": [predictor.version.name],
         "ModelVersion": [predictor.version.version],
+        # A column may be called like the matrix.
         "InputName": dict.fromkeys([*predictor.schema.names, *([matrix] if matrix else [])]),
         "OutputName": output_names(predictor),
     }

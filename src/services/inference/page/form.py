@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -16,14 +16,13 @@ from src.core.model_registry import DriftReference
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 
-Kind = Literal["number", "choice", "text", "date"]
-# A field's kind, and its hint where the training rows' values are unknown.
-KINDS: Mapping[ColumnType, tuple[Kind, str]] = {
-    ColumnType.NUMBER: ("number", "number"),
-    ColumnType.INTEGER: ("number", "whole number"),
-    ColumnType.BOOLEAN: ("choice", "yes or no"),
-    ColumnType.STRING: ("text", "text"),
-    ColumnType.DATE: ("date", "date"),
+# A field's hint where the training rows' values are unknown.
+HINTS: Mapping[ColumnType, str] = {
+    ColumnType.NUMBER: "number",
+    ColumnType.INTEGER: "whole number",
+    ColumnType.BOOLEAN: "yes or no",
+    ColumnType.STRING: "text",
+    ColumnType.DATE: "date",
 }
 # The value of a browser's date field: year, month and day.
 DATE_LENGTH = len("2024-02-29")
@@ -37,12 +36,7 @@ YES_OR_NO = (("true", "yes"), ("false", "no"))
 
 @dataclass(frozen=True)
 class AnswerView:
-    """The prediction for a submitted form, or its problems.
-
-    Attributes:
-        curl: a command that requests the same.
-        doubts: a sentence for each value that lies outside the training rows' range, or does not occur in them.
-    """
+    """The prediction for a submitted form, with a command that requests the same, or the form's problems."""
 
     problems: Sequence[str]
     answer: Answer | None = None
@@ -56,18 +50,14 @@ class Field:
     """One field; its ``name`` is its position, because a column's name may contain any character.
 
     Attributes:
-        step: for numbers: ``any`` or 1.
         hint: the type or the training rows' range, and whether the field may be empty.
         choices: for drop-downs: values and their labels.
         suggestions: for texts: values of the training rows.
     """
 
     name: str
-    label: str
-    kind: Kind
+    column: Column
     value: str
-    step: str
-    required: bool
     hint: str
     choices: tuple[tuple[str, str], ...] = ()
     suggestions: tuple[str, ...] = ()
@@ -117,21 +107,10 @@ def _typed(column: Column, text: str) -> Any:
 
 
 def _field(name: str, column: Column, value: str, reference: DriftReference | None) -> Field:
-    kind, hint = KINDS[column.type]
     known = known_values(column, reference)
     choices = _choices(column, known, value)
-    return Field(
-        name=name,
-        label=column.name,
-        kind="choice" if choices else kind,
-        value=value,
-        step="1" if column.type is ColumnType.INTEGER else "any",
-        # An empty text is a value, so the browser must not require input.
-        required=column.required and column.type is not ColumnType.STRING,
-        hint=_hint(column, reference, "category" if choices and known else hint),
-        choices=choices,
-        suggestions=() if choices else tuple(sorted(known)[:MAX_SUGGESTIONS]),
-    )
+    hint = _hint(column, reference, "category" if choices and known else HINTS[column.type])
+    return Field(name, column, value, hint, choices, () if choices else tuple(sorted(known)[:MAX_SUGGESTIONS]))
 
 
 def _choices(column: Column, known: Collection[str], value: str) -> tuple[tuple[str, str], ...]:
@@ -167,21 +146,13 @@ def known_values(column: Column, reference: DriftReference | None) -> Collection
     return column.known or (reference.category_shares.get(column.name, ()) if reference is not None else ())
 
 
-def answer_view(predictor: Predictor, row: Row, answer: Answer, record: bytes, base_url: str) -> AnswerView:
-    """The prediction for a record, as a row and as JSON, and the command that requests it.
-
-    ``base_url`` is the service's URL as the browser has it, with a trailing slash.
-    """
-    version, curl = predictor.version.version, curl_of(base_url, record)
-    return AnswerView((), answer, version, curl, tuple(_doubts(predictor, row)))
-
-
 def curl_of(base_url: str, record: bytes) -> str:
     """A command for a POSIX shell that sends this record."""
     return shlex.join(["curl", "-H", "Content-Type: application/json", "-d", record.decode(), f"{base_url}predict"])
 
 
-def _doubts(predictor: Predictor, row: Row) -> Iterator[str]:
+def doubts_of(predictor: Predictor, row: Row) -> Iterator[str]:
+    """A sentence for each value that lies outside the training rows' range, or does not occur in them."""
     reference = predictor.reference
     for column, value in zip(predictor.schema.columns, row, strict=True):
         known = known_values(column, reference)

@@ -1,10 +1,8 @@
-"""The live part of the page: the served model, drift, the registered versions, and retraining."""
+"""View objects of the live part of the page: what to do about an error, drift, and the registered versions."""
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
 
-from src.core.retrain_record import RetrainRecord
 from src.services.inference.page.rendering import NONE
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION, ModelStore
 from src.serving.models.model_version import Aliases, RegisteredVersion
@@ -14,8 +12,6 @@ from src.serving.watch.model_windows import DriftReport
 
 # The drift score of a full bar.
 FULL = 0.5
-# Seconds between two polls of an open page: while something is about to change, and otherwise.
-QUICK, SLOW = 1, 4
 GATE = "The first model is served once it has passed the gate."
 
 
@@ -62,39 +58,6 @@ class VersionsView:
     differs: bool
     back_to: str | None
     no_way_back: str | None
-
-
-@dataclass(frozen=True)
-class Live:
-    """All of it at one time.
-
-    Attributes:
-        model: the served one.
-        mlflow_reachable: whether it was at the last poll; None before the first.
-        problem: the service's last error, and ``advice`` what to do then; None if there is none.
-        requests: the newest retrain requests first, unless ``requests_problem`` says why they cannot be read.
-    """
-
-    now: datetime
-    stopping: bool
-    model: Predictor | None
-    mlflow_reachable: bool | None
-    problem: str | None
-    advice: str
-    drift: DriftView
-    versions: VersionsView
-    requests: list[RetrainRecord]
-    requests_problem: str | None
-
-    @property
-    def state(self) -> str:
-        """Whether predictions are answered: ready, no model, or stopping."""
-        return "stopping" if self.stopping else "ready" if self.model is not None else "no model"
-
-    @property
-    def pause(self) -> int:
-        """Seconds until the page should poll again."""
-        return QUICK if self.state != "ready" or any(record.result is None for record in self.requests) else SLOW
 
 
 def advice_of(store: ModelStore) -> str:

@@ -11,7 +11,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.page.form import AnswerView, fields_of, mark_of
 from src.services.inference.page.fresh import Fresh
-from src.services.inference.page.live import Live, advice_of, drift_view, versions_view
+from src.services.inference.page.live import advice_of, drift_view, versions_view
 from src.services.inference.page.rendering import create_templates
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
@@ -25,19 +25,12 @@ if TYPE_CHECKING:
 MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
 # How many retrain requests are shown.
 REQUESTS = 8
+# Seconds between two polls of an open page: while something is about to change, and otherwise.
+QUICK, SLOW = 1, 4
 
 
 class Page:
-    """Renders the page from the service's state. Call its methods from the event loop.
-
-    Args:
-        settings: the links, and the names of what the page shows.
-        store: holds the served model.
-        traffic: compares live rows with the training rows.
-        spool: holds the retrain requests.
-        registry: reads the registered versions.
-        is_stopping: whether the service stops.
-    """
+    """Renders the page from the service's state. Call its methods from the event loop."""
 
     def __init__(  # noqa: PLR0913 - the page shows something of each
         self,
@@ -67,7 +60,7 @@ class Page:
         # Form and mark of the same model: if the model is swapped meanwhile, the next poll finds another mark.
         current = self._store.current
         fields = fields_of(current) if current is not None else []
-        return await self._render("page.html", fields=fields, **await self._parts(live, _mark(current)))
+        return await self._render("page.html", **live, fields=fields, form_mark=_mark(current))
 
     async def news(self, seen: str, form: str) -> tuple[str | None, bool]:
         """Changes since the page was rendered: the live part or None, and whether the page must be reloaded.
@@ -78,8 +71,8 @@ class Page:
         """
         if form != self.form_mark:
             return None, True
-        parts = await self._parts(await self._live(), form)
-        return (None if parts["seen"] == seen else await self._render("news.html", **parts)), False
+        live = await self._live()
+        return (await self._render("news.html", **live, form_mark=form) if live["seen"] != seen else None), False
 
     async def after(self, result: str, form: str, *, failed: bool = False) -> str:
         """The live part after an action, with its result.
@@ -90,8 +83,7 @@ class Page:
             failed: whether it failed.
         """
         self.forget()
-        parts = await self._parts(await self._live(), form)
-        return await self._render("news.html", result=result, failed=failed, **parts)
+        return await self._render("news.html", **await self._live(), form_mark=form, result=result, failed=failed)
 
     def forget(self) -> None:
         """Discard the cached answers after a change."""
@@ -102,28 +94,29 @@ class Page:
         """The answer to the prediction form."""
         return await self._render("answer.html", view=view)
 
-    async def _live(self) -> Live:
+    async def _live(self) -> dict[str, Any]:
+        """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
         read = await asyncio.gather(self._aliases.read(), self._requests.read())
         (aliases, aliases_problem), (requests, requests_problem) = read
-        store = self._store
-        return Live(
-            now=datetime.now(UTC),
-            stopping=self._is_stopping(),
-            model=store.current,
-            mlflow_reachable=store.last_look.reachable,
-            problem=store.last_error,
-            advice=advice_of(store),
-            drift=drift_view(store.current, self._traffic.report(), self._settings.drift_window_rows),
-            versions=versions_view(aliases, aliases_problem),
-            requests=(requests or []) if requests_problem is None else [],
-            requests_problem=requests_problem,
-        )
-
-    async def _parts(self, live: Live, form_mark: str) -> dict[str, Any]:
-        """The templates' variables, with the live parts as HTML, of which their mark is made."""
-        card, rest = await self._render("card.html", live=live), await self._render("watch.html", live=live)
+        store, model = self._store, self._store.current
+        state = "stopping" if self._is_stopping() else "ready" if model is not None else "no model"
+        requests = requests if requests and requests_problem is None else []
+        given = {
+            "now": datetime.now(UTC),
+            "state": state,
+            "model": model,
+            "mlflow_reachable": store.last_look.reachable,
+            "problem": store.last_error,
+            "advice": advice_of(store),
+            "drift": drift_view(model, self._traffic.report(), self._settings.drift_window_rows),
+            "versions": versions_view(aliases, aliases_problem),
+            "requests": requests,
+            "requests_problem": requests_problem,
+        }
+        card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
+        is_moving = state != "ready" or any(record.result is None for record in requests)
         seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
-        return {"live": live, "card": card, "rest": rest, "seen": seen, "form_mark": form_mark}
+        return {"card": card, "rest": rest, "seen": seen, "pause": QUICK if is_moving else SLOW}
 
     async def _render(self, name: str, **given: Any) -> str:
         # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.

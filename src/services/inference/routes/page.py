@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
-from src.services.inference.page.form import AnswerView, answer_view, mark_of, record_of
+from src.services.inference.page.form import AnswerView, curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.services.inference.service_state import Service, service_of
@@ -149,7 +149,8 @@ async def _answer(request: Request) -> AnswerView:
     # Behind a TLS proxy only the browser knows its URL, which htmx sends along.
     origin = ORIGIN.match(request.headers.get("HX-Current-URL", ""))
     base_url = f"{origin[0]}/" if origin else str(request.base_url)
-    return answer_view(predictor, row, answer, record, base_url)
+    doubts = list(doubts_of(predictor, row))
+    return AnswerView([], answer, predictor.version.version, curl_of(base_url, record), doubts)
 
 
 def _html(content: str) -> Response:

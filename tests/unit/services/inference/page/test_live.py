@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +9,7 @@ from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
 from src.serving.watch.drift import Drift
 from src.serving.watch.model_windows import NO_DRIFT, DriftReport
-from tests.support.page_text import NOTHING, NOW, text_of, watched
+from tests.support.page_text import NOW, text_of, watched
 
 CALM = Drift(0.01, drifted=False)
 
@@ -168,13 +167,3 @@ def test_without_any_answer_of_mlflow_there_is_the_problem_alone() -> None:
     markup = watched(versions=versions_view(None, "MLflow is away"))
     assert "Versions MLflow is away Roll back A rollback needs MLflow." in text_of(markup)
     assert rows_of(markup) == []
-
-
-def test_page_of_a_service_that_is_not_ready_polls_often(predictor: Predictor) -> None:
-    served = replace(NOTHING, model=predictor)
-    stopping = replace(served, stopping=True)
-    assert [(live.state, live.pause) for live in (NOTHING, served, stopping)] == [
-        ("no model", 1),
-        ("ready", 4),
-        ("stopping", 1),
-    ]

@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Any
 
@@ -10,7 +9,7 @@ from src.services.inference.page.live import versions_view
 from src.services.inference.page.rendering import ago, score, utc
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
-from tests.support.page_text import NOTHING, NOW, text_of, watched
+from tests.support.page_text import NOW, text_of, watched
 
 
 @pytest.mark.parametrize(
@@ -115,13 +114,6 @@ def test_version_of_another_model_is_reported_as_such_and_neither_serves_nor_was
 )
 def test_source_is_reported_in_words(source: str, asked: str) -> None:
     assert text(record(source=source)).endswith(asked)
-
-
-def test_page_polls_often_while_a_request_is_open(predictor: Predictor) -> None:
-    served = replace(NOTHING, model=predictor)
-    ended = record(attempts=1, result=result(Outcome.FAILED))
-    assert replace(served, requests=[ended]).pause == 4
-    assert replace(served, requests=[ended, record()]).pause == 1
 
 
 def test_requests_that_cannot_be_read_are_told_apart_from_none() -> None:

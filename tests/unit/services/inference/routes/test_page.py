@@ -90,8 +90,10 @@ async def test_page_has_a_policy_that_it_keeps(served: Any) -> None:
 
 
 async def test_page_without_a_model_says_what_to_do(unready: Any) -> None:
-    text = text_of(await page_of(unready))
-    assert "no model" in text
+    markup = await page_of(unready)
+    text = text_of(markup)
+    assert 'hx-trigger="every 1s"' in markup
+    assert "Served model no model" in text
     assert "no version is champion yet" in text
     assert "Retrain now" in text
     assert "The form appears as soon as a model is served" in text
