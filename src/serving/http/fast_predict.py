@@ -9,12 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from starlette.types import Scope
-
 from src.core.feature_table import Row
 from src.serving.http.body_limits import announced_length
 from src.serving.http.guards import Guard
-from src.serving.http.request_ids import request_id_from
+from src.serving.http.request_ids import client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
@@ -40,6 +38,20 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close it without a response."""
+
+
+class PlainHead(NamedTuple):
+    """The head of a request that ``FastPredict`` may take.
+
+    Attributes:
+        route: of the request.
+        length: the announced length of its body in bytes, 0 if there is none.
+        request_id: the client's, if it has sent one.
+    """
+
+    route: SingleRow
+    length: int
+    request_id: str | None
 
 
 class PendingPrediction(NamedTuple):
@@ -80,8 +92,7 @@ class FastPredict:
         max_pending: int,
         max_body_bytes: int,
     ) -> None:
-        self._targets = {path.encode(): path for path in routes}
-        self._routes = routes
+        self._routes = {path.encode(): (path, route) for path, route in routes.items()}
         self._store = store
         self._guards = guards
         self._admission = admission
@@ -91,24 +102,25 @@ class FastPredict:
         self._turn = SharedTurn[PendingPrediction](self._answer)
         self._max_body_bytes = max_body_bytes
 
-    def path_of(self, target: bytes) -> str | None:
-        """The path of a request's target if it is one of the routes, else None."""
-        return self._targets.get(target)
+    def plain_head(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> PlainHead | None:
+        """What ``take`` needs of the head of a POST request by HTTP/1.1; None if its route handles it.
 
-    def accepts(self, scope: Scope) -> bool:
-        """Whether a request to one of the routes may be taken, by its head."""
-        route = self._routes[scope["path"]]
-        for name, value in scope["headers"]:
-            if name == b"content-type" and not route.takes_type(value):
-                return False
-            if name in route.routed:
-                return False
-        if announced_length(scope) > self._max_body_bytes:
-            return False
-        return all(guard.refusal(scope) is None for guard in self._guards)
+        It depends on nothing else: the same head may be passed to ``take`` again.
+        """
+        if target not in self._routes:
+            return None
+        path, route = self._routes[target]
+        for name, value in headers:
+            if (name == b"content-type" and not route.takes_type(value)) or name in route.routed:
+                return None
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "headers": headers}
+        length = announced_length(scope)
+        if length > self._max_body_bytes or any(guard.refusal(scope) for guard in self._guards):
+            return None
+        return PlainHead(route, length, client_request_id(scope))
 
-    def take(self, connection: Connection, scope: Scope, body: bytes) -> PendingPrediction | None:
-        """Take a complete, accepted request, to be answered in this loop iteration; None if it is not plain."""
+    def take(self, connection: Connection, head: PlainHead, body: bytes) -> PendingPrediction | None:
+        """Take a complete request, to be answered in this loop iteration; None if its route handles it."""
         since = time.perf_counter()
         predictor = self._store.current
         if (
@@ -120,11 +132,11 @@ class FastPredict:
             or not self._admission.has_room
         ):
             return None
-        route = self._routes[scope["path"]]
-        found = route.decode(predictor, body)
+        found = head.route.decode(predictor, body)
         if found is None:
             return None
-        pending = PendingPrediction(connection, predictor, *found, request_id_from(scope), since, route)
+        request_id = head.request_id or new_request_id()
+        pending = PendingPrediction(connection, predictor, *found, request_id, since, head.route)
         self._turn.add(pending)
         return pending
 

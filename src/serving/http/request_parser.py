@@ -1,11 +1,14 @@
 """Follows the requests of a connection: which part of one is being received, and what it is."""
 
+import re
+
 import httptools
 
 # The part of a request that is being received.
 NOTHING, HEAD, BODY = range(3)
 # Unanswered requests of a connection: each costs uvicorn some 2.5 kB.
 MAX_AHEAD = 1000
+UPGRADE_LINE = re.compile(rb"(?i)(?<=\n)upgrade:[^\n]*\n")
 
 
 class RequestParser:
@@ -56,6 +59,24 @@ class RequestParser:
     def forget(self) -> None:
         """All requests are answered: count anew."""
         self.begun = self.heads = self.answered = 0
+
+    def skip(self) -> None:
+        """A request with the head of the last one was received, and is not parsed."""
+        self.begun = self.heads = 1
+
+    def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes] | None:
+        """Split bytes into what is ahead of the last head, and the rest without its wish for another protocol.
+
+        Args:
+            received: what was received last, since the last ``forget`` or earlier.
+            end: the position of the end of the head.
+
+        Returns:
+            None if the head does not begin in these bytes.
+        """
+        start = received.rfind(b"%b %b HTTP/" % (self.method, self.url), 0, end)
+        head, count = UPGRADE_LINE.subn(b"", received[max(0, start) : end])
+        return (received[:start], head + received[end:]) if start >= 0 and count else None
 
     def before_last(self) -> "RequestParser":
         """A parser of what follows, which has not counted the last head."""

@@ -8,20 +8,59 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 
-def uvicorn_protocol(
-    config: uvicorn.Config,
-    server_state: Any,
-    app_state: dict[str, Any],
-    loop: asyncio.AbstractEventLoop,
-    transport: asyncio.Transport,
-) -> asyncio.Protocol:
-    """A protocol for a connection that the server knows by another one; its arguments are those of uvicorn's."""
-    protocol: asyncio.Protocol = _protocol_class()(
-        config=config, server_state=server_state, app_state=app_state, _loop=loop
-    )
-    protocol.connection_made(_OpenTransport(transport))  # type: ignore[arg-type] # has all its methods
-    server_state.connections.discard(protocol)
-    return protocol
+class UvicornProtocol:
+    """uvicorn's protocol for a connection that the server knows by another one; created with the first bytes for it.
+
+    Args:
+        config: of the server, and so on: the arguments of uvicorn's protocol.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: Any,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._create = functools.partial(
+            _protocol_class(), config=config, server_state=server_state, app_state=app_state, _loop=loop
+        )
+        self._server_state = server_state
+        self._protocol: asyncio.Protocol | None = None
+        self._is_paused = False
+
+    def feed(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Pass received bytes."""
+        if self._protocol is None:
+            self._protocol = protocol = self._create()
+            protocol.connection_made(_OpenTransport(transport))
+            self._server_state.connections.discard(protocol)
+            if self._is_paused:
+                protocol.pause_writing()
+        self._protocol.data_received(data)
+
+    def stop_idle_timer(self) -> None:
+        """The connection is in use."""
+        if self._protocol is not None:
+            self._protocol.data_received(b"")
+
+    def lose(self, error: Exception | None) -> None:
+        """The connection is lost."""
+        if self._protocol is not None:
+            self._protocol.connection_lost(error)
+            self._protocol = None
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than the application sends."""
+        self._is_paused = True
+        if self._protocol is not None:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._is_paused = False
+        if self._protocol is not None:
+            self._protocol.resume_writing()
 
 
 class _OpenTransport:

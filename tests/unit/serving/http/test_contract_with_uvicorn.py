@@ -9,7 +9,7 @@ import uvicorn
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from src.serving.http.fast_predict import PendingPrediction
+from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
 from src.serving.http.route_templates import RouteTemplates
@@ -23,13 +23,10 @@ HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 class Fast:
     """Answers each plain prediction at once."""
 
-    def path_of(self, target: bytes) -> str | None:
-        return "/predict" if target == b"/predict" else None
+    def plain_head(self, target: bytes, _: list[tuple[bytes, bytes]]) -> PlainHead | None:
+        return PlainHead(RecordRow(), 2, None) if target == b"/predict" else None
 
-    def accepts(self, _: Scope) -> bool:
-        return True
-
-    def take(self, connection: FrontProtocol, _: Scope, __: bytes) -> PendingPrediction:
+    def take(self, connection: FrontProtocol, _: PlainHead, __: bytes) -> PendingPrediction:
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
         pending = PendingPrediction(connection, predictor, (), None, "id", 0.0, RecordRow())
         asyncio.get_running_loop().call_soon(connection.answer, pending, b"{}")

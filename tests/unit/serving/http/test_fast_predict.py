@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from src.core.feature_table import FeatureTable
+from src.serving.http.fast_predict import PlainHead
 from src.serving.models.inference_scheduler import INLINE_BYTES
 from src.serving.models.predictor import Cost
+from src.serving.protocols.single_rows import RecordRow
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES
@@ -22,6 +24,7 @@ GOOD = json.dumps(SETOSA).encode()
 OTHER = json.dumps(VIRGINICA).encode()
 HEALTH = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 # What the network adds, or what differs from request to request.
+HEAD = PlainHead(RecordRow(), 0, None)
 APART = {"x-request-id", "content-length", "date"}
 
 
@@ -61,6 +64,15 @@ async def test_a_plain_record_never_reaches_the_router(served: Any, routed: list
     answer = await served.post_plainly(chunked, content_length="", transfer_encoding="chunked")
     assert (answer.status_code, answer.json()["prediction"]) == (200, "setosa")
     assert routed == []
+
+
+async def test_each_body_of_a_connection_is_answered_for_itself(served: Any, routed: list[str]) -> None:
+    broken = GOOD[:-1] + b" "
+    async with await served.connect() as connection:
+        for body, status in ((GOOD, 200), (GOOD, 200), (broken, 422), (GOOD, 200)):
+            connection.send(request(body))
+            assert (await connection.answer()).status_code == status
+    assert routed == ["/predict"]
 
 
 @pytest.mark.parametrize(
@@ -279,8 +291,7 @@ async def test_half_a_record_is_answered_though_the_service_stops(served: Any) -
 class Client:
     """A connection that notes what becomes of what it asked."""
 
-    def __init__(self, scope: Any) -> None:
-        self.scope = scope
+    def __init__(self) -> None:
         self.answers: list[Any] = []
         self.ordinary: list[Any] = []
         self.is_broken = False
@@ -303,8 +314,7 @@ class Client:
 
 @pytest.fixture
 def clients() -> list[Client]:
-    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
-    return [Client({"path": "/predict", "headers": headers, "http_version": "1.1"}) for _ in range(8)]
+    return [Client() for _ in range(8)]
 
 
 @pytest.fixture
@@ -329,11 +339,11 @@ async def turns(count: int = 1) -> None:
 
 async def test_records_of_one_turn_share_one_call(served: Any, clients: list[Client], calls: list[int]) -> None:
     for client, body in zip(clients, (GOOD, OTHER) * 4, strict=True):
-        assert served.service.fast.take(client, client.scope, body)
+        assert served.service.fast.take(client, HEAD, body)
     await turns()
     assert [client.answers[0]["prediction"] for client in clients] == ["setosa", "virginica"] * 4
     assert calls == [8]
-    assert served.service.fast.take(clients[0], clients[0].scope, GOOD)
+    assert served.service.fast.take(clients[0], HEAD, GOOD)
     await turns()
     assert calls == [8, 1]
 
@@ -344,7 +354,7 @@ async def test_what_would_take_too_long_at_once_takes_several_turns(
     store = served.service.store
     monkeypatch.setattr(store, "_current", dataclasses.replace(store.current, cost=Cost(0.0, 0.0006)))
     for client in clients:
-        served.service.fast.take(client, client.scope, GOOD)
+        served.service.fast.take(client, HEAD, GOOD)
     await turns(3)
     assert [len(client.answers) for client in clients] == [1] * 8
     assert calls == [3, 3, 2]
@@ -355,7 +365,7 @@ async def test_a_slow_model_s_records_are_the_route_s(
 ) -> None:
     store = served.service.store
     monkeypatch.setattr(store, "_current", dataclasses.replace(store.current, cost=Cost(1.0, 1.0)))
-    assert served.service.fast.take(clients[0], clients[0].scope, GOOD) is None
+    assert served.service.fast.take(clients[0], HEAD, GOOD) is None
 
 
 async def test_a_swap_in_between_leaves_each_record_to_its_own_model(
@@ -368,7 +378,7 @@ async def test_a_swap_in_between_leaves_each_record_to_its_own_model(
     new = store.current
     for client, model in zip(clients, [old, old, new, old, new, new, new, new], strict=True):
         monkeypatch.setattr(store, "_current", model)
-        served.service.fast.take(client, client.scope, GOOD)
+        served.service.fast.take(client, HEAD, GOOD)
     calls.clear()
     await turns(2)
     assert "".join(client.answers[0]["model"]["version"] for client in clients) == "11212222"
@@ -388,7 +398,7 @@ async def test_a_call_that_fails_leaves_its_records_to_the_route(
 
     monkeypatch.setattr(engine, "predict", refuse_company)
     for client in clients:
-        served.service.fast.take(client, client.scope, GOOD)
+        served.service.fast.take(client, HEAD, GOOD)
     await turns()
     assert [(len(client.answers), len(client.ordinary)) for client in clients] == [(0, 1)] * 8
     # Over the network, where connections are real, each is answered all the same.
@@ -407,7 +417,7 @@ async def test_trouble_with_one_connection_is_no_other_s(
         monkeypatch.setattr(type(served.service.store.require().engine), "predict", broken)
     clients[0].is_broken = True
     for client in clients:
-        served.service.fast.take(client, client.scope, GOOD)
+        served.service.fast.take(client, HEAD, GOOD)
     await turns()
     assert [client.is_ended for client in clients] == [True] + [False] * 7
     assert [len(client.answers) + len(client.ordinary) for client in clients] == [0] + [1] * 7
@@ -415,10 +425,9 @@ async def test_trouble_with_one_connection_is_no_other_s(
 
 async def test_beyond_the_limit_records_take_the_ordinary_way(serving: Any, mlflow: Any, tmp_path: Any) -> None:
     async with serving(tmp_path, mlflow, max_concurrency=2, max_queue=1) as served:
-        headers = [(b"host", b"localhost")]
-        clients = [Client({"path": "/predict", "headers": headers, "http_version": "1.1"}) for _ in range(5)]
-        taken = [served.service.fast.take(client, client.scope, GOOD) is not None for client in clients]
+        clients = [Client() for _ in range(5)]
+        taken = [served.service.fast.take(client, HEAD, GOOD) is not None for client in clients]
         assert taken == [True, True, True, False, False]
         await turns()
-        assert served.service.fast.take(clients[4], clients[4].scope, GOOD)
+        assert served.service.fast.take(clients[4], HEAD, GOOD)
         await turns()

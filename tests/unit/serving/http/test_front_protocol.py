@@ -11,8 +11,10 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from src.serving.http.body_limits import announced_length
-from src.serving.http.fast_predict import PendingPrediction
-from src.serving.http.front_protocol import BODY_WAIT, LINGER, MAX_HEAD_BYTES, FrontProtocol
+from src.serving.http.connection import LINGER
+from src.serving.http.fast_predict import PendingPrediction, PlainHead
+from src.serving.http.front_protocol import BODY_WAIT, MAX_HEAD_BYTES, FrontProtocol
+from src.serving.http.known_head import MAX_BYTES as MAX_KNOWN_BYTES
 from src.serving.http.overload import BREATHER, Overload
 from src.serving.http.request_parser import MAX_AHEAD
 from src.serving.http.route_templates import RouteTemplates
@@ -72,13 +74,13 @@ class Fast:
         self.taken: list[PendingPrediction] = []
         self.bodies: list[bytes] = []
 
-    def path_of(self, target: bytes) -> str | None:
-        return "/predict" if target == b"/predict" else None
+    def plain_head(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> PlainHead | None:
+        if target != b"/predict" or (b"x-accept", b"no") in headers:
+            return None
+        length = announced_length({"headers": headers})
+        return PlainHead(RecordRow(), length, None) if length < 1000 else None
 
-    def accepts(self, scope: Scope) -> bool:
-        return (b"x-accept", b"no") not in scope["headers"] and announced_length(scope) < 1000
-
-    def take(self, connection: FrontProtocol, _: Scope, body: bytes) -> PendingPrediction | None:
+    def take(self, connection: FrontProtocol, _: PlainHead, body: bytes) -> PendingPrediction | None:
         if not self.has_room:
             return None
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
@@ -181,6 +183,54 @@ async def test_plain_prediction_is_answered_without_the_application(world: World
     await world.send(PLAIN)
     assert world.answer()
     assert (world.fast.bodies, world.scopes) == ([b"{}", b"{}"], [])
+
+
+LONG_HEAD = request(b"{}", x_note="n" * MAX_KNOWN_BYTES)
+
+
+@pytest.mark.parametrize("head", [HEAD, b"\r\n" + HEAD, CHUNKED + b"2\r\n", LONG_HEAD[:-2]])
+async def test_bodies_behind_the_same_head_are_told_apart(world: World, head: bytes) -> None:
+    end = b"\r\n0\r\n\r\n" if head.startswith(CHUNKED) else b""
+    for body in (b"{}", b"{}", b"[]", b"12"):
+        assert await world.send(head + body + end) == b""
+        world.answer()
+    assert await world.send(head.replace(b"/predict", b"/predicT") + b"{}" + end)
+    await world.send(b"\r\n", head, b"34" + end)
+    assert (world.fast.bodies[:4], world.scopes[0]["path"]) == ([b"{}", b"{}", b"[]", b"12"], "/predicT")
+    assert b"34" in world.fast.bodies + world.bodies
+
+
+async def test_request_with_a_known_head_is_left_to_the_application_as_any_other(world: World) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    world.fast.has_room = False
+    assert b"last" in await world.send(HEAD + b"[]")
+    world.fast.has_room = True
+    world.go_on.clear()
+    await world.send(HEAD + b"12", OTHER)  # sent ahead
+    await world.send(HEAD + b"56")
+    assert (await world.finish()).count(b"last") == 3
+    world.front.pause_writing()
+    await world.send(HEAD + b"34")
+    world.front.resume_writing()
+    await world.settle()
+    assert (world.fast.bodies, world.bodies) == ([b"{}", b"12"], [b"[]", b"12", b"", b"56", b"34"])
+
+
+async def test_request_with_a_known_head_counts_as_one_in_progress(world: World) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    world.go_on.clear()
+    await world.send(PLAIN, OTHER)
+    world.front.shutdown()
+    assert (await world.finish()).count(b"last") == 2
+
+
+async def test_body_that_looks_like_a_known_request_is_a_body(world: World) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    await world.send(request(b"", content_length=str(len(PLAIN))), PLAIN)
+    assert world.fast.bodies + world.bodies == [b"{}", PLAIN]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,20 @@
+from src.serving.http.fast_predict import PlainHead
+from src.serving.http.known_head import MAX_BYTES, KnownHead
+from src.serving.protocols.single_rows import RecordRow
+
+PLAIN = PlainHead(RecordRow(), 2, None)
+
+
+def test_only_heads_of_a_limited_length_are_remembered() -> None:
+    known = KnownHead()
+    known.remember(b"x" * (MAX_BYTES + 1) + b"{}", b"{}", PLAIN)
+    assert known.body_of(b"x" * (MAX_BYTES + 1) + b"{}") is None
+    known.remember(b"x" * MAX_BYTES + b"{}", b"{}", PLAIN)
+    assert known.body_of(b"x" * MAX_BYTES + b"[]") == b"[]"
+    assert known.plain is PLAIN
+
+
+def test_nothing_is_known_at_first_and_after_a_request_without_a_body() -> None:
+    known = KnownHead()
+    known.remember(b"head", b"", PlainHead(RecordRow(), 0, None))
+    assert known.body_of(b"head") is None
