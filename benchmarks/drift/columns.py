@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from src.core.dataset_config import DatasetConfig
-from src.serving.watch.drift import FeatureWindow, feature_windows
+from src.serving.watch.references import Reference, feature_references
 from src.training.drift_reference import ColumnCounts, drift_reference, reference_of
 
 NAME = "x"
@@ -31,8 +31,8 @@ class Column(ABC):
     drifts: dict[str, Draw]
 
     @abstractmethod
-    def window(self, random: Random, rows: int, size: int) -> FeatureWindow:
-        """An empty window against a fresh reference of so many training rows."""
+    def reference(self, random: Random, rows: int) -> Reference:
+        """A fresh reference of so many training rows."""
 
     @abstractmethod
     def draw(self, random: Random, size: int) -> NDArray[Any]:
@@ -65,12 +65,12 @@ class Categories(Column):
             "spread over half of the categories": lambda random, size: self._draw(random, size, spread),
         }
 
-    def window(self, random: Random, rows: int, size: int) -> FeatureWindow:
-        """An empty window against a fresh reference of so many training rows."""
+    def reference(self, random: Random, rows: int) -> Reference:
+        """A fresh reference of so many training rows."""
         drawn = random.multinomial(rows, self._shares).tolist()
         names = Counter({name: count for name, count in zip(self._names.tolist(), drawn, strict=True) if count})
         reference = reference_of([ColumnCounts(rows, {}, {NAME: names}, Counter())], {})
-        return feature_windows(self._schema, reference, size)[NAME]
+        return feature_references(self._schema, reference)[NAME]
 
     def draw(self, random: Random, size: int) -> NDArray[Any]:
         """Draw values without drift, shape (size,)."""
@@ -100,10 +100,10 @@ class Numbers(Column):
             "a fifth missing": lambda random, size: self._partly(random, size, np.nan),
         }
 
-    def window(self, random: Random, rows: int, size: int) -> FeatureWindow:
-        """An empty window against a fresh reference of so many training rows."""
+    def reference(self, random: Random, rows: int) -> Reference:
+        """A fresh reference of so many training rows."""
         train = pd.DataFrame({NAME: self._draw(random, rows), "y": 0.0})
-        return feature_windows(self._dataset.feature_schema, drift_reference(train, self._dataset), size)[NAME]
+        return feature_references(self._dataset.feature_schema, drift_reference(train, self._dataset))[NAME]
 
     def draw(self, random: Random, size: int) -> NDArray[Any]:
         """Draw values without drift, shape (size,)."""

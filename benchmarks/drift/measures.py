@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.drift.columns import COLUMNS, MODEL
-from src.serving.watch.drift import FALSE_ALARMS, Drift, FeatureWindow
+from src.serving.watch.drift import FALSE_ALARMS, Drift
+from src.serving.watch.references import Reference
 from src.serving.watch.two_sample import Comparison, chi_square_tail, compare
 
 SEED = 11
@@ -71,12 +72,12 @@ def measure_cell(name: str, rows: int, window: int, *, windows: int) -> Cell:
     """One cell: for each fresh reference, a window without drift and one with each drift."""
     column, random = COLUMNS[name], _random(name, rows, window)
     calm = []
-    found: dict[str, list[Comparison | None]] = {kind: [] for kind in column.drifts}
+    found: dict[str, list[Comparison]] = {kind: [] for kind in column.drifts}
     for _ in range(windows):
-        compared = column.window(random, rows, window)
-        calm.append(_compare(compared, column.draw(random, window)))
+        reference = column.reference(random, rows)
+        calm.append(_compare(reference, column.draw(random, window)))
         for kind, draw in column.drifts.items():
-            found[kind].append(_compare(compared, draw(random, window)))
+            found[kind].append(_compare(reference, draw(random, window)))
     power = {kind: (_share_drifted(every, 1), _share_drifted(every, FEATURES)) for kind, every in found.items()}
     return Cell(
         column=name,
@@ -95,7 +96,7 @@ def measure_whole(rows: int, window: int, *, windows: int, names: tuple[str, ...
     alarms = 0
     for _ in range(windows):
         columns = [COLUMNS[name] for name in names]
-        found = [_compare(column.window(random, rows, window), column.draw(random, window)) for column in columns]
+        found = [_compare(column.reference(random, rows), column.draw(random, window)) for column in columns]
         alarms += any(Drift.of(one, len(names)).drifted for one in found)
     return Whole(len(names), rows, window, windows, alarms)
 
@@ -145,13 +146,11 @@ def _critical_value(level: float, freedom: int) -> float:
     return low
 
 
-def _compare(window: FeatureWindow, values: NDArray[Any]) -> Comparison | None:
-    """Fill the whole window."""
-    window.add(window.keys_of(values))
-    return window.compare()
+def _compare(reference: Reference, values: NDArray[Any]) -> Comparison:
+    return reference.compare(reference.keys_of(values))
 
 
-def _share_drifted(found: list[Comparison | None], tests: int) -> float:
+def _share_drifted(found: list[Comparison], tests: int) -> float:
     return sum(Drift.of(one, tests).drifted for one in found) / len(found)
 
 

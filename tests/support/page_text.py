@@ -8,7 +8,7 @@ from typing import Any
 from src.core.settings import InferenceSettings
 from src.services.inference.page.live import drift_view, versions_view
 from src.services.inference.page.rendering import create_templates
-from src.serving.watch.model_windows import NO_DRIFT, DriftReport
+from src.serving.watch.drift import NO_DRIFT, DriftReport
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOTHING: dict[str, Any] = {

@@ -25,7 +25,7 @@ from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.readers import READERS
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Workers
-from src.serving.watch.live_traffic import Batch
+from src.serving.watch.drift import Batch
 from src.serving.watch.metrics import ServingMetrics
 
 # A smaller text costs so little that it needs no place in the queue.
@@ -139,7 +139,7 @@ class Batches:
             OverloadedError: before the first part; no worker became free in time.
         """
         rows = sum(len(part.table) for part in parts)
-        self._metrics.batch(rows)
+        self._metrics.batch_rows.observe(rows)
         kinds = joined_kinds(part.kept for part in parts)
         # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))

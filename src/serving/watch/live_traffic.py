@@ -3,64 +3,47 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from src.core.feature_table import FeatureTable, Row
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
-from src.serving.watch.batch_sample import BatchSample
-from src.serving.watch.families import Buckets, counter, gauge
-from src.serving.watch.model_windows import NO_DRIFT, DriftReport, ModelWindows
+from src.serving.watch.drift import NO_DRIFT, Batch, DriftReport, ModelWindow
+from src.serving.watch.references import Reference
 
 # The label of a prediction that is a number.
 REGRESSION = ""
-CONFIDENCE_EDGES = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+CONFIDENCE_EDGES = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
+CONFIDENCE_BOUNDS = (*map(floatToGoString, CONFIDENCE_EDGES), "+Inf")
 # Notes are counted in blocks of so many, which takes a fraction of a millisecond.
 BLOCK = 256
 SEED = 20261128
+HELP = {
+    "inference_predictions": "Predictions by predicted class",
+    "inference_out_of_range": "Numbers outside the range of the training rows",
+    "inference_unknown_categories": "Texts that are not among the column's known categories",
+    "inference_drift_score": "Distance of the newest rows from the training rows beyond what chance gives (0: none); "
+    "NaN with too few",
+    "inference_feature_drifted": "1 where the drift of a feature is significant and large, else 0; NaN with too few "
+    "rows",
+    "inference_reference_class_ratio": "Share of the class among the training rows",
+    "inference_prediction_drift_score": "Distance of the predicted classes from the holdout's beyond what chance gives "
+    "(0: none); NaN with too few",
+    "inference_prediction_drifted": "1 where the drift of the predicted classes is significant and large, else 0; NaN "
+    "with too few rows",
+    "inference_drift_window_rows": "Rows that are compared",
+}
 
-Numbers = Sequence[float] | NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class LabelCounts:
-    """Labels of predictions.
-
-    Attributes:
-        counts: the number of each label.
-        indices: (n,) each label's index among the classes, or their number for other labels; empty for a regression.
-    """
-
-    counts: Mapping[str, int]
-    indices: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
-
-    @classmethod
-    def of(cls, labels: Sequence[str], classes: Sequence[str]) -> "LabelCounts":
-        """Count labels, one per row."""
-        places = {name: index for index, name in enumerate(classes)}
-        return cls(Counter(labels), np.array([places.get(label, len(places)) for label in labels], dtype=np.intp))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch that is predicted in parts.
-
-    Attributes:
-        windows: those that its rows will enter; None if another model is served now.
-    """
-
-    predictor: Predictor
-    windows: ModelWindows | None
-    sample: BatchSample
+Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 
 class LiveTraffic(Collector):
@@ -77,14 +60,13 @@ class LiveTraffic(Collector):
         self._lock = threading.Lock()
         self._random = np.random.default_rng(SEED)
         self._current: Predictor | None = None
-        self._windows: ModelWindows | None = None
-        self._predictions: Counter[str] = Counter()
-        self._out_of_range: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
-        self._confidence = Buckets(CONFIDENCE_EDGES)
+        self._window: ModelWindow | None = None
+        self._predictions = Counter[str]()
+        self._out_of_range = Counter[str]()
+        self._unknown = Counter[str]()
+        self._confidence = np.zeros(len(CONFIDENCE_EDGES) + 1, dtype=np.int64)
+        self._confidence_sum = 0.0
         registry.register(self)
-
-    # -- called by the routes --------------------------------------------------------------------------
 
     def note(self, predictor: Predictor, row: Row, answer: Answer) -> None:
         """Note one row. Call it from the event loop; it takes almost no time."""
@@ -102,138 +84,111 @@ class LiveTraffic(Collector):
     def batch(self, predictor: Predictor) -> Batch:
         """Begin a batch that is predicted in parts."""
         with self._lock:
-            windows = self._windows if predictor is self._current else None
-        return Batch(predictor, windows, BatchSample(self._window_rows))
+            window = self._window if predictor is self._current else None
+        return Batch(predictor, window)
 
     def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
         """Note one part of a batch, from any thread. It is counted immediately, so large tables should be split."""
-        classes = batch.predictor.classes
-        confidence = found.probabilities.max(axis=1) if found.probabilities is not None else ()
-        if found.given is None:
-            counts = np.bincount(found.indices, minlength=len(classes)).tolist()
-            labels = LabelCounts(dict(zip(classes, counts, strict=True)), found.indices)
-        elif classes:
-            labels = LabelCounts.of([str(value) for value in found.given], classes)
-        else:
-            labels = LabelCounts({REGRESSION: len(table)})
-        windows = batch.windows
+        counts, labels = _labels(found, batch.predictor.classes)
+        confidence = np.array(() if found.probabilities is None else found.probabilities.max(axis=1), dtype=np.float64)
+        buckets = np.bincount(np.searchsorted(CONFIDENCE_EDGES, confidence), minlength=len(CONFIDENCE_EDGES) + 1)
         with self._lock:
-            self._count(windows, table, labels, confidence)
+            self._predictions.update(counts)
+            self._confidence += buckets
+            self._confidence_sum += float(confidence.sum())
+            if self._window is not None and batch.predictor is self._current:
+                self._count_unseen(table, self._window.features)
             ranks = self._random.random(len(table))
-        if windows is not None:
-            batch.sample.add(ranks, lambda positions: windows.keys(table, labels.indices, positions))
+        batch.add(ranks, table, labels)
 
     def end(self, batch: Batch) -> None:
-        """End a batch: a sample of its rows enters the windows.
+        """End a batch: a sample of its rows enters the window.
 
         Not earlier, because rows are often sorted, and not at all if the client disconnected before the end.
         """
-        if batch.windows is not None and batch.sample.keys is not None:
-            with self._lock:
-                batch.windows.add(batch.sample.keys)
+        with self._lock:
+            batch.end()
 
     def follow(self, predictor: Predictor) -> None:
         """Follow another model from now on; its rows are compared with its training rows, from an empty window."""
         self._work_off()
         with self._lock:
             self._current = predictor
-            self._windows = ModelWindows(predictor, self._window_rows)
-            for label in predictor.classes or (REGRESSION,):
-                self._predictions.setdefault(label, 0)
+            self._window = ModelWindow(predictor, self._window_rows)
+            self._predictions.update(dict.fromkeys(predictor.classes or (REGRESSION,), 0))
             # Series of columns that this model does not have are removed.
-            features = self._windows.features.items()
-            self._out_of_range = Counter(
-                {name: self._out_of_range[name] for name, window in features if window.limits is not None}
-            )
-            self._unknown = Counter(
-                {name: self._unknown[name] for name, window in features if window.categories is not None}
-            )
-
-    # -- called by readers -----------------------------------------------------------------------------
+            features = self._window.features.items()
+            self._out_of_range = Counter({name: self._out_of_range[name] for name, column in features if column.limits})
+            self._unknown = Counter({name: self._unknown[name] for name, column in features if column.categories})
 
     def report(self) -> DriftReport:
         """Compare the newest rows with the training rows. Call it from the event loop."""
         self._work_off()
         with self._lock:
-            return self._windows.report() if self._windows is not None else DriftReport(0, {}, NO_DRIFT)
+            return self._window.report() if self._window is not None else DriftReport(0, {}, NO_DRIFT)
 
     def collect(self) -> Iterable[Metric]:
         """The numbers as Prometheus reads them."""
         report = self.report()
         with self._lock:
             reference = self._current.reference if self._current is not None else None
-            yield counter("inference_predictions", "Predictions by predicted class", "class", self._predictions)
-            yield counter(
-                "inference_out_of_range",
-                "Numbers outside the range of the training rows",
-                "feature",
-                self._out_of_range,
+            yield _labelled(CounterMetricFamily, "inference_predictions", "class", self._predictions)
+            yield _labelled(CounterMetricFamily, "inference_out_of_range", "feature", self._out_of_range)
+            yield _labelled(CounterMetricFamily, "inference_unknown_categories", "feature", self._unknown)
+            yield HistogramMetricFamily(
+                "inference_prediction_confidence",
+                "Probability of the predicted class",
+                buckets=list(zip(CONFIDENCE_BOUNDS, np.cumsum(self._confidence).tolist(), strict=True)),
+                sum_value=self._confidence_sum,
             )
-            yield counter(
-                "inference_unknown_categories",
-                "Texts that are not among the column's known categories",
-                "feature",
-                self._unknown,
-            )
-            yield self._confidence.family("inference_prediction_confidence", "Probability of the predicted class")
-        yield gauge(
-            "inference_drift_score",
-            "Distance of the newest rows from the training rows beyond what chance gives (0: none); NaN with too few",
-            "feature",
-            {name: drift.score for name, drift in report.features.items()},
-        )
-        yield gauge(
-            "inference_feature_drifted",
-            "1 where the drift of a feature is significant and large, else 0; NaN with too few rows",
-            "feature",
-            {name: drift.flag for name, drift in report.features.items()},
-        )
-        yield gauge(
-            "inference_reference_class_ratio",
-            "Share of the class among the training rows",
-            "class",
-            reference.class_shares if reference is not None else {},
-        )
-        yield GaugeMetricFamily(
-            "inference_prediction_drift_score",
-            "Distance of the predicted classes from the holdout's beyond what chance gives (0: none); NaN with too few",
-            value=report.predictions.score,
-        )
-        yield GaugeMetricFamily(
-            "inference_prediction_drifted",
-            "1 where the drift of the predicted classes is significant and large, else 0; NaN with too few rows",
-            value=report.predictions.flag,
-        )
-        yield GaugeMetricFamily("inference_drift_window_rows", "Rows that are compared", value=report.rows)
-
-    # -- off the request's path ------------------------------------------------------------------------
+        scores = {name: drift.score for name, drift in report.features.items()}
+        flags = {name: drift.flag for name, drift in report.features.items()}
+        classes = reference.class_shares if reference is not None else {}
+        yield _labelled(GaugeMetricFamily, "inference_drift_score", "feature", scores)
+        yield _labelled(GaugeMetricFamily, "inference_feature_drifted", "feature", flags)
+        yield _labelled(GaugeMetricFamily, "inference_reference_class_ratio", "class", classes)
+        yield _single("inference_prediction_drift_score", report.predictions.score)
+        yield _single("inference_prediction_drifted", report.predictions.flag)
+        yield _single("inference_drift_window_rows", report.rows)
 
     def _work_off(self) -> None:
+        """Count the notes, as one batch for each model."""
         notes, self._notes = self._notes, []
         for predictor in dict.fromkeys(predictor for predictor, _, _ in notes):
-            mine = [(row, answer) for of, row, answer in notes if of is predictor]
-            table = FeatureTable.from_rows(predictor.schema, [row for row, _ in mine])
-            answers = [answer for _, answer in mine]
-            labels = [str(answer.prediction) if predictor.classes else REGRESSION for answer in answers]
-            confidence = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
-            counts = LabelCounts.of(labels, predictor.classes)
-            with self._lock:
-                windows = self._windows if predictor is self._current else None
-                self._count(windows, table, counts, confidence)
-                if windows is not None:
-                    windows.add(windows.keys(table, counts.indices, np.arange(len(table))))
+            table = FeatureTable.from_rows(predictor.schema, [row for of, row, _ in notes if of is predictor])
+            answers = [answer for of, _, answer in notes if of is predictor]
+            shares = [list(answer.probabilities.values()) for answer in answers if answer.probabilities]
+            probabilities = np.array(shares) if shares else None
+            self.note_table(predictor, table, Predictions([answer.prediction for answer in answers], probabilities))
 
-    def _count(
-        self, windows: ModelWindows | None, table: FeatureTable, labels: LabelCounts, confidence: Numbers
-    ) -> None:
-        """Count rows and predictions."""
-        self._predictions.update(labels.counts)
-        self._confidence.add(confidence)
-        if windows is None or windows is not self._windows:  # a previous model's
-            return
-        for name, window in windows.features.items():
-            values = windows.values(table, name)
-            if window.limits is not None:
-                self._out_of_range[name] += window.out_of_range(values)
-            if window.categories is not None:
-                self._unknown[name] += window.unknown(values)
+    def _count_unseen(self, table: FeatureTable, features: Mapping[str, Reference]) -> None:
+        for name, column in features.items():
+            counts = self._out_of_range if column.limits else self._unknown
+            if name in counts:
+                counts[name] += column.unseen(table.columns[column.place])
+
+
+def _labels(found: Predictions, classes: tuple[str, ...]) -> tuple[Mapping[str, int], NDArray[np.intp]]:
+    """The number of each label, and the rows' labels.
+
+    A row's label is its index among the classes, or their number if it is none of them; a regression has no labels.
+    """
+    if found.given is None:
+        counts = np.bincount(found.indices, minlength=len(classes)).tolist()
+        return dict(zip(classes, counts, strict=True)), found.indices
+    if not classes:
+        return {REGRESSION: len(found.given)}, np.empty(0, dtype=np.intp)
+    labels = [str(value) for value in found.given]
+    places = {name: index for index, name in enumerate(classes)}
+    return Counter(labels), np.array([places.get(label, len(places)) for label in labels], dtype=np.intp)
+
+
+def _labelled(kind: type[Family], name: str, label: str, values: Mapping[str, float]) -> Family:
+    family = kind(name, HELP[name], labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _single(name: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, HELP[name], value=value)

@@ -1,5 +1,6 @@
 """The inference service's Prometheus metrics, on a separate registry."""
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ NOT_ACCEPTABLE = "not_acceptable"
 UNKNOWN_MODEL = "unknown_model"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
+PREDICTION_ERRORS = (
+    *(*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, UNKNOWN_MODEL, NO_MODEL, INTERNAL),
+)
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,13 @@ class RouteInfo:
 
 
 class ServingMetrics:
-    """Every series exists at 0 from the start, and every child is bound once.
+    """Every series exists at 0 from the start.
 
     Args:
         registry: where the metrics are registered.
         routes: the service's routes with the statuses they answer.
-        window_rows: how many of the newest rows are compared with those of training.
+        window_rows: how many of the newest rows ``traffic`` compares with those of training.
         alert_outcomes: how a notification of Alertmanager can be handled.
-
-    Attributes:
-        traffic: records predictions.
     """
 
     def __init__(
@@ -70,108 +71,73 @@ class ServingMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._create_http(registry, routes)
-        self._create_model(registry, alert_outcomes)
+        self._create_http(routes)
+        self._create_model(alert_outcomes)
 
-    def _create_http(self, registry: CollectorRegistry, routes: Iterable[RouteInfo]) -> None:
-        self._requests = Counter(
+    def _create_http(self, routes: Iterable[RouteInfo]) -> None:
+        requests = Counter(
             "inference_http_requests_total",
             "HTTP requests by route template, method and status",
             ["route", "method", "status"],
-            registry=registry,
+            registry=self.registry,
         )
-        self._duration = Histogram(
+        duration = Histogram(
             "inference_http_request_duration_seconds",
             "Seconds from the arrival of a complete request to the last byte of its response; without requests that "
             "are turned away",
             ["route"],
             buckets=DURATION_EDGES,
-            registry=registry,
+            registry=self.registry,
         )
+        # Cached, because looking for labels takes longer than counting.
+        self._requests = functools.cache(requests.labels)
+        self._durations = functools.cache(duration.labels)
+        for route in (*routes, *(RouteInfo(UNMATCHED, method, UNMATCHED_STATUSES) for method in ("GET", "POST"))):
+            self._durations(route.path)
+            for status in route.statuses:
+                self._requests(route.path, route.method, status)
         self.in_flight = Gauge(
-            "inference_http_requests_in_flight", "Requests that are being received or answered", registry=registry
+            "inference_http_requests_in_flight", "Requests that are being received or answered", registry=self.registry
         )
-        shed = Counter(
-            "inference_http_requests_shed_total", "Requests turned away under overload", ["reason"], registry=registry
-        )
-        self._shed = {reason: shed.labels(reason) for reason in SHED_REASONS}
-        cut = Counter(
-            "inference_http_clients_cut_total", "Clients that were disconnected", ["reason"], registry=registry
-        )
-        self._cut = {reason: cut.labels(reason) for reason in CUT_REASONS}
-        known = [*routes, *(RouteInfo(UNMATCHED, method, UNMATCHED_STATUSES) for method in ("GET", "POST"))]
-        self._request_children = {
-            (route.path, route.method, status): self._requests.labels(route.path, route.method, str(status))
-            for route in known
-            for status in route.statuses
-        }
-        self._duration_children = {route.path: self._duration.labels(route.path) for route in known}
+        reasons = functools.partial(_counters, self.registry, "reason")
+        self._shed = reasons("inference_http_requests_shed_total", "Requests turned away under overload", SHED_REASONS)
+        self._cut = reasons("inference_http_clients_cut_total", "Clients that were disconnected", CUT_REASONS)
+        self.prediction_errors = reasons("inference_prediction_errors_total", "Failed predictions", PREDICTION_ERRORS)
 
-    def _create_model(self, registry: CollectorRegistry, alert_outcomes: Iterable[str]) -> None:
-        self._info = Gauge(
-            "inference_model_info", "1 for the model served", ["name", "version", "engine"], registry=registry
-        )
-        self._loaded = Gauge("inference_model_loaded", "1 if a model can answer", registry=registry)
-        self._scores = Gauge(
+    def _create_model(self, alert_outcomes: Iterable[str]) -> None:
+        gauge = functools.partial(Gauge, registry=self.registry)
+        self._info = gauge("inference_model_info", "1 for the model served", ["name", "version", "engine"])
+        self._loaded = gauge("inference_model_loaded", "1 if a model can answer")
+        self._scores = gauge(
             "inference_model_score",
             "Scores of the served model on the holdout by scikit-learn's metric names, greater is better",
             ["metric"],
-            registry=registry,
         )
-        self._trained_at = Gauge(
+        self._trained_at = gauge(
             "inference_model_trained_timestamp_seconds",
             "When the served model was registered by training; 0 where that is unknown",
-            registry=registry,
         )
-        self._loaded_at = Gauge(
-            "inference_model_loaded_timestamp_seconds", "When the served model was loaded", registry=registry
-        )
-        reloads = Counter(
-            "inference_model_reloads_total", "Attempts to serve another version", ["outcome"], registry=registry
-        )
-        self._reloads = {name: reloads.labels(name) for name in RELOAD_OUTCOMES}
-        self._mlflow = Gauge(
-            "inference_mlflow_reachable", "1 if the last look-up of the champion succeeded", registry=registry
-        )
-        self._serves_champion = Gauge(
+        self._loaded_at = gauge("inference_model_loaded_timestamp_seconds", "When the served model was loaded")
+        self._mlflow = gauge("inference_mlflow_reachable", "1 if the last look-up of the champion succeeded")
+        self._serves_champion = gauge(
             "inference_serves_champion",
             "1 if the last look-up found that the served model is the champion; 0 also if it failed",
-            registry=registry,
         )
-        alerts = Counter(
-            "inference_alerts_total",
-            "Alertmanager's notifications by outcome",
-            ["outcome"],
-            registry=registry,
+        outcomes = functools.partial(_counters, self.registry, "outcome")
+        self._reloads = outcomes("inference_model_reloads_total", "Attempts to serve another version", RELOAD_OUTCOMES)
+        self.alerts = outcomes("inference_alerts_total", "Alertmanager's notifications by outcome", alert_outcomes)
+        self.batch_rows = Histogram(
+            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=self.registry
         )
-        self._alerts = {outcome: alerts.labels(outcome) for outcome in alert_outcomes}
-        errors = Counter("inference_prediction_errors_total", "Failed predictions", ["reason"], registry=registry)
-        reasons = (
-            *RECORD_PROBLEMS,
-            TOO_LARGE,
-            UNSUPPORTED_MEDIA_TYPE,
-            NOT_ACCEPTABLE,
-            UNKNOWN_MODEL,
-            NO_MODEL,
-            INTERNAL,
-        )
-        self._batch_rows = Histogram(
-            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=registry
-        )
-        self._prediction_errors = {reason: errors.labels(reason) for reason in reasons}
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request with its duration."""
         self.count_request(route, method, status)
-        self._duration_for(route).observe(seconds)
+        self._durations(route).observe(seconds)
 
     def count_request(self, route: str, method: str, status: int) -> None:
         """Count one request. ``route`` is a template or ``UNMATCHED``, never a raw path."""
-        key = (route, method if method in METHODS else OTHER, status)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(route, key[1], str(status))
-        child.inc()
+        self._requests(route, method if method in METHODS else OTHER, status).inc()
 
     def shed(self, reason: str) -> None:
         """Count one request that was turned away, for one of ``SHED_REASONS``."""
@@ -180,24 +146,6 @@ class ServingMetrics:
     def cut(self, reason: str) -> None:
         """Count one client that was disconnected for one of ``CUT_REASONS``."""
         self._cut[reason].inc()
-
-    def _duration_for(self, route: str) -> Histogram:
-        child = self._duration_children.get(route)
-        if child is None:
-            child = self._duration_children[route] = self._duration.labels(route)
-        return child
-
-    def alert(self, outcome: str) -> None:
-        """Count one notification of Alertmanager."""
-        self._alerts[outcome].inc()
-
-    def batch(self, rows: int) -> None:
-        """Record the number of rows of an answered batch."""
-        self._batch_rows.observe(rows)
-
-    def prediction_error(self, reason: str) -> None:
-        """Count one failed prediction."""
-        self._prediction_errors[reason].inc()
 
     def reload(self, outcome: str) -> None:
         """Count one attempt to serve another version."""
@@ -217,9 +165,17 @@ class ServingMetrics:
         self._info.clear()
         self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)
         self._loaded_at.set(predictor.loaded_at.timestamp())
-        trained_at = predictor.version.registered_at
         self._scores.clear()
         for name, score in predictor.version.scores.items():
             self._scores.labels(name).set(score)
+        trained_at = predictor.version.registered_at
         self._trained_at.set(trained_at.timestamp() if trained_at is not None else 0)
         self._loaded.set(1)
+
+
+def _counters(
+    registry: CollectorRegistry, label: str, name: str, documentation: str, values: Iterable[str]
+) -> dict[str, Counter]:
+    """One counter for each value of the label."""
+    counter = Counter(name, documentation, [label], registry=registry)
+    return {value: counter.labels(value) for value in values}

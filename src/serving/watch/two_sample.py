@@ -29,23 +29,22 @@ class Comparison:
 
 
 def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
-    """Compare two samples by their counts per cell.
+    """Compare two samples by their counts per cell, shape (cells,), with at least one value in each sample.
 
     Whether a cell is rare depends on the sum of both counts alone. Given these sums, the samples are exchangeable
     without drift, so values that only one of them has need no further correction: those that occur once are as likely
     in either sample, which is the Good-Turing estimate of the unseen ones (Good 1953).
 
-    A chi-square test compares the cells, rare ones merged (``_chi_square``), and a bound on the tail of the
-    hypergeometric distribution each rare cell (``_rare``); if there are rare cells, each test has half of the false
-    alarm rate. ``benchmarks/results/drift.md`` has the simulated rates.
+    A chi-square test compares the cells, rare ones merged, and a bound on the tail of the hypergeometric distribution
+    each rare cell; if there are rare cells, each test has half of the false alarm rate. The simulated rates are in
+    ``benchmarks/results/drift.md``.
 
     The excess is the triangular discrimination, sum of (p - q)^2 / ((p + q) / 2), minus its expectation without drift.
-    It lies between 0 and 4, equals the population stability index for small differences, and is at least 4 d^2 where
-    the share d of all values has moved to other cells.
+    It lies between 0 and 4, and equals the population stability index for small differences.
 
     Args:
-        first: (cells,) counts of one sample, at least one value in all.
-        second: (cells,) counts of the other sample, at least one value in all.
+        first: one sample.
+        second: the other one.
         ordered: merge neighbours only, as for the bins of a number; otherwise merge cells of similar frequency, and
             equally frequent ones in the order given, which must not depend on the sample that has them.
     """
@@ -61,10 +60,7 @@ def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
 def _merge(samples: Counts, *, ordered: bool) -> tuple[Counts, Counts]:
     """Merged cells, at least one, with ``MIN_EXPECTED`` expected values or more in both samples; and the rare cells.
 
-    The remaining cells, if too few for a merged cell, count as one rare cell.
-
-    Args:
-        samples: (2, cells) counts, no cell of which is empty.
+    The remaining cells, if too few for a merged cell, count as one rare cell. No cell of the samples is empty.
     """
     sums, sizes = samples.sum(axis=0), samples.sum(axis=1)
     needed = MIN_EXPECTED * sums.sum() / sizes.min()
@@ -84,11 +80,10 @@ def _merge(samples: Counts, *, ordered: bool) -> tuple[Counts, Counts]:
 
 
 def _chi_square(cells: Counts) -> Comparison:
-    """Compare the shares of cells that have enough values in each sample, shape (2, cells).
+    """Compare the shares of cells that have enough values in each sample.
 
     The statistic is the smaller of Pearson's X2, scaled to its exact expectation (Haldane 1940), and the likelihood
-    ratio G2, both against the chi-square distribution. X2 alone has too heavy a tail if a small cell gains values, G2
-    if it loses them.
+    ratio G2. X2 alone has too heavy a tail if a small cell gains values, G2 if it loses them.
     """
     freedom = cells.shape[1] - 1
     if freedom == 0:
@@ -101,14 +96,11 @@ def _chi_square(cells: Counts) -> Comparison:
 
 
 def _rare(cells: Counts, sizes: Counts) -> Comparison:
-    """Find the rare cell, shape (2, cells), that is most unlike the samples' sizes, such as a category that is new.
+    """Find the rare cell that is most unlike the samples' ``sizes``, such as a category that is new.
 
     Of the c values of a cell, a share t is expected from one sample. That at least, or at most, a share s comes from it
     has a probability of at most exp(-c KL(s, t)), however small c is (Hoeffding 1963, theorems 1 and 4). The p-value is
     this bound times the number of cells and sides.
-
-    Args:
-        sizes: (2,) of the samples.
     """
     sums, expected = cells.sum(axis=0), (sizes / sizes.sum())[:, None]
     exponents = (cells * np.log(np.maximum(cells, 1) / (sums * expected))).sum(axis=0)
@@ -126,19 +118,13 @@ def _excess(shares: NDArray[np.float64], sizes: Counts) -> float:
 
 
 def chi_square_tail(value: float, freedom: int) -> float:
-    """The probability that a chi-square variable exceeds a value.
+    """The probability that a chi-square variable exceeds a value that is not negative.
 
     A finite sum, exact up to rounding: Abramowitz and Stegun, Handbook of Mathematical Functions, 26.4.4 and 26.4.5.
-
-    Args:
-        value: not negative.
-        freedom: degrees of freedom, at least 1.
     """
     half = value / 2
     if half <= 0:
         return 1.0
-    tail = math.erfc(math.sqrt(half)) if freedom % 2 else 0.0
     powers = [power + freedom % 2 / 2 for power in range(freedom // 2)]
-    return min(
-        1.0, tail + math.fsum(math.exp(power * math.log(half) - half - math.lgamma(power + 1)) for power in powers)
-    )
+    terms = [math.exp(power * math.log(half) - half - math.lgamma(power + 1)) for power in powers]
+    return min(1.0, math.fsum(terms) + (math.erfc(math.sqrt(half)) if freedom % 2 else 0.0))

@@ -7,8 +7,7 @@ from src.services.inference.page.rendering import NONE
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION, ModelStore
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
-from src.serving.watch.drift import LARGE, MIN_ROWS, Drift
-from src.serving.watch.model_windows import DriftReport
+from src.serving.watch.drift import LARGE, MIN_ROWS, Drift, DriftReport
 
 # The drift score of a full bar.
 FULL = 0.5

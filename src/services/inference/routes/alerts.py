@@ -41,7 +41,7 @@ class AlertAnswer(BaseModel):
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""
     decision = await asyncio.to_thread(service.alerts.handle, notification)
-    service.metrics.alert(decision.outcome)
+    service.metrics.alerts[decision.outcome].inc()
     if decision.outcome is AlertOutcome.ACCEPTED and decision.record is not None:
         response.status_code = 202
         response.headers["Location"] = f"/retrain/{decision.record.id}"

@@ -115,7 +115,7 @@ async def _counting_failure(
             async for piece in answers:
                 yield piece
     except Exception:
-        metrics.prediction_error(INTERNAL)
+        metrics.prediction_errors[INTERNAL].inc()
         raise
 
 

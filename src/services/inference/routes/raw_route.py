@@ -42,15 +42,15 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
         try:
             return await endpoint(request)
         except InvalidInputError as error:
-            metrics.prediction_error(error.kind)
+            metrics.prediction_errors[error.kind].inc()
             raise
         except ModelNotLoadedError:
-            metrics.prediction_error(NO_MODEL)
+            metrics.prediction_errors[NO_MODEL].inc()
             raise
         except (ClientDisconnect, IncompleteRequestError, OverloadedError):
             raise
         except Exception:
-            metrics.prediction_error(INTERNAL)
+            metrics.prediction_errors[INTERNAL].inc()
             raise
 
     return counted

@@ -7,8 +7,7 @@ import pytest
 from src.services.inference.page.live import drift_view, versions_view
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
-from src.serving.watch.drift import Drift
-from src.serving.watch.model_windows import NO_DRIFT, DriftReport
+from src.serving.watch.drift import NO_DRIFT, Drift, DriftReport
 from tests.support.page_text import NOW, text_of, watched
 
 CALM = Drift(0.01, drifted=False)
