@@ -137,6 +137,8 @@ async def test_labels_of_an_engine_s_own_count_as_those_that_probabilities_decid
     traffic.note_table(predictor, table, Predictions(None, np.array([[0.0, 0.0, 1.0]] * 300), CLASSES))
     assert await served.metric("inference_predictions_total", **{"class": "virginica"}) == 599
     assert as_labels == pytest.approx(await served.metric("inference_prediction_drift_score"), rel=0.02)
+    traffic.note_table(predictor, table, Predictions(["other"] * 300))
+    assert await served.metric("inference_prediction_drift_score") > 3  # unlike any class
 
 
 def even_rows(rows: int) -> dict[str, list[float]]:
