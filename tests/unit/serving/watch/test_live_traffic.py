@@ -95,8 +95,10 @@ async def test_values_outside_the_training_range_are_counted_by_feature(served: 
 
 
 async def test_confidence_is_the_probability_of_the_predicted_class(served: Any) -> None:
-    await post(served, SETOSA)
-    shown = (await served.client.post("/predict", json=SETOSA)).json()["probabilities"]["setosa"]
+    record = {**SETOSA, "petal_length": 4.9, "petal_width": 1.6}
+    await post(served, record)
+    shown = max((await served.client.post("/predict", json=record)).json()["probabilities"].values())
+    assert shown < 1
     assert await served.metric("inference_prediction_confidence_sum") == pytest.approx(2 * shown)
 
 
