@@ -11,7 +11,7 @@ from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference import run_inference
 from src.serving.models import model_source
-from src.serving.models.engines import ServedOnnxEngine
+from src.serving.models.engine import ServedOnnxEngine
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor, Source

@@ -94,6 +94,6 @@ class InvalidInputError(LoopError):
         self.row = row
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """An error's message without the further lines that libraries append."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -23,10 +23,9 @@ from src.serving.http.overload import Overload
 from src.serving.http.stopping import Stopping
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
-from src.serving.models.backoff import Backoff
 from src.serving.models.inference_scheduler import InferenceScheduler
 from src.serving.models.model_cache import ModelCache
-from src.serving.models.model_store import ModelStore
+from src.serving.models.model_store import Backoff, ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
 from src.serving.protocols.batches import create_batches

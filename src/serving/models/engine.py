@@ -1,13 +1,15 @@
-"""What an engine is to serving."""
+"""What an engine is to serving, and the one for ONNX graphs."""
 
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from src.core.feature_table import FeatureTable
-from src.core.mlmodel import ModelDescription
+from src.core.mlmodel import ONNX_FLAVOUR, ModelDescription
+from src.core.model_registry import DRIFT_FILE, GOLDEN_FILE, MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE
+from src.core.onnx_engine import OnnxEngine
 from src.core.predictions import Label, Predictions
 
 
@@ -34,18 +36,8 @@ class ServedEngine(ABC):
     labels: tuple[Label, ...]
     gives_probabilities: bool
 
-    @classmethod  # noqa: B027 - most engines need nothing
-    def require(cls) -> None:
-        """Raise InvalidModelError, with what to install, if this environment cannot run such models."""
-
-    @classmethod
-    def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG003 - others use it
-        """The context to load and to test the model of a directory in."""
-        return contextlib.nullcontext()
-
-    @classmethod
     @abstractmethod
-    def load(cls, directory: Path, description: ModelDescription, *, verified: bool) -> Self:
+    def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:
         """Load a model.
 
         Args:
@@ -60,3 +52,24 @@ class ServedEngine(ABC):
     @abstractmethod
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict every row; there must be at least one. A model may raise errors of any type."""
+
+    @classmethod  # noqa: B027 - most engines need nothing
+    def require(cls) -> None:
+        """Raise InvalidModelError, with what to install, if this environment cannot run such models."""
+
+    @classmethod
+    def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG003 - others use it
+        """The context to load and to test the model of a directory in."""
+        return contextlib.nullcontext()
+
+
+class ServedOnnxEngine(OnnxEngine, ServedEngine):
+    """A graph on ONNX Runtime. Predictions take microseconds."""
+
+    title = "ONNX Runtime"
+    platform = "onnxruntime_onnx"
+    flavour = ONNX_FLAVOUR
+    files = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
+
+    def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:  # noqa: ARG002 - one rule for all
+        super().__init__(directory / ONNX_FILE, description.schema, description.classes, description.threshold)

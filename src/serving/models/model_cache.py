@@ -53,10 +53,9 @@ class ModelCache:
         for leftover in self._root.glob(f"{STAGING_PREFIX}*"):
             self._delete(leftover, UNUSED)
 
-    def find(self, version: ModelVersion) -> Path | None:
-        """The version's entry, unverified, or None. Another process may delete it at any time."""
-        entry = self._root / version.key
-        return entry if entry.is_dir() else None
+    def entry(self, version: ModelVersion) -> Path:
+        """The version's folder, whether or not it exists. Another process may delete it at any time."""
+        return self._root / version.key
 
     def stage(self) -> Path:
         """A new empty folder for a download, locked until ``adopt`` or ``drop``."""
@@ -69,7 +68,7 @@ class ModelCache:
 
     def adopt(self, staged: Path, version: ModelVersion) -> Path:
         """Make a complete download the version's entry in one step; an entry that exists already is kept."""
-        entry = self._root / version.key
+        entry = self.entry(version)
         try:
             staged.rename(entry)
         except OSError as error:
@@ -117,7 +116,7 @@ class ModelCache:
         finally:
             self.drop(folder)
         with contextlib.suppress(FileNotFoundError):
-            os.utime(self._root / version.key)
+            os.utime(self.entry(version))
         self._prune(version)
 
     def _prune(self, current: ModelVersion) -> None:

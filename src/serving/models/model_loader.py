@@ -1,41 +1,87 @@
-"""Loads a predictor from a model's files: verifies them if possible, and tests the answers of its engine."""
+"""Chooses the engine of a model, and loads, verifies, tests and measures it."""
 
+import json
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from src.core.errors import InvalidModelError
-from src.core.feature_table import FeatureTable, Row
+from src.core.errors import InvalidInputError, InvalidModelError
+from src.core.feature_schema import ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable, Row, Value
 from src.core.golden_rows import GoldenRows
+from src.core.mlmodel import ONNX_FLAVOUR, ModelDescription, describe
 from src.core.model_registry import (
     DRIFT_FILE,
     GOLDEN_FILE,
     LOCAL_MANIFEST_FILE,
     MANIFEST_FILE,
+    METADATA_CLASSES,
     MLMODEL_FILE,
     DriftReference,
     verify_manifest,
 )
-from src.core.predictions import Engine
-from src.serving.models.engine import ServedEngine
-from src.serving.models.engines import EngineChoice, choose_engine
-from src.serving.models.example_rows import example_rows, made_up_row
+from src.serving.models.engine import ServedEngine, ServedOnnxEngine
 from src.serving.models.model_cost import UNKNOWN_COST, measured_cost
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor, Source
+from src.serving.models.pyfunc_engine import PyfuncEngine
 from src.serving.tables.records import RecordDecoder
+from src.serving.tables.values import convert
+
+# In the order of preference.
+ENGINES: tuple[type[ServedEngine], ...] = (ServedOnnxEngine, PyfuncEngine)
+MAX_EXAMPLES = 20
+# The example's values of a model without one.
+MADE_UP: dict[ColumnType, Value] = {
+    ColumnType.NUMBER: 0.0,
+    ColumnType.INTEGER: 0,
+    ColumnType.BOOLEAN: False,
+    ColumnType.STRING: "",
+    ColumnType.DATE: 0.0,
+}
 
 logger = logging.getLogger(__name__)
+
+
+class EngineChoice(NamedTuple):
+    """The engine that a version is served on, why, the files that it reads (None for all), and what MLmodel says."""
+
+    engine: type[ServedEngine]
+    reason: str
+    files: Sequence[str] | None
+    description: ModelDescription
+
+
+def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
+    """Choose the engine for a version, whose ``MLmodel`` is in the directory.
+
+    Raises:
+        InvalidModelError: no engine fits; the message says what to do.
+        OSError: the file cannot be read.
+    """
+    found = describe(directory)
+    if version.verified and found.classes is None:
+        raise InvalidModelError(f"the metadata in {MLMODEL_FILE} lacks {METADATA_CLASSES}")
+    engine = next((engine for engine in ENGINES if engine.flavour in found.flavours), None)
+    if engine is None:
+        flavours = " and ".join(engine.flavour for engine in ENGINES)
+        raise InvalidModelError(f"the model has neither of MLflow's flavours {flavours}; log it with one of them")
+    engine.require()
+    reason = "the model has an ONNX flavour"
+    if engine.flavour != ONNX_FLAVOUR:
+        reason = "the model has no ONNX flavour" + (f": {version.onnx_parity}" if version.onnx_parity else "")
+    return EngineChoice(engine, reason, engine.files if version.verified else None, found)
 
 
 def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
     """Verify, load, test and warm up a model. Blocking: call it in a thread.
 
     Args:
-        directory: contains the files that the engine reads of a verified model, and all files of any other. It must
-            exist as long as the predictor does.
+        directory: its files; it must exist as long as the predictor does.
         version: the files must match its manifest digest, if it has one.
         source: where the files were read from.
 
@@ -46,56 +92,70 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     manifest = MANIFEST_FILE if version.verified else LOCAL_MANIFEST_FILE
     listed = verify_manifest(directory, version.manifest_sha256, (MLMODEL_FILE,), manifest)
     choice = choose_engine(directory, version)
-    needed = choice.engine.files if version.verified else None
-    for name in sorted(listed if needed is None else needed):
+    for name in sorted(choice.files or listed):
         if not (directory / name).is_file():
             raise InvalidModelError(f"{name} is missing")
     schema = choice.description.schema
     with choice.engine.loading(directory):
-        engine = choice.engine.load(directory, choice.description, verified=version.verified)
-        golden = _golden(directory, engine, choice) if version.verified else None
-        rows, reference = golden or (_examples(directory, choice), None)
+        engine = choice.engine(directory, choice.description, verified=version.verified)
+        reference = None
+        if version.verified:
+            rows, reference = _golden(directory, engine, schema)
+        else:
+            rows = _examples(directory, choice.description)
         cost = measured_cost(engine, schema, rows) if rows else UNKNOWN_COST
-        sure = _gives_probabilities(engine, FeatureTable.from_rows(schema, rows[:1]))
+        gives_probabilities = engine.gives_probabilities
+        if rows:
+            gives_probabilities = engine.predict(FeatureTable.from_rows(schema, rows[:1])).probabilities is not None
     return Predictor(
         version=version,
         schema=schema,
         engine=engine,
         engine_reason=choice.reason,
         decoder=RecordDecoder(schema),
-        example=dict(zip(schema.names, rows[0] if rows else made_up_row(schema), strict=True)),
+        example=dict(zip(schema.names, rows[0] if rows else _made_up(schema), strict=True)),
         reference=reference,
         source=source,
         loaded_at=datetime.now(UTC),
         cost=cost,
-        gives_probabilities=sure,
+        gives_probabilities=gives_probabilities,
     )
 
 
-def _gives_probabilities(engine: ServedEngine, row: FeatureTable) -> bool:
-    """Whether the model returns probabilities; without a row to test it with, what the engine knows."""
-    if len(row):
-        return engine.predict(row).probabilities is not None
-    return engine.gives_probabilities
-
-
-def _golden(directory: Path, engine: Engine, choice: EngineChoice) -> tuple[list[Row], DriftReference]:
-    """The golden rows, verified to have the answers of training, and the reference of the training rows."""
+def _golden(directory: Path, engine: ServedEngine, schema: FeatureSchema) -> tuple[list[Row], DriftReference]:
+    """The golden rows, which the engine answers as in training, and the reference of the training rows."""
     try:
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
         reference = DriftReference.model_validate_json((directory / DRIFT_FILE).read_bytes())
     except ValidationError as error:
         raise InvalidModelError(f"{GOLDEN_FILE} or {DRIFT_FILE} does not have the expected content") from error
-    golden.verify(engine, choice.description.schema)
+    golden.verify(engine, schema)
     return [tuple(row) for row in golden.rows], reference
 
 
-def _examples(directory: Path, choice: EngineChoice) -> list[Row]:
-    """The rows of the model's input example, if it has one that fits its signature."""
-    rows = example_rows(directory, choice.description)
-    if not rows:
-        logger.warning(
-            "the model has no input example, so it cannot be tested before its first request; "
-            "log it with input_example=frame.head()"
-        )
-    return rows
+def _examples(directory: Path, description: ModelDescription) -> list[Row]:
+    """The first rows of the model's input example; none if it has no example that fits its signature."""
+    name = description.example_file
+    try:
+        if name is not None and Path(name).name == name:
+            content: Any = json.loads((directory / name).read_bytes())
+            columns, data = content["columns"], content["data"][:MAX_EXAMPLES]
+            if data:
+                return [_row(description.schema, dict(zip(columns, values, strict=True))) for values in data]
+    except (OSError, ValueError, KeyError, TypeError, InvalidInputError):
+        pass
+    logger.warning(
+        "the model has no input example, so it cannot be tested before its first request; "
+        "log it with input_example=frame.head()"
+    )
+    return []
+
+
+def _row(schema: FeatureSchema, values: dict[str, Any]) -> Row:
+    # MLflow writes a missing value as null or NaN.
+    given = {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124 - NaN alone
+    return tuple(convert(column, given.get(column.name)) for column in schema.columns)
+
+
+def _made_up(schema: FeatureSchema) -> Row:
+    return tuple(column.values[0] if column.values else MADE_UP[column.type] for column in schema.columns)

@@ -28,12 +28,7 @@ class Registry(Protocol):
 
 
 class ModelSource:
-    """Loads models.
-
-    Args:
-        registry: provides their files.
-        cache: keeps the files.
-    """
+    """Loads models, whose files come from the registry and stay in the cache."""
 
     def __init__(self, registry: Registry, cache: ModelCache) -> None:
         self._registry = registry
@@ -45,14 +40,12 @@ class ModelSource:
 
     async def from_cache(self, version: ModelVersion) -> Predictor | None:
         """The version from the cache, or None if it has no good copy. Raises OSError."""
-        entry = await asyncio.to_thread(self._cache.find, version)
-        if entry is None:
-            return None
         try:
-            return await asyncio.to_thread(self._load, entry, version, "cache")
-        except (InvalidModelError, FileNotFoundError) as error:  # damaged, or just deleted by another process
+            return await asyncio.to_thread(self._load, self._cache.entry(version), version, "cache")
+        except FileNotFoundError:  # no copy, or another process has just deleted it
+            return None
+        except InvalidModelError as error:
             logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
-            await asyncio.to_thread(self._cache.drop, entry)
             return None
 
     async def from_registry(self, version: ModelVersion) -> Predictor:
@@ -73,18 +66,16 @@ class ModelSource:
         except BaseException:  # also after cancellation, no partial download may remain
             await asyncio.shield(asyncio.to_thread(self._cache.drop, folder))
             raise
-        try:
-            return await asyncio.to_thread(self._load, entry, version, "registry")
-        except InvalidModelError:
-            await asyncio.to_thread(self._cache.drop, entry)
-            raise
+        return await asyncio.to_thread(self._load, entry, version, "registry")
 
     def _load(self, entry: Path, version: ModelVersion, source: Source) -> Predictor:
-        """A predictor whose cache entry is kept as long as the predictor exists."""
+        """A predictor whose entry stays in the cache as long as it exists; an invalid entry is dropped."""
         held = self._cache.hold(entry)
         try:
             predictor = load_predictor(entry, version, source)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, InvalidModelError):
+                self._cache.drop(entry)
             os.close(held)
             raise
         weakref.finalize(predictor, os.close, held)

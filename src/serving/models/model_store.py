@@ -1,25 +1,74 @@
 """Follows the champion alias: downloads, verifies and swaps models; on any error the current model stays in service."""
 
 import asyncio
-import gc
+import contextlib
 import logging
-import weakref
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
-from src.serving.models.backoff import Backoff, wait_for_event
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_source import ModelSource, Registry
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
-from src.serving.models.store_metrics import DOWNLOAD_FAILED, ERROR, INVALID, SUCCESS, StoreMetrics
 
 NO_CHAMPION = "no version is champion yet; wait for the first training, or request one with POST /retrain"
 FIRST_TRAINING = "no version is champion yet; a training is running"
+# Outcomes of an attempt to serve another version.
+SUCCESS = "success"
+DOWNLOAD_FAILED = "download_failed"
+INVALID = "invalid"
+ERROR = "error"
+RELOAD_OUTCOMES = (SUCCESS, DOWNLOAD_FAILED, INVALID, ERROR)
 
 logger = logging.getLogger(__name__)
+
+
+class StoreMetrics(Protocol):
+    """Records what the store did."""
+
+    def reload(self, outcome: str) -> None:
+        """Count an attempt to serve another version, with one of ``RELOAD_OUTCOMES``."""
+
+    def model_loaded(self, predictor: Predictor) -> None:
+        """This model is served from now on."""
+
+    def mlflow_reachable(self, *, reachable: bool) -> None:
+        """Whether the last look-up of the champion succeeded."""
+
+    def serves_champion(self, *, served: bool) -> None:
+        """Whether the served model is the champion."""
+
+
+async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Polling intervals, in seconds, and how to wait.
+
+    Attributes:
+        poll: between two polls without errors.
+        retry_max: the longest pause after repeated failures.
+        wait: pauses; ends early when the event is set.
+        clock: monotonic seconds.
+    """
+
+    poll: float
+    retry_max: float
+    wait: Callable[[asyncio.Event, float], Awaitable[None]] = wait_for_event
+    clock: Callable[[], float] = time.monotonic
+
+    def after(self, failures: int) -> float:
+        """The pause after so many consecutive failures: it doubles from ``poll`` up to ``retry_max``."""
+        return max(self.poll, min(self.poll * 2.0 ** min(failures, 30), self.retry_max))
 
 
 @dataclass(frozen=True)
@@ -41,7 +90,7 @@ class _Failure:
 
 
 class ModelStore:
-    """Holds the served model. Use from one event loop.
+    """Holds the served model, if any, as ``current``. Use from one event loop.
 
     Args:
         registry: names the champion and provides its files.
@@ -67,25 +116,18 @@ class ModelStore:
         self._is_training = is_training
         self._wake = asyncio.Event()
         self._next_look_ended = asyncio.Event()
-        self._current: Predictor | None = None
         self._failed: _Failure | None = None
         self._failed_looks = 0
+        self.current: Predictor | None = None
         self.last_look = LastLook()
         self.last_error: str | None = None
 
-    # -- called by the routes ---------------------------------------------------------------------------
-
-    @property
-    def current(self) -> Predictor | None:
-        """The served model, if any."""
-        return self._current
-
     def require(self) -> Predictor:
         """The served model. Raises ModelNotLoadedError."""
-        if self._current is None:
+        if self.current is None:
             training = self.last_error == FIRST_TRAINING
             raise ModelNotLoadedError(FIRST_TRAINING if training else "no model is loaded yet; GET /health says why")
-        return self._current
+        return self.current
 
     def poke(self) -> None:
         """Poll the alias now. A version that failed keeps its backoff."""
@@ -97,18 +139,16 @@ class ModelStore:
         self.poke()
         await wait_for_event(ended, seconds)
 
-    # -- following the alias ---------------------------------------------------------------------------
-
     async def restore(self) -> None:
         """Serve the last good version from the cache, if there is one. Does not raise if the cache is damaged."""
         try:
             version = await asyncio.to_thread(self._cache.read_current)
-            if version is not None:
-                predictor = await self._source.from_cache(version)
-                if predictor is not None:
-                    self._swap(predictor)
+            predictor = await self._source.from_cache(version) if version is not None else None
         except OSError as error:
             logger.error("cannot read the model cache (%s); the model is read from MLflow", error)  # noqa: TRY400 - one line
+        else:
+            if predictor is not None:
+                self._swap(predictor)
 
     async def follow(self) -> None:
         """Poll the alias until cancelled."""
@@ -120,10 +160,8 @@ class ModelStore:
             except Exception:  # the outermost loop: the next poll may succeed
                 logger.exception("following the champion failed")
                 self._metrics.reload(ERROR)
-                self._metrics.serves_champion(served=False)
-                self.last_error = "unexpected failure while following the champion; the log has the details"
-                self._failed_looks += 1
-                pause = self._backoff.after(self._failed_looks)
+                self._report("unexpected failure while following the champion; the log has the details")
+                pause = self._pause_after_failure()
             ended.set()
             await self._backoff.wait(self._wake, pause)
 
@@ -134,20 +172,16 @@ class ModelStore:
         except LoopError as error:
             self._saw_mlflow(reachable=False)
             self._report(str(error))
-            self._failed_looks += 1
-            return self._backoff.after(self._failed_looks)
+            return self._pause_after_failure()
         self._saw_mlflow(reachable=True)
+        failed = self._failed
         if champion is None:
             self._report(await self._why_no_champion())
-        elif self._current is not None and _same_content(self._current.version, champion):
+        elif self.current is not None and _same_content(self.current.version, champion):
             self._failed = None
             self._report(None)
-        elif (
-            self._failed is not None
-            and self._failed.version == champion
-            and self._backoff.clock() < self._failed.retry_at
-        ):
-            self._report(self._failed.reason)
+        elif failed is not None and failed.version == champion and self._backoff.clock() < failed.retry_at:
+            self._report(failed.reason)
         else:
             await self._serve(champion)
         self._failed_looks = 0
@@ -163,25 +197,25 @@ class ModelStore:
         """Serve this version, or record why it cannot be served and keep the current one."""
         try:
             predictor = await self._source.load(version)
-        except InvalidModelError as error:
-            self._note_failure(version, INVALID, str(error))
         except (LoopError, OSError) as error:
-            self._note_failure(version, DOWNLOAD_FAILED, str(error))
-        else:
-            self._swap(predictor)
-            self._failed = None
-            self._report(None)
-            self._metrics.reload(SUCCESS)
-            try:
-                await asyncio.to_thread(self._cache.write_current, version)
-            except OSError as error:
-                logger.warning("cannot record the served version in the model cache: %s", error)
+            count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
+            problem = f"version {version.version} cannot be served: {error}"
+            self._failed = _Failure(version, problem, count, self._backoff.clock() + self._backoff.after(count))
+            self._metrics.reload(INVALID if isinstance(error, InvalidModelError) else DOWNLOAD_FAILED)
+            self._report(problem)
+            return
+        self._swap(predictor)
+        self._failed = None
+        self._report(None)
+        self._metrics.reload(SUCCESS)
+        try:
+            await asyncio.to_thread(self._cache.write_current, version)
+        except OSError as error:
+            logger.warning("cannot record the served version in the model cache: %s", error)
 
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
-        previous, self._current = self._current, predictor
-        if previous is not None:
-            _collect_after(previous)
+        self.current = predictor
         version, engine = predictor.version, predictor.engine.name
         details = (version.name, version.version, predictor.source, engine, predictor.engine_reason)
         logger.info("serving %s version %s, from the %s, on %s: %s", *details)
@@ -192,12 +226,9 @@ class ModelStore:
                 version.version,
             )
 
-    def _note_failure(self, version: ModelVersion, outcome: str, reason: str) -> None:
-        count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
-        problem = f"version {version.version} cannot be served: {reason}"
-        self._failed = _Failure(version, problem, count, self._backoff.clock() + self._backoff.after(count))
-        self._metrics.reload(outcome)
-        self._report(problem)
+    def _pause_after_failure(self) -> float:
+        self._failed_looks += 1
+        return self._backoff.after(self._failed_looks)
 
     def _saw_mlflow(self, *, reachable: bool) -> None:
         self.last_look = LastLook(reachable, datetime.now(UTC))
@@ -206,20 +237,11 @@ class ModelStore:
     def _report(self, problem: str | None) -> None:
         """Keep the last error for /health (None: the champion is served); log it only when it changes."""
         self._metrics.serves_champion(served=problem is None)
-        if problem == self.last_error:
-            return
-        self.last_error = problem
-        if problem is not None:
-            serving = f"still serving version {self._current.version.version}" if self._current else "serving nothing"
+        if problem is not None and problem != self.last_error:
+            serving = f"still serving version {self.current.version.version}" if self.current else "serving nothing"
             logger.warning("%s (%s)", problem, serving)
-
-
-def _collect_after(predictor: Predictor) -> None:
-    """Collect garbage once no request uses a predictor: cyclic references in its model would stay for long."""
-    loop = asyncio.get_running_loop()
-    released = weakref.finalize(predictor, lambda: loop.is_closed() or loop.call_soon_threadsafe(gc.collect))
-    released.atexit = False
+        self.last_error = problem
 
 
 def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:
-    return (served.name, served.key, served.digest) == (champion.name, champion.key, champion.digest)
+    return (served.name, served.version, served.digest) == (champion.name, champion.version, champion.digest)

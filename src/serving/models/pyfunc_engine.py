@@ -1,41 +1,42 @@
-"""The engine for a model of any MLflow flavour; pandas is imported here alone, when it is needed."""
+"""The engine for a model of any MLflow flavour. MLflow and pandas are imported here alone, when they are needed."""
 
 import contextlib
+import gc
+import importlib.util
 import logging
+import os
+import sys
 import threading
 import traceback
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.core.class_labels import ClassLabels
-from src.core.errors import ModelFailedError
-from src.core.feature_schema import Column, ColumnType
+from src.core.errors import InvalidModelError, ModelFailedError, first_line
 from src.core.feature_table import FeatureTable
 from src.core.mlmodel import PYFUNC_FLAVOUR, ModelDescription
 from src.core.own_code import require_own_code
 from src.core.predictions import Predictions, labels_from
 from src.serving.models.engine import ServedEngine
-from src.serving.models.pyfunc_loader import code_of_its_own, load_pyfunc, raw_model_of, require_pyfunc
 
-# A column's type is the same for all requests, so that a row's prediction does not depend on the other rows.
-# A missing integer is NaN and a missing boolean is None, as in the frames that pandas reads from files.
-PANDAS_TYPES: dict[tuple[str, bool], Any] = {
-    ("double", True): np.float64,
-    ("double", False): np.float64,
-    ("float", True): np.float32,
-    ("float", False): np.float32,
-    ("long", True): np.int64,
-    ("long", False): np.float64,
-    ("integer", True): np.int32,
-    ("integer", False): np.float64,
-    ("boolean", True): np.bool_,
-    ("boolean", False): np.object_,
-    ("string", True): "str",
-    ("string", False): "str",
+# The pandas types of a signature's column: of one that is required, and of one with missing values. All requests have
+# the same, so that a row's prediction does not depend on the other rows. A missing integer is NaN and a missing boolean
+# is None, as in the frames that pandas reads from files.
+PANDAS_TYPES: dict[str, tuple[Any, Any]] = {
+    "double": (np.float64, np.float64),
+    "float": (np.float32, np.float32),
+    "long": (np.int64, np.float64),
+    "integer": (np.int32, np.float64),
+    "boolean": (np.bool_, np.object_),
+    "string": ("str", "str"),
 }
+MAX_REASON = 300
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +44,8 @@ logger = logging.getLogger(__name__)
 class PyfuncEngine(ServedEngine):
     """One loaded model. Predictions take milliseconds; calls from several threads wait for each other.
 
-    Loading runs code that the model's files name or contain.
-
-    Args:
-        directory: the whole model; it must exist as long as the engine does, as the model may read files later.
-        description: the content of its ``MLmodel``.
-        common_rule: whether labels follow from the probabilities, if there are any, as in training's gate and on ONNX;
-            else the model's predictions are used.
-
-    Raises:
-        InvalidModelError: it cannot be loaded, or it and its description differ in its classes.
+    Loading runs code that the model's files name or contain. Of a verified model with probabilities, labels follow from
+    these, as in training's gate and on ONNX; any other gives its own labels.
     """
 
     name = "pyfunc"
@@ -60,35 +53,54 @@ class PyfuncEngine(ServedEngine):
     platform = "mlflow_pyfunc"
     flavour = PYFUNC_FLAVOUR
 
-    def __init__(self, directory: Path, description: ModelDescription, *, common_rule: bool = False) -> None:
+    def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:
+        if description.code_sha256 is not None:
+            require_own_code(description.code_sha256)
         self._lock = threading.Lock()
-        self._model = load_pyfunc(directory)
-        raw = raw_model_of(self._model)
+        self._model = _load(directory)
+        raw = None
+        with contextlib.suppress(NotImplementedError):  # most flavours give the model of their library
+            raw = self._model.get_raw_model()
         self._own = ClassLabels.of_library(description, getattr(raw, "classes_", None))
         self._predict_proba = getattr(raw, "predict_proba", None) if self._own.classes else None
         # Models without the method may return probabilities from ``predict``.
         self.gives_probabilities = self._predict_proba is not None
-        self._common_rule = common_rule
+        self._by_rule = verified and self.gives_probabilities
         self.labels = self._own.classes
         self.classes = self._own.names
         self._threshold = description.threshold
 
     @classmethod
     def require(cls) -> None:
-        """Raise InvalidModelError if MLflow is not installed."""
-        require_pyfunc()
+        """Raise InvalidModelError if MLflow or pandas is not installed."""
+        if any(importlib.util.find_spec(name) is None for name in ("mlflow", "pandas")):
+            raise InvalidModelError(
+                "the model has no ONNX flavour, and this environment lacks the dependency group pyfunc that could load "
+                "it: set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run docker compose up -d --build inference (without "
+                "Docker: .uv/bin/uv sync --locked --group pyfunc)"
+            )
 
     @classmethod
-    def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:
-        """A context with the modules of the model's own code folder."""
-        return code_of_its_own(directory)
+    @contextlib.contextmanager
+    def loading(cls, directory: Path) -> Iterator[None]:
+        """A context with the modules of the model's own code folder.
 
-    @classmethod
-    def load(cls, directory: Path, description: ModelDescription, *, verified: bool) -> Self:
-        """Load a model. Raises OtherCodeError if it uses classes of another ``src/pipeline``."""
-        if description.code_sha256 is not None:
-            require_own_code(description.code_sha256)
-        return cls(directory, description, common_rule=verified)
+        MLflow leaves each model's code folder on the path, and Python each module under its name: a model would get the
+        code of one that was loaded before. If the new model is refused, the modules of the previous one are restored.
+        """
+        models = directory.resolve().parent
+        path, modules = list(sys.path), _modules_below(models)
+        sys.path[:] = [entry for entry in path if not Path(entry).is_relative_to(models)]
+        for name in modules:
+            del sys.modules[name]
+        try:
+            yield
+        except BaseException:
+            sys.path[:] = path
+            for name in _modules_below(models):
+                del sys.modules[name]
+            sys.modules.update(modules)
+            raise
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict at least one row.
@@ -100,16 +112,15 @@ class PyfuncEngine(ServedEngine):
             frame = frame_of(table)
             with self._lock:
                 probabilities = None if self._predict_proba is None else self._predict_proba(frame)
-                by_rule = self._common_rule and probabilities is not None
-                answers = probabilities if by_rule else self._model.predict(frame)
-            return self._predictions(answers, None if by_rule else probabilities, len(table))
+                answers = probabilities if self._by_rule else self._model.predict(frame)
+            return self._predictions(answers, None if self._by_rule else probabilities, len(table))
         except ModelFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - any error of the model; its message may repeat the rows
-            logger.error("the model failed: %s", _place_of(error))  # noqa: TRY400 - for the same reason
-            raise ModelFailedError(
-                f"the model failed on these values ({type(error).__name__}); the log says where"
-            ) from None
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            kind = type(error).__name__
+            logger.error("the model failed: %s at %s:%d in %s", kind, frame.filename, frame.lineno, frame.name)  # noqa: TRY400 - for the same reason
+            raise ModelFailedError(f"the model failed on these values ({kind}); the log says where") from None
 
     def _predictions(self, answers: Any, probabilities: Any, rows: int) -> Predictions:
         values = np.asarray(answers)
@@ -148,21 +159,47 @@ def frame_of(table: FeatureTable) -> Any:
     """The table as a pandas DataFrame of the signature's types."""
     import pandas as pd  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
 
-    columns = zip(table.schema.columns, table.columns, strict=True)
-    return pd.DataFrame(
-        {column.name: pd.Series(_filled(column, values), dtype=_type_of(column)) for column, values in columns}
-    )
+    series = {}
+    for column, values in zip(table.schema.columns, table.columns, strict=True):
+        dtype = PANDAS_TYPES[column.mlflow_type][not column.required]
+        series[column.name] = pd.Series(values.astype(dtype) if dtype is np.object_ else values, dtype=dtype)
+    return pd.DataFrame(series)
 
 
-def _type_of(column: Column) -> Any:
-    return PANDAS_TYPES[column.mlflow_type, column.required]
+def _load(directory: Path) -> Any:
+    """Load a model without MLflow's check of its input: the service's is as strict and accepts missing integers."""
+    pyfunc = _import_pyfunc()
+    try:
+        model = pyfunc.load_model(str(directory.resolve()))
+    except ModuleNotFoundError as error:
+        raise InvalidModelError(
+            f"the model needs the Python module {error.name}, which is not installed here; add its package to the "
+            "dependency group pyfunc in pyproject.toml, lock it and build again"
+        ) from error
+    except (Exception, SystemExit) as error:  # any error of the model's code, including SystemExit
+        reason = first_line(error)[:MAX_REASON]
+        raise InvalidModelError(f"MLflow cannot load the model ({type(error).__name__}: {reason})") from error
+    model.metadata.signature.inputs = None
+    return model
 
 
-def _filled(column: Column, values: NDArray[Any]) -> NDArray[Any]:
-    return values.astype(np.object_) if column.type is ColumnType.BOOLEAN and not column.required else values
+def _import_pyfunc() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    is_new = "mlflow.pyfunc" not in sys.modules
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow, of its own code
+        from mlflow import pyfunc  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
+    if is_new:
+        gc.freeze()  # as at the service's start; no model of this kind is loaded yet
+    # MLflow's loggers have a handler and a format of their own.
+    mlflow_logger = logging.getLogger("mlflow")
+    mlflow_logger.handlers.clear()
+    mlflow_logger.propagate = True
+    return pyfunc
 
 
-def _place_of(error: Exception) -> str:
-    """The error's type and where it was raised, without its message, which may repeat what a client sent."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename}:{frame.lineno} in {frame.name}"
+def _modules_below(folder: Path) -> dict[str, ModuleType]:
+    """The imported modules that lie in a folder."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {name: sys.modules[name] for name, file in files.items() if file and Path(file).is_relative_to(folder)}

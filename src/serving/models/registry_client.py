@@ -11,7 +11,7 @@ import httpx
 
 from src.core.errors import ConnectionFailedError, RegistryError
 from src.core.model_registry import BYTECODE_FOLDER, CHAMPION, MLMODEL_FILE, TAG_MANIFEST_SHA256, says_missing
-from src.serving.models.engines import choose_engine
+from src.serving.models.model_loader import choose_engine
 from src.serving.models.model_version import ALIASES, Aliases, ModelVersion, RegisteredVersion
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
@@ -114,12 +114,11 @@ class RegistryClient:
         budget = self._max_model_bytes
         budget -= await self._fetch(root, MLMODEL_FILE, directory, budget)
         choice = await asyncio.to_thread(choose_engine, directory, version)
-        needed = choice.engine.files if version.verified else None
-        if needed is not None:
-            missing = [name for name in needed if name not in sizes]
+        if choice.files is not None:
+            missing = [name for name in choice.files if name not in sizes]
             if missing:
                 raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
-            sizes = {name: sizes[name] for name in needed}
+            sizes = {name: sizes[name] for name in choice.files}
         if sum(sizes.values()) > self._max_model_bytes:
             raise RegistryError(self._too_large)
         for name in sizes:

@@ -10,8 +10,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from src.serving.models.admission import SHED_REASONS
+from src.serving.models.model_store import RELOAD_OUTCOMES
 from src.serving.models.predictor import Predictor
-from src.serving.models.store_metrics import RELOAD_OUTCOMES
 from src.serving.tables.problems import RECORD_PROBLEMS, TOO_LARGE
 from src.serving.watch.live_traffic import LiveTraffic
 

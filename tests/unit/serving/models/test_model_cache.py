@@ -26,9 +26,9 @@ def adopt(cache: ModelCache, number: int) -> Path:
 
 
 def test_cache_finds_what_it_adopted(cache: ModelCache) -> None:
-    assert cache.find(version(1)) is None
+    assert not cache.entry(version(1)).exists()
     entry = adopt(cache, 1)
-    assert cache.find(version(1)) == entry
+    assert cache.entry(version(1)) == entry
     assert entry.name == "1-000000000000"
 
 
@@ -153,7 +153,7 @@ def test_entry_that_is_half_removed_is_no_entry(
         patch.setattr(shutil, "rmtree", die)
         cache.drop(entry)
     assert "Input/output error" in caplog.text
-    assert cache.find(version(1)) is None
+    assert not cache.entry(version(1)).exists()
     adopt(cache, 1)
     cache.create()
     assert list((tmp_path / "cache").iterdir()) == [entry]

@@ -28,8 +28,8 @@ REPLICA = (
 chance = random.Random(int(sys.argv[2]))
 for _ in range(400):
     number = chance.randint(1, 5)
-    entry = cache.find(version(number))
-    if entry is None:
+    entry = cache.entry(version(number))
+    if not entry.exists():
         staged = cache.stage()
         for name in ("manifest", "model"):
             (staged / name).write_text(str(number))

@@ -16,10 +16,9 @@ from prometheus_client import CollectorRegistry
 from src.core.errors import ModelNotLoadedError
 from src.core.file_lock import is_locked, locked_file
 from src.serving.models import model_source
-from src.serving.models.backoff import Backoff, wait_for_event
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_loader import load_predictor
-from src.serving.models.model_store import ModelStore
+from src.serving.models.model_store import Backoff, ModelStore, wait_for_event
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor, Source
 from src.serving.models.registry_client import RegistryClient
@@ -537,37 +536,6 @@ async def test_swap_lets_the_old_model_go_without_a_collection(rig: Rig) -> None
             await rig.store.look()
             assert rig.version == version
             assert [part() for part in old] == [None] * 4
-    finally:
-        gc.enable()
-
-
-class Circle:
-    """Refers to itself, as parts of a Python model may."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-@pytest.mark.parametrize("in_use", [False, True])
-async def test_what_refers_to_itself_in_an_old_model_goes_when_no_request_uses_it(rig: Rig, *, in_use: bool) -> None:
-    await rig.store.look()
-    gc.disable()
-    try:
-        for version in ("2", "1"):  # the first one, and one that came by a swap
-            model = rig.store.require()
-            circle = Circle()
-            vars(model.engine)["part"] = circle
-            seen = weakref.ref(circle)
-            request = model if in_use else None
-            del model, circle
-            rig.mlflow.promote(version)
-            await rig.store.look()
-            await asyncio.sleep(0)
-            assert (seen() is not None) is in_use
-            del request
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert seen() is None
     finally:
         gc.enable()
 

@@ -39,8 +39,8 @@ pytestmark = pytest.mark.slow
 XY = pd.DataFrame({"x": [1.0, 2.0], "y": [3.0, 4.0]})
 
 
-def engine(directory: Path) -> PyfuncEngine:
-    return PyfuncEngine(directory, describe(directory))
+def engine(directory: Path, *, verified: bool = False) -> PyfuncEngine:
+    return PyfuncEngine(directory, describe(directory), verified=verified)
 
 
 def table(directory: Path, frame: pd.DataFrame) -> FeatureTable:
@@ -65,7 +65,7 @@ def test_common_rule_takes_the_label_from_the_probabilities_as_the_gate_does(tmp
     # Votes that tie: scikit-learn's own label depends on their last bits.
     model = RandomForestClassifier(n_estimators=6, max_depth=2, random_state=1).fit(rows, names)
     save_sklearn(tmp_path / "model", model, rows)
-    served = PyfuncEngine(tmp_path / "model", describe(tmp_path / "model"), common_rule=True)
+    served = engine(tmp_path / "model", verified=True)
     found = served.predict(table(tmp_path / "model", rows))
     shares = model.predict_proba(rows)
     assert found.values == model.classes_[labels_from(shares)].tolist()
@@ -158,14 +158,14 @@ def test_boolean_answers_of_a_python_model_are_classes(tmp_path: Path) -> None:
     ("target", "labels"),
     [([3, 1, 2], (1, 2, 3)), ([0.0, 1.0, 0.0], (0.0, 1.0)), ([True, False, True], (False, True))],
 )
-@pytest.mark.parametrize("common_rule", [False, True])
+@pytest.mark.parametrize("verified", [False, True])
 def test_labels_have_the_type_that_the_model_gives_them(
-    tmp_path: Path, target: list[Any], labels: tuple[Any, ...], *, common_rule: bool
+    tmp_path: Path, target: list[Any], labels: tuple[Any, ...], *, verified: bool
 ) -> None:
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]})
     model = DecisionTreeClassifier().fit(frame, target)
     save_sklearn(tmp_path / "model", model, frame)
-    served = PyfuncEngine(tmp_path / "model", describe(tmp_path / "model"), common_rule=common_rule)
+    served = engine(tmp_path / "model", verified=verified)
     found = list(served.predict(table(tmp_path / "model", frame)).values)
     assert (served.labels, served.classes) == (labels, tuple(map(str, labels)))
     assert found == target
