@@ -51,8 +51,8 @@ class InferenceScheduler:
         # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
-        self._waiting: list[_Waiting] = []
-        self._busy = False
+        self._slow: list[_Waiting] = []
+        self._calling: asyncio.Task[None] | None = None
         # Seconds that tables have taken in this iteration of the event loop.
         self._taken = 0.0
 
@@ -71,10 +71,10 @@ class InferenceScheduler:
         if is_quick(predictor, 1):
             self._quick.add(waiting)
         else:
-            if not self._waiting:
-                # Runs after all requests that arrived together with this one: they are scheduled already.
-                asyncio.get_running_loop().call_soon(self._flush)
-            self._waiting.append(waiting)
+            self._slow.append(waiting)
+            if self._calling is None:
+                # Starts after all requests that arrived together with this one: they are scheduled already.
+                self._calling = asyncio.create_task(self._call_slow_models())
         return await future
 
     async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
@@ -139,25 +139,16 @@ class InferenceScheduler:
     def _end_turn(self) -> None:
         self._taken = 0.0
 
-    def _flush(self) -> None:
-        """Predict the waiting rows of slow models in the thread, one call per model."""
-        if self._busy or not self._waiting:
-            return
-        predictor = self._waiting[0].predictor
-        mine = [item for item in self._waiting if item.predictor is predictor]
-        self._waiting = [item for item in self._waiting if item.predictor is not predictor]
-        self._busy = True
-        running = asyncio.get_running_loop().run_in_executor(self._thread, _answers, predictor, mine)
-        running.add_done_callback(lambda done: self._flushed(mine, done))
-
-    def _flushed(self, batch: list[_Waiting], done: "asyncio.Future[list[Answer | Exception]]") -> None:
-        self._busy = False
-        if done.cancelled():
-            for _, _, future in batch:
-                future.cancel()
-            return
-        _settle(batch, done.result())
-        self._flush()
+    async def _call_slow_models(self) -> None:
+        """Predict the waiting rows in the thread, one call per model."""
+        try:
+            while self._slow:
+                predictor = self._slow[0].predictor
+                batch = [item for item in self._slow if item.predictor is predictor]
+                self._slow = [item for item in self._slow if item.predictor is not predictor]
+                _settle(batch, await self.in_thread(functools.partial(_answers, predictor, batch)))
+        finally:
+            self._calling = None
 
 
 def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:

@@ -5,7 +5,6 @@ import logging
 import os
 import weakref
 from pathlib import Path
-from typing import Protocol
 
 from src.core.errors import InvalidModelError
 from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
@@ -13,24 +12,15 @@ from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor, Source
+from src.serving.models.registry_client import RegistryClient
 
 logger = logging.getLogger(__name__)
-
-
-class Registry(Protocol):
-    """A source of models. Both methods raise LoopError."""
-
-    async def champion(self) -> ModelVersion | None:
-        """The version to serve, if any."""
-
-    async def download(self, version: ModelVersion, directory: Path) -> None:
-        """Download the version's files into an existing, empty directory."""
 
 
 class ModelSource:
     """Loads models, whose files come from the registry and stay in the cache."""
 
-    def __init__(self, registry: Registry, cache: ModelCache) -> None:
+    def __init__(self, registry: RegistryClient, cache: ModelCache) -> None:
         self._registry = registry
         self._cache = cache
 

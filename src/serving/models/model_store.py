@@ -11,9 +11,10 @@ from typing import Protocol
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
 from src.serving.models.model_cache import ModelCache
-from src.serving.models.model_source import ModelSource, Registry
+from src.serving.models.model_source import ModelSource
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
+from src.serving.models.registry_client import RegistryClient
 
 NO_CHAMPION = "no version is champion yet; wait for the first training, or request one with POST /retrain"
 FIRST_TRAINING = "no version is champion yet; a training is running"
@@ -52,14 +53,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Polling intervals, in seconds, and how to wait.
-
-    Attributes:
-        poll: between two polls without errors.
-        retry_max: the longest pause after repeated failures.
-        wait: pauses; ends early when the event is set.
-        clock: monotonic seconds.
-    """
+    """Seconds between two polls, at most ``retry_max`` after failures; the pause ends early when the event is set."""
 
     poll: float
     retry_max: float
@@ -73,7 +67,7 @@ class Backoff:
 
 @dataclass(frozen=True)
 class LastLook:
-    """The result of the last poll of MLflow; ``reachable`` is None before the first."""
+    """Whether the last poll of MLflow succeeded, and when it was; None before the first."""
 
     reachable: bool | None = None
     at: datetime | None = None
@@ -102,7 +96,7 @@ class ModelStore:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: RegistryClient,
         cache: ModelCache,
         metrics: StoreMetrics,
         backoff: Backoff,

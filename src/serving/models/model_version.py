@@ -26,14 +26,31 @@ from src.core.model_registry import (
 
 # MLflow's fields of a version that differ between versions with the same number.
 ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
-
 # In the order of the fields of ``Aliases``.
 ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class ModelVersion(BaseModel):
+class _Version(BaseModel):
+    """What every version may have.
+
+    Attributes:
+        run_id: MLflow's run that made it, and ``zenml_run_id`` the pipeline's.
+        registered_at: when it was registered.
+        scores: on the gate's holdout, by name, if known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    version: str
+    run_id: str | None = None
+    zenml_run_id: str | None = None
+    registered_at: AwareDatetime | None = None
+    scores: dict[str, FiniteFloat] = {}
+
+
+class ModelVersion(_Version):
     """A version that can be served, with a digest that distinguishes it from others with the same number.
 
     The patterns make ``key`` a safe folder name for any answer of the registry.
@@ -42,22 +59,13 @@ class ModelVersion(BaseModel):
         manifest_sha256: verifies the content of a version of the training pipeline.
         origin_sha256: digest of where and when any other version was stored; it does not verify the content.
         onnx_parity: training's result of the ONNX parity check, if recorded.
-        registered_at: when training registered it.
-        scores: on the holdout, by name, if known.
-        zenml_run_id: the pipeline run that made it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     name: str
     version: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")]
     manifest_sha256: Digest | None = None
     origin_sha256: Digest | None = None
-    run_id: str | None = None
     onnx_parity: str | None = None
-    registered_at: AwareDatetime | None = None
-    scores: dict[str, FiniteFloat] = {}
-    zenml_run_id: str | None = None
 
     @model_validator(mode="after")
     def _has_one_digest(self) -> Self:
@@ -68,18 +76,15 @@ class ModelVersion(BaseModel):
     @classmethod
     def from_mlflow(cls, name: str, fields: Mapping[str, Any]) -> Self:
         """The version with these fields. Raises as ``RegisteredVersion.from_mlflow`` does."""
-        registered, tags = RegisteredVersion.from_mlflow(fields), _tags_of(fields)
+        tags = _tags_of(fields)
         digest = tags.get(TAG_MANIFEST_SHA256)
+        origin = "\n".join(str(fields.get(field)) for field in ORIGIN_FIELDS).encode("utf-8", "replace")
         return cls(
             name=name,
-            version=registered.version,
             manifest_sha256=digest,
-            origin_sha256=_origin_of(fields) if digest is None else None,
-            run_id=registered.run_id,
+            origin_sha256=hashlib.sha256(origin).hexdigest() if digest is None else None,
             onnx_parity=tags.get(TAG_PARITY),
-            registered_at=registered.registered_at,
-            scores=registered.scores,
-            zenml_run_id=registered.zenml_run_id,
+            **_common(fields, tags),
         )
 
     @property
@@ -98,22 +103,15 @@ class ModelVersion(BaseModel):
         return f"{self.version}-{self.digest[:12]}"
 
 
-@dataclass(frozen=True)
-class RegisteredVersion:
+class RegisteredVersion(_Version):
     """A version under an alias, whether or not it can be served.
 
     Attributes:
-        scores: the gate's holdout scores by name.
         verdict: the gate's, with its ``reason``; None before the gate has decided.
         rolled_back_to: the version that its last rollback went to, or would have gone to if it failed.
         pending_previous: the version that ``previous`` must point to, until this version's promotion is complete.
     """
 
-    version: str
-    run_id: str | None
-    zenml_run_id: str | None
-    registered_at: datetime | None
-    scores: dict[str, float]
     verdict: str | None = None
     reason: str | None = None
     rolled_back_to: str | None = None
@@ -127,17 +125,12 @@ class RegisteredVersion:
             TypeError, KeyError, ValueError, AttributeError, OverflowError: MLflow does not answer like this.
         """
         tags = _tags_of(fields)
-        milliseconds = fields.get("creation_timestamp")  # a number, or its text
         return cls(
-            version=str(fields["version"]),
-            run_id=fields.get("run_id") or None,
-            zenml_run_id=tags.get(TAG_ZENML_RUN_ID),
-            registered_at=None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC),
-            scores=_scores_of(tags),
             verdict=tags.get(TAG_VERDICT),
             reason=tags.get(TAG_REASON),
             rolled_back_to=tags.get(TAG_ROLLBACK_TO),
             pending_previous=tags.get(TAG_PENDING_PREVIOUS),
+            **_common(fields, tags),
         )
 
 
@@ -160,21 +153,22 @@ class Aliases:
         return frozenset(version.version for version in others if version.version != champion == version.rolled_back_to)
 
 
-def _origin_of(fields: Mapping[str, Any]) -> str:
-    """A digest of where and when a version was stored."""
-    values = "\n".join(str(fields.get(field)) for field in ORIGIN_FIELDS)
-    return hashlib.sha256(values.encode("utf-8", "replace")).hexdigest()
-
-
 def _tags_of(fields: Mapping[str, Any]) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in fields.get("tags", [])}
 
 
-def _scores_of(tags: Mapping[str, str]) -> dict[str, float]:
-    """The scores among a version's tags; values that are not finite numbers are ignored."""
-    found = {}
+def _common(fields: Mapping[str, Any], tags: Mapping[str, str]) -> dict[str, Any]:
+    """The values of ``_Version``; scores that are not finite numbers are ignored."""
+    scores = {}
     for key, text in tags.items():
         if key.startswith(TAG_SCORE):
             with contextlib.suppress(ValueError):
-                found[key.removeprefix(TAG_SCORE)] = float(text)
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+                scores[key.removeprefix(TAG_SCORE)] = float(text)
+    milliseconds = fields.get("creation_timestamp")  # a number, or its text
+    return {
+        "version": str(fields["version"]),
+        "run_id": fields.get("run_id") or None,
+        "zenml_run_id": tags.get(TAG_ZENML_RUN_ID),
+        "registered_at": None if milliseconds is None else datetime.fromtimestamp(int(str(milliseconds)) / 1000, UTC),
+        "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
+    }

@@ -26,13 +26,13 @@ PLAIN = " " + punctuation.replace("%", "")
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of predictions in seconds, measured when the model was loaded."""
+    """The measured duration of predictions, in seconds."""
 
     call: float
     per_row: float
 
     def of(self, rows: int) -> float:
-        """The approximate duration, in seconds, of a call with so many rows."""
+        """The approximate duration of a call with so many rows."""
         return self.call + rows * self.per_row
 
     def rows_within(self, seconds: float) -> int:

@@ -113,15 +113,13 @@ class RegistryClient:
         # First, because it determines which others are needed, and whether the model can be served.
         budget = self._max_model_bytes
         budget -= await self._fetch(root, MLMODEL_FILE, directory, budget)
-        choice = await asyncio.to_thread(choose_engine, directory, version)
-        if choice.files is not None:
-            missing = [name for name in choice.files if name not in sizes]
-            if missing:
-                raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
-            sizes = {name: sizes[name] for name in choice.files}
-        if sum(sizes.values()) > self._max_model_bytes:
+        needed = (await asyncio.to_thread(choose_engine, directory, version)).files or list(sizes)
+        missing = [name for name in needed if name not in sizes]
+        if missing:
+            raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
+        if sum(sizes[name] for name in needed) > self._max_model_bytes:
             raise RegistryError(self._too_large)
-        for name in sizes:
+        for name in needed:
             if name != MLMODEL_FILE:
                 budget -= await self._fetch(root, name, directory, budget)
 
@@ -144,28 +142,21 @@ class RegistryClient:
         waiting = [""]
         while waiting:
             prefix = waiting.pop()
-            for name, size in (await self._list_folder(f"{root}/{prefix}".rstrip("/"))).items():
-                if size is not None:
-                    found[prefix + name] = size
-                elif name != BYTECODE_FOLDER:
-                    waiting.append(f"{prefix}{name}/")
+            answer = await self._get(ARTIFACTS, path=f"{root}/{prefix}".rstrip("/"))
+            try:
+                for entry in answer.get("files", []):
+                    name = entry["path"]
+                    if not _is_plain_name(name):
+                        raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
+                    if not entry.get("is_dir", False):
+                        found[prefix + name] = int(entry.get("file_size", 0))
+                    elif name != BYTECODE_FOLDER:
+                        waiting.append(f"{prefix}{name}/")
+            except MALFORMED as error:
+                raise RegistryError(f"MLflow at {self._url} did not return a file listing") from error
             if len(found) + len(waiting) > MAX_FILES or any(name.count("/") > MAX_DEPTH for name in waiting):
                 raise RegistryError(f"the model has more than {MAX_FILES} files, or folders deeper than {MAX_DEPTH}")
         return found
-
-    async def _list_folder(self, folder: str) -> dict[str, int | None]:
-        """Names in a folder of the proxy, with the size of each file in bytes, and None for a folder."""
-        answer = await self._get(ARTIFACTS, path=folder)
-        try:
-            sizes = {
-                entry["path"]: None if entry.get("is_dir", False) else int(entry.get("file_size", 0))
-                for entry in answer.get("files", [])
-            }
-        except MALFORMED as error:
-            raise RegistryError(f"MLflow at {self._url} did not return a file listing") from error
-        if not all(map(_is_plain_name, sizes)):
-            raise RegistryError("MLflow lists a file outside the model's folder; the model is refused")
-        return sizes
 
     async def _fetch(self, root: str, name: str, directory: Path, budget: int) -> int:
         """Download one file of at most ``budget`` bytes; return its size. The listed sizes are not trusted."""
@@ -187,10 +178,13 @@ class RegistryClient:
         return taken
 
     async def _fields(self, alias: str) -> dict[str, Any] | None:
-        """MLflow's fields of the version that an alias points to, if any."""
+        """MLflow's fields of the version that an alias points to; None if the model or its alias does not exist."""
         answer = await self._ask("GET", ALIAS, params={"name": self._name, "alias": alias})
-        if _says_missing(answer):
-            return None
+        if answer.status_code in {400, 404}:
+            with contextlib.suppress(ValueError, AttributeError):
+                error = answer.json()
+                if says_missing(error.get("error_code"), error.get("message")):
+                    return None
         fields = self._object_in(answer).get("model_version")
         if not isinstance(fields, dict):
             raise RegistryError(f"MLflow at {self._url} returned no version; is it an MLflow server?")
@@ -234,14 +228,6 @@ class RegistryClient:
                 f"MLflow at {self._url} cannot be reached ({type(error).__name__}); "
                 "check that it runs and that MLFLOW_TRACKING_URI is right"
             ) from error
-
-
-def _says_missing(answer: httpx.Response) -> bool:
-    """Whether MLflow reports that the model, or its alias, does not exist."""
-    with contextlib.suppress(ValueError, AttributeError):
-        error = answer.json()
-        return answer.status_code in {400, 404} and says_missing(error.get("error_code"), error.get("message"))
-    return False
 
 
 def _is_plain_name(name: object) -> bool:
