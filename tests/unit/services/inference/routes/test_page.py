@@ -311,13 +311,13 @@ async def test_model_that_comes_while_the_page_is_made_is_never_without_its_form
     poll = poll_of((await unready.client.post("/page/retrain")).text)
     assert (await unready.client.get(poll)).headers["HX-Refresh"] == "true"
 
-    store._current = None  # noqa: SLF001 - as it was
+    store.current = None  # as it was
     unready.service.page.forget()  # so that MLflow is asked
     markup = await page_of(unready)
     assert 'name="f0"' in markup
     assert (await unready.client.get(poll_of(markup))).status_code == 204
 
-    store._current = None  # noqa: SLF001 - as it was
+    store.current = None  # as it was
     unready.service.page.forget()  # so that MLflow is asked
     news = (await unready.client.get("/page/live?form=none")).text
     assert "form=none" in poll_of(news)
