@@ -352,7 +352,7 @@ async def test_what_would_take_too_long_at_once_takes_several_turns(
     served: Any, clients: list[Client], calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = served.service.store
-    monkeypatch.setattr(store, "_current", dataclasses.replace(store.current, cost=Cost(0.0, 0.0006)))
+    monkeypatch.setattr(store, "current", dataclasses.replace(store.current, cost=Cost(0.0, 0.0006)))
     for client in clients:
         served.service.fast.take(client, HEAD, GOOD)
     await turns(3)
@@ -364,7 +364,7 @@ async def test_a_slow_model_s_records_are_the_route_s(
     served: Any, clients: list[Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = served.service.store
-    monkeypatch.setattr(store, "_current", dataclasses.replace(store.current, cost=Cost(1.0, 1.0)))
+    monkeypatch.setattr(store, "current", dataclasses.replace(store.current, cost=Cost(1.0, 1.0)))
     assert served.service.fast.take(clients[0], HEAD, GOOD) is None
 
 
@@ -377,7 +377,7 @@ async def test_a_swap_in_between_leaves_each_record_to_its_own_model(
     await served.look()
     new = store.current
     for client, model in zip(clients, [old, old, new, old, new, new, new, new], strict=True):
-        monkeypatch.setattr(store, "_current", model)
+        monkeypatch.setattr(store, "current", model)
         served.service.fast.take(client, HEAD, GOOD)
     calls.clear()
     await turns(2)

@@ -64,7 +64,7 @@ def version(number: str, **fields: Any) -> RegisteredVersion:
         "registered_at": NOW - timedelta(days=2),
         "scores": {},
     }
-    return RegisteredVersion(number, **usual | fields)
+    return RegisteredVersion(version=number, **usual | fields)
 
 
 def versions(*aliases: RegisteredVersion | None) -> str:

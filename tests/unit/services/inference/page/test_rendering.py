@@ -47,8 +47,8 @@ def result(outcome: Outcome, **fields: Any) -> RetrainResult:
 def markup_of(record: RetrainRecord, served: Predictor | None = None, rolled_back: str | None = None) -> str:
     """The request on the page of a service whose champion replaced a version by a rollback."""
     tags: dict[str, Any] = {"run_id": None, "zenml_run_id": None, "registered_at": None, "scores": {}}
-    former = RegisteredVersion(rolled_back, rolled_back_to="1", **tags) if rolled_back else None
-    versions = versions_view(Aliases(RegisteredVersion("1", **tags), None, former), None)
+    former = RegisteredVersion(version=rolled_back, rolled_back_to="1", **tags) if rolled_back else None
+    versions = versions_view(Aliases(RegisteredVersion(version="1", **tags), None, former), None)
     return watched(requests=[record], model=served, versions=versions).partition('<ol class="runs">')[2]
 
 
