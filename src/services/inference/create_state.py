@@ -28,8 +28,8 @@ from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_store import Backoff, ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
-from src.serving.protocols.batches import create_batches
-from src.serving.protocols.single_rows import InferRow, RecordRow, ScoringRow, SingleRow
+from src.serving.protocols.batches import Batches
+from src.serving.protocols.single_rows import single_rows
 from src.serving.watch.metrics import ServingMetrics
 
 
@@ -58,7 +58,7 @@ def create_state(
         registry=registry,
         store=store,
         scheduler=scheduler,
-        batches=create_batches(settings, scheduler, metrics),
+        batches=Batches(settings, scheduler, metrics),
         spool=spool,
         alerts=AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=now),
         rollback=Rollback(registry, store, settings.alias_lock, clock=now),
@@ -71,7 +71,7 @@ def create_state(
         admission=admission,
         overload=Overload(metrics, catalogue.templates, max_requests=max_requests, exempt=catalogue.exempt),
         fast=FastPredict(
-            routes=_fast_routes(settings.model_name),
+            routes=single_rows(settings.model_name),
             store=store,
             guards=guards,
             admission=admission,
@@ -81,16 +81,6 @@ def create_state(
             max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
         ),
     )
-
-
-def _fast_routes(model_name: str) -> dict[str, SingleRow]:
-    """The routes whose requests for a single row are predicted without the application, by path."""
-    infer = InferRow(model_name)
-    return {
-        RecordRow.template: RecordRow(),
-        ScoringRow.template: ScoringRow(),
-        infer.template.replace("{model_name}", model_name): infer,
-    }
 
 
 def _guards(settings: InferenceSettings) -> tuple[Guard, ...]:

@@ -3,33 +3,31 @@
 import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final
 
 from starlette.requests import ClientDisconnect
 
 from src.core.errors import InvalidInputError
+from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.core.settings import InferenceSettings
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.arrow_encoder import ArrowEncoder
-from src.serving.protocols.batch_limits import BatchLimits
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
 from src.serving.tables.extra_columns import ExtraColumns, joined_kinds
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.isolated_reader import isolated_parts
-from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows
+from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError, TooMuchTextError
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.readers import READERS
 from src.serving.tables.worker_messages import ReadTask
-from src.serving.tables.workers import Workers
+from src.serving.tables.workers import Worker, Workers
 from src.serving.watch.drift import Batch
 from src.serving.watch.metrics import ServingMetrics
 
-# A smaller text costs so little that it needs no place in the queue.
-SMALL_BYTES = 1 << 20
 END: Final = object()
 # The longest wait of a large batch in the queue, and of any for a worker.
 LARGE_BATCH_SECONDS = 10.0
@@ -37,62 +35,50 @@ LARGE_BATCH_SECONDS = 10.0
 WORKER_BYTES = 128_000_000
 
 
-class IncomingBatch(NamedTuple):
-    """A batch as received, and what to do with columns that the model does not have."""
-
-    form: Format
-    body: bytearray
-    extra: ExtraColumns
-
-
 class Batches:
     """Reads and predicts batches.
 
     Args:
+        settings: the limits of one batch, and of large ones at a time.
         scheduler: runs the model.
-        workers: for the formats that are read and written by a library that may crash.
         metrics: counts answered rows.
+
+    Attributes:
         admission: admits large batches, each for as long as its table is in memory.
-        limits: what one batch may take in memory.
     """
 
-    def __init__(
-        self,
-        scheduler: InferenceScheduler,
-        workers: Workers,
-        metrics: ServingMetrics,
-        admission: Admission,
-        limits: BatchLimits,
-    ) -> None:
+    def __init__(self, settings: InferenceSettings, scheduler: InferenceScheduler, metrics: ServingMetrics) -> None:
         self._scheduler = scheduler
-        self._workers = workers
         self._metrics = metrics
-        self._admission = admission
-        self._limits = limits
+        large, seconds = settings.max_large_batches, LARGE_BATCH_SECONDS
+        # At most half the queue, which leaves the other half to predictions.
+        self.admission = Admission(large, queue=settings.max_queue // 2, seconds=seconds, on_shed=metrics.shed)
+        # One more than large batches, because a slow client keeps its worker until the answer is sent.
+        slots = Admission(large + 1, queue=settings.max_concurrency, seconds=seconds, on_shed=metrics.shed)
+        self._workers = Workers(slots.slot, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
+        self._max_values = settings.max_batch_values
+        # Bytes of strings and kept columns: those of all large batches take half as much memory as a body.
+        self._max_text = max(1, settings.max_batch_bytes // 2 // large)
 
     def close(self) -> None:
         """End the worker processes."""
         self._workers.close()
 
-    def turns(self, came_in: Format, announced: int | None) -> Admission | None:
-        """The admission of this batch; None for a small one.
-
-        Args:
-            came_in: the batch's format; a binary one is never small, as its length says little about its rows.
-            announced: the body's length in bytes, if known.
-        """
-        if came_in not in BINARY and announced is not None and announced <= SMALL_BYTES:
-            return None
-        return self._admission
-
     async def read(
-        self, predictor: Predictor, batch: IncomingBatch, gone: Callable[[], Awaitable[bool]]
+        self,
+        predictor: Predictor,
+        form: Format,
+        body: bytearray,
+        extra: ExtraColumns,
+        gone: Callable[[], Awaitable[bool]],
     ) -> deque[Rows]:
         """Read and check the whole batch of at least one row.
 
         Args:
             predictor: the model, with its columns.
-            batch: the received batch.
+            form: the body's format.
+            body: the body.
+            extra: what to do with columns that the model does not have.
             gone: whether the client has disconnected; called between parts.
 
         Raises:
@@ -102,14 +88,14 @@ class Batches:
             OverloadedError: no worker became free in time.
             ClientDisconnect: the client has disconnected.
         """
-        columns = len(predictor.schema.names)
-        parts_read: deque[Rows] = deque()
+        width = columns = len(predictor.schema.names)
+        is_long = form in BINARY or len(body) > INLINE_BYTES
+        found: deque[Rows] = deque()
         problems: list[InvalidInputError] = []
         rows, text = 0, 0
         try:
-            async with contextlib.aclosing(self._parts(predictor, batch)) as parts:
+            async with contextlib.aclosing(self._parts(predictor.schema, form, body, extra)) as parts:
                 async for part in parts:
-                    started = part if isinstance(part, int) else 0
                     if isinstance(part, InvalidRecordError):
                         problems += part.problems
                         if len(problems) >= MAX_TOLD:
@@ -118,17 +104,17 @@ class Batches:
                         _require_other_names(part, predictor)
                         rows += len(part.table)
                         text += part.text_bytes
-                        columns = max(columns, len(predictor.schema.names) + len(part.kept.kinds))
+                        columns = max(columns, width + len(part.kept.kinds))
                         if not problems:
-                            parts_read.append(part)
-                    self._limits.require(rows + started, columns, text)
-                    if (batch.form in BINARY or len(batch.body) > INLINE_BYTES) and await gone():
+                            found.append(part)
+                    self._require_memory(rows + (part if isinstance(part, int) else 0), columns, text)
+                    if is_long and await gone():
                         raise ClientDisconnect
         except InvalidRecordError as error:
             problems += error.problems
         if problems:
             raise InvalidRecordError(problems)
-        return parts_read
+        return found
 
     async def answers(
         self, predictor: Predictor, parts: deque[Rows], goes_out: Format, request_id: str
@@ -143,9 +129,10 @@ class Batches:
         kinds = joined_kinds(part.kept for part in parts)
         # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
-        async with self._encoder(predictor, goes_out, request_id, kinds) as encoder:
+        async with self._worker_for(goes_out) as worker:
+            encoder = ENCODERS[goes_out](goes_out, predictor, request_id, kinds, worker)
             await self._scheduler.turn()
-            at_once = not encoder.worker and self._scheduler.takes(predictor, rows)
+            at_once = worker is None and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
             yield encoder.start()
             while parts:
@@ -156,18 +143,16 @@ class Batches:
                     part = table.part(start, start + size)
                     yield await self._answer(batch, part, some, encoder, at_once=at_once)
             self._metrics.traffic.end(batch)
-            last = await encoder.worker.run(encoder.end) if encoder.worker else encoder.end()
+            last = await worker.run(encoder.end) if worker else encoder.end()
         yield last  # a slow client keeps no worker
 
     @contextlib.asynccontextmanager
-    async def _encoder(
-        self, predictor: Predictor, goes_out: Format, request_id: str, kinds: dict[str, str]
-    ) -> AsyncIterator[Encoder]:
-        if goes_out not in BINARY:
-            yield ENCODERS[goes_out](predictor, request_id, kinds)
+    async def _worker_for(self, form: Format) -> AsyncIterator[Worker | None]:
+        if form not in BINARY:
+            yield None
             return
         async with self._workers.one() as worker:
-            yield ArrowEncoder(predictor, request_id, kinds, form=goes_out, worker=worker)
+            yield worker
 
     async def _answer(
         self, batch: Batch, table: FeatureTable, kept: Columns, encoder: Encoder, *, at_once: bool
@@ -183,24 +168,26 @@ class Batches:
             return await encoder.worker.run(encoder.part, await self._scheduler.in_thread(predict), kept)
         return await self._scheduler.in_thread(lambda: encoder.part(predict(), kept))
 
-    async def _parts(self, predictor: Predictor, batch: IncomingBatch) -> AsyncGenerator[Part | int, None]:
-        schema, body = predictor.schema, batch.body
-        if batch.form in BINARY:
-            task = ReadTask(batch.form, schema.columns, batch.extra, self._limits.text)
-            async with (
-                self._workers.one() as worker,
-                contextlib.aclosing(isolated_parts(worker, task, body)) as isolated,
-            ):
-                async for part in isolated:
-                    yield part
-            return
-        parts = READERS[batch.form](schema, body, batch.extra)
-        if len(body) <= INLINE_BYTES:
-            for found in parts:
-                yield found
-            return
-        while (step := await self._scheduler.in_thread(lambda: next(parts, END))) is not END:
-            yield step  # type: ignore[misc] # the sentinel is none of the parts
+    async def _parts(
+        self, schema: FeatureSchema, form: Format, body: bytearray, extra: ExtraColumns
+    ) -> AsyncGenerator[Part | int, None]:
+        async with self._worker_for(form) as worker:
+            if worker:
+                task = ReadTask(form, schema.columns, extra, self._max_text)
+                async with contextlib.aclosing(isolated_parts(worker, task, body)) as isolated:
+                    async for part in isolated:
+                        yield part
+                return
+        step = partial(next, READERS[form](schema, body, extra), END)
+        while (found := step() if len(body) <= INLINE_BYTES else await self._scheduler.in_thread(step)) is not END:
+            yield found
+
+    def _require_memory(self, rows: int, columns: int, text: int) -> None:
+        max_rows = max(1, self._max_values // columns)
+        if rows > max_rows:
+            raise TooManyRowsError(max_rows)
+        if text > self._max_text:
+            raise TooMuchTextError(self._max_text)
 
 
 def _require_other_names(rows: Rows, predictor: Predictor) -> None:
@@ -208,14 +195,3 @@ def _require_other_names(rows: Rows, predictor: Predictor) -> None:
     taken = {PREDICTION, *probability_columns(predictor.classes)} & rows.kept.kinds.keys()
     if taken:
         raise malformed(f"kept columns have names of the answer's: {', '.join(sorted(taken))}; rename them")
-
-
-def create_batches(settings: InferenceSettings, scheduler: InferenceScheduler, metrics: ServingMetrics) -> Batches:
-    """Create the batches' reader with the limits of the settings."""
-    large = settings.max_large_batches
-    # At most half the queue, which leaves the other half to predictions.
-    admission = Admission(large, queue=settings.max_queue // 2, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
-    # One more than large batches, because a slow client keeps its worker until the answer is sent.
-    slots = Admission(large + 1, queue=settings.max_concurrency, seconds=LARGE_BATCH_SECONDS, on_shed=metrics.shed)
-    workers = Workers(slots.slot, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
-    return Batches(scheduler, workers, metrics, admission, BatchLimits.of(settings))

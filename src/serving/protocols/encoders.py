@@ -1,4 +1,4 @@
-"""Encodes the answers to a batch in each text format, part by part."""
+"""Encodes the answers to a batch in each format, part by part."""
 
 import csv
 import io
@@ -6,45 +6,56 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.answer_json import encode_answers
-from src.serving.tables.extra_columns import text_of
-from src.serving.tables.formats import Format
+from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, text_of
+from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.worker_messages import End, Message, Piece, Table, WriteTask
 from src.serving.tables.workers import Worker
 
 Columns = Mapping[str, Sequence[Any]]
-NO_COLUMNS: Columns = {}
-NO_KINDS: Mapping[str, str] = {}
+NONE: Mapping[str, Any] = {}
 PREDICTION = "prediction"
+# The member of a JSON answer with the row's kept columns.
+EXTRA = "extra_columns"
+# The kind of the prediction's column by the type of the labels.
+KINDS: Mapping[type, str] = {str: TEXT, bool: BOOLEAN, int: LONG, float: DOUBLE}
 
 
 class Encoder:
     """Writes the answers to one batch: ``start``, then ``part`` for each of its parts, then ``end``.
 
     Args:
+        form: the format.
         predictor: the model that predicted.
         request_id: the request's id.
         kinds: the kinds of the kept columns, by name.
-
-    Attributes:
-        worker: the process that ``part`` and ``end`` wait for, if any.
+        worker: the process that ``part`` and ``end`` wait for, if the format needs one.
     """
 
-    worker: Worker | None = None
-
-    def __init__(self, predictor: Predictor, request_id: str, kinds: Mapping[str, str] = NO_KINDS) -> None:
-        self._kinds = kinds
-        self._classes = predictor.classes
-        self._model = predictor.model_name
+    def __init__(
+        self,
+        form: Format,
+        predictor: Predictor,
+        request_id: str,
+        kinds: Mapping[str, str] = NONE,
+        worker: Worker | None = None,
+    ) -> None:
+        self._form = form
+        self._model, self._classes, self._labels = predictor.model_name, predictor.classes, predictor.labels
         self._request_id = request_id
+        self._kinds = kinds
+        self.worker = worker
+        self._begun = False
 
     def start(self) -> bytes:
         """The bytes before the first answer."""
         return b""
 
-    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
+    def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
         """Encode some answers with their kept columns. Blocks for a few milliseconds."""
         raise NotImplementedError
 
@@ -53,42 +64,33 @@ class Encoder:
         return b""
 
 
-class JsonEncoder(Encoder):
+class _JsonEncoder(Encoder):
     """The object that ``POST /predict`` returns for a list of records."""
 
-    _comma = b""
-
     def start(self) -> bytes:
-        """The start of the object."""
         return b'{"predictions":['
 
-    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """Answers, with a comma before them unless they are the first."""
-        comma, self._comma = self._comma, b","
-        return comma + encode_answers(found, self._classes, b",", kept)
+    def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
+        comma, self._begun = b"," if self._begun else b"", True
+        return comma + _encoded(found, self._classes, b",", kept)
 
     def end(self) -> bytes:
-        """The end of the object, with the model and the request's id."""
         return b"]," + msgspec.json.encode({"model": self._model, "request_id": self._request_id})[1:]
 
 
-class NdjsonEncoder(Encoder):
+class _NdjsonEncoder(Encoder):
     """One answer per line; the model and the request's id are in the headers."""
 
-    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """Whole lines."""
-        return encode_answers(found, self._classes, b"\n", kept) + b"\n"
+    def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
+        return _encoded(found, self._classes, b"\n", kept) + b"\n"
 
 
-class CsvEncoder(Encoder):
+class _CsvEncoder(Encoder):
     """A header and one line per answer: kept columns, the prediction, and the classes' probabilities if any."""
 
-    _begun = False
-
-    def part(self, found: Predictions, kept: Columns = NO_COLUMNS) -> bytes:
-        """Whole lines."""
+    def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
         texts = {name: [text_of(value) for value in values] for name, values in kept.items()}
-        columns = {**texts, **columns_of(found, self._classes)}
+        columns = {**texts, **_columns_of(found, self._classes)}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if not self._begun:
@@ -98,12 +100,71 @@ class CsvEncoder(Encoder):
         return text.getvalue().encode()
 
 
-def columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:
-    """Answers as columns of n values: the prediction and, if any, the probability of each class."""
-    columns = {PREDICTION: found.values}
+class _ArrowEncoder(Encoder):
+    """Arrow or Parquet with the columns of CSV; the schema's metadata name the model.
+
+    A part returns the bytes of the file that are complete with it; none until a row group is full.
+    """
+
+    def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
+        answers = _columns_of(found, self._classes)
+        label = KINDS[type(self._labels[0])] if self._labels else DOUBLE
+        kinds = {**self._kinds, **dict.fromkeys(answers, DOUBLE), PREDICTION: label}
+        arrays = [
+            _objects([text_of(value) for value in values] if kinds[name] == TEXT else values)
+            for name, values in kept.items()
+        ]
+        arrays += [
+            np.array(values, dtype=np.float64) if kinds[name] == DOUBLE else _objects(values)
+            for name, values in answers.items()
+        ]
+        messages: list[Message] = [Table.of(arrays)]
+        if not self._begun:
+            self._begun = True
+            source = {"model_name": self._model.name, "model_version": self._model.version}
+            messages.insert(0, WriteTask(self._form, kinds, {**source, "request_id": self._request_id}))
+        return self._heard(*messages)
+
+    def end(self) -> bytes:
+        return self._heard(End())
+
+    def _heard(self, *messages: Message) -> bytes:
+        assert self.worker is not None  # noqa: S101 - these formats need one
+        for message in messages:
+            self.worker.tell(message)
+        answer = self.worker.hear()
+        assert isinstance(answer, Piece | End)  # noqa: S101 - the worker's answer to each table, and to the end
+        return answer.data
+
+
+ENCODERS: Mapping[Format, type[Encoder]] = {
+    Format.JSON: _JsonEncoder,
+    Format.NDJSON: _NdjsonEncoder,
+    Format.CSV: _CsvEncoder,
+    **dict.fromkeys(BINARY, _ArrowEncoder),
+}
+
+
+def _encoded(found: Predictions, classes: tuple[str, ...], between: bytes, kept: Columns = NONE) -> bytes:
+    """The answers of ``tables.answers`` with the kept columns as JSON, joined by ``between``.
+
+    They are filled into a template, as an object per row would take three times as long.
+    """
+    if kept:
+        lines = _encoded(found, classes, b"\n").split(b"\n")  # JSON on one line has it nowhere else
+        rows = (dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True))
+        return between.join(
+            [line[:-1] + b"," + msgspec.json.encode({EXTRA: row})[1:] for line, row in zip(lines, rows, strict=True)]
+        )
+    if not classes:
+        numbers = [float(value) for value in found.values]
+        return between.join([b'{"prediction":%b}'] * len(numbers)) % _texts(numbers)
+    ending, shares = b"", []
     if found.probabilities is not None:
-        columns |= dict(zip(probability_columns(classes), found.shown.T.tolist(), strict=True))
-    return columns
+        ending = b',"probabilities":{' + b",".join([_literal(name) + b":%b" for name in classes]) + b"}"
+        shares = found.shown.ravel().tolist()
+    template_of = {label: b'{"prediction":' + _literal(label) + ending + b"}" for label in set(found.values)}
+    return between.join([template_of[label] for label in found.values]) % _texts(shares)
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
@@ -111,8 +172,25 @@ def probability_columns(classes: Sequence[str]) -> list[str]:
     return [f"probability_{name}" for name in classes]
 
 
-ENCODERS: Mapping[Format, type[Encoder]] = {
-    Format.JSON: JsonEncoder,
-    Format.NDJSON: NdjsonEncoder,
-    Format.CSV: CsvEncoder,
-}
+def _literal(value: object) -> bytes:
+    """A value in a template."""
+    return msgspec.json.encode(value).replace(b"%", b"%%")
+
+
+def _texts(numbers: list[float]) -> tuple[bytes, ...]:
+    return tuple(msgspec.json.encode(numbers)[1:-1].split(b",")) if numbers else ()
+
+
+def _columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:
+    """Answers as columns of n values: the prediction and, if any, the probability of each class."""
+    columns = {PREDICTION: found.values}
+    if found.probabilities is not None:
+        columns |= dict(zip(probability_columns(classes), found.shown.T.tolist(), strict=True))
+    return columns
+
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    """Values of which any may be missing, or of a type that numpy would change."""
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array

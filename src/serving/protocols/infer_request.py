@@ -1,17 +1,17 @@
 """Decodes an inference request of the Open Inference Protocol: its rows, and the requested outputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidInputError
-from src.core.feature_schema import FeatureSchema
+from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.serving.protocols.infer_message import InferMessage, InputTensor, OutputWish, decode_message, parameter_of
-from src.serving.protocols.tensors import check_datatype, kept_values, values_from_binary, values_from_json
+from src.serving.protocols import lenient_json
+from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, problem, values_of
 from src.serving.tables.columns import Values, table_of_columns
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.problems import UNKNOWN_FIELD, InvalidRecordError, malformed
@@ -19,14 +19,29 @@ from src.serving.tables.problems import UNKNOWN_FIELD, InvalidRecordError, malfo
 BINARY_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
 ALL_BINARY = "binary_data_output"
+FORM = (
+    "the request must be a JSON object with inputs, a list of tensors with name, shape, datatype and data; "
+    "id is a string, outputs is a list of objects with a name, and parameters are objects"
+)
+
+# An output's shape, datatype and values: a list of strings, or a little-endian array.
+Output = tuple[list[int], str, NDArray[Any] | Sequence[str]]
 
 
-class KeptTensor(NamedTuple):
-    """An input that the model does not take, and that is returned as an output."""
+class OutputWish(msgspec.Struct, frozen=True):
+    """An output that the client requests."""
 
-    shape: list[int]
-    datatype: str
-    values: NDArray[Any] | list[str]
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class InferMessage(msgspec.Struct, frozen=True):
+    """The JSON of a request."""
+
+    inputs: list[InputTensor]
+    id: str | None = None
+    outputs: list[OutputWish] | None = None
+    parameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,7 @@ class InferRequest:
     id: str | None
     outputs: Mapping[str, bool]
     asked: bool
-    kept: Mapping[str, KeptTensor] = field(default_factory=dict)
+    kept: Mapping[str, Output] = field(default_factory=dict)
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:
@@ -78,85 +93,79 @@ def decode_infer(
     """
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
-    request = decode_message(body if json_bytes is None else body[:json_bytes])
-    binary = memoryview(b"" if json_bytes is None else body[json_bytes:])
-    names = [*outputs, *_others(schema, request.inputs, extra)] if extra is ExtraColumns.KEEP else outputs
-    if len(set(names)) < len(names):
+    header = body[:json_bytes]
+    request = lenient_json.decode(header, InferMessage, FORM)
+    known = {*schema.names, matrix_of(schema)}
+    others = [tensor.name for tensor in request.inputs if tensor.name not in known]
+    offered = [*outputs, *others] if extra is ExtraColumns.KEEP else outputs
+    if len(set(offered)) < len(offered):
         raise malformed(f"kept inputs must have different names, none of them {' or '.join(outputs)}; rename them")
-    wishes = _wishes(request, names)
-    columns, kept, rows = _columns(schema, request.inputs, binary, extra)
-    return InferRequest(
-        table=table_of_columns(schema, columns, rows),
-        id=request.id,
-        outputs=wishes,
-        asked=bool(request.outputs),
-        kept=kept,
-    )
+    wanted = _wanted(request, offered)
+    if others and extra is ExtraColumns.REFUSE:
+        raise _unknown_input(schema)
+    binary = memoryview(body)[len(header) :]
+    columns, kept, rows = _columns(schema, request.inputs, frozenset(others), extra, binary)
+    return InferRequest(table_of_columns(schema, columns, rows), request.id, wanted, bool(request.outputs), kept)
 
 
-def _wishes(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:
-    wanted = request.outputs or [OutputWish(name) for name in outputs]
-    if not {wish.name for wish in wanted} <= set(outputs):
-        raise _unknown(f"unknown outputs; the model has {', '.join(outputs)}")
-    default = parameter_of(request, ALL_BINARY, default=False)
-    found = {wish.name: parameter_of(wish, BINARY_DATA, default) for wish in wanted}
+def _wanted(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:
+    wishes = request.outputs or [OutputWish(name) for name in outputs]
+    if not {wish.name for wish in wishes} <= set(outputs):
+        raise problem(f"unknown outputs; the model has {', '.join(outputs)}", UNKNOWN_FIELD)
+    default = _parameter(request, ALL_BINARY, default=False)
+    found = {wish.name: _parameter(wish, BINARY_DATA, default) for wish in wishes}
     if not all(isinstance(binary, bool) for binary in found.values()):
         raise malformed(f"{BINARY_DATA} and {ALL_BINARY} must be true or false")
     return found
 
 
-def _others(schema: FeatureSchema, tensors: Sequence[InputTensor], extra: ExtraColumns) -> list[str]:
-    """The names of the tensors that the model does not take."""
-    names = [tensor.name for tensor in tensors if tensor.name not in {*schema.names, matrix_of(schema)}]
-    if names and extra is ExtraColumns.REFUSE:
-        raise _unknown(_inputs_of(schema))
-    return names
-
-
 def _columns(
-    schema: FeatureSchema, tensors: Sequence[InputTensor], binary: memoryview, extra: ExtraColumns
-) -> tuple[dict[str, Values], dict[str, KeptTensor], int]:
-    """The tensors' columns by name, the kept tensors by name, and their length."""
-    others = _others(schema, tensors, extra)
-    mine = [tensor for tensor in tensors if tensor.name not in others]
-    known = {column.name: [column] for column in schema.columns}
-    widths = range(1, 2)
-    if len(mine) == 1 and _is_matrix(schema, mine[0]):
-        widths, width = schema.matrix_widths, _width(mine[0])
-        known = {mine[0].name: list(schema.columns[: width if width in widths else widths[-1]])}
+    schema: FeatureSchema,
+    tensors: Sequence[InputTensor],
+    others: Collection[str],
+    extra: ExtraColumns,
+    binary: memoryview,
+) -> tuple[dict[str, Values], dict[str, Output], int]:
+    """The values by column, the kept tensors by name, and their number of rows."""
+    taken, widths = _expected(schema, [tensor for tensor in tensors if tensor.name not in others])
     columns: dict[str, Values] = {}
-    kept: dict[str, KeptTensor] = {}
+    kept: dict[str, Output] = {}
     rows = None
     for tensor in tensors:
         content, binary = _content(tensor, binary)
-        if tensor.name in others and extra is ExtraColumns.IGNORE:
-            continue
-        if tensor.name in others:
+        if tensor.name not in others:
+            if tensor.name not in taken:
+                raise _unknown_input(schema)
+            held = taken.pop(tensor.name)
+            for column in held:
+                check_datatype(column, tensor.datatype)
+            rows = _rows(tensor, widths, rows)
+            values = values_of(tensor, content)
+            # In row-major order, a column is every k-th value.
+            columns |= {column.name: values[place :: len(held)] for place, column in enumerate(held)}
+        elif extra is ExtraColumns.KEEP:
             rows = _rows(tensor, None, rows)
-            values = kept_values(tensor.name, _values(tensor, content), tensor.datatype)
-            kept[tensor.name] = KeptTensor(tensor.shape, tensor.datatype, values)
-            continue
-        if tensor.name not in known:
-            raise _unknown(_inputs_of(schema))
-        held = known.pop(tensor.name)
-        for column in held:
-            check_datatype(column, tensor.datatype)
-        rows = _rows(tensor, widths, rows)
-        found = _values(tensor, content)
-        # In row-major order, a column is every k-th value.
-        columns |= {column.name: found[place :: len(held)] for place, column in enumerate(held)}
-    if len(binary):
+            values = kept_values(tensor, values_of(tensor, content))
+            kept[tensor.name] = tensor.shape, tensor.datatype, values
+    if binary:
         raise malformed(f"there is more binary data than the sum of all {BINARY_SIZE}")
     return columns, kept, rows or 0
 
 
-def _inputs_of(schema: FeatureSchema) -> str:
-    """The message for a tensor of another name."""
+def _expected(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> tuple[dict[str, Sequence[Column]], range]:
+    """The columns that each tensor holds, by its name, and how many columns a tensor may have."""
+    if len(tensors) == 1 and tensors[0].name == matrix_of(schema):
+        name, width, widths = tensors[0].name, _width(tensors[0]), schema.matrix_widths
+        if width != 1 or name not in schema.names:  # else it is a column of the same name
+            return {name: schema.columns[: width if width in widths else widths[-1]]}, widths
+    return {column.name: [column] for column in schema.columns}, range(1, 2)
+
+
+def _unknown_input(schema: FeatureSchema) -> InvalidRecordError:
     message = f"unknown inputs; the model takes {', '.join(schema.names)}, each once"
-    matrix = matrix_of(schema)
-    if matrix is None:
-        return message
-    return f"{message}, or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
+    if matrix := matrix_of(schema):
+        message += f", or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
+    return problem(message, UNKNOWN_FIELD)
 
 
 def _shape_of(widths: range) -> str:
@@ -165,12 +174,6 @@ def _shape_of(widths: range) -> str:
     if most == 1:
         return "[n] or [n, 1]"
     return f"[n, {least}]" if least == most else f"[n, {least}] to [n, {most}]"
-
-
-def _is_matrix(schema: FeatureSchema, tensor: InputTensor) -> bool:
-    """Whether a request's only tensor is the matrix; one of a column's shape may be a column of the same name."""
-    is_column = tensor.name in schema.names and _width(tensor) == 1
-    return tensor.name == matrix_of(schema) and not is_column
 
 
 def _width(tensor: InputTensor) -> int | None:
@@ -192,7 +195,7 @@ def _rows(tensor: InputTensor, widths: range | None, rows: int | None) -> int:
 
 def _content(tensor: InputTensor, binary: memoryview) -> tuple[memoryview | None, memoryview]:
     """A tensor's binary data, None if its data are JSON; and the binary data of the tensors that follow."""
-    size = parameter_of(tensor, BINARY_SIZE)
+    size = _parameter(tensor, BINARY_SIZE)
     if (size is None) == (tensor.data is None):
         raise malformed(f"{tensor.name} must have either data or {BINARY_SIZE}")
     if size is None:
@@ -202,11 +205,7 @@ def _content(tensor: InputTensor, binary: memoryview) -> tuple[memoryview | None
     return binary[:size], binary[size:]
 
 
-def _values(tensor: InputTensor, content: memoryview | None) -> Values:
-    if content is None:
-        return values_from_json(tensor.name, tensor.data, tensor.shape, tensor.datatype)
-    return values_from_binary(tensor.name, content, tensor.shape, tensor.datatype)
-
-
-def _unknown(message: str) -> InvalidRecordError:
-    return InvalidRecordError([InvalidInputError(message, kind=UNKNOWN_FIELD)])
+def _parameter(holder: InputTensor | OutputWish | InferMessage, name: str, default: Any = None) -> Any:
+    """A parameter's value; the default if it is absent or null."""
+    value = (holder.parameters or {}).get(name)
+    return default if value is None else value

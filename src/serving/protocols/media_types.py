@@ -1,6 +1,4 @@
-"""The format of a batch, by Content-Type, and of its answers, by Accept."""
-
-from collections.abc import Iterator
+"""The format of a body, by Content-Type, and of the answers to a batch, by Accept."""
 
 from src.core.errors import InvalidInputError
 from src.serving.tables.formats import Format
@@ -18,23 +16,28 @@ class UnsupportedMediaTypeError(InvalidInputError):
 
 
 class NotAcceptableError(InvalidInputError):
-    """The route supports no format that the client accepts."""
+    """No format of a batch's answers is one that the client accepts."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self) -> None:
+        message = f"answers to a batch have one of these formats; name one in Accept: {LISTED}"
         super().__init__(message, kind=NOT_ACCEPTABLE)
 
 
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
 def format_of(content_type: str | None) -> Format:
-    """The declared format of a body; JSON without a declaration.
+    """The declared format of a batch; JSON without a declaration.
 
     Raises:
         UnsupportedMediaTypeError: the format is not supported.
     """
-    if content_type is None:
+    if content_type is None or is_json(content_type):
         return Format.JSON
     media_type, parameters = _split(content_type)
-    if media_type.startswith("application/") and media_type.endswith("+json"):
-        return Format.JSON
     try:
         found = Format(media_type)
     except ValueError:
@@ -52,34 +55,30 @@ def accepted(accept: str, came_in: Format) -> Format:
     Raises:
         NotAcceptableError: no accepted format is supported.
     """
-    ranges = list(_ranges(accept)) or [("*/*", 1.0)]
-    offered = [came_in, *(item for item in Format if item is not came_in)]
-    best = max(offered, key=lambda item: _quality(item, ranges))
-    if not _quality(best, ranges):
-        raise NotAcceptableError(f"answers to a batch have one of these formats; name one in Accept: {LISTED}")
+    qualities: dict[str, float] = {}
+    for media_range, parameters in map(_split, accept.split(",")):
+        qualities[media_range] = max(qualities.get(media_range, 0.0), _quality(parameters.get("q", "1")))
+    if not any(qualities):  # no range has a name
+        return came_in
+
+    def quality(offered: Format) -> float:
+        """By the most specific range that matches it."""
+        ranges = (offered, f"{offered.partition('/')[0]}/*", "*/*")
+        return next((qualities[media_range] for media_range in ranges if media_range in qualities), 0.0)
+
+    best: Format = max([came_in, *Format], key=quality)
+    if not quality(best):
+        raise NotAcceptableError
     return best
 
 
-def _quality(offered: Format, ranges: list[tuple[str, float]]) -> float:
-    """A format's quality, by the most specific range that matches it."""
-    kind = offered.partition("/")[0]
-    for pattern in (offered.value, f"{kind}/*", "*/*"):
-        found = [quality for media_range, quality in ranges if media_range == pattern]
-        if found:
-            return max(found)
-    return 0.0
-
-
-def _ranges(accept: str) -> Iterator[tuple[str, float]]:
-    """Each media range with its quality, which is 0 if it is not a number from 0 to 1."""
-    for part in accept.split(","):
-        media_range, parameters = _split(part)
-        if media_range:
-            try:
-                quality = float(parameters.get("q", "1"))
-            except ValueError:
-                quality = 0.0
-            yield media_range, quality if 0 <= quality <= 1 else 0.0
+def _quality(text: str) -> float:
+    """A range's quality, which is 0 if it is not a number from 0 to 1."""
+    try:
+        quality = float(text)
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0
 
 
 def _split(value: str) -> tuple[str, dict[str, str]]:
@@ -87,9 +86,3 @@ def _split(value: str) -> tuple[str, dict[str, str]]:
     media_type, *rest = value.split(";")
     pairs = (item.partition("=") for item in rest)
     return media_type.strip().lower(), {name.strip().lower(): text.strip().strip('"') for name, _, text in pairs}
-
-
-def is_json(content_type: str) -> bool:
-    """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,8 +1,10 @@
-"""Decodes requests of MLflow's scoring protocol: four forms of JSON, and CSV."""
+"""MLflow's scoring protocol: requests in four forms of JSON or in CSV, and their answer."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from src.core.feature_schema import FeatureSchema
@@ -16,10 +18,11 @@ from src.serving.tables.problems import malformed
 
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
-INSTANCES = "instances"
-INPUTS = "inputs"
-FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
+FORMS = (SPLIT, RECORDS, "instances", "inputs")
 SPLIT_KEYS = {"columns", "data", "index"}
+
+# Values by column, and the number of rows.
+Columns = tuple[Mapping[str, Sequence[Any]], int]
 
 
 def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
@@ -38,12 +41,12 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
     (form,) = found
     content = document[form]
     if form == SPLIT:
-        return _of_split(schema, content)
-    if form != RECORDS and isinstance(content, dict):
-        return _of_columns(schema, form, content)
-    if form != RECORDS and isinstance(content, list) and schema.least_width == 1 and not _has((dict, list), content):
-        return table_of_columns(schema, {schema.names[0]: content}, len(content))
-    return _of_records(schema, form, content)
+        columns, rows = _of_split(schema, content)
+    elif form != RECORDS and isinstance(content, dict):
+        columns, rows = _of_columns(schema, form, content)
+    else:
+        columns, rows = _of_list(schema, form, content)
+    return table_of_columns(schema, columns, rows)
 
 
 def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
@@ -57,47 +60,53 @@ def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
     return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
 
 
-def _of_split(schema: FeatureSchema, content: object) -> FeatureTable:
+def encode(predictions: Sequence[Any]) -> bytes:
+    """The answer: one label or number per row."""
+    return msgspec.json.encode({"predictions": predictions})
+
+
+def _of_split(schema: FeatureSchema, content: object) -> Columns:
     if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= SPLIT_KEYS:
         raise malformed(f"{SPLIT} must be an object with columns, data and optionally index")
     names, rows = content["columns"], content["data"]
     if not isinstance(names, list) or not isinstance(rows, list):
         raise malformed(f"columns and data of {SPLIT} must be lists")
-    for index, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != len(names):
-            raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", index)
+    width = len(names)
+    if not (set(map(type, rows)) <= {list} and set(map(len, rows)) <= {width}):
+        wrong = next(place for place, row in enumerate(rows) if not isinstance(row, list) or len(row) != width)
+        raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", wrong)
     for name in schema.names:
         if names.count(name) > 1:
             raise malformed(f"{name} must be one column of {SPLIT}")
-    places = {name: names.index(name) for name in schema.names if name in names}
-    columns = {name: [row[place] for row in rows] for name, place in places.items()}
-    return table_of_columns(schema, columns, len(rows))
+    values = list(chain.from_iterable(rows))
+    return {name: values[names.index(name) :: width] for name in schema.names if name in names}, len(rows)
 
 
-def _of_columns(schema: FeatureSchema, form: str, content: Mapping[str, Any]) -> FeatureTable:
+def _of_columns(schema: FeatureSchema, form: str, content: Mapping[str, Any]) -> Columns:
     """An object of columns, which are lists of the same length, or of single values, which are one row."""
     columns = {name: content[name] for name in schema.names if name in content}
-    if not _has(list, columns.values()):
-        return table_of_columns(schema, {name: [value] for name, value in columns.items()}, min(1, len(columns)))
+    if not any(isinstance(values, list) for values in columns.values()):
+        return {name: [value] for name, value in columns.items()}, min(1, len(columns))
     lengths = {len(values) if isinstance(values, list) else None for values in columns.values()}
     if len(lengths) > 1:
         raise malformed(f"the columns of {form} must be lists of one length")
-    return table_of_columns(schema, columns, lengths.pop() or 0)
+    return columns, lengths.pop() or 0
 
 
-def _of_records(schema: FeatureSchema, form: str, content: object) -> FeatureTable:
+def _of_list(schema: FeatureSchema, form: str, content: object) -> Columns:
+    """A list of records, or of values of the first column."""
+    fields = ", ".join(schema.names)
     if not isinstance(content, list):
-        raise malformed(f"{form} must be a list of objects with the fields {', '.join(schema.names)}")
-    for index, record in enumerate(content):
-        if not isinstance(record, dict):
-            raise malformed(f"must be an object with the fields {', '.join(schema.names)}", index)
+        raise malformed(f"{form} must be a list of objects with the fields {fields}")
+    kinds = set(map(type, content))
+    if form != RECORDS and schema.least_width == 1 and kinds.isdisjoint({dict, list}):
+        return {schema.names[0]: content}, len(content)
+    if not kinds <= {dict}:
+        wrong = next(place for place, record in enumerate(content) if not isinstance(record, dict))
+        raise malformed(f"must be an object with the fields {fields}", wrong)
     columns = {
         column.name: [record.get(column.name) for record in content]
         for column in schema.columns
         if column.required or not content or any(column.name in record for record in content)
     }
-    return table_of_columns(schema, columns, len(content))
-
-
-def _has(kind: type | tuple[type, ...], values: Sequence[object] | Any) -> bool:
-    return any(isinstance(value, kind) for value in values)
+    return columns, len(content)

@@ -1,8 +1,8 @@
 """Requests for one row, by route: a quick decoding of the common forms, and the same response as the route's own."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -10,13 +10,14 @@ from msgspec import UNSET, UnsetType
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import Row
 from src.serving.models.predictor import Predictor
+from src.serving.protocols import mlflow_scoring
 from src.serving.protocols.infer_answer import (
     NUMBER,
     PREDICT,
     PROBABILITIES,
-    InferResponse,
     OutputTensor,
     datatype_of_labels,
+    encode_outputs,
     output_names,
 )
 from src.serving.protocols.infer_request import matrix_of
@@ -30,56 +31,38 @@ EXPECT = b"expect"
 JSON_LENGTH = b"inference-header-content-length"
 
 V = TypeVar("V")
+# The row of a valid request in a common form, and what the encoding of its response needs; None if the route must
+# decode the request.
+Decoded = tuple[Row, Any] | None
 
 
-class OneRow(NamedTuple):
-    """A decoded request: the row, and what the encoding of its response needs."""
-
-    row: Row
-    details: Any = None
-
-
-class SingleRow(ABC):
+@dataclass(frozen=True)
+class SingleRow:
     """The requests of one route.
 
     Attributes:
         template: the route's template, for the metrics.
+        decode: decodes a body for the served model.
+        encode: the body of the response, from the answer, what ``decode`` returned, and the request's id; it raises
+            ValueError if the route must answer.
+        takes_type: whether a body of this Content-Type may be decoded here.
         routed: names of headers with which a request is left to the route.
     """
 
-    template: ClassVar[str]
-    routed: ClassVar[frozenset[bytes]] = frozenset({EXPECT})
-
-    def takes_type(self, content_type: bytes) -> bool:
-        """Whether a body of this Content-Type may be decoded here: JSON without parameters."""
-        return content_type == JSON
-
-    @abstractmethod
-    def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
-        """The row of a valid request in a common form; None for all others, which the route decodes."""
-
-    @abstractmethod
-    def encode(self, predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
-        """The body of the response."""
+    template: str
+    decode: Callable[[Predictor, bytes], Decoded]
+    encode: Callable[[Predictor, Answer, Any, str], bytes]
+    takes_type: Callable[[bytes], bool] = lambda value: value == JSON
+    routed: frozenset[bytes] = frozenset({EXPECT})
 
 
-class RecordRow(SingleRow):
-    """``POST /predict``."""
+def _decode_record(predictor: Predictor, body: bytes) -> Decoded:
+    row = predictor.decoder.decode_or_none(body)
+    return None if row is None else (row, None)
 
-    template = "/predict"
 
-    def takes_type(self, content_type: bytes) -> bool:
-        """Any JSON."""
-        return super().takes_type(content_type) or is_json(content_type.decode("latin-1"))
-
-    def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
-        """An object with the model's columns."""
-        row = predictor.decoder.decode_or_none(body)
-        return None if row is None else OneRow(row)
-
-    def encode(self, predictor: Predictor, answer: Answer, _: None, request_id: str) -> bytes:
-        """The prediction with probabilities."""
-        return encode_answer(answer, predictor.model_name, request_id)
+def _encode_record(predictor: Predictor, answer: Answer, _: None, request_id: str) -> bytes:
+    return encode_answer(answer, predictor.model_name, request_id)
 
 
 class _Split(msgspec.Struct, Generic[V], forbid_unknown_fields=True):
@@ -93,30 +76,36 @@ class _Scoring(msgspec.Struct, Generic[V], forbid_unknown_fields=True):
     dataframe_records: list[dict[str, V]] | UnsetType = UNSET
 
 
-class ScoringRow(SingleRow):
-    """``POST /invocations``: a frame of one row, split or as a record."""
+_NUMBERS: msgspec.json.Decoder[_Scoring[Any]] = msgspec.json.Decoder(_Scoring[float])
+_VALUES: msgspec.json.Decoder[_Scoring[Any]] = msgspec.json.Decoder(_Scoring[bool | int | float | str | None])
 
-    template = "/invocations"
 
-    def __init__(self) -> None:
-        self._numbers = msgspec.json.Decoder(_Scoring[float])
-        self._values = msgspec.json.Decoder(_Scoring[bool | int | float | str | None])
+def _decode_scoring(predictor: Predictor, body: bytes) -> Decoded:
+    """A frame of one row, split or as a record; columns that the model does not have are ignored."""
+    schema = predictor.schema
+    try:
+        record = _only_record((_NUMBERS if schema.is_numeric else _VALUES).decode(body))
+    except UNFIT:
+        return None
+    row = predictor.decoder.row_or_none({name: record[name] for name in schema.names if name in record})
+    return None if row is None else (row, None)
 
-    def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
-        """The row; columns that the model does not have are ignored."""
-        decoder: msgspec.json.Decoder[Any] = self._numbers if predictor.schema.is_numeric else self._values
-        try:
-            record = _record(decoder.decode(body))
-        except UNFIT:
-            return None
-        if record is None:
-            return None
-        row = predictor.decoder.row_or_none({name: record[name] for name in predictor.schema.names if name in record})
-        return None if row is None else OneRow(row)
 
-    def encode(self, _: Predictor, answer: Answer, __: None, ___: str) -> bytes:
-        """The prediction alone."""
-        return msgspec.json.encode({"predictions": [answer.prediction]})
+def _only_record(request: _Scoring[Any]) -> Mapping[str, Any]:
+    """The only row by column; raises ValueError if the request is not of one row, or invalid."""
+    split, records = request.dataframe_split, request.dataframe_records
+    if isinstance(split, _Split) and records is UNSET:
+        (values,) = split.data
+        record = dict(zip(split.columns, values, strict=True))
+        if len(record) == len(split.columns):
+            return record
+    elif isinstance(records, list) and split is UNSET and len(records) == 1:
+        return records[0]
+    raise ValueError
+
+
+def _encode_scoring(_: Predictor, answer: Answer, __: None, ___: str) -> bytes:
+    return mlflow_scoring.encode([answer.prediction])
 
 
 class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
@@ -136,71 +125,26 @@ class _Infer(msgspec.Struct, forbid_unknown_fields=True):
     outputs: list[_Output] = msgspec.field(default_factory=list)
 
 
-class InferRow(SingleRow):
-    """``POST /v2/models/{model_name}/infer``: one row of float64 numbers, as a matrix or a tensor per column.
-
-    Args:
-        model_name: the name in the path.
-    """
-
-    template = "/v2/models/{model_name}/infer"
-    routed = frozenset({EXPECT, JSON_LENGTH})
-
-    def __init__(self, model_name: str) -> None:
-        self._model_name = model_name
-        self._decoder = msgspec.json.Decoder(_Infer)
-
-    def decode(self, predictor: Predictor, body: bytes) -> OneRow | None:
-        """The row, and the id and outputs of the request."""
-        schema = predictor.schema
-        if not schema.is_numeric or predictor.version.name != self._model_name:
-            return None
-        try:
-            request = self._decoder.decode(body)
-            record = _numbers(schema, request.inputs)
-        except (*UNFIT, OverflowError):
-            return None
-        offered = output_names(predictor)
-        names = [output.name for output in request.outputs] or offered
-        row = None if record is None or not set(names) <= set(offered) else predictor.decoder.row_or_none(record)
-        return None if row is None else OneRow(row, (request.id, dict.fromkeys(names)))
-
-    def encode(self, predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
-        """The requested outputs.
-
-        Raises:
-            ValueError: probabilities are among them, and this row has none.
-        """
-        client_id, names = details
-        shares = list((answer.probabilities or {}).values())
-        if not shares and PROBABILITIES in names:
-            raise ValueError
-        tensors = {
-            PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
-            PROBABILITIES: OutputTensor(PROBABILITIES, NUMBER, [1, len(shares)], data=shares),
-        }
-        version = predictor.version
-        outputs = [tensors[name] for name in names]
-        return msgspec.json.encode(InferResponse(version.name, version.version, client_id or request_id, outputs))
+_INFER = msgspec.json.Decoder(_Infer)
 
 
-def _record(request: _Scoring[Any]) -> Mapping[str, Any] | None:
-    """The only row by column; None if the request is not of one row, or invalid."""
-    split, records = request.dataframe_split, request.dataframe_records
-    if isinstance(split, _Split) and records is UNSET:
-        if len(split.data) != 1 or len(split.data[0]) != len(split.columns):
-            return None
-        record = dict(zip(split.columns, split.data[0], strict=True))
-        return record if len(record) == len(split.columns) else None
-    return records[0] if isinstance(records, list) and split is UNSET and len(records) == 1 else None
+def _decode_infer(predictor: Predictor, body: bytes) -> Decoded:
+    """One row of float64 numbers, as a matrix or a tensor per column; with the id and outputs of the request."""
+    if not predictor.schema.is_numeric:
+        return None
+    try:
+        request = _INFER.decode(body)
+        record = _only_numbers(predictor.schema, request.inputs)
+    except (*UNFIT, OverflowError):  # a number may be too large
+        return None
+    offered = output_names(predictor)
+    names = [output.name for output in request.outputs] or offered
+    row = predictor.decoder.row_or_none(record) if set(names) <= set(offered) else None
+    return None if row is None else (row, (request.id, dict.fromkeys(names)))
 
 
-def _numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float] | None:
-    """The only row by column; None if the tensors are not float64 of one row.
-
-    Raises:
-        OverflowError: a number is too large.
-    """
+def _only_numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float]:
+    """The only row by column; raises ValueError if the tensors are not float64 of one row."""
     record: dict[str, float] = {}
     matrix = None if matrix_of(schema) in schema.names else matrix_of(schema)
     for tensor in tensors:
@@ -208,12 +152,35 @@ def _numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float] 
         is_nested = len(tensor.shape) > 1 and len(tensor.data) == 1 and isinstance(tensor.data[0], list)
         data = tensor.data[0] if is_nested else tensor.data
         is_row = tensor.shape == [1, len(names)] or (tensor.shape == [1] and len(names) == 1)
-        if (
-            not is_row
-            or tensor.datatype != NUMBER
-            or len(data) != len(names)
-            or not set(map(type, data)) <= {float, int}
-        ):
-            return None
+        if not is_row or tensor.datatype != NUMBER or not set(map(type, data)) <= {float, int}:
+            raise ValueError
         record.update(zip(names, map(float, data), strict=True))
-    return record if len(tensors) == (1 if matrix in {tensor.name for tensor in tensors} else len(record)) else None
+    if len(tensors) != (1 if matrix in {tensor.name for tensor in tensors} else len(record)):
+        raise ValueError
+    return record
+
+
+def _encode_infer(predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
+    client_id, names = details
+    shares = list((answer.probabilities or {}).values())
+    if not shares and PROBABILITIES in names:
+        raise ValueError
+    tensors = {
+        PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
+        PROBABILITIES: OutputTensor(PROBABILITIES, NUMBER, [1, len(shares)], data=shares),
+    }
+    return encode_outputs(predictor, client_id or request_id, [tensors[name] for name in names])
+
+
+RECORD = SingleRow(
+    "/predict", _decode_record, _encode_record, lambda value: value == JSON or is_json(value.decode("latin-1"))
+)
+SCORING = SingleRow("/invocations", _decode_scoring, _encode_scoring)
+INFER = SingleRow(
+    "/v2/models/{model_name}/infer", _decode_infer, _encode_infer, routed=frozenset({EXPECT, JSON_LENGTH})
+)
+
+
+def single_rows(model_name: str) -> dict[str, SingleRow]:
+    """The routes whose requests for a single row are predicted without the application, by path."""
+    return {route.template.replace("{model_name}", model_name): route for route in (RECORD, SCORING, INFER)}

@@ -53,7 +53,10 @@ def parameters_of(*names: str) -> list[dict[str, Any]]:
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
 
 
-MODEL_HEADERS = headers_of("x-model-name", "x-model-version")
+def answer_of(description: str, schemas: Mapping[str, str], *headers: str) -> dict[str, Any]:
+    """An answer of the served model, whose headers name it: schemas of its body by media type, and other headers."""
+    named = headers_of("x-model-name", "x-model-version", *headers)
+    return {"description": description, "content": content_of(schemas), "headers": named}
 
 
 @dataclass(frozen=True)

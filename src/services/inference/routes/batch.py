@@ -8,22 +8,24 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.openapi.document import MODEL_HEADERS, body_of, content_of, parameters_of
+from src.services.inference.openapi.document import answer_of, body_of, parameters_of
 from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
-from src.serving.protocols.answer_json import EXTRA
-from src.serving.protocols.batches import Batches, IncomingBatch
+from src.serving.protocols.batches import Batches
+from src.serving.protocols.encoders import EXTRA
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.parts import PART_ROWS
 from src.serving.watch.metrics import INTERNAL, ServingMetrics
 
 PATH = "/predict/batch"
-# The schemas of a body in the document, by its format.
-TAKES: dict[str, str] = {Format.JSON: "BatchRequest", Format.NDJSON: "RecordLines", Format.CSV: "CsvTable"}
-GIVES: dict[str, str] = {Format.JSON: "PredictionList", Format.NDJSON: "AnswerLines", Format.CSV: "CsvAnswers"}
+# A smaller text costs so little that it needs no place in the queue.
+SMALL_BYTES = 1 << 20
+# The schemas of a body and of an answer in the document, by format.
+TAKES = {Format.JSON: "BatchRequest", Format.NDJSON: "RecordLines", Format.CSV: "CsvTable"}
+GIVES = {Format.JSON: "PredictionList", Format.NDJSON: "AnswerLines", Format.CSV: "CsvAnswers"}
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
@@ -32,15 +34,14 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
     PATH,
     summary="Predict a batch of rows",
     openapi_extra={
-        "requestBody": body_of(TAKES | dict.fromkeys(BINARY, "Table")),
+        "requestBody": body_of({form: TAKES.get(form, "Table") for form in Format}),
         "parameters": parameters_of("extra-columns"),
     },
     responses={
-        200: {
-            "description": "The answers in the rows' order, in the format that Accept names, else in the request's.",
-            "content": content_of(GIVES | dict.fromkeys(BINARY, "AnswerTable")),
-            "headers": MODEL_HEADERS,
-        },
+        200: answer_of(
+            "The answers in the rows' order, in the format that Accept names, else in the request's.",
+            {form: GIVES.get(form, "AnswerTable") for form in Format},
+        ),
         406: {"description": "Accept names no supported format"},
         413: {"description": "The body, the number of rows, or the strings and kept columns are too large"},
         415: {"description": "The Content-Type is not supported, or the body is compressed"},
@@ -56,7 +57,7 @@ async def predict_batch(request: Request) -> Response:
     the connection then closes before the answer is complete.
     """
     service = service_of(request)
-    came_in = _format_of(request)
+    came_in = format_of(request.headers.get("content-type"))
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
     for name in request.query_params:
         if name != EXTRA:  # a typo would drop columns that should be kept
@@ -67,7 +68,7 @@ async def predict_batch(request: Request) -> Response:
     async for chunk in request.stream():
         body += chunk
     predictor = service.store.require()
-    parts = await service.batches.read(predictor, IncomingBatch(came_in, body, extra), request.is_disconnected)
+    parts = await service.batches.read(predictor, came_in, body, extra, request.is_disconnected)
     is_short = sum(len(part.table) for part in parts) <= PART_ROWS
     answers = service.batches.answers(predictor, parts, goes_out, request_id_of(request.scope))
     media_type = f"{goes_out}; charset=utf-8" if goes_out is Format.CSV else str(goes_out)
@@ -84,13 +85,15 @@ def turns_of(batches: Batches, scope: Scope) -> Admission | None:
     """The admission of a large batch; None for all other requests, and for requests that their headers make invalid."""
     if scope["path"] != PATH or scope["method"] != "POST":
         return None
-    request = Request(scope)
+    headers = Request(scope).headers
     try:
-        came_in = _format_of(request)
+        came_in = format_of(headers.get("content-type"))
     except UnsupportedMediaTypeError:
         return None
-    length = request.headers.get("content-length", "")
-    return batches.turns(came_in, int(length) if length.isdigit() else None)
+    length = headers.get("content-length", "")
+    # The length of a binary batch says little about its rows.
+    is_small = came_in not in BINARY and length.isdigit() and int(length) <= SMALL_BYTES
+    return None if is_small else batches.admission
 
 
 class PiecewiseResponse(StreamingResponse):
@@ -117,7 +120,3 @@ async def _counting_failure(
     except Exception:
         metrics.prediction_errors[INTERNAL].inc()
         raise
-
-
-def _format_of(request: Request) -> Format:
-    return format_of(request.headers.get("content-type"))

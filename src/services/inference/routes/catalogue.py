@@ -1,7 +1,7 @@
 """All routes of the service, with their paths, methods and statuses."""
 
 from collections import defaultdict
-from functools import cached_property
+from collections.abc import Iterator
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -30,7 +30,7 @@ WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
 ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
 ANYWHERE = (400, 408, 503, 500)
-COMPRESSED_BODY = 415
+WITH_BODY = (*ANYWHERE, 415)
 
 
 class Catalogue:
@@ -38,6 +38,10 @@ class Catalogue:
 
     Args:
         alert_retrain: whether Alertmanager's route is served.
+
+    Attributes:
+        templates: finds the route of a path.
+        exempt: fixed paths that are answered even under overload.
     """
 
     def __init__(self, *, alert_retrain: bool) -> None:
@@ -56,19 +60,13 @@ class Catalogue:
             *((alerts.router,) if alert_retrain else ()),
         )
         self.templates = RouteTemplates(self.routers)
-        # Fixed paths that are answered even under overload.
         self.exempt = RouteTemplates((health.router, metrics.router)).fixed
-
-    @cached_property
-    def routes(self) -> list[APIRoute]:
-        """All routes in their order."""
-        return [route for router in self.routers for route in router.routes if isinstance(route, APIRoute)]
 
     @property
     def methods(self) -> dict[str, set[str]]:
         """All methods of each path."""
         methods = defaultdict[str, set[str]](set)
-        for route in self.routes:
+        for route in self._routes():
             methods[route.path] |= with_head(route.methods or set())
         return dict(methods)
 
@@ -77,11 +75,14 @@ class Catalogue:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
         refused = [RouteInfo(path, "POST", (401, 403)) for path in (WRITING | ALERTING) & self.templates.fixed]
         return refused + [
-            RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *_refused(method)))
-            for route in self.routes
+            RouteInfo(
+                route.path,
+                method,
+                (route.status_code or 200, *map(int, route.responses), *(ANYWHERE if method in READING else WITH_BODY)),
+            )
+            for route in self._routes()
             for method in with_head(route.methods or set())
         ]
 
-
-def _refused(method: str) -> tuple[int, ...]:
-    return ANYWHERE if method in READING else (*ANYWHERE, COMPRESSED_BODY)
+    def _routes(self) -> Iterator[APIRoute]:
+        return (route for router in self.routers for route in router.routes if isinstance(route, APIRoute))

@@ -10,8 +10,10 @@ from starlette.responses import PlainTextResponse
 from src.services.inference.service_state import Service, ServiceState
 from src.serving.models.predictor import Predictor, Source, Task
 
-router = APIRouter(tags=["health"])
+READY = 200
 NOT_READY = "No model is loaded yet, or the service is stopping; the body has the same shape"
+
+router = APIRouter(tags=["health"])
 
 
 class ServedModel(BaseModel):
@@ -52,13 +54,12 @@ class Health(BaseModel):
 )
 async def health(service: Service, response: Response) -> Health:
     """200 if a model is loaded and the service is not stopping, else 503 with the same body."""
-    response.status_code = _ready_status(service)
+    response.status_code = _status(service)
     store = service.store
-    current = store.current
     return Health(
-        ready=_is_ready(service),
+        ready=response.status_code == READY,
         stopping=service.stopping.begun,
-        model=_served(current) if current is not None else None,
+        model=_served(store.current) if store.current is not None else None,
         mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
         last_error=store.last_error,
     )
@@ -77,20 +78,7 @@ async def health(service: Service, response: Response) -> Health:
 )
 async def ping(service: Service) -> Response:
     """200 if a model can answer and the service does not stop, else 503."""
-    return PlainTextResponse("\n", _ready_status(service))
-
-
-def _served(predictor: Predictor) -> ServedModel:
-    return ServedModel(
-        name=predictor.version.name,
-        version=predictor.version.version,
-        task=predictor.task,
-        engine=predictor.engine.name,
-        engine_reason=predictor.engine_reason,
-        verified=predictor.version.verified,
-        loaded_at=predictor.loaded_at,
-        source=predictor.source,
-    )
+    return PlainTextResponse("\n", _status(service))
 
 
 @router.get("/v2/health/live", summary="Liveness by the Open Inference Protocol")
@@ -106,13 +94,22 @@ async def live() -> dict[str, bool]:
 )
 async def ready(service: Service, response: Response) -> dict[str, bool]:
     """200 if a model can answer and the service does not stop, else 503."""
-    response.status_code = _ready_status(service)
-    return {"ready": _is_ready(service)}
+    response.status_code = _status(service)
+    return {"ready": response.status_code == READY}
 
 
-def _ready_status(service: ServiceState) -> int:
-    return 200 if _is_ready(service) else 503
+def _status(service: ServiceState) -> int:
+    return READY if service.store.current is not None and not service.stopping.begun else 503
 
 
-def _is_ready(service: ServiceState) -> bool:
-    return service.store.current is not None and not service.stopping.begun
+def _served(predictor: Predictor) -> ServedModel:
+    return ServedModel(
+        name=predictor.version.name,
+        version=predictor.version.version,
+        task=predictor.task,
+        engine=predictor.engine.name,
+        engine_reason=predictor.engine_reason,
+        verified=predictor.version.verified,
+        loaded_at=predictor.loaded_at,
+        source=predictor.source,
+    )

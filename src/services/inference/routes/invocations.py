@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -10,14 +9,13 @@ from starlette.responses import PlainTextResponse, Response
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import MODEL_HEADERS, body_of, json_of
-from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.openapi.document import answer_of, body_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors
 from src.services.inference.service_state import service_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
-from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
+from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
 
-JSON = "application/json"
 CSV = "text/csv"
 UTF8 = {"", "charset=utf-8", 'charset="utf-8"'}
 Decode = Callable[[FeatureSchema, bytes], FeatureTable]
@@ -39,7 +37,7 @@ async def version(_: Request) -> Response:
     summary="Predict rows, as MLflow's server does",
     openapi_extra={"requestBody": body_of({JSON: "InvocationsRequest", CSV: "ScoringCsv"})},
     responses={
-        200: {"description": "The predictions", "content": json_of("InvocationsAnswer"), "headers": MODEL_HEADERS},
+        200: answer_of("The predictions", {JSON: "InvocationsAnswer"}),
         400: {"description": "The body is not of the protocol, or a row does not fit the model's columns"},
         413: {"description": "The body is too large"},
         415: {"description": "The body is neither declared as JSON nor as CSV"},
@@ -63,7 +61,7 @@ async def invocations(request: Request) -> Response:
         table = decode(predictor.schema, body)
         found: Predictions = yield table
         service.metrics.traffic.note_table(predictor, table, found)
-        return msgspec.json.encode({"predictions": found.values})
+        return encode(found.values)
 
     content = await service.scheduler.run(predictor, len(body), steps())
     return Response(content, headers=predictor.headers, media_type=JSON)

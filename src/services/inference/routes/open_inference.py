@@ -3,6 +3,7 @@
 ``GET /v2/health/live`` and ``/v2/health/ready`` are with the other health routes.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,15 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import (
-    MODEL_HEADERS,
-    body_of,
-    content_of,
-    headers_of,
-    json_of,
-    parameters_of,
-)
-from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
+from src.services.inference.openapi.document import answer_of, body_of, json_of, parameters_of
+from src.services.inference.routes.raw_route import JSON, Endpoint, RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import UnknownModelError, request_id_of
 from src.serving.models.inference_scheduler import Steps
@@ -29,40 +23,50 @@ from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.problems import malformed
 
-JSON = "application/json"
 BINARY = "application/octet-stream"
 JSON_LENGTH = "Inference-Header-Content-Length"
 # More digits than any body's length has.
 MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
-VERSION = MODEL + "/versions/{model_version}"
-
-OTHER = "Another model or version is served"
-NOT_LOADED = "No model is loaded yet"
-INFER: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The outputs, in binary where requested",
-        "content": content_of({JSON: "InferResponse", BINARY: "Octets"}),
-        "headers": {**MODEL_HEADERS, **headers_of("inference-header-content-length")},
-    },
-    400: {"description": "The request is not of the protocol, or a row does not fit the model's columns"},
-    404: {"description": OTHER},
-    413: {"description": "The body is too large"},
-    415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
-    503: {"description": NOT_LOADED},
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    404: {"description": "Another model or version is served"},
+    503: {"description": "No model is loaded yet"},
 }
-INFER_BODY = body_of({JSON: "InferRequest", BINARY: "Octets"})
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 
 def about(schema: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a route with the model's metadata."""
-    return {
-        200: {"description": "What it is", "content": json_of(schema), "headers": MODEL_HEADERS},
-        404: {"description": OTHER},
-        503: {"description": NOT_LOADED},
-    }
+    return {200: answer_of("What it is", {JSON: schema}), **REFUSALS}
+
+
+def served_model(
+    page: str,
+    summaries: tuple[str, str],
+    responses: dict[int | str, dict[str, Any]],
+    *,
+    parameters: tuple[str, ...] = (),
+    body: Mapping[str, Any] | None = None,
+) -> Callable[[Endpoint], Endpoint]:
+    """Register an endpoint for the served model and, with the second summary, for a version of it."""
+
+    def register(endpoint: Endpoint) -> Endpoint:
+        of_model = (MODEL, ("model-name",), summaries[0])
+        of_version = (MODEL + "/versions/{model_version}", ("model-name", "model-version"), summaries[1])
+        for path, names, summary in (of_version, of_model):
+            documented = {"parameters": parameters_of(*names, *parameters)}
+            router.add_api_route(
+                path + page,
+                endpoint,
+                methods=["POST" if body else "GET"],
+                summary=f"{summary}, by the Open Inference Protocol",
+                openapi_extra={**documented, "requestBody": body} if body else documented,
+                responses=responses,
+            )
+        return endpoint
+
+    return register
 
 
 @router.get(
@@ -76,59 +80,36 @@ async def server(request: Request) -> Response:
     return _json({"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]}, {})
 
 
-@router.get(
-    MODEL,
-    summary="The model, by the Open Inference Protocol",
-    openapi_extra={"parameters": parameters_of("model-name")},
-    responses=about("ModelMetadata"),
-)
-@router.get(
-    VERSION,
-    summary="A version of the model, by the Open Inference Protocol",
-    openapi_extra={"parameters": parameters_of("model-name", "model-version")},
-    responses=about("ModelMetadata"),
-)
+@served_model("", ("The model", "A version of the model"), about("ModelMetadata"))
 async def model(request: Request) -> Response:
     """The model's inputs and outputs with datatypes and shapes."""
     predictor = _predictor_for(request)
     return _json(metadata_of(predictor), predictor.headers)
 
 
-@router.get(
-    MODEL + "/ready",
-    summary="The model's readiness, by the Open Inference Protocol",
-    openapi_extra={"parameters": parameters_of("model-name")},
-    responses=about("ModelReady"),
-)
-@router.get(
-    VERSION + "/ready",
-    summary="A version's readiness, by the Open Inference Protocol",
-    openapi_extra={"parameters": parameters_of("model-name", "model-version")},
-    responses=about("ModelReady"),
-)
+@served_model("/ready", ("The model's readiness", "A version's readiness"), about("ModelReady"))
 async def ready(request: Request) -> Response:
     """200 if the model can predict."""
     predictor = _predictor_for(request)
     return _json({"name": predictor.version.name, "ready": True}, predictor.headers)
 
 
-@router.post(
-    MODEL + "/infer",
-    summary="Predict rows, by the Open Inference Protocol",
-    openapi_extra={
-        "parameters": parameters_of("model-name", "json-length", "extra-columns"),
-        "requestBody": INFER_BODY,
+@served_model(
+    "/infer",
+    ("Predict rows", "Predict rows with a version"),
+    parameters=("json-length", "extra-columns"),
+    body=body_of({JSON: "InferRequest", BINARY: "Octets"}),
+    responses={
+        200: answer_of(
+            "The outputs, in binary where requested",
+            {JSON: "InferResponse", BINARY: "Octets"},
+            "inference-header-content-length",
+        ),
+        400: {"description": "The request is not of the protocol, or a row does not fit the model's columns"},
+        413: {"description": "The body is too large"},
+        415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
+        **REFUSALS,
     },
-    responses=INFER,
-)
-@router.post(
-    VERSION + "/infer",
-    summary="Predict rows with a version, by the Open Inference Protocol",
-    openapi_extra={
-        "parameters": parameters_of("model-name", "model-version", "json-length", "extra-columns"),
-        "requestBody": INFER_BODY,
-    },
-    responses=INFER,
 )
 @counting_errors
 async def infer(request: Request) -> Response:
@@ -139,15 +120,17 @@ async def infer(request: Request) -> Response:
     returned as outputs.
     """
     service = service_of(request)
-    _check_type(request)
+    # Clients send JSON as well as binary data as octets, or without a type.
+    content_type = request.headers.get("content-type", BINARY)
+    if content_type.partition(";")[0].strip().lower() != BINARY and not is_json(content_type):
+        raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
     json_bytes, extra = _json_bytes(request), extra_columns_of(request)
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
     predictor = _predictor_for(request)
-    outputs = output_names(predictor)
 
     def steps() -> Steps[tuple[bytes, int | None]]:
-        asked = decode_infer(predictor.schema, outputs, body, json_bytes, extra)
+        asked = decode_infer(predictor.schema, output_names(predictor), body, json_bytes, extra)
         found: Predictions = yield asked.table
         encoded = encode_infer(predictor, found, asked, request_id_of(request.scope))
         service.metrics.traffic.note_table(predictor, asked.table, found)
@@ -171,17 +154,6 @@ def _predictor_for(request: Request) -> Predictor:
     if asked["model_name"] != version.name or asked.get("model_version", version.version) != version.version:
         raise UnknownModelError
     return predictor
-
-
-def _check_type(request: Request) -> None:
-    """Check the body's type. Clients send JSON as well as binary data as octets, or without a type."""
-    content_type = request.headers.get("content-type")
-    if (
-        content_type is not None
-        and content_type.partition(";")[0].strip().lower() != BINARY
-        and not is_json(content_type)
-    ):
-        raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
 
 
 def _json_bytes(request: Request) -> int | None:

@@ -5,15 +5,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import MODEL_HEADERS, body_of, json_of
-from src.services.inference.routes.raw_route import RawRoute, counting_errors
+from src.services.inference.openapi.document import answer_of, body_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors
 from src.services.inference.service_state import ServiceState, service_of
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.encoders import JsonEncoder
+from src.serving.protocols.encoders import ENCODERS
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.answers import encode_answer
+from src.serving.tables.formats import Format
 from src.serving.tables.json_records import list_tables
 
 JSON_SPACE = b" \t\n\r"
@@ -24,13 +25,9 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     "/predict",
     summary="Predict one record, or a list of records",
-    openapi_extra={"requestBody": body_of({"application/json": "PredictRequest"})},
+    openapi_extra={"requestBody": body_of({JSON: "PredictRequest"})},
     responses={
-        200: {
-            "description": "The answer, or one answer per record, in the same order",
-            "content": json_of("PredictAnswer"),
-            "headers": MODEL_HEADERS,
-        },
+        200: answer_of("The answer, or one answer per record, in the same order", {JSON: "PredictAnswer"}),
         413: {"description": "The body is too large"},
         415: {"description": "The body is not declared as JSON"},
         422: {"description": "A record does not fit the model's columns"},
@@ -55,12 +52,12 @@ async def predict(request: Request) -> Response:
         answer = await service.scheduler.answer(predictor, row)
         content = encode_answer(answer, predictor.model_name, request_id)
         service.metrics.traffic.note(predictor, row, answer)
-    return Response(content, headers=predictor.headers, media_type="application/json")
+    return Response(content, headers=predictor.headers, media_type=JSON)
 
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
     def steps() -> Steps[bytes]:
-        encoder = JsonEncoder(predictor, request_id)
+        encoder = ENCODERS[Format.JSON](Format.JSON, predictor, request_id)
         pieces = [encoder.start()]
         traffic, batch = service.metrics.traffic, service.metrics.traffic.batch(predictor)
         for table in (yield from list_tables(predictor.decoder, body)):

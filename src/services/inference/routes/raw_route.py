@@ -13,10 +13,11 @@ from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.service_state import service_of
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
-from src.serving.protocols.answer_json import EXTRA
+from src.serving.protocols.encoders import EXTRA
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
 
+JSON = "application/json"
 Endpoint = Callable[[Request], Awaitable[Response]]
 T = TypeVar("T")
 
@@ -38,19 +39,16 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
 
     @functools.wraps(endpoint)
     async def counted(request: Request) -> T:
-        metrics = service_of(request).metrics
         try:
             return await endpoint(request)
-        except InvalidInputError as error:
-            metrics.prediction_errors[error.kind].inc()
-            raise
-        except ModelNotLoadedError:
-            metrics.prediction_errors[NO_MODEL].inc()
-            raise
         except (ClientDisconnect, IncompleteRequestError, OverloadedError):
             raise
-        except Exception:
-            metrics.prediction_errors[INTERNAL].inc()
+        except Exception as error:
+            if isinstance(error, InvalidInputError):
+                reason = error.kind
+            else:
+                reason = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
+            service_of(request).metrics.prediction_errors[reason].inc()
             raise
 
     return counted

@@ -18,6 +18,11 @@ CATCH_UP_SECONDS = 2.0
 FRESH_SECONDS = 60.0
 UNAVAILABLE: dict[str, Any] = {"description": "The shared volume cannot be used; nothing was accepted or lost"}
 
+# A record's fields that every status has, those that it has where they are known, and a result's.
+ALWAYS = {"id", "source", "submitted_at", "started_at", "attempts", "last_error"}
+PROGRESS = {"cause", "step", "progress"}
+ENDED = {"outcome", "reason", "mlflow_run_id", "model_name", "model_version", "finished_at"}
+
 router = APIRouter(tags=["retraining"])
 
 
@@ -142,30 +147,11 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
 
 
 def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
-    status = RetrainStatus(
-        id=record.id,
-        state=record.state,
-        source=record.source,
-        submitted_at=record.submitted_at,
-        started_at=record.started_at,
-        attempts=record.attempts,
-        last_error=record.last_error,
-    )
-    given = {"cause": record.cause, "step": record.step, "progress": record.progress}
-    status = status.model_copy(update={name: value for name, value in given.items() if value is not None})
-    result = record.result
-    if result is None:
-        return status
-    ended = {
-        "outcome": result.outcome,
-        "reason": result.reason,
-        "scores": BothScores(challenger=result.challenger, champion=result.champion),
-        "mlflow_run_id": result.mlflow_run_id,
-        "model_name": result.model_name,
-        "model_version": result.model_version,
-        "finished_at": result.finished_at,
-    }
-    if result.outcome is Outcome.PROMOTED:
-        current = store.current
-        ended["served"] = current is not None and result.made(current.version.name, current.version.version)
-    return status.model_copy(update=ended)
+    result, current = record.result, store.current
+    found = record.model_dump(include=ALWAYS) | record.model_dump(include=PROGRESS, exclude_none=True)
+    if result is not None:
+        found |= result.model_dump(include=ENDED)
+        found["scores"] = BothScores(challenger=result.challenger, champion=result.champion)
+        if result.outcome is Outcome.PROMOTED:
+            found["served"] = current is not None and result.made(current.version.name, current.version.version)
+    return RetrainStatus(state=record.state, **found)

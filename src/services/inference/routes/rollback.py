@@ -1,6 +1,7 @@
 """``POST /rollback``: serves the previous champion again."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,9 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from src.services.inference.service_state import Service
 from src.serving.http.errors import request_id_of
 
-MLFLOW_AWAY: dict[str, Any] = {
-    "description": "MLflow or the shared volume cannot be used; the message says what was done, or may have been"
-}
+UNAVAILABLE = "MLflow or the shared volume cannot be used; the message says what was done, or may have been"
 
 router = APIRouter(tags=["registry"])
 
@@ -41,7 +40,7 @@ class RollbackQuery(BaseModel):
     responses={
         409: {"description": "There is no version to go back to, or the champion is another one; nothing was changed"},
         413: {"description": "The body is too large; none is needed"},
-        503: MLFLOW_AWAY,
+        503: {"description": UNAVAILABLE},
     },
 )
 async def roll_back(request: Request, service: Service, asked: Annotated[RollbackQuery, Query()]) -> RollbackAnswer:
@@ -53,9 +52,7 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     async for _ in request.stream():
         pass
     done = await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
-    return RollbackAnswer(
-        champion=done.champion, previous=done.previous, served=done.served, last_error=done.last_error
-    )
+    return RollbackAnswer(**asdict(done))
 
 
 def asked_by(request: Request, way: str) -> str:

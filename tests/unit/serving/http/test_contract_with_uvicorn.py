@@ -14,7 +14,7 @@ from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
 from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.timeouts import ClientTimeouts
-from src.serving.protocols.single_rows import RecordRow
+from src.serving.protocols.single_rows import RECORD
 from tests.support.served import Connection, request
 
 HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -24,11 +24,11 @@ class Fast:
     """Answers each plain prediction at once."""
 
     def plain_head(self, target: bytes, _: list[tuple[bytes, bytes]]) -> PlainHead | None:
-        return PlainHead(RecordRow(), 2, None) if target == b"/predict" else None
+        return PlainHead(RECORD, 2, None) if target == b"/predict" else None
 
     def take(self, connection: FrontProtocol, _: PlainHead, __: bytes) -> PendingPrediction:
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
-        pending = PendingPrediction(connection, predictor, (), None, "id", 0.0, RecordRow())
+        pending = PendingPrediction(connection, predictor, (), None, "id", 0.0, RECORD)
         asyncio.get_running_loop().call_soon(connection.answer, pending, b"{}")
         return pending
 

@@ -19,7 +19,7 @@ from src.serving.http.overload import BREATHER, Overload
 from src.serving.http.request_parser import MAX_AHEAD
 from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.timeouts import ClientTimeouts
-from src.serving.protocols.single_rows import RecordRow
+from src.serving.protocols.single_rows import RECORD
 from tests.support.fake_clock import FakeClock
 from tests.support.served import request
 
@@ -78,13 +78,13 @@ class Fast:
         if target != b"/predict" or (b"x-accept", b"no") in headers:
             return None
         length = announced_length({"headers": headers})
-        return PlainHead(RecordRow(), length, None) if length < 1000 else None
+        return PlainHead(RECORD, length, None) if length < 1000 else None
 
     def take(self, connection: FrontProtocol, _: PlainHead, body: bytes) -> PendingPrediction | None:
         if not self.has_room:
             return None
         predictor: Any = SimpleNamespace(head_lines=b"x-model-name: iris\r\n")
-        self.taken.append(PendingPrediction(connection, predictor, (), None, "id", 0.0, RecordRow()))
+        self.taken.append(PendingPrediction(connection, predictor, (), None, "id", 0.0, RECORD))
         self.bodies.append(body)
         return self.taken[-1]
 

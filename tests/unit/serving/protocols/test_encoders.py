@@ -1,101 +1,108 @@
 import csv
 import io
 import json
+import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from src.core.predictions import Predictions
-from src.serving.protocols.encoders import CsvEncoder, Encoder, JsonEncoder, NdjsonEncoder
-from src.serving.tables.answers import ModelName
+from src.serving.protocols.encoders import ENCODERS
+from src.serving.tables.answers import ModelName, answers_of
+from src.serving.tables.formats import Format
 
-CLASSES = ('a "quoted", one', "b")
-PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.123456789, 0.876543211]], dtype=np.float32)
+CLASSES = ('a "quoted", 100 %b', "b")
+PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.00002, 0.99998]], dtype=np.float32)
+PARTS = [Predictions(None, PROBABILITIES[:2], CLASSES), Predictions(None, PROBABILITIES[2:], CLASSES)]
+SOURCE = '"model":{"name":"iris","version":"7"},"request_id":"id-1"}'
 
 
 class Model:
     """As much of a predictor as an encoder asks."""
 
     model_name = ModelName("iris", "7")
+    labels = ()
 
     def __init__(self, *classes: str) -> None:
         self.classes = classes
 
 
-def written(encoder_class: type[Encoder], model: Model, *parts: Predictions) -> str:
-    encoder = encoder_class(model, "id-1")  # type: ignore[arg-type] # the part of it that is used
-    pieces = [encoder.start(), *(encoder.part(part) for part in parts), encoder.end()]
-    return b"".join(pieces).decode()
+def written(form: Format, classes: tuple[str, ...], *parts: Predictions, kept: Any = None) -> str:
+    encoder = ENCODERS[form](form, Model(*classes), "id-1")  # type: ignore[arg-type] # the part of it that is used
+    columns = kept or [{}] * len(parts)
+    pieces = [encoder.part(part, some) for part, some in zip(parts, columns, strict=True)]
+    return b"".join([encoder.start(), *pieces, encoder.end()]).decode()
 
 
-@pytest.fixture
-def parts() -> list[Predictions]:
-    return [Predictions(None, PROBABILITIES[:2], CLASSES), Predictions(None, PROBABILITIES[2:], CLASSES)]
+@pytest.mark.parametrize(
+    ("found", "classes"),
+    [
+        (Predictions(None, PROBABILITIES, CLASSES), CLASSES),
+        (Predictions([*CLASSES, "neither"], PROBABILITIES), CLASSES),
+        (Predictions(CLASSES), CLASSES),
+        (Predictions(None, PROBABILITIES, (3, 4)), ("3", "4")),
+        (Predictions([True, False, True], PROBABILITIES), ("False", "True")),
+        (Predictions([1.5, -2, 1e300, 1e-7, math.nan]), ()),
+    ],
+    ids=["probabilities", "labels and probabilities", "labels", "integers", "booleans", "numbers"],
+)
+def test_json_answers_are_byte_for_byte_those_to_single_rows(found: Predictions, classes: tuple[str, ...]) -> None:
+    alone = [msgspec.json.encode(answer).decode() for answer in answers_of(found, classes)]
+    assert written(Format.JSON, classes, found) == f'{{"predictions":[{",".join(alone)}],{SOURCE}'
+    assert written(Format.NDJSON, classes, found) == "".join(f"{answer}\n" for answer in alone)
 
 
-ANSWERS: list[dict[str, Any]] = [
-    {"prediction": "b", "probabilities": {CLASSES[0]: 0.25, "b": 0.75}},
-    {"prediction": CLASSES[0], "probabilities": {CLASSES[0]: 1.0, "b": 0.0}},
-    {"prediction": "b", "probabilities": {CLASSES[0]: 0.12346, "b": 0.87654}},
-]
+def test_parts_are_written_as_one() -> None:
+    whole = Predictions(None, PROBABILITIES, CLASSES)
+    for form in (Format.JSON, Format.NDJSON, Format.CSV):
+        assert written(form, CLASSES, *PARTS) == written(form, CLASSES, whole)
 
 
-def test_json_names_model_and_request(parts: list[Predictions]) -> None:
-    told = json.loads(written(JsonEncoder, Model(*CLASSES), *parts))
-    assert told == {"predictions": ANSWERS, "model": {"name": "iris", "version": "7"}, "request_id": "id-1"}
-
-
-def test_ndjson_is_an_answer_a_line(parts: list[Predictions]) -> None:
-    assert [json.loads(line) for line in written(NdjsonEncoder, Model(*CLASSES), *parts).splitlines()] == ANSWERS
-
-
-def test_csv_has_a_column_for_each_class(parts: list[Predictions]) -> None:
-    rows = list(csv.reader(io.StringIO(written(CsvEncoder, Model(*CLASSES), *parts))))
-    assert rows[0] == ["prediction", *(f"probability_{name}" for name in CLASSES)]
-    assert [(row[0], *map(float, row[1:])) for row in rows[1:]] == [
-        (answer["prediction"], *answer["probabilities"].values()) for answer in ANSWERS
+def test_csv_has_a_column_for_each_class() -> None:
+    rows = list(csv.reader(io.StringIO(written(Format.CSV, CLASSES, *PARTS))))
+    assert rows == [
+        ["prediction", *(f"probability_{name}" for name in CLASSES)],
+        ["b", "0.25", "0.75"],
+        [CLASSES[0], "1.0", "0.0"],
+        ["b", "2e-05", "0.99998"],
     ]
 
 
 @pytest.mark.parametrize(
-    ("encoder_class", "expected"),
+    ("classes", "values", "expected"),
     [
-        (
-            JsonEncoder,
-            '{"predictions":[{"prediction":1.5},{"prediction":-2.0}],"model":{"name":"iris","version":"7"},"request_id":"id-1"}',
-        ),
-        (NdjsonEncoder, '{"prediction":1.5}\n{"prediction":-2.0}\n'),
-        (CsvEncoder, "prediction\n1.5\n-2.0\n"),
+        ((), [1.5, -2.0], "prediction\n1.5\n-2.0\n"),
+        (CLASSES, ["b", CLASSES[0]], 'prediction\nb\n"a ""quoted"", 100 %b"\n'),
     ],
+    ids=["numbers", "labels"],
 )
-def test_a_regression_has_no_probabilities(encoder_class: type[Encoder], expected: str) -> None:
-    assert written(encoder_class, Model(), Predictions([1.5]), Predictions([-2.0])) == expected
+def test_csv_without_probabilities(classes: tuple[str, ...], values: list[Any], expected: str) -> None:
+    assert written(Format.CSV, classes, Predictions(values)) == expected
 
 
-def test_labels_without_probabilities() -> None:
-    found = Predictions(["b", CLASSES[0]])
-    assert written(CsvEncoder, Model(*CLASSES), found) == 'prediction\nb\n"a ""quoted"", one"\n'
-    assert json.loads(written(JsonEncoder, Model(*CLASSES), found))["predictions"][0] == {"prediction": "b"}
+KEPT = [{"id": [7, None], 'a "b", c': ["x\ny", True]}, {"id": [9], 'a "b", c': [[1, {}]]}]
 
 
-KEPT = {"id": [7, None], 'a "b", c': ["x\ny", True]}
+def test_kept_columns_stand_in_a_member_of_each_json_answer() -> None:
+    told = json.loads(written(Format.JSON, CLASSES, *PARTS, kept=KEPT))["predictions"]
+    assert [item["extra_columns"] for item in told] == [
+        {"id": 7, 'a "b", c': "x\ny"},
+        {"id": None, 'a "b", c': True},
+        {"id": 9, 'a "b", c': [1, {}]},
+    ]
+    lines = written(Format.NDJSON, CLASSES, *PARTS, kept=KEPT).splitlines()
+    assert [json.loads(line) for line in lines] == told
+    plain = json.loads(written(Format.JSON, CLASSES, *PARTS))["predictions"]
+    assert [{**item, "extra_columns": row["extra_columns"]} for item, row in zip(plain, told, strict=True)] == told
 
 
-def test_kept_columns_stand_in_a_member_of_each_json_answer(parts: list[Predictions]) -> None:
-    for encoder_class, split in ((JsonEncoder, None), (NdjsonEncoder, "\n")):
-        encoder = encoder_class(Model(*CLASSES), "id-1", {})  # type: ignore[arg-type] # the part of it that is used
-        text = (encoder.start() + encoder.part(parts[0], KEPT) + encoder.end()).decode()
-        told = json.loads(text)["predictions"] if split is None else [json.loads(line) for line in text.splitlines()]
-        assert told == [
-            {**ANSWERS[0], "extra_columns": {"id": 7, 'a "b", c': "x\ny"}},
-            {**ANSWERS[1], "extra_columns": {"id": None, 'a "b", c': True}},
-        ]
-
-
-def test_kept_columns_stand_before_the_prediction_in_csv(parts: list[Predictions]) -> None:
-    encoder = CsvEncoder(Model(*CLASSES), "id-1", {})  # type: ignore[arg-type] # the part of it that is used
-    text = encoder.part(parts[0], KEPT) + encoder.part(parts[1], {"id": [9], 'a "b", c': [[1, {}]]})
-    rows = list(csv.reader(io.StringIO(text.decode())))
-    assert rows[0] == ["id", 'a "b", c', "prediction", *(f"probability_{name}" for name in CLASSES)]
-    assert [row[:3] for row in rows[1:]] == [["7", "x\ny", "b"], ["", "true", CLASSES[0]], ["9", "[1,{}]", "b"]]
+def test_kept_columns_stand_before_the_prediction_in_csv() -> None:
+    rows = list(csv.reader(io.StringIO(written(Format.CSV, CLASSES, *PARTS, kept=KEPT))))
+    assert [row[:3] for row in rows] == [
+        ["id", 'a "b", c', "prediction"],
+        ["7", "x\ny", "b"],
+        ["", "true", CLASSES[0]],
+        ["9", "[1,{}]", "b"],
+    ]

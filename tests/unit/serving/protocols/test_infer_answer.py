@@ -13,7 +13,7 @@ from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
-from src.serving.protocols.infer_answer import encode_infer, metadata_of, outputs_of
+from src.serving.protocols.infer_answer import encode_infer, metadata_of
 from src.serving.protocols.infer_request import InferRequest
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder
@@ -68,7 +68,9 @@ def encoded(model: Predictor, found: Predictions, wanted: InferRequest) -> tuple
 
 
 def test_regression_has_one_output_of_doubles() -> None:
-    assert [(item.name, item.datatype, item.shape) for item in outputs_of(REGRESSION)] == [("predict", "FP64", [-1, 1])]
+    assert [(item.name, item.datatype, item.shape) for item in metadata_of(REGRESSION).outputs] == [
+        ("predict", "FP64", [-1, 1])
+    ]
     found = Predictions([1.5, -2.0])
     (output,), _ = encoded(REGRESSION, found, request(predict=False))
     assert output == {"name": "predict", "datatype": "FP64", "shape": [2, 1], "data": [1.5, -2.0]}
@@ -87,7 +89,7 @@ def test_regression_has_one_output_of_doubles() -> None:
 )
 def test_labels_have_their_own_datatype(labels: tuple[Any, ...], datatype: str, content: bytes) -> None:
     model, found = predictor(*labels), Predictions([labels[1], labels[0]])
-    assert [item.datatype for item in outputs_of(model)] == [datatype, "FP64"]
+    assert [item.datatype for item in metadata_of(model).outputs] == [datatype, "FP64"]
     (output,), _ = encoded(model, found, request(predict=False))
     assert (output["datatype"], output["data"]) == (datatype, [labels[1], labels[0]])
     assert {type(value) for value in output["data"]} == {type(labels[0])}
@@ -118,7 +120,7 @@ def test_binary_data_follow_in_the_order_of_the_outputs() -> None:
 
 def test_output_that_the_model_lacks_is_left_out_unless_it_is_asked_for() -> None:
     bare = dataclasses.replace(CLASSIFIER, gives_probabilities=False)
-    assert [item.name for item in outputs_of(bare)] == ["predict"]
+    assert [item.name for item in metadata_of(bare).outputs] == ["predict"]
     found = Predictions(["elm", "elm"])
     outputs, _ = encoded(CLASSIFIER, found, request(predict=False, predict_proba=False))
     assert [item["name"] for item in outputs] == ["predict"]

@@ -5,13 +5,7 @@ import numpy as np
 import pytest
 
 from src.core.feature_schema import Column, ColumnType
-from src.serving.protocols.tensors import (
-    binary_of_strings,
-    check_datatype,
-    datatype_of,
-    values_from_binary,
-    values_from_json,
-)
+from src.serving.protocols.tensors import InputTensor, binary_of_strings, check_datatype, datatype_of, values_of
 from src.serving.tables.problems import InvalidRecordError
 
 NUMPYS = {
@@ -39,33 +33,33 @@ def test_binary_numbers_are_read_in_their_type(datatype: str) -> None:
     array = np.array([[1, 0], [1, 1]], dtype=NUMPYS[datatype])
     # In the middle of a body, where nothing is aligned.
     content = memoryview(b"{" + array.tobytes())[1:]
-    found = values_from_binary("x", content, [2, 2], datatype)
+    found = values_of(InputTensor("x", [2, 2], datatype), content)
     assert found.dtype == np.dtype(NUMPYS[datatype])
     np.testing.assert_array_equal(found, array.reshape(-1))
     for wrong in (b"", content[:1], content[:-1], content.tobytes() + b"\0", content.tobytes() * 2):
         with pytest.raises(InvalidRecordError, match="size"):
-            values_from_binary("x", memoryview(wrong), [2, 2], datatype)
+            values_of(InputTensor("x", [2, 2], datatype), memoryview(wrong))
 
 
 @pytest.mark.parametrize("shape", [[2**62, 2**62], [10**30], [2**63]])
 @pytest.mark.parametrize("datatype", ["FP64", "BYTES", "BOOL"])
 def test_huge_shape_makes_nothing_huge(shape: list[int], datatype: str) -> None:
     with pytest.raises(InvalidRecordError):
-        values_from_binary("x", memoryview(b"\0" * 64), shape, datatype)
+        values_of(InputTensor("x", shape, datatype), memoryview(b"\0" * 64))
     with pytest.raises(InvalidRecordError):
-        values_from_json("x", [1.0] * 8, shape, datatype)
+        values_of(InputTensor("x", shape, datatype, data=[1.0] * 8), None)
 
 
 def test_binary_booleans_are_0_and_1() -> None:
     with pytest.raises(InvalidRecordError, match="1 for true"):
-        values_from_binary("x", memoryview(b"\0\1\2"), [3], "BOOL")
+        values_of(InputTensor("x", [3], "BOOL"), memoryview(b"\0\1\2"))
 
 
 def test_binary_strings_are_read_and_written() -> None:
     values = ["setosa", "", "größer", "setosa"]
     content = strings(*(value.encode() for value in values))
     assert binary_of_strings(values) == content
-    assert values_from_binary("x", memoryview(content), [4, 1], "BYTES").tolist() == values
+    assert values_of(InputTensor("x", [4, 1], "BYTES"), memoryview(content)).tolist() == values
 
 
 @pytest.mark.parametrize(
@@ -83,7 +77,7 @@ def test_binary_strings_are_read_and_written() -> None:
 )
 def test_binary_strings_that_are_not_as_many_or_no_text_are_refused(content: bytes) -> None:
     with pytest.raises(InvalidRecordError) as caught:
-        values_from_binary("x", memoryview(content), [2], "BYTES")
+        values_of(InputTensor("x", [2], "BYTES"), memoryview(content))
     assert caught.value.kind == "malformed"
 
 
@@ -107,7 +101,7 @@ def test_binary_strings_that_are_not_as_many_or_no_text_are_refused(content: byt
     ],
 )
 def test_json_values_are_of_the_datatype(data: Any, shape: list[int], datatype: str, expected: list[Any]) -> None:
-    found = values_from_json("x", data, shape, datatype)
+    found = values_of(InputTensor("x", shape, datatype, data=data), None)
     assert list(found) == expected
 
 
@@ -131,7 +125,7 @@ def test_json_values_are_of_the_datatype(data: Any, shape: list[int], datatype: 
 )
 def test_json_values_of_another_form_are_refused(data: Any, shape: list[int], datatype: str, kind: str) -> None:
     with pytest.raises(InvalidRecordError) as caught:
-        values_from_json("x", data, shape, datatype)
+        values_of(InputTensor("x", shape, datatype, data=data), None)
     assert caught.value.kind == kind
 
 

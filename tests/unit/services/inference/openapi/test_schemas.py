@@ -14,7 +14,7 @@ from src.core.predictions import Predictions
 from src.services.inference.openapi.model_schemas import schemas_of, static_components
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
-from src.serving.protocols.answer_json import EXTRA
+from src.serving.protocols.encoders import EXTRA
 from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_SIZE
 from src.serving.protocols.mlflow_scoring import FORMS
 from src.serving.tables.extra_columns import ExtraColumns

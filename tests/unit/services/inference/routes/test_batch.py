@@ -21,7 +21,6 @@ import pytest
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.serving.models.admission import Admission
-from src.serving.protocols.batches import IncomingBatch
 from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.parts import PART_ROWS, Rows
 from src.serving.tables.workers import Worker
@@ -319,7 +318,7 @@ class FailingEngine:
     """A model that answers a while, and then no more."""
 
     name = "onnx"
-    classes = CLASSES
+    classes = labels = CLASSES
 
     def __init__(self, good_calls: int) -> None:
         self._left = good_calls
@@ -366,19 +365,19 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
     serving: Any, mlflow: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path, mlflow, max_large_batches=1) as running:
-        large: list[IncomingBatch] = []
+        large: list[Format] = []
         entering: list[Admission] = []
         enter = Admission.enter
         begun, both_enter, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
         batches, client = running.service.batches, running.client
         read = batches.read
 
-        async def read_slowly(predictor: Any, batch: IncomingBatch, gone: Any) -> Any:
-            if batch.form is Format.NDJSON:
-                large.append(batch)
+        async def read_slowly(predictor: Any, form: Format, *arguments: Any) -> Any:
+            if form is Format.NDJSON:
+                large.append(form)
                 begun.set()
                 await may_end.wait()
-            return await read(predictor, batch, gone)
+            return await read(predictor, form, *arguments)
 
         async def of_no_known_length() -> AsyncIterator[bytes]:
             yield as_ndjson([SETOSA])
@@ -675,7 +674,7 @@ async def test_kept_columns_have_a_limit_in_bytes(
 ) -> None:
     kind, write = FORMS[form]
     body = write([{**SETOSA, "note": text}] * 3000)
-    async with serving(tmp_path, mlflow, max_batch_bytes=4_000_000, max_large_batches=1) as running:
+    async with serving(tmp_path, mlflow, max_batch_bytes=8_000_000, max_large_batches=2) as running:
         refused, ignored = [
             await running.client.post(f"{URL}?extra_columns={extra}", content=body, headers={"Content-Type": kind})
             for extra in ("keep", "ignore")
