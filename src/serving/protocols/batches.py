@@ -19,7 +19,6 @@ from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
 from src.serving.tables.extra_columns import ExtraColumns, joined_kinds
 from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.isolated_reader import isolated_parts
 from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError, TooMuchTextError
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.readers import READERS
@@ -174,7 +173,7 @@ class Batches:
         async with self._worker_for(form) as worker:
             if worker:
                 task = ReadTask(form, schema.columns, extra, self._max_text)
-                async with contextlib.aclosing(isolated_parts(worker, task, body)) as isolated:
+                async with contextlib.aclosing(worker.parts(task, body)) as isolated:
                     async for part in isolated:
                         yield part
                 return

@@ -1,29 +1,73 @@
 """Reads a batch as Arrow or Parquet. Runs in a worker only: a malformed body may crash the library's process."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
-from arro3.core import Array, DataType, RecordBatch, RecordBatchReader
+from arro3.core import Array, ChunkedArray, DataType, RecordBatch, RecordBatchReader
 from arro3.io import read_ipc, read_ipc_stream, read_parquet
 from numpy.typing import NDArray
 
-from src.core.column_rules import LARGEST_INTEGER
+from src.core.column_rules import SECONDS_PER_DAY
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import array_of
 from src.core.typed_cells import float32_cell
-from src.serving.tables.arrow_types import PLAIN, check_types, units_per_day
-from src.serving.tables.columns import Checked, checked, each_checked, joined, part_of
+from src.serving.tables import problems as kinds
+from src.serving.tables.columns import Problems, checked, each_checked
 from src.serving.tables.extra_columns import ExtraColumns, Kept
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Part, Rows, kept_places, positions
-from src.serving.tables.problems import InvalidRecordError, malformed
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Part, Rows, part_of, places_of
+from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
+from src.serving.tables.values import convert_cell
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,
     Format.ARROW_FILE: read_ipc,
     Format.PARQUET: lambda body: read_parquet(body, batch_size=PART_ROWS),
 }
+# The length of a day in the units of dates and timestamps.
+DAY_LENGTHS = {"day": 1} | {unit: SECONDS_PER_DAY * 1000**power for power, unit in enumerate(("s", "ms", "us", "ns"))}
+# A letter for each group of types: integers, floats, decimals, booleans, texts, moments, null.
+LETTERS: Mapping[str, tuple[Callable[[DataType], bool], ...]] = {
+    "i": (DataType.is_integer,),
+    "f": (DataType.is_floating,),
+    "d": (DataType.is_decimal,),
+    "b": (DataType.is_boolean,),
+    "t": (DataType.is_string, DataType.is_large_string, DataType.is_string_view),
+    "m": (DataType.is_date, DataType.is_timestamp),
+    "n": (DataType.is_null,),
+}
+
+
+class Accepted(NamedTuple):
+    """The Arrow types that a column accepts, besides texts and nulls.
+
+    Attributes:
+        what: their description.
+        kind: the problem of another type.
+        whole: the letters of types whose arrays are checked as a whole.
+        others: the letters of further types, which are checked cell by cell as texts are.
+    """
+
+    what: str
+    kind: str
+    whole: str
+    others: str = ""
+
+
+ACCEPTED: Mapping[ColumnType, Accepted] = {
+    ColumnType.NUMBER: Accepted("numbers", kinds.NOT_A_NUMBER, "if", "d"),
+    ColumnType.INTEGER: Accepted("integers, or of other numbers with whole values", kinds.NOT_AN_INTEGER, "if", "d"),
+    ColumnType.BOOLEAN: Accepted("booleans, or of 0 and 1", kinds.NOT_A_BOOLEAN, "b", "ifd"),
+    ColumnType.STRING: Accepted("texts, plain or in a dictionary", kinds.NOT_A_STRING, "t"),
+    ColumnType.DATE: Accepted(
+        "dates, timestamps, ISO 8601 texts, or numbers of days since 1970", kinds.NOT_A_DATE, "mif"
+    ),
+}
+# A category may have been a number, boolean or date in the training data, where it was also read as text.
+CATEGORY = Accepted("texts, numbers, booleans or dates", kinds.NOT_A_STRING, "", "bifdm")
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns) -> Iterator[Part]:
@@ -34,119 +78,112 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
         BaseException: any error of the library on a malformed body, including a Rust panic.
     """
     reader = READERS[form](body)
-    names = reader.schema.names
-    places, others = positions(names, schema, extra), kept_places(names, schema, extra)
-    check_types(schema, places, reader.schema.types)
-    columns = [_Column(column) for column in schema.columns]
-    gathered = _Gathered(schema, others)
+    places, others = places_of(reader.schema.names, schema, extra)
+    problems = [problem for column in schema.columns for problem in _of_type(column, reader, places)]
+    if problems:
+        raise InvalidRecordError(problems)
     row = 0
-    for batch in reader:
-        for start in range(0, batch.num_rows, PART_ROWS):
-            some = batch.slice(start, min(PART_ROWS, batch.num_rows - start))
-            read = [
-                column.read(None if place is None else some.column(place), some.num_rows, row)
-                for column, place in zip(columns, places, strict=True)
-            ]
-            gathered.add(some, read)
-            row += some.num_rows
-            if gathered.rows >= PART_ROWS:
-                yield from gathered.parts()
-    if gathered.rows:
-        yield from gathered.parts()
+    for rows, arrays in _batches(reader, places | others):
+        kept = {name: [_plain(cell) for cell in arrays[name].to_pylist()] for name in others}
+        yield from _in_pieces(part_of(schema, arrays, rows, partial(_read, first_row=row), kept), kept)
+        row += rows
     if not row:
         raise malformed("the batch has no rows; send at least one")
 
 
-class _Gathered:
-    """Joins small pieces into a part, as a stream may consist of batches of one row each."""
-
-    def __init__(self, schema: FeatureSchema, others: dict[str, int]) -> None:
-        self._schema = schema
-        self._others = others
-        self._empty()
-
-    def _empty(self) -> None:
-        self.rows = 0
-        self._pieces: list[list[Checked]] = []
-        self._kept: dict[str, list[Any]] = {name: [] for name in self._others}
-
-    def add(self, some: RecordBatch, read: list[Checked]) -> None:
-        """Add rows with their checked columns."""
-        self.rows += some.num_rows
-        self._pieces.append(read)
-        for name, place in self._others.items():
-            self._kept[name] += [_plain(value) for value in some.column(place).to_pylist()]
-
-    def parts(self) -> Iterator[Part]:
-        """The rows that were added, in parts of about ``MAX_PIECE_BYTES`` of text at most; they are then removed."""
-        columns = [joined(pieces) for pieces in zip(*self._pieces, strict=True)]
-        kept, rows = self._kept, self.rows
-        self._empty()
-        whole = part_of(self._schema, columns, Kept.of(kept))
-        if isinstance(whole, InvalidRecordError) or whole.text_bytes <= MAX_PIECE_BYTES:
-            yield whole
-            return
-        size = max(1, rows * MAX_PIECE_BYTES // whole.text_bytes)
-        for start in range(0, rows, size):
-            some = {name: values[start : start + size] for name, values in kept.items()}
-            yield Rows(whole.table.part(start, start + size), Kept.of(some))
+def _of_type(column: Column, reader: RecordBatchReader, places: Mapping[str, int]) -> Problems:
+    """The problem of a column of a type that the model's does not accept."""
+    accepted = _accepted(column)
+    if column.name not in places:
+        return []
+    found = reader.schema.types[places[column.name]]
+    if _letter(_value_type(found)) in {*accepted.whole, *accepted.others, "t", "n"}:
+        return []
+    return [problem_of(column, f"must be a column of {accepted.what}; its Arrow type is another", accepted.kind)]
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it: a date as ISO 8601, any other type as Python's ``str``."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return value.isoformat() if isinstance(value, date) else str(value)
+def _accepted(column: Column) -> Accepted:
+    return CATEGORY if column.values else ACCEPTED[column.type]
 
 
-def _cells(array: Array) -> Sequence[Any]:
-    cells: Any = array.to_pylist()
-    if not DataType.is_floating(array.type) or DataType.is_float64(array.type):
-        return cells  # type: ignore[no-any-return] # a list; its stub says an array
-    return [None if cell is None else float32_cell(cell) for cell in cells]
+def _letter(kind: DataType) -> str:
+    return next((letter for letter, checks in LETTERS.items() if any(check(kind) for check in checks)), "?")
 
 
-class _Column:
-    """Turns one column's Arrow arrays into checked ones."""
+def _value_type(kind: DataType) -> DataType:
+    """The type of a dictionary's values; any other type as it is."""
+    return (kind.value_type or kind) if DataType.is_dictionary(kind) else kind
 
-    def __init__(self, column: Column) -> None:
-        self._column = column
 
-    def read(self, array: Array | None, rows: int, first_row: int) -> Checked:
-        """Check an array of so many rows; None if the column is absent."""
-        if array is not None and DataType.is_dictionary(array.type) and array.type.value_type is not None:
-            array = array.cast(array.type.value_type)
-        if array is None or DataType.is_null(array.type):
-            return checked(self._column, self._empty(rows), np.ones(rows, dtype=np.bool_), first_row)
-        if not PLAIN[self._column.type](array.type):
-            return self._each(_cells(array), first_row)
-        per_day = units_per_day(array.type)
-        if per_day:
-            array = array.cast(DataType.int32() if DataType.is_date32(array.type) else DataType.int64())
-        missing, listed = None, array.to_pylist() if array.null_count else None
-        values: Any = array.to_numpy() if listed is None else np.array([0 if cell is None else cell for cell in listed])
-        if values.dtype.kind not in "iufb" or (values.dtype == np.uint64 and values.max() > LARGEST_INTEGER):
-            return self._each(array.to_pylist(), first_row)
-        if listed is not None:
-            missing = np.array([cell is None for cell in listed], dtype=np.bool_)
-        if values.dtype.kind == "f" and not self._column.required:  # NaN is how numpy writes a missing value
-            missing = np.isnan(values) if missing is None else missing | np.isnan(values)
-        return checked(self._column, self._typed(values, per_day), missing, first_row)
+def _batches(reader: RecordBatchReader, places: Mapping[str, int]) -> Iterator[tuple[int, dict[str, Array]]]:
+    """The number of rows and the columns of parts of about ``PART_ROWS``: a stream may have batches of one row each."""
+    pieces: list[RecordBatch] = []
+    rows = 0
 
-    def _each(self, cells: Sequence[Any], first_row: int) -> Checked:
-        if self._column.type is not ColumnType.STRING or self._column.values:
-            return each_checked(self._column, cells, first_row)
+    def columns() -> dict[str, Array]:
+        return {name: _joined([piece.column(place) for piece in pieces]) for name, place in places.items()}
+
+    for batch in reader:
+        for start in range(0, batch.num_rows, PART_ROWS):
+            pieces.append(batch.slice(start, min(PART_ROWS, batch.num_rows - start)))
+            rows += pieces[-1].num_rows
+            if rows >= PART_ROWS:
+                yield rows, columns()
+                pieces, rows = [], 0
+    if rows:
+        yield rows, columns()
+
+
+def _joined(arrays: list[Array]) -> Array:
+    """One array, without a dictionary."""
+    if DataType.is_dictionary(arrays[0].type):
+        arrays = [array.cast(_value_type(array.type)) for array in arrays]
+    return arrays[0] if len(arrays) == 1 else ChunkedArray(arrays).combine_chunks()
+
+
+def _in_pieces(part: Part, kept: Mapping[str, list[Any]]) -> Iterator[Part]:
+    """The same rows, in parts of about ``MAX_PIECE_BYTES`` of text at most."""
+    if isinstance(part, InvalidRecordError) or part.text_bytes <= MAX_PIECE_BYTES:
+        yield part
+        return
+    size = max(1, len(part.table) * MAX_PIECE_BYTES // part.text_bytes)
+    for start in range(0, len(part.table), size):
+        some = {name: cells[start : start + size] for name, cells in kept.items()}
+        yield Rows(part.table.part(start, start + size), Kept.of(some))
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as JSON holds it: a date as ISO 8601, any other type as Python's ``str``."""
+    if cell is None or isinstance(cell, bool | int | float | str):
+        return cell
+    return cell.isoformat() if isinstance(cell, date) else str(cell)
+
+
+def _read(column: Column, array: Array, problems: Problems, first_row: int) -> NDArray[Any]:
+    """Check one column."""
+    kind, letter = array.type, _letter(array.type)
+    if letter == "n" and not column.required:
+        return array_of(column, [None] * len(array))
+    cells: Any
+    if letter not in _accepted(column).whole:
+        cells = array.to_pylist()
+        if letter == "f" and not DataType.is_float64(kind):
+            cells = [None if cell is None else float32_cell(cell) for cell in cells]
+        return each_checked(column, cells, problems, first_row, convert_cell)
+    if letter == "m":
+        array = array.cast(DataType.int64())
+    missing = None
+    if letter == "t" or array.null_count:
+        cells = array.to_pylist()
         missing = np.array([cell is None for cell in cells], dtype=np.bool_)
-        return checked(self._column, np.array(cells, dtype=object), missing, first_row)
-
-    def _typed(self, values: NDArray[Any], per_day: int) -> NDArray[Any]:
-        """Values as ``checked`` takes them; ``per_day`` is a date's number of units in a day, or 0."""
-        if self._column.type in {ColumnType.NUMBER, ColumnType.DATE}:
-            return values.astype(np.float64) / (per_day or 1)
-        if self._column.type is ColumnType.INTEGER:
-            return values.astype(np.int64 if values.dtype.kind in "iu" else np.float64)
-        return values.astype(np.bool_)
-
-    def _empty(self, rows: int) -> NDArray[Any]:
-        kinds: Mapping[ColumnType, Any] = {ColumnType.BOOLEAN: np.bool_, ColumnType.STRING: object}
-        return np.zeros(rows, dtype=kinds.get(self._column.type, np.float64))
+        # A null's place has any value.
+        values: Any = np.array(
+            [False if cell is None else cell for cell in cells], dtype=object if letter == "t" else None
+        )
+    else:
+        values = array.to_numpy()
+    if letter == "m":
+        values = values / DAY_LENGTHS["day" if DataType.is_date32(kind) else kind.time_unit or "ms"]
+    if letter == "f" and not column.required:  # NaN is how numpy writes a missing value
+        missing = np.isnan(values) if missing is None else missing | np.isnan(values)
+    return checked(column, values, missing, problems, first_row)

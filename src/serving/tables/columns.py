@@ -1,152 +1,61 @@
-"""Checks the values of a column, whatever the format, and builds tables from columns."""
+"""The rules of a column's values as an array, whatever the format, and tables of such arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.column_rules import FIRST_DAY, LARGEST_INTEGER, LAST_DAY, MISSING_TEXTS
+from src.core.column_rules import FIRST_DAY, LAST_DAY, MISSING_TEXTS
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import EXACT_INTEGER, Column, ColumnType, FeatureSchema
+from src.core.feature_schema import EXACT_INTEGER, NUMERIC, Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, Value, array_of
-from src.serving.tables.extra_columns import NOTHING, Kept
-from src.serving.tables.parts import Part, Rows, missing_columns, no_column
-from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
+from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed, missing_columns, no_column
 from src.serving.tables.values import FLOAT32_MAX, convert, convert_cell
 
+# What is checked as an array: lists of these types alone, read with this dtype, and arrays of these kinds. In a list,
+# floats are no integers, because an integer beside them may be rounded.
+WHOLE: Mapping[ColumnType, tuple[set[type], Any, str]] = {
+    ColumnType.NUMBER: ({float, int}, np.float64, "fiu"),
+    ColumnType.INTEGER: ({int}, np.int64, "fiu"),
+    ColumnType.BOOLEAN: ({bool}, np.bool_, "b"),
+    ColumnType.STRING: ({str}, np.object_, "O"),
+    ColumnType.DATE: ({float, int}, np.float64, "fiu"),
+}
 # Python values from a JSON decoder, or an array, shape (n,).
 Values = Sequence[Any] | NDArray[Any]
+Problems = list[InvalidInputError]
 
-# Lists of these types alone are checked as arrays; the letters are numpy's kinds of these arrays.
-KINDS = {
-    frozenset({float}): "f",
-    frozenset({int}): "i",
-    frozenset({float, int}): "f",
-    frozenset({bool}): "b",
-    frozenset({str}): "O",
-}
-# The kinds that a column takes, and the type of its array. Floats are no integers here: a large one may be rounded.
-QUICK: Mapping[ColumnType, tuple[str, type[Any]]] = {
-    ColumnType.NUMBER: ("fiu", np.float64),
-    ColumnType.INTEGER: ("iu", np.int64),
-    ColumnType.BOOLEAN: ("b", np.bool_),
-    ColumnType.STRING: ("O", np.object_),
-    ColumnType.DATE: ("fiu", np.float64),
-}
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Some values of one column, as ``FeatureTable`` holds them; with problems, the values are not used."""
-
-    values: NDArray[Any]
-    rows: int
-    problems: list[InvalidInputError] = field(default_factory=list)
-
-
-def part_of(schema: FeatureSchema, columns: Sequence[Checked], kept: Kept = NOTHING) -> Part:
-    """Build a part from its columns in the schema's order."""
-    problems = [problem for column in columns for problem in column.problems]
-    if problems:
-        return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
-    return Rows(FeatureTable.from_columns(schema, [column.values for column in columns]), kept)
-
-
-def joined(pieces: Sequence[Checked]) -> Checked:
-    """Consecutive values of one column."""
-    problems = [problem for piece in pieces for problem in piece.problems]
-    return Checked(np.concatenate([piece.values for piece in pieces]), sum(piece.rows for piece in pieces), problems)
-
-
-def read_texts(column: Column, texts: Sequence[str], first_row: int) -> Checked:
-    """Read and check text cells of one column."""
-    numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
-    return each_checked(column, texts, first_row) if numbers is None else checked(column, *numbers, first_row)
-
-
-def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
-    """Build a table from columns by name; columns that the schema does not have are ignored.
-
-    Args:
-        schema: the model's.
-        columns: ``rows`` values each. None and NaN are missing values; an array of objects holds strings.
-        rows: how many.
-
-    Raises:
-        InvalidRecordError: there are no rows, a required column or every column is missing, or values do not fit their
-            column.
-    """
-    if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
-        raise InvalidRecordError([no_column(schema)])
-    if not rows:
-        raise malformed("there are no rows; send at least one")
-    found = [column_of(column, columns.get(column.name), rows) for column in schema.columns]
-    if problems := [problem for column in found for problem in column.problems]:
-        raise InvalidRecordError(problems)
-    return FeatureTable.from_columns(schema, [column.values for column in found])
-
-
-def column_of(column: Column, values: Values | None, rows: int) -> Checked:
-    """Check so many decoded values of one column; None if it is absent."""
-    if values is None:
-        problems: list[InvalidInputError] = missing_columns(FeatureSchema((column,)), ())
-        return Checked(array_of(column, [None] * rows), rows, problems)
-    return read_values(column, values)
-
-
-def read_values(column: Column, values: Values, first_row: int = 0) -> Checked:
-    """Check decoded values of one column. None and NaN are missing values; an array of objects holds strings."""
-    array = _quick_array(column, values)
-    if array is None:
-        listed = values.tolist() if isinstance(values, np.ndarray) else values
-        return each_checked(
-            column, [None if _is_missing(column, value) else value for value in listed], first_row, convert
-        )
-    missing = np.isnan(array) if array.dtype == np.float64 and not column.required else None
-    return checked(column, array, missing, first_row)
-
-
-def _is_missing(column: Column, value: object) -> bool:
-    """Whether a value is NaN and means a missing value; in a required number column NaN is an invalid number."""
-    is_nan = isinstance(value, float) and value != value  # noqa: PLR0124 - NaN alone differs from itself
-    return is_nan and not (column.required and column.type is ColumnType.NUMBER)
-
-
-def _quick_array(column: Column, values: Values) -> NDArray[Any] | None:
-    """The values as an array of the column's type; None if each must be checked by itself."""
-    if column.values:  # each may be a category or a missing value
-        return None
-    kind = values.dtype.kind if isinstance(values, np.ndarray) else KINDS.get(frozenset(map(type, values)), "")
-    kinds, dtype = QUICK[column.type]
-    if not kind or kind not in kinds:
-        return None
-    try:
-        array = values if isinstance(values, np.ndarray) else np.array(values, dtype=dtype)
-    except OverflowError:
-        return None
-    # A cast would wrap larger values.
-    if array.dtype == np.uint64 and array.max() > LARGEST_INTEGER:
-        return None
-    return array.astype(dtype)
+# Each of the following functions returns some values of a column as ``FeatureTable`` holds them. It appends at most
+# ``MAX_TOLD`` problems, with their rows from ``first_row`` on; after one, the returned array is not used.
 
 
 def each_checked(
-    column: Column, values: Sequence[Any], first_row: int, take: Callable[[Column, Any], Value] = convert_cell
-) -> Checked:
-    """Check values of one column one by one; ``take`` returns the column's value or raises the problem."""
+    column: Column,
+    values: Sequence[Any],
+    problems: Problems,
+    first_row: int = 0,
+    take: Callable[[Column, Any], Value] = convert,
+) -> NDArray[Any]:
+    """Check values one by one; ``take`` returns the column's value or raises the problem."""
     good: list[Value] = []
-    problems: list[InvalidInputError] = []
-    for index, value in enumerate(values):
+    for row, value in enumerate(values, first_row):
         try:
             good.append(take(column, value))
         except InvalidInputError as problem:
-            problem.row = first_row + index
+            problem.row = row
             problems.append(problem)
-            if len(problems) == MAX_TOLD:
+            if row - first_row - len(good) == MAX_TOLD - 1:
                 break
-    return Checked(array_of(column, good), len(values), problems)
+    return array_of(column, good)
+
+
+def read_texts(column: Column, texts: Sequence[str], problems: Problems, first_row: int = 0) -> NDArray[Any]:
+    """Check text cells."""
+    numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
+    if numbers is None:
+        return each_checked(column, texts, problems, first_row, convert_cell)
+    return checked(column, *numbers, problems, first_row)
 
 
 def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
@@ -157,62 +66,105 @@ def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | No
         return None
     missing = None
     try:
-        values = np.array(list(map(float, texts)))
-    except ValueError:
-        missing = np.array([text in MISSING_TEXTS for text in texts])
         try:
-            values = np.array([0.0 if text in MISSING_TEXTS else float(text) for text in texts])
+            values = np.array(list(map(float, texts)))
         except ValueError:
-            return None
+            values = np.array([0.0 if text in MISSING_TEXTS else float(text) for text in texts])
+            missing = np.array([text in MISSING_TEXTS for text in texts])
+    except ValueError:
+        return None
     return (values, missing) if np.isfinite(values).all() else None
 
 
-def checked(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None, first_row: int) -> Checked:
-    """Check values that already have the column's type.
+def read_values(column: Column, values: Values, problems: Problems, first_row: int = 0) -> NDArray[Any]:
+    """Check decoded values. None and NaN are missing values; in a required number column NaN is an invalid number."""
+    keeps_nan = column.required and column.type is ColumnType.NUMBER
+    array = _as_array(column, values)
+    if array is not None:
+        missing = np.isnan(array) if array.dtype.kind == "f" and not keeps_nan else None
+        return checked(column, array, missing, problems, first_row)
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    if not keeps_nan:
+        listed = [None if value != value else value for value in listed]  # noqa: PLR0124 - NaN differs from itself
+    return each_checked(column, listed, problems, first_row)
 
-    Args:
-        values: (n,) float64 for a number or a date, int64 or float64 for an integer, bool for a boolean, object for a
-            string.
-        missing: (n,) mask of missing values, whose place in ``values`` is ignored; None if none is missing.
-        first_row: the row of the first value.
-    """
-    wrong = _wrong(column, values)
-    if missing is not None:
-        wrong = wrong | missing if column.required else wrong & ~missing
-    if not wrong.any():
-        return Checked(_filled(column, values, missing if missing is not None and missing.any() else None), len(values))
+
+def _as_array(column: Column, values: Values) -> NDArray[Any] | None:
+    """The values as an array that ``checked`` takes; None if each must be checked by itself."""
+    if column.values:  # each may be a category or a missing value
+        return None
+    types, dtype, kinds = WHOLE[column.type]
+    if isinstance(values, np.ndarray):
+        return values if values.dtype.kind in kinds else None
+    try:
+        return np.array(values, dtype=dtype) if types.issuperset(map(type, values)) else None
+    except OverflowError:
+        return None
+
+
+def checked(
+    column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None, problems: Problems, first_row: int
+) -> NDArray[Any]:
+    """Check an array of a kind that ``WHOLE`` lists; ``missing`` is a mask of values that are not looked at, if any."""
+    if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
+        values = values.astype(np.float64)
+    fits = _fits(column, values)
+    if missing is not None and missing.any():
+        fits = fits & ~missing if column.required else fits | missing
+    else:
+        missing = None
+    if not fits.all():
+        return each_checked(column, _with_none(values, missing).tolist(), problems, first_row)
+    if missing is None:
+        return values.astype(np.int64) if column.type is ColumnType.INTEGER else values
+    if column.type in NUMERIC:
+        return np.where(missing, np.nan, values.astype(np.float64))
+    return _with_none(values, missing)
+
+
+def _with_none(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
     cells = values.astype(object)
     if missing is not None:
         cells[missing] = None
-    return each_checked(column, cells.tolist(), first_row, convert)
+    return cells
 
 
-def _wrong(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """A mask of the values that the column does not accept."""
-    wrong: NDArray[np.bool_]
-    if column.type is ColumnType.NUMBER:
-        wrong = ~(np.abs(values) <= FLOAT32_MAX)
-        return wrong
-    if column.type is ColumnType.DATE:
-        wrong = ~((values >= FIRST_DAY) & (values <= LAST_DAY))
-        return wrong
+def _fits(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """A mask of the values that the column accepts."""
+    fits: NDArray[np.bool_] = np.ones(len(values), dtype=np.bool_)
+    if column.type not in NUMERIC:
+        return fits
+    low, high = (FIRST_DAY, LAST_DAY) if column.type is ColumnType.DATE else (-FLOAT32_MAX, FLOAT32_MAX)
     if column.type is ColumnType.INTEGER:
         low, high = column.limits
-        if values.dtype != np.int64:
+        if values.dtype.kind == "f":
+            values = values.astype(np.float64)
             low, high = max(low, -EXACT_INTEGER), min(high, EXACT_INTEGER)
-        wrong = ~((values >= low) & (values <= high) & (values == np.floor(values)))
-        return wrong
-    return np.zeros(len(values), dtype=np.bool_)
+            fits = values == np.floor(values)
+    return fits & (values >= low) & (values <= high)
 
 
-def _filled(column: Column, values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
-    """Valid values as ``FeatureTable`` holds them."""
-    if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
-        return values if missing is None else np.where(missing, np.nan, values)
-    if column.type is ColumnType.INTEGER:
-        return values.astype(np.int64) if missing is None else np.where(missing, np.nan, values)
-    if missing is None:
-        return values
-    objects = values.astype(object)
-    objects[missing] = None
-    return objects
+def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
+    """Build a table from columns by name, of ``rows`` values each; columns that the schema does not have are ignored.
+
+    None and NaN are missing values; an array of objects holds strings.
+
+    Raises:
+        InvalidRecordError: there are no rows, a required column or every column is missing, or values do not fit their
+            column.
+    """
+    if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
+        raise InvalidRecordError([no_column(schema)])
+    if not rows:
+        raise malformed("there are no rows; send at least one")
+    arrays: list[NDArray[Any]] = []
+    problems: Problems = []
+    for column in schema.columns:
+        if column.name in columns:
+            arrays.append(read_values(column, columns[column.name], problems))
+        else:
+            problems += missing_columns(FeatureSchema((column,)), ())
+            arrays.append(array_of(column, [None] * rows))
+    if problems:
+        raise InvalidRecordError(problems)
+    return FeatureTable.from_columns(schema, arrays)

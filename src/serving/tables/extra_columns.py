@@ -16,9 +16,8 @@ from src.serving.tables.problems import UNKNOWN_FIELD
 MAX_NAMES = 10
 MAX_NAME = 60
 MAX_SUGGESTIONS = 3
-TEXT, DOUBLE, LONG, BOOLEAN = "text", "double", "long", "boolean"
-# The kind of a column without a value.
-UNKNOWN = ""
+# The kinds of kept columns; the last one of a column without a value.
+TEXT, DOUBLE, LONG, BOOLEAN, UNKNOWN = "text", "double", "long", "boolean", ""
 KINDS: Mapping[frozenset[type], str] = {
     frozenset(): UNKNOWN,
     frozenset({bool}): BOOLEAN,
@@ -38,7 +37,7 @@ class ExtraColumns(StrEnum):
 
 
 class Kept(NamedTuple):
-    """Kept columns in packed form, because Python objects would take several times the memory.
+    """Kept columns, packed because Python objects would take several times the memory.
 
     Attributes:
         kinds: each column's kind, by name.
@@ -63,11 +62,10 @@ class Kept(NamedTuple):
 NOTHING = Kept({}, b"{}")
 
 
-def kept_of_records(records: Sequence[Mapping[str, Any]], schema: FeatureSchema) -> Kept:
-    """The records' fields that the schema does not have; the value is None if a record lacks a field of another one."""
-    names = dict.fromkeys(name for record in records for name in record)
-    others = [name for name in names if name not in schema.names]
-    return Kept.of({name: [record.get(name) for record in records] for name in others})
+def _kind(values: Sequence[Any]) -> str:
+    kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
+    fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
+    return kind if fits else TEXT
 
 
 def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
@@ -75,8 +73,17 @@ def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts:
         for name, kind in part.kinds.items():
-            found[name] = _joined(found.get(name, UNKNOWN), kind)
+            before = found.get(name, UNKNOWN)
+            if UNKNOWN in {before, kind} or before == kind:
+                found[name] = before or kind
+            else:
+                found[name] = DOUBLE if {before, kind} == {LONG, DOUBLE} else TEXT
     return found
+
+
+def text_of(value: Any) -> str | None:
+    """A kept value as text; None if it is missing."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def unknown_columns(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
@@ -94,11 +101,6 @@ def unknown_fields(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputE
     return InvalidInputError(message, kind=UNKNOWN_FIELD)
 
 
-def text_of(value: Any) -> str | None:
-    """A kept value as text; None if it is missing."""
-    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
 def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
     """The unknown names that are short and printable, with suggestions from the columns that are not given."""
     given = dict.fromkeys(names)
@@ -106,22 +108,7 @@ def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
     shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
     missing = [name for name in schema.names if name not in given]
     hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
-    more = len(unknown) - len(shown)
-    return ", ".join(
-        [
-            *(f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)),
-            *([f"{more} more" if shown else str(more)] if more else []),
-        ]
-    )
-
-
-def _kind(values: Sequence[Any]) -> str:
-    kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
-    fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
-    return kind if fits else TEXT
-
-
-def _joined(one: str, other: str) -> str:
-    if UNKNOWN in {one, other} or one == other:
-        return one or other
-    return DOUBLE if {one, other} == {LONG, DOUBLE} else TEXT
+    listed = [f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)]
+    if more := len(unknown) - len(shown):
+        listed.append(f"{more} more" if shown else str(more))
+    return ", ".join(listed)

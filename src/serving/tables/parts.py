@@ -1,19 +1,27 @@
-"""The parts that every reader of a batch yields, and the checks that all readers share."""
+"""The parts of a batch that every reader yields, and the checks that all readers share."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable, array_of
+from src.serving.tables.columns import Problems
 from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
-from src.serving.tables.problems import (
-    MALFORMED,
-    MAX_TOLD,
-    MISSING,
-    TOO_LARGE,
-    InvalidRecordError,
-)
+from src.serving.tables.problems import MALFORMED, MAX_TOLD, TOO_LARGE, InvalidRecordError, missing_columns, no_column
+
+T = TypeVar("T")
+
+# A part keeps a thread busy for a few milliseconds, and so does any call into C, so that the event loop can run in
+# between.
+PART_ROWS = 2000
+PART_VALUES = 10_000
+PART_BYTES = 1 << 17
+# The longest record or line, and the longest value, so that none delays other requests.
+MAX_PIECE_BYTES = 1 << 20
+MAX_VALUE_BYTES = 1 << 17
 
 
 class Rows(NamedTuple):
@@ -37,18 +45,8 @@ class Rows(NamedTuple):
         )
 
 
-# Some rows, or the problems of invalid ones. A part keeps a thread busy for a few milliseconds, and so does
-# any call into C, so that the event loop can run in between.
+# Some rows, or the problems of invalid ones.
 Part = Rows | InvalidRecordError
-# Reads a body. Yields the parts in the order of the rows, or while a part is not complete how many rows it has so far;
-# raises InvalidRecordError if the rest cannot be read.
-Reader = Callable[[FeatureSchema, bytearray, ExtraColumns], Iterator[Part | int]]
-PART_ROWS = 2000
-PART_VALUES = 10_000
-PART_BYTES = 1 << 17
-# The longest record or line, and the longest value, so that none delays other requests.
-MAX_PIECE_BYTES = 1 << 20
-MAX_VALUE_BYTES = 1 << 17
 
 
 class TooManyRowsError(InvalidInputError):
@@ -69,41 +67,22 @@ class TooMuchTextError(InvalidInputError):
         )
 
 
-def shifted(error: InvalidRecordError, rows: int) -> InvalidRecordError:
-    """The same problems with their rows shifted by so many."""
-    for problem in error.problems:
-        problem.row = rows + (problem.row or 0)
-    return error
-
-
-def missing_columns(schema: FeatureSchema, names: Iterable[str]) -> list[InvalidInputError]:
-    """A problem for each required column that is absent."""
-    there = set(names)
-    return [
-        InvalidInputError(f"{column.name} is required", kind=MISSING, field=column.name)
+def part_of(
+    schema: FeatureSchema,
+    columns: Mapping[str, T],
+    rows: int,
+    read: Callable[[Column, T, Problems], NDArray[Any]],
+    kept: Mapping[str, Sequence[Any]],
+) -> Part:
+    """Build a part of so many rows from the columns that are there, which ``read`` checks, and from those to keep."""
+    problems: Problems = []
+    arrays = [
+        read(column, columns[column.name], problems) if column.name in columns else array_of(column, [None] * rows)
         for column in schema.columns
-        if column.required and column.name not in there
     ]
-
-
-def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
-    """The problem of a body without any column of the model, whose columns may all be optional."""
-    message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
-    return InvalidInputError(message, kind=MALFORMED)
-
-
-def each_named(schema: FeatureSchema, parts: Iterator[Part]) -> Iterator[Part]:
-    """The same parts.
-
-    Raises:
-        InvalidRecordError: after the last part, none had a column of the model.
-    """
-    named = False
-    for part in parts:
-        named = named or isinstance(part, InvalidRecordError) or part.named
-        yield part
-    if not named:
-        raise InvalidRecordError([no_column(schema)])
+    if problems:
+        return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
+    return Rows(FeatureTable.from_columns(schema, arrays), Kept.of(kept))
 
 
 def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
@@ -123,13 +102,10 @@ def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
         raise InvalidRecordError(problems)
 
 
-def given_twice(schema: FeatureSchema) -> InvalidInputError:
-    """The problem of two columns with the same name."""
-    return InvalidInputError(f"each of {', '.join(schema.names)} must be given once", kind=MALFORMED)
-
-
-def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = "") -> list[int | None]:
-    """The position of each of the schema's columns in a batch; None for an optional column that is absent.
+def places_of(
+    names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = ""
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The positions of the model's columns in a batch, without absent optional ones, and of the kept columns.
 
     Args:
         names: the batch's columns.
@@ -140,27 +116,18 @@ def positions(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, 
     Raises:
         InvalidRecordError: columns are missing, unknown or given twice, or the batch has none of the model's.
     """
+    known = set(schema.names)
+    places = {name: place for place, name in enumerate(names) if name in known}
+    others = {name: place for place, name in enumerate(names) if name not in known}
     problems = missing_columns(schema, names)
-    if extra is ExtraColumns.REFUSE and not set(names) <= set(schema.names):
+    if extra is ExtraColumns.REFUSE and others:
         problems.append(unknown_columns(schema, names))
-    counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in schema.names]
+    counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in known]
     if len(set(counted)) != len(counted):
-        problems.append(given_twice(schema))
-    if not problems and set(names).isdisjoint(schema.names):
+        message = f"each of {', '.join(schema.names)} must be given once"
+        problems.append(InvalidInputError(message, kind=MALFORMED))
+    if not problems and not places:
         problems.append(no_column(schema, hint))
     if problems:
         raise InvalidRecordError(problems)
-    places = {name: index for index, name in enumerate(names)}
-    return [places.get(name) for name in schema.names]
-
-
-def kept_places(names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns) -> dict[str, int]:
-    """The positions of the kept columns."""
-    if extra is not ExtraColumns.KEEP:
-        return {}
-    return {name: place for place, name in enumerate(names) if name not in schema.names}
-
-
-def in_arrays(rows: Rows) -> Rows:
-    """The same rows in arrays, because a batch may wait, and rows of Python values take six times the memory."""
-    return rows._replace(table=FeatureTable.from_columns(rows.table.schema, rows.table.columns))
+    return places, others if extra is ExtraColumns.KEEP else {}

@@ -1,6 +1,9 @@
 """Problems of a request's rows; messages name columns and do not repeat values of the request."""
 
+from collections.abc import Collection
+
 from src.core.errors import InvalidInputError
+from src.core.feature_schema import Column, FeatureSchema
 
 # The kinds of a record's problems; they are also labels of a metric.
 MISSING = "missing"
@@ -12,8 +15,6 @@ NOT_A_STRING = "not_a_string"
 NOT_A_DATE = "not_a_date"
 UNKNOWN_FIELD = "unknown_field"
 MALFORMED = "malformed"
-# The kind of a body that is refused before its records are read.
-TOO_LARGE = "too_large"
 RECORD_PROBLEMS = (
     MISSING,
     NOT_A_NUMBER,
@@ -25,6 +26,8 @@ RECORD_PROBLEMS = (
     UNKNOWN_FIELD,
     MALFORMED,
 )
+# The kind of a body that is refused before its records are read.
+TOO_LARGE = "too_large"
 # Errors of decoding an invalid record; UnicodeDecodeError is a ValueError, deep nesting raises RecursionError.
 UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
 # At most so many problems are reported: a batch may have one per cell.
@@ -40,6 +43,27 @@ class InvalidRecordError(InvalidInputError):
         self.problems = tuple(problems[:MAX_TOLD])
 
 
-def malformed(message: str, row: int | None = None, field: str | None = None) -> InvalidRecordError:
+def malformed(message: str, row: int | None = None) -> InvalidRecordError:
     """The problem of a body, or of a row, that cannot be read."""
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row, field=field)])
+    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row)])
+
+
+def problem_of(column: Column, what: str, kind: str) -> InvalidInputError:
+    """The problem of a column, or of one of its values."""
+    return InvalidInputError(f"{column.name} {what}", kind=kind, field=column.name)
+
+
+def missing_columns(schema: FeatureSchema, names: Collection[str]) -> list[InvalidInputError]:
+    """A problem for each required column that is absent."""
+    there = set(names)
+    return [
+        problem_of(column, "is required", MISSING)
+        for column in schema.columns
+        if column.required and column.name not in there
+    ]
+
+
+def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
+    """The problem of a body without any column of the model, whose columns may all be optional."""
+    message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
+    return InvalidInputError(message, kind=MALFORMED)

@@ -1,27 +1,15 @@
-"""The reader of each format."""
+"""The reader of each text format."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.csv_rows import csv_rows
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import Format
-from src.serving.tables.json_columns import json_columns
-from src.serving.tables.json_records import json_records, ndjson_records
-from src.serving.tables.parts import MAX_VALUE_BYTES, Part, Reader
-from src.serving.tables.problems import malformed
+from src.serving.tables.json_rows import json_rows, ndjson_rows
+from src.serving.tables.parts import Part
 
-FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
-
-
-def json_batch(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part | int]:
-    """Read the parts of a JSON body: an array of records, or an object of columns."""
-    first = FIRST.match(body, 0, MAX_VALUE_BYTES)
-    if first is None:
-        raise malformed('the body is not valid JSON; send [{"column": value, ...}, ...] or {"column": [values], ...}')
-    reader = json_records if first[1] == b"[" else json_columns
-    return reader(schema, body, extra)
-
-
-READERS: Mapping[Format, Reader] = {Format.JSON: json_batch, Format.NDJSON: ndjson_records, Format.CSV: csv_rows}
+# Yields the parts in the order of the rows, or while a part is not complete how many rows it has so far; raises
+# InvalidRecordError if the rest cannot be read.
+Reader = Callable[[FeatureSchema, bytearray, ExtraColumns], Iterator[Part | int]]
+READERS: Mapping[Format, Reader] = {Format.JSON: json_rows, Format.NDJSON: ndjson_rows, Format.CSV: csv_rows}

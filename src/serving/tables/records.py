@@ -1,6 +1,6 @@
 """Strict decoding of JSON records into rows of a model's schema; problems are reported without values of the input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -11,23 +11,19 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
 from src.serving.tables.columns import read_values
-from src.serving.tables.extra_columns import (
-    NOTHING,
-    ExtraColumns,
-    kept_of_records,
-    unknown_columns,
-    unknown_fields,
-)
-from src.serving.tables.parts import Rows
+from src.serving.tables.extra_columns import ExtraColumns, unknown_columns, unknown_fields
+from src.serving.tables.parts import Part, Rows, part_of
+from src.serving.tables.pieces import NotJsonError, decoded, value_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError
-from src.serving.tables.values import FLOAT32_MAX, convert, value_of
+from src.serving.tables.values import FLOAT32_MAX, convert
+
+NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON); send"
 
 
 class RecordDecoder:
     """Decodes JSON objects whose fields are a model's columns; optional columns may be null or absent.
 
-    If all columns are numbers, a valid body takes a few calls into C; only an invalid one is decoded again to find the
-    problems.
+    A valid body takes a few calls into C; only an invalid one is decoded again to find the problems.
 
     Args:
         schema: the model's columns.
@@ -39,19 +35,15 @@ class RecordDecoder:
         self._extra = extra
         self._takes_others = extra in {ExtraColumns.IGNORE, ExtraColumns.KEEP}
         self._is_plain = schema.is_numeric and not self._takes_others
-        self._names = schema.names
         self._known = frozenset(schema.names)
-        self._requires = any(column.required for column in schema.columns)
+        self._may_be_unnamed = extra is not None and not any(column.required for column in schema.columns)
         # itemgetter returns no tuple for a single name.
         only = schema.names[0]
         self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
-        self._expected = ", ".join(schema.names)
         # Not a msgspec struct, whose field names cannot contain quotes or control characters, as columns' names may.
         value: Any = float if self._is_plain else Any if self._takes_others else bool | int | float | str | None
         self._decoder = msgspec.json.Decoder(dict[str, value])
         self._list_decoder = msgspec.json.Decoder(list[dict[str, value]])
-        self._loose_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-        self._loose_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
     def decode(self, body: bytes) -> Row:
         """The values of one record in the schema's order.
@@ -88,93 +80,79 @@ class RecordDecoder:
         Raises:
             InvalidRecordError: the body is not such an array; ``row`` of each problem counts from 0.
         """
-        return self.decode_rows(body).table
-
-    def decode_rows(self, body: bytes) -> Rows:
-        """The same with the kept fields.
-
-        Raises:
-            InvalidRecordError: as ``decode_list`` does.
-        """
-        try:
-            rows = self._rows(self._list_decoder.decode(body))
-        except UNFIT:
-            raise InvalidRecordError(self._explain_list(body)) from None
+        rows = self.rows_or_none(body)
+        if rows is None:
+            try:
+                raise self.refusal(decoded(body, list[msgspec.Raw]))
+            except NotJsonError:
+                raise InvalidRecordError([self._malformed(f"{NOT_JSON} a list of objects")]) from None
         if not len(rows.table):
             raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
-        return rows
+        return rows.table
 
-    def decode_lines_or_none(self, lines: bytes | bytearray) -> Rows | None:
-        """The values of JSON objects separated by white space; None if one is invalid."""
+    def rows_or_none(self, body: bytes | bytearray) -> Rows | None:
+        """The values of a JSON array of records, with the kept fields; None for an invalid one."""
         try:
-            return self._rows(self._decoder.decode_lines(lines))
+            records = self._list_decoder.decode(body)
+            part = self._plain_rows(records) if self._is_plain else self._typed_rows(records)
         except UNFIT:
             return None
+        return part if isinstance(part, Rows) else None
 
-    def _rows(self, records: Sequence[Mapping[str, Any]]) -> Rows:
-        kept = kept_of_records(records, self.schema) if self._extra is ExtraColumns.KEEP else NOTHING
-        named = self._requires or any(not self._known.isdisjoint(record) for record in records)
-        return Rows(self._table(records), kept, named)
+    def refusal(self, records: Iterable[Any], first_row: int = 0) -> InvalidRecordError:
+        """The problems of JSON texts of which at least one is not a valid record."""
+        problems: list[InvalidInputError] = []
+        for row, record in enumerate(records, first_row):
+            if self.decode_or_none(record) is None:
+                problems += self._explain(bytes(record), row)
+            if len(problems) >= MAX_TOLD:
+                break
+        return InvalidRecordError(problems)
 
-    def _table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
-        """Raises one of ``UNFIT`` if a record is invalid."""
-        if not self._is_plain:
-            return self._typed_table(records)
-        if not set(map(len, records)) <= {len(self._names)}:
+    def _plain_rows(self, records: Sequence[Mapping[str, Any]]) -> Rows:
+        """Raises one of ``UNFIT`` if a record is invalid, as the following methods may do."""
+        names = self.schema.names
+        if not set(map(len, records)) <= {len(names)}:
             raise ValueError
         # Column by column, because a call into C per value would cost more than everything else.
-        columns = [np.fromiter(map(itemgetter(name), records), np.float64, len(records)) for name in self._names]
+        columns = [np.fromiter(map(itemgetter(name), records), np.float64, len(records)) for name in names]
         if not all((np.abs(column) <= FLOAT32_MAX).all() for column in columns):
             raise ValueError
-        return FeatureTable.from_columns(self.schema, columns)
+        return Rows(FeatureTable.from_columns(self.schema, columns))
 
-    def _typed_table(self, records: Sequence[Mapping[str, Any]]) -> FeatureTable:
+    def _typed_rows(self, records: Sequence[Mapping[str, Any]]) -> Part:
         if not self._takes_others and not all(record.keys() <= self._known for record in records):
             raise ValueError
-        read = [read_values(column, [record.get(column.name) for record in records]) for column in self.schema.columns]
-        if any(column.problems for column in read):
-            raise ValueError
-        return FeatureTable.from_columns(self.schema, [column.values for column in read])
+        columns = {name: [record.get(name) for record in records] for name in self.schema.names}
+        kept: dict[str, list[Any]] = {}
+        if self._extra is ExtraColumns.KEEP:  # a record may lack a field of another one
+            others = dict.fromkeys(name for record in records for name in record if name not in self._known)
+            kept = {name: [record.get(name) for record in records] for name in others}
+        part = part_of(self.schema, columns, len(records), read_values, kept)
+        if isinstance(part, Rows) and self._may_be_unnamed:
+            return part._replace(named=any(not self._known.isdisjoint(record) for record in records))
+        return part
 
     def _row(self, record: Mapping[str, Any]) -> Row:
-        """Raises one of ``UNFIT`` for an invalid record."""
         if not self._is_plain:
-            return self._typed(record)
+            if not self._takes_others and not record.keys() <= self._known:
+                raise ValueError
+            return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
         row: tuple[float, ...] = self._values_of(record)
         if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
             raise ValueError
         return row
-
-    def _typed(self, record: Mapping[str, Any]) -> Row:
-        if not self._takes_others and not record.keys() <= self._known:
-            raise ValueError
-        return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
-
-    def _explain_list(self, body: bytes) -> list[InvalidInputError]:
-        try:
-            records = self._loose_list_decoder.decode(body)
-        except (ValueError, RecursionError):
-            return [
-                self._malformed("the body is not valid JSON (NaN and Infinity are not JSON); send a list of objects")
-            ]
-        problems: list[InvalidInputError] = []
-        for index, record in enumerate(records):
-            if self.decode_or_none(record) is None:
-                problems += self._explain(bytes(record), index)
-            if len(problems) >= MAX_TOLD:
-                break
-        return problems
 
     def _explain(self, body: bytes, row: int | None) -> list[InvalidInputError]:
         """Every problem of a refused record, in the order of the columns."""
         if not body.strip():
             return [self._malformed("the body is empty; send one object", row)]
         try:
-            found = self._loose_decoder.decode(body)
+            found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
             return [self._malformed("a record must be one JSON object", row)]
         except (ValueError, RecursionError):
-            return [self._malformed("the body is not valid JSON (NaN and Infinity are not JSON); send one object", row)]
+            return [self._malformed(f"{NOT_JSON} one object", row)]
         problems = []
         for column in self.schema.columns:
             try:
@@ -189,4 +167,5 @@ class RecordDecoder:
         return problems or [self._malformed("each field must be given once", row)]
 
     def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:
-        return InvalidInputError(f"{message} with the fields {self._expected}", kind=MALFORMED, row=row)
+        fields = ", ".join(self.schema.names)
+        return InvalidInputError(f"{message} with the fields {fields}", kind=MALFORMED, row=row)

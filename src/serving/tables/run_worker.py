@@ -4,35 +4,44 @@ A malicious body can exhaust memory or crash the library; in a worker, that does
 """
 
 import contextlib
+import io
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
+from arro3.io import write_ipc, write_ipc_stream, write_parquet
 
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.arrow_writer import Sink, write_arrow
+from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, UNKNOWN
 from src.serving.tables.formats import Format
 from src.serving.tables.parts import TooMuchTextError
 from src.serving.tables.problems import InvalidRecordError, malformed
-from src.serving.tables.worker_messages import (
-    End,
-    Piece,
-    Problems,
-    ReadTask,
-    Table,
-    WriteTask,
-    receive,
-    send,
-)
+from src.serving.tables.worker_messages import End, Piece, Problems, ReadTask, Table, WriteTask, receive, send
 
 USED_PAGES = Path("/proc/self/statm")
 FIRST_TO_END = Path("/proc/self/oom_score_adj")
+# Rows per group, which a reader holds in memory at a time, as does the writer.
+ROW_GROUP = 1 << 16
+TYPES: Mapping[str, Callable[[], DataType]] = {
+    TEXT: DataType.utf8,
+    DOUBLE: DataType.float64,
+    LONG: DataType.int64,
+    BOOLEAN: DataType.bool,
+    UNKNOWN: DataType.utf8,
+}
+WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
+    Format.ARROW_STREAM: write_ipc_stream,
+    Format.ARROW_FILE: write_ipc,
+    Format.PARQUET: lambda batches, file: write_parquet(
+        batches, file, compression="snappy", max_row_group_size=ROW_GROUP
+    ),
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -86,22 +95,36 @@ def read(task: ReadTask, body: bytes, pipe: Connection) -> None:
     send(pipe, End())
 
 
-def write(task: WriteTask, pipe: Connection) -> None:
-    """Write the tables that follow the task; their bytes are sent in answer to the next table."""
-    file = Sink()
-
-    def tables() -> Iterator[list[NDArray[Any]]]:
-        while isinstance(message := receive(pipe), Table):
-            yield message.arrays()
-            send(pipe, Piece(file.take()))
-
-    write_arrow(task, tables(), file)
-    send(pipe, End(file.take()))
-
-
 def problems_of(error: InvalidRecordError) -> Problems:
     """Problems as a message."""
     return Problems([(str(item), item.kind, item.field, item.row) for item in error.problems])
+
+
+def write(task: WriteTask, pipe: Connection) -> None:
+    """Write the tables that follow the task; their bytes are sent in answer to the next table."""
+    types = [TYPES[kind]() for kind in task.kinds.values()]
+    fields = [Field(name, kind, nullable=True) for name, kind in zip(task.kinds, types, strict=True)]
+    schema = Schema(fields, metadata=task.metadata)
+    file = io.BytesIO()
+
+    def taken() -> bytes:
+        """The bytes since the last call."""
+        data = file.getvalue()
+        file.seek(0)
+        file.truncate()
+        return data
+
+    def batches() -> Iterator[RecordBatch]:
+        while isinstance(message := receive(pipe), Table):
+            arrays = [
+                Array(column.tolist(), kind) if column.dtype == object else Array.from_numpy(column)
+                for column, kind in zip(message.arrays(), types, strict=True)
+            ]
+            yield RecordBatch.from_arrays(arrays, schema=schema)
+            send(pipe, Piece(taken()))
+
+    WRITERS[Format(task.form)](RecordBatchReader.from_batches(schema, batches()), file)
+    send(pipe, End(taken()))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from src.core.feature_schema import Column
 from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept
 
-# An array's type and its memory, or its values if they are objects.
-Packed = tuple[str, bytes | list[str | bool | int | float | None]]
-
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):
-    """Read the body that follows. Answered by tables, problems and an ``End``.
+    """Read the body that follows. Answered by ``Table`` and ``Problems``, and an ``End``.
 
     ``max_text`` is the most ``text_bytes`` of all rows; a larger batch has a problem of the kind ``TOO_LARGE``.
     """
@@ -39,19 +36,15 @@ class WriteTask(msgspec.Struct, tag="write", frozen=True):
 
 
 class Table(msgspec.Struct, tag="table", frozen=True):
-    """Some rows, by column, with their kept columns."""
+    """Some rows: the type and the memory of each column's array, or its values if they are objects."""
 
-    columns: list[Packed]
-    kinds: dict[str, str]
-    packed: bytes
+    columns: list[tuple[str, bytes | list[str | bool | int | float | None]]]
+    kept: Kept
 
     @classmethod
     def of(cls, columns: Sequence[NDArray[Any]], kept: Kept = NOTHING) -> "Table":
         """Arrays of shape (n,)."""
-        packed: list[Packed] = [
-            (array.dtype.str, array.tolist() if array.dtype == object else array.tobytes()) for array in columns
-        ]
-        return cls(packed, *kept)
+        return cls([(a.dtype.str, a.tolist() if a.dtype == object else a.tobytes()) for a in columns], kept)
 
     def arrays(self) -> list[NDArray[Any]]:
         """The arrays; those of numbers are read-only."""
@@ -84,18 +77,10 @@ _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def send(pipe: Connection, message: Message) -> None:
-    """Send a message.
-
-    Raises:
-        OSError: the other end is closed.
-    """
+    """Send a message, or raise OSError if the other end is closed."""
     pipe.send_bytes(msgspec.msgpack.encode(message))
 
 
 def receive(pipe: Connection) -> Message:
-    """The next message.
-
-    Raises:
-        OSError, EOFError: the other end is closed.
-    """
+    """The next message; raises OSError or EOFError if the other end is closed."""
     return _DECODER.decode(pipe.recv_bytes())

@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TypeVar
 
-from src.core.errors import LoopError
-from src.serving.tables.worker_messages import End, Message, receive, send
+from src.core.errors import InvalidInputError, LoopError
+from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.serving.tables.parts import Part, Rows, TooMuchTextError
+from src.serving.tables.problems import TOO_LARGE, InvalidRecordError, malformed
+from src.serving.tables.worker_messages import End, Message, Problems, ReadTask, Table, receive, send
 
 ROOT = Path(__file__).parents[3]
 MODULE = "src.serving.tables.run_worker"
@@ -22,6 +27,7 @@ ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
 PART_SECONDS = 10.0
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class WorkerLostError(LoopError):
@@ -33,13 +39,10 @@ class WorkerNotStartedError(LoopError):
 
 
 class Worker:
-    """One process, with a pipe to it.
+    """One process, with a pipe to it; ``memory_bytes`` is the memory limit of a task.
 
     It is not a ``multiprocessing.Process``: that would inherit the environment with its secrets, and import the
     service's entry point.
-
-    Args:
-        memory_bytes: the memory limit of a task.
     """
 
     def __init__(self, memory_bytes: int) -> None:
@@ -56,13 +59,9 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        self.pid = self._process.pid
         # Cleared when the worker is borrowed, set when its task has ended.
         self.is_free = False
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
 
     @property
     def is_alive(self) -> bool:
@@ -78,34 +77,51 @@ class Worker:
         timer = asyncio.get_running_loop().call_later(PART_SECONDS, self.kill)
         try:
             return await asyncio.to_thread(call, *arguments)
+        except (OSError, EOFError) as error:
+            raise WorkerLostError("the worker ended, or took too long") from error
         finally:
             timer.cancel()
 
     def tell(self, message: Message, body: bytearray | None = None) -> None:
-        """Send a message, and the body of a task. Blocks: see ``run``.
-
-        Raises:
-            WorkerLostError: the worker ended.
-        """
-        try:
-            send(self._pipe, message)
-            if body is not None:
-                self._pipe.send_bytes(body)
-        except OSError as error:
-            raise WorkerLostError("the worker ended, or took too long") from error
+        """Send a message, and the body of a task. Blocks: see ``run``."""
+        send(self._pipe, message)
+        if body is not None:
+            self._pipe.send_bytes(body)
 
     def hear(self) -> Message:
-        """The next message of the task. Blocks: see ``run``.
-
-        Raises:
-            WorkerLostError: the worker ended.
-        """
-        try:
-            message = receive(self._pipe)
-        except (OSError, EOFError) as error:
-            raise WorkerLostError("the worker ended, or took too long") from error
+        """The next message of the task. Blocks: see ``run``."""
+        message = receive(self._pipe)
         self.is_free = isinstance(message, End)
         return message
+
+    async def parts(self, task: ReadTask, body: bytearray) -> AsyncGenerator[Part, None]:
+        """Read the parts of a body. If the worker dies, the body is reported as malformed: the most likely cause.
+
+        Raises:
+            TooMuchTextError: it has more text than the task allows.
+            InvalidRecordError: the worker could not read it within its memory and time.
+        """
+        schema = FeatureSchema(task.columns)
+        try:
+            await self.run(self.tell, task, body)
+            while not isinstance(message := await self.run(self.hear), End):
+                if isinstance(message, Table):
+                    yield Rows(FeatureTable.from_columns(schema, message.arrays()), message.kept)
+                elif isinstance(message, Problems):
+                    if message.problems[0][1] == TOO_LARGE:
+                        raise TooMuchTextError(task.max_text)
+                    yield InvalidRecordError(
+                        [
+                            InvalidInputError(text, kind=kind, field=name, row=row)
+                            for text, kind, name, row in message.problems
+                        ]
+                    )
+        except WorkerLostError as error:
+            logger.warning("a body of %d bytes as %s was not read: %s", len(body), task.form, error)
+            raise malformed(
+                "the body is not a complete file of the declared format, or takes too much memory or time "
+                "to read; send smaller batches"
+            ) from None
 
     def kill(self) -> None:
         """Kill the process."""
@@ -136,7 +152,11 @@ class Workers:
         async with self._slot():
             worker, self._kept = self._kept, None
             if worker is None or not worker.is_alive:
-                worker = await self._started()
+                try:
+                    worker = Worker(self._memory_bytes)
+                except OSError as error:
+                    message = "no process for Arrow and Parquet can be started; send it again"
+                    raise WorkerNotStartedError(message) from error
             worker.is_free = False
             try:
                 yield worker
@@ -146,24 +166,8 @@ class Workers:
                 else:
                     worker.kill()
 
-    async def _started(self) -> Worker:
-        # In a thread, because it would block the event loop.
-        starting = asyncio.ensure_future(asyncio.to_thread(Worker, self._memory_bytes))
-        try:
-            return await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            starting.add_done_callback(_end_unused)
-            raise
-        except OSError as error:
-            raise WorkerNotStartedError("no process for Arrow and Parquet can be started; send it again") from error
-
     def close(self) -> None:
         """Kill the idle worker."""
         if self._kept is not None:
             self._kept.kill()
             self._kept = None
-
-
-def _end_unused(starting: "asyncio.Future[Worker]") -> None:
-    if starting.exception() is None:
-        starting.result().kill()

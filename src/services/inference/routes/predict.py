@@ -15,7 +15,7 @@ from src.serving.protocols.encoders import ENCODERS
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.answers import encode_answer
 from src.serving.tables.formats import Format
-from src.serving.tables.json_records import list_tables
+from src.serving.tables.json_rows import list_tables
 
 JSON_SPACE = b" \t\n\r"
 

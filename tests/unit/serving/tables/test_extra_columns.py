@@ -13,7 +13,6 @@ from src.serving.tables.extra_columns import (
     ExtraColumns,
     Kept,
     joined_kinds,
-    kept_of_records,
     text_of,
     unknown_columns,
 )
@@ -241,11 +240,6 @@ def test_kinds_of_all_parts(kinds: list[str], joined: str) -> None:
 def test_columns_of_all_parts_in_the_order_in_which_they_come() -> None:
     parts = [NOTHING, Kept.of({"y": [1]}), Kept.of({"x": ["a"], "y": [2.5]})]
     assert list(joined_kinds(parts).items()) == [("y", "double"), ("x", "text")]
-
-
-def test_records_keep_what_is_no_column_of_the_model() -> None:
-    assert kept_of_records([{"a": 1, "b": 2}], NUMBERS) == NOTHING
-    assert kept_of_records([{"z": 1, "a": 1}], NUMBERS) == Kept({"z": "long"}, b'{"z":[1]}')
 
 
 @pytest.mark.parametrize(

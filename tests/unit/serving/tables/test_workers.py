@@ -23,7 +23,6 @@ from src.serving.models.admission import Admission
 from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
 from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
-from src.serving.tables.isolated_reader import isolated_parts
 from src.serving.tables.parts import Rows, TooMuchTextError
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
@@ -56,7 +55,7 @@ async def read(workers: Workers, schema: FeatureSchema, form: Format, body: byte
     tables, problems = [], []
     async with workers.one() as worker:
         try:
-            async for part in isolated_parts(worker, task_of(schema, form), bytearray(body)):
+            async for part in worker.parts(task_of(schema, form), bytearray(body)):
                 if isinstance(part, InvalidRecordError):
                     problems += part.problems
                 else:
@@ -115,7 +114,7 @@ async def test_batch_of_too_much_text_is_refused_by_its_bytes(workers: Workers) 
         received = 0
         async with workers.one() as worker:
             with contextlib.nullcontext() if fits else pytest.raises(TooMuchTextError, match="1199900 bytes; send sev"):
-                async for part in isolated_parts(worker, task, body):
+                async for part in worker.parts(task, body):
                     assert isinstance(part, Rows)
                     received += part.text_bytes
         assert received == pytest.approx(1_200_000 if fits else 800_000, abs=100)
@@ -145,7 +144,7 @@ async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Worke
 async def test_worker_whose_task_is_given_up_is_ended(workers: Workers) -> None:
     async with workers.one() as worker:
         pid = worker.pid
-        async for _ in isolated_parts(worker, task_of(NUMBER, Format.ARROW_STREAM), bytearray(GOOD)):
+        async for _ in worker.parts(task_of(NUMBER, Format.ARROW_STREAM), bytearray(GOOD)):
             break
     assert not is_running(pid)
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from src.core.feature_schema import FeatureSchema
-from src.serving.tables.json_records import list_tables
+from src.serving.tables.json_rows import list_tables
 from src.serving.tables.parts import PART_BYTES
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder

@@ -3,16 +3,15 @@
 import itertools
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.serving.tables import json_pieces
-from src.serving.tables.json_pieces import JsonPieces, record_end, value_end
-from src.serving.tables.problems import InvalidRecordError, malformed
+from src.serving.tables import pieces
+from src.serving.tables.json_rows import AFTER_VALUE, BETWEEN_RECORDS
+from src.serving.tables.pieces import JsonPieces, NotJsonError
 
 pytestmark = pytest.mark.slow
 
@@ -25,36 +24,35 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 @pytest.fixture(autouse=True, scope="module")
 def short_pieces() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_pieces, "PART_BYTES", 16)
+        patch.setattr(pieces, "PART_BYTES", 16)
         yield
 
 
-def cut(body: bytes, guess: Callable[[bytes | bytearray, int], int]) -> list[bytes]:
-    pieces = JsonPieces(body, lambda: malformed("no JSON"))
-    assert pieces.take(re.compile(rb"\["))
-    return list(pieces.elements(guess))
+def cut(body: bytes, at: re.Pattern[bytes]) -> list[bytes]:
+    found = JsonPieces(body)
+    assert found.take(re.compile(rb"\["))
+    return list(found.elements(at))
 
 
 @given(st.lists(VALUES, max_size=40), st.sampled_from([(",", ":"), (" , ", " : "), (",\n", ":")]))
 def test_pieces_of_values(values: list[Any], separators: tuple[str, str]) -> None:
     body = json.dumps(values, separators=separators, ensure_ascii=False).encode() + b', "b": [1, 2]}'
-    pieces = cut(body, value_end)
-    assert list(itertools.chain.from_iterable(map(json.loads, pieces))) == values
+    assert list(itertools.chain.from_iterable(map(json.loads, cut(body, AFTER_VALUE)))) == values
 
 
 @given(st.lists(st.dictionaries(TEXTS, VALUES, max_size=4), max_size=20), st.sampled_from([(",", ":"), (" , ", " : ")]))
 def test_pieces_of_records(records: list[Any], separators: tuple[str, str]) -> None:
-    pieces = cut(json.dumps(records, separators=separators, ensure_ascii=False).encode() + b" \n", record_end)
-    assert list(itertools.chain.from_iterable(map(json.loads, pieces))) == records
+    body = json.dumps(records, separators=separators, ensure_ascii=False).encode() + b" \n"
+    assert list(itertools.chain.from_iterable(map(json.loads, cut(body, BETWEEN_RECORDS)))) == records
 
 
 @given(st.lists(VALUES, min_size=1, max_size=10), st.data())
 def test_body_that_breaks_off_is_refused(values: list[Any], data: st.DataObject) -> None:
     body = json.dumps(values).encode()
     end = data.draw(st.integers(1, len(body) - 1))
-    for guess in (value_end, record_end):
-        with pytest.raises(InvalidRecordError):
-            cut(body[:end], guess)
+    for at in (AFTER_VALUE, BETWEEN_RECORDS):
+        with pytest.raises(NotJsonError):
+            cut(body[:end], at)
 
 
 ENDS_WITH_COMMA = [b"[" + b"1," * count + b"]" for count in range(1, 40)]
@@ -62,11 +60,11 @@ ENDS_WITH_COMMA = [b"[" + b"1," * count + b"]" for count in range(1, 40)]
 
 @pytest.mark.parametrize("body", [*ENDS_WITH_COMMA, b"[,]", b"[1 2]", b"[NaN]", b'["\xff]', b"[1}", b"["])
 def test_what_is_no_array_is_refused(body: bytes) -> None:
-    for guess in (value_end, record_end):
-        with pytest.raises(InvalidRecordError):
-            cut(body, guess)
+    for at in (AFTER_VALUE, BETWEEN_RECORDS):
+        with pytest.raises(NotJsonError):
+            cut(body, at)
 
 
 def test_pieces_have_about_the_length_of_a_part() -> None:
-    *pieces, _ = cut(json.dumps(['a,]"}'] * 1000).encode(), value_end)
-    assert 16 <= min(map(len, pieces)) <= max(map(len, pieces)) < 40
+    *found, _ = cut(json.dumps(['a,]"}'] * 1000).encode(), AFTER_VALUE)
+    assert 16 <= min(map(len, found)) <= max(map(len, found)) < 40
