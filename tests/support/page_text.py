@@ -6,19 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from src.core.settings import InferenceSettings
-from src.services.inference.page.live import drift_view, versions_view
 from src.services.inference.page.rendering import create_templates
-from src.serving.watch.drift import NO_DRIFT, DriftReport
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOTHING: dict[str, Any] = {
-    "now": NOW,
-    "model": None,
-    "drift": drift_view(None, DriftReport(0, {}, NO_DRIFT), 300),
-    "versions": versions_view(None, None),
-    "requests": [],
+    "now": NOW, "model": None, "rows": 0, "bars": [], "versions": None, "versions_problem": None, "requests": [],
     "requests_problem": None,
-}
+}  # fmt: skip
 
 
 def rendered(template: str, **given: Any) -> str:

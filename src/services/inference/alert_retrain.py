@@ -55,19 +55,18 @@ class AlertDecision:
     record: RetrainRecord | None = None
 
 
+@dataclass(frozen=True)
 class AlertRetrain:
     """Decides by the requests in the spool alone, so that restarts and other replicas decide the same.
 
-    Args:
-        spool: accepts the signals.
+    Attributes:
         cooldown: least time between two signals of alerts.
         clock: the current time, with its zone.
     """
 
-    def __init__(self, spool: RetrainSpool, cooldown: timedelta, clock: Callable[[], datetime]) -> None:
-        self._spool = spool
-        self._cooldown = cooldown
-        self._clock = clock
+    spool: RetrainSpool
+    cooldown: timedelta
+    clock: Callable[[], datetime]
 
     def handle(self, notification: Notification) -> AlertDecision:
         """Submit a signal, or say why not. Blocking: call it in a thread.
@@ -78,12 +77,12 @@ class AlertRetrain:
         if not notification.asks_for_training:
             return AlertDecision(AlertOutcome.NOT_ASKED)
         # Locked, so that of two notifications at once only one finds no request in flight.
-        with locked_file(self._spool.root / "alerts.lock"):
-            recent = self._spool.recent(LOOK_BACK)
+        with locked_file(self.spool.root / "alerts.lock"):
+            recent = self.spool.recent(LOOK_BACK)
             in_flight = next((record for record in recent if record.result is None), None)
             if in_flight is not None:
                 return AlertDecision(AlertOutcome.IN_FLIGHT, in_flight)
             last = next((record for record in recent if record.source == "alert"), None)
-            if last is not None and self._clock() - last.submitted_at < self._cooldown:
+            if last is not None and self.clock() - last.submitted_at < self.cooldown:
                 return AlertDecision(AlertOutcome.COOLDOWN, last)
-            return AlertDecision(AlertOutcome.ACCEPTED, self._spool.submit("alert", cause=notification.group_key))
+            return AlertDecision(AlertOutcome.ACCEPTED, self.spool.submit("alert", cause=notification.group_key))

@@ -11,7 +11,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.page.form import AnswerView, fields_of, mark_of
 from src.services.inference.page.fresh import Fresh
-from src.services.inference.page.live import advice_of, drift_view, versions_view
+from src.services.inference.page.live import drift_bars, versions_view
 from src.services.inference.page.rendering import create_templates
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
@@ -62,26 +62,13 @@ class Page:
         fields = fields_of(current) if current is not None else []
         return await self._render("page.html", **live, fields=fields, form_mark=_mark(current))
 
-    async def news(self, seen: str, form: str) -> tuple[str | None, bool]:
-        """Changes since the page was rendered: the live part or None, and whether the page must be reloaded.
-
-        Args:
-            seen: the mark of the live part that the page has.
-            form: the mark of its form.
-        """
-        if form != self.form_mark:
-            return None, True
+    async def news(self, seen: str, form: str) -> str | None:
+        """The live part for a page that has the form with this mark, unless it has the live part with the other."""
         live = await self._live()
-        return (await self._render("news.html", **live, form_mark=form) if live["seen"] != seen else None), False
+        return await self._render("news.html", **live, form_mark=form) if live["seen"] != seen else None
 
     async def after(self, result: str, form: str, *, failed: bool = False) -> str:
-        """The live part after an action, with its result.
-
-        Args:
-            result: what the action did.
-            form: the mark of the page's form.
-            failed: whether it failed.
-        """
+        """The live part after an action, with its result, for a page that has the form with this mark."""
         self.forget()
         return await self._render("news.html", **await self._live(), form_mark=form, result=result, failed=failed)
 
@@ -98,7 +85,7 @@ class Page:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
         read = await asyncio.gather(self._aliases.read(), self._requests.read())
         (aliases, aliases_problem), (requests, requests_problem) = read
-        store, model = self._store, self._store.current
+        store, model, report = self._store, self._store.current, self._traffic.report()
         state = "stopping" if self._is_stopping() else "ready" if model is not None else "no model"
         requests = requests if requests and requests_problem is None else []
         given = {
@@ -107,9 +94,10 @@ class Page:
             "model": model,
             "mlflow_reachable": store.last_look.reachable,
             "problem": store.last_error,
-            "advice": advice_of(store),
-            "drift": drift_view(model, self._traffic.report(), self._settings.drift_window_rows),
-            "versions": versions_view(aliases, aliases_problem),
+            "rows": report.rows,
+            "bars": drift_bars(report, has_classes=bool(model.classes)) if model is not None else [],
+            "versions": versions_view(aliases) if aliases is not None else None,
+            "versions_problem": aliases_problem,
             "requests": requests,
             "requests_problem": requests_problem,
         }

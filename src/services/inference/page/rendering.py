@@ -10,12 +10,14 @@ from urllib.parse import quote
 
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.settings import InferenceSettings
+from src.services.inference.page.live import FULL
+from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
+from src.serving.watch.drift import LARGE, MIN_ROWS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
-NONE = "—"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -36,6 +38,11 @@ def create_templates(settings: InferenceSettings) -> "Environment":
     zenml = settings.zenml_public_url
     templates.globals |= {
         "model_name": settings.model_name,
+        "window_rows": settings.drift_window_rows,
+        "min_rows": MIN_ROWS,
+        "large": LARGE / FULL * 100,
+        "first_training": FIRST_TRAINING,
+        "no_champion": NO_CHAMPION,
         "asks_key": settings.write_api_key is not None,
         "mlflow": settings.mlflow_link,
         "zenml": None if zenml is None else str(zenml).rstrip("/"),
@@ -64,9 +71,9 @@ def lasting(seconds: float) -> str:
 
 
 def score(value: float | None) -> str:
-    """A score with the gate's number of decimals; a dash if there is none or, as for drift, it is not a number yet."""
+    """A score with the gate's number of decimals, or a dash if there is none."""
     if value is None or not math.isfinite(value):
-        return NONE
+        return "—"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"  # noqa: PLR2004 - an error in the target's unit
 
 

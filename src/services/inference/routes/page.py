@@ -67,10 +67,10 @@ async def live(
     seen: Annotated[str, Query(max_length=64)] = "",
     form: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """The live part, or 204 if it has not changed."""
-    html, stale = await service.page.news(seen, form)
-    if stale:
+    """The live part, or 204 if it has not changed or the page must be loaded again for another form."""
+    if form != service.page.form_mark:
         return Response(status_code=204, headers={**HEADERS, "HX-Refresh": "true"})
+    html = await service.page.news(seen, form)
     return _html(html) if html is not None else Response(status_code=204, headers=HEADERS)
 
 

@@ -4,57 +4,98 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.page.live import drift_view, versions_view
+from src.services.inference.page.live import drift_bars, versions_view
+from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
 from src.serving.watch.drift import NO_DRIFT, Drift, DriftReport
-from tests.support.page_text import NOW, text_of, watched
+from tests.support.page_text import NOW, rendered, text_of, watched
 
 CALM = Drift(0.01, drifted=False)
 
 
-def test_bars_are_as_long_as_the_score_and_named_by_the_verdict(predictor: Predictor) -> None:
+def test_bars_are_as_long_as_the_score_and_named_by_the_verdict() -> None:
     found = {
         "calm": Drift(0.049, drifted=False),
         "large": Drift(0.05, drifted=False),
         "gone": Drift(0.05, drifted=True),
         "far": Drift(3.0, drifted=True),
+        "new": NO_DRIFT,
     }
-    view = drift_view(predictor, DriftReport(300, found, Drift(0.0, drifted=False)), 300)
-    assert [(bar.label, bar.shown, bar.length, bar.level) for bar in view.bars] == [
-        ("calm", "0.049", 9.8, "stable"),
-        ("large", "0.050", 10.0, "watch"),
-        ("gone", "0.050", 10.0, "drifted"),
-        ("far", "3.000", 100.0, "drifted"),
-        ("predicted classes", "0.000", 0.0, "stable"),
+    report = DriftReport(300, found, Drift(0.0, drifted=False))
+    bars = drift_bars(report, has_classes=True)
+    assert [(bar.label, bar.length, bar.level) for bar in bars] == [
+        ("calm", 9.8, "stable"),
+        ("large", 10.0, "watch"),
+        ("gone", 10.0, "drifted"),
+        ("far", 100.0, "drifted"),
+        ("new", 0.0, "waiting"),
+        ("predicted classes", 0.0, "stable"),
     ]
-    assert view.summary == "The newest 300 rows (at most 300) against the training rows: drifted: gone, far."
-    assert watched(drift=view).count('<line x1="10.0%" x2="10.0%"') == 5
+    assert len(drift_bars(report, has_classes=False)) == len(found)
+    assert drift_bars(DriftReport(0, {}, NO_DRIFT), has_classes=True) == []  # a model without a reference
+    markup = watched(bars=bars, model=True, rows=300)
+    assert markup.count('<line x1="10.0%" x2="10.0%"') == 6
+    assert "calm 0.049 stable large 0.050 watch gone 0.050 drifted far 3.000 drifted new — waiting" in text_of(markup)
 
 
-def test_without_drift_the_summary_says_so(predictor: Predictor) -> None:
-    view = drift_view(predictor, DriftReport(200, {"a": CALM}, CALM), 300)
-    assert view.summary == "The newest 200 rows (at most 300) against the training rows: no drift."
+BARS = drift_bars(
+    DriftReport(200, {"a": CALM, "b": Drift(1, drifted=True), "c": Drift(1, drifted=True)}, CALM), has_classes=False
+)
 
 
-def test_too_few_rows_are_counted_up_to_enough(predictor: Predictor) -> None:
-    view = drift_view(predictor, DriftReport(199, {"a": NO_DRIFT}, NO_DRIFT), 300)
-    assert view.summary.startswith("199 of 200 rows so far")
-    assert {(bar.shown, bar.length, bar.level) for bar in view.bars} == {("—", 0.0, "waiting")}
-
-
-def test_without_a_model_or_its_reference_there_are_no_bars(predictor: Predictor) -> None:
-    nothing = DriftReport(0, {}, NO_DRIFT)
-    assert "No model" in drift_view(None, nothing, 300).summary
-    view = drift_view(predictor, nothing, 300)
-    assert ("no reference" in view.summary, view.bars) == (True, [])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"model": None}, "No model is served, so there is nothing to compare with."),
+        ({}, "This model has no reference of its training rows, so drift is not measured."),
+        ({"bars": BARS, "rows": 199}, "199 of 200 rows so far: with fewer, drift is not tested."),
+        (
+            {"bars": BARS[:1], "rows": 200},
+            "The newest 200 rows (at most 300) against the training rows: no drift.",
+        ),
+        ({"bars": BARS, "rows": 200}, "The newest 200 rows (at most 300) against the training rows: drifted: b, c."),
+    ],
+)
+def test_drift_is_summed_up_in_a_sentence(given: dict[str, Any], says: str) -> None:
+    assert text_of(watched(**{"model": True} | given)).startswith(f"Drift {says} ")
 
 
 @pytest.mark.parametrize(("features", "tables"), [(11, 1), (12, 3)])
-def test_more_than_twelve_bars_stand_in_several_tables(predictor: Predictor, features: int, tables: int) -> None:
+def test_more_than_twelve_bars_stand_in_several_tables(features: int, tables: int) -> None:
     report = DriftReport(200, {f"c{number}": CALM for number in range(features)}, CALM)
-    markup = watched(drift=drift_view(predictor, report, 300))
+    markup = watched(bars=drift_bars(report, has_classes=True))
     assert (markup.count('class="bars"'), "grid-1" in markup) == (tables, tables > 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"mlflow_reachable": False},
+            "Start MLflow, or correct MLFLOW_TRACKING_URI. Until then there are no predictions.",
+        ),
+        ({"problem": FIRST_TRAINING}, "The first model is served once it has passed the gate."),
+        ({"problem": NO_CHAMPION}, "passed the gate. “Retrain now” below requests a training."),
+        ({}, "There are no predictions until this is fixed; roll back or train another version below."),
+    ],
+)
+def test_without_a_model_the_page_says_what_to_do(given: dict[str, Any], says: str) -> None:
+    state = {"state": "no model", "model": None, "problem": "broken", "mlflow_reachable": True}
+    text = text_of(rendered("card.html", **state | given))
+    assert f"{says} No model is served: predictions get 503" in text
+
+
+def test_with_a_model_the_page_says_that_it_stays(predictor: Predictor) -> None:
+    state = {"now": NOW, "state": "ready", "model": predictor, "problem": "broken"}
+    for reachable, says in (
+        (True, "The model below stays in service; the service retries automatically."),
+        (False, "Start MLflow, or correct MLFLOW_TRACKING_URI. Until then the model below stays in service."),
+    ):
+        assert f"ready broken {says} iris version 2" in text_of(
+            rendered("card.html", mlflow_reachable=reachable, **state)
+        )
+    assert "MLflow not asked yet" in text_of(rendered("card.html", mlflow_reachable=None, **state))
 
 
 def version(number: str, **fields: Any) -> RegisteredVersion:
@@ -69,7 +110,7 @@ def version(number: str, **fields: Any) -> RegisteredVersion:
 
 def versions(*aliases: RegisteredVersion | None) -> str:
     """The live part with a champion, a challenger and a previous version."""
-    return watched(versions=versions_view(Aliases(*aliases), None))
+    return watched(versions=versions_view(Aliases(*aliases)))
 
 
 def rows_of(markup: str) -> list[list[str]]:
@@ -163,6 +204,6 @@ def test_notes_tell_verdicts_and_rollbacks(aliases: tuple[RegisteredVersion | No
 
 
 def test_without_any_answer_of_mlflow_there_is_the_problem_alone() -> None:
-    markup = watched(versions=versions_view(None, "MLflow is away"))
+    markup = watched(versions_problem="MLflow is away")
     assert "Versions MLflow is away Roll back A rollback needs MLflow." in text_of(markup)
     assert rows_of(markup) == []

@@ -48,7 +48,7 @@ def markup_of(record: RetrainRecord, served: Predictor | None = None, rolled_bac
     """The request on the page of a service whose champion replaced a version by a rollback."""
     tags: dict[str, Any] = {"run_id": None, "zenml_run_id": None, "registered_at": None, "scores": {}}
     former = RegisteredVersion(version=rolled_back, rolled_back_to="1", **tags) if rolled_back else None
-    versions = versions_view(Aliases(RegisteredVersion(version="1", **tags), None, former), None)
+    versions = versions_view(Aliases(RegisteredVersion(version="1", **tags), None, former))
     return watched(requests=[record], model=served, versions=versions).partition('<ol class="runs">')[2]
 
 

@@ -70,8 +70,9 @@ async def test_page_shows_the_served_model_and_its_way_out(serving: Any, mlflow:
         assert f'href="{url}"' in markup
 
 
-async def test_page_links_only_to_what_is_configured(served: Any) -> None:
+async def test_page_links_only_to_what_is_configured_and_asks_for_no_key(served: Any) -> None:
     markup = await page_of(served)
+    assert 'id="key"' not in markup
     assert "ZenML" not in markup
     assert "Grafana" not in markup
 
@@ -101,18 +102,6 @@ async def test_page_without_a_model_says_what_to_do(unready: Any) -> None:
     assert "no model is loaded yet" in answer.text
 
 
-async def test_page_with_no_model_that_can_be_served_says_what_to_do(
-    serving: Any, mlflow: FakeMlflow, tmp_path: Path
-) -> None:
-    mlflow.promote("3")
-    async with serving(tmp_path, mlflow, ready=False) as served:
-        await served.look()
-        text = text_of(await page_of(served))
-    assert "version 3 cannot be served" in text
-    assert "Train a first model" not in text
-    assert "roll back or train another version below" in text
-
-
 async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any) -> None:
     served.mlflow.down = True
     await served.look()
@@ -123,12 +112,12 @@ async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any
     assert "A rollback needs MLflow." in text
 
 
-async def test_page_without_mlflow_and_model_is_shown_too(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
-    mlflow.down = True
-    async with serving(tmp_path, mlflow, ready=False) as served:
-        await served.look()
-        text = text_of(await page_of(served))
-    assert "Until then there are no predictions." in text
+async def test_page_of_a_service_that_stops_says_so(served: Any) -> None:
+    assert 'hx-trigger="every 4s"' in await page_of(served)
+    served.service.stopping.begin()
+    markup = await page_of(served)
+    assert "Served model stopping" in text_of(markup)
+    assert 'hx-trigger="every 1s"' in markup
 
 
 async def test_page_without_the_volume_says_so(served: Any) -> None:
@@ -404,10 +393,6 @@ async def test_key_is_asked_for_where_one_is_set(serving: Any, mlflow: FakeMlflo
             answer = await served.client.post(path, headers={"Authorization": f"Bearer {KEY}"})
             assert answer.status_code == 200
         assert mlflow.aliases["champion"] == "1"
-
-
-async def test_without_a_key_none_is_asked_for(served: Any) -> None:
-    assert 'id="key"' not in await page_of(served)
 
 
 async def test_pages_of_other_sites_predict_nothing(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
