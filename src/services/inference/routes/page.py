@@ -12,12 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
-from src.core.errors import InvalidInputError, LoopError, ModelNotLoadedError
+from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import AnswerView, curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.services.inference.service_state import Service, service_of
-from src.serving.http.errors import BodyTooLargeError
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
 
@@ -89,11 +88,8 @@ async def predict(request: Request, service: Service) -> Response:
     """The prediction for the form; it counts as live traffic, as those of ``/predict`` do."""
     try:
         view = await _answer(request)
-    except BodyTooLargeError:
-        raise
-    except InvalidInputError as error:
-        problems = error.problems if isinstance(error, InvalidRecordError) else (error,)
-        view = AnswerView([str(item) for item in problems])
+    except InvalidRecordError as error:
+        view = AnswerView([str(problem) for problem in error.problems])
     except ModelNotLoadedError as error:
         view = AnswerView([str(error)])
     return _html(await service.page.answer(view))
@@ -148,9 +144,8 @@ async def _answer(request: Request) -> AnswerView:
     service.metrics.traffic.note(predictor, row, answer)
     # Behind a TLS proxy only the browser knows its URL, which htmx sends along.
     origin = ORIGIN.match(request.headers.get("HX-Current-URL", ""))
-    base_url = f"{origin[0]}/" if origin else str(request.base_url)
-    doubts = list(doubts_of(predictor, row))
-    return AnswerView([], answer, predictor.version.version, curl_of(base_url, record), doubts)
+    curl = curl_of(f"{origin[0]}/" if origin else str(request.base_url), record)
+    return AnswerView([], answer, predictor.version.version, curl, list(doubts_of(predictor, row)))
 
 
 def _html(content: str) -> Response:

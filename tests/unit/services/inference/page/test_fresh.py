@@ -23,6 +23,7 @@ class Counter:
 
     async def ask(self) -> int:
         self.asked += 1
+        await asyncio.sleep(0)  # other pages ask
         self.meanwhile()
         return self.asked
 
