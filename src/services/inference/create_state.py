@@ -23,7 +23,7 @@ from src.serving.http.overload import Overload
 from src.serving.http.stopping import Stopping
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
-from src.serving.models.inference_scheduler import InferenceScheduler
+from src.serving.models.inference_scheduler import MAX_THREADS, InferenceScheduler, available_cores
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_store import Backoff, ModelStore
 from src.serving.models.registry_client import RegistryClient
@@ -46,7 +46,7 @@ def create_state(
     backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
     store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
     spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
-    scheduler = InferenceScheduler()
+    scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
     stopping = Stopping()
     guards = _guards(settings)
     timeouts = ClientTimeouts(settings.head_seconds, settings.body_seconds, settings.body_rate)

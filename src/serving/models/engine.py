@@ -14,7 +14,7 @@ from src.core.predictions import Label, Predictions
 
 
 class ServedEngine(ABC):
-    """One loaded model; immutable and thread-safe. To add an engine, derive a class and list it in ``ENGINES``.
+    """One loaded model, immutable. To add an engine, derive a class and list it in ``ENGINES``.
 
     Attributes:
         name: in answers and metrics.
@@ -22,6 +22,7 @@ class ServedEngine(ABC):
         platform: in the Open Inference Protocol; Triton's name if it has one.
         flavour: MLflow's name of the models that it runs.
         files: those of a verified model that it reads; None for all.
+        is_parallel: whether several threads may predict at the same time.
         classes: class names in the order of the probabilities; empty for a regression.
         labels: the classes as predictions show them, of one type, in the same order.
         gives_probabilities: whether predictions have probabilities, as far as is known before the first.
@@ -32,6 +33,7 @@ class ServedEngine(ABC):
     platform: ClassVar[str]
     flavour: ClassVar[str]
     files: ClassVar[Sequence[str] | None] = None
+    is_parallel: ClassVar[bool] = False
     classes: tuple[str, ...]
     labels: tuple[Label, ...]
     gives_probabilities: bool
@@ -69,6 +71,7 @@ class ServedOnnxEngine(OnnxEngine, ServedEngine):
     title = "ONNX Runtime"
     platform = "onnxruntime_onnx"
     flavour = ONNX_FLAVOUR
+    is_parallel = True
     files = (MANIFEST_FILE, MLMODEL_FILE, ONNX_FILE, GOLDEN_FILE, DRIFT_FILE)
 
     def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:  # noqa: ARG002 - one rule for all

@@ -1,10 +1,14 @@
 """Runs models for the routes: on the event loop, in one call with other requests, or in a thread."""
 
 import asyncio
+import contextlib
 import functools
+import os
+import sys
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,8 +26,11 @@ INLINE_BYTES = 1 << 17
 TABLE_SECONDS = 0.004
 # Once tables have taken so long in one iteration of the event loop, others wait for the next iteration.
 TURN_SECONDS = 0.001
-# A large table is predicted in parts of about so long; other requests run in between.
-PART_SECONDS = 0.02
+# A large table is predicted in parts of about so long; other requests run in between, and its rows fit into caches.
+PART_SECONDS = 0.01
+# Cores beyond these gain little: the parts of one table are joined by one thread.
+MAX_THREADS = 4
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 T = TypeVar("T")
 # A step that yields None, to let other requests run, is sent None, as is the first.
@@ -45,11 +52,18 @@ class InferenceScheduler:
     """Runs models for the routes. Use from one event loop; close it with ``close``.
 
     Rows that are predicted together get bitwise the same answers as each alone.
+
+    Args:
+        threads: how many parts of a table may be predicted at the same time while no other table is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
         # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
+        self._threads = threads
+        self._parts = ThreadPoolExecutor(threads, thread_name_prefix="predict-part")
+        # Tables that are predicted in threads.
+        self._tables = 0
         self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
         self._slow: list[_Waiting] = []
         self._calling: asyncio.Task[None] | None = None
@@ -58,7 +72,8 @@ class InferenceScheduler:
 
     def close(self) -> None:
         """Accept no more calls; a running one is completed."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._thread, self._parts):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
         """Predict a row together with others of this loop iteration or, for a slow model, of the previous call's time.
@@ -119,7 +134,7 @@ class InferenceScheduler:
         return True
 
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
-        """Predict a table of at least one row in the thread, in parts.
+        """Predict a table of at least one row in threads, in parts.
 
         Raises:
             Exception: what the model raises on this table.
@@ -130,7 +145,20 @@ class InferenceScheduler:
             return Predictions([answer.prediction], np.array([shares]) if shares else None)
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
         parts = [table.part(start, start + size) for start in range(0, len(table), size)]
-        return Predictions.joined([await self.in_thread(functools.partial(predictor.predict, part)) for part in parts])
+        found: list[Predictions] = []
+        self._tables += 1
+        try:
+            while len(found) < len(parts):
+                alone = self._tables == 1 and predictor.engine.is_parallel
+                now = parts[len(found) : len(found) + (self._threads if alone else 1)]
+                executor = self._parts if len(now) > 1 else self._thread
+                loop = asyncio.get_running_loop()
+                found += await asyncio.gather(
+                    *(loop.run_in_executor(executor, predictor.predict, part) for part in now)
+                )
+        finally:
+            self._tables -= 1
+        return Predictions.joined(found)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run a function in the models' thread."""
@@ -149,6 +177,15 @@ class InferenceScheduler:
                 _settle(batch, await self.in_thread(functools.partial(_answers, predictor, batch)))
         finally:
             self._calling = None
+
+
+def available_cores() -> int:
+    """The cores that this process, or its container, may use; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no container, or no limit
+        quota, period = map(int, CPU_LIMIT.read_text().split())
+        cores = min(cores, quota // period)
+    return max(1, cores)
 
 
 def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ import pytest
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.serving.models import inference_scheduler
 from src.serving.models.inference_scheduler import (
     INLINE_BYTES,
     TABLE_SECONDS,
     TURN_SECONDS,
     InferenceScheduler,
     Steps,
+    available_cores,
 )
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
@@ -33,6 +37,7 @@ class Doubling:
     """A regression that doubles, refuses negative rows, notes its calls and may be held up."""
 
     name = "onnx"
+    is_parallel = True
     classes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
@@ -151,8 +156,56 @@ async def test_a_big_table_is_answered_in_parts_in_its_order(scheduler: Inferenc
     rows = [(float(value),) for value in range(90)]
     found = await scheduler.predict(model, FeatureTable.from_rows(SCHEMA, rows))
     assert found.values == [2 * value for (value,) in rows]
-    assert engine(model).calls == [20, 20, 20, 20, 10]
+    assert engine(model).calls == [10] * 9
     assert threading.get_ident() not in engine(model).threads
+
+
+class Meeting(Doubling):
+    """Notes how many calls run at the same time: each waits for ``expected`` of them."""
+
+    def __init__(self, expected: int, *, is_parallel: bool) -> None:
+        super().__init__()
+        self.is_parallel = is_parallel
+        self.meeting = threading.Barrier(expected)
+
+    def predict(self, table: FeatureTable) -> Predictions:
+        self.meeting.wait(30)
+        return super().predict(table)
+
+
+@pytest.mark.parametrize(("is_parallel", "at_once"), [(True, 3), (False, 1)])
+async def test_parts_of_the_only_table_are_predicted_at_the_same_time(*, is_parallel: bool, at_once: int) -> None:
+    engine = Meeting(at_once, is_parallel=is_parallel)
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=engine)
+    scheduler = InferenceScheduler(3)
+    for _ in range(2):
+        found = await scheduler.predict(model, table_of(*range(60)))
+        assert found.values == [2 * value for value in range(60)]
+    assert len(engine.threads) == at_once
+    scheduler.close()
+
+
+async def test_parts_of_several_tables_take_turns() -> None:
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=Meeting(1, is_parallel=True))
+    scheduler = InferenceScheduler(3)
+    first, second = await asyncio.gather(
+        scheduler.predict(model, table_of(*range(60))), scheduler.predict(model, table_of(*range(60, 90)))
+    )
+    assert first.values + second.values == [2 * value for value in range(90)]
+    scheduler.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000", 8), ("350000 100000", 3), ("50000 100000", 1), ("1600000 100000", 8), (None, 8)]
+)
+def test_cores_are_those_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str | None, cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(inference_scheduler, "CPU_LIMIT", tmp_path / "cpu.max")
+    if limit:
+        (tmp_path / "cpu.max").write_text(limit)
+    assert available_cores() == cores
 
 
 def table_of(*values: float) -> FeatureTable:
