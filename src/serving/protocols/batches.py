@@ -71,14 +71,7 @@ class Batches:
         extra: ExtraColumns,
         gone: Callable[[], Awaitable[bool]],
     ) -> deque[Rows]:
-        """Read and check the whole batch of at least one row.
-
-        Args:
-            predictor: the model, with its columns.
-            form: the body's format.
-            body: the body.
-            extra: what to do with columns that the model does not have.
-            gone: whether the client has disconnected; called between parts.
+        """Read and check the whole batch of at least one row; ``gone`` says whether the client has disconnected.
 
         Raises:
             InvalidRecordError: with the first problems of all rows.
@@ -129,11 +122,10 @@ class Batches:
         # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
         async with self._worker_for(goes_out) as worker:
-            encoder = ENCODERS[goes_out](goes_out, predictor, request_id, kinds, worker)
+            encoder = ENCODERS[goes_out](predictor, request_id, kinds, worker)
             await self._scheduler.turn()
             at_once = worker is None and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
-            yield encoder.start()
             while parts:
                 table, kept, _ = parts.popleft()
                 nothing, columns = [None] * len(table), kept.columns()

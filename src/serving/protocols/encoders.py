@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,10 +27,9 @@ KINDS: Mapping[type, str] = {str: TEXT, bool: BOOLEAN, int: LONG, float: DOUBLE}
 
 
 class Encoder:
-    """Writes the answers to one batch: ``start``, then ``part`` for each of its parts, then ``end``.
+    """Writes the answers to one batch: ``part`` for each of its parts, then ``end``.
 
     Args:
-        form: the format.
         predictor: the model that predicted.
         request_id: the request's id.
         kinds: the kinds of the kept columns, by name.
@@ -37,26 +37,16 @@ class Encoder:
     """
 
     def __init__(
-        self,
-        form: Format,
-        predictor: Predictor,
-        request_id: str,
-        kinds: Mapping[str, str] = NONE,
-        worker: Worker | None = None,
+        self, predictor: Predictor, request_id: str, kinds: Mapping[str, str] = NONE, worker: Worker | None = None
     ) -> None:
-        self._form = form
         self._model, self._classes, self._labels = predictor.model_name, predictor.classes, predictor.labels
         self._request_id = request_id
         self._kinds = kinds
         self.worker = worker
         self._begun = False
 
-    def start(self) -> bytes:
-        """The bytes before the first answer."""
-        return b""
-
     def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
-        """Encode some answers with their kept columns. Blocks for a few milliseconds."""
+        """Encode some answers with their kept columns, and what precedes them. Blocks for a few milliseconds."""
         raise NotImplementedError
 
     def end(self) -> bytes:
@@ -67,12 +57,9 @@ class Encoder:
 class _JsonEncoder(Encoder):
     """The object that ``POST /predict`` returns for a list of records."""
 
-    def start(self) -> bytes:
-        return b'{"predictions":['
-
     def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
-        comma, self._begun = b"," if self._begun else b"", True
-        return comma + _encoded(found, self._classes, b",", kept)
+        opening, self._begun = b"," if self._begun else b'{"predictions":[', True
+        return opening + _encoded(found, self._classes, b",", kept)
 
     def end(self) -> bytes:
         return b"]," + msgspec.json.encode({"model": self._model, "request_id": self._request_id})[1:]
@@ -106,6 +93,10 @@ class _ArrowEncoder(Encoder):
     A part returns the bytes of the file that are complete with it; none until a row group is full.
     """
 
+    def __init__(self, form: Format, *others: Any) -> None:
+        super().__init__(*others)
+        self._form = form
+
     def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
         answers = _columns_of(found, self._classes)
         label = KINDS[type(self._labels[0])] if self._labels else DOUBLE
@@ -129,7 +120,7 @@ class _ArrowEncoder(Encoder):
         return self._heard(End())
 
     def _heard(self, *messages: Message) -> bytes:
-        assert self.worker is not None  # noqa: S101 - these formats need one
+        assert self.worker  # noqa: S101 - these formats need one
         for message in messages:
             self.worker.tell(message)
         answer = self.worker.hear()
@@ -137,11 +128,11 @@ class _ArrowEncoder(Encoder):
         return answer.data
 
 
-ENCODERS: Mapping[Format, type[Encoder]] = {
+ENCODERS: Mapping[Format, Callable[..., Encoder]] = {
     Format.JSON: _JsonEncoder,
     Format.NDJSON: _NdjsonEncoder,
     Format.CSV: _CsvEncoder,
-    **dict.fromkeys(BINARY, _ArrowEncoder),
+    **{form: partial(_ArrowEncoder, form) for form in BINARY},
 }
 
 

@@ -100,12 +100,6 @@ def encode_infer(
 ) -> tuple[bytes, int | None]:
     """Encode a response: its body, and the length of its JSON if binary data follow.
 
-    Args:
-        predictor: the model that predicted.
-        found: the predictions.
-        request: the request.
-        request_id: the response's id if the client gave none.
-
     Raises:
         InvalidRecordError: probabilities are requested by name, and the model has none.
     """
@@ -113,7 +107,7 @@ def encode_infer(
     buffers: list[bytes] = []
     for name, is_binary in request.outputs.items():
         if name == PROBABILITIES and found.probabilities is None:
-            if request.asked:
+            if request.message.outputs:
                 raise malformed(f"the model has no output {PROBABILITIES} for these rows")
             continue
         shape, datatype, values = request.kept.get(name) or _values(predictor, found, name)
@@ -123,7 +117,7 @@ def encode_infer(
         else:
             data = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
             outputs.append(OutputTensor(name, datatype, shape, data=data))
-    header = encode_outputs(predictor, request.id or request_id, outputs)
+    header = encode_outputs(predictor, request.message.id or request_id, outputs)
     return b"".join([header, *buffers]), len(header) if buffers else None
 
 

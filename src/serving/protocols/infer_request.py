@@ -1,8 +1,7 @@
 """Decodes an inference request of the Open Inference Protocol: its rows, and the requested outputs."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from numpy.typing import NDArray
@@ -44,23 +43,20 @@ class InferMessage(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """A decoded request.
 
     Attributes:
+        message: its JSON.
         table: its rows.
-        id: the client's id of the request, if any.
-        outputs: name to whether it is requested in binary, in the requested order.
-        asked: whether the client named the outputs; otherwise all are returned.
+        outputs: name to whether it is returned in binary, in their order.
         kept: inputs that the model does not take and that are outputs, by name.
     """
 
+    message: InferMessage
     table: FeatureTable
-    id: str | None
     outputs: Mapping[str, bool]
-    asked: bool
-    kept: Mapping[str, Output] = field(default_factory=dict)
+    kept: Mapping[str, Output]
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:
@@ -79,11 +75,9 @@ def decode_infer(
     json_bytes: int | None,
     extra: ExtraColumns = ExtraColumns.REFUSE,
 ) -> InferRequest:
-    """Decode the body of ``…/infer``.
+    """Decode the body of ``…/infer`` for a model with these columns and outputs.
 
     Args:
-        schema: the model's columns.
-        outputs: the names of the model's outputs.
         body: JSON, then the data of binary tensors without gaps.
         json_bytes: the JSON's length if binary data follow; None if all is JSON.
         extra: what to do with tensors that the model does not take.
@@ -105,7 +99,7 @@ def decode_infer(
         raise _unknown_input(schema)
     binary = memoryview(body)[len(header) :]
     columns, kept, rows = _columns(schema, request.inputs, frozenset(others), extra, binary)
-    return InferRequest(table_of_columns(schema, columns, rows), request.id, wanted, bool(request.outputs), kept)
+    return InferRequest(request, table_of_columns(schema, columns, rows), wanted, kept)
 
 
 def _wanted(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:

@@ -57,28 +57,22 @@ def accepted(accept: str, came_in: Format) -> Format:
     """
     qualities: dict[str, float] = {}
     for media_range, parameters in map(_split, accept.split(",")):
-        qualities[media_range] = max(qualities.get(media_range, 0.0), _quality(parameters.get("q", "1")))
-    if not any(qualities):  # no range has a name
-        return came_in
+        try:
+            quality = float(parameters.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if media_range:
+            qualities[media_range] = max(qualities.get(media_range, 0.0), quality if 0 <= quality <= 1 else 0.0)
 
-    def quality(offered: Format) -> float:
+    def quality_of(offered: Format) -> float:
         """By the most specific range that matches it."""
         ranges = (offered, f"{offered.partition('/')[0]}/*", "*/*")
         return next((qualities[media_range] for media_range in ranges if media_range in qualities), 0.0)
 
-    best: Format = max([came_in, *Format], key=quality)
-    if not quality(best):
+    best: Format = max([came_in, *Format], key=quality_of)
+    if qualities and not quality_of(best):
         raise NotAcceptableError
     return best
-
-
-def _quality(text: str) -> float:
-    """A range's quality, which is 0 if it is not a number from 0 to 1."""
-    try:
-        quality = float(text)
-    except ValueError:
-        return 0.0
-    return quality if 0 <= quality <= 1 else 0.0
 
 
 def _split(value: str) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,6 @@
 """Requests for one row, by route: a quick decoding of the common forms, and the same response as the route's own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,8 +20,9 @@ from src.serving.protocols.infer_answer import (
     encode_outputs,
     output_names,
 )
-from src.serving.protocols.infer_request import matrix_of
+from src.serving.protocols.infer_request import InferMessage, matrix_of
 from src.serving.protocols.media_types import is_json
+from src.serving.protocols.tensors import InputTensor
 from src.serving.tables.answers import Answer, encode_answer
 from src.serving.tables.problems import UNFIT
 
@@ -42,9 +43,8 @@ class SingleRow:
 
     Attributes:
         template: the route's template, for the metrics.
-        decode: decodes a body for the served model.
-        encode: the body of the response, from the answer, what ``decode`` returned, and the request's id; it raises
-            ValueError if the route must answer.
+        decode: decodes a body.
+        encode: the body of the response; it raises ValueError if the route must answer.
         takes_type: whether a body of this Content-Type may be decoded here.
         routed: names of headers with which a request is left to the route.
     """
@@ -108,24 +108,7 @@ def _encode_scoring(_: Predictor, answer: Answer, __: None, ___: str) -> bytes:
     return mlflow_scoring.encode([answer.prediction])
 
 
-class _Tensor(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-
-
-class _Output(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-
-
-class _Infer(msgspec.Struct, forbid_unknown_fields=True):
-    inputs: list[_Tensor]
-    id: str | None = None
-    outputs: list[_Output] = msgspec.field(default_factory=list)
-
-
-_INFER = msgspec.json.Decoder(_Infer)
+_INFER = msgspec.json.Decoder(InferMessage)
 
 
 def _decode_infer(predictor: Predictor, body: bytes) -> Decoded:
@@ -137,21 +120,26 @@ def _decode_infer(predictor: Predictor, body: bytes) -> Decoded:
         record = _only_numbers(predictor.schema, request.inputs)
     except (*UNFIT, OverflowError):  # a number may be too large
         return None
+    wishes = request.outputs or ()
+    if request.parameters or any(holder.parameters for holder in (*request.inputs, *wishes)):
+        return None
     offered = output_names(predictor)
-    names = [output.name for output in request.outputs] or offered
+    names = [wish.name for wish in wishes] or offered
     row = predictor.decoder.row_or_none(record) if set(names) <= set(offered) else None
     return None if row is None else (row, (request.id, dict.fromkeys(names)))
 
 
-def _only_numbers(schema: FeatureSchema, tensors: list[_Tensor]) -> dict[str, float]:
+def _only_numbers(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> dict[str, float]:
     """The only row by column; raises ValueError if the tensors are not float64 of one row."""
     record: dict[str, float] = {}
     matrix = None if matrix_of(schema) in schema.names else matrix_of(schema)
     for tensor in tensors:
         names = schema.names if tensor.name == matrix else (tensor.name,)
-        is_nested = len(tensor.shape) > 1 and len(tensor.data) == 1 and isinstance(tensor.data[0], list)
-        data = tensor.data[0] if is_nested else tensor.data
-        is_row = tensor.shape == [1, len(names)] or (tensor.shape == [1] and len(names) == 1)
+        data: Any = tensor.data or ()
+        shape = tensor.shape
+        if len(shape) > 1 and len(data) == 1 and isinstance(data[0], list):
+            data = data[0]
+        is_row = shape == [1, len(names)] or (shape == [1] and len(names) == 1)
         if not is_row or tensor.datatype != NUMBER or not set(map(type, data)) <= {float, int}:
             raise ValueError
         record.update(zip(names, map(float, data), strict=True))

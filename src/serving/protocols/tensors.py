@@ -77,11 +77,8 @@ def problem(message: str, kind: str, field: str | None = None) -> InvalidRecordE
 def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
     """The values of a tensor of shape (n,) or (n, k), in row-major order.
 
-    Values that are not of the datatype are left to the column's check if its message is more precise.
-
-    Args:
-        tensor: its shape is checked; its JSON data may be nested as the shape says, or flat.
-        content: exactly its bytes, if they are binary: little-endian, without gaps; strings with their lengths.
+    JSON data may be nested as the shape says, or flat. Values that are not of the datatype are left to the column's
+    check if its message is more precise. Binary ``content`` is little-endian, without gaps; strings with their lengths.
 
     Raises:
         InvalidRecordError: there are more or fewer values than the shape says, or they are not of the datatype.

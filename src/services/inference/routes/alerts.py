@@ -42,11 +42,8 @@ async def notify(notification: Notification, response: Response, service: Servic
     """202 with the retrain request, or 200 if none was made."""
     decision = await asyncio.to_thread(service.alerts.handle, notification)
     service.metrics.alerts[decision.outcome].inc()
-    if decision.outcome is AlertOutcome.ACCEPTED and decision.record is not None:
+    request_id = decision.record.id if decision.record else None
+    if decision.outcome is AlertOutcome.ACCEPTED:
         response.status_code = 202
-        response.headers["Location"] = f"/retrain/{decision.record.id}"
-    return AlertAnswer(
-        outcome=decision.outcome,
-        reason=REASONS[decision.outcome],
-        retrain=decision.record.id if decision.record is not None else None,
-    )
+        response.headers["Location"] = f"/retrain/{request_id}"
+    return AlertAnswer(outcome=decision.outcome, reason=REASONS[decision.outcome], retrain=request_id)

@@ -1,7 +1,7 @@
 """``POST /predict/batch``: predicts rows in one of several formats, and streams the answers in any of them."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -78,7 +78,7 @@ async def predict_batch(request: Request) -> Response:
             return Response(b"".join([piece async for piece in answers]), headers=headers)
     # Before the headers, which cannot be taken back if no worker becomes free.
     first = await anext(answers)
-    return PiecewiseResponse(_counting_failure(first, answers, service.metrics), headers=headers)
+    return PiecewiseResponse(first, answers, service.metrics, headers)
 
 
 def turns_of(batches: Batches, scope: Scope) -> Admission | None:
@@ -97,26 +97,25 @@ def turns_of(batches: Batches, scope: Scope) -> Admission | None:
 
 
 class PiecewiseResponse(StreamingResponse):
-    """A streamed answer that releases its memory at once when its client disconnects."""
+    """A streamed answer that counts its failure, and releases its memory at once when its client disconnects."""
 
-    def __init__(self, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
-        super().__init__(pieces, headers=headers)
-        self._pieces = pieces
+    def __init__(
+        self, first: bytes, rest: AsyncGenerator[bytes, None], metrics: ServingMetrics, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(self._pieces(first), headers=headers)
+        self._rest = rest
+        self._metrics = metrics
 
     async def stream_response(self, send: Send) -> None:
         """Send the pieces, and close their source in any case."""
-        async with contextlib.aclosing(self._pieces):
+        async with contextlib.aclosing(self._rest):
             await super().stream_response(send)
 
-
-async def _counting_failure(
-    first: bytes, answers: AsyncGenerator[bytes, None], metrics: ServingMetrics
-) -> AsyncGenerator[bytes, None]:
-    try:
-        async with contextlib.aclosing(answers):
-            yield first
-            async for piece in answers:
+    async def _pieces(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        try:
+            async for piece in self._rest:
                 yield piece
-    except Exception:
-        metrics.prediction_errors[INTERNAL].inc()
-        raise
+        except Exception:
+            self._metrics.prediction_errors[INTERNAL].inc()
+            raise

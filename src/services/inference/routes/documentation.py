@@ -36,16 +36,13 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def swagger_ui() -> Response:
     """Swagger UI: the document with forms to try requests."""
-    return _page(await _read("docs.html"))
+    return await _page("docs.html")
 
 
 @router.get("/redoc")
 async def redoc() -> Response:
     """ReDoc: the document as a page."""
-    # ReDoc writes inline styles; the policy admits those with a nonce that is new for each page.
-    nonce = secrets.token_urlsafe(16)
-    html = (await _read("redoc.html")).replace(NONCE, nonce)
-    return _page(html, styles=f"'nonce-{nonce}'", workers="blob:")
+    return await _page("redoc.html", nonce=secrets.token_urlsafe(16))
 
 
 @router.get("/docs/assets/{name}", responses={304: {}, 404: {}})
@@ -58,18 +55,19 @@ async def asset(name: str, request: Request) -> Response:
     return response
 
 
-async def _read(name: str) -> str:
-    return await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
+async def _page(name: str, nonce: str = "") -> Response:
+    """A page that may use only this service's files, inline pictures and, with a nonce, what ReDoc needs.
 
-
-def _page(html: str, *, styles: str = "", workers: str = "") -> Response:
-    """A page that may use only this service's files, inline pictures, and what is named."""
+    ReDoc starts a worker and writes inline styles; the policy admits those with the nonce, which is new for each page.
+    """
+    html = await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
+    styles, workers = (f"'nonce-{nonce}'", "blob:") if nonce else ("", "")
     policy = (
         "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
         f"style-src 'self' {styles}; worker-src 'self' {workers}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
+    return HTMLResponse(html.replace(NONCE, nonce), headers={**HEADERS, "Content-Security-Policy": policy})
 
 
 @functools.cache

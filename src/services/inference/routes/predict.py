@@ -57,8 +57,8 @@ async def predict(request: Request) -> Response:
 
 async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
     def steps() -> Steps[bytes]:
-        encoder = ENCODERS[Format.JSON](Format.JSON, predictor, request_id)
-        pieces = [encoder.start()]
+        encoder = ENCODERS[Format.JSON](predictor, request_id)
+        pieces: list[bytes] = []
         traffic, batch = service.metrics.traffic, service.metrics.traffic.batch(predictor)
         for table in (yield from list_tables(predictor.decoder, body)):
             found: Predictions = yield table

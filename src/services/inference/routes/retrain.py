@@ -83,6 +83,7 @@ class RetrainList(BaseModel):
 @router.post(
     "/retrain",
     status_code=202,
+    response_model=RetrainAccepted,
     summary="Request a training run",
     responses={
         413: {"description": "The body is too large; none is needed"},
@@ -93,7 +94,7 @@ class RetrainList(BaseModel):
 )
 async def submit(
     request: Request, response: Response, service: Service, given: Annotated[RetrainQuery, Query()]
-) -> RetrainAccepted:
+) -> RetrainRecord:
     """Store a request durably; ``Location`` is where to follow it. A body is ignored, but its size is limited.
 
     A scheduled job sends ``source=schedule``: its request ends as ``skipped`` if data, settings and code are those
@@ -103,7 +104,7 @@ async def submit(
         pass
     record = await asyncio.to_thread(service.spool.submit, given.source)
     response.headers["Location"] = f"/retrain/{record.id}"
-    return RetrainAccepted(id=record.id, state=record.state, submitted_at=record.submitted_at)
+    return record
 
 
 @router.get(
@@ -140,10 +141,8 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
         return False
     if (datetime.now(UTC) - result.finished_at).total_seconds() > FRESH_SECONDS:
         return False
-    if store.current is None:
-        return True
-    served = store.current.version
-    return result.is_of(served.name) and int(result.model_version or 0) > int(served.version)
+    served = store.current and store.current.version
+    return not served or (result.is_of(served.name) and int(result.model_version or 0) > int(served.version))
 
 
 def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:

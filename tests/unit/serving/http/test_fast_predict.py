@@ -12,7 +12,7 @@ from src.core.feature_table import FeatureTable
 from src.serving.http.fast_predict import PlainHead
 from src.serving.models.inference_scheduler import INLINE_BYTES
 from src.serving.models.predictor import Cost
-from src.serving.protocols.single_rows import RecordRow
+from src.serving.protocols.single_rows import RECORD
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES
@@ -24,7 +24,7 @@ GOOD = json.dumps(SETOSA).encode()
 OTHER = json.dumps(VIRGINICA).encode()
 HEALTH = b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 # What the network adds, or what differs from request to request.
-HEAD = PlainHead(RecordRow(), 0, None)
+HEAD = PlainHead(RECORD, 0, None)
 APART = {"x-request-id", "content-length", "date"}
 
 

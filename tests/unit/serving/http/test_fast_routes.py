@@ -48,6 +48,7 @@ FAST: dict[str, tuple[str, Any]] = {
     "one output": (INFER, infer(tensor(), outputs=[{"name": "predict"}])),
     "outputs in another order": (INFER, infer(tensor(), outputs=[{"name": "predict_proba"}, {"name": "predict"}])),
     "an output twice": (INFER, infer(tensor(), outputs=[{"name": "predict"}, {"name": "predict"}])),
+    "no parameters": (INFER, infer(tensor(parameters={}), parameters=None, outputs=None)),
     "an id that is empty": (INFER, infer(tensor(), id="")),
 }
 # Bodies that the routes answer.
@@ -88,7 +89,7 @@ ROUTED: dict[str, tuple[str, Any]] = {
     "the matrix and a column": (INFER, infer(tensor(), BY_COLUMN[0])),
     "a column twice": (INFER, infer(*BY_COLUMN, BY_COLUMN[0])),
     "a column missing": (INFER, infer(*BY_COLUMN[:3])),
-    "parameters": (INFER, infer(tensor(), parameters={})),
+    "parameters": (INFER, infer(tensor(), parameters={"priority": 1})),
     "parameters of a tensor": (INFER, infer(tensor(parameters={"content_type": "np"}))),
     "binary output": (INFER, infer(tensor(), outputs=[{"name": "predict", "parameters": {"binary_data": True}}])),
     "another output": (INFER, infer(tensor(), outputs=[{"name": "other"}])),

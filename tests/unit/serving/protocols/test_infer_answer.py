@@ -14,7 +14,7 @@ from src.core.predictions import Predictions
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Cost, Predictor
 from src.serving.protocols.infer_answer import encode_infer, metadata_of
-from src.serving.protocols.infer_request import InferRequest
+from src.serving.protocols.infer_request import InferMessage, InferRequest, OutputWish
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder
 
@@ -57,7 +57,8 @@ CLASSIFIER = predictor(*CLASSES)
 
 
 def request(*, asked: bool = False, **outputs: bool) -> InferRequest:
-    return InferRequest(TABLE, None, outputs, asked)
+    wishes = [OutputWish(name) for name in outputs] if asked else None
+    return InferRequest(InferMessage([], outputs=wishes), TABLE, outputs, {})
 
 
 def encoded(model: Predictor, found: Predictions, wanted: InferRequest) -> tuple[list[dict[str, Any]], bytes]:

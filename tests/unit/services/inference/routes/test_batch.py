@@ -428,7 +428,7 @@ async def test_models_answer_while_a_worker_is_waited_for(served: Any, monkeypat
 
 @contextlib.asynccontextmanager
 async def answering(served: Any, *, pieces: int) -> AsyncIterator[None]:
-    """As many answers in Parquet as there are workers; each is read up to so many of its three pieces."""
+    """As many answers in Parquet as there are workers; each is read up to so many of its two pieces."""
     predictor = served.service.store.current
     table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())])
     async with contextlib.AsyncExitStack() as stack:
@@ -450,7 +450,7 @@ async def test_wait_for_a_worker_ends(
             {"json": many(2 * PART_ROWS), "headers": {"Accept": Format.ARROW_STREAM}},
             {"content": parquet_of(as_arrow(ROWS)), "headers": {"Content-Type": Format.PARQUET}},
         ]
-        async with answering(running, pieces=2):
+        async with answering(running, pieces=1):
             for request in requests:
                 response = await asyncio.wait_for(running.client.post(URL, **request), 20)
                 assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
@@ -466,7 +466,7 @@ async def test_client_that_does_not_take_its_last_piece_keeps_no_worker(
 ) -> None:
     async with (
         serving(tmp_path, mlflow, max_large_batches=MAX_LARGE_BATCHES) as running,
-        answering(running, pieces=3),
+        answering(running, pieces=2),
     ):
         asking = running.client.post(URL, json=ROWS, headers={"Accept": Format.PARQUET})
         assert (await asyncio.wait_for(asking, 5)).status_code == 200
