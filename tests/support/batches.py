@@ -1,4 +1,4 @@
-"""Batches in every format that ``/predict/batch`` takes."""
+"""Batches in every format that ``/predict/batch`` takes, and its answers."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
@@ -13,6 +14,7 @@ import pyarrow.parquet
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.tables.formats import Format
+from tests.support.models import COLUMNS
 
 Records = list[dict[str, Any]]
 
@@ -30,6 +32,12 @@ MIXED = FeatureSchema(
     )
 )
 GOOD = {'length, in "cm"': 1.5, "count": 2, "wild": True, "colour": "red"}
+
+
+def many(count: int) -> Records:
+    """Random rows for a model of Iris."""
+    values = np.random.default_rng(3).uniform(0.1, 7.9, (count, len(COLUMNS))).round(3)
+    return [dict(zip(COLUMNS, row, strict=True)) for row in values.tolist()]
 
 
 def as_json(records: Records) -> bytes:
@@ -110,3 +118,35 @@ def mixed_records(count: int) -> Records:
         }
         for index in range(count)
     ]
+
+
+def table_of(response: httpx.Response) -> pa.Table:
+    """An answer in one of the binary formats."""
+    body = pa.BufferReader(response.content)
+    match response.headers["Content-Type"]:
+        case Format.ARROW_STREAM:
+            return pa.ipc.open_stream(body).read_all()
+        case Format.ARROW_FILE:
+            return pa.ipc.open_file(body).read_all()
+    return pa.parquet.read_table(body)
+
+
+def answers_of(response: httpx.Response) -> Records:
+    """The answers by column, whatever the format: kept columns, the prediction and its probabilities."""
+    assert response.status_code == 200, response.text
+    kind = response.headers["Content-Type"].partition(";")[0]
+    if kind == Format.CSV:
+        rows = list(csv.DictReader(io.StringIO(response.text)))
+        return [{name: float(text) if "probability_" in name else text for name, text in row.items()} for row in rows]
+    if kind == Format.JSON:
+        return [flat(item) for item in response.json()["predictions"]]
+    if kind == Format.NDJSON:
+        return [flat(json.loads(line)) for line in response.text.splitlines()]
+    found: Records = table_of(response).to_pylist()
+    return found
+
+
+def flat(answer: dict[str, Any]) -> dict[str, Any]:
+    """A JSON answer by column."""
+    shares = {f"probability_{name}": share for name, share in answer.get("probabilities", {}).items()}
+    return {**answer.get("extra_columns", {}), "prediction": answer["prediction"], **shares}

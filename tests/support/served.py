@@ -71,8 +71,6 @@ class Served:
     ) -> tuple[list[dict[str, Any]], int]:
         """One raw POST: what was sent back, and how many messages of the body were taken."""
         taken, sent = 0, []
-        if b"host" not in dict(headers):
-            headers = [(b"host", b"localhost"), *headers]
 
         async def receive() -> dict[str, Any]:
             nonlocal taken
@@ -82,21 +80,7 @@ class Served:
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "scheme": "http",
-            "query_string": b"",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 80),
-        }
-        await self.asgi(scope, receive, send)
+        await self.asgi(raw_post(path, headers), receive, send)
         return sent, taken
 
     async def connect(self) -> "Connection":
@@ -120,6 +104,24 @@ class Served:
         ]
         assert found, f"no sample {name} {labels}"
         return found[0]
+
+
+def raw_post(path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """The scope of a POST request, with a Host unless the headers have one."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": headers if b"host" in dict(headers) else [(b"host", b"localhost"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
 
 
 @dataclass

@@ -1,8 +1,8 @@
 from src.serving.http.fast_predict import PlainHead
 from src.serving.http.known_head import MAX_BYTES, KnownHead
-from src.serving.protocols.single_rows import RecordRow
+from src.serving.protocols.single_rows import RECORD
 
-PLAIN = PlainHead(RecordRow(), 2, None)
+PLAIN = PlainHead(RECORD, 2, None)
 
 
 def test_only_heads_of_a_limited_length_are_remembered() -> None:
@@ -16,5 +16,5 @@ def test_only_heads_of_a_limited_length_are_remembered() -> None:
 
 def test_nothing_is_known_at_first_and_after_a_request_without_a_body() -> None:
     known = KnownHead()
-    known.remember(b"head", b"", PlainHead(RecordRow(), 0, None))
+    known.remember(b"head", b"", PlainHead(RECORD, 0, None))
     assert known.body_of(b"head") is None

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import CLASSES, COLUMNS, SETOSA, VIRGINICA
-from tests.support.typed_model import FLAT, HOUSE, build_typed_model
 
 pytestmark = pytest.mark.anyio
 
@@ -16,6 +15,7 @@ CSV = {"Content-Type": "text/csv"}
 MARKER = "zq7marker"
 ROWS = [list(SETOSA.values()), list(VIRGINICA.values())]
 LINE = ",".join(COLUMNS)
+TABLE = "\n".join([LINE, *(",".join(map(str, row)) for row in ROWS)])
 SPLIT = {"dataframe_split": {"columns": list(COLUMNS), "data": ROWS}}
 
 
@@ -43,14 +43,8 @@ async def one_app(serving: Any, models: Any, tmp_path_factory: pytest.TempPathFa
         (json.dumps(SPLIT), JSON),
         (json.dumps(SPLIT), {}),
         (json.dumps(SPLIT), {"Content-Type": 'Application/JSON; charset="UTF-8"'}),
-        (json.dumps({"dataframe_records": [SETOSA, VIRGINICA]}), JSON),
-        (json.dumps({"instances": [SETOSA, VIRGINICA]}), JSON),
-        (json.dumps({"inputs": {name: [SETOSA[name], VIRGINICA[name]] for name in COLUMNS}}), JSON),
-        (f"{LINE}\n{','.join(map(str, ROWS[0]))}\n{','.join(map(str, ROWS[1]))}\n", CSV),
-        (
-            f"{LINE}\n{','.join(map(str, ROWS[0]))}\n{','.join(map(str, ROWS[1]))}\n",
-            {"Content-Type": "text/csv;charset=utf-8"},
-        ),
+        (TABLE, CSV),
+        (TABLE, {"Content-Type": "text/csv;charset=utf-8"}),
     ],
 )
 async def test_every_form_is_answered_with_classes_and_nothing_else(one_app: Any, content: str, headers: Any) -> None:
@@ -68,12 +62,6 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "deep": (b'{"inputs":' + b"[" * 100_000, JSON, 400, "BAD_REQUEST"),
     "other key": (json.dumps({MARKER: [SETOSA]}).encode(), JSON, 400, "BAD_REQUEST"),
     "NaN": (split("NaN"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "Infinity": (split("Infinity"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "1e999": (split("1e999"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "1e300": (split("1e300"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "null": (split("null"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "true": (split("true"), JSON, 400, "INVALID_PARAMETER_VALUE"),
-    "quoted number": (split('"0.2"'), JSON, 400, "INVALID_PARAMETER_VALUE"),
     "text": (split(f'"{MARKER}"'), JSON, 400, "INVALID_PARAMETER_VALUE"),
     "column missing": (json.dumps({"inputs": [{MARKER: 1}]}).encode(), JSON, 400, "INVALID_PARAMETER_VALUE"),
     "CSV cell": (f"{LINE}\n1,2,3,{MARKER}\n".encode(), CSV, 400, "INVALID_PARAMETER_VALUE"),
@@ -152,23 +140,3 @@ async def test_failure_and_wrong_method_have_mlflows_shape(served: Any, monkeypa
 async def test_ping_is_200_when_a_model_can_answer(served: Any) -> None:
     answer = await served.client.get("/ping")
     assert (answer.status_code, answer.text) == (200, "\n")
-
-
-async def test_columns_of_every_type_and_missing_values(serving: Any, tmp_path: Any) -> None:
-    fake = FakeMlflow()
-    fake.add("1", tmp_path / "model", build_typed_model(tmp_path / "model"))
-    fake.promote("1")
-    async with serving(tmp_path, fake) as running:
-        expected = {"predictions": ["cheap", "dear"]}
-        records = json.dumps({"dataframe_records": [FLAT, HOUSE]})
-        for content in (records, records.replace("null", "NaN")):
-            answer = await running.client.post("/invocations", content=content, headers=JSON)
-            assert answer.json() == expected
-        header = ",".join(FLAT)
-        answer = await running.client.post(
-            "/invocations", content=f"{header}\nUlm,2,False,50.5,gas\nKöln,7.0,True,,\n".encode(), headers=CSV
-        )
-        assert answer.json() == expected
-        wrong = records.replace("7", "7.5")
-        answer = await running.client.post("/invocations", content=wrong, headers=JSON)
-        assert answer.json()["message"] == "row 1: rooms must be a whole number, without quotes"

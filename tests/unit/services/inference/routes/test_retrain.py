@@ -158,15 +158,6 @@ async def test_retrain_reports_a_rejection_with_its_scores(served: Any) -> None:
     assert len(served.mlflow.paths) == asked, "nothing to catch up with"
 
 
-async def test_retrain_of_another_model_is_not_reported_as_served(served: Any) -> None:
-    location = (await served.client.post("/retrain")).headers["Location"]
-    finish(served.service.spool, Outcome.PROMOTED, "1", name="wine")
-    asked = len(served.mlflow.paths)
-    told = (await served.client.get(location)).json()
-    assert (told["model_name"], told["model_version"], told["served"]) == ("wine", "1", False)
-    assert len(served.mlflow.paths) == asked, "nothing to catch up with"
-
-
 async def test_retrain_reported_as_promoted_is_served_by_the_next_prediction(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     served.mlflow.promote("2")
@@ -184,22 +175,22 @@ async def test_retrain_promoted_and_rolled_back_since_is_not_served(served: Any)
     assert (told["state"], told["served"]) == ("promoted", False)
 
 
-async def test_retrain_promoted_long_ago_and_not_served_asks_nothing(served: Any) -> None:
-    location = (await served.client.post("/retrain")).headers["Location"]
-    finish(served.service.spool, Outcome.PROMOTED, "2", ago=timedelta(minutes=2))
-    asked = len(served.mlflow.paths)
-    assert (await served.client.get(location)).json()["served"] is False
-    assert len(served.mlflow.paths) == asked
-
-
-async def test_retrain_promoted_before_the_served_version_asks_nothing(served: Any) -> None:
-    served.mlflow.promote("2")
+@pytest.mark.parametrize(
+    ("served_version", "promoted", "result"),
+    [("1", "1", {"name": "wine"}), ("1", "2", {"ago": timedelta(minutes=2)}), ("2", "1", {})],
+    ids=["another model", "long ago", "before the served version"],
+)
+async def test_retrain_that_is_not_served_and_will_not_be_asks_nothing(
+    served: Any, served_version: str, promoted: str, result: dict[str, Any]
+) -> None:
+    served.mlflow.promote(served_version)
     await served.look()
     location = (await served.client.post("/retrain")).headers["Location"]
-    finish(served.service.spool, Outcome.PROMOTED, "1")
+    finish(served.service.spool, Outcome.PROMOTED, promoted, **result)
     asked = len(served.mlflow.paths)
-    assert (await served.client.get(location)).json()["served"] is False
-    assert len(served.mlflow.paths) == asked
+    told = (await served.client.get(location)).json()
+    assert (told["model_name"], told["model_version"], told["served"]) == (result.get("name", "iris"), promoted, False)
+    assert len(served.mlflow.paths) == asked, "nothing to catch up with"
 
 
 @pytest.mark.parametrize(
