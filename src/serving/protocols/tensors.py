@@ -22,6 +22,7 @@ from src.serving.tables.problems import (
     NOT_FINITE,
     InvalidRecordError,
     malformed,
+    problem_of,
 )
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
@@ -66,12 +67,13 @@ def check_datatype(column: Column, datatype: str) -> None:
     """
     accepted, kind = ACCEPTED[column.type]
     if datatype not in accepted:
-        raise problem(f"{column.name} takes tensors of the datatype {datatype_of(column)}", kind, column.name)
+        takes = f"takes tensors of the datatype {datatype_of(column)}"
+        raise InvalidRecordError([problem_of(column, takes, kind)])
 
 
-def problem(message: str, kind: str, field: str | None = None) -> InvalidRecordError:
+def problem(message: str, kind: str) -> InvalidRecordError:
     """A problem of a request's tensors."""
-    return InvalidRecordError([InvalidInputError(message, kind=kind, field=field)])
+    return InvalidRecordError([InvalidInputError(message, kind=kind)])
 
 
 def values_of(tensor: InputTensor, content: memoryview | None) -> Values:

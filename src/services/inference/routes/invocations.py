@@ -1,12 +1,11 @@
 """MLflow's scoring protocol, as ``mlflow models serve`` implements it: ``POST /invocations`` and ``GET /version``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of
@@ -18,8 +17,7 @@ from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
 
 CSV = "text/csv"
 UTF8 = {"", "charset=utf-8", 'charset="utf-8"'}
-Decode = Callable[[FeatureSchema, bytes], FeatureTable]
-DECODERS: Mapping[str, Decode] = {JSON: decode_json, CSV: decode_csv}
+DECODERS = {JSON: decode_json, CSV: decode_csv}
 # The MLflow version of this protocol; a test compares answers with that version's server.
 MLFLOW_VERSION = "3.17.2"
 
@@ -67,8 +65,7 @@ async def invocations(request: Request) -> Response:
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 
-def _decoder_for(content_type: str | None) -> Decode:
-    """The decoder of a body of this type; without a type, that of JSON."""
+def _decoder_for(content_type: str | None) -> Callable[..., FeatureTable]:
     media_type, *parameters = [part.strip().lower() for part in (content_type or JSON).split(";")]
     if media_type not in DECODERS or not set(parameters) <= UTF8:
         raise UnsupportedMediaTypeError(f"send {JSON} or {CSV}, in UTF-8 and with no other parameter")

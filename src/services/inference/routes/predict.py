@@ -7,7 +7,7 @@ from starlette.responses import Response
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of
 from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors
-from src.services.inference.service_state import ServiceState, service_of
+from src.services.inference.service_state import service_of
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
@@ -16,6 +16,7 @@ from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.answers import encode_answer
 from src.serving.tables.formats import Format
 from src.serving.tables.json_rows import list_tables
+from src.serving.watch.live_traffic import LiveTraffic
 
 JSON_SPACE = b" \t\n\r"
 
@@ -46,7 +47,8 @@ async def predict(request: Request) -> Response:
     predictor = service.store.require()
     request_id = request_id_of(request.scope)
     if body.lstrip(JSON_SPACE)[:1] == b"[":
-        content = await _answer_list(service, predictor, body, request_id)
+        steps = _list_steps(service.metrics.traffic, predictor, body, request_id)
+        content = await service.scheduler.run(predictor, len(body), steps)
     else:
         row = predictor.decoder.decode(body)
         answer = await service.scheduler.answer(predictor, row)
@@ -55,16 +57,12 @@ async def predict(request: Request) -> Response:
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 
-async def _answer_list(service: ServiceState, predictor: Predictor, body: bytes, request_id: str) -> bytes:
-    def steps() -> Steps[bytes]:
-        encoder = ENCODERS[Format.JSON](predictor, request_id)
-        pieces: list[bytes] = []
-        traffic, batch = service.metrics.traffic, service.metrics.traffic.batch(predictor)
-        for table in (yield from list_tables(predictor.decoder, body)):
-            found: Predictions = yield table
-            traffic.note_part(batch, table, found)
-            pieces.append(encoder.part(found))
-        traffic.end(batch)
-        return b"".join([*pieces, encoder.end()])
-
-    return await service.scheduler.run(predictor, len(body), steps())
+def _list_steps(traffic: LiveTraffic, predictor: Predictor, body: bytes, request_id: str) -> Steps[bytes]:
+    encoder, batch = ENCODERS[Format.JSON](predictor, request_id), traffic.batch(predictor)
+    pieces: list[bytes] = []
+    for table in (yield from list_tables(predictor.decoder, body)):
+        found: Predictions = yield table
+        traffic.note_part(batch, table, found)
+        pieces.append(encoder.part(found))
+    traffic.end(batch)
+    return b"".join([*pieces, encoder.end()])

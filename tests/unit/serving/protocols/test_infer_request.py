@@ -173,78 +173,70 @@ def test_id_is_the_clients_own() -> None:
         assert decode({"inputs": COLUMNS, **without}).message.id is None
 
 
-@pytest.mark.parametrize(
-    ("document", "data", "kind"),
-    [
-        (b"", b"", "malformed"),
-        (b"{", b"", "malformed"),
-        (b"\xff", b"", "malformed"),
-        (b"[" * 100_000, b"", "malformed"),
-        (b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": ' + b"[" * 100_000, b"", "malformed"),
-        (b'{"inputs": [], "id": "\\ud800"}', b"", "malformed"),
-        ([], b"", "malformed"),
-        ({}, b"", "malformed"),
-        ({"inputs": {}}, b"", "malformed"),
-        ({"inputs": [1]}, b"", "malformed"),
-        ({"inputs": [{"name": "a"}]}, b"", "malformed"),
-        ({"inputs": COLUMNS, "id": 1}, b"", "malformed"),
-        ({"inputs": COLUMNS, "parameters": 1}, b"", "malformed"),
-        ({"inputs": COLUMNS, "outputs": "predict"}, b"", "malformed"),
-        ({"inputs": COLUMNS, "outputs": ["predict"]}, b"", "malformed"),
-        ({"inputs": COLUMNS, "outputs": [{"name": "other"}]}, b"", "unknown_field"),
-        ({"inputs": COLUMNS, "parameters": {"binary_data_output": 1}}, b"", "malformed"),
-        (
-            {"inputs": COLUMNS, "outputs": [{"name": "predict", "parameters": {"binary_data": "yes"}}]},
-            b"",
-            "malformed",
-        ),
-        ({"inputs": []}, b"", "malformed"),
-        ({"inputs": COLUMNS[:1]}, b"", "missing"),
-        ({"inputs": [*COLUMNS, tensor("c", [1, 2])]}, b"", "unknown_field"),
-        ({"inputs": [*COLUMNS, COLUMNS[0]]}, b"", "unknown_field"),
-        ({"inputs": [tensor("features", [1, 3], shape=[1, 2]), *COLUMNS]}, b"", "unknown_field"),
-        ({"inputs": [tensor("a", [1, 2]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [True]), tensor("b", [3])]}, b"", "not_a_number"),
-        ({"inputs": [tensor("a", ["1"]), tensor("b", [3])]}, b"", "not_a_number"),
-        ({"inputs": [tensor("a", ["1"], "BYTES"), tensor("b", [3])]}, b"", "not_a_number"),
-        ({"inputs": [tensor("a", [None]), tensor("b", [3])]}, b"", "missing"),
-        ({"inputs": [tensor("a", [math.nan]), tensor("b", [3])]}, b"", "not_finite"),
-        ({"inputs": [tensor("a", [1e300], "FP32"), tensor("b", [3])]}, b"", "not_finite"),
-        ({"inputs": [tensor("features", [1, math.inf], shape=[1, 2])]}, b"", "not_finite"),
-        ({"inputs": [tensor("a", [1], shape=[-1]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [1], shape=[0]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [], shape=[0, 1]), tensor("b", [], shape=[0, 1])]}, b"", "malformed"),
-        ({"inputs": [{**tensor("a", [1]), "shape": []}, tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [1], shape=[1, 1, 1]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [1, 2], shape=[1, 2]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("a", [1], shape=[1, -1]), tensor("b", [3])]}, b"", "malformed"),
-        ({"inputs": [tensor("features", [1, 2], shape=[2])]}, b"", "malformed"),
-        ({"inputs": [tensor("features", [1, 2], shape=[2, 1])]}, b"", "malformed"),
-        ({"inputs": [tensor("features", [1, 2, 3], shape=[1, 3])]}, b"", "malformed"),
-        ({"inputs": [tensor("features", [1, 2], shape=[-1, 2])]}, b"", "malformed"),
-        ({"inputs": [tensor("features", [1, 2], shape=[2**62, 2])]}, b"", "malformed"),
-        ({"inputs": [binary("features", 32, [2**62, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", 33, [2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", 2**63, [2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", -32, [2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", size=True, shape=[2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("a", size=True, shape=[1], datatype="INT8"), tensor("b", [3])]}, b"\1", "malformed"),
-        ({"inputs": [binary("features", "32", [2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", 24, [2, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", 16, [1, 2])]}, DOUBLES, "malformed"),
-        ({"inputs": [binary("features", 4, [2, 2], "BOOL")]}, b"\0\0\0\0", "not_a_number"),
-        ({"inputs": [binary("features", 32, [2, 2])]}, struct.pack("<4d", 1, math.nan, 3, 4), "not_finite"),
-        ({"inputs": COLUMNS}, b"\0", "malformed"),
-        ({"inputs": [{**binary("features", 32, [2, 2]), "data": [1, 2, 3, 4]}]}, DOUBLES, "malformed"),
-        ({"inputs": [{"name": "features", "shape": [2, 2], "datatype": "FP64"}]}, b"", "malformed"),
-        (
-            {"inputs": [{**binary("features", 32, [2, 2]), "parameters": {"shared_memory_region": "x"}}]},
-            b"",
-            "malformed",
-        ),
+def beside_b(*tensors: Any) -> dict[str, Any]:
+    return {"inputs": [*tensors, tensor("b", [3])]}
+
+
+# name of the problem -> documents, each with its binary data if any
+REFUSED: dict[str, list[Any]] = {
+    "malformed": [
+        b"",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"inputs": [{"name": "a", "shape": [1], "datatype": "FP64", "data": ' + b"[" * 100_000,
+        b'{"inputs": [], "id": "\\ud800"}',
+        [],
+        {},
+        {"inputs": {}},
+        {"inputs": [1]},
+        {"inputs": [{"name": "a"}]},
+        {"inputs": COLUMNS, "id": 1},
+        {"inputs": COLUMNS, "parameters": 1},
+        {"inputs": COLUMNS, "outputs": "predict"},
+        {"inputs": COLUMNS, "outputs": ["predict"]},
+        {"inputs": COLUMNS, "parameters": {"binary_data_output": 1}},
+        {"inputs": COLUMNS, "outputs": [{"name": "predict", "parameters": {"binary_data": "yes"}}]},
+        {"inputs": []},
+        {"inputs": [tensor("a", [1, 2]), tensor("b", [3])]},
+        *[beside_b({**tensor("a", [1]), "shape": shape}) for shape in ([], [-1], [0], [1, 1, 1], [1, 2], [1, -1])],
+        {"inputs": [tensor("a", [], shape=[0, 1]), tensor("b", [], shape=[0, 1])]},
+        *[{"inputs": [tensor("features", [1, 2], shape=shape)]} for shape in ([2], [2, 1], [-1, 2], [2**62, 2])],
+        {"inputs": [tensor("features", [1, 2, 3], shape=[1, 3])]},
+        ({"inputs": [binary("features", 32, [2**62, 2])]}, DOUBLES),
+        *[({"inputs": [binary("features", size, [2, 2])]}, DOUBLES) for size in (33, 2**63, -32, True, "32", 24)],
+        (beside_b(binary("a", size=True, shape=[1], datatype="INT8")), b"\1"),
+        ({"inputs": [binary("features", 16, [1, 2])]}, DOUBLES),
+        ({"inputs": COLUMNS}, b"\0"),
+        ({"inputs": [{**binary("features", 32, [2, 2]), "data": [1, 2, 3, 4]}]}, DOUBLES),
+        {"inputs": [{"name": "features", "shape": [2, 2], "datatype": "FP64"}]},
+        {"inputs": [{**binary("features", 32, [2, 2]), "parameters": {"shared_memory_region": "x"}}]},
     ],
-)
-def test_request_of_another_form_is_refused(document: Any, data: bytes, kind: str) -> None:
+    "unknown_field": [
+        {"inputs": COLUMNS, "outputs": [{"name": "other"}]},
+        {"inputs": [*COLUMNS, tensor("c", [1, 2])]},
+        {"inputs": [*COLUMNS, COLUMNS[0]]},
+        {"inputs": [tensor("features", [1, 3], shape=[1, 2]), *COLUMNS]},
+    ],
+    "missing": [{"inputs": COLUMNS[:1]}, beside_b(tensor("a", [None]))],
+    "not_a_number": [
+        beside_b(tensor("a", [True])),
+        beside_b(tensor("a", ["1"])),
+        beside_b(tensor("a", ["1"], "BYTES")),
+        ({"inputs": [binary("features", 4, [2, 2], "BOOL")]}, b"\0\0\0\0"),
+    ],
+    "not_finite": [
+        beside_b(tensor("a", [math.nan])),
+        beside_b(tensor("a", [1e300], "FP32")),
+        {"inputs": [tensor("features", [1, math.inf], shape=[1, 2])]},
+        ({"inputs": [binary("features", 32, [2, 2])]}, struct.pack("<4d", 1, math.nan, 3, 4)),
+    ],
+}
+
+
+@pytest.mark.parametrize(("kind", "request_"), [(kind, each) for kind, found in REFUSED.items() for each in found])
+def test_request_of_another_form_is_refused(kind: str, request_: Any) -> None:
+    document, data = request_ if isinstance(request_, tuple) else (request_, b"")
     with pytest.raises(InvalidRecordError) as caught:
         decode(document, data)
     assert caught.value.kind == kind

@@ -53,7 +53,8 @@ async def test_kept_columns_come_back_beside_the_predictions(served: Any, form: 
 
 @pytest.mark.parametrize("accept", [Format.NDJSON, Format.CSV, Format.PARQUET])
 async def test_kept_columns_of_a_large_batch_stay_with_their_rows(served: Any, accept: Format) -> None:
-    records: list[dict[str, Any]] = [{**SETOSA, "id": index} for index in range(3 * PART_ROWS + 1)]
+    records: list[dict[str, Any]] = [{**SETOSA, "id": index, "mixed": index} for index in range(3 * PART_ROWS + 1)]
+    records[0]["mixed"] = "none"
     records[4500]["only in 4500"] = 1
     headers = {"Content-Type": Format.NDJSON, "Accept": accept}
     response = await served.client.post(f"{URL}?extra_columns=keep", content=as_ndjson(records), headers=headers)
@@ -61,6 +62,7 @@ async def test_kept_columns_of_a_large_batch_stay_with_their_rows(served: Any, a
     assert [int(row["id"]) for row in found] == list(range(len(records)))
     missing, one = ("", "1") if accept is Format.CSV else (None, 1)
     assert [row["only in 4500"] for row in found[4499:4502]] == [missing, one, missing]
+    assert [row["mixed"] for row in found[:2]] == ["none", 1 if accept is Format.NDJSON else "1"]
 
 
 @pytest.mark.parametrize("name", ["prediction", "probability_setosa"])
