@@ -83,11 +83,11 @@ class Page:
 
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
-        read = await asyncio.gather(self._aliases.read(), self._requests.read())
-        (aliases, aliases_problem), (requests, requests_problem) = read
+        (aliases, aliases_problem), (requests, requests_problem) = await asyncio.gather(
+            self._aliases.read(), self._requests.read()
+        )
         store, model, report = self._store, self._store.current, self._traffic.report()
         state = "stopping" if self._is_stopping() else "ready" if model is not None else "no model"
-        requests = requests if requests and requests_problem is None else []
         given = {
             "now": datetime.now(UTC),
             "state": state,
@@ -98,11 +98,11 @@ class Page:
             "bars": drift_bars(report, has_classes=bool(model.classes)) if model is not None else [],
             "versions": versions_view(aliases) if aliases is not None else None,
             "versions_problem": aliases_problem,
-            "requests": requests,
+            "requests": requests or [],
             "requests_problem": requests_problem,
         }
         card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
-        is_moving = state != "ready" or any(record.result is None for record in requests)
+        is_moving = state != "ready" or any(record.result is None for record in requests or [])
         seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
         return {"card": card, "rest": rest, "seen": seen, "pause": QUICK if is_moving else SLOW}
 
