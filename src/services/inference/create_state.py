@@ -16,7 +16,6 @@ from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import ServiceState
 from src.serving.http.bodies import Bodies, BodyMemory
-from src.serving.http.body_limits import BodyLimits
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict
 from src.serving.http.guards import EncodingGuard, Guard, HostGuard, WriteGuard
 from src.serving.http.overload import Overload
@@ -95,12 +94,15 @@ def _guards(settings: InferenceSettings) -> tuple[Guard, ...]:
 
 
 def _bodies(settings: InferenceSettings, timeouts: ClientTimeouts, metrics: ServingMetrics) -> Bodies:
-    """Memory for incoming bodies: the running batches and one more, and one other body per slot."""
-    forms = dict.fromkeys(page.FORMS, min(page.MAX_FORM_BYTES, settings.max_body_bytes))
-    limits = BodyLimits(settings.max_body_bytes, {batch.PATH: settings.max_batch_bytes, **forms})
-    batches = BodyMemory((settings.max_large_batches + 1) * settings.max_batch_bytes, settings.body_seconds)
-    others = BodyMemory(settings.max_concurrency * settings.max_body_bytes, settings.body_seconds)
-    return Bodies(limits, timeouts, others, {batch.PATH: batches}, metrics)
+    """Memory for incoming bodies: the running batches and one more, and one other body and one form per slot."""
+
+    def memory(max_body_bytes: int, bodies: int) -> BodyMemory:
+        return BodyMemory(max_body_bytes, bodies * max_body_bytes, settings.body_seconds)
+
+    usual = memory(settings.max_body_bytes, settings.max_concurrency)
+    forms = memory(min(page.MAX_FORM_BYTES, settings.max_body_bytes), settings.max_concurrency)
+    batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
+    return Bodies(timeouts, usual, {batch.PATH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
 
 
 def _shown(secret: SecretStr | None) -> str | None:

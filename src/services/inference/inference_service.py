@@ -16,8 +16,7 @@ from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.services.inference.service_state import ServiceState
 from src.serving.http.errors import install_error_handlers
-from src.serving.http.head_requests import HeadMiddleware
-from src.serving.http.middleware import AdmissionMiddleware, GuardMiddleware, RequestContextMiddleware
+from src.serving.http.middleware import AdmissionMiddleware, RequestContextMiddleware
 from src.serving.models.admission import Admission
 from src.serving.models.model_cache import ModelCache
 
@@ -103,8 +102,10 @@ def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState, que
         exempt=catalogue.exempt,
         bodies=state.bodies,
     )
-    app.add_middleware(GuardMiddleware, guards=state.guards)
-    app.add_middleware(HeadMiddleware)
     app.add_middleware(
-        RequestContextMiddleware, metrics=state.metrics, templates=catalogue.templates, stopping=state.stopping
+        RequestContextMiddleware,
+        metrics=state.metrics,
+        templates=catalogue.templates,
+        guards=state.guards,
+        stopping=state.stopping,
     )

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from src.core.errors import LoopError
-from src.serving.http.errors import SlowHeadError
+from src.serving.http.errors import IncompleteRequestError
 from src.serving.http.fast_predict import MAX_BYTES
 from src.serving.http.request_parser import HEAD, NOTHING, RequestParser
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
@@ -110,7 +110,8 @@ class ClientConnection(asyncio.Protocol, ABC):
         if self._works or self.transport.is_closing() or self._release():
             return
         if self._parser.part == HEAD and not self._is_last:
-            self._refuse(SLOW_HEAD, SlowHeadError())
+            message = "the head of the request was not received in time; send it in one piece"
+            self._refuse(SLOW_HEAD, IncompleteRequestError(408, message))
         else:
             if self._is_new and not self._is_last:
                 self._metrics.cut(SLOW_HEAD)

@@ -1,7 +1,5 @@
 """The shape of an error's body: the service's own, or that of the requested path's protocol."""
 
-from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -15,6 +13,10 @@ Detail = str | list[dict[str, Any]]
 MAX_IN_LINE = 5
 UNPROCESSABLE = 422
 BAD_REQUEST = 400
+# The names of the protocols' errors in the OpenAPI document.
+MLFLOW_ERROR = "MlflowError"
+OPEN_INFERENCE_ERROR = "ProtocolError"
+MLFLOW_PATHS = frozenset({"/invocations", "/ping", "/version"})
 # MLflow's error codes; it has none for other client errors.
 MLFLOW_CODES = {
     404: "ENDPOINT_NOT_FOUND",
@@ -24,45 +26,24 @@ MLFLOW_CODES = {
 }
 
 
-class Protocol(StrEnum):
-    """A protocol with its own shape of errors."""
-
-    MLFLOW = "mlflow"
-    OPEN_INFERENCE = "open_inference"
-
-
-# The names of the shapes in the OpenAPI document.
-PROTOCOL_ERRORS: Mapping[Protocol | None, str] = {
-    Protocol.MLFLOW: "MlflowError",
-    Protocol.OPEN_INFERENCE: "ProtocolError",
-}
-
-
-def protocol_of(path: str) -> Protocol | None:
-    """The protocol that a path, or a route's template, belongs to; None for the service's own."""
-    if path in {"/invocations", "/ping", "/version"}:
-        return Protocol.MLFLOW
-    return Protocol.OPEN_INFERENCE if path == "/v2" or path.startswith("/v2/") else None
+def schema_of(path: str) -> str | None:
+    """The name of the errors of a path, or of a route's template, by its protocol; None for the service's own."""
+    if path in MLFLOW_PATHS:
+        return MLFLOW_ERROR
+    return OPEN_INFERENCE_ERROR if path == "/v2" or path.startswith("/v2/") else None
 
 
 def shaped(path: str, request_id: str, status: int, detail: Detail) -> tuple[int, bytes]:
     """The status and the JSON body of an error on this path."""
-    protocol = protocol_of(path)
-    if protocol is Protocol.MLFLOW:
-        return _mlflow(status, detail)
-    if protocol is Protocol.OPEN_INFERENCE:
-        return _known_to_protocols(status), msgspec.json.encode({"error": _line(detail)})
-    return status, msgspec.json.encode({"detail": detail, "request_id": request_id})
-
-
-def _mlflow(status: int, detail: Detail) -> tuple[int, bytes]:
+    schema = schema_of(path)
+    if schema is None:
+        return status, msgspec.json.encode({"detail": detail, "request_id": request_id})
+    known = BAD_REQUEST if status == UNPROCESSABLE else status
+    if schema == OPEN_INFERENCE_ERROR:
+        return known, msgspec.json.encode({"error": _line(detail)})
     is_value = isinstance(detail, list) and detail[0]["type"] != MALFORMED
     code = MLFLOW_CODES.get(status, "INVALID_PARAMETER_VALUE" if is_value else "BAD_REQUEST")
-    return _known_to_protocols(status), msgspec.json.encode({"error_code": code, "message": _line(detail)})
-
-
-def _known_to_protocols(status: int) -> int:
-    return BAD_REQUEST if status == UNPROCESSABLE else status
+    return known, msgspec.json.encode({"error_code": code, "message": _line(detail)})
 
 
 def _line(detail: Detail) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from src.core.feature_table import Row
-from src.serving.http.body_limits import announced_length
+from src.serving.http.bodies import announced_length
 from src.serving.http.guards import Guard
 from src.serving.http.request_ids import client_request_id, new_request_id
 from src.serving.http.stopping import Stopping

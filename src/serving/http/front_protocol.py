@@ -7,7 +7,7 @@ import httptools
 import uvicorn
 
 from src.serving.http.connection import ClientConnection
-from src.serving.http.errors import HeadTooLargeError, InvalidBytesError
+from src.serving.http.errors import IncompleteRequestError
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict, PendingPrediction
 from src.serving.http.known_head import KnownHead
 from src.serving.http.overload import Overload, rest_from_reading
@@ -18,6 +18,8 @@ from src.serving.watch.metrics import LARGE_HEAD, PIPELINED
 
 # Of a head, and of what is received in sequence without being part of a body, such as trailers.
 MAX_HEAD_BYTES = 1 << 16
+HEAD_TOO_LARGE = f"the head of the request is larger than {MAX_HEAD_BYTES} bytes"
+INVALID_BYTES = "the bytes are not HTTP, and nothing was executed; check the request's Content-Length"
 # Seconds to wait for the body of a plain prediction: many clients send head and body in two packets.
 BODY_WAIT = 0.1
 
@@ -97,7 +99,7 @@ class FrontProtocol(ClientConnection):
         else:
             self._decide(is_changed=self._parser.part != before)
         if self._parser.silence > MAX_HEAD_BYTES:
-            self._refuse(LARGE_HEAD, HeadTooLargeError(MAX_HEAD_BYTES))
+            self._refuse(LARGE_HEAD, IncompleteRequestError(431, HEAD_TOO_LARGE))
 
     def _decide(self, *, is_changed: bool) -> None:
         """Say whose the held bytes are; ``is_changed`` if another part is being received."""
@@ -177,7 +179,7 @@ class FrontProtocol(ClientConnection):
         elif self._works:
             self._receive_no_more()
         else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
-            self._close_with(InvalidBytesError())
+            self._close_with(IncompleteRequestError(400, INVALID_BYTES))
 
     def _receive_no_more(self) -> None:
         """Ignore what follows, and close after the responses in progress."""
@@ -205,7 +207,7 @@ class FrontProtocol(ClientConnection):
             self._parser = RequestParser(MAX_BYTES)
             self.data_received(b"".join(split))
         elif not self._forwards:
-            self._close_with(InvalidBytesError())
+            self._close_with(IncompleteRequestError(400, INVALID_BYTES))
         else:
             self._parser = parser.before_last()
             ahead, rest = split or (b"", b"")

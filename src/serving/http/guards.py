@@ -9,6 +9,7 @@ from typing import Protocol
 from starlette.types import Scope
 
 from src.core.errors import LoopError
+from src.serving.http.errors import RefusedError
 
 ANY = "*"
 # A name or an address, and a port, which is ignored.
@@ -18,39 +19,11 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 CODING = re.compile(r"[a-z0-9, -]{1,60}")
 # The size of the cache of allowed hosts: a client can send any number of addresses and ports.
 REMEMBERED = 1000
+UNTRUSTED_HOST = "Host header not allowed; add the name to ALLOWED_HOSTS"
+CROSS_SITE = "browsers may send this request from the service's own pages only"
+UNAUTHORIZED = "this needs the key of WRITE_API_KEY (for /alerts, ALERT_TOKEN); send it as Authorization: Bearer <key>"
 # Sec-Fetch-Site of requests from the service's own pages, or from no page.
 OWN_SITES = frozenset({b"same-origin", b"none"})
-
-
-class UntrustedHostError(LoopError):
-    """The Host header is not allowed."""
-
-    def __init__(self) -> None:
-        super().__init__("Host header not allowed; add the name to ALLOWED_HOSTS")
-
-
-class CrossSiteError(LoopError):
-    """A browser sent the request from a page of another site."""
-
-    def __init__(self) -> None:
-        super().__init__("browsers may send this request from the service's own pages only")
-
-
-class CompressedBodyError(LoopError):
-    """The body is compressed."""
-
-    def __init__(self, encoding: str) -> None:
-        named = f" {encoding}" if CODING.fullmatch(encoding) else ""
-        super().__init__(f"Content-Encoding{named} is not supported; send the body without compression")
-
-
-class UnauthorizedError(LoopError):
-    """The request lacks the key for writing."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "this needs the key of WRITE_API_KEY (for /alerts, ALERT_TOKEN); send it as Authorization: Bearer <key>"
-        )
 
 
 class Guard(Protocol):
@@ -79,13 +52,10 @@ class HostGuard:
         self._known: set[bytes] = set()
 
     def refusal(self, scope: Scope) -> LoopError | None:
-        """Why this request must not be answered, or None."""
-        return None if self.allows(scope) else UntrustedHostError()
+        """Why this request must not be answered, or None. Cheap enough for the fast path."""
+        return None if self._any or self._allows(scope) else RefusedError(400, UNTRUSTED_HOST)
 
-    def allows(self, scope: Scope) -> bool:
-        """Whether the request's host is allowed. Cheap enough for the fast path."""
-        if self._any:
-            return True
+    def _allows(self, scope: Scope) -> bool:
         host: bytes | None = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -94,9 +64,9 @@ class HostGuard:
                 host = value
         if host is None:
             return bool(scope["http_version"] == "1.0")  # browsers always send it; HTTP/1.1 requires it
-        return host in self._known or self._allows_name(host)
+        return host in self._known or self._allows_host(host)
 
-    def _allows_name(self, host: bytes) -> bool:
+    def _allows_host(self, host: bytes) -> bool:
         name = _bare(host.decode("latin-1").lower())
         if name is None:
             return False
@@ -114,7 +84,9 @@ class EncodingGuard:
         encoding = (_header(scope, b"content-encoding") or b"").decode("latin-1").strip().lower()
         if encoding in {"", "identity"} or scope["method"] in READING:
             return None
-        return CompressedBodyError(encoding)
+        named = f" {encoding}" if CODING.fullmatch(encoding) else ""
+        message = f"Content-Encoding{named} is not supported; send the body without compression"
+        return RefusedError(415, message, {"Accept-Encoding": "identity"})
 
 
 class WriteGuard:
@@ -134,16 +106,12 @@ class WriteGuard:
         if scope["method"] in READING or scope["path"] not in self._paths:
             return None
         if _is_cross_site(scope):
-            return CrossSiteError()
-        if self._key is not None and not self._has_key(scope):
-            return UnauthorizedError()
-        return None
-
-    def _has_key(self, scope: Scope) -> bool:
-        sent = _header(scope, b"authorization") or b""
-        scheme, _, token = sent.partition(b" ")
-        # In constant time, so that it cannot be guessed byte by byte.
-        return hmac.compare_digest(token.strip(), self._key or b"") and scheme.lower() == b"bearer"
+            return RefusedError(403, CROSS_SITE)
+        scheme, _, token = (_header(scope, b"authorization") or b"").partition(b" ")
+        # In constant time, so that the key cannot be guessed byte by byte.
+        if self._key is None or (hmac.compare_digest(token.strip(), self._key) and scheme.lower() == b"bearer"):
+            return None
+        return RefusedError(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
 
 
 def _is_cross_site(scope: Scope) -> bool:

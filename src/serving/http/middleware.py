@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.serving.http.bodies import Bodies, IncomingBody
-from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal, request_id_of
+from src.serving.http.bodies import Bodies
+from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal
 from src.serving.http.guards import Guard
 from src.serving.http.overload import BREATHER
 from src.serving.http.request_ids import request_id_from
@@ -22,7 +22,6 @@ from src.serving.watch.metrics import ServingMetrics
 # Keys in a request's state: when it was complete, and whether it was turned away.
 COMPLETE_AT = "complete_at"
 IS_SHED = "is_shed"
-# Seconds for which no further request is accepted from a client that was turned away.
 CLOSE = (b"connection", b"close")
 # The status, in the metrics only, of a request whose client disconnected before the response.
 CLIENT_CLOSED = 499
@@ -31,21 +30,31 @@ logger = logging.getLogger(__name__)
 
 
 class RequestContextMiddleware:
-    """Gives each request an id, measures it, and responds with 500 to unexpected errors.
+    """Gives each request an id, measures it, refuses what a guard refuses, and responds with 500 to unexpected errors.
 
-    It must be the outermost one, so that every request has an id and is counted.
+    It must be the outermost one, so that every request has an id and is counted. The application gets HEAD requests as
+    GET; the server sends their responses without bodies.
 
     Args:
         app: the inner application.
         metrics: records every request.
         templates: the routes' templates, for requests that do not reach the router.
+        guards: called in this order, before the body is read.
         stopping: if it has begun, responses close their connections.
     """
 
-    def __init__(self, app: ASGIApp, metrics: ServingMetrics, templates: RouteTemplates, stopping: Stopping) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: ServingMetrics,
+        templates: RouteTemplates,
+        guards: Sequence[Guard],
+        stopping: Stopping,
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._templates = templates
+        self._guards = guards
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,34 +81,34 @@ class RequestContextMiddleware:
 
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, send_with_id)
+            error = next((error for guard in self._guards if (error := guard.refusal(scope)) is not None), None)
+            app = self._app if error is None else refusal(scope, error)
+            await app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send_with_id)
         except ClientDisconnect:
             logger.debug("request %s: the client disconnected", request_id)
         except asyncio.CancelledError:  # the server's grace period is over: answer the client once
             if status:
                 raise
             logger.warning("request %s was not complete when the service stopped", request_id)
-            await refusal(request_id, StoppingError())(scope, receive, send_with_id)
+            await refusal(scope, StoppingError())(scope, receive, send_with_id)
         except Exception:  # the outermost frame of a request: respond to the client and log the traceback
             logger.exception("request %s failed", request_id)
             if status:
                 raise
-            await error_response(request_id, 500, INTERNAL_TEXT)(scope, receive, send_with_id)
+            await error_response(scope, 500, INTERNAL_TEXT)(scope, receive, send_with_id)
         finally:
             self._metrics.in_flight.dec()
             self._measure(scope, status or CLIENT_CLOSED, started)
             _end_response(state)
 
     def _measure(self, scope: Scope, status: int, started: float) -> None:
-        route, method, state = self._route(scope), scope["method"], scope["state"]
+        path: str | None = getattr(scope.get("route"), "path", None)
+        route = self._templates.of(scope["path"]) if path is None else path
+        method, state = scope["method"], scope["state"]
         if IS_SHED in state:  # without a duration, which would make an overloaded service look fast
             self._metrics.count_request(route, method, status)
         else:
             self._metrics.observe_request(route, method, status, time.perf_counter() - state.get(COMPLETE_AT, started))
-
-    def _route(self, scope: Scope) -> str:
-        path: str | None = getattr(scope.get("route"), "path", None)
-        return self._templates.of(scope["path"]) if path is None else path
 
 
 def _end_response(state: dict[str, Any]) -> None:
@@ -107,29 +116,6 @@ def _end_response(state: dict[str, Any]) -> None:
     connection = state.pop("connection", None)
     if connection is not None:
         connection.answered()
-
-
-class GuardMiddleware:
-    """Refuses what a guard refuses, before the body is read.
-
-    Args:
-        app: the inner application.
-        guards: called in this order.
-    """
-
-    def __init__(self, app: ASGIApp, guards: Iterable[Guard]) -> None:
-        self._app = app
-        self._guards = tuple(guards)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, or refuse it."""
-        if scope["type"] == "http":
-            for guard in self._guards:
-                error = guard.refusal(scope)
-                if error is not None:
-                    await refusal(request_id_of(scope), error)(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
 
 
 class AdmissionMiddleware:
@@ -168,18 +154,12 @@ class AdmissionMiddleware:
         try:
             admission.require_room()
             async with self._bodies.received(scope, receive) as body:
+                scope["state"][COMPLETE_AT] = time.perf_counter()
                 # The route reports an incomplete body, without waiting for a separate admission.
-                await self._admit(scope, body, send, admission if body.error is None else self._admission)
+                async with (admission if body.error is None else self._admission).slot():
+                    await self._app(scope, body.receive, send)
         except OverloadedError as error:
             await self._turn_away(error, scope, receive, send)
-
-    async def _admit(self, scope: Scope, body: IncomingBody, send: Send, admission: Admission) -> None:
-        scope["state"][COMPLETE_AT] = time.perf_counter()
-        await admission.enter()
-        try:
-            await self._app(scope, body.receive, send)
-        finally:
-            admission.leave()
 
     async def _turn_away(self, error: OverloadedError, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse a request, and accept no other on its connection for a moment, as some clients retry at once."""
@@ -192,4 +172,4 @@ class AdmissionMiddleware:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        await refusal(request_id_of(scope), error)(scope, receive, send_slowly)
+        await refusal(scope, error)(scope, receive, send_slowly)

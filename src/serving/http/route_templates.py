@@ -1,6 +1,7 @@
 """Finds the route of a path, for requests that are refused before the router."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -25,3 +26,8 @@ class RouteTemplates:
         if path in self.fixed:
             return path
         return next((template for pattern, template in self._others if pattern.match(path)), UNMATCHED)
+
+
+def with_head(methods: AbstractSet[str]) -> set[str]:
+    """A route's methods as its clients see them: HEAD wherever there is GET."""
+    return {*methods, "HEAD"} if "GET" in methods else {*methods}

@@ -37,7 +37,7 @@ class GracefulStop:
         drain_seconds: how long the server continues, so that load balancers can stop sending requests.
 
     Attributes:
-        server: the server.
+        server: the server, to be set before a signal.
     """
 
     server: uvicorn.Server

@@ -29,7 +29,7 @@ def last_response(error: LoopError, default_headers: Headers) -> bytes:
 
 def error_response(error: LoopError, request_id: str, path: str, default_headers: Headers) -> bytes:
     """The response to a request for a path."""
-    response = refusal(request_id, error).shaped_for(path)
+    response = refusal({"path": path, "state": {"request_id": request_id}}, error)
     own = ((b"x-request-id", request_id.encode()),)
     return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (
         response.status_code,

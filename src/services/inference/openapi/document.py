@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
-from src.serving.http.error_shapes import PROTOCOL_ERRORS, protocol_of
+from src.serving.http.error_shapes import schema_of
 from src.serving.models.predictor import Predictor
 
 FAILED = "The service failed; its log says why"
@@ -146,6 +146,6 @@ class Document:
             content = response.get("content")
             if status >= "400" and (not content or "HTTPValidationError" in str(content)):
                 own = "InvalidInput" if status == INVALID_INPUT else "Error"
-                response["content"] = json_of(PROTOCOL_ERRORS.get(protocol_of(path), own))
+                response["content"] = json_of(schema_of(path) or own)
             names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
             response["headers"] = headers_of(*names) | response.get("headers", {})

@@ -20,8 +20,7 @@ from src.services.inference.routes import (
     rollback,
 )
 from src.serving.http.guards import READING
-from src.serving.http.head_requests import with_head
-from src.serving.http.route_templates import RouteTemplates
+from src.serving.http.route_templates import RouteTemplates, with_head
 from src.serving.watch.metrics import RouteInfo
 
 # Fixed paths of the routes that change something. Predictions do not.

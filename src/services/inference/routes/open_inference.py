@@ -11,17 +11,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of, json_of, parameters_of
 from src.services.inference.routes.raw_route import JSON, Endpoint, RawRoute, counting_errors, extra_columns_of
 from src.services.inference.service_state import service_of
-from src.serving.http.errors import UnknownModelError, request_id_of
+from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_answer import encode_infer, metadata_of, output_names
 from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.problems import malformed
+from src.serving.watch.metrics import UNKNOWN_MODEL
 
 BINARY = "application/octet-stream"
 JSON_LENGTH = "Inference-Header-Content-Length"
@@ -147,12 +149,12 @@ def _predictor_for(request: Request) -> Predictor:
 
     Raises:
         ModelNotLoadedError: no model is loaded.
-        UnknownModelError: another model is served.
+        InvalidInputError: another model is served.
     """
     predictor = service_of(request).store.require()
     version, asked = predictor.version, request.path_params
     if asked["model_name"] != version.name or asked.get("model_version", version.version) != version.version:
-        raise UnknownModelError
+        raise InvalidInputError("this model or version is not served; GET /health says which is", kind=UNKNOWN_MODEL)
     return predictor
 
 

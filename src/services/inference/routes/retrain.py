@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
 from src.services.inference.service_state import Service
-from src.serving.http.errors import UnknownRequestError
+from src.serving.http.errors import RefusedError
 from src.serving.models.model_store import ModelStore
 
 # How long a request waits for a model that was just promoted.
@@ -129,7 +129,7 @@ async def follow(request_id: str, service: Service) -> RetrainStatus:
     """One request; a new promotion is loaded first, so that ``served`` is up to date."""
     record = await asyncio.to_thread(service.spool.get, request_id)
     if record is None:
-        raise UnknownRequestError("no retrain request has this id; GET /retrain lists the newest")
+        raise RefusedError(404, "no retrain request has this id; GET /retrain lists the newest")
     if _is_ahead(record.result, service.store):
         await service.store.catch_up(seconds=CATCH_UP_SECONDS)
     return _status(record, service.store)

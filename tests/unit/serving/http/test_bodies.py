@@ -10,8 +10,7 @@ from starlette.requests import ClientDisconnect
 
 from src.core.errors import LoopError
 from src.serving.http.bodies import Bodies, BodyMemory, IncomingBody
-from src.serving.http.body_limits import BodyLimits
-from src.serving.http.errors import BodyTooLargeError, SlowBodyError, StoppingError
+from src.serving.http.errors import BodyTooLargeError, IncompleteRequestError, StoppingError
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import OverloadedError
 
@@ -67,9 +66,8 @@ class Client:
 def create(seconds: float = LONG, rate: float = 1e9, usual: float = LONG) -> tuple[Bodies, Counter[str]]:
     counts = Counter[str]()
     metrics: Any = SimpleNamespace(cut=lambda x: counts.update([x]), shed=lambda x: counts.update([x]))
-    memory, other = BodyMemory(MEMORY, usual), BodyMemory(MEMORY, usual)
-    limits = BodyLimits(LIMIT, {"/large": MEMORY})
-    return Bodies(limits, ClientTimeouts(LONG, seconds, rate), memory, {"/large": other}, metrics), counts
+    memory, other = BodyMemory(LIMIT, MEMORY, usual), BodyMemory(MEMORY, MEMORY, usual)
+    return Bodies(ClientTimeouts(LONG, seconds, rate), memory, {"/large": other}, metrics), counts
 
 
 async def read(body: IncomingBody) -> list[tuple[bytes, bool]]:
@@ -118,7 +116,9 @@ async def test_body_that_stalls_is_refused() -> None:
     bodies, counts = create(seconds=SHORT)
     client = Client(bodies)
     await client.send(b"x" * LIMIT)
-    assert isinstance(await client.error(), SlowBodyError)
+    error = await client.error()
+    assert isinstance(error, IncompleteRequestError)
+    assert (error.status, error.headers) == (408, {"Connection": "close"})
     assert counts == {"slow_body": 1}
 
 
@@ -127,7 +127,7 @@ async def test_received_bytes_extend_the_time() -> None:
     client = Client(bodies)
     await client.send(b"x" * 10)
     other, _ = await asyncio.gather(Client(bodies).error(), client.send())
-    assert isinstance(other, SlowBodyError)
+    assert isinstance(other, IncompleteRequestError)
     await client.send(ends=True)
     assert (await client.error(), counts) == (None, {"slow_body": 1})
 

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from src.serving.http.body_limits import announced_length
+from src.serving.http.bodies import announced_length
 from src.serving.http.connection import LINGER
 from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import BODY_WAIT, MAX_HEAD_BYTES, FrontProtocol

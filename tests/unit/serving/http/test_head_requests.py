@@ -1,10 +1,8 @@
 from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
 
 from src.services.inference.routes.catalogue import Catalogue
-from src.serving.http.head_requests import HeadMiddleware
 
 pytestmark = pytest.mark.anyio
 
@@ -41,33 +39,3 @@ async def test_head_of_what_has_no_get_is_refused(served: Any) -> None:
     assert (answer.status_code, answer.headers["Allow"], answer.content) == (405, "POST", b"")
     assert await served.metric("inference_http_requests_total", route="/predict", method="HEAD", status="405") == 1
     assert (await served.client.head("/nope")).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("method", "seen", "body"), [("HEAD", "GET", b""), ("GET", "GET", b"x"), ("POST", "POST", b"x")]
-)
-async def test_application_sees_get_and_server_gets_no_body(method: str, seen: str, body: bytes) -> None:
-    async def app(scope: Scope, _: Receive, send: Send) -> None:
-        assert scope["method"] == seen
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
-        await send({"type": "http.response.body", "body": b"x"})
-
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def receive() -> Message:
-        raise AssertionError("nothing is read")
-
-    scope = {"type": "http", "method": method}
-    await HeadMiddleware(app)(scope, receive, send)
-    assert (scope["method"], sent[0]["headers"], sent[1]["body"]) == (method, [(b"content-length", b"1")], body)
-
-
-async def test_connection_is_usable_after_a_head(served: Any) -> None:
-    async with await served.connect() as connection:
-        connection.send(b"HEAD /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert (await connection.head()).status_code == 200
-        connection.send(b"GET /v2/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert (await connection.answer()).json() == {"live": True}
