@@ -71,7 +71,7 @@ def create(seconds: float = LONG, rate: float = 1e9, usual: float = LONG) -> tup
 
 
 async def read(body: IncomingBody) -> list[tuple[bytes, bool]]:
-    pieces = []
+    pieces: list[tuple[bytes, bool]] = []
     while not pieces or pieces[-1][1]:
         message = await body.receive()
         pieces.append((message["body"], message["more_body"]))

@@ -56,8 +56,8 @@ class App:
             return
         self.begun.set()
         await self.go_on.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body"})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
         scope["state"]["connection"].answered()
 
 
@@ -70,12 +70,13 @@ async def exchange_and_stop(listener: socket.socket) -> None:
         answer = await connection.answer()
         assert (answer.status_code, answer.headers["x-model-name"]) == (200, "iris")
         assert "date" in answer.headers
-        connection.send(HEALTH)
+        connection.send(HEALTH.replace(b"GET", b"HEAD") + HEALTH)
         await app.begun.wait()
         assert [type(item) for item in server.server_state.connections] == [FrontProtocol]
         server.should_exit = True
         asyncio.get_running_loop().call_later(0.5, app.go_on.set)  # the server looks ten times a second
-        assert (await connection.answer()).status_code == 200
+        assert (await connection.head()).headers["content-length"] == "2"
+        assert (await connection.answer()).content == b"ok"
         assert await connection.is_closed()
         await asyncio.wait_for(serving, 10)
     assert not server.server_state.connections
