@@ -20,15 +20,9 @@ class OverloadedError(LoopError):
 
 
 class Admission:
-    """Slots for running requests, and a short queue, first come first served.
+    """``limit`` slots for running requests; at most ``queue`` more wait for so many seconds, first come first served.
 
-    Use from one event loop. Every ``enter`` needs a ``leave``, also after an error.
-
-    Args:
-        limit: the most running requests.
-        queue: the most requests that wait for a slot.
-        seconds: the longest wait.
-        on_shed: called with one of ``SHED_REASONS`` if a request is turned away.
+    Use from one event loop. ``on_shed`` is called with one of ``SHED_REASONS`` if a request is turned away.
     """
 
     def __init__(self, limit: int, *, queue: int, seconds: float, on_shed: Callable[[str], None]) -> None:
@@ -51,11 +45,7 @@ class Admission:
             raise OverloadedError
 
     async def enter(self) -> None:
-        """Take a slot, waiting for it in the queue.
-
-        Raises:
-            OverloadedError: the queue is full, or no slot became free in time.
-        """
+        """Take a slot, which needs a ``leave``; raises OverloadedError if the queue is full or the wait too long."""
         self.require_room()
         waits = not self.has_room
         self._present += 1
@@ -65,13 +55,12 @@ class Admission:
                     await self._slots.acquire()
             else:
                 await self._slots.acquire()  # no timer, which would cost more than the rest
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as error:
             self._present -= 1
+            if isinstance(error, asyncio.CancelledError):
+                raise
             self._on_shed(QUEUE_TIMEOUT)
             raise OverloadedError from None
-        except asyncio.CancelledError:
-            self._present -= 1
-            raise
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

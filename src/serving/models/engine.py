@@ -40,15 +40,9 @@ class ServedEngine(ABC):
 
     @abstractmethod
     def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:
-        """Load a model.
+        """Load a model from a directory that exists as long as the engine does.
 
-        Args:
-            directory: its files; it must exist as long as the engine does.
-            description: the content of its ``MLmodel``.
-            verified: whether the training pipeline registered it.
-
-        Raises:
-            InvalidModelError: it cannot be loaded.
+        It is ``verified`` if the training pipeline registered it. Raises InvalidModelError if it cannot be loaded.
         """
 
     @abstractmethod

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelCache:
-    """One folder of ``<version>-<digest>`` entries; the manifest detects an incomplete file.
+    """One folder, on a local disk, of ``<version>-<digest>`` entries; the manifest detects an incomplete file.
 
     Replicas share it without waiting for each other: an entry appears by one rename, and is renamed before it is
     deleted. A process that fills or serves a folder shares its lock, which ends with the process; nobody cleans up a
@@ -34,11 +34,6 @@ class ModelCache:
     content, so entries never mix.
 
     All methods block on the disk: call them in a thread. Each may raise OSError.
-
-    Args:
-        root: the cache's folder, on a local disk.
-        model_name: the registered model that is served from it.
-        kept: how many entries are kept.
     """
 
     def __init__(self, root: Path, model_name: str, *, kept: int = KEPT_ENTRIES) -> None:
@@ -78,11 +73,7 @@ class ModelCache:
         return entry
 
     def hold(self, folder: Path) -> int:
-        """A descriptor that prevents cleaning up a folder until it is closed; ``drop`` deletes it nevertheless.
-
-        Raises:
-            FileNotFoundError: the folder is gone.
-        """
+        """A descriptor that keeps a folder, except from ``drop``, until it is closed. Raises FileNotFoundError."""
         return _locked(folder, IN_USE)
 
     def drop(self, folder: Path) -> None:
@@ -149,12 +140,7 @@ class ModelCache:
 
 
 def _locked(folder: Path, lock: int) -> int:
-    """A locked descriptor of a folder.
-
-    Raises:
-        FileNotFoundError: it is gone.
-        BlockingIOError: another process has locked it, if ``lock`` does not wait.
-    """
+    """A locked descriptor of a folder. Raises FileNotFoundError, or BlockingIOError if ``lock`` does not wait."""
     with contextlib.ExitStack() as stack:
         descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         stack.callback(os.close, descriptor)

@@ -25,9 +25,8 @@ from src.core.model_registry import (
     verify_manifest,
 )
 from src.serving.models.engine import ServedEngine, ServedOnnxEngine
-from src.serving.models.model_cost import UNKNOWN_COST, measured_cost
 from src.serving.models.model_version import ModelVersion
-from src.serving.models.predictor import Predictor, Source
+from src.serving.models.predictor import UNKNOWN_COST, Cost, Predictor, Source
 from src.serving.models.pyfunc_engine import PyfuncEngine
 from src.serving.tables.records import RecordDecoder
 from src.serving.tables.values import convert
@@ -59,9 +58,7 @@ class EngineChoice(NamedTuple):
 def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
     """Choose the engine for a version, whose ``MLmodel`` is in the directory.
 
-    Raises:
-        InvalidModelError: no engine fits; the message says what to do.
-        OSError: the file cannot be read.
+    Raises InvalidModelError, with what to do, if none fits, and OSError if the file cannot be read.
     """
     found = describe(directory)
     if version.verified and found.classes is None:
@@ -78,16 +75,10 @@ def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
 
 
 def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Predictor:
-    """Verify, load, test and warm up a model. Blocking: call it in a thread.
+    """Verify, load, test and warm up a model, whose directory must exist as long as the predictor does.
 
-    Args:
-        directory: its files; it must exist as long as the predictor does.
-        version: the files must match its manifest digest, if it has one.
-        source: where the files were read from.
-
-    Raises:
-        InvalidModelError: the message says which part of the model's contract is broken.
-        OSError: the files cannot be read.
+    Blocking: call it in a thread. Raises InvalidModelError, which says what part of the model's contract is broken, and
+    OSError if the files cannot be read.
     """
     manifest = MANIFEST_FILE if version.verified else LOCAL_MANIFEST_FILE
     listed = verify_manifest(directory, version.manifest_sha256, (MLMODEL_FILE,), manifest)
@@ -103,7 +94,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
             rows, reference = _golden(directory, engine, schema)
         else:
             rows = _examples(directory, choice.description)
-        cost = measured_cost(engine, schema, rows) if rows else UNKNOWN_COST
+        cost = Cost.measured(engine, schema, rows) if rows else UNKNOWN_COST
         gives_probabilities = engine.gives_probabilities
         if rows:
             gives_probabilities = engine.predict(FeatureTable.from_rows(schema, rows[:1])).probabilities is not None

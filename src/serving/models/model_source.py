@@ -41,10 +41,7 @@ class ModelSource:
     async def from_registry(self, version: ModelVersion) -> Predictor:
         """The version from MLflow, stored in the cache.
 
-        Raises:
-            InvalidModelError: it cannot be served.
-            LoopError: it cannot be downloaded.
-            OSError: the cache cannot be written.
+        Raises InvalidModelError if it cannot be served, another LoopError if it cannot be downloaded, and OSError.
         """
         folder = await asyncio.to_thread(self._cache.stage)
         try:

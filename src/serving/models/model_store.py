@@ -86,12 +86,7 @@ class _Failure:
 class ModelStore:
     """Holds the served model, if any, as ``current``. Use from one event loop.
 
-    Args:
-        registry: names the champion and provides its files.
-        cache: keeps the files.
-        metrics: records every change.
-        backoff: how often to poll.
-        is_training: whether a training is running; called in a thread, may raise OSError.
+    ``is_training`` says whether a training is running; it is called in a thread and may raise OSError.
     """
 
     def __init__(

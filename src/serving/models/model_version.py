@@ -11,9 +11,6 @@ from typing import Annotated, Any, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from src.core.model_registry import (
-    CHALLENGER,
-    CHAMPION,
-    PREVIOUS,
     TAG_MANIFEST_SHA256,
     TAG_PARITY,
     TAG_PENDING_PREVIOUS,
@@ -26,20 +23,14 @@ from src.core.model_registry import (
 
 # MLflow's fields of a version that differ between versions with the same number.
 ORIGIN_FIELDS = ("source", "model_id", "run_id", "creation_timestamp")
-# In the order of the fields of ``Aliases``.
-ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
+# What reading fields of an answer that is not MLflow's may raise.
+MALFORMED = (TypeError, AttributeError, KeyError, ValueError, OverflowError)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Version(BaseModel):
-    """What every version may have.
-
-    Attributes:
-        run_id: MLflow's run that made it, and ``zenml_run_id`` the pipeline's.
-        registered_at: when it was registered.
-        scores: on the gate's holdout, by name, if known.
-    """
+    """What any version may have; ``scores`` are the gate's on the holdout, by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -53,12 +44,8 @@ class _Version(BaseModel):
 class ModelVersion(_Version):
     """A version that can be served, with a digest that distinguishes it from others with the same number.
 
-    The patterns make ``key`` a safe folder name for any answer of the registry.
-
-    Attributes:
-        manifest_sha256: verifies the content of a version of the training pipeline.
-        origin_sha256: digest of where and when any other version was stored; it does not verify the content.
-        onnx_parity: training's result of the ONNX parity check, if recorded.
+    A version of the training pipeline has the digest of its manifest, which verifies the content; any other has one of
+    where and when it was stored. The patterns make ``key`` a safe folder name for any answer of the registry.
     """
 
     name: str
@@ -75,7 +62,7 @@ class ModelVersion(_Version):
 
     @classmethod
     def from_mlflow(cls, name: str, fields: Mapping[str, Any]) -> Self:
-        """The version with these fields. Raises as ``RegisteredVersion.from_mlflow`` does."""
+        """The version with these fields; raises one of ``MALFORMED`` if MLflow does not answer like this."""
         tags = _tags_of(fields)
         digest = tags.get(TAG_MANIFEST_SHA256)
         origin = "\n".join(str(fields.get(field)) for field in ORIGIN_FIELDS).encode("utf-8", "replace")
@@ -104,26 +91,16 @@ class ModelVersion(_Version):
 
 
 class RegisteredVersion(_Version):
-    """A version under an alias, whether or not it can be served.
+    """A version under an alias, whether or not it can be served."""
 
-    Attributes:
-        verdict: the gate's, with its ``reason``; None before the gate has decided.
-        rolled_back_to: the version that its last rollback went to, or would have gone to if it failed.
-        pending_previous: the version that ``previous`` must point to, until this version's promotion is complete.
-    """
-
-    verdict: str | None = None
+    verdict: str | None = None  # the gate's, with its reason
     reason: str | None = None
-    rolled_back_to: str | None = None
-    pending_previous: str | None = None
+    rolled_back_to: str | None = None  # where its last rollback went, or would have gone if it failed
+    pending_previous: str | None = None  # where ``previous`` must point, until this version's promotion is complete
 
     @classmethod
     def from_mlflow(cls, fields: Mapping[str, Any]) -> Self:
-        """The version with these fields.
-
-        Raises:
-            TypeError, KeyError, ValueError, AttributeError, OverflowError: MLflow does not answer like this.
-        """
+        """The version with these fields; raises one of ``MALFORMED`` if MLflow does not answer like this."""
         tags = _tags_of(fields)
         return cls(
             verdict=tags.get(TAG_VERDICT),

@@ -1,17 +1,20 @@
-"""A loaded model: its input schema and its engine, tested when it was loaded."""
+"""A loaded model: its input schema, its engine and what its predictions cost, tested when it was loaded."""
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from string import punctuation
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 from urllib.parse import quote
 
 from src.core.column_rules import shown
+from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
-from src.core.predictions import Label, Predictions
+from src.core.predictions import Engine, Label, Predictions
 from src.serving.models.engine import ServedEngine
 from src.serving.models.model_version import ModelVersion
 from src.serving.tables.answers import Answer, ModelName, answers_of
@@ -24,9 +27,17 @@ Task = Literal["classification", "regression"]
 PLAIN = " " + punctuation.replace("%", "")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """The measured duration of predictions, in seconds."""
+# Rounds of measuring, and the most seconds for those of single rows and for those of tables: a slow model gets fewer.
+ROUNDS = 20
+MEASURING_SECONDS = 0.2
+# With so many rows, the cost per row can be separated from the cost per call.
+TABLE_ROWS = 256
+# The least marginal cost of a row, as a share of its cost in a table: on a busy machine a single row may seem as slow.
+LEAST_SHARE = 0.1
+
+
+class Cost(NamedTuple):
+    """The duration of a model's predictions in seconds, by which the service decides which run on the event loop."""
 
     call: float
     per_row: float
@@ -38,6 +49,42 @@ class Cost:
     def rows_within(self, seconds: float) -> int:
         """The number of rows, at least one, that a call can predict in so many seconds."""
         return max(1, int((seconds - self.call) / self.per_row))
+
+    @classmethod
+    def measured(
+        cls, engine: Engine, schema: FeatureSchema, rows: Sequence[Row], clock: Callable[[], float] = time.perf_counter
+    ) -> Self:
+        """Measure an engine on at least one row, which also warms it up for the first request.
+
+        Raises InvalidModelError if it fails on the rows, one by one or together.
+        """
+        many = (list(rows) * TABLE_ROWS)[: max(TABLE_ROWS, len(rows))]
+        try:
+            alone = _fastest(engine, [FeatureTable.from_rows(schema, [row]) for row in rows], clock)
+            together = _fastest(engine, [FeatureTable.from_rows(schema, many)], clock)
+        except ModelFailedError as error:
+            raise InvalidModelError(f"the model fails on its own example: {error}") from error
+        except Exception as error:  # a graph or class list of another shape fails in many ways
+            raise InvalidModelError("the model fails on a single row") from error
+        per_row = max((together - alone) / (len(many) - 1), LEAST_SHARE * together / len(many))
+        return cls(max(alone - per_row, 0.0), per_row)
+
+
+# Assumed for a model without rows to measure it with.
+UNKNOWN_COST = Cost(0.05, 0.0001)
+
+
+def _fastest(engine: Engine, tables: Sequence[FeatureTable], clock: Callable[[], float]) -> float:
+    """The shortest time, in seconds, of several calls with these tables in turn."""
+    began, fastest = clock(), float("inf")
+    for turn in range(ROUNDS):
+        started = clock()
+        answers_of(engine.predict(tables[turn % len(tables)]), engine.classes)
+        ended = clock()
+        fastest = min(fastest, ended - started)
+        if turn and ended - began > MEASURING_SECONDS:  # at least two, as the first call may include the warm-up
+            break
+    return fastest
 
 
 @dataclass(frozen=True, eq=False)

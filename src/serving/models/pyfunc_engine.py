@@ -127,7 +127,7 @@ class PyfuncEngine(ServedEngine):
         if values.ndim > 1 and values.shape[1:] == (1,):
             values = values[:, 0]
         if values.ndim > 1 and self.classes and probabilities is None:
-            # A model whose predictions are probabilities, such as a booster.
+            # By the rule, or of a model whose predictions are probabilities, such as a booster.
             found = self._checked(values, rows)
             return Predictions([self.labels[index] for index in labels_from(found, self._threshold)], found)
         if values.shape != (rows,):
@@ -146,9 +146,9 @@ class PyfuncEngine(ServedEngine):
         """Probabilities of shape (rows, classes)."""
         found = np.asarray(probabilities, dtype=np.float64)
         if found.shape != (rows, len(self.classes)):
+            classes = len(self.classes)
             raise ModelFailedError(
-                f"the model's probabilities for {rows} rows and {len(self.classes)} classes have the shape "
-                f"{found.shape}"
+                f"the model's probabilities for {rows} rows and {classes} classes have the shape {found.shape}"
             )
         if not np.isfinite(found).all():
             raise ModelFailedError("the model's probabilities are not finite numbers")

@@ -10,9 +10,17 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from src.core.errors import ConnectionFailedError, RegistryError
-from src.core.model_registry import BYTECODE_FOLDER, CHAMPION, MLMODEL_FILE, TAG_MANIFEST_SHA256, says_missing
+from src.core.model_registry import (
+    BYTECODE_FOLDER,
+    CHALLENGER,
+    CHAMPION,
+    MLMODEL_FILE,
+    PREVIOUS,
+    TAG_MANIFEST_SHA256,
+    says_missing,
+)
 from src.serving.models.model_loader import choose_engine
-from src.serving.models.model_version import ALIASES, Aliases, ModelVersion, RegisteredVersion
+from src.serving.models.model_version import MALFORMED, Aliases, ModelVersion, RegisteredVersion
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
 VERSIONS = "/api/2.0/mlflow/model-versions"
@@ -23,8 +31,6 @@ MAX_DEPTH = 8
 CHUNK_BYTES = 1 << 18
 # MLflow's server closes idle connections after five seconds; one kept longer might close during a request.
 KEEPALIVE_SECONDS = 2.0
-# What reading fields of an answer that is not MLflow's may raise.
-MALFORMED = (TypeError, AttributeError, KeyError, ValueError, OverflowError)
 
 
 class RegistryClient:
@@ -75,7 +81,7 @@ class RegistryClient:
 
     async def aliases(self) -> Aliases:
         """The versions under all three aliases."""
-        return Aliases(*await asyncio.gather(*map(self.version_of, ALIASES)))
+        return Aliases(*await asyncio.gather(*map(self.version_of, (CHAMPION, CHALLENGER, PREVIOUS))))
 
     async def version_of(self, alias: str) -> RegisteredVersion | None:
         """The version an alias points to, if any."""
@@ -101,10 +107,7 @@ class RegistryClient:
     async def download(self, version: ModelVersion, directory: Path) -> None:
         """Download the files that serving needs into an existing, empty directory.
 
-        Raises:
-            RegistryError: a file is missing, too large, or not behind MLflow's artifact proxy.
-            InvalidModelError: by its description, the model cannot be served.
-            OSError: the files cannot be written.
+        Also raises InvalidModelError if, by its description, the model cannot be served, and OSError.
         """
         root = await self._artifact_root(version)
         sizes = await self._list(root)

@@ -52,13 +52,8 @@ class Rollback:
     """Moves the aliases, one caller at a time among all replicas and trainings that share the volume.
 
     MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
-    point; the next rollback or training (``training/promote_model.py``) completes an interrupted move.
-
-    Args:
-        registry: has the aliases.
-        store: loads the champion.
-        lock_file: held while aliases are moved.
-        clock: the current time, with its zone.
+    point; the next rollback or training (``training/promote_model.py``) completes an interrupted move. ``lock_file`` is
+    held meanwhile; ``clock`` gives the time with its zone.
     """
 
     def __init__(
@@ -77,10 +72,9 @@ class Rollback:
             expected: the version that must be champion; None for any.
 
         Raises:
-            RollbackRefusedError: there is no version to go back to, the champion is not the expected one, another
-                promotion or rollback is in progress, or an interrupted one had to be completed first.
+            RollbackRefusedError: it is not possible, or not now.
+            RollbackUnfinishedError: MLflow failed; an alias was moved, or may have been.
             ConnectionFailedError, RegistryError: MLflow failed before an alias was moved.
-            RollbackUnfinishedError: an alias was moved, or may have been; the store polls the champion at once.
             SpoolUnavailableError: the shared volume cannot be used.
         """
         with self._locked():

@@ -12,10 +12,9 @@ import yaml
 from src.core.errors import InvalidModelError
 from src.core.feature_table import FeatureTable
 from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
-from src.serving.models.model_cost import UNKNOWN_COST
 from src.serving.models.model_loader import choose_engine, load_predictor
 from src.serving.models.model_version import ModelVersion
-from src.serving.models.predictor import Predictor
+from src.serving.models.predictor import UNKNOWN_COST, Predictor
 from tests.support.mlflow_models import boosting, forest, save_function, save_sklearn, typed_regression
 from tests.support.models import CLASSES, COLUMNS, build_model
 

@@ -7,7 +7,7 @@ from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.serving.models.model_cost import ROUNDS, TABLE_ROWS, measured_cost
+from src.serving.models.predictor import ROUNDS, TABLE_ROWS, Cost
 
 SCHEMA = FeatureSchema.of_numbers("x")
 
@@ -39,7 +39,7 @@ class Timed:
 @pytest.mark.parametrize("rows", [1, 3, 20, 300])
 def test_call_and_row_are_distinguished_however_few_rows_there_are(rows: int) -> None:
     model = Timed(0.004, 0.00002, first=1.0)
-    cost = measured_cost(model, SCHEMA, [(float(row),) for row in range(rows)], model.clock)
+    cost = Cost.measured(model, SCHEMA, [(float(row),) for row in range(rows)], model.clock)
     assert cost.call == pytest.approx(0.004)
     assert cost.per_row == pytest.approx(0.00002)
     assert max(model.sizes) == max(rows, TABLE_ROWS)
@@ -47,14 +47,14 @@ def test_call_and_row_are_distinguished_however_few_rows_there_are(rows: int) ->
 
 def test_single_rows_that_were_held_up_do_not_make_a_row_dear_or_free() -> None:
     model = Timed(0.004, 0.00002, lone=0.2)
-    cost = measured_cost(model, SCHEMA, [(1.0,)], model.clock)
+    cost = Cost.measured(model, SCHEMA, [(1.0,)], model.clock)
     assert 0.000001 < cost.per_row < 0.00002
 
 
 def test_slow_model_is_measured_in_fewer_rounds() -> None:
     quick, slow = Timed(0.001, 0), Timed(1.0, 0)
-    measured_cost(quick, SCHEMA, [(1.0,)], quick.clock)
-    measured_cost(slow, SCHEMA, [(1.0,)], slow.clock)
+    Cost.measured(quick, SCHEMA, [(1.0,)], quick.clock)
+    Cost.measured(slow, SCHEMA, [(1.0,)], slow.clock)
     assert len(quick.sizes) == 2 * ROUNDS
     assert len(slow.sizes) == 4
 
@@ -62,4 +62,4 @@ def test_slow_model_is_measured_in_fewer_rounds() -> None:
 def test_model_that_fails_on_its_example_is_refused() -> None:
     model = Timed(0.001, 0)
     with pytest.raises(InvalidModelError, match="its own example: negative"):
-        measured_cost(model, SCHEMA, [(1.0,), (-1.0,)], model.clock)
+        Cost.measured(model, SCHEMA, [(1.0,), (-1.0,)], model.clock)
