@@ -83,11 +83,15 @@ train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 retention: $(READY) ## list old versions, runs and requests that are no longer kept (APPLY=1 deletes them)
 	@$(BIN)/python -m src.training.retention $(if $(APPLY),--apply)
 
-test: check ## run every check and every test that needs no Docker Engine
-	$(BIN)/pytest
+# Each file of tests on one of a few processes.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
-test-fast: $(READY) ## run the unit tests that start no server, in little more than a minute
-	$(BIN)/pytest tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"
+test: check ## run every check and every test that needs no Docker Engine
+	$(BIN)/pytest $(PARALLEL) tests/unit
+	$(BIN)/pytest --ignore=tests/unit
+
+test-fast: $(READY) ## run the unit tests that start no server, in less than a minute
+	$(BIN)/pytest $(PARALLEL) tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"
 
 e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
 	@tests/e2e/images/build.sh
