@@ -18,6 +18,8 @@ from src.core.spool_files import MAX_RECORD_BYTES
 from tests.support.faults import Fault, Killed, bad_disk, full_disk
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+# An id that no request has.
+UNKNOWN = "01a22726-f7f2-7104-9972-81faa5b297a0"
 PROMOTED = RetrainResult(outcome=Outcome.PROMOTED, reason="better", model_version="2", finished_at=NOW)
 
 
@@ -115,7 +117,7 @@ def test_submit_on_a_real_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_id", ["", "x", "../../etc/passwd", "\0", "a" * 5000, f"{new_id()}\n", new_id().upper(), new_id()]
+    "request_id", ["", "x", "../../etc/passwd", "\0", "a" * 5000, f"{UNKNOWN}\n", UNKNOWN.upper(), UNKNOWN]
 )
 def test_get_of_an_unknown_id_is_none(spool: RetrainSpool, request_id: str) -> None:
     assert spool.get(request_id) is None
@@ -174,7 +176,7 @@ def test_poison_is_moved_to_bad_with_its_reason_and_blocks_no_other_request(
         (b"[]", "not a retrain record"),
         (b'{"id":"x"}', "not a retrain record: id"),
         (b" " * (MAX_RECORD_BYTES + 1), f"larger than {MAX_RECORD_BYTES} bytes"),
-        (b'{"id":"%s","source":"api","submitted_at":"2030-01-01T00:00:00Z"}' % new_id().encode(), "not its id"),
+        (b'{"id":"%s","source":"api","submitted_at":"2030-01-01T00:00:00Z"}' % UNKNOWN.encode(), "not its id"),
     ],
 )
 def test_poison_reason_says_what_is_wrong(spool: RetrainSpool, content: bytes, reason: str) -> None:

@@ -84,7 +84,7 @@ def test_dump_that_mysqldump_did_not_finish_is_refused(tmp_path: Path) -> None:
         special("device", tarfile.CHRTYPE),
         special("pipe", tarfile.FIFOTYPE),
     ],
-    ids=str,
+    ids=lambda member: getattr(member, "name", member),
 )
 def test_file_that_would_leave_its_volume_is_refused(tmp_path: Path, member: tarfile.TarInfo | str) -> None:
     assert "does not belong in a volume" in refused(backup(tmp_path, data=tar_of(member)))
