@@ -65,12 +65,7 @@ class BodyMemory:
 
 
 class IncomingBody:
-    """A body, or the ``error`` why it is incomplete.
-
-    Args:
-        receive: the server's.
-        memory: where its pieces count.
-    """
+    """A body, or the ``error`` why it is incomplete; its pieces count in ``memory``."""
 
     def __init__(self, receive: Receive, memory: BodyMemory) -> None:
         self.began = asyncio.get_running_loop().time()
@@ -82,11 +77,7 @@ class IncomingBody:
         self._pieces: deque[bytes] = deque()
 
     async def take_piece(self) -> bool:
-        """Receive a piece; False if it is the last one, or the body has failed.
-
-        Raises:
-            ClientDisconnect: the client has disconnected.
-        """
+        """Receive a piece; False if it is the last one, or the body has failed. May raise ClientDisconnect."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -149,11 +140,7 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def received(self, scope: Scope, receive: Receive) -> AsyncIterator[IncomingBody]:
-        """A body that is complete, or has failed; its memory is freed at the end.
-
-        Raises:
-            ClientDisconnect: the client has disconnected.
-        """
+        """A body that is complete, or has failed; its memory is freed at the end. May raise ClientDisconnect."""
         memory = self._others.get(scope["path"], self._memory)
         body = IncomingBody(receive, memory)
         memory.incomplete[body] = None

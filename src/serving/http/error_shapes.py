@@ -49,11 +49,9 @@ def shaped(path: str, request_id: str, status: int, detail: Detail) -> tuple[int
 def _line(detail: Detail) -> str:
     if isinstance(detail, str):
         return detail
-    shown = [_with_row(problem) for problem in detail[:MAX_IN_LINE]]
+    shown = []
+    for problem in detail[:MAX_IN_LINE]:
+        rows = [f"row {part}: " for part in problem["loc"] if isinstance(part, int)]
+        shown.append("".join(rows[:1]) + problem["msg"])
     more = len(detail) - len(shown)
     return "; ".join(shown) + (f"; and {more} more" if more else "")
-
-
-def _with_row(problem: dict[str, Any]) -> str:
-    rows = [part for part in problem["loc"] if isinstance(part, int)]
-    return f"row {rows[0]}: {problem['msg']}" if rows else str(problem["msg"])

@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from starlette.types import Scope
@@ -32,6 +32,9 @@ class Guard(Protocol):
     def refusal(self, scope: Scope) -> LoopError | None:
         """Why this request must not be answered, or None."""
         ...
+
+
+Guards = Sequence[Guard]
 
 
 class HostGuard:

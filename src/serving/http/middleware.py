@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.serving.http.bodies import Bodies
 from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal
-from src.serving.http.guards import Guard
+from src.serving.http.guards import Guards
 from src.serving.http.overload import BREATHER
 from src.serving.http.request_ids import request_id_from
 from src.serving.http.route_templates import RouteTemplates
@@ -25,6 +25,9 @@ IS_SHED = "is_shed"
 CLOSE = (b"connection", b"close")
 # The status, in the metrics only, of a request whose client disconnected before the response.
 CLIENT_CLOSED = 499
+
+# The separate admission of a request, such as a large batch; None for most.
+Turns = Callable[[Scope], Admission | None]
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +47,7 @@ class RequestContextMiddleware:
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        metrics: ServingMetrics,
-        templates: RouteTemplates,
-        guards: Sequence[Guard],
-        stopping: Stopping,
+        self, app: ASGIApp, *, metrics: ServingMetrics, templates: RouteTemplates, guards: Guards, stopping: Stopping
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -126,18 +124,13 @@ class AdmissionMiddleware:
     Args:
         app: the inner application.
         admission: the admission of most requests.
-        turns: a separate admission for some requests, such as large batches; None for the others.
+        turns: the separate admissions of some requests.
         exempt: fixed paths that are answered even under overload, without their bodies.
         bodies: receives the bodies.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        admission: Admission,
-        turns: Callable[[Scope], Admission | None],
-        exempt: frozenset[str],
-        bodies: Bodies,
+        self, app: ASGIApp, admission: Admission, turns: Turns, exempt: frozenset[str], bodies: Bodies
     ) -> None:
         self._app = app
         self._admission = admission

@@ -24,20 +24,13 @@ class Stopping:
 
     begun = False
 
-    def begin(self) -> None:
-        """Report unreadiness from now on."""
-        self.begun = True
-
 
 class GracefulStop:
-    """Stops a server on SIGTERM or Ctrl-C; a second signal ends the process at once.
+    """Stops ``server`` on SIGTERM or Ctrl-C; a second signal ends the process at once.
 
     Args:
         listener: the server's socket.
         drain_seconds: how long the server continues, so that load balancers can stop sending requests.
-
-    Attributes:
-        server: the server, to be set before a signal.
     """
 
     server: uvicorn.Server
@@ -60,7 +53,7 @@ class GracefulStop:
         # Nothing is lost at a second signal: accepted requests are on disk, and the model cache survives a kill.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        stopping.begin()
+        stopping.begun = True
         loop = asyncio.get_running_loop()
         loop.call_later(self._drain_seconds, self._refuse_connections)
         loop.call_later(self._drain_seconds + ACCEPT_SECONDS, self._exit)

@@ -63,15 +63,7 @@ class DriftReport:
 
 
 class ModelWindow:
-    """The newest rows of one model, compared with its training rows.
-
-    Args:
-        predictor: the model.
-        size: the number of compared rows.
-
-    Attributes:
-        features: the references of its features by name.
-    """
+    """The newest rows of one model, at most ``size``, compared with the references of its ``features``."""
 
     def __init__(self, predictor: Predictor, size: int) -> None:
         recorded, schema = predictor.reference, predictor.schema
@@ -83,12 +75,9 @@ class ModelWindow:
         self._next = self._rows = 0
 
     def keys_of(self, table: FeatureTable, labels: NDArray[np.intp], positions: NDArray[np.intp]) -> Keys:
-        """The keys of some rows, shape (references, positions).
+        """The keys of the rows at these positions, shape (references, positions).
 
-        Args:
-            table: the rows.
-            labels: (n,) each row's predicted class; not read for a regression.
-            positions: the rows' positions in the table.
+        ``labels`` are the rows' predicted classes, shape (n,); they are not read for a regression.
         """
         columns = [*table.columns, labels]
         keys = [reference.keys_of(columns[reference.place][positions]) for reference in self._references]
@@ -115,14 +104,10 @@ class ModelWindow:
 
 
 class Batch:
-    """A batch that is predicted in parts, with a random sample of its rows, as large as the window.
+    """A batch that is predicted in parts, with a random sample of its rows for the window, if its model has one.
 
     It is a bottom-k sample (Cohen and Kaplan, PODC 2007), which depends neither on the rows' order nor on the parts. It
     is in random order, so that each slice of it is a random sample.
-
-    Args:
-        predictor: the batch's model.
-        window: what the sample enters; None if another model is served.
     """
 
     def __init__(self, predictor: Predictor, window: ModelWindow | None) -> None:

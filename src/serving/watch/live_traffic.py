@@ -47,12 +47,7 @@ Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 
 class LiveTraffic(Collector):
-    """Counts predictions, and compares the newest rows with the training rows.
-
-    Args:
-        registry: calls ``collect`` at each scrape.
-        window_rows: how many of the newest rows are compared.
-    """
+    """Counts predictions, and compares the newest ``window_rows`` rows with the training rows."""
 
     def __init__(self, registry: CollectorRegistry, window_rows: int) -> None:
         self._window_rows = window_rows

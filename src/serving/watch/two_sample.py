@@ -29,7 +29,7 @@ class Comparison:
 
 
 def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
-    """Compare two samples by their counts per cell, shape (cells,), with at least one value in each sample.
+    """Compare two samples, each of at least one value, by their counts per cell, shape (cells,).
 
     Whether a cell is rare depends on the sum of both counts alone. Given these sums, the samples are exchangeable
     without drift, so values that only one of them has need no further correction: those that occur once are as likely
@@ -42,11 +42,8 @@ def compare(first: Counts, second: Counts, *, ordered: bool) -> Comparison:
     The excess is the triangular discrimination, sum of (p - q)^2 / ((p + q) / 2), minus its expectation without drift.
     It lies between 0 and 4, and equals the population stability index for small differences.
 
-    Args:
-        first: one sample.
-        second: the other one.
-        ordered: merge neighbours only, as for the bins of a number; otherwise merge cells of similar frequency, and
-            equally frequent ones in the order given, which must not depend on the sample that has them.
+    If the cells are ordered, as the bins of a number, only neighbours are merged; otherwise cells of similar frequency,
+    and equally frequent ones in the order given, which must not depend on the sample that has them.
     """
     samples = np.stack([first, second])[:, first + second > 0]
     merged, rare = _merge(samples, ordered=ordered)

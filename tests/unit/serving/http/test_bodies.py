@@ -170,6 +170,25 @@ async def test_oldest_incomplete_body_is_dropped_if_it_is_slow() -> None:
     assert (await new.error(), await whole.error(), counts) == (None, None, {"queue_full": 2})
 
 
+async def test_young_body_is_not_dropped() -> None:
+    bodies, _ = create()
+    young, new = Client(bodies), Client(bodies)
+    await young.send(b"x" * 50)
+    await new.send(b"x" * 51)
+    assert isinstance(await new.error(), OverloadedError)
+    await young.send(ends=True)
+    assert await young.error() is None
+
+
+async def test_slow_body_is_refused_if_complete_ones_take_the_memory() -> None:
+    bodies, counts = create(usual=0)
+    whole, slow = Client(bodies), Client(bodies)
+    await whole.send(b"x" * LIMIT, ends=True)
+    await slow.send(b"x" * 10, b"x" * 30)
+    assert isinstance(await slow.error(), OverloadedError)
+    assert (await whole.error(), counts) == (None, {"queue_full": 1})
+
+
 async def test_stop_refuses_incomplete_bodies() -> None:
     bodies, counts = create()
     whole, first, second = Client(bodies), Client(bodies), Client(bodies, path="/large")

@@ -255,7 +255,7 @@ async def test_a_failing_model_is_reported_and_counted_by_the_route(
 
 async def test_a_stopping_service_says_that_the_connection_ends(served: Any) -> None:
     async with await served.connect() as connection:
-        served.service.stopping.begin()
+        served.service.stopping.begun = True
         connection.send(request(GOOD))
         answer = await connection.answer()
         assert (answer.status_code, answer.headers["connection"]) == (200, "close")
@@ -281,7 +281,7 @@ async def test_what_was_taken_is_answered_though_the_service_stops(
 async def test_half_a_record_is_answered_though_the_service_stops(served: Any) -> None:
     async with await served.connect() as connection:
         await send_in_pieces(served, connection, request(GOOD)[:-1])
-        served.service.stopping.begin()
+        served.service.stopping.begun = True
         served.network.end_of(connection).shutdown()
         connection.send(GOOD[-1:])
         answer = await connection.answer()

@@ -24,7 +24,7 @@ UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 def context_around(inner: ASGIApp) -> RequestContextMiddleware:
     metrics = ServingMetrics(CollectorRegistry(), [], window_rows=300)
-    return RequestContextMiddleware(inner, metrics, RouteTemplates(), (), Stopping())
+    return RequestContextMiddleware(inner, metrics=metrics, templates=RouteTemplates(), guards=(), stopping=Stopping())
 
 
 async def no_body() -> Message:

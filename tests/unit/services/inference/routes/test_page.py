@@ -114,7 +114,7 @@ async def test_page_without_mlflow_shows_the_model_and_what_is_wrong(served: Any
 
 async def test_page_of_a_service_that_stops_says_so(served: Any) -> None:
     assert 'hx-trigger="every 4s"' in await page_of(served)
-    served.service.stopping.begin()
+    served.service.stopping.begun = True
     markup = await page_of(served)
     assert "Served model stopping" in text_of(markup)
     assert 'hx-trigger="every 1s"' in markup
