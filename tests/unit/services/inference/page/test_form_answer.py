@@ -29,6 +29,8 @@ def test_answer_has_a_bar_per_class_the_likeliest_first() -> None:
         rendered("answer.html", view=AnswerView([], answer)),
     )
     assert bars == [("chosen", "70.0"), ("other", "25.0"), ("other", "5.0")]
+    numbered = rendered("answer.html", view=AnswerView([], Answer(1, {"1": 0.75, "2": 0.25})))
+    assert numbered.index('"bar chosen"') < numbered.index('"bar other"')
 
 
 @pytest.mark.parametrize(("classes", "more"), [(12, ""), (100, " and 88 more classes")])
@@ -79,6 +81,8 @@ def test_text_that_no_training_row_has_is_reported_with_known_ones(predictor: Pr
         "region has a value that does not occur in the training rows; known values: EU, NA.",
         "note has a value that does not occur in the training rows; known values: n0, n1, n2, n3, n4, n5, n6, n7, ….",
     ]
+    eight = REFERENCE.model_copy(update={"category_shares": {"note": dict.fromkeys("abcdefgh", 0.125)}})
+    assert doubts(predictor, eight, (None, "n1", None, None))[0].endswith("known values: a, b, c, d, e, f, g, h.")
     assert doubts(predictor, None, ("US", "n10", None, None)) == [
         "region has a value that does not occur in the training rows; known values: EU, NA.",
     ]

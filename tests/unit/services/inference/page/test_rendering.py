@@ -1,4 +1,5 @@
 import math
+import re
 from datetime import timedelta, timezone
 from typing import Any
 
@@ -84,6 +85,7 @@ def test_running_request_shows_its_step(fields: dict[str, Any], doing: str) -> N
 def test_ended_request_reports_the_verdict_and_no_step(outcome: Outcome) -> None:
     ended = record(attempts=1, started_at=NOW - timedelta(seconds=90), result=result(outcome), last_error="before")
     assert text(ended) == f"queued running {outcome} 5 min ago , on request, took 1 min because"
+    assert re.findall('class="tag (.*?)"', markup_of(ended)) == ["past", "past", outcome]
 
 
 def test_version_is_linked_and_marked_while_it_serves_or_when_it_was_rolled_back(predictor: Predictor) -> None:

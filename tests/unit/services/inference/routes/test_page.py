@@ -58,7 +58,8 @@ async def test_page_shows_the_served_model_and_its_way_out(serving: Any, mlflow:
         markup = await page_of(served)
     text = text_of(markup)
     assert "iris version 1" in text
-    assert "f1_macro 0.9123" in text
+    assert "f1_macro 0.9123 Engine" in text
+    assert "Files verified as training registered them" in text
     assert "ONNX Runtime" in text
     for url in (
         "http://tracking.example/#/models/iris/versions/1",
