@@ -18,10 +18,9 @@ from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceSchedu
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
 from src.serving.tables.extra_columns import ExtraColumns, joined_kinds
-from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError, TooMuchTextError
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
-from src.serving.tables.readers import READERS
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Worker, Workers
 from src.serving.watch.drift import Batch
@@ -127,7 +126,7 @@ class Batches:
             at_once = worker is None and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
             while parts:
-                table, kept, _ = parts.popleft()
+                table, kept = parts.popleft()
                 nothing, columns = [None] * len(table), kept.columns()
                 for start in range(0, len(table), size):
                     some = {name: columns.get(name, nothing)[start : start + size] for name in kinds}
@@ -164,7 +163,7 @@ class Batches:
     ) -> AsyncGenerator[Part | int, None]:
         async with self._worker_for(form) as worker:
             if worker:
-                task = ReadTask(form, schema.columns, extra, self._max_text)
+                task = ReadTask(form, schema.columns, extra)
                 async with contextlib.aclosing(worker.parts(task, body)) as isolated:
                     async for part in isolated:
                         yield part

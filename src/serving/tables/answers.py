@@ -27,28 +27,20 @@ class Answer(msgspec.Struct, frozen=True):
     probabilities: dict[str, float] | UnsetType = UNSET
 
 
-class Prediction(msgspec.Struct, frozen=True, kw_only=True):
+class Prediction(Answer, frozen=True, kw_only=True):
     """The answer of ``POST /predict`` to one record: an ``Answer``, the model and the request's id."""
 
-    prediction: Label
-    probabilities: dict[str, float] | UnsetType = UNSET
     model: ModelName
     request_id: str
 
 
 def encode_answer(answer: Answer, model: ModelName, request_id: str) -> bytes:
     """The body of the answer to one record."""
-    return msgspec.json.encode(
-        Prediction(prediction=answer.prediction, probabilities=answer.probabilities, model=model, request_id=request_id)
-    )
+    return msgspec.json.encode(Prediction(answer.prediction, answer.probabilities, model=model, request_id=request_id))
 
 
 def answers_of(found: Predictions, classes: tuple[str, ...]) -> list[Answer]:
-    """One answer per row; ``classes`` are names in the order of the probabilities, and empty for a regression.
-
-    Probabilities are rounded to the decimals that decide the label; further ones of a float32 graph are noise, such as
-    0.999999 for 1.
-    """
+    """One answer per row; ``classes`` are names in the order of the probabilities, and empty for a regression."""
     probabilities = found.probabilities
     if not classes:
         return [Answer(float(value)) for value in found.values]

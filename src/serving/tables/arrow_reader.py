@@ -42,44 +42,46 @@ LETTERS: Mapping[str, tuple[Callable[[DataType], bool], ...]] = {
 
 
 class Accepted(NamedTuple):
-    """The Arrow types that a column accepts, besides texts and nulls.
+    """The Arrow types that a column accepts: their description, the problem of others, and letters of ``LETTERS``.
 
-    Attributes:
-        what: their description.
-        kind: the problem of another type.
-        whole: the letters of types whose arrays are checked as a whole.
-        others: the letters of further types, which are checked cell by cell as texts are.
+    Arrays of the types in ``whole`` are checked as a whole, others cell by cell.
     """
 
     what: str
     kind: str
+    letters: str
     whole: str
-    others: str = ""
 
 
 ACCEPTED: Mapping[ColumnType, Accepted] = {
-    ColumnType.NUMBER: Accepted("numbers", kinds.NOT_A_NUMBER, "if", "d"),
-    ColumnType.INTEGER: Accepted("integers, or of other numbers with whole values", kinds.NOT_AN_INTEGER, "if", "d"),
-    ColumnType.BOOLEAN: Accepted("booleans, or of 0 and 1", kinds.NOT_A_BOOLEAN, "b", "ifd"),
-    ColumnType.STRING: Accepted("texts, plain or in a dictionary", kinds.NOT_A_STRING, "t"),
+    ColumnType.NUMBER: Accepted("numbers", kinds.NOT_A_NUMBER, "ifdtn", "if"),
+    ColumnType.INTEGER: Accepted(
+        "integers, or of other numbers with whole values", kinds.NOT_AN_INTEGER, "ifdtn", "if"
+    ),
+    ColumnType.BOOLEAN: Accepted("booleans, or of 0 and 1", kinds.NOT_A_BOOLEAN, "bifdtn", "b"),
+    ColumnType.STRING: Accepted("texts, plain or in a dictionary", kinds.NOT_A_STRING, "tn", "t"),
     ColumnType.DATE: Accepted(
-        "dates, timestamps, ISO 8601 texts, or numbers of days since 1970", kinds.NOT_A_DATE, "mif"
+        "dates, timestamps, ISO 8601 texts, or numbers of days since 1970", kinds.NOT_A_DATE, "miftn", "mif"
     ),
 }
 # A category may have been a number, boolean or date in the training data, where it was also read as text.
-CATEGORY = Accepted("texts, numbers, booleans or dates", kinds.NOT_A_STRING, "", "bifdm")
+CATEGORY = Accepted("texts, numbers, booleans or dates", kinds.NOT_A_STRING, "bifdmtn", "")
+
+
+def _accepted(column: Column) -> Accepted:
+    return CATEGORY if column.values else ACCEPTED[column.type]
 
 
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns) -> Iterator[Part]:
-    """Read the parts of a body.
-
-    Raises:
-        InvalidRecordError: its columns are not the model's.
-        BaseException: any error of the library on a malformed body, including a Rust panic.
-    """
+    """Read the parts of a body, or raise InvalidRecordError; a malformed body may raise any other BaseException."""
     reader = READERS[form](body)
     places, others = places_of(reader.schema.names, schema, extra)
-    problems = [problem for column in schema.columns for problem in _of_type(column, reader, places)]
+    problems: Problems = []
+    for column in schema.columns:
+        accepted = _accepted(column)
+        if column.name in places and _letter(reader.schema.types[places[column.name]]) not in {*accepted.letters}:
+            what = f"must be a column of {accepted.what}; its Arrow type is another"
+            problems.append(problem_of(column, what, accepted.kind))
     if problems:
         raise InvalidRecordError(problems)
     row = 0
@@ -91,28 +93,10 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
         raise malformed("the batch has no rows; send at least one")
 
 
-def _of_type(column: Column, reader: RecordBatchReader, places: Mapping[str, int]) -> Problems:
-    """The problem of a column of a type that the model's does not accept."""
-    accepted = _accepted(column)
-    if column.name not in places:
-        return []
-    found = reader.schema.types[places[column.name]]
-    if _letter(_value_type(found)) in {*accepted.whole, *accepted.others, "t", "n"}:
-        return []
-    return [problem_of(column, f"must be a column of {accepted.what}; its Arrow type is another", accepted.kind)]
-
-
-def _accepted(column: Column) -> Accepted:
-    return CATEGORY if column.values else ACCEPTED[column.type]
-
-
 def _letter(kind: DataType) -> str:
-    return next((letter for letter, checks in LETTERS.items() if any(check(kind) for check in checks)), "?")
-
-
-def _value_type(kind: DataType) -> DataType:
-    """The type of a dictionary's values; any other type as it is."""
-    return (kind.value_type or kind) if DataType.is_dictionary(kind) else kind
+    """The letter of a type, or of a dictionary's values."""
+    plain = (DataType.is_dictionary(kind) and kind.value_type) or kind
+    return next((letter for letter, checks in LETTERS.items() if any(check(plain) for check in checks)), "?")
 
 
 def _batches(reader: RecordBatchReader, places: Mapping[str, int]) -> Iterator[tuple[int, dict[str, Array]]]:
@@ -136,8 +120,9 @@ def _batches(reader: RecordBatchReader, places: Mapping[str, int]) -> Iterator[t
 
 def _joined(arrays: list[Array]) -> Array:
     """One array, without a dictionary."""
-    if DataType.is_dictionary(arrays[0].type):
-        arrays = [array.cast(_value_type(array.type)) for array in arrays]
+    kind = arrays[0].type
+    if DataType.is_dictionary(kind) and kind.value_type:
+        arrays = [array.cast(kind.value_type) for array in arrays]
     return arrays[0] if len(arrays) == 1 else ChunkedArray(arrays).combine_chunks()
 
 

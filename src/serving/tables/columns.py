@@ -1,4 +1,4 @@
-"""The rules of a column's values as an array, whatever the format, and tables of such arrays."""
+"""The rules of a column's values as an array, whatever the format."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from src.core.column_rules import FIRST_DAY, LAST_DAY, MISSING_TEXTS
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import EXACT_INTEGER, NUMERIC, Column, ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable, Value, array_of
-from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed, missing_columns, no_column
+from src.core.feature_schema import EXACT_INTEGER, NUMERIC, Column, ColumnType
+from src.core.feature_table import Value, array_of
+from src.serving.tables.problems import MAX_TOLD
 from src.serving.tables.values import FLOAT32_MAX, convert, convert_cell
 
 # What is checked as an array: lists of these types alone, read with this dtype, and arrays of these kinds. In a list,
@@ -52,10 +52,9 @@ def each_checked(
 
 def read_texts(column: Column, texts: Sequence[str], problems: Problems, first_row: int = 0) -> NDArray[Any]:
     """Check text cells."""
-    numbers = _numbers(texts) if column.type is ColumnType.NUMBER else None
-    if numbers is None:
-        return each_checked(column, texts, problems, first_row, convert_cell)
-    return checked(column, *numbers, problems, first_row)
+    if column.type is ColumnType.NUMBER and (numbers := _numbers(texts)):
+        return checked(column, *numbers, problems, first_row)
+    return each_checked(column, texts, problems, first_row, convert_cell)
 
 
 def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | None] | None:
@@ -79,9 +78,10 @@ def _numbers(texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_] | No
 def read_values(column: Column, values: Values, problems: Problems, first_row: int = 0) -> NDArray[Any]:
     """Check decoded values. None and NaN are missing values; in a required number column NaN is an invalid number."""
     keeps_nan = column.required and column.type is ColumnType.NUMBER
-    array = _as_array(column, values)
+    array, missing = (None, None) if column.values else _as_array(column, values)  # each may be a category
     if array is not None:
-        missing = np.isnan(array) if array.dtype.kind == "f" and not keeps_nan else None
+        if array.dtype.kind == "f" and not keeps_nan:
+            missing = np.isnan(array) if missing is None else missing | np.isnan(array)
         return checked(column, array, missing, problems, first_row)
     listed = values.tolist() if isinstance(values, np.ndarray) else values
     if not keeps_nan:
@@ -89,17 +89,21 @@ def read_values(column: Column, values: Values, problems: Problems, first_row: i
     return each_checked(column, listed, problems, first_row)
 
 
-def _as_array(column: Column, values: Values) -> NDArray[Any] | None:
-    """The values as an array that ``checked`` takes; None if each must be checked by itself."""
-    if column.values:  # each may be a category or a missing value
-        return None
+def _as_array(column: Column, values: Values) -> tuple[NDArray[Any] | None, NDArray[np.bool_] | None]:
+    """An array that ``checked`` takes and a mask of None, if any; None if each value must be checked by itself."""
     types, dtype, kinds = WHOLE[column.type]
     if isinstance(values, np.ndarray):
-        return values if values.dtype.kind in kinds else None
+        return values if values.dtype.kind in kinds else None, None
+    found, missing = set(map(type, values)), None
+    if not found - types <= {type(None)}:
+        return None, None
+    if not found <= types:
+        missing = np.array([value is None for value in values])
+        values = [False if value is None else value for value in values]
     try:
-        return np.array(values, dtype=dtype) if types.issuperset(map(type, values)) else None
+        return np.array(values, dtype=dtype), missing
     except OverflowError:
-        return None
+        return None, None
 
 
 def checked(
@@ -109,62 +113,30 @@ def checked(
     if column.type in {ColumnType.NUMBER, ColumnType.DATE}:
         values = values.astype(np.float64)
     fits = _fits(column, values)
-    if missing is not None and missing.any():
+    if missing is not None:
         fits = fits & ~missing if column.required else fits | missing
-    else:
-        missing = None
-    if not fits.all():
-        return each_checked(column, _with_none(values, missing).tolist(), problems, first_row)
-    if missing is None:
-        return values.astype(np.int64) if column.type is ColumnType.INTEGER else values
-    if column.type in NUMERIC:
+    if missing is None or not missing.any():
+        if fits.all():
+            return values.astype(np.int64) if column.type is ColumnType.INTEGER else values
+    elif fits.all() and column.type in NUMERIC:
         return np.where(missing, np.nan, values.astype(np.float64))
-    return _with_none(values, missing)
-
-
-def _with_none(values: NDArray[Any], missing: NDArray[np.bool_] | None) -> NDArray[Any]:
     cells = values.astype(object)
     if missing is not None:
         cells[missing] = None
-    return cells
+    return cells if fits.all() else each_checked(column, cells.tolist(), problems, first_row)
 
 
 def _fits(column: Column, values: NDArray[Any]) -> NDArray[np.bool_]:
     """A mask of the values that the column accepts."""
-    fits: NDArray[np.bool_] = np.ones(len(values), dtype=np.bool_)
     if column.type not in NUMERIC:
-        return fits
+        return np.ones(len(values), dtype=np.bool_)
     low, high = (FIRST_DAY, LAST_DAY) if column.type is ColumnType.DATE else (-FLOAT32_MAX, FLOAT32_MAX)
+    whole: Any = True
     if column.type is ColumnType.INTEGER:
         low, high = column.limits
         if values.dtype.kind == "f":
             values = values.astype(np.float64)
             low, high = max(low, -EXACT_INTEGER), min(high, EXACT_INTEGER)
-            fits = values == np.floor(values)
-    return fits & (values >= low) & (values <= high)
-
-
-def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
-    """Build a table from columns by name, of ``rows`` values each; columns that the schema does not have are ignored.
-
-    None and NaN are missing values; an array of objects holds strings.
-
-    Raises:
-        InvalidRecordError: there are no rows, a required column or every column is missing, or values do not fit their
-            column.
-    """
-    if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
-        raise InvalidRecordError([no_column(schema)])
-    if not rows:
-        raise malformed("there are no rows; send at least one")
-    arrays: list[NDArray[Any]] = []
-    problems: Problems = []
-    for column in schema.columns:
-        if column.name in columns:
-            arrays.append(read_values(column, columns[column.name], problems))
-        else:
-            problems += missing_columns(FeatureSchema((column,)), ())
-            arrays.append(array_of(column, [None] * rows))
-    if problems:
-        raise InvalidRecordError(problems)
-    return FeatureTable.from_columns(schema, arrays)
+            whole = values == np.floor(values)
+    fits: NDArray[np.bool_] = (values >= low) & (values <= high) & whole
+    return fits

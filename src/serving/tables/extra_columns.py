@@ -37,12 +37,7 @@ class ExtraColumns(StrEnum):
 
 
 class Kept(NamedTuple):
-    """Kept columns, packed because Python objects would take several times the memory.
-
-    Attributes:
-        kinds: each column's kind, by name.
-        packed: JSON, a list of n values by name.
-    """
+    """The kinds of kept columns by name, and lists of their n values by name as JSON: objects take too much memory."""
 
     kinds: dict[str, str]
     packed: bytes
@@ -86,19 +81,11 @@ def text_of(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def unknown_columns(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
-    """The problem of a batch's columns that the model does not have."""
-    message = (
-        f"unknown columns: {_listed(schema, names)}; the model takes {', '.join(schema.names)}; extra_columns=ignore "
-        "drops other columns, extra_columns=keep returns them with the predictions"
-    )
-    return InvalidInputError(message, kind=UNKNOWN_FIELD)
-
-
-def unknown_fields(schema: FeatureSchema, names: Iterable[str]) -> InvalidInputError:
-    """The problem of a record's fields that the model does not have."""
-    message = f"unknown fields: {_listed(schema, names)}; the model takes {', '.join(schema.names)} and nothing else"
-    return InvalidInputError(message, kind=UNKNOWN_FIELD)
+def unknown_columns(schema: FeatureSchema, names: Iterable[str], what: str = "columns") -> InvalidInputError:
+    """The problem of a batch's columns, or of a single record's fields, that the model does not have."""
+    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
+    takes = ", ".join(schema.names) + (hint if what == "columns" else " and nothing else")
+    return InvalidInputError(f"unknown {what}: {_listed(schema, names)}; the model takes {takes}", kind=UNKNOWN_FIELD)
 
 
 def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:

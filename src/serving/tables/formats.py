@@ -1,6 +1,13 @@
-"""The formats of a batch: how rows are read and answers are written."""
+"""The formats of a batch, and the readers of text; a worker reads the others."""
 
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+
+from src.core.feature_schema import FeatureSchema
+from src.serving.tables.csv_rows import csv_rows
+from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.json_rows import json_rows, ndjson_rows
+from src.serving.tables.parts import Part
 
 
 class Format(StrEnum):
@@ -14,5 +21,8 @@ class Format(StrEnum):
     PARQUET = "application/vnd.apache.parquet"
 
 
-# Formats that only a worker reads and writes.
 BINARY = frozenset({Format.ARROW_STREAM, Format.ARROW_FILE, Format.PARQUET})
+# Yields the parts in the order of the rows, or while a part is not complete how many rows it has so far; raises
+# InvalidRecordError if the rest cannot be read.
+Reader = Callable[[FeatureSchema, bytearray, ExtraColumns], Iterator[Part | int]]
+READERS: Mapping[Format, Reader] = {Format.JSON: json_rows, Format.NDJSON: ndjson_rows, Format.CSV: csv_rows}

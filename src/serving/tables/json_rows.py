@@ -26,8 +26,6 @@ AFTER_VALUE = re.compile(rb"[,\]]")
 NAME = re.compile(rb'[ \t\n\r]*("(?:[^"\\]++|\\.)*+")[ \t\n\r]*:[ \t\n\r]*(\[?)', re.DOTALL)
 COMMA = re.compile(rb"[ \t\n\r]*,")
 CLOSING = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*\Z")
-# Some records as rows, None if one is invalid; and their JSON texts, which valid ones may lack.
-Piece = tuple[Rows | None, Sequence[Any]]
 
 
 def json_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part | int]:
@@ -35,10 +33,14 @@ def json_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> It
     first = FIRST.match(body, 0, MAX_VALUE_BYTES)
     if first is None:
         raise malformed('the body is not valid JSON; send [{"column": value, ...}, ...] or {"column": [values], ...}')
-    if first[1] == b"{":
-        return _columns(schema, body, extra)
-    decoder = RecordDecoder(schema, extra)
-    return _parts(decoder, _of_list(decoder, body), "one")
+    if first[1] == b"[":
+        decoder = RecordDecoder(schema, extra)
+        yield from _parts(decoder, _of_list(decoder, body), "one")
+        return
+    try:
+        yield from _columns(schema, JsonPieces(body), extra)
+    except NotJsonError:
+        raise malformed(f'{NOT_JSON}; send {{"column": [values], ...}}') from None
 
 
 def ndjson_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part]:
@@ -48,13 +50,10 @@ def ndjson_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> 
 
 
 def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
-    """Read a JSON array of valid records; a long one in parts, each of a few calls into C.
+    """Read a JSON array of valid records, or raise InvalidRecordError with the first problems of all rows.
 
-    It yields after each part so that other threads can run: numpy releases the interpreter's lock too briefly for a
-    waiting thread.
-
-    Raises:
-        InvalidRecordError: records are invalid, or it is not such an array; with the first problems of all rows.
+    It yields after each part of a long one so that other threads can run: numpy releases the interpreter's lock too
+    briefly for a waiting thread.
     """
     if len(body) <= PART_BYTES:
         return [decoder.decode_list(body)]
@@ -65,24 +64,24 @@ def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, li
     return tables
 
 
-def _parts(decoder: RecordDecoder, pieces: Iterable[Piece], least: str) -> Iterator[Part]:
-    row, named = 0, False
+def _parts(decoder: RecordDecoder, pieces: Iterable[tuple[Rows | None, Sequence[Any]]], least: str) -> Iterator[Part]:
+    """The parts of pieces: some records as rows, or None and their JSON texts if one is invalid."""
+    row = 0
     try:
         for rows, records in pieces:
             count = len(records) if rows is None else len(rows.table)
             if count:
                 yield decoder.refusal(records, row) if rows is None else rows
             row += count
-            named = named or rows is None or rows.named
     except NotJsonError:
         raise malformed(f"{NOT_JSON} from this record on; send an array of objects", row=row) from None
     if not row:
         raise malformed(f"the batch has no records; send at least {least}")
-    if not named:
+    if not decoder.named:
         raise InvalidRecordError([no_column(decoder.schema)])
 
 
-def _of_list(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Piece]:
+def _of_list(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[tuple[Rows | None, Sequence[Any]]]:
     pieces = JsonPieces(body)
     pieces.take(FIRST)
     for piece in pieces.elements(BETWEEN_RECORDS):
@@ -91,7 +90,7 @@ def _of_list(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[Piece]
     pieces.take(END)
 
 
-def _of_lines(decoder: RecordDecoder, body: bytearray) -> Iterator[Piece]:
+def _of_lines(decoder: RecordDecoder, body: bytearray) -> Iterator[tuple[Rows | None, Sequence[Any]]]:
     for piece in lines_of(body):
         lines = [line for line in piece.split(b"\n") if line.strip()]
         rows = decoder.rows_or_none(b"[" + b",\n".join(lines) + b"]")
@@ -101,27 +100,21 @@ def _of_lines(decoder: RecordDecoder, body: bytearray) -> Iterator[Piece]:
         yield rows if is_one_each else None, lines
 
 
-def _columns(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part | int]:
-    try:
-        yield from _pieces_of_columns(schema, JsonPieces(body), extra)
-    except NotJsonError:
-        raise malformed(f'{NOT_JSON}; send {{"column": [values], ...}}') from None
-
-
-def _pieces_of_columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraColumns) -> Iterator[Part | int]:
+def _columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraColumns) -> Iterator[Part | int]:
+    """The number of rows so far of each column in turn, and the only part."""
     known = {column.name: column for column in schema.columns}
     names: list[str] = []
-    found: dict[str, tuple[list[NDArray[Any]], Problems]] = {}
+    found: dict[str, list[NDArray[Any]]] = {}
     kept: dict[str, list[Any]] = {}
+    problems: dict[str, Problems] = {name: [] for name in known}
     lengths = set()
     for name in _names(pieces):
         names.append(name)
         row = 0
         for piece in pieces.elements(AFTER_VALUE):
             if name in known:
-                arrays, problems = found.setdefault(name, ([], []))
                 values = _values(known[name], piece)
-                arrays.append(read_values(known[name], values, problems, row))
+                found.setdefault(name, []).append(read_values(known[name], values, problems[name], row))
                 row += len(values)
             elif extra is ExtraColumns.KEEP:
                 kept.setdefault(name, []).extend(decoded(piece, list[Any]))
@@ -135,11 +128,11 @@ def _pieces_of_columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraCo
     if not (rows := lengths.pop()):
         raise malformed("the batch has no rows; send at least one value for each column")
 
-    def read(_: Column, checked: tuple[list[NDArray[Any]], Problems], problems: Problems) -> NDArray[Any]:
-        problems += checked[1]
-        return np.concatenate(checked[0])
+    def joined(column: Column, arrays: list[NDArray[Any]], told: Problems) -> NDArray[Any]:
+        told += problems[column.name]
+        return np.concatenate(arrays)
 
-    yield part_of(schema, found, rows, read, kept)
+    yield part_of(schema, found, rows, joined, kept)
 
 
 def _names(pieces: JsonPieces) -> Iterator[str]:

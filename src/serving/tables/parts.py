@@ -8,9 +8,19 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
-from src.serving.tables.columns import Problems
+from src.serving.tables.columns import Problems, Values, read_values
 from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
-from src.serving.tables.problems import MALFORMED, MAX_TOLD, TOO_LARGE, InvalidRecordError, missing_columns, no_column
+from src.serving.tables.problems import (
+    MALFORMED,
+    MAX_TOLD,
+    MISSING,
+    TOO_LARGE,
+    InvalidRecordError,
+    malformed,
+    missing_columns,
+    no_column,
+    problem_of,
+)
 
 T = TypeVar("T")
 
@@ -25,24 +35,18 @@ MAX_VALUE_BYTES = 1 << 17
 
 
 class Rows(NamedTuple):
-    """Some valid rows of a batch, with the other columns that are kept.
-
-    ``named`` says whether a column of the model was sent, even without a value.
-    """
+    """Some valid rows of a batch, with the other columns that are kept."""
 
     table: FeatureTable
     kept: Kept = NOTHING
-    named: bool = True
 
     @property
     def text_bytes(self) -> int:
         """The length of its strings in UTF-8 and of its kept columns, which may be much longer than the body."""
-        schema = self.table.schema
-        strings = [place for place, column in enumerate(schema.columns) if column.type is ColumnType.STRING]
+        columns = zip(self.table.schema.columns, self.table.columns, strict=True)
+        strings = [array.tolist() for column, array in columns if column.type is ColumnType.STRING]
         # A join is many times faster than a loop.
-        return len(self.kept.packed) + sum(
-            len("".join(filter(None, self.table.columns[place].tolist())).encode()) for place in strings
-        )
+        return len(self.kept.packed) + sum(len("".join(filter(None, texts)).encode()) for texts in strings)
 
 
 # Some rows, or the problems of invalid ones.
@@ -76,21 +80,36 @@ def part_of(
 ) -> Part:
     """Build a part of so many rows from the columns that are there, which ``read`` checks, and from those to keep."""
     problems: Problems = []
-    arrays = [
-        read(column, columns[column.name], problems) if column.name in columns else array_of(column, [None] * rows)
-        for column in schema.columns
-    ]
+    arrays = []
+    for column in schema.columns:
+        if column.name in columns:
+            arrays.append(read(column, columns[column.name], problems))
+            continue
+        arrays.append(array_of(column, [None] * rows))
+        if column.required:
+            problems.append(problem_of(column, "is required", MISSING))
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
     return Rows(FeatureTable.from_columns(schema, arrays), Kept.of(kept))
 
 
-def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
-    """The tables of the parts; None for a part with problems.
+def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
+    """Build a table from columns by name, of ``rows`` values each; columns that the schema does not have are ignored.
 
-    Raises:
-        InvalidRecordError: after the last part, or the first ``MAX_TOLD`` problems; with all of them.
+    Raises InvalidRecordError if there are no rows, a required column or every column is missing, or values are invalid.
     """
+    if columns.keys().isdisjoint(schema.names) and not any(column.required for column in schema.columns):
+        raise InvalidRecordError([no_column(schema)])
+    if not rows:
+        raise malformed("there are no rows; send at least one")
+    part = part_of(schema, columns, rows, read_values, {})
+    if isinstance(part, InvalidRecordError):
+        raise part
+    return part.table
+
+
+def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
+    """The tables of the parts, None for one with problems; then raises InvalidRecordError with the first of all."""
     problems: list[InvalidInputError] = []
     for part in parts:
         if isinstance(part, InvalidRecordError):
@@ -105,16 +124,10 @@ def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
 def places_of(
     names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = ""
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """The positions of the model's columns in a batch, without absent optional ones, and of the kept columns.
+    """The positions of the model's columns among a batch's names, without absent optional ones, and of the kept ones.
 
-    Args:
-        names: the batch's columns.
-        schema: the model's columns.
-        extra: what to do with other columns.
-        hint: appended to the message that none of the model's columns is there.
-
-    Raises:
-        InvalidRecordError: columns are missing, unknown or given twice, or the batch has none of the model's.
+    Raises InvalidRecordError if columns are missing, unknown or given twice, or if the batch has none of the model's;
+    ``hint`` is appended to the latter's message.
     """
     known = set(schema.names)
     places = {name: place for place, name in enumerate(names) if name in known}

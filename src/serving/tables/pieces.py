@@ -1,5 +1,6 @@
 """Cuts a large body into pieces that are decoded one by one: lines, or the elements of JSON arrays."""
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator
@@ -21,19 +22,13 @@ class NotJsonError(ValueError):
 
 
 def lines_of(body: bytearray) -> Iterator[bytearray]:
-    """Pieces of about ``PART_BYTES``, each of which ends with a line.
-
-    Raises:
-        InvalidRecordError: a line is longer than ``MAX_PIECE_BYTES``.
-    """
+    """Pieces of about ``PART_BYTES`` that end with a line, which may not be longer than ``MAX_PIECE_BYTES``."""
     start = 0
     while start < len(body):
         least = start + PART_BYTES
-        end = body.find(b"\n", least, least + MAX_PIECE_BYTES) + 1
-        if not end:
-            if len(body) > least + MAX_PIECE_BYTES:
-                raise malformed(f"a line is longer than {MAX_PIECE_BYTES} bytes")
-            end = len(body)
+        end = body.find(b"\n", least, least + MAX_PIECE_BYTES) + 1 or len(body)
+        if end > least + MAX_PIECE_BYTES:
+            raise malformed(f"a line is longer than {MAX_PIECE_BYTES} bytes")
         yield body[start:end]
         start = end
 
@@ -68,7 +63,8 @@ class JsonPieces:
         while not ended:
             for end in self._ends(cut, start):
                 piece = b"[" + self._body[start:end] + b"]"
-                if _is_json(piece):
+                with contextlib.suppress(NotJsonError):
+                    decoded(piece)
                     break
             else:
                 raise NotJsonError
@@ -103,22 +99,11 @@ def decoded(content: bytes, kind: Any = msgspec.Raw) -> Any:
         raise NotJsonError from None
 
 
-def _is_json(piece: bytes) -> bool:
-    try:
-        decoded(piece)
-    except NotJsonError:
-        return False
-    return True
-
-
 def value_of(raw: msgspec.Raw | None) -> object:
-    """A scalar's value; for anything else, a small value that no column accepts."""
+    """A value, infinite for a number that no type holds; for invalid JSON one that no column accepts."""
     if raw is None:
         return None
-    text = bytes(raw)
-    if text[:1] in b"{[":
-        return ()
     try:
-        return msgspec.json.decode(text)
-    except ValueError:
-        return math.inf if text[:1] in b"-0123456789" else ()
+        return msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return math.inf if bytes(raw)[:1] in b"-0123456789" else ()

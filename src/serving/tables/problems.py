@@ -15,17 +15,8 @@ NOT_A_STRING = "not_a_string"
 NOT_A_DATE = "not_a_date"
 UNKNOWN_FIELD = "unknown_field"
 MALFORMED = "malformed"
-RECORD_PROBLEMS = (
-    MISSING,
-    NOT_A_NUMBER,
-    NOT_FINITE,
-    NOT_AN_INTEGER,
-    NOT_A_BOOLEAN,
-    NOT_A_STRING,
-    NOT_A_DATE,
-    UNKNOWN_FIELD,
-    MALFORMED,
-)
+OF_VALUES = (NOT_A_NUMBER, NOT_FINITE, NOT_AN_INTEGER, NOT_A_BOOLEAN, NOT_A_STRING, NOT_A_DATE)
+RECORD_PROBLEMS = (MISSING, *OF_VALUES, UNKNOWN_FIELD, MALFORMED)
 # The kind of a body that is refused before its records are read.
 TOO_LARGE = "too_large"
 # Errors of decoding an invalid record; UnicodeDecodeError is a ValueError, deep nesting raises RecursionError.

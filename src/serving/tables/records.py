@@ -11,7 +11,7 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
 from src.serving.tables.columns import read_values
-from src.serving.tables.extra_columns import ExtraColumns, unknown_columns, unknown_fields
+from src.serving.tables.extra_columns import ExtraColumns, unknown_columns
 from src.serving.tables.parts import Part, Rows, part_of
 from src.serving.tables.pieces import NotJsonError, decoded, value_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError
@@ -28,6 +28,9 @@ class RecordDecoder:
     Args:
         schema: the model's columns.
         extra: what to do with other fields of a batch; None for a single record, where they are refused.
+
+    Attributes:
+        named: whether a record so far, or every valid one, has a column of the model, even without a value.
     """
 
     def __init__(self, schema: FeatureSchema, extra: ExtraColumns | None = None) -> None:
@@ -36,7 +39,7 @@ class RecordDecoder:
         self._takes_others = extra in {ExtraColumns.IGNORE, ExtraColumns.KEEP}
         self._is_plain = schema.is_numeric and not self._takes_others
         self._known = frozenset(schema.names)
-        self._may_be_unnamed = extra is not None and not any(column.required for column in schema.columns)
+        self.named = extra is None or any(column.required for column in schema.columns)
         # itemgetter returns no tuple for a single name.
         only = schema.names[0]
         self._values_of = itemgetter(*schema.names) if len(schema.names) > 1 else lambda record: (record[only],)
@@ -46,11 +49,7 @@ class RecordDecoder:
         self._list_decoder = msgspec.json.Decoder(list[dict[str, value]])
 
     def decode(self, body: bytes) -> Row:
-        """The values of one record in the schema's order.
-
-        Raises:
-            InvalidRecordError: the body is not such a record.
-        """
+        """The values of one record in the schema's order, or raise InvalidRecordError."""
         row = self.decode_or_none(body)
         if row is None:
             raise InvalidRecordError(self._explain(body, None))
@@ -64,22 +63,25 @@ class RecordDecoder:
             return None
 
     def row_or_none(self, record: Mapping[str, Any]) -> Row | None:
-        """The values of a decoded record in the schema's order; None for an invalid one.
-
-        Args:
-            record: values as JSON has them; floats if all columns are numbers.
-        """
+        """The same of a decoded record, whose values are floats if all columns are numbers."""
         try:
             return self._row(record)
         except UNFIT:
             return None
 
-    def decode_list(self, body: bytes) -> FeatureTable:
-        """The values of a JSON array of at least one record.
+    def _row(self, record: Mapping[str, Any]) -> Row:
+        """Raises one of ``UNFIT`` for an invalid record."""
+        if not self._is_plain:
+            if not self._takes_others and not record.keys() <= self._known:
+                raise ValueError
+            return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
+        row: tuple[float, ...] = self._values_of(record)
+        if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
+            raise ValueError
+        return row
 
-        Raises:
-            InvalidRecordError: the body is not such an array; ``row`` of each problem counts from 0.
-        """
+    def decode_list(self, body: bytes) -> FeatureTable:
+        """The values of a JSON array of at least one record, or raise InvalidRecordError."""
         rows = self.rows_or_none(body)
         if rows is None:
             try:
@@ -101,6 +103,7 @@ class RecordDecoder:
 
     def refusal(self, records: Iterable[Any], first_row: int = 0) -> InvalidRecordError:
         """The problems of JSON texts of which at least one is not a valid record."""
+        self.named = True
         problems: list[InvalidInputError] = []
         for row, record in enumerate(records, first_row):
             if self.decode_or_none(record) is None:
@@ -110,7 +113,7 @@ class RecordDecoder:
         return InvalidRecordError(problems)
 
     def _plain_rows(self, records: Sequence[Mapping[str, Any]]) -> Rows:
-        """Raises one of ``UNFIT`` if a record is invalid, as the following methods may do."""
+        """Raises one of ``UNFIT`` if a record is invalid, as ``_typed_rows`` may do."""
         names = self.schema.names
         if not set(map(len, records)) <= {len(names)}:
             raise ValueError
@@ -128,20 +131,8 @@ class RecordDecoder:
         if self._extra is ExtraColumns.KEEP:  # a record may lack a field of another one
             others = dict.fromkeys(name for record in records for name in record if name not in self._known)
             kept = {name: [record.get(name) for record in records] for name in others}
-        part = part_of(self.schema, columns, len(records), read_values, kept)
-        if isinstance(part, Rows) and self._may_be_unnamed:
-            return part._replace(named=any(not self._known.isdisjoint(record) for record in records))
-        return part
-
-    def _row(self, record: Mapping[str, Any]) -> Row:
-        if not self._is_plain:
-            if not self._takes_others and not record.keys() <= self._known:
-                raise ValueError
-            return tuple([convert(column, record.get(column.name)) for column in self.schema.columns])
-        row: tuple[float, ...] = self._values_of(record)
-        if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
-            raise ValueError
-        return row
+        self.named = self.named or any(not self._known.isdisjoint(record) for record in records)
+        return part_of(self.schema, columns, len(records), read_values, kept)
 
     def _explain(self, body: bytes, row: int | None) -> list[InvalidInputError]:
         """Every problem of a refused record, in the order of the columns."""
@@ -160,7 +151,7 @@ class RecordDecoder:
             except InvalidInputError as error:
                 problems.append(error)
         if not self._takes_others and not found.keys() <= self._known:
-            problems.append((unknown_fields if self._extra is None else unknown_columns)(self.schema, found))
+            problems.append(unknown_columns(self.schema, found, "fields" if self._extra is None else "columns"))
         for problem in problems:
             problem.row = row
         # No problem found: a key was given twice, with an invalid and a valid value.

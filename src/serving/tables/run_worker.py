@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,38 +19,25 @@ from arro3.io import write_ipc, write_ipc_stream, write_parquet
 
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, UNKNOWN
+from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import TooMuchTextError
+from src.serving.tables.parts import Rows
 from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import End, Piece, Problems, ReadTask, Table, WriteTask, receive, send
 
-USED_PAGES = Path("/proc/self/statm")
-FIRST_TO_END = Path("/proc/self/oom_score_adj")
 # Rows per group, which a reader holds in memory at a time, as does the writer.
 ROW_GROUP = 1 << 16
-TYPES: Mapping[str, Callable[[], DataType]] = {
-    TEXT: DataType.utf8,
-    DOUBLE: DataType.float64,
-    LONG: DataType.int64,
-    BOOLEAN: DataType.bool,
-    UNKNOWN: DataType.utf8,
-}
+# The types of kept columns by their kinds; others are texts.
+TYPES = {DOUBLE: DataType.float64, LONG: DataType.int64, BOOLEAN: DataType.bool}
 WRITERS: Mapping[Format, Callable[[RecordBatchReader, Any], None]] = {
     Format.ARROW_STREAM: write_ipc_stream,
     Format.ARROW_FILE: write_ipc,
-    Format.PARQUET: lambda batches, file: write_parquet(
-        batches, file, compression="snappy", max_row_group_size=ROW_GROUP
-    ),
+    Format.PARQUET: partial(write_parquet, compression="snappy", max_row_group_size=ROW_GROUP),
 }
 
 
 def main(arguments: list[str]) -> int:
-    """Carry out tasks until the service closes the pipe.
-
-    Args:
-        arguments: the pipe's descriptor, and the memory limit of a task in bytes.
-    """
+    """Carry out tasks until the service closes the pipe, whose descriptor and a task's memory limit are given."""
     descriptor, memory_bytes = map(int, arguments)
     harden(memory_bytes)
     # The pipe's end, or Ctrl-C in the service's terminal.
@@ -67,25 +55,18 @@ def harden(memory_bytes: int) -> None:
     """Limit this process as far as the system supports it (macOS cannot limit memory)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError):
-        FIRST_TO_END.write_text("1000")
-    if USED_PAGES.exists():
-        used = int(USED_PAGES.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the first to end when memory is short
+    used_pages = Path("/proc/self/statm")
+    if used_pages.exists():
+        used = int(used_pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
 
 
 def read(task: ReadTask, body: bytes, pipe: Connection) -> None:
     """Send the parts of a body, and an ``End``."""
-    text = 0
     try:
         for part in arrow_parts(Format(task.form), FeatureSchema(task.columns), body, task.extra):
-            if isinstance(part, InvalidRecordError):
-                send(pipe, problems_of(part))
-                continue
-            text += part.text_bytes
-            if text > task.max_text:
-                send(pipe, problems_of(InvalidRecordError([TooMuchTextError(task.max_text)])))
-                break
-            send(pipe, Table.of(part.table.columns, part.kept))
+            send(pipe, Table.of(part.table.columns, part.kept) if isinstance(part, Rows) else problems_of(part))
     except InvalidRecordError as error:
         send(pipe, problems_of(error))
     except (ConnectionError, KeyboardInterrupt):
@@ -102,7 +83,7 @@ def problems_of(error: InvalidRecordError) -> Problems:
 
 def write(task: WriteTask, pipe: Connection) -> None:
     """Write the tables that follow the task; their bytes are sent in answer to the next table."""
-    types = [TYPES[kind]() for kind in task.kinds.values()]
+    types = [TYPES.get(kind, DataType.utf8)() for kind in task.kinds.values()]
     fields = [Field(name, kind, nullable=True) for name, kind in zip(task.kinds, types, strict=True)]
     schema = Schema(fields, metadata=task.metadata)
     file = io.BytesIO()

@@ -13,24 +13,18 @@ from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept
 
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):
-    """Read the body that follows. Answered by ``Table`` and ``Problems``, and an ``End``.
-
-    ``max_text`` is the most ``text_bytes`` of all rows; a larger batch has a problem of the kind ``TOO_LARGE``.
-    """
+    """Read the body that follows. Answered by ``Table`` and ``Problems``, and an ``End``."""
 
     form: str
     columns: tuple[Column, ...]
     extra: ExtraColumns
-    max_text: int
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):
-    """Write the tables that follow, up to an ``End``. Each is answered by a ``Piece``, and the end by an ``End``.
-
-    ``kinds`` are the columns' kinds of ``extra_columns``, by name.
-    """
+    """Write the tables that follow, up to an ``End``. Each is answered by a ``Piece``, and the end by an ``End``."""
 
     form: str
+    # Of ``extra_columns``, by column.
     kinds: dict[str, str]
     metadata: dict[str, str]
 

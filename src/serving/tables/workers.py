@@ -15,8 +15,8 @@ from typing import TypeVar
 from src.core.errors import InvalidInputError, LoopError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.serving.tables.parts import Part, Rows, TooMuchTextError
-from src.serving.tables.problems import TOO_LARGE, InvalidRecordError, malformed
+from src.serving.tables.parts import Part, Rows
+from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import End, Message, Problems, ReadTask, Table, receive, send
 
 ROOT = Path(__file__).parents[3]
@@ -65,14 +65,14 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process is still running."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call a function that tells or hears, in a thread; the worker is killed if it takes too long.
+        """Call a function that tells or hears, in a thread.
 
         Raises:
-            WorkerLostError: the worker ended, or took too long.
+            WorkerLostError: the worker ended, or was killed because it took too long.
         """
         timer = asyncio.get_running_loop().call_later(PART_SECONDS, self.kill)
         try:
@@ -98,7 +98,6 @@ class Worker:
         """Read the parts of a body. If the worker dies, the body is reported as malformed: the most likely cause.
 
         Raises:
-            TooMuchTextError: it has more text than the task allows.
             InvalidRecordError: the worker could not read it within its memory and time.
         """
         schema = FeatureSchema(task.columns)
@@ -108,14 +107,8 @@ class Worker:
                 if isinstance(message, Table):
                     yield Rows(FeatureTable.from_columns(schema, message.arrays()), message.kept)
                 elif isinstance(message, Problems):
-                    if message.problems[0][1] == TOO_LARGE:
-                        raise TooMuchTextError(task.max_text)
-                    yield InvalidRecordError(
-                        [
-                            InvalidInputError(text, kind=kind, field=name, row=row)
-                            for text, kind, name, row in message.problems
-                        ]
-                    )
+                    told = message.problems
+                    yield InvalidRecordError([InvalidInputError(t, kind=k, field=f, row=r) for t, k, f, r in told])
         except WorkerLostError as error:
             logger.warning("a body of %d bytes as %s was not read: %s", len(body), task.form, error)
             raise malformed(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.serving.tables.columns import table_of_columns
+from src.serving.tables.parts import table_of_columns
 from src.serving.tables.problems import InvalidRecordError
 
 NUMBER = Column("x")

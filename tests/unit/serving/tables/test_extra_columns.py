@@ -16,10 +16,9 @@ from src.serving.tables.extra_columns import (
     text_of,
     unknown_columns,
 )
-from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Rows
 from src.serving.tables.problems import InvalidRecordError
-from src.serving.tables.readers import READERS
 from tests.support.batches import FORMS, Records, file_of, stream_of
 
 NUMBERS = FeatureSchema.of_numbers("a", "b")

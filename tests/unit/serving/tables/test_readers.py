@@ -11,7 +11,7 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
     MAX_PIECE_BYTES,
     MAX_VALUE_BYTES,
@@ -20,7 +20,6 @@ from src.serving.tables.parts import (
     Part,
 )
 from src.serving.tables.problems import InvalidRecordError
-from src.serving.tables.readers import READERS
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_json, as_ndjson, mixed_records
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,8 @@ from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.formats import Format
+from src.serving.tables.formats import READERS, Format
 from src.serving.tables.problems import InvalidRecordError
-from src.serving.tables.readers import READERS
 from src.serving.tables.records import RecordDecoder
 from src.serving.tables.values import convert, convert_cell
 from tests.support.batches import FORMS, stream_of

@@ -23,7 +23,6 @@ from src.serving.models.admission import Admission
 from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
 from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import Rows, TooMuchTextError
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
 from src.serving.tables.workers import WorkerLostError, WorkerNotStartedError, Workers
@@ -32,7 +31,6 @@ from tests.support.batches import MIXED, as_arrow, file_of, mixed_records, parqu
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MEMORY = 200_000_000
-MAX_TEXT = 16_000_000
 NUMBER = FeatureSchema.of_numbers("a")
 TEXT = FeatureSchema((Column("a", ColumnType.STRING),))
 GOOD = stream_of(pa.table({"a": np.arange(5000.0)}))
@@ -47,7 +45,7 @@ async def workers() -> AsyncIterator[Workers]:
 
 
 def task_of(schema: FeatureSchema, form: Format) -> ReadTask:
-    return ReadTask(form, schema.columns, ExtraColumns.REFUSE, MAX_TEXT)
+    return ReadTask(form, schema.columns, ExtraColumns.REFUSE)
 
 
 async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes) -> Any:
@@ -103,21 +101,6 @@ async def test_body_that_takes_too_much_memory_is_refused(workers: Workers) -> N
     assert len(body) < 250_000
     assert await read(workers, TEXT, Format.ARROW_STREAM, body) == [(None, None, "malformed")]
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
-
-
-async def test_batch_of_too_much_text_is_refused_by_its_bytes(workers: Workers) -> None:
-    # 0.3 million characters and 1.2 MB, in a few KB.
-    array = pa.DictionaryArray.from_arrays(np.zeros(6000, dtype=np.int32), ["🌷" * 50])
-    body = bytearray(parquet_of(pa.table({"a": array})))
-    for max_text, fits in ((1_200_100, True), (1_199_900, False)):
-        task = ReadTask(Format.PARQUET, TEXT.columns, ExtraColumns.REFUSE, max_text)
-        received = 0
-        async with workers.one() as worker:
-            with contextlib.nullcontext() if fits else pytest.raises(TooMuchTextError, match="1199900 bytes; send sev"):
-                async for part in worker.parts(task, body):
-                    assert isinstance(part, Rows)
-                    received += part.text_bytes
-        assert received == pytest.approx(1_200_000 if fits else 800_000, abs=100)
 
 
 async def test_process_that_cannot_be_started_is_reported(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
