@@ -50,10 +50,7 @@ BARS = drift_bars(
         ({"model": None}, "No model is served, so there is nothing to compare with."),
         ({}, "This model has no reference of its training rows, so drift is not measured."),
         ({"bars": BARS, "rows": 199}, "199 of 200 rows so far: with fewer, drift is not tested."),
-        (
-            {"bars": BARS[:1], "rows": 200},
-            "The newest 200 rows (at most 300) against the training rows: no drift.",
-        ),
+        ({"bars": BARS[:1], "rows": 200}, "The newest 200 rows (at most 300) against the training rows: no drift."),
         ({"bars": BARS, "rows": 200}, "The newest 200 rows (at most 300) against the training rows: drifted: b, c."),
     ],
 )
