@@ -17,6 +17,7 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.services.inference.routes.batch import turns_of
 from src.serving.models.admission import Admission
 from src.serving.tables.formats import Format
 from src.serving.tables.parts import PART_ROWS, Rows
@@ -149,12 +150,24 @@ async def test_answer_that_fails_on_the_way_does_not_look_complete(served: Any) 
     assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
 
 
-async def test_answer_that_fails_at_once_is_a_500(served: Any) -> None:
+@pytest.mark.parametrize("rows", [ROWS, many(2 * PART_ROWS)], ids=["short", "long"])
+async def test_answer_that_fails_at_once_is_a_500(served: Any, rows: Any) -> None:
     spoil(served, 0)
-    response = await served.client.post(URL, json=ROWS)
+    response = await served.client.post(URL, json=rows)
     assert response.status_code == 500
     assert MARKER not in response.text
     assert await served.metric("inference_prediction_errors_total", reason="internal") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "waits"),
+    [("text/csv", b"1048576", False), ("text/csv", b"1048577", True), (Format.PARQUET, b"1", True)],
+)
+async def test_large_batches_and_tables_of_unknown_size_wait(
+    served: Any, kind: str, length: bytes, *, waits: bool
+) -> None:
+    scope = raw_post(URL, [(b"content-type", kind.encode()), (b"content-length", length)])
+    assert (turns_of(served.service.batches, scope) is served.service.batches.admission) == waits
 
 
 async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
