@@ -53,6 +53,7 @@ def test_format_of_refuses_with_what_to_send(content_type: str, hint: str) -> No
         ("text/*;q=0.5, text/csv;q=0.1, application/json;q=0.3", Format.JSON),
         ("text/csv;header=present;q=1.0, application/json", Format.CSV),
         ("text/csv;q=high, application/json;q=0.1", Format.JSON),
+        ("text/csv;q=0.9, text/csv;q=0.1, application/json;q=0.5", Format.CSV),
     ],
 )
 def test_accepted_is_what_is_wanted_most_and_else_what_came_in(accept: str, expected: Format) -> None:

@@ -168,6 +168,13 @@ async def test_retrain_reported_as_promoted_is_served_by_the_next_prediction(ser
     assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "2"
 
 
+async def test_first_champion_is_served_once_its_request_is_followed(unready: Any) -> None:
+    location = (await unready.client.post("/retrain")).headers["Location"]
+    unready.mlflow.promote("1")
+    finish(unready.service.spool, Outcome.PROMOTED, "1")
+    assert (await unready.client.get(location)).json()["served"] is True
+
+
 async def test_retrain_promoted_and_rolled_back_since_is_not_served(served: Any) -> None:
     location = (await served.client.post("/retrain")).headers["Location"]
     finish(served.service.spool, Outcome.PROMOTED, "2")
