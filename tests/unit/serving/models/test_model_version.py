@@ -20,3 +20,9 @@ def test_version_has_one_digest_that_is_part_of_its_key() -> None:
 def test_version_without_one_digest_is_none(digests: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         ModelVersion(name="m", version="3", **digests)
+
+
+@pytest.mark.parametrize("number", ["../1", "1/2", "", "1a", "-1", "\uff11"])
+def test_version_that_could_leave_the_cache_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="version"):
+        ModelVersion(name="iris", version=number, manifest_sha256="0" * 64)

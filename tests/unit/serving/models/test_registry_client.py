@@ -122,7 +122,8 @@ async def test_lookup_that_drips_for_ever_times_out() -> None:
 async def test_aliases_are_read_with_what_people_want_to_know(mlflow: FakeMlflow) -> None:
     mlflow.aliases["previous"] = "2"
     mlflow.versions["2"].tags |= {
-        "score.rmse": "0.5", "score.mae": "nan", "score.other": "1", "zenml.run_id": "z", "gate.verdict": "promoted",
+        "score.rmse": "0.5", "score.mae": "nan", "score.odd": "odd", "score.other": "1", "zenml.run_id": "z",
+        "gate.verdict": "promoted",
         "gate.reason": "good", "rollback.at": "2026-11-24T12:00:00+00:00", "rollback.to": "1",
         "pending.previous": "1",
     }  # fmt: skip
