@@ -149,8 +149,12 @@ class AdmissionMiddleware:
             async with self._bodies.received(scope, receive) as body:
                 scope["state"][COMPLETE_AT] = time.perf_counter()
                 # The route reports an incomplete body, without waiting for a separate admission.
-                async with (admission if body.error is None else self._admission).slot():
+                slots = admission if body.error is None else self._admission
+                await slots.enter()
+                try:
                     await self._app(scope, body.receive, send)
+                finally:
+                    slots.leave()
         except OverloadedError as error:
             await self._turn_away(error, scope, receive, send)
 

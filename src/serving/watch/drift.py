@@ -49,13 +49,7 @@ NO_DRIFT = Drift(math.nan, drifted=False)
 
 @dataclass(frozen=True)
 class DriftReport:
-    """The newest rows compared with the training rows.
-
-    Attributes:
-        rows: the number of compared rows.
-        features: drift by the feature's name.
-        predictions: drift of the predicted classes; its score is NaN if there are none.
-    """
+    """The drift of the newest rows, by feature, and of their predicted classes: ``NO_DRIFT`` if there are none."""
 
     rows: int
     features: dict[str, Drift]

@@ -17,12 +17,7 @@ Counts = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two samples differ.
-
-    Attributes:
-        excess: the difference beyond chance; 0 if there is none.
-        p_value: the probability of at least this difference by chance alone.
-    """
+    """The ``excess`` of a difference beyond chance (0: none), and the probability of the difference by chance alone."""
 
     excess: float
     p_value: float

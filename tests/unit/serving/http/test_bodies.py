@@ -183,7 +183,9 @@ async def test_young_body_is_not_dropped() -> None:
 async def test_slow_body_is_refused_if_complete_ones_take_the_memory() -> None:
     bodies, counts = create(usual=0)
     whole, slow = Client(bodies), Client(bodies)
-    await whole.send(b"x" * LIMIT, ends=True)
+    await whole.send(b"x")
+    whole.messages.put_nowait({"type": "http.request", "body": b"x" * (LIMIT - 1), "more_body": False})
+    await whole.body()
     await slow.send(b"x" * 10, b"x" * 30)
     assert isinstance(await slow.error(), OverloadedError)
     assert (await whole.error(), counts) == (None, {"queue_full": 1})
@@ -205,6 +207,6 @@ async def test_interrupted_body_stays_refused_whatever_arrives_with_it() -> None
     bodies, _ = create()
     client = Client(bodies)
     await client.send(b"x")
-    client.messages.put_nowait({"type": "http.request", "body": b"y", "more_body": False})
+    client.messages.put_nowait({"type": "http.request", "body": b"y" * LIMIT, "more_body": False})
     bodies.stop_waiting()
     assert isinstance(await client.error(), StoppingError)

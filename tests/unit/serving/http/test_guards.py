@@ -159,15 +159,9 @@ async def test_without_a_key_none_is_documented(served: Any) -> None:
     assert "securitySchemes" not in document["components"]
     assert "401" not in document["paths"]["/retrain"]["post"]["responses"]
     assert "503" not in document["paths"]["/metrics"]["get"]["responses"]
-    assert document["paths"]["/predict"]["post"]["responses"].keys() >= {
-        "200",
-        "400",
-        "408",
-        "413",
-        "415",
-        "422",
-        "503",
-    }
+    assert (
+        set(map(str, (200, 400, 408, 413, 415, 422, 503))) <= document["paths"]["/predict"]["post"]["responses"].keys()
+    )
 
 
 @pytest.mark.parametrize(
