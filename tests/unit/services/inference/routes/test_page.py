@@ -350,13 +350,13 @@ async def test_rolling_back_is_confirmed_and_reported(served: Any) -> None:
     assert 'hx-confirm="Roll back from version 2 to version 1?"' in markup
     (path,) = re.findall(r'hx-post="(page/rollback[^"]+)"', markup)
     answer = await served.client.post(f"/{path}")
-    assert "version 1 is champion again, in place of version 2. It is served now." in answer.text
+    assert 'done">Rolled back: version 1 is champion again, in place of version 2. It is served now.' in answer.text
     assert "iris</strong> version 1" in answer.text
     assert '<span class="tag failed">rolled back</span>' in answer.text
     assert 'hx-confirm="Return from version 1 to version 2?"' in answer.text
     again = await served.client.post(f"/{path}")
     assert again.status_code == 200
-    assert "Not rolled back: the champion is version 1 now" in again.text
+    assert '<p class="notice failed">Not rolled back: the champion is version 1 now' in again.text
     assert served.mlflow.aliases["champion"] == "1"
     assert served.mlflow.versions["2"].tags["rollback.by"].startswith("page, 127.0.0.1")
 
