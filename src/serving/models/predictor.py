@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from string import punctuation
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 from urllib.parse import quote
 
 from src.core.column_rules import shown
@@ -36,7 +36,8 @@ TABLE_ROWS = 256
 LEAST_SHARE = 0.1
 
 
-class Cost(NamedTuple):
+@dataclass(frozen=True)
+class Cost:
     """The duration of a model's predictions in seconds, by which the service decides which run on the event loop."""
 
     call: float

@@ -81,6 +81,8 @@ def test_label_is_what_the_model_predicts_though_another_class_is_likelier(tmp_p
     found = engine(tmp_path / "model").predict(table(tmp_path / "model", between))
     assert found.values == model.predict(between).tolist() == ["versicolor"]
     assert np.asarray(found.probabilities)[0].argmax() == 0
+    by_rule = engine(tmp_path / "model", verified=True).predict(table(tmp_path / "model", between))
+    assert by_rule.values == ["setosa"]
 
 
 def test_binary_model_takes_every_type_of_column_with_missing_values(tmp_path: Path) -> None:
