@@ -13,11 +13,11 @@ from src.serving.http.errors import RefusedError
 
 ANY = "*"
 # A name or an address, and a port, which is ignored.
-HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:@/\s]+)(?::[0-9]*)?", re.ASCII)
+HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]{1,50}\]|[^\[\]:@/\s]{1,255})(?::[0-9]{0,5})?", re.ASCII)
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # A name of a compression that is repeated in an answer.
 CODING = re.compile(r"[a-z0-9, -]{1,60}")
-# The size of the cache of allowed hosts: a client can send any number of addresses and ports.
+# The size of the cache of allowed hosts, of some 300 bytes each: a client can send any number of addresses and ports.
 REMEMBERED = 1000
 UNTRUSTED_HOST = "Host header not allowed; add the name to ALLOWED_HOSTS"
 CROSS_SITE = "browsers may send this request from the service's own pages only"

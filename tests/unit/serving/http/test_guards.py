@@ -33,6 +33,8 @@ ALLOWED = (
     *("127.0.0.1", "127.0.0.1:8000", "[::1]", "[::1]:8000", "10.0.0.7:8000", "[fe80::1]"),
 )
 REFUSED = (
+    "localhost:080000",
+    f"{'a' * 256}.example.com",
     *("evil.example", "localhost.evil.example", "evil.localhost", "example.com", "badexample.com", "é", "*", "1"),
     *("", " ", ":80", "::1", "localhost:80:80", "localhost/", "user@localhost", "[::1", "[x]", "127.0.0.1.evil"),
 )
