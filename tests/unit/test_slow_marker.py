@@ -26,4 +26,4 @@ def test_of_functions_alone_is_not_slow(request: pytest.FixtureRequest) -> None:
 def test_make_test_fast_leaves_out_slow_tests_and_those_that_need_docker() -> None:
     command = ["make", "--dry-run", "--old-file=.venv/.ready", "test-fast"]
     answer = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert 'pytest tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"' in answer.stdout
+    assert 'tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"' in answer.stdout
