@@ -1,0 +1,115 @@
+"""What is not HTTP, or wishes for another protocol."""
+
+import pytest
+
+from src.serving.http.request_parser import MAX_AHEAD
+from tests.support.front_world import CHUNKED, OTHER, PLAIN, World
+from tests.support.served import request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world() -> World:
+    return World()
+
+
+UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nhttp2-settings: x\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_wish_for_another_protocol_is_ignored(world: World, size: int) -> None:
+    upgrade = OTHER.replace(b"GET", b"PUT").replace(b"\r\n\r\n", b"\r\ncontent-length: 2\r\n" + UPGRADE + b"\r\n{}")
+    for _ in range(2):
+        await world.send(*(upgrade[i : i + size] for i in range(0, len(upgrade), size)))
+    assert world.bodies == [b"{}", b"{}"]
+    await world.send(PLAIN.replace(b"\r\n", b"\r\n" + UPGRADE, 1))
+    assert world.fast.bodies == [b"{}"]
+
+
+WISHING = request(b"{}", target="/other").replace(b"\r\n", b"\r\n" + UPGRADE, 1)
+
+
+@pytest.mark.parametrize("in_one_packet", [False, True])
+async def test_wish_behind_another_request_is_ignored(world: World, *, in_one_packet: bool) -> None:
+    world.go_on.clear()
+    pieces = [request(b"[1]", target="/other"), WISHING, WISHING, OTHER]
+    await world.send(*([b"".join(pieces)] if in_one_packet else pieces))
+    assert (await world.finish()).count(b"last") == 4
+    assert (world.transport.ending, world.bodies) == ("", [b"[1]", b"{}", b"{}", b""])
+    await world.send(PLAIN)
+    assert world.fast.bodies == [b"{}"]
+
+
+async def test_wish_in_the_packet_of_the_end_of_a_body_is_ignored(world: World) -> None:
+    first = request(b"[1]", target="/other")
+    await world.send(first[:-1], first[-1:] + WISHING)
+    assert world.bodies == [b"[1]", b"{}"]
+
+
+async def test_request_with_a_wish_in_a_head_of_two_packets_is_not_executed_behind_another(world: World) -> None:
+    world.go_on.clear()
+    await world.send(request(b"[1]", target="/other"), WISHING[:20], WISHING[20:], OTHER)
+    assert not world.transport.ending
+    assert (await world.finish()).count(b"last") == 1
+    assert (world.transport.ending, world.bodies) == ("closed", [b"[1]"])
+
+
+async def test_request_in_the_packet_of_an_invalid_one_is_not_executed(world: World) -> None:
+    assert (await world.send(OTHER + b"\0\1")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert (world.transport.ending, world.scopes) == ("closed", [])
+
+
+async def test_invalid_bytes_behind_a_request_end_the_connection_after_its_response(world: World) -> None:
+    world.go_on.clear()
+    await world.send(OTHER, b"\0\1")
+    assert not world.transport.ending
+    assert (await world.finish()).endswith(b"last\r\n0\r\n\r\n")
+    assert world.transport.ending == "closed"
+
+
+@pytest.mark.parametrize("in_one_packet", [False, True])
+async def test_number_of_requests_sent_ahead_is_limited(world: World, *, in_one_packet: bool) -> None:
+    world.go_on.clear()
+    pieces = [OTHER] * MAX_AHEAD
+    await world.send(*([b"".join(pieces)] if in_one_packet else pieces))
+    assert (world.transport.ending, world.cut) == ("", {})
+    await world.send(OTHER)
+    assert (world.transport.ending, world.cut) == ("aborted", {"pipelined": 1})
+
+
+async def test_answered_requests_are_not_ahead(world: World) -> None:
+    for _ in range(2 * MAX_AHEAD):
+        await world.send(OTHER)
+    world.go_on.clear()
+    for _ in range(MAX_AHEAD):
+        await world.send(OTHER)
+    assert (world.transport.ending, len(world.scopes)) == ("", 2 * MAX_AHEAD + 1)
+
+
+async def test_trailer_is_no_header(world: World) -> None:
+    head = PLAIN.partition(b"content-length")[0] + b"transfer-encoding: chunked\r\n\r\n"
+    await world.send(head + b"2\r\n{}\r\n0\r\nx-accept: no\r\n\r\n")
+    assert world.fast.bodies == [b"{}"]
+
+
+async def test_tunnel_is_refused(world: World) -> None:
+    assert (await world.send(b"CONNECT a:1 HTTP/1.1\r\n\r\nx")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert world.transport.ending == "closed"
+
+
+async def test_invalid_request_is_refused(world: World) -> None:
+    assert (await world.send(b"GET nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert world.transport.ending == "closed"
+
+
+async def test_invalid_request_behind_a_response_in_progress_ends_the_connection_after_it(world: World) -> None:
+    world.go_on.clear()
+    await world.send(OTHER)
+    assert await world.send(b"nonsense\r\n\r\n") == b""
+    assert await world.finish() == b"4\r\nlast\r\n0\r\n\r\n"
+    assert world.transport.ending == "closed"
+
+
+async def test_invalid_chunk_is_refused(world: World) -> None:
+    assert (await world.send(CHUNKED, b"nonsense\r\n")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
