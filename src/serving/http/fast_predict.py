@@ -132,7 +132,10 @@ class FastPredict:
             or not self._admission.has_room
         ):
             return None
-        found = head.route.decode(predictor, body)
+        try:
+            found = head.route.decode(predictor, body)
+        except Exception:  # noqa: BLE001 - it is raised again in the route, which reports and logs it
+            return None
         if found is None:
             return None
         request_id = head.request_id or new_request_id()

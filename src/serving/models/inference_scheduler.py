@@ -174,7 +174,13 @@ class InferenceScheduler:
                 predictor = self._slow[0].predictor
                 batch = [item for item in self._slow if item.predictor is predictor]
                 self._slow = [item for item in self._slow if item.predictor is not predictor]
-                _settle(batch, await self.in_thread(functools.partial(_answers, predictor, batch)))
+                try:
+                    answers = await self.in_thread(functools.partial(_answers, predictor, batch))
+                except BaseException:  # the service stops, or the thread ended
+                    for item in batch:
+                        item.future.cancel()
+                    raise
+                _settle(batch, answers)
         finally:
             self._calling = None
 

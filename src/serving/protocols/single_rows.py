@@ -135,8 +135,9 @@ def _only_numbers(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> dict
     matrix = None if matrix_of(schema) in schema.names else matrix_of(schema)
     for tensor in tensors:
         names = schema.names if tensor.name == matrix else (tensor.name,)
-        data: Any = tensor.data or ()
-        shape = tensor.shape
+        data, shape = tensor.data, tensor.shape
+        if not isinstance(data, list):
+            raise ValueError  # noqa: TRY004 - as for any other content
         if len(shape) > 1 and len(data) == 1 and isinstance(data[0], list):
             data = data[0]
         is_row = shape == [1, len(names)] or (shape == [1] and len(names) == 1)

@@ -1,6 +1,6 @@
 """Strict decoding of JSON records into rows of a model's schema; problems are reported without values of the input."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -94,8 +94,15 @@ class RecordDecoder:
 
     def rows_or_none(self, body: bytes | bytearray) -> Rows | None:
         """The values of a JSON array of records, with the kept fields; None for an invalid one."""
+        return self._rows_or_none(self._list_decoder.decode, body)
+
+    def rows_of_lines_or_none(self, lines: bytes) -> Rows | None:
+        """The same of records with white space in between."""
+        return self._rows_or_none(self._decoder.decode_lines, lines)
+
+    def _rows_or_none(self, decode: Callable[[Any], list[Any]], body: bytes | bytearray) -> Rows | None:
         try:
-            records = self._list_decoder.decode(body)
+            records = decode(body)
             part = self._plain_rows(records) if self._is_plain else self._typed_rows(records)
         except UNFIT:
             return None

@@ -368,6 +368,14 @@ async def test_a_slow_model_s_records_are_the_route_s(
     assert served.service.fast.take(clients[0], HEAD, GOOD) is None
 
 
+async def test_a_body_on_which_the_decoder_fails_is_left_to_the_route(served: Any, clients: list[Client]) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of order")
+
+    head = HEAD._replace(route=dataclasses.replace(RECORD, decode=broken))
+    assert served.service.fast.take(clients[0], head, GOOD) is None
+
+
 async def test_a_swap_in_between_leaves_each_record_to_its_own_model(
     served: Any, clients: list[Client], calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

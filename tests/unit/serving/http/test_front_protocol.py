@@ -66,6 +66,13 @@ async def test_request_with_a_known_head_counts_as_one_in_progress(world: World)
     assert (await world.finish()).count(b"last") == 2
 
 
+async def test_line_ends_behind_a_body_do_not_move_the_next_one(world: World) -> None:
+    for body in (b"ab", b"cd"):
+        await world.send(HEAD + body + b"\r\n")
+        world.answer()
+    assert world.fast.bodies == [b"ab", b"cd"]
+
+
 async def test_body_that_looks_like_a_known_request_is_a_body(world: World) -> None:
     await world.send(PLAIN)
     world.answer()

@@ -43,12 +43,14 @@ class Doubling:
     def __init__(self) -> None:
         self.calls: list[int] = []
         self.threads: set[int] = set()
+        self.called = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
 
     def predict(self, table: FeatureTable) -> Predictions:
         self.calls.append(len(table))
         self.threads.add(threading.get_ident())
+        self.called.set()
         assert self.go_on.wait(30)
         values = table.matrix(np.float64)[:, 0]
         if (values < 0).any():
@@ -193,6 +195,21 @@ async def test_parts_of_several_tables_take_turns() -> None:
     )
     assert first.values + second.values == [2 * value for value in range(90)]
     scheduler.close()
+
+
+async def test_rows_that_wait_for_a_slow_model_are_cancelled_at_the_end(scheduler: InferenceScheduler) -> None:
+    first, second = predictor(SLOW), predictor(SLOW, version="2")
+    engine(first).go_on.clear()
+    running = asyncio.create_task(scheduler.predict(first, table_of(1, 2)))
+    await asyncio.to_thread(engine(first).called.wait, 30)
+    waiting = asyncio.create_task(scheduler.answer(second, (1.0,)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    scheduler.close()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(waiting, 30)
+    engine(first).go_on.set()
+    assert isinstance((await asyncio.gather(running, return_exceptions=True))[0], RuntimeError)
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,18 @@ def test_ndjson_record_over_two_lines_is_refused_even_where_the_counts_agree() -
     assert read(NUMBERS, Format.NDJSON, body)[1] == [(row, None, "malformed") for row in range(3)]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"b":2},{"a":1,"b":2}\n{"a":1,"b":2,"x":{"y":1}\n"z":2}',
+        b'{"a":1,"b":2} {"a":1,"b":2}\n{"a":1,"b":2,"x":{"y":1}\n,"z":2}',
+        b'{"a":1,"b":2} {"a":1,"b":2}\n{"a":1,"b":2,"x":[{"y":1},\n{"z":2}]}',
+    ],
+)
+def test_ndjson_record_with_an_ignored_column_over_two_lines_is_refused(body: bytes) -> None:
+    assert {row for row, *_ in read(NUMBERS, Format.NDJSON, body, extra=ExtraColumns.IGNORE)[1]} == {0, 1, 2}
+
+
 def test_ndjson_lines_of_any_end_and_empty_ones_do_not_count() -> None:
     body = b'{"a":1,"b":2}\r\n\r\n\n{"a":3,"b":4}\n{"a":"x","b":4}\n'
     assert read(NUMBERS, Format.NDJSON, body)[1] == [(2, "a", "not_a_number")]
