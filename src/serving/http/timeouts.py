@@ -38,11 +38,13 @@ class Deadline:
         self._expired = expired
         self._at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        # When the timer fires. uvloop's timers of a time that is over do not know it.
+        self._due = 0.0
 
     def set(self, seconds: float) -> None:
         """Expire in so many seconds, and not before."""
         self._at = self._loop.time() + seconds
-        if self._timer is None or self._at < self._timer.when():
+        if self._timer is None or self._at < self._due:
             self._arm()
 
     def clear(self) -> None:
@@ -53,6 +55,7 @@ class Deadline:
 
     def _arm(self) -> None:
         self.clear()
+        self._due = self._at
         self._timer = self._loop.call_at(self._at, self._fire)
 
     def _fire(self) -> None:

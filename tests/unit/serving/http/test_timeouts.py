@@ -1,4 +1,7 @@
+import asyncio
+
 import pytest
+import uvloop
 
 from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
 from tests.support.fake_clock import FakeClock
@@ -42,6 +45,20 @@ def test_deadline_is_moved_later_and_earlier(clock: FakeClock, deadline: Deadlin
     deadline.set(1)
     clock.go_to(300)
     assert expired == [15.9, 201]
+
+
+def test_deadline_of_no_time_can_be_moved_on_the_loop_of_the_service() -> None:
+    async def move() -> float:
+        loop = asyncio.get_running_loop()
+        expired = loop.create_future()
+        begun = loop.time()
+        deadline = Deadline(loop, lambda: expired.set_result(loop.time() - begun))
+        deadline.set(0)
+        deadline.set(0.01)
+        seconds: float = await asyncio.wait_for(expired, 30)
+        return seconds
+
+    assert uvloop.run(move()) >= 0.009  # uvloop counts whole milliseconds
 
 
 def test_moving_a_deadline_later_creates_no_timer(clock: FakeClock, deadline: Deadline) -> None:
