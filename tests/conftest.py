@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from src.services.local.processes import mlflow_process
 from src.training import data_files
@@ -27,6 +28,10 @@ os.environ.update(
 # Fixtures that start an application, a server or a process.
 SLOW_FIXTURES = frozenset({"docker", "mlflow_url", "served", "serving", "unready", "zenml"})
 SETTLED_SECONDS = data_files.SETTLED_SECONDS
+
+# The time of a test depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test starts to stop it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -190,7 +190,6 @@ class SpoolMachine(RuleBasedStateMachine):
 SpoolMachine.TestCase.settings = settings(
     max_examples=120,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestSpool = SpoolMachine.TestCase

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from src.core.column_rules import integer_of, is_missing, number_of
@@ -34,7 +34,6 @@ number_texts = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(number_texts), st.sampled_from([".", ","]))
 def test_columns_of_text_give_the_numbers_that_the_rules_give(texts: list[str], decimal_sign: str) -> None:
     expected = [
@@ -48,7 +47,6 @@ def test_columns_of_text_give_the_numbers_that_the_rules_give(texts: list[str], 
     assert plain(numbers(pd.Series(texts, dtype="str"), decimal_sign)) == expected
 
 
-@settings(deadline=None)
 @given(st.lists(number_texts))
 def test_columns_of_text_give_the_integers_that_the_rules_give(texts: list[str]) -> None:
     expected = [
@@ -214,7 +212,6 @@ def test_cells_are_the_known_name_of_equal_value(cell: Any, known: list[str], te
     assert text_cell(cell, known) == text
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_float32_is_the_number_that_it_is_written_as(cells: list[float]) -> None:
     for raw in (pd.Series(cells, dtype="float32"), pd.Series(cells, dtype=pd.ArrowDtype(pa.float32()))):

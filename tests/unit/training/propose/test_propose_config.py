@@ -419,7 +419,7 @@ def names(draw: st.DrawFn) -> list[str]:
 
 
 @given(names())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_name_of_a_column_and_a_class_survives(tmp_path: Path, found: list[str]) -> None:
     feature, target, *classes = found
     frame = pd.DataFrame({feature: [row % 37 + 0.5 for row in range(ROWS)], target: classes * 60})
