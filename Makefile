@@ -90,7 +90,7 @@ test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest $(PARALLEL) tests/unit
 	$(BIN)/pytest --ignore=tests/unit
 
-test-fast: $(READY) ## run the unit tests that start no server, in less than a minute
+test-fast: $(READY) ## run the unit tests that start no server, in about a minute
 	$(BIN)/pytest $(PARALLEL) tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"
 
 e2e: $(READY) ## run the tests of the Compose stack, on this machine's Docker Engine
