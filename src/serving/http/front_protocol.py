@@ -50,7 +50,6 @@ class FrontProtocol(ClientConnection):
         self._known = KnownHead()
         self._pending: PendingPrediction | None = None
         self._is_deaf = False
-        self._write_paused = False
 
     @property
     def _works(self) -> bool:
@@ -65,13 +64,11 @@ class FrontProtocol(ClientConnection):
     def pause_writing(self) -> None:
         """The client reads more slowly than the application sends."""
         super().pause_writing()
-        self._write_paused = True
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
-        self._write_paused = False
         self._inner.resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -112,7 +109,7 @@ class FrontProtocol(ClientConnection):
             if is_changed:
                 self._wait(self._timeouts.head_seconds)
             return
-        if parser.begun == 1 and parser.is_simple and not self._write_paused:
+        if parser.begun == 1 and parser.is_simple and not self._inner.is_paused:
             plain = self._fast.plain_head(parser.url, parser.headers)
             if plain is not None and parser.part == NOTHING:
                 self._pending = self._fast.take(self, plain, parser.body)
@@ -138,7 +135,7 @@ class FrontProtocol(ClientConnection):
 
     def _takes_again(self, data: bytes) -> bool:
         """Whether a complete request with a known head was received and taken, without parsing it."""
-        body = None if self._held or self._write_paused else self._known.body_of(data)
+        body = None if self._held or self._inner.is_paused else self._known.body_of(data)
         if body is None:
             return False
         self._pending = self._fast.take(self, self._known.plain, body)

@@ -13,6 +13,9 @@ class UvicornProtocol:
 
     Args:
         config: of the server, and so on: the arguments of uvicorn's protocol.
+
+    Attributes:
+        is_paused: whether the client reads more slowly than the application sends.
     """
 
     def __init__(
@@ -27,7 +30,7 @@ class UvicornProtocol:
         )
         self._server_state = server_state
         self._protocol: asyncio.Protocol | None = None
-        self._is_paused = False
+        self.is_paused = False
 
     def feed(self, transport: asyncio.Transport, data: bytes) -> None:
         """Pass received bytes."""
@@ -35,7 +38,7 @@ class UvicornProtocol:
             self._protocol = protocol = self._create()
             protocol.connection_made(_OpenTransport(transport))
             self._server_state.connections.discard(protocol)
-            if self._is_paused:
+            if self.is_paused:
                 protocol.pause_writing()
         self._protocol.data_received(data)
 
@@ -52,13 +55,13 @@ class UvicornProtocol:
 
     def pause_writing(self) -> None:
         """The client reads more slowly than the application sends."""
-        self._is_paused = True
+        self.is_paused = True
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self._is_paused = False
+        self.is_paused = False
         if self._protocol is not None:
             self._protocol.resume_writing()
 

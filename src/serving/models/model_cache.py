@@ -29,8 +29,8 @@ class ModelCache:
     """One folder, on a local disk, of ``<version>-<digest>`` entries; the manifest detects an incomplete file.
 
     Replicas share it without waiting for each other: an entry appears by one rename, and is renamed before it is
-    deleted. A process that fills or serves a folder shares its lock, which ends with the process; nobody cleans up a
-    locked folder. An entry may be deleted while it is read; the reader then downloads it again. Equal names mean equal
+    deleted. A process that fills or serves a folder shares its lock, which ends with the process; a locked folder is
+    not cleaned up. An entry may be deleted while it is read; the reader then downloads it again. Equal names mean equal
     content, so entries never mix.
 
     All methods block on the disk: call them in a thread. Each may raise OSError.

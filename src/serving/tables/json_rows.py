@@ -128,8 +128,8 @@ def _columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraColumns) -> 
     if not (rows := lengths.pop()):
         raise malformed("the batch has no rows; send at least one value for each column")
 
-    def joined(column: Column, arrays: list[NDArray[Any]], told: Problems) -> NDArray[Any]:
-        told += problems[column.name]
+    def joined(column: Column, arrays: list[NDArray[Any]], collected: Problems) -> NDArray[Any]:
+        collected += problems[column.name]
         return np.concatenate(arrays)
 
     yield part_of(schema, found, rows, joined, kept)

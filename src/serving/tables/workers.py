@@ -107,8 +107,8 @@ class Worker:
                 if isinstance(message, Table):
                     yield Rows(FeatureTable.from_columns(schema, message.arrays()), message.kept)
                 elif isinstance(message, Problems):
-                    told = message.problems
-                    yield InvalidRecordError([InvalidInputError(t, kind=k, field=f, row=r) for t, k, f, r in told])
+                    found = message.problems
+                    yield InvalidRecordError([InvalidInputError(t, kind=k, field=f, row=r) for t, k, f, r in found])
         except WorkerLostError as error:
             logger.warning("a body of %d bytes as %s was not read: %s", len(body), task.form, error)
             raise malformed(

@@ -11,11 +11,6 @@ from tests.support.served import request
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def world() -> World:
-    return World()
-
-
 async def test_silent_client_is_disconnected(world: World) -> None:
     assert world.is_open_until(HEAD_SECONDS)
     assert (world.transport.sent, world.cut) == (b"", {"slow_head": 1})

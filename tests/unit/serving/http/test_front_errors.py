@@ -9,11 +9,6 @@ from tests.support.served import request
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def world() -> World:
-    return World()
-
-
 UPGRADE = b"connection: Upgrade, HTTP2-Settings\r\nUPGRADE: h2c\r\nhttp2-settings: x\r\n"
 
 

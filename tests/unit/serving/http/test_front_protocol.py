@@ -10,11 +10,6 @@ from tests.support.served import request
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def world() -> World:
-    return World()
-
-
 async def test_plain_prediction_is_answered_without_the_application(world: World) -> None:
     assert await world.send(PLAIN) == b""
     assert world.answer() == (

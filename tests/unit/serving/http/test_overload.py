@@ -15,11 +15,6 @@ from tests.support.front_world import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def world() -> World:
-    return World()
-
-
 async def occupied(world: World, requests: int) -> None:
     """Let the application work on so many requests."""
     world.state.tasks = {asyncio.create_task(asyncio.sleep(3600)) for _ in range(requests)}
