@@ -18,7 +18,7 @@ from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.models.shared_turn import SharedTurn, is_quick
-from src.serving.protocols.single_rows import SingleRow
+from src.serving.protocols.single_rows import ROUTED, SingleRow
 from src.serving.watch.metrics import ServingMetrics
 
 # Longer records are rare, and a failed attempt at the fast path must cost little.
@@ -111,7 +111,7 @@ class FastPredict:
             return None
         path, route = self._routes[target]
         for name, value in headers:
-            if (name == b"content-type" and not route.takes_type(value)) or name in route.routed:
+            if (name == b"content-type" and not route.takes_type(value)) or name in ROUTED:
                 return None
         scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "headers": headers}
         length = announced_length(scope)
@@ -133,13 +133,13 @@ class FastPredict:
         ):
             return None
         try:
-            found = head.route.decode(predictor, body)
-        except Exception:  # noqa: BLE001 - it is raised again in the route, which reports and logs it
+            row, details = head.route.decode(predictor, body)
+        except Exception:  # noqa: BLE001 - the route decodes it again, and reports or logs the error
             return None
-        if found is None:
+        if row is None:
             return None
         request_id = head.request_id or new_request_id()
-        pending = PendingPrediction(connection, predictor, *found, request_id, since, head.route)
+        pending = PendingPrediction(connection, predictor, row, details, request_id, since, head.route)
         self._turn.add(pending)
         return pending
 

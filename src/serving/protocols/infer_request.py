@@ -1,6 +1,6 @@
 """Decodes an inference request of the Open Inference Protocol: its rows, and the requested outputs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,11 +10,11 @@ from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
 from src.serving.protocols import lenient_json
-from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, problem, values_of
+from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, values_of
 from src.serving.tables.columns import Values
 from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.parts import table_of_columns
-from src.serving.tables.problems import UNKNOWN_FIELD, InvalidRecordError, malformed
+from src.serving.tables.problems import UNKNOWN_FIELD, malformed
 
 BINARY_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
@@ -45,26 +45,20 @@ class InferMessage(msgspec.Struct, frozen=True):
 
 
 class InferRequest(NamedTuple):
-    """A decoded request.
-
-    Attributes:
-        message: its JSON.
-        table: its rows.
-        outputs: name to whether it is returned in binary, in their order.
-        kept: inputs that the model does not take and that are outputs, by name.
-    """
+    """A decoded request: its JSON, and its rows."""
 
     message: InferMessage
     table: FeatureTable
+    # In their order, by name: whether the output is returned in binary.
     outputs: Mapping[str, bool]
+    # Inputs that the model does not take and that are returned as outputs.
     kept: Mapping[str, Output]
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:
-    """The name of the one tensor, shape (n, k), that may replace the tensors of the first k columns.
+    """The name of the one tensor, shape (n, k), that may replace the first k columns, as in ``schema.matrix_widths``.
 
-    ``schema.matrix_widths`` says which k are accepted; None where there are none. It is the name of the ONNX graph's
-    own input.
+    It is the name of the ONNX graph's own input; None where no k is accepted.
     """
     return INPUT_NAME if schema.matrix_widths else None
 
@@ -89,24 +83,29 @@ def decode_infer(
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
     header = body[:json_bytes]
-    request = lenient_json.decode(header, InferMessage, FORM)
+    message: InferMessage = lenient_json.decode(header, InferMessage, FORM)
     known = {*schema.names, matrix_of(schema)}
-    others = [tensor.name for tensor in request.inputs if tensor.name not in known]
+    own = [tensor for tensor in message.inputs if tensor.name in known]
+    others = [tensor.name for tensor in message.inputs if tensor.name not in known]
     offered = [*outputs, *others] if extra is ExtraColumns.KEEP else outputs
     if len(set(offered)) < len(offered):
         raise malformed(f"kept inputs must have different names, none of them {' or '.join(outputs)}; rename them")
-    wanted = _wanted(request, offered)
-    if others and extra is ExtraColumns.REFUSE:
-        raise _unknown_input(schema)
+    wanted = _wanted(message, offered)
+    held, widths = _expected(schema, own)
+    if (others and extra is ExtraColumns.REFUSE) or len(held.keys() & {tensor.name for tensor in own}) < len(own):
+        problem = f"unknown inputs; the model takes {', '.join(schema.names)}, each once"
+        if matrix := matrix_of(schema):
+            problem += f", or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
+        raise malformed(problem, kind=UNKNOWN_FIELD)
     binary = memoryview(body)[len(header) :]
-    columns, kept, rows = _columns(schema, request.inputs, frozenset(others), extra, binary)
-    return InferRequest(request, table_of_columns(schema, columns, rows), wanted, kept)
+    columns, kept, rows = _columns(message.inputs, held, widths, binary, keeps=extra is ExtraColumns.KEEP)
+    return InferRequest(message, table_of_columns(schema, columns, rows), wanted, kept)
 
 
 def _wanted(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:
     wishes = request.outputs or [OutputWish(name) for name in outputs]
     if not {wish.name for wish in wishes} <= set(outputs):
-        raise problem(f"unknown outputs; the model has {', '.join(outputs)}", UNKNOWN_FIELD)
+        raise malformed(f"unknown outputs; the model has {', '.join(outputs)}", kind=UNKNOWN_FIELD)
     default = _parameter(request, ALL_BINARY, default=False)
     found = {wish.name: _parameter(wish, BINARY_DATA, default) for wish in wishes}
     if not all(isinstance(binary, bool) for binary in found.values()):
@@ -115,36 +114,34 @@ def _wanted(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:
 
 
 def _columns(
-    schema: FeatureSchema,
     tensors: Sequence[InputTensor],
-    others: Collection[str],
-    extra: ExtraColumns,
+    held: Mapping[str, Sequence[Column]],
+    widths: range,
     binary: memoryview,
+    *,
+    keeps: bool,
 ) -> tuple[dict[str, Values], dict[str, Output], int]:
     """The values by column, the kept tensors by name, and their number of rows."""
-    taken, widths = _expected(schema, [tensor for tensor in tensors if tensor.name not in others])
     columns: dict[str, Values] = {}
     kept: dict[str, Output] = {}
-    rows = None
+    rows: set[int] = set()
     for tensor in tensors:
         content, binary = _content(tensor, binary)
-        if tensor.name not in others:
-            if tensor.name not in taken:
-                raise _unknown_input(schema)
-            held = taken.pop(tensor.name)
-            for column in held:
+        if own := held.get(tensor.name):
+            for column in own:
                 check_datatype(column, tensor.datatype)
-            rows = _rows(tensor, widths, rows)
+            rows.add(_rows(tensor, widths))
             values = values_of(tensor, content)
             # In row-major order, a column is every k-th value.
-            columns |= {column.name: values[place :: len(held)] for place, column in enumerate(held)}
-        elif extra is ExtraColumns.KEEP:
-            rows = _rows(tensor, None, rows)
-            values = kept_values(tensor, values_of(tensor, content))
-            kept[tensor.name] = tensor.shape, tensor.datatype, values
+            columns |= {column.name: values[place :: len(own)] for place, column in enumerate(own)}
+        elif keeps:
+            rows.add(_rows(tensor, None))
+            kept[tensor.name] = tensor.shape, tensor.datatype, kept_values(tensor, values_of(tensor, content))
+    if len(rows) > 1:
+        raise malformed("all inputs must have the same number of rows")
     if binary:
         raise malformed(f"there is more binary data than the sum of all {BINARY_SIZE}")
-    return columns, kept, rows or 0
+    return columns, kept, max(rows, default=0)
 
 
 def _expected(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> tuple[dict[str, Sequence[Column]], range]:
@@ -154,13 +151,6 @@ def _expected(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> tuple[di
         if width != 1 or name not in schema.names:  # else it is a column of the same name
             return {name: schema.columns[: width if width in widths else widths[-1]]}, widths
     return {column.name: [column] for column in schema.columns}, range(1, 2)
-
-
-def _unknown_input(schema: FeatureSchema) -> InvalidRecordError:
-    message = f"unknown inputs; the model takes {', '.join(schema.names)}, each once"
-    if matrix := matrix_of(schema):
-        message += f", or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
-    return problem(message, UNKNOWN_FIELD)
 
 
 def _shape_of(widths: range) -> str:
@@ -176,15 +166,13 @@ def _width(tensor: InputTensor) -> int | None:
     return [*tensor.shape, 1][1] if len(tensor.shape) in {1, 2} else None
 
 
-def _rows(tensor: InputTensor, widths: range | None, rows: int | None) -> int:
-    """The tensor's number of rows, the same for all; ``widths`` are its accepted numbers of columns, None for any."""
+def _rows(tensor: InputTensor, widths: range | None) -> int:
+    """The tensor's number of rows; ``widths`` are its accepted numbers of columns, None for any."""
     shape, width = tensor.shape, _width(tensor)
     if width is None or shape[0] < 1 or (width < 1 if widths is None else width not in widths):
         expected = "[n] or [n, k]" if widths is None else _shape_of(widths)
         hint = "; optional columns may be left out at the end" if widths and len(widths) > 1 else ""
         raise malformed(f"the shape of {tensor.name} must be {expected} with n of at least 1{hint}")
-    if rows is not None and shape[0] != rows:
-        raise malformed("all inputs must have the same number of rows")
     return shape[0]
 
 
@@ -195,7 +183,7 @@ def _content(tensor: InputTensor, binary: memoryview) -> tuple[memoryview | None
         raise malformed(f"{tensor.name} must have either data or {BINARY_SIZE}")
     if size is None:
         return None, binary
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(binary):
+    if type(size) is not int or not 0 <= size <= len(binary):
         raise malformed(f"{BINARY_SIZE} of {tensor.name} must be a number of bytes that follow the JSON")
     return binary[:size], binary[size:]
 

@@ -12,13 +12,10 @@ MAX_DIGITS = 400
 
 
 def decode(body: bytes, kind: Any = Any, form: str = "") -> Any:
-    """Decode a document of a type.
+    """Decode a document, or raise InvalidRecordError; ``form`` is the message for one that is not of this type.
 
     Strict JSON is decoded in one call into C. Other bodies are decoded again with Python's decoder, because Python
     clients send a missing number as NaN, and 1e999 is a number that the checks must report.
-
-    Raises:
-        InvalidRecordError: it is not JSON, or nested too deeply; or not of the type, with ``form`` as the message.
     """
     try:
         return msgspec.json.decode(body, type=kind)

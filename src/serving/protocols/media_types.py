@@ -15,14 +15,6 @@ class UnsupportedMediaTypeError(InvalidInputError):
         super().__init__(message, kind=UNSUPPORTED_MEDIA_TYPE)
 
 
-class NotAcceptableError(InvalidInputError):
-    """No format of a batch's answers is one that the client accepts."""
-
-    def __init__(self) -> None:
-        message = f"answers to a batch have one of these formats; name one in Accept: {LISTED}"
-        super().__init__(message, kind=NOT_ACCEPTABLE)
-
-
 def is_json(content_type: str) -> bool:
     """Whether a Content-Type is JSON as FastAPI understands it: ``application/json`` or ``application/*+json``."""
     media_type = content_type.partition(";")[0].strip().lower()
@@ -30,11 +22,7 @@ def is_json(content_type: str) -> bool:
 
 
 def format_of(content_type: str | None) -> Format:
-    """The declared format of a batch; JSON without a declaration.
-
-    Raises:
-        UnsupportedMediaTypeError: the format is not supported.
-    """
+    """The declared format of a batch, or UnsupportedMediaTypeError; JSON without a declaration."""
     if content_type is None or is_json(content_type):
         return Format.JSON
     media_type, parameters = _split(content_type)
@@ -52,8 +40,7 @@ def format_of(content_type: str | None) -> Format:
 def accepted(accept: str, came_in: Format) -> Format:
     """The format that a client prefers; among equals, and for ``*/*`` or an empty Accept, that of the request.
 
-    Raises:
-        NotAcceptableError: no accepted format is supported.
+    Raises InvalidInputError if no accepted format is supported.
     """
     qualities: dict[str, float] = {}
     for media_range, parameters in map(_split, accept.split(",")):
@@ -71,7 +58,8 @@ def accepted(accept: str, came_in: Format) -> Format:
 
     best: Format = max([came_in, *Format], key=quality_of)
     if qualities and not quality_of(best):
-        raise NotAcceptableError
+        message = f"answers to a batch have one of these formats; name one in Accept: {LISTED}"
+        raise InvalidInputError(message, kind=NOT_ACCEPTABLE)
     return best
 
 

@@ -1,4 +1,8 @@
-"""MLflow's scoring protocol: requests in four forms of JSON or in CSV, and their answer."""
+"""MLflow's scoring protocol: requests in four forms of JSON or in CSV, and their answer.
+
+As in MLflow, columns that the model does not have, such as an index, are ignored. The functions that decode a body
+raise InvalidRecordError if it is not of the protocol, or its values do not fit the schema.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -25,13 +29,9 @@ Columns = tuple[Mapping[str, Sequence[Any]], int]
 
 
 def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
-    """The rows of a JSON object with one of ``FORMS``.
+    """The rows of a JSON object with one of ``FORMS``; its other keys, such as ``params``, are ignored.
 
-    Its other keys, such as ``params``, and columns that the model does not have are ignored, as in MLflow. A list of
-    plain values is the first column where all others are optional.
-
-    Raises:
-        InvalidRecordError: it is not such an object, or its values do not fit the schema.
+    A list of plain values is the first column where all others are optional.
     """
     document = lenient_json.decode(body)
     found = [form for form in FORMS if form in document] if isinstance(document, dict) else []
@@ -49,11 +49,7 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
 
 def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
-    """The rows of a CSV text in UTF-8; columns that the model does not have, such as an index, are ignored.
-
-    Raises:
-        InvalidRecordError: it is not CSV, or its values do not fit the schema.
-    """
+    """The rows of a CSV text in UTF-8."""
     tables = filter(None, valid(csv_rows(schema, bytearray(body), ExtraColumns.IGNORE)))
     pieces = zip(*(table.columns for table in tables), strict=True)
     return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
@@ -71,9 +67,9 @@ def _of_split(schema: FeatureSchema, content: object) -> Columns:
     if not isinstance(names, list) or not isinstance(rows, list):
         raise malformed(f"columns and data of {SPLIT} must be lists")
     width = len(names)
-    if not (set(map(type, rows)) <= {list} and set(map(len, rows)) <= {width}):
-        wrong = next(place for place, row in enumerate(rows) if not isinstance(row, list) or len(row) != width)
-        raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", wrong)
+    for place, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != width:
+            raise malformed(f"must be a list with a value for each of the columns of {SPLIT}", place)
     for name in schema.names:
         if names.count(name) > 1:
             raise malformed(f"{name} must be one column of {SPLIT}")
@@ -97,12 +93,11 @@ def _of_list(schema: FeatureSchema, form: str, content: object) -> Columns:
     fields = ", ".join(schema.names)
     if not isinstance(content, list):
         raise malformed(f"{form} must be a list of objects with the fields {fields}")
-    kinds = set(map(type, content))
-    if form != RECORDS and schema.least_width == 1 and kinds.isdisjoint({dict, list}):
+    if form != RECORDS and schema.least_width == 1 and {dict, list}.isdisjoint(map(type, content)):
         return {schema.names[0]: content}, len(content)
-    if not kinds <= {dict}:
-        wrong = next(place for place, record in enumerate(content) if not isinstance(record, dict))
-        raise malformed(f"must be an object with the fields {fields}", wrong)
+    for place, record in enumerate(content):
+        if not isinstance(record, dict):
+            raise malformed(f"must be an object with the fields {fields}", place)
     columns = {
         column.name: [record.get(column.name) for record in content]
         for column in schema.columns

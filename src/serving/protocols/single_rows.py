@@ -1,6 +1,6 @@
 """Requests for one row, by route: a quick decoding of the common forms, and the same response as the route's own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,17 +24,14 @@ from src.serving.protocols.infer_request import InferMessage, matrix_of
 from src.serving.protocols.media_types import is_json
 from src.serving.protocols.tensors import InputTensor
 from src.serving.tables.answers import Answer, encode_answer
-from src.serving.tables.problems import UNFIT
 
 JSON = b"application/json"
-# Headers that only the route handles.
-EXPECT = b"expect"
-JSON_LENGTH = b"inference-header-content-length"
+# Names of headers with which a request is left to its route.
+ROUTED = frozenset({b"expect", b"inference-header-content-length"})
 
 V = TypeVar("V")
-# The row of a valid request in a common form, and what the encoding of its response needs; None if the route must
-# decode the request.
-Decoded = tuple[Row, Any] | None
+# The row of a valid request in a common form, and what the encoding of its response needs.
+Decoded = tuple[Row | None, Any]
 
 
 @dataclass(frozen=True)
@@ -43,22 +40,19 @@ class SingleRow:
 
     Attributes:
         template: the route's template, for the metrics.
-        decode: decodes a body.
+        decode: decodes a body; there is no row, or it raises any error, if the route must decode it.
         encode: the body of the response; it raises ValueError if the route must answer.
         takes_type: whether a body of this Content-Type may be decoded here.
-        routed: names of headers with which a request is left to the route.
     """
 
     template: str
     decode: Callable[[Predictor, bytes], Decoded]
     encode: Callable[[Predictor, Answer, Any, str], bytes]
     takes_type: Callable[[bytes], bool] = lambda value: value == JSON
-    routed: frozenset[bytes] = frozenset({EXPECT})
 
 
 def _decode_record(predictor: Predictor, body: bytes) -> Decoded:
-    row = predictor.decoder.decode_or_none(body)
-    return None if row is None else (row, None)
+    return predictor.decoder.decode_or_none(body), None
 
 
 def _encode_record(predictor: Predictor, answer: Answer, _: None, request_id: str) -> bytes:
@@ -83,29 +77,18 @@ _VALUES: msgspec.json.Decoder[_Scoring[Any]] = msgspec.json.Decoder(_Scoring[boo
 def _decode_scoring(predictor: Predictor, body: bytes) -> Decoded:
     """A frame of one row, split or as a record; columns that the model does not have are ignored."""
     schema = predictor.schema
-    try:
-        record = _only_record((_NUMBERS if schema.is_numeric else _VALUES).decode(body))
-    except UNFIT:
-        return None
-    row = predictor.decoder.row_or_none({name: record[name] for name in schema.names if name in record})
-    return None if row is None else (row, None)
-
-
-def _only_record(request: _Scoring[Any]) -> Mapping[str, Any]:
-    """The only row by column; raises ValueError if the request is not of one row, or invalid."""
+    request = (_NUMBERS if schema.is_numeric else _VALUES).decode(body)
     split, records = request.dataframe_split, request.dataframe_records
     if isinstance(split, _Split) and records is UNSET:
         (values,) = split.data
         record = dict(zip(split.columns, values, strict=True))
-        if len(record) == len(split.columns):
-            return record
-    elif isinstance(records, list) and split is UNSET and len(records) == 1:
-        return records[0]
-    raise ValueError
-
-
-def _encode_scoring(_: Predictor, answer: Answer, __: None, ___: str) -> bytes:
-    return mlflow_scoring.encode([answer.prediction])
+        if len(record) < len(split.columns):
+            raise ValueError
+    elif isinstance(records, list) and split is UNSET:
+        (record,) = records
+    else:
+        raise ValueError
+    return predictor.decoder.row_or_none({name: record[name] for name in schema.names if name in record}), None
 
 
 _INFER = msgspec.json.Decoder(InferMessage)
@@ -114,19 +97,15 @@ _INFER = msgspec.json.Decoder(InferMessage)
 def _decode_infer(predictor: Predictor, body: bytes) -> Decoded:
     """One row of float64 numbers, as a matrix or a tensor per column; with the id and outputs of the request."""
     if not predictor.schema.is_numeric:
-        return None
-    try:
-        request = _INFER.decode(body)
-        record = _only_numbers(predictor.schema, request.inputs)
-    except (*UNFIT, OverflowError):  # a number may be too large
-        return None
-    wishes = request.outputs or ()
-    if request.parameters or any(holder.parameters for holder in (*request.inputs, *wishes)):
-        return None
-    offered = output_names(predictor)
+        raise ValueError
+    request = _INFER.decode(body)
+    wishes, offered = request.outputs or (), output_names(predictor)
     names = [wish.name for wish in wishes] or offered
-    row = predictor.decoder.row_or_none(record) if set(names) <= set(offered) else None
-    return None if row is None else (row, (request.id, dict.fromkeys(names)))
+    has_parameters = request.parameters or any(holder.parameters for holder in (*request.inputs, *wishes))
+    if has_parameters or not set(names) <= set(offered):
+        raise ValueError
+    record = _only_numbers(predictor.schema, request.inputs)
+    return predictor.decoder.row_or_none(record), (request.id, dict.fromkeys(names))
 
 
 def _only_numbers(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> dict[str, float]:
@@ -164,10 +143,8 @@ def _encode_infer(predictor: Predictor, answer: Answer, details: Any, request_id
 RECORD = SingleRow(
     "/predict", _decode_record, _encode_record, lambda value: value == JSON or is_json(value.decode("latin-1"))
 )
-SCORING = SingleRow("/invocations", _decode_scoring, _encode_scoring)
-INFER = SingleRow(
-    "/v2/models/{model_name}/infer", _decode_infer, _encode_infer, routed=frozenset({EXPECT, JSON_LENGTH})
-)
+SCORING = SingleRow("/invocations", _decode_scoring, lambda _, answer, *__: mlflow_scoring.encode([answer.prediction]))
+INFER = SingleRow("/v2/models/{model_name}/infer", _decode_infer, _encode_infer)
 
 
 def single_rows(model_name: str) -> dict[str, SingleRow]:

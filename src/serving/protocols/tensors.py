@@ -1,4 +1,7 @@
-"""Tensors of the Open Inference Protocol: datatypes, and conversion from and to JSON and binary data."""
+"""Tensors of the Open Inference Protocol: datatypes, and conversion from and to JSON and binary data.
+
+Functions that take a tensor of a request raise InvalidRecordError if it is invalid.
+"""
 
 import itertools
 import math
@@ -10,20 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType
+from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Values
-from src.serving.tables.problems import (
-    NOT_A_BOOLEAN,
-    NOT_A_DATE,
-    NOT_A_NUMBER,
-    NOT_A_STRING,
-    NOT_AN_INTEGER,
-    NOT_FINITE,
-    InvalidRecordError,
-    malformed,
-    problem_of,
-)
+from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{kind}{bits}": f"<{kind[0].lower()}{bits // 8}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
@@ -34,11 +27,11 @@ NUMBERS = frozenset({*FLOATS, *INTEGERS})
 # What a column takes: an integer may come as a float, as NaN is the only form of a missing one; a date comes as
 # ISO 8601 or as a number of days.
 ACCEPTED: Mapping[ColumnType, tuple[frozenset[str], str]] = {
-    ColumnType.NUMBER: (NUMBERS, NOT_A_NUMBER),
-    ColumnType.INTEGER: (NUMBERS, NOT_AN_INTEGER),
-    ColumnType.BOOLEAN: (frozenset({BOOL}), NOT_A_BOOLEAN),
-    ColumnType.STRING: (frozenset({BYTES}), NOT_A_STRING),
-    ColumnType.DATE: (NUMBERS | {BYTES}, NOT_A_DATE),
+    ColumnType.NUMBER: (NUMBERS, kinds.NOT_A_NUMBER),
+    ColumnType.INTEGER: (NUMBERS, kinds.NOT_AN_INTEGER),
+    ColumnType.BOOLEAN: (frozenset({BOOL}), kinds.NOT_A_BOOLEAN),
+    ColumnType.STRING: (frozenset({BYTES}), kinds.NOT_A_STRING),
+    ColumnType.DATE: (NUMBERS | {BYTES}, kinds.NOT_A_DATE),
 }
 OWN = {"double": "FP64", "float": "FP32", "long": "INT64", "integer": "INT32", "boolean": BOOL, "string": BYTES}
 LENGTH = struct.Struct("<I")
@@ -60,20 +53,11 @@ def datatype_of(column: Column) -> str:
 
 
 def check_datatype(column: Column, datatype: str) -> None:
-    """Check that a column takes a tensor of this datatype.
-
-    Raises:
-        InvalidRecordError: it does not.
-    """
+    """Check that a column takes a tensor of this datatype."""
     accepted, kind = ACCEPTED[column.type]
     if datatype not in accepted:
         takes = f"takes tensors of the datatype {datatype_of(column)}"
         raise InvalidRecordError([problem_of(column, takes, kind)])
-
-
-def problem(message: str, kind: str) -> InvalidRecordError:
-    """A problem of a request's tensors."""
-    return InvalidRecordError([InvalidInputError(message, kind=kind)])
 
 
 def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
@@ -81,24 +65,20 @@ def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
 
     JSON data may be nested as the shape says, or flat. Values that are not of the datatype are left to the column's
     check if its message is more precise. Binary ``content`` is little-endian, without gaps; strings with their lengths.
-
-    Raises:
-        InvalidRecordError: there are more or fewer values than the shape says, or they are not of the datatype.
     """
-    return _of_json(tensor) if content is None else _of_binary(tensor, content)
-
-
-def _of_json(tensor: InputTensor) -> Values:
+    if content is not None:
+        return _of_binary(tensor, content)
     values, shape, datatype = tensor.data, tensor.shape, tensor.datatype
     is_nested = len(shape) > 1 and isinstance(values, list) and set(map(type, values)) == {list}
     if is_nested and set(map(len, values)) == {shape[1]}:
         values = list(itertools.chain.from_iterable(values))
     if not isinstance(values, list) or len(values) != math.prod(shape):
         raise malformed(f"the data of {tensor.name} must be a list of as many values as its shape says")
-    kinds = set(map(type, values))
-    if datatype in INTEGERS and not kinds <= {int, type(None)}:
-        raise problem(f"{tensor.name} must have whole numbers, as its datatype says", NOT_AN_INTEGER)
-    return _array(tensor, values) if datatype in NUMBERS and kinds <= {int, float} else values
+    types = set(map(type, values))
+    if datatype in INTEGERS and not types <= {int, type(None)}:
+        message = f"{tensor.name} must have whole numbers, as its datatype says"
+        raise malformed(message, kind=kinds.NOT_AN_INTEGER)
+    return _array(tensor, values) if datatype in NUMBERS and types <= {int, float} else values
 
 
 def _of_binary(tensor: InputTensor, content: memoryview) -> NDArray[Any]:
@@ -112,23 +92,19 @@ def _of_binary(tensor: InputTensor, content: memoryview) -> NDArray[Any]:
         raise malformed(f"the binary data of {name} must have the size that its shape and datatype say")
     array = np.frombuffer(content, dtype=dtype)
     if tensor.datatype == BOOL and (array.view(np.uint8) > 1).any():
-        raise problem(f"{tensor.name} must have 1 for true and 0 for false", NOT_A_BOOLEAN)
+        raise malformed(f"{name} must have 1 for true and 0 for false", kind=kinds.NOT_A_BOOLEAN)
     return array
 
 
 def kept_values(tensor: InputTensor, values: Values) -> NDArray[Any] | list[str]:
-    """The values of a tensor that the model does not take, as an output has them: an array, or a list of strings.
-
-    Raises:
-        InvalidRecordError: they are not of the datatype.
-    """
+    """The values of a tensor that the model does not take, as an output has them: an array, or a list of strings."""
     if isinstance(values, np.ndarray) and values.dtype != object:
         return values
     listed, datatype = list(values), tensor.datatype
-    kinds = set(map(type, listed))
-    if datatype == BYTES and kinds <= {str}:
+    types = set(map(type, listed))
+    if datatype == BYTES and types <= {str}:
         return listed
-    if (datatype == BOOL and kinds <= {bool}) or (datatype in FLOATS and kinds <= {float, int, type(None)}):
+    if (datatype == BOOL and types <= {bool}) or (datatype in FLOATS and types <= {float, int, type(None)}):
         return _array(tensor, listed)  # null is NaN
     raise malformed(f"the data of {tensor.name} must be of its datatype")
 
@@ -145,7 +121,8 @@ def _array(tensor: InputTensor, values: list[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # values too large for a small float become infinite, which is reported
             return np.array(values, dtype=DTYPES[tensor.datatype])
     except OverflowError:
-        raise problem(f"{tensor.name} must have numbers that its datatype can hold", NOT_FINITE) from None
+        message = f"{tensor.name} must have numbers that its datatype can hold"
+        raise malformed(message, kind=kinds.NOT_FINITE) from None
 
 
 def _strings(name: str, content: memoryview, count: int) -> list[str]:

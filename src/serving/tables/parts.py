@@ -8,19 +8,10 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
+from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Problems, Values, read_values
 from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
-from src.serving.tables.problems import (
-    MALFORMED,
-    MAX_TOLD,
-    MISSING,
-    TOO_LARGE,
-    InvalidRecordError,
-    malformed,
-    missing_columns,
-    no_column,
-    problem_of,
-)
+from src.serving.tables.problems import InvalidRecordError, malformed, no_column, problem_of
 
 T = TypeVar("T")
 
@@ -57,7 +48,7 @@ class TooManyRowsError(InvalidInputError):
     """The batch has more rows than the service holds in memory."""
 
     def __init__(self, max_rows: int) -> None:
-        super().__init__(f"the batch has more than {max_rows} rows; send several batches", kind=TOO_LARGE)
+        super().__init__(f"the batch has more than {max_rows} rows; send several batches", kind=kinds.TOO_LARGE)
 
 
 class TooMuchTextError(InvalidInputError):
@@ -67,7 +58,7 @@ class TooMuchTextError(InvalidInputError):
         super().__init__(
             f"the strings and kept columns of the batch take more than {max_bytes} bytes; send several batches, or "
             "drop other columns with extra_columns=ignore",
-            kind=TOO_LARGE,
+            kind=kinds.TOO_LARGE,
         )
 
 
@@ -87,7 +78,7 @@ def part_of(
             continue
         arrays.append(array_of(column, [None] * rows))
         if column.required:
-            problems.append(problem_of(column, "is required", MISSING))
+            problems.append(problem_of(column, "is required", kinds.MISSING))
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
     return Rows(FeatureTable.from_columns(schema, arrays), Kept.of(kept))
@@ -114,7 +105,7 @@ def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
     for part in parts:
         if isinstance(part, InvalidRecordError):
             problems += part.problems
-            if len(problems) >= MAX_TOLD:
+            if len(problems) >= kinds.MAX_TOLD:
                 break
         yield None if isinstance(part, InvalidRecordError) else part.table
     if problems:
@@ -132,13 +123,13 @@ def places_of(
     known = set(schema.names)
     places = {name: place for place, name in enumerate(names) if name in known}
     others = {name: place for place, name in enumerate(names) if name not in known}
-    problems = missing_columns(schema, names)
+    absent = [column for column in schema.columns if column.required and column.name not in places]
+    problems = [problem_of(column, "is required", kinds.MISSING) for column in absent]
     if extra is ExtraColumns.REFUSE and others:
         problems.append(unknown_columns(schema, names))
     counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in known]
     if len(set(counted)) != len(counted):
-        message = f"each of {', '.join(schema.names)} must be given once"
-        problems.append(InvalidInputError(message, kind=MALFORMED))
+        problems += malformed(f"each of {', '.join(schema.names)} must be given once").problems
     if not problems and not places:
         problems.append(no_column(schema, hint))
     if problems:

@@ -1,7 +1,5 @@
 """Problems of a request's rows; messages name columns and do not repeat values of the request."""
 
-from collections.abc import Collection
-
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, FeatureSchema
 
@@ -34,9 +32,9 @@ class InvalidRecordError(InvalidInputError):
         self.problems = tuple(problems[:MAX_TOLD])
 
 
-def malformed(message: str, row: int | None = None) -> InvalidRecordError:
+def malformed(message: str, row: int | None = None, kind: str = MALFORMED) -> InvalidRecordError:
     """The problem of a body, or of a row, that cannot be read."""
-    return InvalidRecordError([InvalidInputError(message, kind=MALFORMED, row=row)])
+    return InvalidRecordError([InvalidInputError(message, kind=kind, row=row)])
 
 
 def problem_of(column: Column, what: str, kind: str) -> InvalidInputError:
@@ -44,17 +42,7 @@ def problem_of(column: Column, what: str, kind: str) -> InvalidInputError:
     return InvalidInputError(f"{column.name} {what}", kind=kind, field=column.name)
 
 
-def missing_columns(schema: FeatureSchema, names: Collection[str]) -> list[InvalidInputError]:
-    """A problem for each required column that is absent."""
-    there = set(names)
-    return [
-        problem_of(column, "is required", MISSING)
-        for column in schema.columns
-        if column.required and column.name not in there
-    ]
-
-
 def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
-    """The problem of a body without any column of the model, whose columns may all be optional."""
+    """The problem of a body without any of the model's columns, which may all be optional."""
     message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
     return InvalidInputError(message, kind=MALFORMED)

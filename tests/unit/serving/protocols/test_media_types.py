@@ -1,7 +1,9 @@
 import pytest
 
-from src.serving.protocols.media_types import NotAcceptableError, UnsupportedMediaTypeError, accepted, format_of
+from src.core.errors import InvalidInputError
+from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
 from src.serving.tables.formats import Format
+from src.serving.watch.metrics import NOT_ACCEPTABLE
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def test_accepted_is_what_is_wanted_most_and_else_what_came_in(accept: str, expe
 
 @pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "*/*;q=0", "image/*", "text/csv;q=2", "json"])
 def test_accepted_refuses_and_lists_what_there_is(accept: str) -> None:
-    with pytest.raises(NotAcceptableError) as told:
+    with pytest.raises(InvalidInputError) as told:
         accepted(accept, Format.CSV)
+    assert told.value.kind == NOT_ACCEPTABLE
     assert all(item.value in str(told.value) for item in Format)
