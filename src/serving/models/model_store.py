@@ -31,16 +31,16 @@ logger = logging.getLogger(__name__)
 class StoreMetrics(Protocol):
     """Records what the store did."""
 
-    def reload(self, outcome: str) -> None:
+    def reload(self, outcome: str, /) -> None:
         """Count an attempt to serve another version, with one of ``RELOAD_OUTCOMES``."""
 
     def model_loaded(self, predictor: Predictor) -> None:
         """This model is served from now on."""
 
-    def mlflow_reachable(self, *, reachable: bool) -> None:
+    def mlflow_reachable(self, value: float) -> None:
         """Whether the last look-up of the champion succeeded."""
 
-    def serves_champion(self, *, served: bool) -> None:
+    def serves_champion(self, value: float) -> None:
         """Whether the served model is the champion."""
 
 
@@ -221,11 +221,11 @@ class ModelStore:
 
     def _saw_mlflow(self, *, reachable: bool) -> None:
         self.last_look = LastLook(reachable, datetime.now(UTC))
-        self._metrics.mlflow_reachable(reachable=reachable)
+        self._metrics.mlflow_reachable(reachable)
 
     def _report(self, problem: str | None) -> None:
         """Keep the last error for /health (None: the champion is served); log it only when it changes."""
-        self._metrics.serves_champion(served=problem is None)
+        self._metrics.serves_champion(problem is None)
         if problem is not None and problem != self.last_error:
             serving = f"still serving version {self.current.version.version}" if self.current else "serving nothing"
             logger.warning("%s (%s)", problem, serving)

@@ -1,7 +1,7 @@
 """Drift: whether the newest rows have the distribution of the training rows."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ FALSE_ALARMS = 0.0005
 LARGE = 0.05
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(NamedTuple):
     """The drift of one column.
 
     Attributes:
@@ -47,8 +46,7 @@ class Drift:
 NO_DRIFT = Drift(math.nan, drifted=False)
 
 
-@dataclass(frozen=True)
-class DriftReport:
+class DriftReport(NamedTuple):
     """The drift of the newest rows, by feature, and of their predicted classes: ``NO_DRIFT`` if there are none."""
 
     rows: int
@@ -61,12 +59,13 @@ class ModelWindow:
 
     def __init__(self, predictor: Predictor, size: int) -> None:
         recorded, schema = predictor.reference, predictor.schema
+        self.predictor = predictor
         self.features = feature_references(schema, recorded) if recorded else {}
         self.size = size
         classes = class_reference(predictor.classes, len(schema.columns), recorded) if recorded else None
-        self._references = [*self.features.values(), *([classes] if classes else [])]
-        self._keys = np.zeros((len(self._references), size), dtype=np.int64)
-        self._next = self._rows = 0
+        self.references = [*self.features.values(), *([classes] if classes else [])]
+        self._keys = np.zeros((len(self.references), size), dtype=np.int64)
+        self._added = 0
 
     def keys_of(self, table: FeatureTable, labels: NDArray[np.intp], positions: NDArray[np.intp]) -> Keys:
         """The keys of the rows at these positions, shape (references, positions).
@@ -74,56 +73,51 @@ class ModelWindow:
         ``labels`` are the rows' predicted classes, shape (n,); they are not read for a regression.
         """
         columns = [*table.columns, labels]
-        keys = [reference.keys_of(columns[reference.place][positions]) for reference in self._references]
+        keys = [reference.keys_of(columns[reference.place][positions]) for reference in self.references]
         return np.array(keys, dtype=np.int64).reshape(len(keys), len(positions))
 
     def add(self, keys: Keys) -> None:
         """Add at most ``size`` rows by their keys, shape (references, rows); they replace the oldest ones."""
         rows = keys.shape[1]
-        self._keys[:, (self._next + np.arange(rows)) % self.size] = keys
-        self._next = (self._next + rows) % self.size
-        self._rows = min(self.size, self._rows + rows)
+        self._keys[:, (self._added + np.arange(rows)) % self.size] = keys
+        self._added += rows
 
     def report(self) -> DriftReport:
         """Test all columns; the false alarm rate is shared among them."""
-        tests, found = len(self._references), [NO_DRIFT] * len(self._references)
-        if self._rows >= MIN_ROWS:
-            compared = zip(self._references, self._keys[:, : self._rows], strict=True)
+        rows, tests = min(self._added, self.size), len(self.references)
+        found = [NO_DRIFT] * tests
+        if rows >= MIN_ROWS:
+            compared = zip(self.references, self._keys[:, :rows], strict=True)
             found = [Drift.of(reference.compare(keys), tests) for reference, keys in compared]
         return DriftReport(
-            rows=self._rows if self.features else 0,
+            rows=rows if self.features else 0,
             features=dict(zip(self.features, found, strict=False)),
             predictions=found[-1] if tests > len(self.features) else NO_DRIFT,
         )
 
 
 class Batch:
-    """A batch that is predicted in parts, with a random sample of its rows for the window, if its model has one.
+    """A batch that is predicted in parts, with a random sample of its rows for the model's window.
 
     It is a bottom-k sample (Cohen and Kaplan, PODC 2007), which depends neither on the rows' order nor on the parts. It
     is in random order, so that each slice of it is a random sample.
     """
 
-    def __init__(self, predictor: Predictor, window: ModelWindow | None) -> None:
-        self.predictor = predictor
-        self._window = window
+    def __init__(self, window: ModelWindow) -> None:
+        self.predictor = window.predictor
+        self.window = window
         self._ranks: NDArray[np.float64] = np.empty(0)
-        self._keys: Keys | None = None
+        self._keys: Keys = np.empty((len(window.references), 0), dtype=np.int64)
 
     def add(self, ranks: NDArray[np.float64], table: FeatureTable, labels: NDArray[np.intp]) -> None:
         """Consider the next rows; ``ranks`` are independent and uniform, shape (n,)."""
-        if self._window is None:
-            return
-        size = self._window.size
+        size = self.window.size
         chosen = np.argpartition(ranks, size)[:size] if len(ranks) > size else np.arange(len(ranks))
-        keys = self._window.keys_of(table, labels, chosen)
-        if self._keys is not None:
-            keys = np.concatenate([self._keys, keys], axis=1)
+        keys = np.concatenate([self._keys, self.window.keys_of(table, labels, chosen)], axis=1)
         self._ranks = np.concatenate([self._ranks, ranks[chosen]])
         order = np.argsort(self._ranks)[:size]
         self._ranks, self._keys = self._ranks[order], keys[:, order]
 
     def end(self) -> None:
         """The sample enters the window."""
-        if self._window is not None and self._keys is not None:
-            self._window.add(self._keys)
+        self.window.add(self._keys)

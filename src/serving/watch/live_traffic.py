@@ -1,9 +1,9 @@
-"""Counts live rows and predictions. Requests only leave notes, which are counted later."""
+"""Metrics of the served model and of its live rows. Requests only leave notes, which are counted later."""
 
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -18,7 +18,6 @@ from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.drift import NO_DRIFT, Batch, DriftReport, ModelWindow
-from src.serving.watch.references import Reference
 
 # The label of a prediction that is a number.
 REGRESSION = ""
@@ -27,21 +26,8 @@ CONFIDENCE_BOUNDS = (*map(floatToGoString, CONFIDENCE_EDGES), "+Inf")
 # Notes are counted in blocks of so many, which takes a fraction of a millisecond.
 BLOCK = 256
 SEED = 20261128
-HELP = {
-    "inference_predictions": "Predictions by predicted class",
-    "inference_out_of_range": "Numbers outside the range of the training rows",
-    "inference_unknown_categories": "Texts that are not among the column's known categories",
-    "inference_drift_score": "Distance of the newest rows from the training rows beyond what chance gives (0: none); "
-    "NaN with too few",
-    "inference_feature_drifted": "1 where the drift of a feature is significant and large, else 0; NaN with too few "
-    "rows",
-    "inference_reference_class_ratio": "Share of the class among the training rows",
-    "inference_prediction_drift_score": "Distance of the predicted classes from the holdout's beyond what chance gives "
-    "(0: none); NaN with too few",
-    "inference_prediction_drifted": "1 where the drift of the predicted classes is significant and large, else 0; NaN "
-    "with too few rows",
-    "inference_drift_window_rows": "Rows that are compared",
-}
+SCORE = "Distance of the newest rows from those of training beyond what chance gives (0: none); NaN with too few rows"
+FLAG = "1 where the drift is significant and large, else 0; NaN with too few rows"
 
 Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
@@ -78,9 +64,10 @@ class LiveTraffic(Collector):
 
     def batch(self, predictor: Predictor) -> Batch:
         """Begin a batch that is predicted in parts."""
-        with self._lock:
-            window = self._window if predictor is self._current else None
-        return Batch(predictor, window)
+        window = self._window
+        if window is None or window.predictor is not predictor:
+            window = ModelWindow(predictor, self._window_rows)  # of a replaced model: nobody reads it
+        return Batch(window)
 
     def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
         """Note one part of a batch, from any thread. It is counted immediately, so large tables should be split."""
@@ -91,8 +78,11 @@ class LiveTraffic(Collector):
             self._predictions.update(counts)
             self._confidence += buckets
             self._confidence_sum += float(confidence.sum())
-            if self._window is not None and batch.predictor is self._current:
-                self._count_unseen(table, self._window.features)
+            if batch.window is self._window:
+                for name, column in batch.window.features.items():
+                    counter = self._out_of_range if column.limits else self._unknown
+                    if name in counter:
+                        counter[name] += column.unseen(table.columns[column.place])
             ranks = self._random.random(len(table))
         batch.add(ranks, table, labels)
 
@@ -125,26 +115,20 @@ class LiveTraffic(Collector):
     def collect(self) -> Iterable[Metric]:
         """The numbers as Prometheus reads them."""
         report = self.report()
+        yield from _gauges(self._current, report)
+        counters = (
+            ("inference_predictions", "Predictions by predicted class", "class", self._predictions),
+            ("inference_out_of_range", "Numbers outside the training rows' range", "feature", self._out_of_range),
+            ("inference_unknown_categories", "Texts that are no known category", "feature", self._unknown),
+        )
         with self._lock:
-            reference = self._current.reference if self._current is not None else None
-            yield _labelled(CounterMetricFamily, "inference_predictions", "class", self._predictions)
-            yield _labelled(CounterMetricFamily, "inference_out_of_range", "feature", self._out_of_range)
-            yield _labelled(CounterMetricFamily, "inference_unknown_categories", "feature", self._unknown)
+            yield from (_by_label(CounterMetricFamily, *counter) for counter in counters)
             yield HistogramMetricFamily(
                 "inference_prediction_confidence",
                 "Probability of the predicted class",
                 buckets=list(zip(CONFIDENCE_BOUNDS, np.cumsum(self._confidence).tolist(), strict=True)),
                 sum_value=self._confidence_sum,
             )
-        scores = {name: drift.score for name, drift in report.features.items()}
-        flags = {name: drift.flag for name, drift in report.features.items()}
-        classes = reference.class_shares if reference is not None else {}
-        yield _labelled(GaugeMetricFamily, "inference_drift_score", "feature", scores)
-        yield _labelled(GaugeMetricFamily, "inference_feature_drifted", "feature", flags)
-        yield _labelled(GaugeMetricFamily, "inference_reference_class_ratio", "class", classes)
-        yield _single("inference_prediction_drift_score", report.predictions.score)
-        yield _single("inference_prediction_drifted", report.predictions.flag)
-        yield _single("inference_drift_window_rows", report.rows)
 
     def _work_off(self) -> None:
         """Count the notes, as one batch for each model."""
@@ -156,11 +140,42 @@ class LiveTraffic(Collector):
             probabilities = np.array(shares) if shares else None
             self.note_table(predictor, table, Predictions([answer.prediction for answer in answers], probabilities))
 
-    def _count_unseen(self, table: FeatureTable, features: Mapping[str, Reference]) -> None:
-        for name, column in features.items():
-            counts = self._out_of_range if column.limits else self._unknown
-            if name in counts:
-                counts[name] += column.unseen(table.columns[column.place])
+
+def _gauges(model: Predictor | None, report: DriftReport) -> Iterator[Metric]:
+    info = GaugeMetricFamily("inference_model_info", "1 for the model served", labels=["name", "version", "engine"])
+    scores, classes = dict[str, float](), dict[str, float]()
+    trained_at = loaded_at = 0.0
+    if model is not None:
+        version, loaded_at = model.version, model.loaded_at.timestamp()
+        info.add_metric([version.name, version.version, model.engine.name], 1)
+        scores, classes = version.scores, model.reference.class_shares if model.reference is not None else {}
+        trained_at = version.registered_at.timestamp() if version.registered_at is not None else 0.0
+    yield info
+    drift = {name: found.score for name, found in report.features.items()}
+    drifted = {name: found.flag for name, found in report.features.items()}
+    for name, documentation, label, values in (
+        ("inference_model_score", "Scores on the holdout by name, greater is better", "metric", scores),
+        ("inference_reference_class_ratio", "Share of the class among the training rows", "class", classes),
+        ("inference_drift_score", SCORE, "feature", drift),
+        ("inference_feature_drifted", FLAG, "feature", drifted),
+    ):
+        yield _by_label(GaugeMetricFamily, name, documentation, label, values)
+    for name, documentation, value in (
+        ("inference_model_loaded", "1 if a model can answer", float(model is not None)),
+        ("inference_model_trained_timestamp_seconds", "When the model was registered; 0 if unknown", trained_at),
+        ("inference_model_loaded_timestamp_seconds", "When the model was loaded", loaded_at),
+        ("inference_prediction_drift_score", SCORE, report.predictions.score),
+        ("inference_prediction_drifted", FLAG, report.predictions.flag),
+        ("inference_drift_window_rows", "Rows that are compared", report.rows),
+    ):
+        yield GaugeMetricFamily(name, documentation, value=value)
+
+
+def _by_label(kind: type[Family], name: str, documentation: str, label: str, values: Mapping[str, float]) -> Family:
+    family = kind(name, documentation, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
 
 
 def _labels(found: Predictions, classes: tuple[str, ...]) -> tuple[Mapping[str, int], NDArray[np.intp]]:
@@ -176,14 +191,3 @@ def _labels(found: Predictions, classes: tuple[str, ...]) -> tuple[Mapping[str, 
     labels = [str(value) for value in found.given]
     places = {name: index for index, name in enumerate(classes)}
     return Counter(labels), np.array([places.get(label, len(places)) for label in labels], dtype=np.intp)
-
-
-def _labelled(kind: type[Family], name: str, label: str, values: Mapping[str, float]) -> Family:
-    family = kind(name, HELP[name], labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
-
-
-def _single(name: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, HELP[name], value=value)

@@ -1,8 +1,8 @@
 """The inference service's Prometheus metrics, on a separate registry."""
 
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -11,7 +11,6 @@ from prometheus_client.process_collector import ProcessCollector
 
 from src.serving.models.admission import SHED_REASONS
 from src.serving.models.model_store import RELOAD_OUTCOMES
-from src.serving.models.predictor import Predictor
 from src.serving.tables.problems import RECORD_PROBLEMS, TOO_LARGE
 from src.serving.watch.live_traffic import LiveTraffic
 
@@ -35,13 +34,10 @@ NOT_ACCEPTABLE = "not_acceptable"
 UNKNOWN_MODEL = "unknown_model"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
-PREDICTION_ERRORS = (
-    *(*RECORD_PROBLEMS, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, UNKNOWN_MODEL, NO_MODEL, INTERNAL),
-)
+OTHER_ERRORS = (TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, UNKNOWN_MODEL, NO_MODEL, INTERNAL)
 
 
-@dataclass(frozen=True)
-class RouteInfo:
+class RouteInfo(NamedTuple):
     """A route's labels, known before its first request."""
 
     path: str
@@ -50,13 +46,18 @@ class RouteInfo:
 
 
 class ServingMetrics:
-    """Every series exists at 0 from the start.
+    """Every series exists at 0 from the start. Attributes without an explanation count one event by its label.
 
     Args:
         registry: where the metrics are registered.
         routes: the service's routes with the statuses they answer.
         window_rows: how many of the newest rows ``traffic`` compares with those of training.
         alert_outcomes: how a notification of Alertmanager can be handled.
+
+    Attributes:
+        model_loaded: records the served model; to be called before that model's first prediction.
+        mlflow_reachable: records whether the last look-up succeeded.
+        serves_champion: records whether the last look-up found that the served model is the champion.
     """
 
     def __init__(
@@ -68,18 +69,42 @@ class ServingMetrics:
     ) -> None:
         self.registry = registry
         self.traffic = LiveTraffic(registry, window_rows)
+        self.model_loaded = self.traffic.follow
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._create_http(routes)
-        self._create_model(alert_outcomes)
-
-    def _create_http(self, routes: Iterable[RouteInfo]) -> None:
+        gauge = functools.partial(Gauge, registry=registry)
+        self.in_flight = gauge("inference_http_requests_in_flight", "Requests that are being received or answered")
+        self.mlflow_reachable = gauge(
+            "inference_mlflow_reachable", "1 if the last look-up of the champion succeeded"
+        ).set
+        self.serves_champion = gauge(
+            "inference_serves_champion",
+            "1 if the last look-up found that the served model is the champion; 0 also if it failed",
+        ).set
+        self.shed = self._counting(
+            "inference_http_requests_shed_total", "Requests turned away under overload", "reason", SHED_REASONS
+        )
+        self.cut = self._counting(
+            "inference_http_clients_cut_total", "Clients that were disconnected", "reason", CUT_REASONS
+        )
+        self.prediction_failed = self._counting(
+            "inference_prediction_errors_total", "Failed predictions", "reason", (*RECORD_PROBLEMS, *OTHER_ERRORS)
+        )
+        self.reload = self._counting(
+            "inference_model_reloads_total", "Attempts to serve another version", "outcome", RELOAD_OUTCOMES
+        )
+        self.alert = self._counting(
+            "inference_alerts_total", "Alertmanager's notifications by outcome", "outcome", alert_outcomes
+        )
+        self.batch_rows = Histogram(
+            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=registry
+        )
         requests = Counter(
             "inference_http_requests_total",
             "HTTP requests by route template, method and status",
             ["route", "method", "status"],
-            registry=self.registry,
+            registry=registry,
         )
         duration = Histogram(
             "inference_http_request_duration_seconds",
@@ -87,7 +112,7 @@ class ServingMetrics:
             "are turned away",
             ["route"],
             buckets=DURATION_EDGES,
-            registry=self.registry,
+            registry=registry,
         )
         # Cached, because looking for labels takes longer than counting.
         self._requests = functools.cache(requests.labels)
@@ -96,39 +121,6 @@ class ServingMetrics:
             self._durations(route.path)
             for status in route.statuses:
                 self._requests(route.path, route.method, status)
-        self.in_flight = Gauge(
-            "inference_http_requests_in_flight", "Requests that are being received or answered", registry=self.registry
-        )
-        reasons = functools.partial(_counters, self.registry, "reason")
-        self._shed = reasons("inference_http_requests_shed_total", "Requests turned away under overload", SHED_REASONS)
-        self._cut = reasons("inference_http_clients_cut_total", "Clients that were disconnected", CUT_REASONS)
-        self.prediction_errors = reasons("inference_prediction_errors_total", "Failed predictions", PREDICTION_ERRORS)
-
-    def _create_model(self, alert_outcomes: Iterable[str]) -> None:
-        gauge = functools.partial(Gauge, registry=self.registry)
-        self._info = gauge("inference_model_info", "1 for the model served", ["name", "version", "engine"])
-        self._loaded = gauge("inference_model_loaded", "1 if a model can answer")
-        self._scores = gauge(
-            "inference_model_score",
-            "Scores of the served model on the holdout by scikit-learn's metric names, greater is better",
-            ["metric"],
-        )
-        self._trained_at = gauge(
-            "inference_model_trained_timestamp_seconds",
-            "When the served model was registered by training; 0 where that is unknown",
-        )
-        self._loaded_at = gauge("inference_model_loaded_timestamp_seconds", "When the served model was loaded")
-        self._mlflow = gauge("inference_mlflow_reachable", "1 if the last look-up of the champion succeeded")
-        self._serves_champion = gauge(
-            "inference_serves_champion",
-            "1 if the last look-up found that the served model is the champion; 0 also if it failed",
-        )
-        outcomes = functools.partial(_counters, self.registry, "outcome")
-        self._reloads = outcomes("inference_model_reloads_total", "Attempts to serve another version", RELOAD_OUTCOMES)
-        self.alerts = outcomes("inference_alerts_total", "Alertmanager's notifications by outcome", alert_outcomes)
-        self.batch_rows = Histogram(
-            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=self.registry
-        )
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request with its duration."""
@@ -139,43 +131,8 @@ class ServingMetrics:
         """Count one request. ``route`` is a template or ``UNMATCHED``, never a raw path."""
         self._requests(route, method if method in METHODS else OTHER, status).inc()
 
-    def shed(self, reason: str) -> None:
-        """Count one request that was turned away, for one of ``SHED_REASONS``."""
-        self._shed[reason].inc()
-
-    def cut(self, reason: str) -> None:
-        """Count one client that was disconnected for one of ``CUT_REASONS``."""
-        self._cut[reason].inc()
-
-    def reload(self, outcome: str) -> None:
-        """Count one attempt to serve another version."""
-        self._reloads[outcome].inc()
-
-    def mlflow_reachable(self, *, reachable: bool) -> None:
-        """Record whether the last look-up succeeded."""
-        self._mlflow.set(reachable)
-
-    def serves_champion(self, *, served: bool) -> None:
-        """Record whether the last look-up found that the served model is the champion."""
-        self._serves_champion.set(served)
-
-    def model_loaded(self, predictor: Predictor) -> None:
-        """Record the served model; call it before that model's first prediction."""
-        self.traffic.follow(predictor)
-        self._info.clear()
-        self._info.labels(predictor.version.name, predictor.version.version, predictor.engine.name).set(1)
-        self._loaded_at.set(predictor.loaded_at.timestamp())
-        self._scores.clear()
-        for name, score in predictor.version.scores.items():
-            self._scores.labels(name).set(score)
-        trained_at = predictor.version.registered_at
-        self._trained_at.set(trained_at.timestamp() if trained_at is not None else 0)
-        self._loaded.set(1)
-
-
-def _counters(
-    registry: CollectorRegistry, label: str, name: str, documentation: str, values: Iterable[str]
-) -> dict[str, Counter]:
-    """One counter for each value of the label."""
-    counter = Counter(name, documentation, [label], registry=registry)
-    return {value: counter.labels(value) for value in values}
+    def _counting(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Callable[[str], None]:
+        """A function that counts one of the label's values."""
+        counter = Counter(name, documentation, [label], registry=self.registry)
+        counters = {value: counter.labels(value) for value in values}
+        return lambda value: counters[value].inc()

@@ -1,9 +1,8 @@
 """The training rows of each column, with which live values are compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ MISSING = -1
 Keys = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """The training rows of one column.
 
     Attributes:

@@ -1,8 +1,7 @@
 """The two-sample test of drift: whether two samples of one column differ by more than chance, and by how much."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,7 @@ NOISE = 0.05
 Counts = NDArray[np.integer[Any]]
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """The ``excess`` of a difference beyond chance (0: none), and the probability of the difference by chance alone."""
 
     excess: float

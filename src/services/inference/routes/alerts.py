@@ -41,7 +41,7 @@ class AlertAnswer(BaseModel):
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""
     decision = await asyncio.to_thread(service.alerts.handle, notification)
-    service.metrics.alerts[decision.outcome].inc()
+    service.metrics.alert(decision.outcome)
     request_id = decision.record.id if decision.record else None
     if decision.outcome is AlertOutcome.ACCEPTED:
         response.status_code = 202

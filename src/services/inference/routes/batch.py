@@ -117,5 +117,5 @@ class PiecewiseResponse(StreamingResponse):
             async for piece in self._rest:
                 yield piece
         except Exception:
-            self._metrics.prediction_errors[INTERNAL].inc()
+            self._metrics.prediction_failed(INTERNAL)
             raise

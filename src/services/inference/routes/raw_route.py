@@ -48,7 +48,7 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
                 reason = error.kind
             else:
                 reason = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
-            service_of(request).metrics.prediction_errors[reason].inc()
+            service_of(request).metrics.prediction_failed(reason)
             raise
 
     return counted

@@ -97,9 +97,9 @@ def sampled(size: int, parts: list[int], seed: int = 1) -> NDArray[np.int64]:
     """The places of a batch's rows that enter a window, in their order."""
     random, start = np.random.default_rng(seed), 0
     found: list[NDArray[np.int64]] = []
-    window: Any = SimpleNamespace(size=size, add=found.append)
+    window: Any = SimpleNamespace(predictor=None, references=[None] * 2, size=size, add=found.append)
     window.keys_of = lambda table, labels, chosen: np.array([table[chosen], -labels[chosen]])
-    batch = Batch(None, window)  # type: ignore[arg-type] # the model is not asked
+    batch = Batch(window)
     for rows in parts:
         places: Any = np.arange(start, start + rows)
         batch.add(random.random(rows), places, places)
@@ -129,5 +129,5 @@ def test_large_batch_is_sampled_evenly(parts: list[int]) -> None:
 
 def test_batch_without_parts_adds_nothing() -> None:
     model = Model()
-    Batch(None, model.window).end()  # type: ignore[arg-type] # the model is not asked
+    Batch(model.window).end()
     assert model.window.report().rows == 0
