@@ -10,7 +10,7 @@ import numpy as np
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference import run_inference
-from src.serving.models import model_source
+from src.serving.models import model_cache
 from src.serving.models.engine import ServedOnnxEngine
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
@@ -38,5 +38,5 @@ def load_constant(directory: Path, version: ModelVersion, source: Source) -> Pre
 
 
 if __name__ == "__main__":
-    with mock.patch.object(model_source, "load_predictor", load_constant):
+    with mock.patch.object(model_cache, "load_predictor", load_constant):
         sys.exit(run_inference.main())

@@ -7,13 +7,16 @@ import json
 import logging
 import os
 import shutil
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import uuid_utils
 
+from src.core.errors import InvalidModelError
+from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
+from src.serving.models.predictor import Predictor, Source
 
 KEPT_ENTRIES = 3
 CURRENT_FILE = "current.json"
@@ -36,10 +39,9 @@ class ModelCache:
     All methods block on the disk: call them in a thread. Each may raise OSError.
     """
 
-    def __init__(self, root: Path, model_name: str, *, kept: int = KEPT_ENTRIES) -> None:
+    def __init__(self, root: Path, model_name: str) -> None:
         self._root = root
         self._model_name = model_name
-        self._kept = kept
         self._staged: dict[Path, int] = {}  # the locks of unfinished downloads
 
     def create(self) -> None:
@@ -72,6 +74,23 @@ class ModelCache:
         self.drop(staged)
         return entry
 
+    def load(self, version: ModelVersion, source: Source) -> Predictor:
+        """The version's model; its entry is kept as long as the predictor exists.
+
+        Raises FileNotFoundError if there is no entry, and InvalidModelError after deleting an invalid one.
+        """
+        entry = self.entry(version)
+        held = self.hold(entry)
+        try:
+            predictor = load_predictor(entry, version, source)
+        except BaseException as error:
+            if isinstance(error, InvalidModelError):
+                self.drop(entry)
+            os.close(held)
+            raise
+        weakref.finalize(predictor, os.close, held)
+        return predictor
+
     def hold(self, folder: Path) -> int:
         """A descriptor that keeps a folder, except from ``drop``, until it is closed. Raises FileNotFoundError."""
         return _locked(folder, IN_USE)
@@ -84,11 +103,10 @@ class ModelCache:
         """The version served last, or None if unknown."""
         path = self._root / CURRENT_FILE
         try:
-            noted: Any = json.loads(path.read_bytes())
-            version = ModelVersion.model_validate(noted["model"])
+            version = ModelVersion.model_validate(json.loads(path.read_bytes())["model"])
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError):  # pydantic's ValidationError is a ValueError
+        except (ValueError, TypeError, KeyError):
             logger.warning("%s is damaged and ignored; the model is read from MLflow", path)
             return None
         return version if version.name == self._model_name else None
@@ -108,16 +126,12 @@ class ModelCache:
             self.drop(folder)
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.entry(version))
-        self._prune(version)
-
-    def _prune(self, current: ModelVersion) -> None:
-        served: list[tuple[bool, int, Path]] = []
-        for path in self._root.iterdir():
+        entries: list[tuple[bool, int, Path]] = []
+        for path in self._root.glob("[0-9]*"):
             with contextlib.suppress(FileNotFoundError):
-                if path.is_dir() and not path.name.startswith(STAGING_PREFIX):
-                    served.append((path.name == current.key, path.stat().st_mtime_ns, path))
+                entries.append((path.name == version.key, path.stat().st_mtime_ns, path))
         # Ordered by when each was served, so that the target of a rollback is kept.
-        for _, _, entry in sorted(served, reverse=True)[self._kept :]:
+        for _, _, entry in sorted(entries, reverse=True)[KEPT_ENTRIES:]:
             self._delete(entry, UNUSED)
 
     def _delete(self, folder: Path, lock: int) -> None:

@@ -7,23 +7,20 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
+from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
 from src.serving.models.model_cache import ModelCache
-from src.serving.models.model_source import ModelSource
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import Predictor
 from src.serving.models.registry_client import RegistryClient
 
 NO_CHAMPION = "no version is champion yet; wait for the first training, or request one with POST /retrain"
 FIRST_TRAINING = "no version is champion yet; a training is running"
-# Outcomes of an attempt to serve another version.
-SUCCESS = "success"
-DOWNLOAD_FAILED = "download_failed"
-INVALID = "invalid"
-ERROR = "error"
-RELOAD_OUTCOMES = (SUCCESS, DOWNLOAD_FAILED, INVALID, ERROR)
+# How an attempt to serve another version ends.
+ReloadOutcome = Literal["success", "download_failed", "invalid", "error"]
+RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = get_args(ReloadOutcome)
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +28,8 @@ logger = logging.getLogger(__name__)
 class StoreMetrics(Protocol):
     """Records what the store did."""
 
-    def reload(self, outcome: str, /) -> None:
-        """Count an attempt to serve another version, with one of ``RELOAD_OUTCOMES``."""
+    def reload(self, outcome: ReloadOutcome, /) -> None:
+        """Count an attempt to serve another version."""
 
     def model_loaded(self, predictor: Predictor) -> None:
         """This model is served from now on."""
@@ -66,14 +63,6 @@ class Backoff:
 
 
 @dataclass(frozen=True)
-class LastLook:
-    """Whether the last poll of MLflow succeeded, and when it was; None before the first."""
-
-    reachable: bool | None = None
-    at: datetime | None = None
-
-
-@dataclass(frozen=True)
 class _Failure:
     """A version that could not be served, and when to retry it (monotonic seconds)."""
 
@@ -87,6 +76,11 @@ class ModelStore:
     """Holds the served model, if any, as ``current``. Use from one event loop.
 
     ``is_training`` says whether a training is running; it is called in a thread and may raise OSError.
+
+    Attributes:
+        mlflow_reachable: whether the last poll of MLflow succeeded; None before the first.
+        polled_at: when that was.
+        last_error: why the served model is not the champion; None if it is.
     """
 
     def __init__(
@@ -99,7 +93,6 @@ class ModelStore:
     ) -> None:
         self._registry = registry
         self._cache = cache
-        self._source = ModelSource(registry, cache)
         self._metrics = metrics
         self._backoff = backoff
         self._is_training = is_training
@@ -108,7 +101,8 @@ class ModelStore:
         self._failed: _Failure | None = None
         self._failed_looks = 0
         self.current: Predictor | None = None
-        self.last_look = LastLook()
+        self.mlflow_reachable: bool | None = None
+        self.polled_at: datetime | None = None
         self.last_error: str | None = None
 
     def require(self) -> Predictor:
@@ -132,11 +126,11 @@ class ModelStore:
         """Serve the last good version from the cache, if there is one. Does not raise if the cache is damaged."""
         try:
             version = await asyncio.to_thread(self._cache.read_current)
-            predictor = await self._source.from_cache(version) if version is not None else None
+            predictor = version and await self._load_cached(version)
         except OSError as error:
             logger.error("cannot read the model cache (%s); the model is read from MLflow", error)  # noqa: TRY400 - one line
         else:
-            if predictor is not None:
+            if predictor:
                 self._swap(predictor)
 
     async def follow(self) -> None:
@@ -148,9 +142,8 @@ class ModelStore:
                 pause = await self.look()
             except Exception:  # the outermost loop: the next poll may succeed
                 logger.exception("following the champion failed")
-                self._metrics.reload(ERROR)
-                self._report("unexpected failure while following the champion; the log has the details")
-                pause = self._pause_after_failure()
+                self._metrics.reload("error")
+                pause = self._fail("unexpected failure while following the champion; the log has the details")
             ended.set()
             await self._backoff.wait(self._wake, pause)
 
@@ -159,14 +152,16 @@ class ModelStore:
         try:
             champion = await self._registry.champion()
         except LoopError as error:
-            self._saw_mlflow(reachable=False)
-            self._report(str(error))
-            return self._pause_after_failure()
-        self._saw_mlflow(reachable=True)
+            self._polled(reachable=False)
+            return self._fail(str(error))
+        self._polled(reachable=True)
         failed = self._failed
         if champion is None:
-            self._report(await self._why_no_champion())
-        elif self.current is not None and _same_content(self.current.version, champion):
+            is_training = False
+            with contextlib.suppress(OSError):  # the shared volume cannot be read
+                is_training = await asyncio.to_thread(self._is_training)
+            self._report(FIRST_TRAINING if is_training else NO_CHAMPION)
+        elif self.current is not None and self.current.version.key == champion.key:
             self._failed = None
             self._report(None)
         elif failed is not None and failed.version == champion and self._backoff.clock() < failed.retry_at:
@@ -176,31 +171,49 @@ class ModelStore:
         self._failed_looks = 0
         return self._backoff.poll
 
-    async def _why_no_champion(self) -> str:
-        try:
-            return FIRST_TRAINING if await asyncio.to_thread(self._is_training) else NO_CHAMPION
-        except OSError:  # the shared volume cannot be read
-            return NO_CHAMPION
-
     async def _serve(self, version: ModelVersion) -> None:
         """Serve this version, or record why it cannot be served and keep the current one."""
         try:
-            predictor = await self._source.load(version)
+            predictor = await self._load_cached(version) or await self._download(version)
         except (LoopError, OSError) as error:
             count = self._failed.count + 1 if self._failed and self._failed.version == version else 1
             problem = f"version {version.version} cannot be served: {error}"
             self._failed = _Failure(version, problem, count, self._backoff.clock() + self._backoff.after(count))
-            self._metrics.reload(INVALID if isinstance(error, InvalidModelError) else DOWNLOAD_FAILED)
+            self._metrics.reload("invalid" if isinstance(error, InvalidModelError) else "download_failed")
             self._report(problem)
             return
         self._swap(predictor)
         self._failed = None
         self._report(None)
-        self._metrics.reload(SUCCESS)
+        self._metrics.reload("success")
         try:
             await asyncio.to_thread(self._cache.write_current, version)
         except OSError as error:
             logger.warning("cannot record the served version in the model cache: %s", error)
+
+    async def _load_cached(self, version: ModelVersion) -> Predictor | None:
+        """The version from the cache, or None if it has no good copy. Raises OSError."""
+        try:
+            return await asyncio.to_thread(self._cache.load, version, "cache")
+        except FileNotFoundError:  # no copy, or another process has just deleted it
+            return None
+        except InvalidModelError as error:
+            logger.error("dropping version %s from the model cache: %s", version.version, error)  # noqa: TRY400 - one line
+            return None
+
+    async def _download(self, version: ModelVersion) -> Predictor:
+        """The version from MLflow, stored in the cache. Raises LoopError and OSError."""
+        folder = await asyncio.to_thread(self._cache.stage)
+        try:
+            await self._registry.download(version, folder)
+            if not version.verified:
+                await asyncio.to_thread(write_manifest, folder, LOCAL_MANIFEST_FILE)
+            # Loaded from its final folder, because a model's code may keep paths and read files later.
+            await asyncio.to_thread(self._cache.adopt, folder, version)
+        except BaseException:  # also after cancellation, no partial download may remain
+            await asyncio.shield(asyncio.to_thread(self._cache.drop, folder))
+            raise
+        return await asyncio.to_thread(self._cache.load, version, "registry")
 
     def _swap(self, predictor: Predictor) -> None:
         self._metrics.model_loaded(predictor)
@@ -215,13 +228,15 @@ class ModelStore:
                 version.version,
             )
 
-    def _pause_after_failure(self) -> float:
+    def _polled(self, *, reachable: bool) -> None:
+        self.mlflow_reachable, self.polled_at = reachable, datetime.now(UTC)
+        self._metrics.mlflow_reachable(reachable)
+
+    def _fail(self, problem: str) -> float:
+        """Report a failed look; return the pause after it."""
+        self._report(problem)
         self._failed_looks += 1
         return self._backoff.after(self._failed_looks)
-
-    def _saw_mlflow(self, *, reachable: bool) -> None:
-        self.last_look = LastLook(reachable, datetime.now(UTC))
-        self._metrics.mlflow_reachable(reachable)
 
     def _report(self, problem: str | None) -> None:
         """Keep the last error for /health (None: the champion is served); log it only when it changes."""
@@ -230,7 +245,3 @@ class ModelStore:
             serving = f"still serving version {self.current.version.version}" if self.current else "serving nothing"
             logger.warning("%s (%s)", problem, serving)
         self.last_error = problem
-
-
-def _same_content(served: ModelVersion, champion: ModelVersion) -> bool:
-    return (served.name, served.version, served.digest) == (champion.name, champion.version, champion.digest)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -31,6 +31,8 @@ MAX_DEPTH = 8
 CHUNK_BYTES = 1 << 18
 # MLflow's server closes idle connections after five seconds; one kept longer might close during a request.
 KEEPALIVE_SECONDS = 2.0
+
+V = TypeVar("V", bound=RegisteredVersion)
 
 
 class RegistryClient:
@@ -70,14 +72,12 @@ class RegistryClient:
 
     async def champion(self) -> ModelVersion | None:
         """The version to serve, or None if there is none yet."""
-        fields = await self._fields(CHAMPION)
-        try:
-            return None if fields is None else ModelVersion.from_mlflow(self._name, fields)
-        except MALFORMED as error:
-            raise RegistryError(
-                f"the champion of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
-                "register it with the training pipeline, or move the alias to a version that has them"
-            ) from error
+        return await self._version(
+            CHAMPION,
+            ModelVersion,
+            f"the champion of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
+            "register it with the training pipeline, or move the alias to a version that has them",
+        )
 
     async def aliases(self) -> Aliases:
         """The versions under all three aliases."""
@@ -85,11 +85,8 @@ class RegistryClient:
 
     async def version_of(self, alias: str) -> RegisteredVersion | None:
         """The version an alias points to, if any."""
-        fields = await self._fields(alias)
-        try:
-            return None if fields is None else RegisteredVersion.from_mlflow(fields)
-        except MALFORMED as error:
-            raise RegistryError(f"MLflow at {self._url} does not describe a version as MLflow does") from error
+        problem = f"MLflow at {self._url} does not describe a version as MLflow does"
+        return await self._version(alias, RegisteredVersion, problem)
 
     async def move(self, alias: str, version: str) -> None:
         """Point an alias to a version."""
@@ -114,8 +111,7 @@ class RegistryClient:
         if MLMODEL_FILE not in sizes:
             raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is not an MLflow model")
         # First, because it determines which others are needed, and whether the model can be served.
-        budget = self._max_model_bytes
-        budget -= await self._fetch(root, MLMODEL_FILE, directory, budget)
+        budget = self._max_model_bytes - await self._fetch(root, MLMODEL_FILE, directory, self._max_model_bytes)
         needed = (await asyncio.to_thread(choose_engine, directory, version)).files or list(sizes)
         missing = [name for name in needed if name not in sizes]
         if missing:
@@ -180,8 +176,8 @@ class RegistryClient:
             await asyncio.to_thread(file.close)
         return taken
 
-    async def _fields(self, alias: str) -> dict[str, Any] | None:
-        """MLflow's fields of the version that an alias points to; None if the model or its alias does not exist."""
+    async def _version(self, alias: str, kind: type[V], problem: str) -> V | None:
+        """The version that an alias points to; None if the model or its alias does not exist."""
         answer = await self._ask("GET", ALIAS, params={"name": self._name, "alias": alias})
         if answer.status_code in {400, 404}:
             with contextlib.suppress(ValueError, AttributeError):
@@ -191,7 +187,10 @@ class RegistryClient:
         fields = self._object_in(answer).get("model_version")
         if not isinstance(fields, dict):
             raise RegistryError(f"MLflow at {self._url} returned no version; is it an MLflow server?")
-        return fields
+        try:
+            return kind.from_mlflow(self._name, fields)
+        except MALFORMED as error:
+            raise RegistryError(problem) from error
 
     async def _get(self, path: str, /, **params: str) -> dict[str, Any]:
         return self._object_in(await self._ask("GET", path, params=params))

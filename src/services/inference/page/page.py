@@ -92,7 +92,7 @@ class Page:
             "now": datetime.now(UTC),
             "state": state,
             "model": model,
-            "mlflow_reachable": store.last_look.reachable,
+            "mlflow_reachable": store.mlflow_reachable,
             "problem": store.last_error,
             "rows": report.rows,
             "bars": drift_bars(report, has_classes=bool(model.classes)) if model is not None else [],

@@ -60,7 +60,7 @@ async def health(service: Service, response: Response) -> Health:
         ready=response.status_code == READY,
         stopping=service.stopping.begun,
         model=_served(store.current) if store.current is not None else None,
-        mlflow=MlflowHealth(reachable=store.last_look.reachable, checked_at=store.last_look.at),
+        mlflow=MlflowHealth(reachable=store.mlflow_reachable, checked_at=store.polled_at),
         last_error=store.last_error,
     )
 

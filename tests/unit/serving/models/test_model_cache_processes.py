@@ -16,7 +16,7 @@ HEAD = """
 import pathlib, random, sys
 from src.serving.models.model_cache import ModelCache
 from tests.unit.serving.models.test_model_cache import version
-cache = ModelCache(pathlib.Path(sys.argv[1]), "iris", kept=2)
+cache = ModelCache(pathlib.Path(sys.argv[1]), "iris")
 cache.create()
 """
 DOWNLOADER = HEAD + "print(cache.stage(), flush=True); sys.stdin.read()"
@@ -79,9 +79,9 @@ def test_replicas_on_one_folder_never_fail_and_never_read_a_mixture(tmp_path: Pa
     for replica in replicas:
         _, errors = replica.communicate(timeout=120)
         assert (replica.returncode, errors) == (0, "")
-    cache = ModelCache(tmp_path, "iris", kept=2)
+    cache = ModelCache(tmp_path, "iris")
     assert not list(tmp_path.glob("tmp-*"))
     adopt(cache, 9)
     cache.write_current(version(9))
     assert cache.read_current() == version(9)
-    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3

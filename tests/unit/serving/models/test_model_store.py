@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from src.core.errors import ModelNotLoadedError
 from src.core.file_lock import is_locked, locked_file
-from src.serving.models import model_source
+from src.serving.models import model_cache
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_store import Backoff, ModelStore, wait_for_event
@@ -124,7 +124,7 @@ async def test_store_without_a_champion_says_what_to_do(rig: Rig) -> None:
     assert "POST /retrain" in str(rig.store.last_error)
     rig.mlflow.versions.clear()
     assert await rig.store.look() == 1
-    assert rig.store.last_look.reachable is True
+    assert rig.store.mlflow_reachable is True
 
 
 async def test_store_without_a_champion_says_while_a_training_is_running(rig: Rig) -> None:
@@ -310,7 +310,7 @@ async def test_store_looks_less_often_while_mlflow_is_down(rig: Rig) -> None:
     assert [await rig.store.look() for _ in range(7)] == [2, 4, 8, 16, 30, 30, 30]
     assert rig.version == "1"
     assert rig.value("inference_mlflow_reachable") == 0
-    assert rig.store.last_look.reachable is False
+    assert rig.store.mlflow_reachable is False
     rig.mlflow.down = False
     assert await rig.store.look() == 1
     assert rig.value("inference_mlflow_reachable") == 1
@@ -395,7 +395,7 @@ async def test_entry_that_another_process_removes_under_the_reader_is_fetched_ag
                 (directory / "MLmodel").read_bytes()
         return load_predictor(directory, version, source)
 
-    monkeypatch.setattr(model_source, "load_predictor", load_and_lose)
+    monkeypatch.setattr(model_cache, "load_predictor", load_and_lose)
     await again.store.look()
     assert (again.version, again.store.require().source) == ("1", "registry")
     assert again.store.last_error is None
