@@ -48,14 +48,6 @@ class AlertOutcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class AlertDecision:
-    """How a notification was handled, and the request that serves it, if any."""
-
-    outcome: AlertOutcome
-    record: RetrainRecord | None = None
-
-
-@dataclass(frozen=True)
 class AlertRetrain:
     """Decides by the requests in the spool alone, so that restarts and other replicas decide the same.
 
@@ -68,21 +60,21 @@ class AlertRetrain:
     cooldown: timedelta
     clock: Callable[[], datetime]
 
-    def handle(self, notification: Notification) -> AlertDecision:
-        """Submit a signal, or say why not. Blocking: call it in a thread.
+    def handle(self, notification: Notification) -> tuple[AlertOutcome, RetrainRecord | None]:
+        """Submit a signal, or say why not, with the request that serves the alert, if any. Blocking.
 
         Raises:
             SpoolBusyError, SpoolFullError, SpoolUnavailableError: nothing was accepted; Alertmanager tries again.
         """
         if not notification.asks_for_training:
-            return AlertDecision(AlertOutcome.NOT_ASKED)
+            return AlertOutcome.NOT_ASKED, None
         # Locked, so that of two notifications at once only one finds no request in flight.
         with locked_file(self.spool.root / "alerts.lock"):
             recent = self.spool.recent(LOOK_BACK)
             in_flight = next((record for record in recent if record.result is None), None)
             if in_flight is not None:
-                return AlertDecision(AlertOutcome.IN_FLIGHT, in_flight)
+                return AlertOutcome.IN_FLIGHT, in_flight
             last = next((record for record in recent if record.source == "alert"), None)
             if last is not None and self.clock() - last.submitted_at < self.cooldown:
-                return AlertDecision(AlertOutcome.COOLDOWN, last)
-            return AlertDecision(AlertOutcome.ACCEPTED, self.spool.submit("alert", cause=notification.group_key))
+                return AlertOutcome.COOLDOWN, last
+            return AlertOutcome.ACCEPTED, self.spool.submit("alert", cause=notification.group_key)

@@ -10,10 +10,9 @@ from fastapi import FastAPI
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.create_state import create_state
 from src.services.inference.openapi.document import Document, Refusals
 from src.services.inference.routes import batch, page
-from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
+from src.services.inference.routes.catalogue import Catalogue
 from src.services.inference.service_state import ServiceState
 from src.serving.http.errors import install_error_handlers
 from src.serving.http.middleware import AdmissionMiddleware, RequestContextMiddleware
@@ -40,7 +39,7 @@ def create_app(
         mlflow_transport: replaces the network to MLflow.
     """
     catalogue = Catalogue(alert_retrain=settings.alert_retrain)
-    state = create_state(settings, catalogue, mlflow_transport)
+    state = ServiceState(settings, catalogue, mlflow_transport)
     app = FastAPI(
         title=f"{settings.model_name} inference",
         description=DESCRIPTION,
@@ -53,8 +52,10 @@ def create_app(
     install_error_handlers(app, catalogue.methods)
     for router in catalogue.routers:
         app.include_router(router)
-    keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
-    refusals = Refusals(exempt=catalogue.exempt, writing=WRITING | ALERTING, keyed=keyed)
+    keyed = catalogue.writing if settings.write_api_key else frozenset()
+    if settings.alert_retrain:
+        keyed |= catalogue.alerting
+    refusals = Refusals(exempt=catalogue.exempt, writing=catalogue.writing | catalogue.alerting, keyed=keyed)
     app.openapi = Document(app, lambda: state.store.current, refusals)  # type: ignore[method-assign] # FastAPI's documented way
     return app
 

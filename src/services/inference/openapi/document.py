@@ -7,6 +7,7 @@ How to document a route: FastAPI's parameters describe it; this module adds what
   also the metrics' series that exist at 0 from the start.
 - A body that no parameter describes is given in ``openapi_extra={"requestBody": body_of(…)}``.
 - Schemas, headers and parameters are named: they stand in ``schemas.yaml``; ``model_schemas`` adds what a model has.
+  Those parameters that occur in a route's path are added.
 """
 
 import threading
@@ -140,6 +141,9 @@ class Document:
         refused = self._refusals.of(path, method, has_body="requestBody" in operation)
         if UNAUTHORIZED in refused:
             operation["security"] = [{SCHEME: []}]
+        named = {f"{{{about['name']}}}": name for name, about in static_components()["parameters"].items()}
+        if in_path := [name for variable, name in named.items() if variable in path]:
+            operation["parameters"] = parameters_of(*in_path) + operation.get("parameters", [])
         said = {str(status): {"description": text} for status, text in refused.items()}
         operation["responses"] = said | {"500": {"description": FAILED}} | operation["responses"]
         for status, response in operation["responses"].items():

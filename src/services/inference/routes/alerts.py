@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from src.services.inference.alert_retrain import AlertOutcome, Notification
+from src.services.inference.routes.raw_route import errors
 from src.services.inference.routes.retrain import UNAVAILABLE
 from src.services.inference.service_state import Service
 
@@ -32,18 +33,16 @@ class AlertAnswer(BaseModel):
     summary="Take a notification of Alertmanager",
     responses={
         202: {"description": "A training was requested", "model": AlertAnswer},
-        413: {"description": "The body is too large"},
-        429: {"description": "Too many requests are waiting"},
-        503: UNAVAILABLE,
-        507: {"description": "The shared volume is full; nothing was accepted"},
+        **errors(413, 429, 507),
+        **UNAVAILABLE,
     },
 )
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""
-    decision = await asyncio.to_thread(service.alerts.handle, notification)
-    service.metrics.alert(decision.outcome)
-    request_id = decision.record.id if decision.record else None
-    if decision.outcome is AlertOutcome.ACCEPTED:
+    outcome, record = await asyncio.to_thread(service.alerts.handle, notification)
+    service.metrics.alert(outcome)
+    request_id = record.id if record else None
+    if outcome is AlertOutcome.ACCEPTED:
         response.status_code = 202
         response.headers["Location"] = f"/retrain/{request_id}"
-    return AlertAnswer(outcome=decision.outcome, reason=REASONS[decision.outcome], retrain=request_id)
+    return AlertAnswer(outcome=outcome, reason=REASONS[outcome], retrain=request_id)

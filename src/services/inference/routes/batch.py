@@ -9,8 +9,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
 from src.services.inference.openapi.document import answer_of, body_of, parameters_of
-from src.services.inference.routes.raw_route import RawRoute, counting_errors, extra_columns_of
-from src.services.inference.service_state import service_of
+from src.services.inference.routes.raw_route import RawRoute, counting_errors, errors, extra_columns_of
+from src.services.inference.service_state import Service
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
 from src.serving.protocols.batches import Batches
@@ -42,21 +42,17 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
             "The answers in the rows' order, in the format that Accept names, else in the request's.",
             {form: GIVES.get(form, "AnswerTable") for form in Format},
         ),
-        406: {"description": "Accept names no supported format"},
+        **errors(406, 415, 422, 503),
         413: {"description": "The body, the number of rows, or the strings and kept columns are too large"},
-        415: {"description": "The Content-Type is not supported, or the body is compressed"},
-        422: {"description": "Invalid rows; at most 100 problems are reported"},
-        503: {"description": "No model is loaded yet, or too many large batches are waiting"},
     },
 )
 @counting_errors
-async def predict_batch(request: Request) -> Response:
+async def predict_batch(request: Request, service: Service) -> Response:
     """Predict every row with the model that is served when the batch is complete.
 
     All rows are checked before the first answer is sent. After that, only a failure of the service can interrupt it;
     the connection then closes before the answer is complete.
     """
-    service = service_of(request)
     came_in = format_of(request.headers.get("content-type"))
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)
     for name in request.query_params:

@@ -12,7 +12,6 @@ from src.services.inference.routes import (
     documentation,
     health,
     invocations,
-    metrics,
     open_inference,
     page,
     predict,
@@ -23,10 +22,6 @@ from src.serving.http.guards import READING
 from src.serving.http.route_templates import RouteTemplates, with_head
 from src.serving.watch.metrics import RouteInfo
 
-# Fixed paths of the routes that change something. Predictions do not.
-WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
-# Alertmanager's route, which has a separate token.
-ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
 ANYWHERE = (400, 408, 503, 500)
 WITH_BODY = (*ANYWHERE, 415)
@@ -41,25 +36,25 @@ class Catalogue:
     Attributes:
         templates: finds the route of a path.
         exempt: fixed paths that are answered even under overload.
+        writing: those of the routes that change something; predictions do not.
+        alerting: those of Alertmanager's routes, which have a separate token.
+        forms: those of the page's forms, of at most ``max_form_bytes``.
+        batch_path: that of large bodies.
     """
 
+    writing = frozenset({"/retrain", "/rollback"}) | page.WRITING
+    alerting = frozenset({"/alerts"})
+    forms, max_form_bytes, batch_path = page.FORMS, page.MAX_FORM_BYTES, batch.PATH
+
     def __init__(self, *, alert_retrain: bool) -> None:
-        # The busiest routes first: they are tried in this order.
-        self.routers: tuple[APIRouter, ...] = (
-            predict.router,
-            batch.router,
-            invocations.router,
-            open_inference.router,
-            health.router,
-            retrain.router,
-            rollback.router,
-            metrics.router,
-            page.router,
-            documentation.router,
-            *((alerts.router,) if alert_retrain else ()),
-        )
+        # The busiest first: routes are tried in this order.
+        predictions = [predict, batch, invocations, open_inference]
+        modules = [*predictions, health, retrain, rollback, page, documentation]
+        if alert_retrain:
+            modules.append(alerts)
+        self.routers: list[APIRouter] = [module.router for module in modules]
         self.templates = RouteTemplates(self.routers)
-        self.exempt = RouteTemplates((health.router, metrics.router)).fixed
+        self.exempt = RouteTemplates([health.router]).fixed
 
     @property
     def methods(self) -> dict[str, set[str]]:
@@ -72,8 +67,8 @@ class Catalogue:
     @property
     def infos(self) -> list[RouteInfo]:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
-        refused = [RouteInfo(path, "POST", (401, 403)) for path in (WRITING | ALERTING) & self.templates.fixed]
-        return refused + [
+        refused = self.templates.fixed & (self.writing | self.alerting)
+        return [RouteInfo(path, "POST", (401, 403)) for path in refused] + [
             RouteInfo(
                 route.path,
                 method,

@@ -1,4 +1,4 @@
-"""``/docs``, ``/redoc`` and ``/openapi.json``: the service's documentation, with no file from another origin."""
+"""``/docs``, ``/redoc`` and ``/openapi.json``, and the files of all pages: none comes from another origin."""
 
 import asyncio
 import functools
@@ -15,9 +15,11 @@ from starlette.staticfiles import StaticFiles
 STATIC = Path(__file__).parents[1] / "static"
 # Contains the distribution files of Swagger UI and ReDoc.
 PACKAGE = "fastapi_offline"
-ASSETS = frozenset(
-    {"docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "redoc.css", "redoc.js", "redoc.standalone.js"}
-)
+DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "redoc.css", "redoc.js", "redoc.standalone.js")
+PAGE_FILES = ("vendor/htmx.min.js", "vendor/pico.min.css", "page.css", "page.js")
+ASSETS = {f"/docs/assets/{file}": file for file in DOCS_FILES} | {
+    f"/page/assets/{file.removeprefix('vendor/')}": file for file in PAGE_FILES
+}
 NONCE = "NONCE"
 # Browsers revalidate each time: files change with the service, the document with the model.
 HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
@@ -45,12 +47,14 @@ async def redoc() -> Response:
     return await _page("redoc.html", nonce=secrets.token_urlsafe(16))
 
 
+@router.get("/page/assets/{name}", responses={304: {}, 404: {}})
 @router.get("/docs/assets/{name}", responses={304: {}, 404: {}})
-async def asset(name: str, request: Request) -> Response:
-    """A script or a style sheet of the two pages."""
-    if name not in ASSETS:
+async def asset(request: Request) -> Response:
+    """A script or a style sheet of a page."""
+    path = request.scope["path"]
+    if path not in ASSETS:
         raise HTTPException(404)
-    response = await _files().get_response(name, request.scope)
+    response = await _files().get_response(ASSETS[path], request.scope)
     response.headers.update(HEADERS)
     return response
 

@@ -1,14 +1,15 @@
-"""Health for people and for orchestrators. These routes do not query MLflow; they report the store's last poll."""
+"""What orchestrators and Prometheus ask. These routes do not query MLflow; they report the store's last poll."""
 
 from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from src.services.inference.service_state import Service, ServiceState
-from src.serving.models.predictor import Predictor, Source, Task
+from src.serving.models.predictor import Source, Task
 
 READY = 200
 NOT_READY = "No model is loaded yet, or the service is stopping; the body has the same shape"
@@ -55,11 +56,21 @@ class Health(BaseModel):
 async def health(service: Service, response: Response) -> Health:
     """200 if a model is loaded and the service is not stopping, else 503 with the same body."""
     response.status_code = _status(service)
-    store = service.store
+    store, current = service.store, service.store.current
+    model = current and ServedModel(
+        name=current.version.name,
+        version=current.version.version,
+        task=current.task,
+        engine=current.engine.name,
+        engine_reason=current.engine_reason,
+        verified=current.version.verified,
+        loaded_at=current.loaded_at,
+        source=current.source,
+    )
     return Health(
         ready=response.status_code == READY,
         stopping=service.stopping.begun,
-        model=_served(store.current) if store.current is not None else None,
+        model=model,
         mlflow=MlflowHealth(reachable=store.mlflow_reachable, checked_at=store.polled_at),
         last_error=store.last_error,
     )
@@ -69,12 +80,7 @@ async def health(service: Service, response: Response) -> Health:
     "/ping",
     summary="Readiness by MLflow's scoring protocol",
     response_class=PlainTextResponse,
-    responses={
-        503: {
-            "description": "No model is loaded yet, or the service stops",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
-        }
-    },
+    responses={503: {"description": NOT_READY, "model": str}},
 )
 async def ping(service: Service) -> Response:
     """200 if a model can answer and the service does not stop, else 503."""
@@ -98,18 +104,11 @@ async def ready(service: Service, response: Response) -> dict[str, bool]:
     return {"ready": response.status_code == READY}
 
 
+@router.get("/metrics", summary="Metrics in Prometheus' text format", response_class=PlainTextResponse)
+async def metrics(service: Service) -> Response:
+    """Everything on the service's registry."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
 def _status(service: ServiceState) -> int:
     return READY if service.store.current is not None and not service.stopping.begun else 503
-
-
-def _served(predictor: Predictor) -> ServedModel:
-    return ServedModel(
-        name=predictor.version.name,
-        version=predictor.version.version,
-        task=predictor.task,
-        engine=predictor.engine.name,
-        engine_reason=predictor.engine_reason,
-        verified=predictor.version.verified,
-        loaded_at=predictor.loaded_at,
-        source=predictor.source,
-    )

@@ -9,8 +9,8 @@ from starlette.responses import PlainTextResponse, Response
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors
-from src.services.inference.service_state import service_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors
+from src.services.inference.service_state import Service
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
@@ -25,7 +25,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 
 @router.get("/version", summary="The MLflow version whose scoring protocol this is", response_class=PlainTextResponse)
-async def version(_: Request) -> Response:
+async def version(_: Request, __: Service) -> Response:
     """As text. It says nothing about the model."""
     return PlainTextResponse(MLFLOW_VERSION)
 
@@ -36,20 +36,16 @@ async def version(_: Request) -> Response:
     openapi_extra={"requestBody": body_of({JSON: "InvocationsRequest", CSV: "ScoringCsv"})},
     responses={
         200: answer_of("The predictions", {JSON: "InvocationsAnswer"}),
-        400: {"description": "The body is not of the protocol, or a row does not fit the model's columns"},
-        413: {"description": "The body is too large"},
-        415: {"description": "The body is neither declared as JSON nor as CSV"},
-        503: {"description": "No model is loaded yet"},
+        **errors(400, 413, 415, 503),
     },
 )
 @counting_errors
-async def invocations(request: Request) -> Response:
+async def invocations(request: Request, service: Service) -> Response:
     """One prediction per row: the class's label, or a number.
 
     The body is an object with one of dataframe_split, dataframe_records, instances and inputs, or CSV with a header.
     Columns that the model does not have, and params, are ignored.
     """
-    service = service_of(request)
     decode = _decoder_for(request.headers.get("content-type"))
     body = await request.body()
     # Read once: the model may be swapped while this request waits.

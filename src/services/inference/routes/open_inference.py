@@ -3,19 +3,18 @@
 ``GET /v2/health/live`` and ``/v2/health/ready`` are with the other health routes.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of, json_of, parameters_of
-from src.services.inference.routes.raw_route import JSON, Endpoint, RawRoute, counting_errors, extra_columns_of
-from src.services.inference.service_state import service_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors, extra_columns_of
+from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
@@ -30,45 +29,33 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 # More digits than any body's length has.
 MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    404: {"description": "Another model or version is served"},
-    503: {"description": "No model is loaded yet"},
+VERSION = MODEL + "/versions/{model_version}"
+# How the routes of the model and of a version of it are documented.
+METADATA: dict[str, Any] = {
+    "summary": "The model, by the Open Inference Protocol",
+    "responses": {200: answer_of("What it is", {JSON: "ModelMetadata"}), **errors(404, 503)},
+}
+READINESS: dict[str, Any] = {
+    "summary": "The model's readiness, by the Open Inference Protocol",
+    "responses": {200: answer_of("What it is", {JSON: "ModelReady"}), **errors(404, 503)},
+}
+INFERENCE: dict[str, Any] = {
+    "summary": "Predict rows, by the Open Inference Protocol",
+    "openapi_extra": {
+        "requestBody": body_of({JSON: "InferRequest", BINARY: "Octets"}),
+        "parameters": parameters_of("json-length", "extra-columns"),
+    },
+    "responses": {
+        200: answer_of(
+            "The outputs, in binary where requested",
+            {JSON: "InferResponse", BINARY: "Octets"},
+            "inference-header-content-length",
+        ),
+        **errors(400, 404, 413, 415, 503),
+    },
 }
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
-
-
-def about(schema: str) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route with the model's metadata."""
-    return {200: answer_of("What it is", {JSON: schema}), **REFUSALS}
-
-
-def served_model(
-    page: str,
-    summaries: tuple[str, str],
-    responses: dict[int | str, dict[str, Any]],
-    *,
-    parameters: tuple[str, ...] = (),
-    body: Mapping[str, Any] | None = None,
-) -> Callable[[Endpoint], Endpoint]:
-    """Register an endpoint for the served model and, with the second summary, for a version of it."""
-
-    def register(endpoint: Endpoint) -> Endpoint:
-        of_model = (MODEL, ("model-name",), summaries[0])
-        of_version = (MODEL + "/versions/{model_version}", ("model-name", "model-version"), summaries[1])
-        for path, names, summary in (of_version, of_model):
-            documented = {"parameters": parameters_of(*names, *parameters)}
-            router.add_api_route(
-                path + page,
-                endpoint,
-                methods=["POST" if body else "GET"],
-                summary=f"{summary}, by the Open Inference Protocol",
-                openapi_extra={**documented, "requestBody": body} if body else documented,
-                responses=responses,
-            )
-        return endpoint
-
-    return register
 
 
 @router.get(
@@ -76,52 +63,38 @@ def served_model(
     summary="The server, by the Open Inference Protocol",
     responses={200: {"description": "What it is", "content": json_of("ServerMetadata")}},
 )
-async def server(request: Request) -> Response:
+async def server(request: Request, _: Service) -> Response:
     """The server's name, version, and supported extensions of the protocol."""
     app = request.app
-    return _json({"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]}, {})
+    return JSONResponse({"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]})
 
 
-@served_model("", ("The model", "A version of the model"), about("ModelMetadata"))
-async def model(request: Request) -> Response:
+@router.get(MODEL, **METADATA)
+@router.get(VERSION, **METADATA)
+async def model(request: Request, service: Service) -> Response:
     """The model's inputs and outputs with datatypes and shapes."""
-    predictor = _predictor_for(request)
-    return _json(metadata_of(predictor), predictor.headers)
+    predictor = _predictor_for(request, service)
+    return Response(msgspec.json.encode(metadata_of(predictor)), headers=predictor.headers, media_type=JSON)
 
 
-@served_model("/ready", ("The model's readiness", "A version's readiness"), about("ModelReady"))
-async def ready(request: Request) -> Response:
+@router.get(MODEL + "/ready", **READINESS)
+@router.get(VERSION + "/ready", **READINESS)
+async def ready(request: Request, service: Service) -> Response:
     """200 if the model can predict."""
-    predictor = _predictor_for(request)
-    return _json({"name": predictor.version.name, "ready": True}, predictor.headers)
+    predictor = _predictor_for(request, service)
+    return JSONResponse({"name": predictor.version.name, "ready": True}, headers=predictor.headers)
 
 
-@served_model(
-    "/infer",
-    ("Predict rows", "Predict rows with a version"),
-    parameters=("json-length", "extra-columns"),
-    body=body_of({JSON: "InferRequest", BINARY: "Octets"}),
-    responses={
-        200: answer_of(
-            "The outputs, in binary where requested",
-            {JSON: "InferResponse", BINARY: "Octets"},
-            "inference-header-content-length",
-        ),
-        400: {"description": "The request is not of the protocol, or a row does not fit the model's columns"},
-        413: {"description": "The body is too large"},
-        415: {"description": "The body is declared as neither JSON nor octets, or it is compressed"},
-        **REFUSALS,
-    },
-)
+@router.post(MODEL + "/infer", **INFERENCE)
+@router.post(VERSION + "/infer", **INFERENCE)
 @counting_errors
-async def infer(request: Request) -> Response:
+async def infer(request: Request, service: Service) -> Response:
     """One output row per input row.
 
     The inputs are a tensor per column, or one matrix of all columns; optional columns may be left out, in a matrix at
     its end. The tensors' data may follow the JSON in binary. With extra_columns, tensors of other names are ignored, or
     returned as outputs.
     """
-    service = service_of(request)
     # Clients send JSON as well as binary data as octets, or without a type.
     content_type = request.headers.get("content-type", BINARY)
     if content_type.partition(";")[0].strip().lower() != BINARY and not is_json(content_type):
@@ -129,7 +102,7 @@ async def infer(request: Request) -> Response:
     json_bytes, extra = _json_bytes(request), extra_columns_of(request)
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
-    predictor = _predictor_for(request)
+    predictor = _predictor_for(request, service)
 
     def steps() -> Steps[tuple[bytes, int | None]]:
         asked = decode_infer(predictor.schema, output_names(predictor), body, json_bytes, extra)
@@ -144,14 +117,14 @@ async def infer(request: Request) -> Response:
     return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)
 
 
-def _predictor_for(request: Request) -> Predictor:
+def _predictor_for(request: Request, service: ServiceState) -> Predictor:
     """The served model, if the path names it.
 
     Raises:
         ModelNotLoadedError: no model is loaded.
         InvalidInputError: another model is served.
     """
-    predictor = service_of(request).store.require()
+    predictor = service.store.require()
     version, asked = predictor.version, request.path_params
     if asked["model_name"] != version.name or asked.get("model_version", version.version) != version.version:
         raise InvalidInputError("this model or version is not served; GET /health says which is", kind=UNKNOWN_MODEL)
@@ -166,7 +139,3 @@ def _json_bytes(request: Request) -> int | None:
     if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS):
         raise malformed(f"{JSON_LENGTH} must be a number of bytes")
     return int(value)
-
-
-def _json(content: object, headers: dict[str, str]) -> Response:
-    return Response(msgspec.json.encode(content), headers=headers, media_type=JSON)

@@ -1,39 +1,26 @@
 """``GET /``: the service's page, its live part, and its forms. Programs use the other routes."""
 
 import asyncio
-import functools
 import re
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
-from starlette.staticfiles import StaticFiles
 
 from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import AnswerView, curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
-from src.services.inference.service_state import Service, service_of
+from src.services.inference.service_state import Service
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
 
-STATIC = Path(__file__).parents[1] / "static"
-ASSETS = {
-    "htmx.min.js": "vendor/htmx.min.js",
-    "pico.min.css": "vendor/pico.min.css",
-    "page.css": "page.css",
-    "page.js": "page.js",
-}
 # Fixed paths of the page's routes that change something.
 WRITING = frozenset({"/page/retrain", "/page/rollback"})
 # Fixed paths that refuse requests of other sites' pages and large bodies, as parsing a form blocks the event loop.
 FORMS = WRITING | {"/page/predict"}
 MAX_FORM_BYTES = 1 << 16
-# Fields in addition to the columns': the form's mark.
-OTHER_FIELDS = 1
 ORIGIN = re.compile(r"https?://[^/?#\s]+")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
@@ -73,25 +60,13 @@ async def live(
     return _html(html) if html is not None else Response(status_code=204, headers=HEADERS)
 
 
-@router.get("/page/assets/{name}", responses={304: {}, 404: {}})
-async def asset(name: str, request: Request) -> Response:
-    """A script or a style sheet of the page."""
-    if name not in ASSETS:
-        raise HTTPException(404)
-    response = await _files().get_response(ASSETS[name], request.scope)
-    response.headers.update({"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
-    return response
-
-
 @router.post("/page/predict", tags=["prediction"], responses={403: {}, 413: {}})
 async def predict(request: Request, service: Service) -> Response:
     """The prediction for the form; it counts as live traffic, as those of ``/predict`` do."""
     try:
-        view = await _answer(request)
-    except InvalidRecordError as error:
-        view = AnswerView([str(problem) for problem in error.problems])
-    except ModelNotLoadedError as error:
-        view = AnswerView([str(error)])
+        view = await _answer(request, service)
+    except (InvalidRecordError, ModelNotLoadedError) as error:
+        view = AnswerView([str(problem) for problem in getattr(error, "problems", [error])])
     return _html(await service.page.answer(view))
 
 
@@ -128,12 +103,11 @@ async def roll_back(
 
 
 @counting_errors
-async def _answer(request: Request) -> AnswerView:
-    service = service_of(request)
+async def _answer(request: Request, service: Service) -> AnswerView:
     body = (await request.body()).decode("utf-8", "replace")
     predictor = service.store.require()
-    try:
-        given = dict(parse_qsl(body, max_num_fields=len(predictor.schema.columns) + OTHER_FIELDS))
+    try:  # one field for each column, and the form's mark
+        given = dict(parse_qsl(body, max_num_fields=len(predictor.schema.columns) + 1))
     except ValueError:
         return AnswerView(["The form has more fields than the model has columns; reload this page."])
     if given.get("form") != mark_of(predictor.schema):
@@ -150,8 +124,3 @@ async def _answer(request: Request) -> AnswerView:
 
 def _html(content: str) -> Response:
     return HTMLResponse(content, headers=HEADERS)
-
-
-@functools.cache
-def _files() -> StaticFiles:
-    return StaticFiles(directory=STATIC)

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import answer_of, body_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors
-from src.services.inference.service_state import service_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors
+from src.services.inference.service_state import Service
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
@@ -29,16 +29,12 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
     openapi_extra={"requestBody": body_of({JSON: "PredictRequest"})},
     responses={
         200: answer_of("The answer, or one answer per record, in the same order", {JSON: "PredictAnswer"}),
-        413: {"description": "The body is too large"},
-        415: {"description": "The body is not declared as JSON"},
-        422: {"description": "A record does not fit the model's columns"},
-        503: {"description": "No model is loaded yet, or too many requests at once"},
+        **errors(413, 415, 422, 503),
     },
 )
 @counting_errors
-async def predict(request: Request) -> Response:
+async def predict(request: Request, service: Service) -> Response:
     """Predict with the served model."""
-    service = service_of(request)
     content_type = request.headers.get("content-type")
     if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
-from src.services.inference.service_state import service_of
+from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
 from src.serving.protocols.encoders import EXTRA
@@ -18,29 +18,51 @@ from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
 
 JSON = "application/json"
-Endpoint = Callable[[Request], Awaitable[Response]]
+# What an error means in the documentation of a route, unless the route has its own description.
+ERRORS = {
+    400: "The body is not of the protocol, or a row does not fit the model's columns",
+    404: "Another model or version is served",
+    406: "Accept names no supported format",
+    413: "The body is too large",
+    415: "The Content-Type is not supported, or the body is compressed",
+    422: "A row does not fit the model's columns; at most 100 problems are reported",
+    429: "Too many requests are waiting",
+    503: "No model is loaded yet, or there are too many requests",
+    507: "The shared volume is full; nothing was accepted",
+}
 T = TypeVar("T")
 
 
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for errors with these statuses."""
+    return {status: {"description": ERRORS[status]} for status in statuses}
+
+
 class RawRoute(APIRoute):
-    """A route without FastAPI's dependencies and exit stacks, which cost more than a prediction."""
+    """A route without FastAPI's dependencies and exit stacks, which cost more than a prediction.
+
+    Its endpoint takes the request and the service.
+    """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the endpoint; a wrong method is handled by FastAPI."""
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
-        response = await cast(Endpoint, self.endpoint)(Request(scope, receive, send))
+        endpoint = cast(Callable[[Request, ServiceState], Awaitable[Response]], self.endpoint)
+        response = await endpoint(Request(scope, receive, send), scope["state"]["service"])
         await response(scope, receive, send)
 
 
-def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Request], Awaitable[T]]:
+def counting_errors(
+    endpoint: Callable[[Request, ServiceState], Awaitable[T]],
+) -> Callable[[Request, ServiceState], Awaitable[T]]:
     """Count a failed prediction by its reason, and raise the error."""
 
     @functools.wraps(endpoint)
-    async def counted(request: Request) -> T:
+    async def counted(request: Request, service: Service) -> T:
         try:
-            return await endpoint(request)
+            return await endpoint(request, service)
         except (ClientDisconnect, IncompleteRequestError, OverloadedError):
             raise
         except Exception as error:
@@ -48,7 +70,7 @@ def counting_errors(endpoint: Callable[[Request], Awaitable[T]]) -> Callable[[Re
                 reason = error.kind
             else:
                 reason = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
-            service_of(request).metrics.prediction_failed(reason)
+            service.metrics.prediction_failed(reason)
             raise
 
     return counted

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
+from src.services.inference.routes.raw_route import errors
 from src.services.inference.service_state import Service
 from src.serving.http.errors import RefusedError
 from src.serving.models.model_store import ModelStore
@@ -16,12 +17,11 @@ from src.serving.models.model_store import ModelStore
 CATCH_UP_SECONDS = 2.0
 # An older promotion that is not served was rolled back, or MLflow is down; waiting would not help.
 FRESH_SECONDS = 60.0
-UNAVAILABLE: dict[str, Any] = {"description": "The shared volume cannot be used; nothing was accepted or lost"}
-
-# A record's fields that every status has, those that it has where they are known, and a result's.
-ALWAYS = {"id", "source", "submitted_at", "started_at", "attempts", "last_error"}
-PROGRESS = {"cause", "step", "progress"}
-ENDED = {"outcome", "reason", "mlflow_run_id", "model_name", "model_version", "finished_at"}
+UNAVAILABLE: dict[int | str, dict[str, Any]] = {
+    503: {"description": "The shared volume cannot be used; nothing was accepted or lost"}
+}
+# A record's fields that a status has only where they are known.
+OPTIONAL = {"cause", "step", "progress"}
 
 router = APIRouter(tags=["retraining"])
 
@@ -34,15 +34,13 @@ class RetrainAccepted(BaseModel):
     submitted_at: datetime
 
 
-class RetrainQuery(BaseModel):
+class RetrainQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
     source: Literal["api", "schedule"] = Field("api", description="Who requests the training")
 
 
-class BothScores(BaseModel):
+class BothScores(BaseModel, from_attributes=True):
     """Scores on the same rows; null if a model was not scored."""
 
     challenger: Scores | None
@@ -51,8 +49,6 @@ class BothScores(BaseModel):
 
 class RetrainStatus(BaseModel):
     """A retrain request: its state and, once ended, its outcome; absent fields do not apply yet."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     id: str
     state: State
@@ -85,12 +81,7 @@ class RetrainList(BaseModel):
     status_code=202,
     response_model=RetrainAccepted,
     summary="Request a training run",
-    responses={
-        413: {"description": "The body is too large; none is needed"},
-        429: {"description": "Too many requests are waiting"},
-        503: UNAVAILABLE,
-        507: {"description": "The shared volume is full; nothing was accepted"},
-    },
+    responses=errors(413, 429, 507) | UNAVAILABLE,
 )
 async def submit(
     request: Request, response: Response, service: Service, given: Annotated[RetrainQuery, Query()]
@@ -110,7 +101,7 @@ async def submit(
 @router.get(
     "/retrain",
     summary="The newest retrain requests",
-    responses={503: UNAVAILABLE},
+    responses=UNAVAILABLE,
     response_model_exclude_unset=True,
 )
 async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
@@ -122,7 +113,7 @@ async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 
 @router.get(
     "/retrain/{request_id}",
     summary="Follow a retrain request",
-    responses={404: {"description": "No request has this id"}, 503: UNAVAILABLE},
+    responses={404: {"description": "No request has this id"}, **UNAVAILABLE},
     response_model_exclude_unset=True,
 )
 async def follow(request_id: str, service: Service) -> RetrainStatus:
@@ -147,10 +138,10 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
 
 def _status(record: RetrainRecord, store: ModelStore) -> RetrainStatus:
     result, current = record.result, store.current
-    found = record.model_dump(include=ALWAYS) | record.model_dump(include=PROGRESS, exclude_none=True)
+    # Fields that a status does not have are ignored.
+    found = record.model_dump(exclude=OPTIONAL) | record.model_dump(include=OPTIONAL, exclude_none=True)
     if result is not None:
-        found |= result.model_dump(include=ENDED)
-        found["scores"] = BothScores(challenger=result.challenger, champion=result.champion)
+        found |= result.model_dump() | {"scores": result}
         if result.outcome is Outcome.PROMOTED:
             found["served"] = current is not None and result.made(current.version.name, current.version.version)
     return RetrainStatus(state=record.state, **found)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from src.services.inference.service_state import Service
 from src.serving.http.errors import request_id_of
@@ -26,10 +26,8 @@ class RollbackAnswer(BaseModel):
     last_error: str | None
 
 
-class RollbackQuery(BaseModel):
+class RollbackQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused, as a misspelt condition would have no effect."""
-
-    model_config = ConfigDict(extra="forbid")
 
     champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is still champion")
 

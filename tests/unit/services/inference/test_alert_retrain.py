@@ -55,10 +55,10 @@ def end(spool: RetrainSpool, outcome: Outcome = Outcome.REJECTED) -> None:
 
 
 def test_firing_alert_becomes_a_signal_that_names_its_group(alerts: AlertRetrain, spool: RetrainSpool) -> None:
-    decision = alerts.handle(notification(DRIFT))
-    assert decision.outcome is AlertOutcome.ACCEPTED
+    outcome, accepted = alerts.handle(notification(DRIFT))
+    assert outcome is AlertOutcome.ACCEPTED
     (record,) = spool.recent(10)
-    assert record == decision.record
+    assert record == accepted
     assert (record.source, record.cause) == ("alert", GROUP)
 
 
@@ -74,50 +74,49 @@ def test_firing_alert_becomes_a_signal_that_names_its_group(alerts: AlertRetrain
 def test_resolved_and_other_alerts_change_nothing(
     alerts: AlertRetrain, spool: RetrainSpool, ignored: Notification
 ) -> None:
-    assert alerts.handle(ignored).outcome is AlertOutcome.NOT_ASKED
+    assert alerts.handle(ignored)[0] is AlertOutcome.NOT_ASKED
     assert spool.recent(10) == []
 
 
 def test_one_asking_alert_among_others_is_enough(alerts: AlertRetrain) -> None:
-    assert alerts.handle(notification({"alertname": "ServiceDown"}, DRIFT)).outcome is AlertOutcome.ACCEPTED
+    assert alerts.handle(notification({"alertname": "ServiceDown"}, DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_while_a_request_is_in_flight_it_serves_the_alert_too(alerts: AlertRetrain, spool: RetrainSpool) -> None:
     waiting = spool.submit("api")
-    decision = alerts.handle(notification(DRIFT))
-    assert (decision.outcome, decision.record) == (AlertOutcome.IN_FLIGHT, waiting)
+    assert alerts.handle(notification(DRIFT)) == (AlertOutcome.IN_FLIGHT, waiting)
     with spool.lock():
         (record,) = spool.claim()
         spool.update(record.model_copy(update={"attempts": 1}))
-    assert alerts.handle(notification(DRIFT)).outcome is AlertOutcome.IN_FLIGHT
+    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.IN_FLIGHT
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_after_its_end_the_cooldown_holds_whatever_the_outcome(
     alerts: AlertRetrain, spool: RetrainSpool, clock: Clock, outcome: Outcome
 ) -> None:
-    first = alerts.handle(notification(DRIFT)).record
+    _, first = alerts.handle(notification(DRIFT))
     end(spool, outcome)
-    again = alerts.handle(notification(DRIFT, key="another group"))
-    assert again.outcome is AlertOutcome.COOLDOWN
-    assert again.record is not None
+    outcome_again, again = alerts.handle(notification(DRIFT, key="another group"))
+    assert outcome_again is AlertOutcome.COOLDOWN
+    assert again is not None
     assert first is not None
-    assert again.record.id == first.id
+    assert again.id == first.id
     clock.ahead = HOUR
-    assert alerts.handle(notification(DRIFT)).outcome is AlertOutcome.ACCEPTED
+    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_a_request_by_hand_starts_no_cooldown(alerts: AlertRetrain, spool: RetrainSpool) -> None:
     spool.submit("api")
     end(spool)
-    assert alerts.handle(notification(DRIFT)).outcome is AlertOutcome.ACCEPTED
+    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_a_restart_forgets_nothing(alerts: AlertRetrain, spool: RetrainSpool, clock: Clock) -> None:
     alerts.handle(notification(DRIFT))
     end(spool)
     after = AlertRetrain(RetrainSpool(spool.root), HOUR, clock)
-    assert after.handle(notification(DRIFT)).outcome is AlertOutcome.COOLDOWN
+    assert after.handle(notification(DRIFT))[0] is AlertOutcome.COOLDOWN
 
 
 def test_notifications_at_the_same_moment_cause_one_request(spool: RetrainSpool, clock: Clock) -> None:
@@ -127,7 +126,7 @@ def test_notifications_at_the_same_moment_cause_one_request(spool: RetrainSpool,
     def notify() -> None:
         alerts = AlertRetrain(RetrainSpool(spool.root), HOUR, clock)
         together.wait()
-        outcomes.append(alerts.handle(notification(DRIFT)).outcome)
+        outcomes.append(alerts.handle(notification(DRIFT))[0])
 
     threads = [threading.Thread(target=notify) for _ in range(8)]
     for thread in threads:

@@ -6,7 +6,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from src.services.inference.routes import page
-from src.services.inference.routes.catalogue import WRITING, Catalogue
+from src.services.inference.routes.catalogue import Catalogue
 from src.serving.http.errors import RefusedError
 from src.serving.http.guards import EncodingGuard, Guard, HostGuard, WriteGuard
 from tests.support.models import SETOSA
@@ -113,7 +113,7 @@ async def test_every_route_that_is_no_reading_and_no_prediction_is_guarded(serve
         for route in page.router.routes
         if isinstance(route, APIRoute) and route.methods != {"GET"} and "prediction" not in route.tags
     }
-    assert documented | of_the_page == WRITING
+    assert documented | of_the_page == Catalogue.writing
 
 
 @pytest.mark.parametrize("path", ["/predict", "/retrain", "/health", "/metrics", "/nope"])

@@ -13,7 +13,8 @@ from src.core.errors import ModelFailedError
 from src.core.retrain_record import Outcome, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.page.form import mark_of
-from src.services.inference.routes.page import MAX_FORM_BYTES, STATIC
+from src.services.inference.routes.documentation import STATIC
+from src.services.inference.routes.page import MAX_FORM_BYTES
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
 from tests.support.fake_mlflow import FakeMlflow
