@@ -45,8 +45,6 @@ class Kept(NamedTuple):
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
         """Pack columns of n JSON values each."""
-        if not columns:
-            return NOTHING
         return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
 
     def columns(self) -> dict[str, list[Any]]:
@@ -82,14 +80,10 @@ def text_of(value: Any) -> str | None:
 
 
 def unknown_columns(schema: FeatureSchema, names: Iterable[str], what: str = "columns") -> InvalidInputError:
-    """The problem of a batch's columns, or of a single record's fields, that the model does not have."""
-    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
-    takes = ", ".join(schema.names) + (hint if what == "columns" else " and nothing else")
-    return InvalidInputError(f"unknown {what}: {_listed(schema, names)}; the model takes {takes}", kind=UNKNOWN_FIELD)
+    """The problem of a batch's columns, or of a single record's fields, that the model does not have.
 
-
-def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
-    """The unknown names that are short and printable, with suggestions from the columns that are not given."""
+    It repeats short, printable names, with suggestions from the columns that are not given.
+    """
     given = dict.fromkeys(names)
     unknown = [name for name in given if name not in schema.names]
     shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
@@ -98,4 +92,6 @@ def _listed(schema: FeatureSchema, names: Iterable[str]) -> str:
     listed = [f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)]
     if more := len(unknown) - len(shown):
         listed.append(f"{more} more" if shown else str(more))
-    return ", ".join(listed)
+    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
+    takes = ", ".join(schema.names) + (hint if what == "columns" else " and nothing else")
+    return InvalidInputError(f"unknown {what}: {', '.join(listed)}; the model takes {takes}", kind=UNKNOWN_FIELD)

@@ -80,12 +80,7 @@ DECODED: Mapping[ColumnType, tuple[tuple[type, ...], Callable[[Column, Any], Val
         "must be a string",
         kinds.NOT_A_STRING,
     ),
-    ColumnType.DATE: (
-        (str, float, int),
-        _date,
-        f"{ISO_DATE}, or a number of days since 1970-01-01",
-        kinds.NOT_A_DATE,
-    ),
+    ColumnType.DATE: ((str, float, int), _date, f"{ISO_DATE}, or a number of days since 1970-01-01", kinds.NOT_A_DATE),
 }
 # The message and the kind of the problem of an invalid cell.
 CELLS: Mapping[ColumnType, tuple[str, str]] = {

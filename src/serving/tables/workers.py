@@ -50,7 +50,7 @@ class Worker:
         # Never closed explicitly: a thread may be in a call. When the process ends, its calls end too.
         self._pipe, theirs = Pipe()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, with a module of ours
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter, with a module of ours
                 [sys.executable, "-m", MODULE, str(theirs.fileno()), str(memory_bytes)],
                 cwd=ROOT,
                 env={**kept, "OPENBLAS_NUM_THREADS": "1", "RUST_BACKTRACE": "0"},
@@ -59,21 +59,11 @@ class Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        self.pid = self._process.pid
         # Cleared when the worker is borrowed, set when its task has ended.
         self.is_free = False
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process is running."""
-        return self._process.poll() is None
-
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call a function that tells or hears, in a thread.
-
-        Raises:
-            WorkerLostError: the worker ended, or was killed because it took too long.
-        """
+        """Call a function that tells or hears, in a thread. Raises WorkerLostError if the worker ends, or takes too long."""
         timer = asyncio.get_running_loop().call_later(PART_SECONDS, self.kill)
         try:
             return await asyncio.to_thread(call, *arguments)
@@ -95,11 +85,7 @@ class Worker:
         return message
 
     async def parts(self, task: ReadTask, body: bytearray) -> AsyncGenerator[Part, None]:
-        """Read the parts of a body. If the worker dies, the body is reported as malformed: the most likely cause.
-
-        Raises:
-            InvalidRecordError: the worker could not read it within its memory and time.
-        """
+        """Read the parts of a body; InvalidRecordError if the worker ends, most likely because of the body."""
         schema = FeatureSchema(task.columns)
         try:
             await self.run(self.tell, task, body)
@@ -118,17 +104,12 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the process."""
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 class Workers:
-    """A pool of workers, of which one is kept while idle.
-
-    Args:
-        slot: entered for as long as a worker is borrowed, to limit how many there are.
-        memory_bytes: the memory limit of a task.
-    """
+    """A pool of workers, of which one is kept while idle; ``slot`` is entered while one is borrowed, to limit them."""
 
     def __init__(self, slot: Callable[[], AbstractAsyncContextManager[None]], *, memory_bytes: int) -> None:
         self._slot = slot
@@ -137,14 +118,10 @@ class Workers:
 
     @contextlib.asynccontextmanager
     async def one(self) -> AsyncIterator[Worker]:
-        """Borrow a worker for one task; it is killed if the task did not end.
-
-        Raises:
-            WorkerNotStartedError: the system cannot start another process now.
-        """
+        """Borrow a worker for one task; it is killed if the task did not end. Raises WorkerNotStartedError."""
         async with self._slot():
             worker, self._kept = self._kept, None
-            if worker is None or not worker.is_alive:
+            if worker is None or worker.process.poll() is not None:
                 try:
                     worker = Worker(self._memory_bytes)
                 except OSError as error:

@@ -85,13 +85,13 @@ async def test_worker_reads_every_type(workers: Workers) -> None:
 async def test_worker_reports_problems_and_goes_on(workers: Workers) -> None:
     bad = stream_of(pa.table({"a": [1.0, float("nan")]}))
     async with workers.one() as worker:
-        first = worker.pid
+        first = worker.process.pid
         worker.is_free = True
     assert await read(workers, NUMBER, Format.ARROW_STREAM, bad) == [(1, "a", "not_finite")]
     assert await read(workers, NUMBER, Format.ARROW_STREAM, GOOD[:-3000]) == [(None, None, "malformed")]
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
     async with workers.one() as worker:
-        assert worker.pid == first
+        assert worker.process.pid == first
 
 
 async def test_body_that_takes_too_much_memory_is_refused(workers: Workers) -> None:
@@ -117,7 +117,7 @@ async def test_process_that_cannot_be_started_is_reported(workers: Workers, monk
 async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Workers) -> None:
     await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)
     async with workers.one() as worker:
-        pid = worker.pid
+        pid = worker.process.pid
         worker.is_free = True
     os.kill(pid, signal.SIGKILL)
     await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -126,7 +126,7 @@ async def test_worker_that_is_killed_in_its_idle_time_is_replaced(workers: Worke
 
 async def test_worker_whose_task_is_given_up_is_ended(workers: Workers) -> None:
     async with workers.one() as worker:
-        pid = worker.pid
+        pid = worker.process.pid
         async for _ in worker.parts(task_of(NUMBER, Format.ARROW_STREAM), bytearray(GOOD)):
             break
     assert not is_running(pid)
@@ -157,7 +157,7 @@ async def test_worker_that_does_not_read_or_answer_is_killed(
 ) -> None:
     monkeypatch.setattr("src.serving.tables.workers.PART_SECONDS", 0.1)
     async with workers.one() as worker:
-        os.kill(worker.pid, signal.SIGSTOP)
+        os.kill(worker.process.pid, signal.SIGSTOP)
         task = WriteTask(Format.PARQUET, {"prediction": DOUBLE}, {})
 
         def tell_and_hear() -> None:
@@ -166,7 +166,7 @@ async def test_worker_that_does_not_read_or_answer_is_killed(
 
         with pytest.raises(WorkerLostError, match="too long"):
             await asyncio.wait_for(worker.run(tell_and_hear), 10)
-        assert not is_running(worker.pid)
+        assert not is_running(worker.process.pid)
     monkeypatch.undo()
     assert len(await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)) == 5000
 
@@ -186,7 +186,7 @@ async def test_worker_is_heard_however_many_files_are_open(workers: Workers) -> 
 
 async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:
     async with workers.one() as first, workers.one() as second:
-        assert first.pid != second.pid
+        assert first.process.pid != second.process.pid
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(workers.one().__aenter__(), 0.1)
     async with workers.one(), workers.one():
@@ -195,7 +195,7 @@ async def test_no_more_than_so_many_work_at_once(workers: Workers) -> None:
 
 async def test_close_leaves_no_process(workers: Workers) -> None:
     async with workers.one() as worker:
-        pid = worker.pid
+        pid = worker.process.pid
         worker.is_free = True
     assert is_running(pid)
     workers.close()
@@ -204,7 +204,7 @@ async def test_close_leaves_no_process(workers: Workers) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no descriptors of processes")
 async def test_worker_ends_when_its_service_is_killed() -> None:
-    starts = "from src.serving.tables.workers import Worker; print(Worker(10**9).pid, flush=True)"
+    starts = "from src.serving.tables.workers import Worker; print(Worker(10**9).process.pid, flush=True)"
     code = f"import signal; {starts}; signal.pause()"
     service = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     assert service.stdout is not None
@@ -223,7 +223,7 @@ async def test_worker_knows_no_secrets_and_goes_first_when_memory_is_short(
     monkeypatch.setenv("WRITE_API_KEY", "zq7marker")
     await read(workers, NUMBER, Format.ARROW_STREAM, GOOD)  # it is up
     async with workers.one() as worker:
-        folder = f"/proc/{worker.pid}"
+        folder = f"/proc/{worker.process.pid}"
         told = {
             name: await asyncio.to_thread(Path(folder, name).read_text)
             for name in ("environ", "oom_score_adj", "limits")
