@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from src.serving.tables.extra_columns import MAX_NAME
+from src.serving.tables.problems import MAX_NAME
 from tests.support.inference_process import Inference, without_mlflow
 from tests.support.predict_bodies import BODIES, MARKER
 from tests.support.raw_client import RawClient

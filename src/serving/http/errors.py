@@ -24,8 +24,7 @@ from src.core.errors import (
 from src.serving.http.error_shapes import UNPROCESSABLE, Detail, shaped
 from src.serving.models.admission import OverloadedError
 from src.serving.models.rollback import RollbackRefusedError
-from src.serving.tables.extra_columns import MAX_NAME
-from src.serving.tables.problems import MALFORMED, TOO_LARGE, InvalidRecordError
+from src.serving.tables.problems import MALFORMED, MAX_NAME, TOO_LARGE, InvalidRecordError
 from src.serving.tables.workers import WorkerNotStartedError
 from src.serving.watch.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
 

@@ -28,8 +28,8 @@ from src.serving.models.engine import ServedEngine, ServedOnnxEngine
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.predictor import UNKNOWN_COST, Cost, Predictor, Source
 from src.serving.models.pyfunc_engine import PyfuncEngine
+from src.serving.tables.columns import convert
 from src.serving.tables.records import RecordDecoder
-from src.serving.tables.values import convert
 
 # In the order of preference.
 ENGINES: tuple[type[ServedEngine], ...] = (ServedOnnxEngine, PyfuncEngine)

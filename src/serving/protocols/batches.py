@@ -17,9 +17,17 @@ from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
-from src.serving.tables.extra_columns import ExtraColumns, joined_kinds
 from src.serving.tables.formats import BINARY, READERS, Format
-from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, Rows, TooManyRowsError, TooMuchTextError
+from src.serving.tables.parts import (
+    PART_ROWS,
+    PART_VALUES,
+    ExtraColumns,
+    Part,
+    Rows,
+    TooManyRowsError,
+    TooMuchTextError,
+    joined_kinds,
+)
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Worker, Workers

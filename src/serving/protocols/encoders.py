@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
-from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG, TEXT, text_of
 from src.serving.tables.formats import BINARY, Format
+from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, TEXT, text_of
 from src.serving.tables.worker_messages import End, Message, Piece, Table, WriteTask
 from src.serving.tables.workers import Worker
 

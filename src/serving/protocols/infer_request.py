@@ -12,8 +12,7 @@ from src.core.onnx_engine import INPUT_NAME
 from src.serving.protocols import lenient_json
 from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, values_of
 from src.serving.tables.columns import Values
-from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.parts import table_of_columns
+from src.serving.tables.parts import ExtraColumns, table_of_columns
 from src.serving.tables.problems import UNKNOWN_FIELD, malformed
 
 BINARY_SIZE = "binary_data_size"

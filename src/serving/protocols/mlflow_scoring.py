@@ -15,8 +15,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.protocols import lenient_json
 from src.serving.tables.csv_rows import csv_rows
-from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.parts import table_of_columns, valid
+from src.serving.tables.parts import ExtraColumns, table_of_columns, valid
 from src.serving.tables.problems import malformed
 
 SPLIT = "dataframe_split"

@@ -15,12 +15,10 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import array_of
 from src.core.typed_cells import float32_cell
 from src.serving.tables import problems as kinds
-from src.serving.tables.columns import Problems, checked, each_checked
-from src.serving.tables.extra_columns import ExtraColumns, Kept
+from src.serving.tables.columns import Problems, checked, convert_cell, each_checked
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Part, Rows, part_of, places_of
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, ExtraColumns, Kept, Part, Rows, part_of, places_of
 from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
-from src.serving.tables.values import convert_cell
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
     Format.ARROW_STREAM: read_ipc_stream,

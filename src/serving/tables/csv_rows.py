@@ -10,8 +10,7 @@ from itertools import islice
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.columns import read_texts
-from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.parts import PART_ROWS, PART_VALUES, Part, part_of, places_of
+from src.serving.tables.parts import PART_ROWS, PART_VALUES, ExtraColumns, Part, part_of, places_of
 from src.serving.tables.pieces import lines_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, InvalidRecordError, malformed
 

@@ -5,9 +5,8 @@ from enum import StrEnum
 
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.csv_rows import csv_rows
-from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.json_rows import json_rows, ndjson_rows
-from src.serving.tables.parts import Part
+from src.serving.tables.parts import ExtraColumns, Part
 
 
 class Format(StrEnum):

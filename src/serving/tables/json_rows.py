@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.columns import Problems, read_values
-from src.serving.tables.extra_columns import ExtraColumns
-from src.serving.tables.parts import MAX_VALUE_BYTES, PART_BYTES, Part, Rows, part_of, places_of, valid
+from src.serving.tables.parts import MAX_VALUE_BYTES, PART_BYTES, ExtraColumns, Part, Rows, part_of, places_of, valid
 from src.serving.tables.pieces import JsonPieces, NotJsonError, decoded, lines_of, value_of
 from src.serving.tables.problems import InvalidRecordError, malformed, no_column
 from src.serving.tables.records import RecordDecoder

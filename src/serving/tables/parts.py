@@ -1,8 +1,10 @@
 """The parts of a batch that every reader yields, and the checks that all readers share."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
@@ -10,8 +12,7 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
 from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Problems, Values, read_values
-from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept, unknown_columns
-from src.serving.tables.problems import InvalidRecordError, malformed, no_column, problem_of
+from src.serving.tables.problems import InvalidRecordError, malformed, no_column, problem_of, unknown_columns
 
 T = TypeVar("T")
 
@@ -23,6 +24,43 @@ PART_BYTES = 1 << 17
 # The longest record or line, and the longest value, so that none delays other requests.
 MAX_PIECE_BYTES = 1 << 20
 MAX_VALUE_BYTES = 1 << 17
+# The kinds of kept columns; the last one of a column without a value.
+TEXT, DOUBLE, LONG, BOOLEAN, UNKNOWN = "text", "double", "long", "boolean", ""
+KINDS: Mapping[frozenset[type], str] = {
+    frozenset(): UNKNOWN,
+    frozenset({bool}): BOOLEAN,
+    frozenset({int}): LONG,
+    frozenset({float}): DOUBLE,
+    frozenset({int, float}): DOUBLE,
+}
+INTEGERS = range(-(2**63), 2**63)
+
+
+class ExtraColumns(StrEnum):
+    """What to do with columns that the model does not take."""
+
+    REFUSE = "refuse"
+    IGNORE = "ignore"
+    KEEP = "keep"
+
+
+class Kept(NamedTuple):
+    """The kinds of kept columns by name, and lists of their n values by name as JSON: objects take too much memory."""
+
+    kinds: dict[str, str]
+    packed: bytes
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
+        """Pack columns of n JSON values each."""
+        return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
+
+    def columns(self) -> dict[str, list[Any]]:
+        """The columns by name."""
+        return msgspec.json.decode(self.packed)  # type: ignore[no-any-return]
+
+
+NOTHING = Kept({}, b"{}")
 
 
 class Rows(NamedTuple):
@@ -60,6 +98,30 @@ class TooMuchTextError(InvalidInputError):
             "drop other columns with extra_columns=ignore",
             kind=kinds.TOO_LARGE,
         )
+
+
+def _kind(values: Sequence[Any]) -> str:
+    kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
+    fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
+    return kind if fits else TEXT
+
+
+def joined_kinds(parts: Iterable[Kept]) -> dict[str, str]:
+    """The kinds of all parts' columns, in the order of their first occurrence."""
+    found: dict[str, str] = {}
+    for part in parts:
+        for name, kind in part.kinds.items():
+            before = found.get(name, UNKNOWN)
+            if UNKNOWN in {before, kind} or before == kind:
+                found[name] = before or kind
+            else:
+                found[name] = DOUBLE if {before, kind} == {LONG, DOUBLE} else TEXT
+    return found
+
+
+def text_of(value: Any) -> str | None:
+    """A kept value as text; None if it is missing."""
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def part_of(

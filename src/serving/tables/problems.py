@@ -1,7 +1,11 @@
 """Problems of a request's rows; messages name columns and do not repeat values of the request."""
 
+from collections.abc import Iterable
+from itertools import zip_longest
+
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, FeatureSchema
+from src.core.misspelt import did_you_mean
 
 # The kinds of a record's problems; they are also labels of a metric.
 MISSING = "missing"
@@ -21,6 +25,10 @@ TOO_LARGE = "too_large"
 UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
 # At most so many problems are reported: a batch may have one per cell.
 MAX_TOLD = 100
+# An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
+MAX_NAMES = 10
+MAX_NAME = 60
+MAX_SUGGESTIONS = 3
 
 
 class InvalidRecordError(InvalidInputError):
@@ -46,3 +54,21 @@ def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
     """The problem of a body without any of the model's columns, which may all be optional."""
     message = f"no column of the model is in the body; its columns are {', '.join(schema.names)}{hint}"
     return InvalidInputError(message, kind=MALFORMED)
+
+
+def unknown_columns(schema: FeatureSchema, names: Iterable[str], what: str = "columns") -> InvalidInputError:
+    """The problem of a batch's columns, or of a single record's fields, that the model does not have.
+
+    It repeats short, printable names, with suggestions from the columns that are not given.
+    """
+    given = dict.fromkeys(names)
+    unknown = [name for name in given if name not in schema.names]
+    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
+    missing = [name for name in schema.names if name not in given]
+    hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
+    listed = [f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)]
+    if more := len(unknown) - len(shown):
+        listed.append(f"{more} more" if shown else str(more))
+    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
+    takes = ", ".join(schema.names) + (hint if what == "columns" else " and nothing else")
+    return InvalidInputError(f"unknown {what}: {', '.join(listed)}; the model takes {takes}", kind=UNKNOWN_FIELD)

@@ -10,12 +10,10 @@ import numpy as np
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
-from src.serving.tables.columns import read_values
-from src.serving.tables.extra_columns import ExtraColumns, unknown_columns
-from src.serving.tables.parts import Part, Rows, part_of
+from src.serving.tables.columns import FLOAT32_MAX, convert, read_values
+from src.serving.tables.parts import ExtraColumns, Part, Rows, part_of
 from src.serving.tables.pieces import NotJsonError, decoded, value_of
-from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError
-from src.serving.tables.values import FLOAT32_MAX, convert
+from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError, unknown_columns
 
 NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON); send"
 

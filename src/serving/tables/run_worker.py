@@ -19,9 +19,8 @@ from arro3.io import write_ipc, write_ipc_stream, write_parquet
 
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.extra_columns import BOOLEAN, DOUBLE, LONG
 from src.serving.tables.formats import Format
-from src.serving.tables.parts import Rows
+from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, Rows
 from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import End, Piece, Problems, ReadTask, Table, WriteTask, receive, send
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.feature_schema import Column
-from src.serving.tables.extra_columns import NOTHING, ExtraColumns, Kept
+from src.serving.tables.parts import NOTHING, ExtraColumns, Kept
 
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):

@@ -63,7 +63,7 @@ class Worker:
         self.is_free = False
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """Call a function that tells or hears, in a thread. Raises WorkerLostError if the worker ends, or takes too long."""
+        """Call a function that tells or hears, in a thread. Raises WorkerLostError if the worker ends or hangs."""
         timer = asyncio.get_running_loop().call_later(PART_SECONDS, self.kill)
         try:
             return await asyncio.to_thread(call, *arguments)

@@ -15,7 +15,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.feature_schema import ColumnType
 from src.serving.protocols.mlflow_scoring import decode_csv
 from src.serving.tables.csv_rows import csv_rows
-from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.parts import ExtraColumns
 from src.serving.tables.problems import InvalidRecordError
 from src.training.check_columns import check_columns
 from src.training.sources import read

@@ -14,7 +14,7 @@ from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_answer import InferResponse, ModelMetadata, output_names
 from src.serving.protocols.infer_request import matrix_of
 from src.serving.protocols.tensors import ACCEPTED, datatype_of
-from src.serving.tables.values import FLOAT32_MAX
+from src.serving.tables.columns import FLOAT32_MAX
 
 Schema = dict[str, Any]
 

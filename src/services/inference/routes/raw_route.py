@@ -14,7 +14,7 @@ from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
 from src.serving.protocols.encoders import EXTRA
-from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.parts import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
 
 JSON = "application/json"

@@ -8,7 +8,7 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.protocols.infer_request import InferRequest, decode_infer, matrix_of
-from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.parts import ExtraColumns
 from src.serving.tables.problems import InvalidRecordError
 from tests.support.typed_model import SCHEMA as TYPED
 

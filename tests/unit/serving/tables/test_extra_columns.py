@@ -8,17 +8,18 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.extra_columns import (
+from src.serving.tables.formats import BINARY, READERS, Format
+from src.serving.tables.parts import (
+    MAX_PIECE_BYTES,
     NOTHING,
+    PART_ROWS,
     ExtraColumns,
     Kept,
+    Rows,
     joined_kinds,
     text_of,
-    unknown_columns,
 )
-from src.serving.tables.formats import BINARY, READERS, Format
-from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, Rows
-from src.serving.tables.problems import InvalidRecordError
+from src.serving.tables.problems import InvalidRecordError, unknown_columns
 from tests.support.batches import FORMS, Records, file_of, stream_of
 
 NUMBERS = FeatureSchema.of_numbers("a", "b")

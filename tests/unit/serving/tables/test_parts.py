@@ -4,8 +4,7 @@ import numpy as np
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.serving.tables.extra_columns import Kept
-from src.serving.tables.parts import Rows
+from src.serving.tables.parts import Kept, Rows
 
 
 def test_text_is_counted_in_bytes_of_strings_and_kept_columns() -> None:

@@ -10,13 +10,13 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.extra_columns import ExtraColumns
 from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
     MAX_PIECE_BYTES,
     MAX_VALUE_BYTES,
     PART_BYTES,
     PART_ROWS,
+    ExtraColumns,
     Part,
 )
 from src.serving.tables.problems import InvalidRecordError

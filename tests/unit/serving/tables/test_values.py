@@ -14,11 +14,11 @@ from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.columns import convert, convert_cell
 from src.serving.tables.formats import READERS, Format
+from src.serving.tables.parts import ExtraColumns
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder
-from src.serving.tables.values import convert, convert_cell
 from tests.support.batches import FORMS, stream_of
 
 DATE = Column("x", ColumnType.DATE)

@@ -20,9 +20,9 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.models.admission import Admission
-from src.serving.tables.extra_columns import DOUBLE, ExtraColumns
-from src.serving.tables.extra_columns import TEXT as TEXT_KIND
 from src.serving.tables.formats import Format
+from src.serving.tables.parts import DOUBLE, ExtraColumns
+from src.serving.tables.parts import TEXT as TEXT_KIND
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
 from src.serving.tables.workers import WorkerLostError, WorkerNotStartedError, Workers

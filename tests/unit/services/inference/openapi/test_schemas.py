@@ -17,7 +17,7 @@ from src.serving.models.predictor import Cost, Predictor
 from src.serving.protocols.encoders import EXTRA
 from src.serving.protocols.infer_request import ALL_BINARY, BINARY_DATA, BINARY_SIZE
 from src.serving.protocols.mlflow_scoring import FORMS
-from src.serving.tables.extra_columns import ExtraColumns
+from src.serving.tables.parts import ExtraColumns
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError
 from src.serving.tables.records import RecordDecoder
 from tests.support.models import drift_reference
