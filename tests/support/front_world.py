@@ -9,10 +9,10 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from src.serving.http.bodies import announced_length
 from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
+from src.serving.http.request_head import announced_length
 from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RECORD

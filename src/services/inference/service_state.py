@@ -17,7 +17,7 @@ from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.page.page import Page
 from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.fast_predict import MAX_BYTES, FastPredict
-from src.serving.http.guards import EncodingGuard, Guard, HostGuard, WriteGuard
+from src.serving.http.guards import Guard, HostGuard, WriteGuard, encoding_guard
 from src.serving.http.overload import Overload
 from src.serving.http.stopping import Stopping
 from src.serving.http.timeouts import ClientTimeouts
@@ -98,7 +98,7 @@ def _guards(settings: InferenceSettings, catalogue: "Catalogue") -> tuple[Guard,
     """The checks of every request's head, in their order."""
     return (
         HostGuard(settings.allowed_hosts.split(",")),
-        EncodingGuard(),
+        encoding_guard,
         WriteGuard(catalogue.forms, None),  # predictions need no key on the page either
         WriteGuard(catalogue.writing, _shown(settings.write_api_key)),
         WriteGuard(catalogue.alerting, _shown(settings.alert_token)),

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from src.core.errors import LoopError
 from src.serving.http.errors import BodyTooLargeError, IncompleteRequestError, StoppingError
+from src.serving.http.request_head import announced_length
 from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import QUEUE_FULL, OverloadedError
 from src.serving.watch.metrics import SLOW_BODY, ServingMetrics
@@ -17,51 +19,35 @@ from src.serving.watch.metrics import SLOW_BODY, ServingMetrics
 TOO_SLOW = "the body was not received in time; send it faster, or send less"
 
 
-def announced_length(scope: Scope) -> int:
-    """The announced length in bytes; 0 if there is none (the server has refused invalid ones)."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
-
-
+@dataclass(eq=False)
 class BodyMemory:
     """Memory for the bodies of some routes, from their first byte until the response.
 
     If it is full, the oldest incomplete body is dropped if it is older than ``usual_seconds``, so that slow or stalled
     clients do not block others for long. Otherwise the body that needs more memory is refused.
 
-    Args:
-        max_body_bytes: the limit of each body.
-        max_bytes: the limit of all bodies together.
-        usual_seconds: younger incomplete bodies are not dropped.
-
     Attributes:
+        max_body_bytes: the limit of each body.
+        free_bytes: what all bodies together may take.
+        usual_seconds: younger incomplete bodies are not dropped.
         incomplete: the bodies that are being received, oldest first.
     """
 
-    def __init__(self, max_body_bytes: int, max_bytes: int, usual_seconds: float) -> None:
-        self.max_body_bytes = max_body_bytes
-        self.incomplete: dict[IncomingBody, None] = {}
-        self._free = max_bytes
-        self._usual_seconds = usual_seconds
+    max_body_bytes: int
+    free_bytes: int
+    usual_seconds: float
+    incomplete: "dict[IncomingBody, None]" = field(default_factory=dict)
 
     def keep(self, body: "IncomingBody", size: int) -> bool:
         """Count a received piece; False if there is no memory for it."""
-        while size > self._free:
+        while size > self.free_bytes:
             oldest = next(iter(self.incomplete))
-            if oldest is body or asyncio.get_running_loop().time() - oldest.began <= self._usual_seconds:
+            if oldest is body or asyncio.get_running_loop().time() - oldest.began <= self.usual_seconds:
                 return False
             oldest.interrupt(OverloadedError())
         body.kept += size
-        self._free -= size
+        self.free_bytes -= size
         return True
-
-    def release(self, body: "IncomingBody") -> None:
-        """Free a body's memory."""
-        self.incomplete.pop(body, None)
-        self._free += body.kept
-        body.kept = 0
 
 
 class IncomingBody:
@@ -106,7 +92,9 @@ class IncomingBody:
     def release(self) -> None:
         """Free the memory."""
         self._pieces.clear()
-        self._memory.release(self)
+        self._memory.incomplete.pop(self, None)
+        self._memory.free_bytes += self.kept
+        self.kept = 0
 
     async def receive(self) -> Message:
         """The application's ``receive``; raises the body's error."""
@@ -120,28 +108,26 @@ class IncomingBody:
         return {"type": "http.request", "body": piece, "more_body": bool(self._pieces)}
 
 
+@dataclass
 class Bodies:
     """Receives the bodies of all routes.
 
-    Args:
+    Attributes:
         timeouts: of slow clients.
         memory: for the bodies of most routes.
         others: separate memory by fixed path.
         metrics: counts bodies that are refused.
     """
 
-    def __init__(
-        self, timeouts: ClientTimeouts, memory: BodyMemory, others: Mapping[str, BodyMemory], metrics: ServingMetrics
-    ) -> None:
-        self._timeouts = timeouts
-        self._memory = memory
-        self._others = others
-        self._metrics = metrics
+    timeouts: ClientTimeouts
+    memory: BodyMemory
+    others: Mapping[str, BodyMemory]
+    metrics: ServingMetrics
 
     @contextlib.asynccontextmanager
     async def received(self, scope: Scope, receive: Receive) -> AsyncIterator[IncomingBody]:
         """A body that is complete, or has failed; its memory is freed at the end. May raise ClientDisconnect."""
-        memory = self._others.get(scope["path"], self._memory)
+        memory = self.others.get(scope["path"], self.memory)
         body = IncomingBody(receive, memory)
         memory.incomplete[body] = None
         try:
@@ -155,21 +141,22 @@ class Bodies:
             body.release()
 
     async def _fill(self, body: IncomingBody) -> None:
+        timeouts = self.timeouts
         try:
             async with body.timer:
                 has_more = True
                 while has_more:
-                    body.timer.reschedule(body.began + self._timeouts.for_body(body.size))
+                    body.timer.reschedule(body.began + timeouts.body_seconds + body.size / timeouts.body_rate)
                     has_more = await body.take_piece()
         except TimeoutError:
             if body.error is None:
-                self._metrics.cut(SLOW_BODY)
+                self.metrics.cut(SLOW_BODY)
                 body.fail(IncompleteRequestError(408, TOO_SLOW, {"Connection": "close"}))
         if isinstance(body.error, OverloadedError):
-            self._metrics.shed(QUEUE_FULL)
+            self.metrics.shed(QUEUE_FULL)
 
     def stop_waiting(self) -> None:
         """The service is stopping: refuse bodies that are incomplete."""
-        for memory in {self._memory, *self._others.values()}:
+        for memory in {self.memory, *self.others.values()}:
             for body in list(memory.incomplete):
                 body.interrupt(StoppingError())

@@ -1,9 +1,11 @@
-"""Maps the project's errors to HTTP responses; of the request, they repeat names only."""
+"""The responses to errors, in the shape of the path's protocol; of the request, they repeat names only."""
 
 import logging
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,53 +23,17 @@ from src.core.errors import (
     SpoolFullError,
     SpoolUnavailableError,
 )
-from src.serving.http.error_shapes import UNPROCESSABLE, Detail, shaped
 from src.serving.models.admission import OverloadedError
 from src.serving.models.rollback import RollbackRefusedError
 from src.serving.tables.problems import MALFORMED, MAX_NAME, TOO_LARGE, InvalidRecordError
 from src.serving.tables.workers import WorkerNotStartedError
 from src.serving.watch.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
 
+# A text, or problems as ``{"loc": ["body", row, field], "msg", "type"}``, with row and field if known.
+Detail = str | list[dict[str, Any]]
+Headers = Iterable[tuple[bytes, bytes]]
 
-class BodyTooLargeError(InvalidInputError):
-    """The request's body is larger than this service takes."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes", kind=TOO_LARGE)
-
-
-class InvalidParameterError(InvalidInputError):
-    """A query parameter is unknown, or its value is invalid."""
-
-    def __init__(self, message: str, name: str | None = None) -> None:
-        super().__init__(message, kind=MALFORMED, field=name)
-
-
-class RefusedError(LoopError):
-    """The service refuses the request, whatever its body is.
-
-    Attributes:
-        status: of the response.
-        headers: further ones of the response.
-    """
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-
-
-class IncompleteRequestError(RefusedError):
-    """The request was not received completely."""
-
-
-class StoppingError(IncompleteRequestError):
-    """The service is stopping and the request was not received completely."""
-
-    def __init__(self) -> None:
-        super().__init__(503, "the service is stopping; send the request again", {"Retry-After": "1"})
-
-
+BAD_REQUEST, WRONG_METHOD, UNPROCESSABLE, SERVER_ERROR = 400, 405, 422, 500
 # Kind of an invalid input -> status; any other one is 422.
 KIND_STATUS = {TOO_LARGE: 413, UNSUPPORTED_MEDIA_TYPE: 415, NOT_ACCEPTABLE: 406, UNKNOWN_MODEL: 404}
 # Error class -> status and Retry-After, in seconds; the most specific class of an error applies.
@@ -85,28 +51,58 @@ STATUS: Mapping[type[LoopError], tuple[int, int | None]] = {
 }
 # Refusals of a service that cannot answer now: they come in any number, and metrics count them, so logs leave them out.
 EXPECTED = (OverloadedError, ModelNotLoadedError)
-SERVER_ERROR = 500
 # Messages for Starlette's own errors.
 TEXTS = {404: "not found; see GET /docs", 405: "method not allowed; see the Allow header"}
-WRONG_METHOD = 405
 INTERNAL_TEXT = "the service failed on this request; its log has the details under the request id"
+# The protocols' errors, by their names in the OpenAPI document.
+MLFLOW_ERROR = "MlflowError"
+OPEN_INFERENCE_ERROR = "ProtocolError"
+MLFLOW_PATHS = frozenset({"/invocations", "/ping", "/version"})
+# MLflow's error codes; it has none for other client errors.
+MLFLOW_CODES = {
+    404: "ENDPOINT_NOT_FOUND",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+# At most so many problems are joined in one line.
+MAX_IN_LINE = 5
 
 logger = logging.getLogger(__name__)
 
 
-def request_id_of(scope: Scope) -> str:
-    """The id that the outermost middleware gave this request."""
-    return str(scope["state"]["request_id"])
+class BodyTooLargeError(InvalidInputError):
+    """The request's body is larger than this service takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes", kind=TOO_LARGE)
 
 
-def error_response(scope: Scope, status: int, detail: Detail, headers: Mapping[str, str] | None = None) -> Response:
-    """An error in the shape of the path's protocol, with the headers of the served model, if any."""
-    status, body = shaped(scope["path"], request_id_of(scope), status, detail)
-    response = Response(body, status, headers, media_type="application/json")
-    service: Any = scope["state"].get("service")  # typed Any: ServiceState's module imports this one
-    if service is not None and service.store.current is not None:
-        response.headers.update(service.store.current.headers)
-    return response
+class InvalidParameterError(InvalidInputError):
+    """A query parameter is unknown, or its value is invalid."""
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        super().__init__(message, kind=MALFORMED, field=name)
+
+
+class RefusedError(LoopError):
+    """The service refuses the request, whatever its body is, with this status and these further headers."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+class IncompleteRequestError(RefusedError):
+    """The request was not received completely."""
+
+
+class StoppingError(IncompleteRequestError):
+    """The service is stopping and the request was not received completely."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "the service is stopping; send the request again", {"Retry-After": "1"})
 
 
 def install_error_handlers(app: FastAPI, methods: Mapping[str, Iterable[str]]) -> None:
@@ -135,7 +131,8 @@ def install_error_handlers(app: FastAPI, methods: Mapping[str, Iterable[str]]) -
 def refusal(scope: Scope, error: LoopError) -> Response:
     """The response for an error of this project."""
     if isinstance(error, InvalidInputError):
-        return _invalid(scope, error)
+        status = KIND_STATUS.get(error.kind, UNPROCESSABLE)
+        return error_response(scope, status, _problems(error) if status == UNPROCESSABLE else str(error))
     if isinstance(error, RefusedError):
         return error_response(scope, error.status, str(error), error.headers)
     status, seconds = next(STATUS[base] for base in type(error).__mro__ if base in STATUS)
@@ -144,20 +141,48 @@ def refusal(scope: Scope, error: LoopError) -> Response:
     return error_response(scope, status, str(error), {"Retry-After": str(seconds)} if seconds else None)
 
 
-def _invalid(scope: Scope, error: InvalidInputError) -> Response:
-    status = KIND_STATUS.get(error.kind, UNPROCESSABLE)
-    if status != UNPROCESSABLE:
-        return error_response(scope, status, str(error))
-    place = "query" if isinstance(error, InvalidParameterError) else "body"
-    detail = [
-        {
-            "loc": [place, *(part for part in (item.row, item.field) if part is not None)],
-            "msg": str(item),
-            "type": item.kind,
-        }
-        for item in (error.problems if isinstance(error, InvalidRecordError) else (error,))
-    ]
-    return error_response(scope, status, detail)
+def refusal_bytes(error: LoopError, request_id: str, path: str, headers: Headers) -> bytes:
+    """The same response for a request that the application does not get, with further headers, to be sent as it is."""
+    response = refusal({"path": path, "state": {"request_id": request_id}}, error)
+    status = HTTPStatus(response.status_code)
+    lines = header_lines((*headers, *response.raw_headers, (b"x-request-id", request_id.encode())))
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, status.phrase.encode(), lines, bytes(response.body))
+
+
+def header_lines(headers: Headers) -> bytes:
+    """Headers as they are sent."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+def error_response(scope: Scope, status: int, detail: Detail, headers: Mapping[str, str] | None = None) -> Response:
+    """An error in the shape of the path's protocol, with the headers of the served model, if any."""
+    schema = schema_of(scope["path"])
+    content: dict[str, Any] = {"detail": detail, "request_id": request_id_of(scope)}
+    if schema == OPEN_INFERENCE_ERROR:
+        content = {"error": _line(detail)}
+    elif schema == MLFLOW_ERROR:
+        is_value = isinstance(detail, list) and detail[0]["type"] != MALFORMED
+        code = MLFLOW_CODES.get(status, "INVALID_PARAMETER_VALUE" if is_value else "BAD_REQUEST")
+        content = {"error_code": code, "message": _line(detail)}
+    if schema is not None and status == UNPROCESSABLE:
+        status = BAD_REQUEST
+    response = Response(msgspec.json.encode(content), status, headers, media_type="application/json")
+    service: Any = scope["state"].get("service")  # typed Any: ServiceState's module imports this one
+    if service is not None and service.store.current is not None:
+        response.headers.update(service.store.current.headers)
+    return response
+
+
+def schema_of(path: str) -> str | None:
+    """The name of the errors of a path, or of a route's template, by its protocol; None for the service's own."""
+    if path in MLFLOW_PATHS:
+        return MLFLOW_ERROR
+    return OPEN_INFERENCE_ERROR if path == "/v2" or path.startswith("/v2/") else None
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id that the outermost middleware gave this request."""
+    return str(scope["state"]["request_id"])
 
 
 def unknown_parameter(name: str) -> str:
@@ -171,3 +196,26 @@ def _problem(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["type"] == "extra_forbidden":  # loc ends with the name, which the client chose
         problem |= {"loc": item["loc"][:-1], "msg": unknown_parameter(str(item["loc"][-1]))}
     return problem
+
+
+def _problems(error: InvalidInputError) -> Detail:
+    place = "query" if isinstance(error, InvalidParameterError) else "body"
+    return [
+        {
+            "loc": [place, *(part for part in (item.row, item.field) if part is not None)],
+            "msg": str(item),
+            "type": item.kind,
+        }
+        for item in (error.problems if isinstance(error, InvalidRecordError) else (error,))
+    ]
+
+
+def _line(detail: Detail) -> str:
+    if isinstance(detail, str):
+        return detail
+    shown = []
+    for problem in detail[:MAX_IN_LINE]:
+        rows = [f"row {part}: " for part in problem["loc"] if isinstance(part, int)]
+        shown.append("".join(rows[:1]) + problem["msg"])
+    more = len(detail) - len(shown)
+    return "; ".join(shown) + (f"; and {more} more" if more else "")

@@ -7,22 +7,25 @@ are handled here. Invalid and rare ones, and all failures, are handled by the or
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from src.core.feature_table import Row
-from src.serving.http.bodies import announced_length
 from src.serving.http.guards import Guard
-from src.serving.http.request_ids import client_request_id, new_request_id
+from src.serving.http.request_head import announced_length, client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.models.shared_turn import SharedTurn, is_quick
 from src.serving.protocols.single_rows import ROUTED, SingleRow
+from src.serving.tables.answers import Answer
 from src.serving.watch.metrics import ServingMetrics
 
 # Longer records are rare, and a failed attempt at the fast path must cost little.
 MAX_BYTES = 1 << 14
+# A longer head is parsed every time.
+MAX_KNOWN_BYTES = 1 << 11
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,32 @@ class PlainHead(NamedTuple):
     request_id: str | None
 
 
+class KnownHead:
+    """The last ``plain`` head of a connection, to recognize it again: most clients repeat theirs, byte for byte."""
+
+    plain: PlainHead
+
+    def __init__(self) -> None:
+        self._start = b""
+        self._size = 0
+
+    def remember(self, request: bytes, body: bytes, plain: PlainHead) -> None:
+        """Recognize the head of this complete request from now on, if it announces the body's length.
+
+        The parser ignores line ends behind a body: of a request that ends with one, the body's position is unknown.
+        """
+        start = request[: -len(body)]
+        is_last = not request.endswith((b"\r", b"\n"))
+        if body and len(body) == plain.length and len(start) <= MAX_KNOWN_BYTES and is_last:
+            self._start, self._size, self.plain = start, len(request), plain
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """The body, if the data are a complete request with the same head."""
+        if len(data) != self._size or not data.startswith(self._start):
+            return None
+        return data[len(self._start) :]
+
+
 class PendingPrediction(NamedTuple):
     """A row that waits for the end of this loop iteration."""
 
@@ -66,10 +95,11 @@ class PendingPrediction(NamedTuple):
     route: SingleRow
 
 
+@dataclass(eq=False, kw_only=True)
 class FastPredict:
     """Takes single rows from all connections and predicts them at the end of the loop iteration.
 
-    Args:
+    Attributes:
         routes: by path.
         store: holds the model.
         guards: the checks of every request's head.
@@ -80,56 +110,47 @@ class FastPredict:
         max_body_bytes: longer bodies take the ordinary route.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of the route that it replaces
-        self,
-        *,
-        routes: Mapping[str, SingleRow],
-        store: ModelStore,
-        guards: Sequence[Guard],
-        admission: Admission,
-        stopping: Stopping,
-        metrics: ServingMetrics,
-        max_pending: int,
-        max_body_bytes: int,
-    ) -> None:
-        self._routes = {path.encode(): (path, route) for path, route in routes.items()}
-        self._store = store
-        self._guards = guards
-        self._admission = admission
-        self._stopping = stopping
-        self._metrics = metrics
-        self._max_pending = max_pending
+    routes: Mapping[str, SingleRow]
+    store: ModelStore
+    guards: Sequence[Guard]
+    admission: Admission
+    stopping: Stopping
+    metrics: ServingMetrics
+    max_pending: int
+    max_body_bytes: int
+
+    def __post_init__(self) -> None:
         self._turn = SharedTurn[PendingPrediction](self._answer)
-        self._max_body_bytes = max_body_bytes
 
     def plain_head(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> PlainHead | None:
         """What ``take`` needs of the head of a POST request by HTTP/1.1; None if its route handles it.
 
         It depends on nothing else: the same head may be passed to ``take`` again.
         """
-        if target not in self._routes:
+        path = target.decode("latin-1")
+        route = self.routes.get(path)
+        if route is None:
             return None
-        path, route = self._routes[target]
         for name, value in headers:
             if (name == b"content-type" and not route.takes_type(value)) or name in ROUTED:
                 return None
         scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path, "headers": headers}
         length = announced_length(scope)
-        if length > self._max_body_bytes or any(guard.refusal(scope) for guard in self._guards):
+        if length > self.max_body_bytes or any(guard(scope) for guard in self.guards):
             return None
         return PlainHead(route, length, client_request_id(scope))
 
     def take(self, connection: Connection, head: PlainHead, body: bytes) -> PendingPrediction | None:
         """Take a complete request, to be answered in this loop iteration; None if its route handles it."""
         since = time.perf_counter()
-        predictor = self._store.current
+        predictor = self.store.current
         if (
             predictor is None
-            or len(self._turn) >= self._max_pending
-            or len(body) > self._max_body_bytes
+            or len(self._turn) >= self.max_pending
+            or len(body) > self.max_body_bytes
             or not is_quick(predictor, 1)
-            or self._stopping.begun
-            or not self._admission.has_room
+            or self.stopping.begun
+            or not self.admission.has_room
         ):
             return None
         try:
@@ -144,31 +165,24 @@ class FastPredict:
         return pending
 
     def _answer(self, predictor: Predictor, batch: list[PendingPrediction]) -> None:
+        answers: Sequence[Answer | None]
+        bodies: Sequence[bytes]
         try:
-            answers = predictor.answer([pending.row for pending in batch])
+            answers = found = predictor.answer([pending.row for pending in batch])
             bodies = [
                 pending.route.encode(predictor, answer, pending.details, pending.request_id)
-                for pending, answer in zip(batch, answers, strict=True)
+                for pending, answer in zip(batch, found, strict=True)
             ]
         except Exception:  # noqa: BLE001 - the request that caused it fails again in the route, which reports and logs it
-            for pending in batch:
-                try:
-                    pending.connection.take_ordinary_way(pending)
-                except Exception as error:  # noqa: BLE001 - as below
-                    _end(pending, error)
-            return
+            answers, bodies = [None] * len(batch), [b""] * len(batch)
         for pending, answer, body in zip(batch, answers, bodies, strict=True):
             try:
-                if pending.connection.answer(pending, body):
-                    self._metrics.traffic.note(predictor, pending.row, answer)
-                    self._metrics.observe_request(
-                        pending.route.template, "POST", 200, time.perf_counter() - pending.since
-                    )
-            except Exception as error:  # noqa: BLE001 - one connection's error must not affect the others
-                _end(pending, error)
-
-
-def _end(pending: PendingPrediction, error: Exception) -> None:
-    """Log an unexpected error and close the connection; raising it would leave the other requests unanswered."""
-    logger.error("request %s failed", pending.request_id, exc_info=error)
-    pending.connection.abort()
+                if answer is None:
+                    pending.connection.take_ordinary_way(pending)
+                elif pending.connection.answer(pending, body):
+                    self.metrics.traffic.note(predictor, pending.row, answer)
+                    seconds = time.perf_counter() - pending.since
+                    self.metrics.observe_request(pending.route.template, "POST", 200, seconds)
+            except Exception:  # raising it would leave the other requests unanswered
+                logger.exception("request %s failed", pending.request_id)
+                pending.connection.abort()

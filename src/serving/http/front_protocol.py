@@ -7,13 +7,10 @@ import httptools
 import uvicorn
 
 from src.serving.http.connection import ClientConnection
-from src.serving.http.errors import IncompleteRequestError
-from src.serving.http.fast_predict import MAX_BYTES, FastPredict, PendingPrediction
-from src.serving.http.known_head import KnownHead
-from src.serving.http.overload import Overload, rest_from_reading
-from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
-from src.serving.http.uvicorn_protocol import UvicornProtocol
-from src.serving.http.wire_format import prediction_response
+from src.serving.http.errors import IncompleteRequestError, header_lines
+from src.serving.http.fast_predict import FastPredict, KnownHead, PendingPrediction
+from src.serving.http.overload import BREATHER, Overload
+from src.serving.http.request_parser import BODY, HEAD, NOTHING
 from src.serving.watch.metrics import LARGE_HEAD, PIPELINED
 
 # Of a head, and of what is received in sequence without being part of a body, such as trailers.
@@ -39,64 +36,52 @@ class FrontProtocol(ClientConnection):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        service = app_state["service"]
-        loop = _loop or asyncio.get_running_loop()
-        super().__init__(server_state, service.timeouts, config.timeout_keep_alive, service.metrics, loop)
-        self._fast: FastPredict = service.fast
-        self._overload: Overload = service.overload
-        self._inner = UvicornProtocol(config, server_state, {**app_state, "connection": self}, loop)
+        super().__init__(config, server_state, app_state, _loop)
+        self._fast: FastPredict = app_state["service"].fast
+        self._overload: Overload = app_state["service"].overload
         self._held = b""
-        self._forwards = False
         self._known = KnownHead()
-        self._pending: PendingPrediction | None = None
         self._is_deaf = False
-
-    @property
-    def _works(self) -> bool:
-        return self._pending is not None or (self._forwards and self._parser.answered < self._parser.heads)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the application."""
-        super().connection_lost(exc)
-        self._pending = None
-        self._inner.lose(exc)
-
-    def pause_writing(self) -> None:
-        """The client reads more slowly than the application sends."""
-        super().pause_writing()
-        self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        self._inner.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Parse received data, and forward it unless it may be a plain prediction."""
         if self._is_deaf:
             return
         if self._pending is not None:  # sent ahead: uvicorn keeps the order of the responses
-            self._forward()
+            self._forward(self._held)
         before = self._parser.part
+        received = data
         if not self._forwards:
-            self._inner.stop_idle_timer()
+            self._inner.data_received(b"")  # the connection is in use: stops uvicorn's timer
             if self._takes_again(data):
                 return
-            self._held += data
+            received = self._held = self._held + data
         try:
             self._parser.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data, upgrade.args[0])
+            self._ignore_upgrade(received, upgrade.args[0] + len(received) - len(data))
             return
         except httptools.HttpParserError:
-            self._end_at_error(data)
+            self._end_at_error(received)
             return
         if self._forwards:
             self._forward(data)
         else:
             self._decide(is_changed=self._parser.part != before)
         if self._parser.silence > MAX_HEAD_BYTES:
-            self._refuse(LARGE_HEAD, IncompleteRequestError(431, HEAD_TOO_LARGE))
+            self._end_at_large_head()
+
+    def _takes_again(self, data: bytes) -> bool:
+        """Whether a complete request with a known head was received and taken, without parsing it."""
+        body = None if self._held or self._is_paused else self._known.body_of(data)
+        if body is None:
+            return False
+        self._pending = self._fast.take(self, self._known.plain, body)
+        if self._pending is None:
+            return False
+        self._held = data
+        self._parser.skip()
+        return True
 
     def _decide(self, *, is_changed: bool) -> None:
         """Say whose the held bytes are; ``is_changed`` if another part is being received."""
@@ -109,7 +94,7 @@ class FrontProtocol(ClientConnection):
             if is_changed:
                 self._wait(self._timeouts.head_seconds)
             return
-        if parser.begun == 1 and parser.is_simple and not self._inner.is_paused:
+        if parser.begun == 1 and parser.keeps_alive and parser.method == b"POST" and not self._is_paused:
             plain = self._fast.plain_head(parser.url, parser.headers)
             if plain is not None and parser.part == NOTHING:
                 self._pending = self._fast.take(self, plain, parser.body)
@@ -118,106 +103,81 @@ class FrontProtocol(ClientConnection):
                 if is_changed:
                     self._wait(BODY_WAIT)
                 return
-        if self._pending is None and not self._is_refused():
-            self._forward()
+        if self._pending is None:
+            self._forward_or_refuse()
 
-    def _is_refused(self) -> bool:
-        """Whether the request was refused, as too many are in work."""
+    def _forward_or_refuse(self) -> None:
         state = self._server_state
         response = self._overload.refusal(self._parser, len(state.tasks), state.default_headers)
         if response is None:
-            return False
+            self._forward(self._held)
+            return
         self._held = b""
         self.transport.write(response)
-        rest_from_reading(self.transport, self._loop)
+        self.transport.pause_reading()
+        self._loop.call_later(BREATHER, self.transport.resume_reading)
         self._settle()
-        return True
 
-    def _takes_again(self, data: bytes) -> bool:
-        """Whether a complete request with a known head was received and taken, without parsing it."""
-        body = None if self._held or self._inner.is_paused else self._known.body_of(data)
-        if body is None:
-            return False
-        self._pending = self._fast.take(self, self._known.plain, body)
-        if self._pending is None:
-            return False
-        self._held = data
-        self._parser.skip()
-        return True
-
-    def _forward(self, data: bytes = b"") -> None:
-        """Give uvicorn's protocol the data that was received last, or, if it is held, all that is held."""
-        if not self._forwards:
-            data, self._held = self._held, b""
-            self._pending = None
-            self._forwards = True
-        self._inner.feed(self.transport, data)
+    def _forward(self, data: bytes) -> None:
+        """Give bytes to uvicorn's protocol, and all that follow until their responses are complete."""
+        self._held = b""
+        self._pending = None
+        self._forwards = True
+        self._feed(data)
         if not self._works and self._parser.part == NOTHING:
             self._settle()
 
-    def _release(self) -> bool:
-        is_held = bool(self._held) and self._parser.part == BODY
-        if is_held:
-            self._forward()
-        return is_held
+    def _expired(self) -> None:
+        if self._held and self._parser.part == BODY and not self.transport.is_closing():
+            self._forward(self._held)  # the application waits for the rest of the body
+        else:
+            super()._expired()
 
-    def _settle(self) -> None:
-        if self._parser.part == NOTHING:
-            self._forwards = False
-        super()._settle()
+    def _end_at_large_head(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._metrics.cut(LARGE_HEAD)
+        if self._works or self._parser.part != HEAD:
+            self.transport.abort()
+        else:
+            self._close_with(IncompleteRequestError(431, HEAD_TOO_LARGE))
 
-    def _end_at_error(self, data: bytes) -> None:
-        """The data that was received last cannot be parsed: close, after the responses in progress."""
+    def _end_at_error(self, received: bytes) -> None:
+        """What was received last cannot be parsed."""
         if self._parser.is_far_ahead:
             self._metrics.cut(PIPELINED)
             self.transport.abort()
         elif self._parser.part == BODY or not self._parser.heads:
-            self._forward(data)  # uvicorn refuses it
-        elif self._works:
+            self._forward(received)  # uvicorn refuses it
+        else:
             self._receive_no_more()
-        else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
-            self._close_with(IncompleteRequestError(400, INVALID_BYTES))
 
     def _receive_no_more(self) -> None:
         """Ignore what follows, and close after the responses in progress."""
-        self._is_deaf = self._is_last = True
+        if self._works:
+            self._is_deaf = self._is_last = True
+        else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
+            self._close_with(IncompleteRequestError(400, INVALID_BYTES))
 
-    def _ignore_upgrade(self, data: bytes, end: int) -> None:
-        """Parse a head again without its wish for another protocol, as httptools stops after such a head.
+    def _ignore_upgrade(self, received: bytes, end: int) -> None:
+        """Parse a head again without its wish for another protocol, as httptools takes no body behind such a head.
 
         A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. If part
-        of the head was forwarded already, its request is not answered, and the client may send it again.
+        of the head was forwarded already, its request is not executed.
 
         Args:
-            data: what was received last.
+            received: what was received last, or all that is held.
             end: where the head ends in it.
         """
-        parser = self._parser
-        if parser.method == b"CONNECT" and parser.begun == 1:
-            self._forward(data)  # uvicorn refuses it
-            self._receive_no_more()
-            return
-        received = data if self._forwards else self._held
-        split = parser.without_upgrade(received, end + len(received) - len(data))
+        ahead, rest = self._parser.without_upgrade(received, end)
+        self._parser = self._parser.before_last()
         self._held = b""
-        if not self._forwards and split is not None:
-            self._parser = RequestParser(MAX_BYTES)
-            self.data_received(b"".join(split))
-        elif not self._forwards:
-            self._close_with(IncompleteRequestError(400, INVALID_BYTES))
-        else:
-            self._parser = parser.before_last()
-            ahead, rest = split or (b"", b"")
-            if not rest:
-                self._receive_no_more()
+        if ahead:
             self._forward(ahead)
+        if rest:
             self.data_received(rest)
-
-    def answered(self) -> None:
-        """The application has completed a response."""
-        self._parser.answered += 1
-        if not self._works:
-            self._settle()
+        else:
+            self._receive_no_more()
 
     def answer(self, pending: PendingPrediction, body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
@@ -225,11 +185,20 @@ class FrontProtocol(ClientConnection):
             return False
         self._pending = None
         self._held = b""
-        self.transport.write(prediction_response(pending, body, self._server_state.default_headers))
+        self.transport.write(
+            b"HTTP/1.1 200 OK\r\n%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (
+                header_lines(self._server_state.default_headers),
+                pending.predictor.head_lines,
+                pending.request_id.encode(),
+                len(body),
+                body,
+            )
+        )
         self._settle()
         return True
 
     def take_ordinary_way(self, pending: PendingPrediction) -> None:
         """Pass the request to the application."""
         if pending is self._pending and not self.transport.is_closing():
-            self._forward()
+            self._forward(self._held)

@@ -3,13 +3,12 @@
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from starlette.types import Scope
 
-from src.core.errors import LoopError
 from src.serving.http.errors import RefusedError
+from src.serving.http.request_head import header
 
 ANY = "*"
 # A name or an address, and a port, which is ignored.
@@ -25,16 +24,8 @@ UNAUTHORIZED = "this needs the key of WRITE_API_KEY (for /alerts, ALERT_TOKEN); 
 # Sec-Fetch-Site of requests from the service's own pages, or from no page.
 OWN_SITES = frozenset({b"same-origin", b"none"})
 
-
-class Guard(Protocol):
-    """A rule about requests."""
-
-    def refusal(self, scope: Scope) -> LoopError | None:
-        """Why this request must not be answered, or None."""
-        ...
-
-
-Guards = Sequence[Guard]
+# A rule about requests: why this one must not be answered, or None.
+Guard = Callable[[Scope], RefusedError | None]
 
 
 class HostGuard:
@@ -54,22 +45,14 @@ class HostGuard:
         # A cache, because clients use few names.
         self._known: set[bytes] = set()
 
-    def refusal(self, scope: Scope) -> LoopError | None:
-        """Why this request must not be answered, or None. Cheap enough for the fast path."""
-        return None if self._any or self._allows(scope) else RefusedError(400, UNTRUSTED_HOST)
+    def __call__(self, scope: Scope) -> RefusedError | None:
+        """Check one request; cheap enough for the fast path."""
+        host = header(scope, b"host")  # two Host headers, joined, are not a name
+        is_old = host is None and scope["http_version"] == "1.0"  # browsers always send it; HTTP/1.1 requires it
+        allowed = self._any or is_old or host in self._known or (host is not None and self._allows(host))
+        return None if allowed else RefusedError(400, UNTRUSTED_HOST)
 
-    def _allows(self, scope: Scope) -> bool:
-        host: bytes | None = None
-        for name, value in scope["headers"]:
-            if name == b"host":
-                if host is not None:
-                    return False  # two Host headers: other software may use the other one
-                host = value
-        if host is None:
-            return bool(scope["http_version"] == "1.0")  # browsers always send it; HTTP/1.1 requires it
-        return host in self._known or self._allows_host(host)
-
-    def _allows_host(self, host: bytes) -> bool:
+    def _allows(self, host: bytes) -> bool:
         name = _bare(host.decode("latin-1").lower())
         if name is None:
             return False
@@ -79,17 +62,14 @@ class HostGuard:
         return allowed
 
 
-class EncodingGuard:
+def encoding_guard(scope: Scope) -> RefusedError | None:
     """Refuses compressed bodies, on every route."""
-
-    def refusal(self, scope: Scope) -> LoopError | None:
-        """Why this request must not be answered, or None."""
-        encoding = (_header(scope, b"content-encoding") or b"").decode("latin-1").strip().lower()
-        if encoding in {"", "identity"} or scope["method"] in READING:
-            return None
-        named = f" {encoding}" if CODING.fullmatch(encoding) else ""
-        message = f"Content-Encoding{named} is not supported; send the body without compression"
-        return RefusedError(415, message, {"Accept-Encoding": "identity"})
+    encoding = (header(scope, b"content-encoding") or b"").decode("latin-1").strip().lower()
+    if encoding in {"", "identity"} or scope["method"] in READING:
+        return None
+    named = f" {encoding}" if CODING.fullmatch(encoding) else ""
+    message = f"Content-Encoding{named} is not supported; send the body without compression"
+    return RefusedError(415, message, {"Accept-Encoding": "identity"})
 
 
 class WriteGuard:
@@ -104,13 +84,13 @@ class WriteGuard:
         self._paths = frozenset(paths)
         self._key = None if key is None else key.encode()
 
-    def refusal(self, scope: Scope) -> LoopError | None:
-        """Why this request must not be answered, or None."""
+    def __call__(self, scope: Scope) -> RefusedError | None:
+        """Check one request."""
         if scope["method"] in READING or scope["path"] not in self._paths:
             return None
         if _is_cross_site(scope):
             return RefusedError(403, CROSS_SITE)
-        scheme, _, token = (_header(scope, b"authorization") or b"").partition(b" ")
+        scheme, _, token = (header(scope, b"authorization") or b"").partition(b" ")
         # In constant time, so that the key cannot be guessed byte by byte.
         if self._key is None or (hmac.compare_digest(token.strip(), self._key) and scheme.lower() == b"bearer"):
             return None
@@ -119,19 +99,13 @@ class WriteGuard:
 
 def _is_cross_site(scope: Scope) -> bool:
     """Whether a browser sent it from another site; other clients send neither header."""
-    site = _header(scope, b"sec-fetch-site")
+    site = header(scope, b"sec-fetch-site")
     if site is not None:
         return site not in OWN_SITES
-    origin = _header(scope, b"origin")
+    origin = header(scope, b"origin")
     if origin is None:
         return False
-    return origin.lower().partition(b"://")[2] != (_header(scope, b"host") or b"").lower()
-
-
-def _header(scope: Scope, wanted: bytes) -> bytes | None:
-    """A header's value, several joined by commas as HTTP defines, or None."""
-    values = [value for name, value in scope["headers"] if name == wanted]
-    return b", ".join(values) if values else None
+    return origin.lower().partition(b"://")[2] != (header(scope, b"host") or b"").lower()
 
 
 def _bare(host: str) -> str | None:

@@ -64,30 +64,20 @@ class RequestParser:
         """A request with the head of the last one was received, and is not parsed."""
         self.begun = self.heads = 1
 
-    def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes] | None:
-        """Split bytes into what is ahead of the last head, and the rest without its wish for another protocol.
+    def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes]:
+        """What is ahead of the last head, and the rest without its wish for another protocol.
 
-        Args:
-            received: what was received last, since the last ``forget`` or earlier.
-            end: the position of the end of the head.
-
-        Returns:
-            None if the head does not begin in these bytes.
+        Both are empty if the head, which ends at ``end``, does not begin in these bytes.
         """
         start = received.rfind(b"%b %b HTTP/" % (self.method, self.url), 0, end)
         head, count = UPGRADE_LINE.subn(b"", received[max(0, start) : end])
-        return (received[:start], head + received[end:]) if start >= 0 and count else None
+        return (received[:start], head + received[end:]) if start >= 0 and count else (b"", b"")
 
     def before_last(self) -> "RequestParser":
         """A parser of what follows, which has not counted the last head."""
         parser = RequestParser(self._max_body_bytes)
         parser.begun, parser.heads, parser.answered = self.begun - 1, self.heads - 1, self.answered
         return parser
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether the last request is a POST by HTTP/1.1 on a connection that continues."""
-        return self.keeps_alive and self.method == b"POST"
 
     @property
     def is_far_ahead(self) -> bool:
@@ -119,9 +109,7 @@ class RequestParser:
         self.silence = 0
         parser = self._parser
         self.method = parser.get_method()
-        self.keeps_alive = (
-            parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
-        )
+        self.keeps_alive = parser.get_http_version() == "1.1" and parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body has arrived."""

@@ -20,10 +20,6 @@ class ClientTimeouts:
     body_seconds: float
     body_rate: float
 
-    def for_body(self, received: int) -> float:
-        """Seconds for a body of which so many bytes have been received."""
-        return self.body_seconds + received / self.body_rate
-
 
 class Deadline:
     """A time limit that moves often: moving it later costs no timer.
@@ -64,42 +60,3 @@ class Deadline:
             self._arm()
         else:
             self._expired()
-
-
-class ReaderWatch:
-    """Watches a client that reads, while the connection's buffer is full.
-
-    Args:
-        loop: provides the clock.
-        timeouts: the time-outs.
-        unsent: returns the number of bytes that wait to be sent.
-        stuck: called when the client has read less than ``body_rate`` for ``body_seconds``.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        timeouts: ClientTimeouts,
-        unsent: Callable[[], int],
-        stuck: Callable[[], None],
-    ) -> None:
-        self._timeouts = timeouts
-        self._unsent = unsent
-        self._stuck = stuck
-        self._most = 0.0
-        self._deadline = Deadline(loop, self._check)
-
-    def start(self) -> None:
-        """The buffer is full."""
-        self._most = self._unsent() - self._timeouts.body_seconds * self._timeouts.body_rate
-        self._deadline.set(self._timeouts.body_seconds)
-
-    def stop(self) -> None:
-        """The client has read enough."""
-        self._deadline.clear()
-
-    def _check(self) -> None:
-        if self._unsent() > max(0.0, self._most):
-            self._stuck()
-        else:
-            self.start()

@@ -3,7 +3,7 @@
 How to document a route: FastAPI's parameters describe it; this module adds what is the same for all routes.
 
 - Answers go into ``responses`` of the route, by status. A status from 400 on without ``content`` gets the shape of its
-  path's errors (``serving.http.error_shapes``). 500 and refusals before the route are added. The listed statuses are
+  path's errors (``serving.http.errors``). 500 and refusals before the route are added. The listed statuses are
   also the metrics' series that exist at 0 from the start.
 - A body that no parameter describes is given in ``openapi_extra={"requestBody": body_of(…)}``.
 - Schemas, headers and parameters are named: they stand in ``schemas.yaml``; ``model_schemas`` adds what a model has.
@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
-from src.serving.http.error_shapes import schema_of
+from src.serving.http.errors import schema_of
 from src.serving.models.predictor import Predictor
 
 FAILED = "The service failed; its log says why"

@@ -119,6 +119,40 @@ async def test_client_that_does_not_read_gets_no_plain_predictions_and_is_cut(wo
     await world.settle()
 
 
+async def test_reader_must_keep_the_rate(world: World) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    world.transport.unsent = 5000
+    world.front.pause_writing()
+    world.transport.unsent = 3000  # 100 bytes a second
+    world.clock.go_to(BODY_SECONDS)
+    assert not world.transport.ending
+    world.transport.unsent = 1001
+    assert world.is_open_until(2 * BODY_SECONDS)
+    assert (world.transport.ending, world.cut) == ("aborted", {"slow_reader": 1})
+
+
+@pytest.mark.parametrize(("left", "ending"), [(10, "aborted"), (0, "")])
+async def test_reader_of_a_small_rest_must_take_all_of_it(world: World, left: int, ending: str) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    world.transport.unsent = 10
+    world.front.pause_writing()
+    world.transport.unsent = left
+    world.clock.go_to(BODY_SECONDS)
+    assert world.transport.ending == ending
+
+
+async def test_reader_that_has_caught_up_is_not_watched(world: World) -> None:
+    await world.send(PLAIN)
+    world.answer()
+    world.transport.unsent = 10
+    world.front.pause_writing()
+    world.front.resume_writing()
+    world.clock.go_to(KEEP_ALIVE - 1)
+    assert not world.transport.ending
+
+
 async def test_stop_gives_an_idle_connection_a_moment(world: World) -> None:
     await world.send(PLAIN)
     world.answer()

@@ -2,8 +2,8 @@
 
 import pytest
 
+from src.serving.http.fast_predict import MAX_KNOWN_BYTES
 from src.serving.http.front_protocol import BODY_WAIT
-from src.serving.http.known_head import MAX_BYTES as MAX_KNOWN_BYTES
 from tests.support.front_world import CHUNKED, HALF, HEAD, KEEP_ALIVE, OTHER, PLAIN, World
 from tests.support.served import request
 

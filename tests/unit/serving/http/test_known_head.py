@@ -1,7 +1,6 @@
 import pytest
 
-from src.serving.http.fast_predict import PlainHead
-from src.serving.http.known_head import MAX_BYTES, KnownHead
+from src.serving.http.fast_predict import MAX_KNOWN_BYTES, KnownHead, PlainHead
 from src.serving.protocols.single_rows import RECORD
 
 PLAIN = PlainHead(RECORD, 2, None)
@@ -9,10 +8,10 @@ PLAIN = PlainHead(RECORD, 2, None)
 
 def test_only_heads_of_a_limited_length_are_remembered() -> None:
     known = KnownHead()
-    known.remember(b"x" * (MAX_BYTES + 1) + b"{}", b"{}", PLAIN)
-    assert known.body_of(b"x" * (MAX_BYTES + 1) + b"{}") is None
-    known.remember(b"x" * MAX_BYTES + b"{}", b"{}", PLAIN)
-    assert known.body_of(b"x" * MAX_BYTES + b"[]") == b"[]"
+    known.remember(b"x" * (MAX_KNOWN_BYTES + 1) + b"{}", b"{}", PLAIN)
+    assert known.body_of(b"x" * (MAX_KNOWN_BYTES + 1) + b"{}") is None
+    known.remember(b"x" * MAX_KNOWN_BYTES + b"{}", b"{}", PLAIN)
+    assert known.body_of(b"x" * MAX_KNOWN_BYTES + b"[]") == b"[]"
     assert known.plain is PLAIN
 
 

@@ -3,10 +3,8 @@ import asyncio
 import pytest
 import uvloop
 
-from src.serving.http.timeouts import ClientTimeouts, Deadline, ReaderWatch
+from src.serving.http.timeouts import Deadline
 from tests.support.fake_clock import FakeClock
-
-TIMEOUTS = ClientTimeouts(head_seconds=10, body_seconds=20, body_rate=100)
 
 
 @pytest.fixture
@@ -74,44 +72,3 @@ def test_cleared_deadline_does_not_expire(clock: FakeClock, deadline: Deadline, 
     clock.go_to(20)
     deadline.clear()
     assert (expired, clock.armed) == ([], [])
-
-
-def test_received_bytes_extend_the_time_for_a_body() -> None:
-    assert (TIMEOUTS.for_body(0), TIMEOUTS.for_body(300)) == (20, 23)
-
-
-class Reader:
-    """A client's connection; ``unsent`` bytes wait."""
-
-    def __init__(self, clock: FakeClock, unsent: int) -> None:
-        self.unsent = unsent
-        self.stuck: list[float] = []
-        self.watch = ReaderWatch(clock, TIMEOUTS, lambda: self.unsent, lambda: self.stuck.append(clock.now))
-        self.watch.start()
-
-
-def test_reader_must_keep_the_rate(clock: FakeClock) -> None:
-    reader = Reader(clock, 5000)
-    reader.unsent = 3000  # 100 bytes a second
-    clock.go_to(20)
-    assert not reader.stuck
-    reader.unsent = 1001
-    clock.go_to(80)
-    assert reader.stuck == [40]
-
-
-def test_reader_of_a_small_rest_must_take_all_of_it(clock: FakeClock) -> None:
-    reader = Reader(clock, 10)
-    clock.go_to(20)
-    assert reader.stuck == [20]
-    done = Reader(clock, 10)
-    done.unsent = 0
-    clock.go_to(40)
-    assert not done.stuck
-
-
-def test_reader_that_has_caught_up_is_not_watched(clock: FakeClock) -> None:
-    reader = Reader(clock, 10)
-    reader.watch.stop()
-    clock.go_to(100)
-    assert not reader.stuck
