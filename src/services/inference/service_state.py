@@ -55,9 +55,10 @@ class ServiceState:
         self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
         self.batches = Batches(settings, self.scheduler, self.metrics)
         self.spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
-        now = partial(datetime.now, UTC)
-        self.alerts = AlertRetrain(self.spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=now)
-        self.rollback = Rollback(self.registry, self.store, settings.alias_lock, clock=now)
+        self.alerts = AlertRetrain(
+            self.spool, timedelta(seconds=settings.alert_cooldown_seconds), clock=partial(datetime.now, UTC)
+        )
+        self.rollback = Rollback(self.registry, self.store, settings.alias_lock)
         self.stopping = Stopping()
         self.page = Page(
             settings,

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
 from src.core.file_lock import lock_at_once
@@ -38,9 +39,11 @@ class RollbackUnfinishedError(RegistryError):
     """MLflow failed while the aliases were moved: the message says what was done, or may have been."""
 
 
-@dataclass(frozen=True)
-class RolledBack:
-    """The new champion, the version that was rolled back, and the served one; ``last_error`` says why it differs."""
+class RollbackAnswer(BaseModel):
+    """The versions after a rollback.
+
+    ``served`` is the champion, unless it cannot be loaded; ``last_error`` says why.
+    """
 
     champion: str
     previous: str
@@ -53,23 +56,18 @@ class Rollback:
 
     MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
     point; the next rollback or training (``training/promote_model.py``) completes an interrupted move. ``lock_file`` is
-    held meanwhile; ``clock`` gives the time with its zone.
+    held meanwhile.
     """
 
-    def __init__(
-        self, registry: RegistryClient, store: ModelStore, lock_file: Path, clock: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, registry: RegistryClient, store: ModelStore, lock_file: Path) -> None:
         self._registry = registry
         self._store = store
         self._lock_file = lock_file
-        self._clock = clock
 
-    async def run(self, *, by: str, expected: str | None = None) -> RolledBack:
+    async def run(self, *, by: str, expected: str | None = None) -> RollbackAnswer:
         """Make the previous champion champion again, and load it.
 
-        Args:
-            by: who requests it; recorded in the version's tags.
-            expected: the version that must be champion; None for any.
+        ``by`` says who requests it, for the version's tags; ``expected`` must be champion, if given.
 
         Raises:
             RollbackRefusedError: it is not possible, or not now.
@@ -77,10 +75,10 @@ class Rollback:
             ConnectionFailedError, RegistryError: MLflow failed before an alias was moved.
             SpoolUnavailableError: the shared volume cannot be used.
         """
-        with self._locked():
+        async with self._locked():
             champion, previous = await self._pair(expected)
             # The tags first, so that the version is marked as rolled back even if a later step fails.
-            at = self._clock().isoformat(timespec="seconds")
+            at = datetime.now(UTC).isoformat(timespec="seconds")
             record = {TAG_ROLLBACK_AT: at, TAG_ROLLBACK_TO: previous.version, TAG_ROLLBACK_BY: by}
             await self._registry.tag(champion.version, record)
             await self._registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
@@ -92,8 +90,12 @@ class Rollback:
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
         await self._store.catch_up(seconds=CATCH_UP_SECONDS)
         current = self._store.current
-        served = current.version.version if current is not None else None
-        return RolledBack(previous.version, champion.version, served, self._store.last_error)
+        return RollbackAnswer(
+            champion=previous.version,
+            previous=champion.version,
+            served=current and current.version.version,
+            last_error=self._store.last_error,
+        )
 
     async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         """The champion and the version to go back to."""
@@ -126,38 +128,38 @@ class Rollback:
 
     async def _move(self, back_from: str, back_to: str) -> None:
         # After a time-out or a lost answer, it is unknown what MLflow has done.
+        state = (
+            f"version {back_to} may or may not be champion again in place of {back_from}, and the "
+            f"alias {PREVIOUS} was not moved"
+        )
+        advice = "Check which version is champion before you go on"
         try:
             await self._registry.move(CHAMPION, back_to)
-        except LoopError as error:
-            raise RollbackUnfinishedError(
-                f"version {back_to} may or may not be champion again in place of {back_from}, and the "
-                f"alias {PREVIOUS} was not moved: {error}. Check which version is champion before you go on"
-            ) from error
-        try:
+            state = f"version {back_to} is champion again, but the alias {PREVIOUS} may or may not point to {back_from}"
+            advice = "The next rollback or training corrects it"
             await self._complete(back_to, back_from)
         except LoopError as error:
-            raise RollbackUnfinishedError(
-                f"version {back_to} is champion again, but the alias {PREVIOUS} may or may not point to "
-                f"{back_from}: {error}. The next rollback or training corrects it"
-            ) from error
+            raise RollbackUnfinishedError(f"{state}: {error}. {advice}") from error
 
     async def _complete(self, champion: str, previous: str) -> None:
         """The second half of a move; the champion's tag is then no longer needed."""
         await self._registry.move(PREVIOUS, previous)
         await self._registry.untag(champion, TAG_PENDING_PREVIOUS)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
         # Of two requests at once, also to one process, the second must not wait: it would undo the first.
+        locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self._lock_file))
         try:
-            descriptor = lock_at_once(self._lock_file)
+            if await asyncio.shield(locking) is None:
+                raise RollbackRefusedError(BUSY)
+            yield
         except OSError as error:
             raise SpoolUnavailableError(
                 f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
             ) from error
-        if descriptor is None:
-            raise RollbackRefusedError(BUSY)
-        try:
-            yield
         finally:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                # Awaited here too, because a request may be cancelled while the thread opens the file.
+                if (descriptor := await locking) is not None:
+                    await asyncio.to_thread(os.close, descriptor)

@@ -1,6 +1,5 @@
 """``POST /rollback``: serves the previous champion again."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,22 +7,11 @@ from pydantic import BaseModel, Field
 
 from src.services.inference.service_state import Service
 from src.serving.http.errors import request_id_of
+from src.serving.models.rollback import RollbackAnswer
 
 UNAVAILABLE = "MLflow or the shared volume cannot be used; the message says what was done, or may have been"
 
 router = APIRouter(tags=["registry"])
-
-
-class RollbackAnswer(BaseModel):
-    """The versions after a rollback.
-
-    ``served`` is the champion, unless it cannot be loaded; ``last_error`` says why.
-    """
-
-    champion: str
-    previous: str
-    served: str | None
-    last_error: str | None
 
 
 class RollbackQuery(BaseModel, extra="forbid"):
@@ -49,8 +37,7 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     """
     async for _ in request.stream():
         pass
-    done = await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
-    return RollbackAnswer(**asdict(done))
+    return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
 
 
 def asked_by(request: Request, way: str) -> str:

@@ -2,13 +2,17 @@ import asyncio
 import errno
 import fcntl
 import logging
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from src.core.file_lock import lock_at_once
+from src.serving.models import rollback
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
 
@@ -241,6 +245,51 @@ async def test_rollback_on_a_volume_that_cannot_lock_is_503_and_changes_nothing(
     assert answer.status_code == 503
     assert "(No locks available); nothing was rolled back" in answer.json()["detail"]
     assert served.mlflow.aliases["champion"] == "2"
+
+
+@dataclass
+class SlowVolume:
+    """A volume whose lock file opens when it is told to; notes the threads in which that happens."""
+
+    may_open: threading.Event = field(default_factory=threading.Event)
+    opening: threading.Event = field(default_factory=threading.Event)
+    threads: set[int] = field(default_factory=set)
+
+    def lock(self, file: Path) -> int | None:
+        self.threads.add(threading.get_ident())
+        self.opening.set()
+        assert self.may_open.wait(30)
+        return lock_at_once(file)
+
+
+@pytest.fixture
+def slow_volume(monkeypatch: pytest.MonkeyPatch) -> SlowVolume:
+    volume = SlowVolume()
+    monkeypatch.setattr(rollback, "lock_at_once", volume.lock)
+    return volume
+
+
+async def test_slow_volume_does_not_block_the_event_loop(served: Any, slow_volume: SlowVolume) -> None:
+    asked = asyncio.create_task(served.client.post("/rollback"))
+    await asyncio.to_thread(slow_volume.opening.wait, 30)
+    assert (await served.client.post("/predict", json=SETOSA)).status_code == 200
+    slow_volume.may_open.set()
+    assert (await asked).status_code == 200
+    assert threading.get_ident() not in slow_volume.threads
+
+
+async def test_rollback_that_is_cancelled_while_the_lock_opens_leaves_it_free(
+    served: Any, slow_volume: SlowVolume
+) -> None:
+    asked = asyncio.create_task(served.service.rollback.run(by="a test"))
+    await asyncio.to_thread(slow_volume.opening.wait, 30)
+    asked.cancel()
+    await asyncio.sleep(0)
+    slow_volume.may_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert served.mlflow.aliases["champion"] == "2"
+    assert (await served.client.post("/rollback")).status_code == 200
 
 
 async def test_rollback_is_guarded_as_retrain_is(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
