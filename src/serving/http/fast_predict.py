@@ -15,9 +15,9 @@ from src.serving.http.guards import Guard
 from src.serving.http.request_head import announced_length, client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
+from src.serving.models.inference_scheduler import SharedTurn
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
-from src.serving.models.shared_turn import SharedTurn, is_quick
 from src.serving.protocols.single_rows import ROUTED, SingleRow
 from src.serving.tables.answers import Answer
 from src.serving.watch.metrics import ServingMetrics
@@ -148,7 +148,7 @@ class FastPredict:
             predictor is None
             or len(self._turn) >= self.max_pending
             or len(body) > self.max_body_bytes
-            or not is_quick(predictor, 1)
+            or not predictor.cost.is_quick
             or self.stopping.begun
             or not self.admission.has_room
         ):

@@ -1,4 +1,4 @@
-"""Runs models for the routes: on the event loop, in one call with other requests, or in a thread."""
+"""Runs models for the routes: on the event loop, in one call with other requests, or in threads."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,13 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from src.core.feature_table import FeatureTable, Row
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
-from src.serving.models.shared_turn import SharedTurn, is_quick
 from src.serving.tables.answers import Answer
 
 # A larger body is decoded in the thread, as it would block the event loop for too long.
@@ -37,7 +36,55 @@ T = TypeVar("T")
 Steps = Generator[FeatureTable | None, Any, T]
 
 
-class _Waiting(NamedTuple):
+class Waiting(Protocol):
+    """A request that waits for the prediction of a row."""
+
+    @property
+    def predictor(self) -> Predictor:
+        """The model to predict with."""
+
+
+W = TypeVar("W", bound=Waiting)
+
+
+class SharedTurn(Generic[W]):
+    """Rows of quick models that arrive in the same iteration of the event loop share a call at its end.
+
+    There is no timer: a single row is never delayed for others.
+
+    Args:
+        answer: called by the event loop with a model and the requests that wait for it.
+    """
+
+    def __init__(self, answer: Callable[[Predictor, list[W]], None]) -> None:
+        self._answer = answer
+        self._waiting: list[W] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, waiting: W) -> None:
+        """Predict a row at the end of this iteration, or of a later one if there are too many."""
+        if not self._waiting:
+            # Runs after all requests that arrived together with this one: they are scheduled already.
+            asyncio.get_running_loop().call_soon(self._end)
+        self._waiting.append(waiting)
+
+    def _end(self) -> None:
+        """Call one model; rows for another one, after a swap, wait for the next iteration."""
+        predictor = self._waiting[0].predictor
+        most = predictor.cost.inline_rows
+        mine: list[W] = []
+        others: list[W] = []
+        for waiting in self._waiting:
+            (mine if waiting.predictor is predictor and len(mine) < most else others).append(waiting)
+        self._waiting = others
+        if others:
+            asyncio.get_running_loop().call_soon(self._end)
+        self._answer(predictor, mine)
+
+
+class _Row(NamedTuple):
     predictor: Predictor
     row: Row
     future: "asyncio.Future[Answer]"
@@ -64,8 +111,8 @@ class InferenceScheduler:
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="predict-part")
         # Tables that are predicted in threads.
         self._tables = 0
-        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
-        self._slow: list[_Waiting] = []
+        self._quick = SharedTurn[_Row](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
+        self._slow: list[_Row] = []
         self._calling: asyncio.Task[None] | None = None
         # Seconds that tables have taken in this iteration of the event loop.
         self._taken = 0.0
@@ -78,12 +125,11 @@ class InferenceScheduler:
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
         """Predict a row together with others of this loop iteration or, for a slow model, of the previous call's time.
 
-        Raises:
-            Exception: what the model raises on this row.
+        Raises what the model raises on this row.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(predictor, row, future)
-        if is_quick(predictor, 1):
+        waiting = _Row(predictor, row, future)
+        if predictor.cost.is_quick:
             self._quick.add(waiting)
         else:
             self._slow.append(waiting)
@@ -93,15 +139,12 @@ class InferenceScheduler:
         return await future
 
     async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
-        """Run a request's steps: on the event loop if they are quick, else in the thread.
+        """Run a request's steps: on the event loop if they are quick, else in the thread. Raises what these raise.
 
         Args:
             predictor: the model.
             size: the body's length in bytes.
             steps: decodes and yields tables, and is sent the predictions for each; returns the response.
-
-        Raises:
-            Exception: any error of the steps or the model.
         """
         at_once = size <= INLINE_BYTES
         if at_once:
@@ -116,7 +159,7 @@ class InferenceScheduler:
                 found = None
                 continue
             at_once = at_once and self.takes(predictor, len(table))
-            found = predictor.predict(table) if at_once else await self.predict(predictor, table)
+            found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
 
     async def turn(self) -> None:
         """Wait for a loop iteration that has time for tables, first come first served."""
@@ -134,11 +177,7 @@ class InferenceScheduler:
         return True
 
     async def predict(self, predictor: Predictor, table: FeatureTable) -> Predictions:
-        """Predict a table of at least one row in threads, in parts.
-
-        Raises:
-            Exception: what the model raises on this table.
-        """
+        """Predict a table of at least one row in threads, in parts. Raises what the model raises on it."""
         if len(table) == 1:  # a slow model's single rows gather, whatever route they came from
             answer = await self.answer(predictor, table.row(0))
             shares = list(dict(answer.probabilities or {}).values())
@@ -146,16 +185,14 @@ class InferenceScheduler:
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
         parts = [table.part(start, start + size) for start in range(0, len(table), size)]
         found: list[Predictions] = []
+        call = asyncio.get_running_loop().run_in_executor
         self._tables += 1
         try:
             while len(found) < len(parts):
                 alone = self._tables == 1 and predictor.engine.is_parallel
                 now = parts[len(found) : len(found) + (self._threads if alone else 1)]
                 executor = self._parts if len(now) > 1 else self._thread
-                loop = asyncio.get_running_loop()
-                found += await asyncio.gather(
-                    *(loop.run_in_executor(executor, predictor.predict, part) for part in now)
-                )
+                found += await asyncio.gather(*(call(executor, predictor.engine.predict, part) for part in now))
         finally:
             self._tables -= 1
         return Predictions.joined(found)
@@ -202,7 +239,7 @@ def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returne
         return _Returned(end.value)
 
 
-def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
+def _answers(predictor: Predictor, batch: list[_Row]) -> list[Answer | Exception]:
     """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
     try:
         return list(predictor.answer([item.row for item in batch]))
@@ -212,7 +249,7 @@ def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Excep
         return [answer for item in batch for answer in _answers(predictor, [item])]
 
 
-def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:
+def _settle(batch: list[_Row], answers: Iterable[Answer | Exception]) -> None:
     for (_, _, future), answer in zip(batch, answers, strict=True):
         if future.done():  # its client has disconnected
             continue

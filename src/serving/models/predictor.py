@@ -26,7 +26,8 @@ Task = Literal["classification", "regression"]
 # Not encoded in headers, in addition to ASCII letters and digits.
 PLAIN = " " + punctuation.replace("%", "")
 
-
+# The longest that a call may block the event loop; a health check waits for a few of these at most.
+INLINE_SECONDS = 0.002
 # Rounds of measuring, and the most seconds for those of single rows and for those of tables: a slow model gets fewer.
 ROUNDS = 20
 MEASURING_SECONDS = 0.2
@@ -47,9 +48,15 @@ class Cost:
         """The approximate duration of a call with so many rows."""
         return self.call + rows * self.per_row
 
-    def rows_within(self, seconds: float) -> int:
-        """The number of rows, at least one, that a call can predict in so many seconds."""
-        return max(1, int((seconds - self.call) / self.per_row))
+    @cached_property
+    def is_quick(self) -> bool:
+        """Whether a call with one row may run on the event loop."""
+        return self.of(1) <= INLINE_SECONDS
+
+    @cached_property
+    def inline_rows(self) -> int:
+        """The number of rows, at least one, that a call on the event loop may predict."""
+        return max(1, int((INLINE_SECONDS - self.call) / self.per_row))
 
     @classmethod
     def measured(
