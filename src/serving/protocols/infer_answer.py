@@ -66,11 +66,7 @@ class InferResponse(msgspec.Struct, frozen=True):
 
 
 def output_names(predictor: Predictor) -> list[str]:
-    """The names of the model's outputs.
-
-    ``predict``, shape (n, 1), is the class's label or a number. ``predict_proba``, shape (n, classes), exists if the
-    model has probabilities.
-    """
+    """The model's outputs: ``predict``, shape (n, 1), and ``predict_proba``, shape (n, classes), if it has those."""
     return [PREDICT, PROBABILITIES] if predictor.classes and predictor.gives_probabilities else [PREDICT]
 
 
@@ -100,8 +96,7 @@ def encode_infer(
 ) -> tuple[bytes, int | None]:
     """Encode a response: its body, and the length of its JSON if binary data follow.
 
-    Raises:
-        InvalidRecordError: probabilities are requested by name, and the model has none.
+    Raises InvalidRecordError if probabilities are requested by name and the model has none.
     """
     outputs: list[OutputTensor] = []
     buffers: list[bytes] = []

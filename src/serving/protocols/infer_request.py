@@ -69,15 +69,10 @@ def decode_infer(
     json_bytes: int | None,
     extra: ExtraColumns = ExtraColumns.REFUSE,
 ) -> InferRequest:
-    """Decode the body of ``…/infer`` for a model with these columns and outputs.
+    """Decode the body of ``…/infer`` for a model with these columns and outputs, or raise InvalidRecordError.
 
-    Args:
-        body: JSON, then the data of binary tensors without gaps.
-        json_bytes: the JSON's length if binary data follow; None if all is JSON.
-        extra: what to do with tensors that the model does not take.
-
-    Raises:
-        InvalidRecordError: the message says which part of the protocol or of the schema it violates.
+    The data of binary tensors follow the JSON, without gaps: then ``json_bytes`` is its length. ``extra`` says what to
+    do with tensors that the model does not take.
     """
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
@@ -126,10 +121,11 @@ def _columns(
     rows: set[int] = set()
     for tensor in tensors:
         content, binary = _content(tensor, binary)
-        if own := held.get(tensor.name):
+        if tensor.name in held:
+            own = held[tensor.name]
+            rows.add(_rows(tensor, widths))
             for column in own:
                 check_datatype(column, tensor.datatype)
-            rows.add(_rows(tensor, widths))
             values = values_of(tensor, content)
             # In row-major order, a column is every k-th value.
             columns |= {column.name: values[place :: len(own)] for place, column in enumerate(own)}
@@ -146,9 +142,9 @@ def _columns(
 def _expected(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> tuple[dict[str, Sequence[Column]], range]:
     """The columns that each tensor holds, by its name, and how many columns a tensor may have."""
     if len(tensors) == 1 and tensors[0].name == matrix_of(schema):
-        name, width, widths = tensors[0].name, _width(tensors[0]), schema.matrix_widths
+        name, width = tensors[0].name, _width(tensors[0])
         if width != 1 or name not in schema.names:  # else it is a column of the same name
-            return {name: schema.columns[: width if width in widths else widths[-1]]}, widths
+            return {name: schema.columns[:width]}, schema.matrix_widths
     return {column.name: [column] for column in schema.columns}, range(1, 2)
 
 

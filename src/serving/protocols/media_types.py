@@ -26,15 +26,13 @@ def format_of(content_type: str | None) -> Format:
     if content_type is None or is_json(content_type):
         return Format.JSON
     media_type, parameters = _split(content_type)
-    try:
-        found = Format(media_type)
-    except ValueError:
-        raise UnsupportedMediaTypeError(f"send a batch with one of these as Content-Type: {LISTED}") from None
-    if found is Format.CSV and parameters.get("charset", "utf-8").lower() not in UTF_8:
+    if media_type not in list(Format):
+        raise UnsupportedMediaTypeError(f"send a batch with one of these as Content-Type: {LISTED}")
+    if media_type == Format.CSV and parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaTypeError("send CSV in UTF-8")
     if parameters.get("header", "present").lower() == "absent":
         raise UnsupportedMediaTypeError("send CSV with a header that names the columns")
-    return found
+    return Format(media_type)
 
 
 def accepted(accept: str, came_in: Format) -> Format:
