@@ -5,7 +5,7 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 - Answers go into ``responses`` of the route, by status. A status from 400 on without ``content`` gets the shape of its
   path's errors (``serving.http.errors``). 500 and refusals before the route are added. The listed statuses are
   also the metrics' series that exist at 0 from the start.
-- A body that no parameter describes is given in ``openapi_extra={"requestBody": body_of(…)}``.
+- ``routes.raw_route.documented`` describes the bodies of a prediction, which no parameter of its endpoint does.
 - Schemas, headers and parameters are named: they stand in ``schemas.yaml``; ``model_schemas`` adds what a model has.
   Those parameters that occur in a route's path are added.
 """
@@ -39,11 +39,6 @@ def json_of(name: str) -> dict[str, Any]:
     return content_of({"application/json": name})
 
 
-def body_of(schemas: Mapping[str, str]) -> dict[str, Any]:
-    """The ``requestBody`` of a route."""
-    return {"required": True, "content": content_of(schemas)}
-
-
 def headers_of(*names: str) -> dict[str, Any]:
     """The ``headers`` of an answer, by their names in ``schemas.yaml``."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
@@ -52,12 +47,6 @@ def headers_of(*names: str) -> dict[str, Any]:
 def parameters_of(*names: str) -> list[dict[str, Any]]:
     """The ``parameters`` of a route, by their names in ``schemas.yaml``."""
     return [{"$ref": f"#/components/parameters/{name}"} for name in names]
-
-
-def answer_of(description: str, schemas: Mapping[str, str], *headers: str) -> dict[str, Any]:
-    """An answer of the served model, whose headers name it: schemas of its body by media type, and other headers."""
-    named = headers_of("x-model-name", "x-model-version", *headers)
-    return {"description": description, "content": content_of(schemas), "headers": named}
 
 
 @dataclass(frozen=True)

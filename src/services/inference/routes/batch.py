@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.openapi.document import answer_of, body_of, parameters_of
-from src.services.inference.routes.raw_route import RawRoute, counting_errors, errors, extra_columns_of
+from src.services.inference.routes.raw_route import RawRoute, counting_errors, documented, extra_columns_of
 from src.services.inference.service_state import Service
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
@@ -24,8 +23,10 @@ PATH = "/predict/batch"
 # A smaller text costs so little that it needs no place in the queue.
 SMALL_BYTES = 1 << 20
 # The schemas of a body and of an answer in the document, by format.
-TAKES = {Format.JSON: "BatchRequest", Format.NDJSON: "RecordLines", Format.CSV: "CsvTable"}
-GIVES = {Format.JSON: "PredictionList", Format.NDJSON: "AnswerLines", Format.CSV: "CsvAnswers"}
+TAKES: dict[str, str] = dict.fromkeys(Format, "Table")
+TAKES |= {Format.JSON: "BatchRequest", Format.NDJSON: "RecordLines", Format.CSV: "CsvTable"}
+GIVES: dict[str, str] = dict.fromkeys(Format, "AnswerTable")
+GIVES |= {Format.JSON: "PredictionList", Format.NDJSON: "AnswerLines", Format.CSV: "CsvAnswers"}
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
@@ -33,25 +34,16 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     PATH,
     summary="Predict a batch of rows",
-    openapi_extra={
-        "requestBody": body_of({form: TAKES.get(form, "Table") for form in Format}),
-        "parameters": parameters_of("extra-columns"),
-    },
-    responses={
-        200: answer_of(
-            "The answers in the rows' order, in the format that Accept names, else in the request's.",
-            {form: GIVES.get(form, "AnswerTable") for form in Format},
-        ),
-        **errors(406, 415, 422, 503),
-        413: {"description": "The body, the number of rows, or the strings and kept columns are too large"},
-    },
+    response_description="The answers in the rows' order, in the format that Accept names, else in the request's.",
+    **documented(GIVES, 406, 413, 415, 422, 503, takes=TAKES, parameters=["extra-columns"]),
 )
 @counting_errors
 async def predict_batch(request: Request, service: Service) -> Response:
     """Predict every row with the model that is served when the batch is complete.
 
     All rows are checked before the first answer is sent. After that, only a failure of the service can interrupt it;
-    the connection then closes before the answer is complete.
+    the connection then closes before the answer is complete. The number of rows, and the size of strings and kept
+    columns, are limited as the body is.
     """
     came_in = format_of(request.headers.get("content-type"))
     goes_out = accepted(",".join(request.headers.getlist("accept")), came_in)

@@ -8,8 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import answer_of, body_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented
 from src.services.inference.service_state import Service
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
@@ -33,11 +32,9 @@ async def version(_: Request, __: Service) -> Response:
 @router.post(
     "/invocations",
     summary="Predict rows, as MLflow's server does",
-    openapi_extra={"requestBody": body_of({JSON: "InvocationsRequest", CSV: "ScoringCsv"})},
-    responses={
-        200: answer_of("The predictions", {JSON: "InvocationsAnswer"}),
-        **errors(400, 413, 415, 503),
-    },
+    **documented(
+        {JSON: "InvocationsAnswer"}, 400, 413, 415, 503, takes={JSON: "InvocationsRequest", CSV: "ScoringCsv"}
+    ),
 )
 @counting_errors
 async def invocations(request: Request, service: Service) -> Response:

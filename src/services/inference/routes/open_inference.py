@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import answer_of, body_of, json_of, parameters_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors, extra_columns_of
+from src.services.inference.openapi.document import json_of
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented, extra_columns_of
 from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
@@ -30,29 +30,25 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
 VERSION = MODEL + "/versions/{model_version}"
-# How the routes of the model and of a version of it are documented.
+# Arguments of the routes of the model, and of a version of it.
 METADATA: dict[str, Any] = {
     "summary": "The model, by the Open Inference Protocol",
-    "responses": {200: answer_of("What it is", {JSON: "ModelMetadata"}), **errors(404, 503)},
+    **documented({JSON: "ModelMetadata"}, 404, 503),
 }
 READINESS: dict[str, Any] = {
     "summary": "The model's readiness, by the Open Inference Protocol",
-    "responses": {200: answer_of("What it is", {JSON: "ModelReady"}), **errors(404, 503)},
+    **documented({JSON: "ModelReady"}, 404, 503),
 }
 INFERENCE: dict[str, Any] = {
     "summary": "Predict rows, by the Open Inference Protocol",
-    "openapi_extra": {
-        "requestBody": body_of({JSON: "InferRequest", BINARY: "Octets"}),
-        "parameters": parameters_of("json-length", "extra-columns"),
-    },
-    "responses": {
-        200: answer_of(
-            "The outputs, in binary where requested",
-            {JSON: "InferResponse", BINARY: "Octets"},
-            "inference-header-content-length",
-        ),
-        **errors(400, 404, 413, 415, 503),
-    },
+    "response_description": "The outputs, in binary where requested",
+    **documented(
+        {JSON: "InferResponse", BINARY: "Octets"},
+        *(400, 404, 413, 415, 503),
+        takes={JSON: "InferRequest", BINARY: "Octets"},
+        headers=["inference-header-content-length"],
+        parameters=["json-length", "extra-columns"],
+    ),
 }
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])

@@ -5,8 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import answer_of, body_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, errors
+from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented
 from src.services.inference.service_state import Service
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
@@ -26,11 +25,8 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.post(
     "/predict",
     summary="Predict one record, or a list of records",
-    openapi_extra={"requestBody": body_of({JSON: "PredictRequest"})},
-    responses={
-        200: answer_of("The answer, or one answer per record, in the same order", {JSON: "PredictAnswer"}),
-        **errors(413, 415, 422, 503),
-    },
+    response_description="The answer, or one answer per record, in the same order",
+    **documented({JSON: "PredictAnswer"}, 413, 415, 422, 503, takes={JSON: "PredictRequest"}),
 )
 @counting_errors
 async def predict(request: Request, service: Service) -> Response:

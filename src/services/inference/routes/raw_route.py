@@ -1,7 +1,7 @@
 """A documented route whose endpoint takes the raw request, and what the endpoints have in common."""
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from fastapi.routing import APIRoute
@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
+from src.services.inference.openapi.document import content_of, headers_of, parameters_of
 from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
@@ -36,6 +37,29 @@ T = TypeVar("T")
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for errors with these statuses."""
     return {status: {"description": ERRORS[status]} for status in statuses}
+
+
+def documented(
+    gives: Mapping[str, str],
+    *statuses: int,
+    takes: Mapping[str, str] | None = None,
+    headers: Sequence[str] = (),
+    parameters: Sequence[str] = (),
+) -> dict[str, Any]:
+    """FastAPI's arguments for a route of the served model; all names are those of ``openapi/schemas.yaml``.
+
+    Args:
+        gives: schemas of the answer by media type.
+        statuses: of its errors.
+        takes: schemas of the request's body by media type.
+        headers: of the answer, in addition to those that name the model.
+        parameters: in the query or the headers.
+    """
+    answer = {"content": content_of(gives), "headers": headers_of("x-model-name", "x-model-version", *headers)}
+    extra: dict[str, Any] = {"parameters": parameters_of(*parameters)}
+    if takes:
+        extra["requestBody"] = {"required": True, "content": content_of(takes)}
+    return {"responses": {200: answer, **errors(*statuses)}, "openapi_extra": extra}
 
 
 class RawRoute(APIRoute):
@@ -66,11 +90,8 @@ def counting_errors(
         except (ClientDisconnect, IncompleteRequestError, OverloadedError):
             raise
         except Exception as error:
-            if isinstance(error, InvalidInputError):
-                reason = error.kind
-            else:
-                reason = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
-            service.metrics.prediction_failed(reason)
+            fault = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
+            service.metrics.prediction_failed(error.kind if isinstance(error, InvalidInputError) else fault)
             raise
 
     return counted
