@@ -14,7 +14,6 @@ from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
 from src.serving.http.request_head import announced_length
 from src.serving.http.route_templates import RouteTemplates
-from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RECORD
 from tests.support.fake_clock import FakeClock
 from tests.support.served import request
@@ -102,14 +101,14 @@ class World:
         self.go_on.set()
         config = uvicorn.Config(self.app, interface="asgi3", timeout_keep_alive=KEEP_ALIVE, log_config=None)
         config.load()
-        timeouts = ClientTimeouts(HEAD_SECONDS, BODY_SECONDS, 100)
+        settings = SimpleNamespace(head_seconds=HEAD_SECONDS, body_seconds=BODY_SECONDS, body_rate=100)
         metrics: Any = SimpleNamespace(
             cut=lambda reason: self.cut.update([reason]),
             shed=self.refused.append,
             count_request=lambda *labels: self.refused.append(labels),
         )
         overload = Overload(metrics, RouteTemplates(), max_requests=MAX_REQUESTS, exempt={"/live"})
-        service = SimpleNamespace(fast=self.fast, timeouts=timeouts, metrics=metrics, overload=overload)
+        service = SimpleNamespace(fast=self.fast, settings=settings, metrics=metrics, overload=overload)
         self.front = FrontProtocol(config, self.state, {"service": service}, self.clock)
         self.front.connection_made(self.transport)
 

@@ -16,11 +16,11 @@ from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.page.page import Page
 from src.serving.http.bodies import Bodies, BodyMemory
-from src.serving.http.fast_predict import MAX_BYTES, FastPredict
+from src.serving.http.fast_predict import FastPredict
 from src.serving.http.guards import Guard, HostGuard, WriteGuard, encoding_guard
 from src.serving.http.overload import Overload
+from src.serving.http.request_parser import MAX_KEPT_BYTES
 from src.serving.http.stopping import Stopping
-from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import MAX_THREADS, InferenceScheduler, available_cores
 from src.serving.models.model_cache import ModelCache
@@ -73,8 +73,8 @@ class ServiceState:
     def _add_edge(self, settings: InferenceSettings, catalogue: "Catalogue") -> None:
         """What stands between connections and routes."""
         self.guards = _guards(settings, catalogue)
-        self.timeouts = ClientTimeouts(settings.head_seconds, settings.body_seconds, settings.body_rate)
-        self.bodies = _bodies(settings, catalogue, self.timeouts, self.metrics)
+        self.settings = settings
+        self.bodies = _bodies(settings, catalogue, self.metrics)
         self.admission = Admission(
             settings.max_concurrency,
             queue=settings.max_queue,
@@ -91,7 +91,7 @@ class ServiceState:
             stopping=self.stopping,
             metrics=self.metrics,
             max_pending=max_requests,
-            max_body_bytes=min(settings.max_body_bytes, MAX_BYTES),
+            max_body_bytes=min(settings.max_body_bytes, MAX_KEPT_BYTES),
         )
 
 
@@ -106,9 +106,7 @@ def _guards(settings: InferenceSettings, catalogue: "Catalogue") -> tuple[Guard,
     )
 
 
-def _bodies(
-    settings: InferenceSettings, catalogue: "Catalogue", timeouts: ClientTimeouts, metrics: ServingMetrics
-) -> Bodies:
+def _bodies(settings: InferenceSettings, catalogue: "Catalogue", metrics: ServingMetrics) -> Bodies:
     """Memory for incoming bodies: the running batches and one more, and one other body and one form per slot."""
 
     def memory(max_body_bytes: int, bodies: int) -> BodyMemory:
@@ -117,7 +115,7 @@ def _bodies(
     usual = memory(settings.max_body_bytes, settings.max_concurrency)
     forms = memory(min(catalogue.max_form_bytes, settings.max_body_bytes), settings.max_concurrency)
     batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
-    return Bodies(timeouts, usual, {catalogue.batch_path: batches, **dict.fromkeys(catalogue.forms, forms)}, metrics)
+    return Bodies(settings, usual, {catalogue.batch_path: batches, **dict.fromkeys(catalogue.forms, forms)}, metrics)
 
 
 def _shown(secret: SecretStr | None) -> str | None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
-from src.core.errors import LoopError
-from src.serving.http.errors import BodyTooLargeError, IncompleteRequestError, StoppingError
+from src.core.errors import InvalidInputError, LoopError
+from src.core.settings import InferenceSettings
+from src.serving.http.errors import IncompleteRequestError, StoppingError
 from src.serving.http.request_head import announced_length
-from src.serving.http.timeouts import ClientTimeouts
 from src.serving.models.admission import QUEUE_FULL, OverloadedError
+from src.serving.tables.problems import TOO_LARGE
 from src.serving.watch.metrics import SLOW_BODY, ServingMetrics
 
 TOO_SLOW = "the body was not received in time; send it faster, or send less"
@@ -37,6 +38,11 @@ class BodyMemory:
     free_bytes: int
     usual_seconds: float
     incomplete: "dict[IncomingBody, None]" = field(default_factory=dict)
+
+    @property
+    def too_large(self) -> LoopError:
+        """The error of a body over the limit."""
+        return InvalidInputError(f"the body is larger than {self.max_body_bytes} bytes", kind=TOO_LARGE)
 
     def keep(self, body: "IncomingBody", size: int) -> bool:
         """Count a received piece; False if there is no memory for it."""
@@ -72,7 +78,7 @@ class IncomingBody:
             self._pieces.append(piece)
             self.size += len(piece)
             if self.size > self._memory.max_body_bytes:
-                self.fail(BodyTooLargeError(self._memory.max_body_bytes))
+                self.fail(self._memory.too_large)
             # What arrives in one piece is small.
             elif (has_more or len(self._pieces) > 1) and not self._memory.keep(self, len(piece)):
                 self.fail(OverloadedError())
@@ -113,13 +119,13 @@ class Bodies:
     """Receives the bodies of all routes.
 
     Attributes:
-        timeouts: of slow clients.
+        settings: the time-outs of slow clients.
         memory: for the bodies of most routes.
         others: separate memory by fixed path.
         metrics: counts bodies that are refused.
     """
 
-    timeouts: ClientTimeouts
+    settings: InferenceSettings
     memory: BodyMemory
     others: Mapping[str, BodyMemory]
     metrics: ServingMetrics
@@ -132,7 +138,7 @@ class Bodies:
         memory.incomplete[body] = None
         try:
             if announced_length(scope) > memory.max_body_bytes:
-                body.fail(BodyTooLargeError(memory.max_body_bytes))
+                body.fail(memory.too_large)
             else:
                 await self._fill(body)
             memory.incomplete.pop(body, None)
@@ -141,12 +147,12 @@ class Bodies:
             body.release()
 
     async def _fill(self, body: IncomingBody) -> None:
-        timeouts = self.timeouts
+        seconds, rate = self.settings.body_seconds, self.settings.body_rate
         try:
             async with body.timer:
                 has_more = True
                 while has_more:
-                    body.timer.reschedule(body.began + timeouts.body_seconds + body.size / timeouts.body_rate)
+                    body.timer.reschedule(body.began + seconds + body.size / rate)
                     has_more = await body.take_piece()
         except TimeoutError:
             if body.error is None:

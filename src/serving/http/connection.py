@@ -8,11 +8,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from src.core.errors import LoopError
+from src.core.settings import InferenceSettings
+from src.serving.http.deadline import Deadline
 from src.serving.http.errors import IncompleteRequestError, refusal_bytes
-from src.serving.http.fast_predict import MAX_BYTES, PendingPrediction
+from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.request_head import new_request_id
 from src.serving.http.request_parser import HEAD, NOTHING, RequestParser
-from src.serving.http.timeouts import ClientTimeouts, Deadline
 from src.serving.watch.metrics import SLOW_HEAD, SLOW_READER, ServingMetrics
 
 # While stopping: seconds to wait for a request that may be in transit.
@@ -37,7 +38,7 @@ class ClientConnection(asyncio.Protocol):
         service = app_state["service"]
         loop = _loop or asyncio.get_running_loop()
         self._server_state = server_state
-        self._timeouts: ClientTimeouts = service.timeouts
+        self._settings: InferenceSettings = service.settings
         self._metrics: ServingMetrics = service.metrics
         self._keep_alive_seconds = config.timeout_keep_alive
         self._loop = loop
@@ -49,7 +50,7 @@ class ClientConnection(asyncio.Protocol):
             HttpToolsProtocol, config, server_state, {**app_state, "connection": self}, loop
         )
         self._inner = NO_PROTOCOL
-        self._parser = RequestParser(MAX_BYTES)
+        self._parser = RequestParser()
         self._pending: PendingPrediction | None = None
         self._forwards = False
         self._is_new = True
@@ -64,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         """Wait for the first request."""
         self.transport = transport
         self._server_state.connections.add(self)
-        self._deadline.set(self._timeouts.head_seconds)
+        self._deadline.set(self._settings.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers, and tell the application."""
@@ -86,10 +87,6 @@ class ClientConnection(asyncio.Protocol):
         self._is_paused = False
         self._reader.clear()
         self._inner.resume_writing()
-
-    def abort(self) -> None:
-        """Close the connection without a response."""
-        self.transport.abort()
 
     def shutdown(self) -> None:
         """The service is stopping and accepts no connections: close after the responses in progress."""
@@ -126,7 +123,7 @@ class ClientConnection(asyncio.Protocol):
         elif part == NOTHING:
             self._wait(self._keep_alive_seconds)
         else:
-            self._wait(self._timeouts.head_seconds if part == HEAD else self._timeouts.body_seconds)
+            self._wait(self._settings.head_seconds if part == HEAD else self._settings.body_seconds)
 
     def _wait(self, seconds: float) -> None:
         self._deadline.set(min(seconds, LINGER) if self._is_last else seconds)
@@ -150,7 +147,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _watch_reader(self) -> None:
         """The connection's buffer is full: the client must read ``body_rate`` for ``body_seconds``."""
-        seconds, rate = self._timeouts.body_seconds, self._timeouts.body_rate
+        seconds, rate = self._settings.body_seconds, self._settings.body_rate
         self._max_unsent = max(0.0, self.transport.get_write_buffer_size() - seconds * rate)
         self._reader.set(seconds)
 

@@ -71,13 +71,6 @@ MAX_IN_LINE = 5
 logger = logging.getLogger(__name__)
 
 
-class BodyTooLargeError(InvalidInputError):
-    """The request's body is larger than this service takes."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes", kind=TOO_LARGE)
-
-
 class InvalidParameterError(InvalidInputError):
     """A query parameter is unknown, or its value is invalid."""
 

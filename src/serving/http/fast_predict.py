@@ -4,6 +4,7 @@ Rows that arrive in the same iteration of the event loop share one call of the m
 are handled here. Invalid and rare ones, and all failures, are handled by the ordinary route. Both give the same bytes.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,6 @@ from src.serving.protocols.single_rows import ROUTED, SingleRow
 from src.serving.tables.answers import Answer
 from src.serving.watch.metrics import ServingMetrics
 
-# Longer records are rare, and a failed attempt at the fast path must cost little.
-MAX_BYTES = 1 << 14
 # A longer head is parsed every time.
 MAX_KNOWN_BYTES = 1 << 11
 
@@ -33,14 +32,13 @@ logger = logging.getLogger(__name__)
 class Connection(Protocol):
     """The connection of a request."""
 
+    transport: asyncio.Transport
+
     def answer(self, pending: "PendingPrediction", body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
 
     def take_ordinary_way(self, pending: "PendingPrediction") -> None:
         """Pass the request to the application."""
-
-    def abort(self) -> None:
-        """Close it without a response."""
 
 
 class PlainHead(NamedTuple):
@@ -61,10 +59,7 @@ class KnownHead:
     """The last ``plain`` head of a connection, to recognize it again: most clients repeat theirs, byte for byte."""
 
     plain: PlainHead
-
-    def __init__(self) -> None:
-        self._start = b""
-        self._size = 0
+    _start, _size = b"", 0
 
     def remember(self, request: bytes, body: bytes, plain: PlainHead) -> None:
         """Recognize the head of this complete request from now on, if it announces the body's length.
@@ -185,4 +180,4 @@ class FastPredict:
                     self.metrics.observe_request(pending.route.template, "POST", 200, seconds)
             except Exception:  # raising it would leave the other requests unanswered
                 logger.exception("request %s failed", pending.request_id)
-                pending.connection.abort()
+                pending.connection.transport.abort()

@@ -92,7 +92,7 @@ class FrontProtocol(ClientConnection):
         self._is_new = False
         if parser.begun == 1 and parser.part == HEAD:
             if is_changed:
-                self._wait(self._timeouts.head_seconds)
+                self._wait(self._settings.head_seconds)
             return
         if parser.begun == 1 and parser.keeps_alive and parser.method == b"POST" and not self._is_paused:
             plain = self._fast.plain_head(parser.url, parser.headers)
@@ -170,7 +170,6 @@ class FrontProtocol(ClientConnection):
             end: where the head ends in it.
         """
         ahead, rest = self._parser.without_upgrade(received, end)
-        self._parser = self._parser.before_last()
         self._held = b""
         if ahead:
             self._forward(ahead)

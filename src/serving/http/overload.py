@@ -32,12 +32,9 @@ class Overload:
     exempt: Collection[str]
 
     def refusal(self, request: RequestParser, in_work: int, default_headers: Headers) -> bytes | None:
-        """The response to one request too many, in wire format; None if it may be passed to the application.
+        """The response, as it is sent, to a request while ``in_work`` others are; None if the application may get it.
 
-        Args:
-            request: of the connection; it must be complete, the only one, and leave the connection open.
-            in_work: the number of requests that the application works on.
-            default_headers: of every response.
+        Refused are complete requests only, if they are the only ones of a connection that continues.
         """
         if in_work < self.max_requests or request.begun > 1 or request.part != NOTHING or not request.keeps_alive:
             return None

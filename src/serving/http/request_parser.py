@@ -8,19 +8,18 @@ import httptools
 NOTHING, HEAD, BODY = range(3)
 # Unanswered requests of a connection: each costs uvicorn some 2.5 kB.
 MAX_AHEAD = 1000
+# The rest of a longer body is not kept: longer records are rare, and to try one on the fast path must cost little.
+MAX_KEPT_BYTES = 1 << 14
 UPGRADE_LINE = re.compile(rb"(?i)(?<=\n)upgrade:[^\n]*\n")
 
 
 class RequestParser:
     """Parses with the same parser as uvicorn.
 
-    Args:
-        max_body_bytes: what a body has beyond it is not kept.
-
     Attributes:
         part: the part that is being received.
         begun: requests that have begun, since the last ``forget``.
-        heads: complete heads, since the last ``forget``.
+        heads: complete heads, since then.
         answered: requests whose responses are complete, since then; the caller counts them.
         silence: bytes received since the end of a head or the last bytes of a body.
         method: the method of the last request.
@@ -30,27 +29,25 @@ class RequestParser:
         keeps_alive: whether it is of HTTP/1.1 and on a connection that continues.
     """
 
-    def __init__(self, max_body_bytes: int) -> None:
-        self._max_body_bytes = max_body_bytes
+    def __init__(self) -> None:
+        self.begun = self.heads = self.answered = 0
+        self.method = self.url = self.body = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.keeps_alive = False
+        self._start()
+
+    def _start(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.part = NOTHING
-        self.begun = 0
-        self.heads = 0
-        self.answered = 0
         self.silence = 0
-        self.method = b""
-        self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.body = b""
-        self.keeps_alive = False
 
     def feed(self, data: bytes) -> None:
         """Parse received bytes.
 
         Raises:
-            HttpParserUpgrade: a head wishes for another protocol; the argument is the position of its end. What
-                follows cannot be parsed.
+            HttpParserUpgrade: a head wishes for another protocol; the argument is the position of its end. Nothing
+                else can be parsed before ``without_upgrade``.
             HttpParserError: the bytes are no HTTP, or more than ``MAX_AHEAD`` requests are unanswered.
         """
         self.silence += len(data)
@@ -65,19 +62,18 @@ class RequestParser:
         self.begun = self.heads = 1
 
     def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes]:
-        """What is ahead of the last head, and the rest without its wish for another protocol.
+        """Start again in front of the last head, which ends at ``end``.
 
-        Both are empty if the head, which ends at ``end``, does not begin in these bytes.
+        Returns:
+            What is ahead of that head, and the rest without its wish for another protocol, which is to be parsed. Both
+            are empty if the head does not begin in the received bytes.
         """
+        self._start()
+        self.begun -= 1
+        self.heads -= 1
         start = received.rfind(b"%b %b HTTP/" % (self.method, self.url), 0, end)
         head, count = UPGRADE_LINE.subn(b"", received[max(0, start) : end])
         return (received[:start], head + received[end:]) if start >= 0 and count else (b"", b"")
-
-    def before_last(self) -> "RequestParser":
-        """A parser of what follows, which has not counted the last head."""
-        parser = RequestParser(self._max_body_bytes)
-        parser.begun, parser.heads, parser.answered = self.begun - 1, self.heads - 1, self.answered
-        return parser
 
     @property
     def is_far_ahead(self) -> bool:
@@ -114,7 +110,7 @@ class RequestParser:
     def on_body(self, body: bytes) -> None:
         """A piece of the body has arrived."""
         self.silence = 0
-        if len(self.body) <= self._max_body_bytes:
+        if len(self.body) <= MAX_KEPT_BYTES:
             self.body += body
 
     def on_message_complete(self) -> None:

@@ -42,9 +42,7 @@ class GracefulStop:
     def install(self, stopping: Stopping, stop_waiting: Callable[[], None]) -> None:
         """Handle signals from now on, in place of the server, on the running event loop.
 
-        Args:
-            stopping: begun at a signal.
-            stop_waiting: called when the rest of a body is not waited for any longer.
+        At a signal, ``stopping`` begins; ``stop_waiting`` ends the waiting for the rests of bodies.
         """
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, self._begin, stopping, stop_waiting)

@@ -13,7 +13,6 @@ from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
 from src.serving.http.route_templates import RouteTemplates
-from src.serving.http.timeouts import ClientTimeouts
 from src.serving.protocols.single_rows import RECORD
 from tests.support.served import Connection, request
 
@@ -42,7 +41,7 @@ class App:
         metrics: Any = None
         self.service = SimpleNamespace(
             fast=Fast(),
-            timeouts=ClientTimeouts(10, 10, 1e6),
+            settings=SimpleNamespace(head_seconds=10, body_seconds=10, body_rate=1e6),
             metrics=None,
             overload=Overload(metrics, RouteTemplates(), max_requests=100, exempt=()),
         )

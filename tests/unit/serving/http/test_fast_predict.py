@@ -14,6 +14,7 @@ from src.serving.models.inference_scheduler import INLINE_BYTES
 from src.serving.models.predictor import Cost
 from src.serving.protocols.single_rows import RECORD
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.front_world import Transport
 from tests.support.models import SETOSA, VIRGINICA
 from tests.support.predict_bodies import BODIES
 from tests.support.served import note_routed, request
@@ -295,7 +296,7 @@ class Client:
         self.answers: list[Any] = []
         self.ordinary: list[Any] = []
         self.is_broken = False
-        self.is_ended = False
+        self.transport = Transport()
 
     def answer(self, _: Any, body: bytes) -> bool:
         if self.is_broken:
@@ -307,9 +308,6 @@ class Client:
         if self.is_broken:
             raise OSError("out of order")
         self.ordinary.append(asked)
-
-    def abort(self) -> None:
-        self.is_ended = True
 
 
 @pytest.fixture
@@ -427,7 +425,7 @@ async def test_trouble_with_one_connection_is_no_other_s(
     for client in clients:
         served.service.fast.take(client, HEAD, GOOD)
     await turns()
-    assert [client.is_ended for client in clients] == [True] + [False] * 7
+    assert [client.transport.ending for client in clients] == ["aborted"] + [""] * 7
     assert [len(client.answers) + len(client.ordinary) for client in clients] == [0] + [1] * 7
 
 

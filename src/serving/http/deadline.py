@@ -1,28 +1,11 @@
-"""Time-outs of clients that send or read too slowly."""
+"""A time limit that moves often."""
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class ClientTimeouts:
-    """Time-outs, in seconds.
-
-    Attributes:
-        head_seconds: for a complete request head, and for the first one of a connection.
-        body_seconds: for a complete body, and for a client that does not read.
-        body_rate: bytes per second: each so many received bytes extend a body's time-out by a second, and a client
-            must read at this rate.
-    """
-
-    head_seconds: float
-    body_seconds: float
-    body_rate: float
 
 
 class Deadline:
-    """A time limit that moves often: moving it later costs no timer.
+    """A time limit. Moving it later, as with each request of a connection, costs no timer.
 
     Args:
         loop: provides the clock.
