@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.openapi.document import Document, Refusals
+from src.services.inference.openapi.document import Document
 from src.services.inference.routes import batch, page
 from src.services.inference.routes.catalogue import Catalogue
 from src.services.inference.service_state import ServiceState
@@ -55,8 +55,9 @@ def create_app(
     keyed = catalogue.writing if settings.write_api_key else frozenset()
     if settings.alert_retrain:
         keyed |= catalogue.alerting
-    refusals = Refusals(exempt=catalogue.exempt, writing=catalogue.writing | catalogue.alerting, keyed=keyed)
-    app.openapi = Document(app, lambda: state.store.current, refusals)  # type: ignore[method-assign] # FastAPI's documented way
+    writing = catalogue.writing | catalogue.alerting
+    document = Document(app, lambda: state.store.current, exempt=catalogue.exempt, writing=writing, keyed=keyed)
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
     return app
 
 

@@ -36,6 +36,14 @@ class Drift(NamedTuple):
         """As a gauge: 1 drifted, 0 not, NaN with too few rows."""
         return math.nan if math.isnan(self.score) else float(self.drifted)
 
+    @property
+    def level(self) -> str:
+        """In a word; ``watch`` is large, but not significant over all columns of the model."""
+        if math.isnan(self.score):
+            return "waiting"
+        calm = "watch" if self.score >= LARGE else "stable"
+        return "drifted" if self.drifted else calm
+
     @classmethod
     def of(cls, comparison: Comparison, tests: int) -> "Drift":
         """The drift by one of so many comparisons (Bonferroni 1936)."""

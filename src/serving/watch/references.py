@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.category_keys import bucket_of, category_key, category_name
+from src.core.column_rules import date_text
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.model_registry import DriftReference
 from src.serving.watch.two_sample import Comparison, compare
@@ -71,6 +72,14 @@ def class_reference(classes: Sequence[str], place: int, recorded: DriftReference
         rows, shares = recorded.rows, recorded.class_shares
     counts = np.array([round(shares.get(name, 0.0) * rows) for name in classes])
     return Reference(place, np.arange(len(classes)), counts, lambda labels: labels) if counts.any() else None
+
+
+def training_range(column: Column, recorded: DriftReference | None, *, digits: int) -> str:
+    """The smallest and the largest training value of a number or date, as text; empty if there are none."""
+    if recorded is None or column.name not in recorded.minimum or column.type is ColumnType.BOOLEAN:
+        return ""
+    text = date_text if column.type is ColumnType.DATE else f"{{:.{digits}g}}".format
+    return f"{text(recorded.minimum[column.name])} to {text(recorded.maximum[column.name])}"
 
 
 def _feature(column: Column, place: int, recorded: DriftReference) -> Reference | None:

@@ -12,7 +12,7 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,10 +22,8 @@ from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of
 from src.serving.http.errors import schema_of
 from src.serving.models.predictor import Predictor
 
-FAILED = "The service failed; its log says why"
 SCHEME = "WriteKey"
 INVALID_INPUT = "422"
-UNAUTHORIZED = 401
 RETRYABLE = frozenset({"429", "503"})
 
 
@@ -34,47 +32,14 @@ def content_of(schemas: Mapping[str, str]) -> dict[str, Any]:
     return {media_type: {"schema": ref(name)} for media_type, name in schemas.items()}
 
 
-def json_of(name: str) -> dict[str, Any]:
-    """The ``content`` of a JSON body."""
-    return content_of({"application/json": name})
-
-
 def headers_of(*names: str) -> dict[str, Any]:
     """The ``headers`` of an answer, by their names in ``schemas.yaml``."""
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    return {name: ref(name, "headers") for name in names}
 
 
 def parameters_of(*names: str) -> list[dict[str, Any]]:
     """The ``parameters`` of a route, by their names in ``schemas.yaml``."""
-    return [{"$ref": f"#/components/parameters/{name}"} for name in names]
-
-
-@dataclass(frozen=True)
-class Refusals:
-    """Which paths may be refused before their routes.
-
-    Attributes:
-        exempt: those that are answered even under overload.
-        writing: those whose routes change something.
-        keyed: those of ``writing`` that need a key.
-    """
-
-    exempt: Collection[str]
-    writing: Collection[str]
-    keyed: Collection[str]
-
-    def of(self, path: str, method: str, *, has_body: bool) -> dict[int, str]:
-        """The refusals of a route, by status."""
-        found = {400: "Host header not allowed (ALLOWED_HOSTS)"}
-        if path not in self.exempt:
-            found[503] = "Too many requests; Retry-After says when to try again"
-        if has_body:
-            found |= {408: "The request was not received completely in time", 415: "The body is compressed"}
-        if method != "get" and path in self.writing:
-            found[403] = "A browser sent it from a page of another site"
-        if method != "get" and path in self.keyed:
-            found[401] = "The bearer token is missing or wrong"
-        return found
+    return [ref(name, "parameters") for name in names]
 
 
 class Document:
@@ -85,40 +50,56 @@ class Document:
     Args:
         app: has all of its routes by the first call.
         current: the served model.
-        refusals: those before the routes.
+        exempt: paths that are answered even under overload.
+        writing: paths whose routes change something.
+        keyed: those of ``writing`` that need a key.
     """
 
-    def __init__(self, app: FastAPI, current: Callable[[], Predictor | None], refusals: Refusals) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        current: Callable[[], Predictor | None],
+        *,
+        exempt: Collection[str],
+        writing: Collection[str],
+        keyed: Collection[str],
+    ) -> None:
         self._app = app
         self._current = current
-        self._refusals = refusals
+        self._exempt = exempt
+        self._writing = writing
+        self._keyed = keyed
         self._lock = threading.Lock()
-        self._routes: Schema | None = None
-        self._made: tuple[object, Schema] | None = None
+        self._made: tuple[object, Schema] = self, {}
 
     def __call__(self) -> Schema:
         """The current document, which is shared and must not be changed."""
         with self._lock:
             predictor = self._current()
             shown = predictor and (predictor.version, predictor.loaded_at)
-            if self._made is None or self._made[0] != shown:
-                self._routes = self._routes or self._of_routes()
+            if self._made[0] != shown:
                 components = self._routes["components"]
                 schemas = components["schemas"] | schemas_of(predictor)
-                self._made = (shown, self._routes | {"components": components | {"schemas": schemas}})
+                self._made = shown, self._routes | {"components": components | {"schemas": schemas}}
             return self._made[1]
 
-    def _of_routes(self) -> Schema:
+    @cached_property
+    def _routes(self) -> Schema:
         app = self._app
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        # Relative to the document's address: a proxy may add a prefix to all paths.
-        document["servers"] = [{"url": "."}]
+        # Servers are relative to the document's address: a proxy may add a prefix to all paths.
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            servers=[{"url": "."}],
+        )
         components = document["components"]
         components |= {name: made for name, made in static_components().items() if name != "schemas"}
         # The service's errors do not have FastAPI's shapes.
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
-        if self._refusals.keyed:
+        if self._keyed:
             components["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
@@ -126,19 +107,26 @@ class Document:
         return document
 
     def _complete(self, path: str, method: str, operation: Schema) -> None:
-        """Add to a route what is the same for all routes; what it documents itself is kept."""
-        refused = self._refusals.of(path, method, has_body="requestBody" in operation)
-        if UNAUTHORIZED in refused:
+        """Add to a route the refusals before it, and what is the same for all; what it documents itself is kept."""
+        refused = {"400": "Host header not allowed (ALLOWED_HOSTS)", "500": "The service failed; its log says why"}
+        if path not in self._exempt:
+            refused["503"] = "Too many requests; Retry-After says when to try again"
+        if "requestBody" in operation:
+            refused |= {"408": "The request was not received completely in time", "415": "The body is compressed"}
+        if method != "get" and path in self._writing:
+            refused["403"] = "A browser sent it from a page of another site"
+        if method != "get" and path in self._keyed:
+            refused["401"] = "The bearer token is missing or wrong"
             operation["security"] = [{SCHEME: []}]
         named = {f"{{{about['name']}}}": name for name, about in static_components()["parameters"].items()}
         if in_path := [name for variable, name in named.items() if variable in path]:
             operation["parameters"] = parameters_of(*in_path) + operation.get("parameters", [])
-        said = {str(status): {"description": text} for status, text in refused.items()}
-        operation["responses"] = said | {"500": {"description": FAILED}} | operation["responses"]
-        for status, response in operation["responses"].items():
+        responses = {status: {"description": text} for status, text in refused.items()} | operation["responses"]
+        operation["responses"] = responses
+        for status, response in responses.items():
             content = response.get("content")
             if status >= "400" and (not content or "HTTPValidationError" in str(content)):
                 own = "InvalidInput" if status == INVALID_INPUT else "Error"
-                response["content"] = json_of(schema_of(path) or own)
+                response["content"] = content_of({"application/json": schema_of(path) or own})
             names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
             response["headers"] = headers_of(*names) | response.get("headers", {})

@@ -8,19 +8,19 @@ from typing import Any
 import msgspec
 import yaml
 
-from src.core.column_rules import FIRST_DAY, LAST_DAY, date_text
+from src.core.column_rules import FIRST_DAY, LAST_DAY
 from src.core.feature_schema import Column, ColumnType
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_answer import InferResponse, ModelMetadata, output_names
 from src.serving.protocols.infer_request import matrix_of
 from src.serving.protocols.tensors import ACCEPTED, datatype_of
 from src.serving.tables.columns import FLOAT32_MAX
+from src.serving.watch.references import training_range
 
 Schema = dict[str, Any]
 
 STATIC = Path(__file__).with_name("schemas.yaml")
-# JSON types of column types whose names differ, and of the labels of classes.
-TYPES: Mapping[ColumnType, list[str]] = {ColumnType.DATE: ["string", "number"]}
+# JSON types of the labels of classes.
 LABEL_TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
@@ -38,9 +38,9 @@ MAX_VALUES = 20
 REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
 
 
-def ref(name: str) -> Schema:
-    """A reference to a schema of the document."""
-    return {"$ref": f"#/components/schemas/{name}"}
+def ref(name: str, kind: str = "schemas") -> Schema:
+    """A reference to a component of the document."""
+    return {"$ref": f"#/components/{kind}/{name}"}
 
 
 @functools.cache
@@ -85,15 +85,18 @@ def _tables(predictor: Predictor) -> dict[str, Schema]:
 
 def _column(column: Column, predictor: Predictor) -> Schema:
     """The values that the decoder accepts, and a description of the training rows' values."""
-    types = TYPES.get(column.type, [str(column.type)]) + ([] if column.required else ["null"])
+    is_date = column.type is ColumnType.DATE
+    types = ["string", "number"] if is_date else [str(column.type)]
+    if not column.required:
+        types.append("null")
     found: Schema = {"type": types if len(types) > 1 else types[0]}
     found |= FORMATS.get((column.type, column.mlflow_type), {})
     if column.type is ColumnType.INTEGER:
         found["minimum"], found["maximum"] = column.limits
-    date = DATE_NOTE if column.type is ColumnType.DATE else ""
     optional = "" if column.required else "may be null or left out"
-    if notes := "; ".join(filter(None, (date, _training_values(column, predictor), optional))):
-        found["description"] = notes
+    notes = (DATE_NOTE if is_date else "", _training_values(column, predictor), optional)
+    if any(notes):
+        found["description"] = "; ".join(filter(None, notes))
     examples = dict.fromkeys([predictor.shown_example[column.name], *column.values[:MAX_VALUES]])
     if shown_values := [value for value in examples if value is not None]:
         found["examples"] = shown_values
@@ -104,12 +107,9 @@ def _training_values(column: Column, predictor: Predictor) -> str:
     if column.values:
         more = len(column.values) - MAX_VALUES
         return f"training values {', '.join(column.values[:MAX_VALUES])}" + (f" and {more} more" if more > 0 else "")
-    reference = predictor.reference
-    if reference is None or column.name not in reference.minimum or column.type is ColumnType.BOOLEAN:
-        return ""
     # Ten digits, because the last ones of a float are noise.
-    text = date_text if column.type is ColumnType.DATE else "{:.10g}".format
-    return f"training values from {text(reference.minimum[column.name])} to {text(reference.maximum[column.name])}"
+    limits = training_range(column, predictor.reference, digits=10)
+    return f"training values from {limits}" if limits else ""
 
 
 def _requests(predictor: Predictor) -> dict[str, Schema]:

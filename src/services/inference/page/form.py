@@ -3,18 +3,17 @@
 import hashlib
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from src.core.column_rules import date_text
+from src.core.category_keys import category_name
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Row, Value
 from src.core.model_registry import DriftReference
 from src.serving.models.predictor import Predictor
-from src.serving.tables.answers import Answer
+from src.serving.watch.references import training_range
 
 # A field's hint where the training rows' values are unknown.
 HINTS: Mapping[ColumnType, str] = {
@@ -31,22 +30,9 @@ NUMBER = re.compile(r"(-?)([0-9]*)((?:\.[0-9]+)?)((?:[eE][+-]?[0-9]+)?)")
 # A text column with at most so many known values is a drop-down; of more values, a browser suggests some. A value that
 # is unknown is answered with some of those that are known.
 MAX_CHOICES, MAX_SUGGESTIONS, MAX_KNOWN = 100, 50, 8
-YES_OR_NO = (("true", "yes"), ("false", "no"))
 
 
-@dataclass(frozen=True)
-class AnswerView:
-    """The prediction for a submitted form, with a command that requests the same, or the form's problems."""
-
-    problems: Sequence[str]
-    answer: Answer | None = None
-    version: str | None = None
-    curl: str | None = None
-    doubts: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field; its ``name`` is its position, because a column's name may contain any character.
 
     Attributes:
@@ -59,22 +45,24 @@ class Field:
     column: Column
     value: str
     hint: str
-    choices: tuple[tuple[str, str], ...] = ()
-    suggestions: tuple[str, ...] = ()
+    choices: tuple[tuple[str, str], ...]
+    suggestions: tuple[str, ...]
 
 
 def fields_of(predictor: Predictor) -> list[Field]:
     """The form for a model, filled with its typical row."""
     example, reference = predictor.shown_example, predictor.reference
     return [
-        _field(f"f{index}", column, _shown(column, example.get(column.name)), reference)
+        _field(f"f{index}", column, example.get(column.name), reference)
         for index, column in enumerate(predictor.schema.columns)
     ]
 
 
-def mark_of(schema: FeatureSchema) -> str:
-    """The same for models with the same columns."""
-    return hashlib.sha256(repr(schema.columns).encode("utf-8", "replace")).hexdigest()[:16]
+def mark_of(predictor: Predictor | None) -> str:
+    """The form's mark: the same for models with the same columns."""
+    if predictor is None:
+        return "none"
+    return hashlib.sha256(repr(predictor.schema.columns).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def record_of(schema: FeatureSchema, given: Mapping[str, str]) -> bytes:
@@ -106,37 +94,29 @@ def _typed(column: Column, text: str) -> Any:
     return msgspec.Raw(f"{match[1]}{match[2].lstrip('0') or '0'}{match[3]}{match[4]}")
 
 
-def _field(name: str, column: Column, value: str, reference: DriftReference | None) -> Field:
+def _field(name: str, column: Column, example: Value, reference: DriftReference | None) -> Field:
+    value = "" if example is None else category_name(example)
+    if column.type is ColumnType.DATE:
+        value = value[:DATE_LENGTH]
     known = known_values(column, reference)
     choices = _choices(column, known, value)
-    hint = _hint(column, reference, "category" if choices and known else HINTS[column.type])
-    return Field(name, column, value, hint, choices, () if choices else tuple(sorted(known)[:MAX_SUGGESTIONS]))
+    limits = training_range(column, reference, digits=4)
+    kind = "category" if choices and known else HINTS[column.type]
+    hint = f"{limits} in training" if limits else kind
+    suggestions = () if choices else tuple(sorted(known)[:MAX_SUGGESTIONS])
+    return Field(name, column, value, hint if column.required else f"{hint}, may be empty", choices, suggestions)
 
 
 def _choices(column: Column, known: Collection[str], value: str) -> tuple[tuple[str, str], ...]:
     """The options of a drop-down, the empty one first where the value may be missing; none for other fields."""
-    if column.type is not ColumnType.BOOLEAN and not 0 < len(known) <= MAX_CHOICES:
-        return ()
     missing = () if column.required else (("", ""),)
     if column.type is ColumnType.BOOLEAN:
-        return (*missing, *YES_OR_NO)
+        return (*missing, ("true", "yes"), ("false", "no"))
+    if not 0 < len(known) <= MAX_CHOICES:
+        return ()
     # The typical row may have a value that is not known.
     texts = sorted(text for text in {*known, value} if text or (column.required and text in known))
     return (*missing, *((text, text or "(empty text)") for text in texts))
-
-
-def _hint(column: Column, reference: DriftReference | None, hint: str) -> str:
-    if reference is not None and column.name in reference.minimum:
-        text = date_text if column.type is ColumnType.DATE else "{:.4g}".format
-        hint = f"{text(reference.minimum[column.name])} to {text(reference.maximum[column.name])} in training"
-    return hint if column.required else f"{hint}, may be empty"
-
-
-def _shown(column: Column, value: Value) -> str:
-    if value is None:
-        return ""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text[:DATE_LENGTH] if column.type is ColumnType.DATE else text
 
 
 def known_values(column: Column, reference: DriftReference | None) -> Collection[str]:
@@ -161,7 +141,6 @@ def doubts_of(predictor: Predictor, row: Row) -> Iterator[str]:
             yield f"{column.name} has a value that does not occur in the training rows; known values: {listed}."
         if reference is None or column.name not in reference.minimum or not isinstance(value, int | float):
             continue
-        low, high = reference.minimum[column.name], reference.maximum[column.name]
-        if not low <= value <= high:
-            text = date_text if column.type is ColumnType.DATE else "{:.7g}".format
-            yield f"{column.name} is outside the training rows' range, {text(low)} to {text(high)}."
+        if not reference.minimum[column.name] <= value <= reference.maximum[column.name]:
+            limits = training_range(column, reference, digits=7)
+            yield f"{column.name} is outside the training rows' range, {limits}."

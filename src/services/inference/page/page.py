@@ -2,24 +2,21 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from typing import Any, Generic, TypeVar
 
+from src.core.errors import LoopError
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.page.form import AnswerView, fields_of, mark_of
-from src.services.inference.page.fresh import Fresh
-from src.services.inference.page.live import drift_bars, versions_view
-from src.services.inference.page.rendering import create_templates
+from src.services.inference.page.form import fields_of, mark_of
+from src.services.inference.page.rendering import VersionsView, create_templates, drift_bars
 from src.serving.models.model_store import ModelStore
-from src.serving.models.predictor import Predictor
 from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 # The greatest age of what is shown of MLflow and of the shared volume, and how long MLflow is waited for.
 MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
@@ -27,6 +24,8 @@ MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
 REQUESTS = 8
 # Seconds between two polls of an open page: while something is about to change, and otherwise.
 QUICK, SLOW = 1, 4
+
+T = TypeVar("T")
 
 
 class Page:
@@ -42,17 +41,17 @@ class Page:
         *,
         is_stopping: Callable[[], bool],
     ) -> None:
-        self._settings = settings
         self._store = store
         self._traffic = traffic
         self._aliases = Fresh(registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
         self._requests = Fresh(partial(asyncio.to_thread, spool.recent, REQUESTS), VOLUME_SECONDS)
         self._is_stopping = is_stopping
+        self._templates = cache(partial(create_templates, settings))
 
     @property
     def form_mark(self) -> str:
         """The mark of the form for the served model."""
-        return _mark(self._store.current)
+        return mark_of(self._store.current)
 
     async def whole(self) -> str:
         """The page."""
@@ -60,26 +59,27 @@ class Page:
         # Form and mark of the same model: if the model is swapped meanwhile, the next poll finds another mark.
         current = self._store.current
         fields = fields_of(current) if current is not None else []
-        return await self._render("page.html", **live, fields=fields, form_mark=_mark(current))
+        return await self.render("page.html", **live, fields=fields, form_mark=mark_of(current))
 
     async def news(self, seen: str, form: str) -> str | None:
         """The live part for a page that has the form with this mark, unless it has the live part with the other."""
         live = await self._live()
-        return await self._render("news.html", **live, form_mark=form) if live["seen"] != seen else None
+        return await self.render("news.html", **live, form_mark=form) if live["seen"] != seen else None
 
     async def after(self, result: str, form: str, *, failed: bool = False) -> str:
         """The live part after an action, with its result, for a page that has the form with this mark."""
         self.forget()
-        return await self._render("news.html", **await self._live(), form_mark=form, result=result, failed=failed)
+        return await self.render("news.html", **await self._live(), form_mark=form, result=result, failed=failed)
 
     def forget(self) -> None:
         """Discard the cached answers after a change."""
         self._aliases.forget()
         self._requests.forget()
 
-    async def answer(self, view: AnswerView) -> str:
-        """The answer to the prediction form."""
-        return await self._render("answer.html", view=view)
+    async def render(self, name: str, **given: Any) -> str:
+        """The HTML of a template."""
+        # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.
+        return await asyncio.to_thread(lambda: self._templates().get_template(name).render(given))
 
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
@@ -95,25 +95,61 @@ class Page:
             "mlflow_reachable": store.mlflow_reachable,
             "problem": store.last_error,
             "rows": report.rows,
-            "bars": drift_bars(report, has_classes=bool(model.classes)) if model is not None else [],
-            "versions": versions_view(aliases) if aliases is not None else None,
+            "bars": drift_bars(report, has_classes=model is not None and bool(model.classes)),
+            "versions": VersionsView(aliases) if aliases is not None else None,
             "versions_problem": aliases_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,
         }
-        card, rest = await self._render("card.html", **given), await self._render("watch.html", **given)
+        card, rest = await self.render("card.html", **given), await self.render("watch.html", **given)
         is_moving = state != "ready" or any(record.result is None for record in requests or [])
         seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
         return {"card": card, "rest": rest, "seen": seen, "pause": QUICK if is_moving else SLOW}
 
-    async def _render(self, name: str, **given: Any) -> str:
-        # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.
-        return await asyncio.to_thread(lambda: self._templates.get_template(name).render(given))
 
-    @cached_property
-    def _templates(self) -> "Environment":
-        return create_templates(self._settings)
+class Fresh(Generic[T]):
+    """A source that is asked once for any number of open pages. Use from one event loop.
 
+    Args:
+        ask: asks the source.
+        seconds: the greatest age of what it has said, a failure included.
+        patience: seconds to wait for it; without a limit where asking cannot be cancelled.
+        clock: monotonic seconds.
+    """
 
-def _mark(current: Predictor | None) -> str:
-    return mark_of(current.schema) if current is not None else "none"
+    def __init__(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        seconds: float,
+        *,
+        patience: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = ask
+        self._seconds = seconds
+        self._patience = patience
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._changed = False
+        self._expires = -math.inf
+        self._found: tuple[T | None, str | None] = None, None
+
+    async def read(self) -> tuple[T | None, str | None]:
+        """The last answer, of any age, and why there is no newer one, if so."""
+        async with self._asking:
+            if self._clock() >= self._expires:
+                self._changed = False
+                try:
+                    async with asyncio.timeout(self._patience):
+                        self._found = await self._ask(), None
+                except (LoopError, TimeoutError) as error:
+                    problem = str(error) or "MLflow did not answer in time; this is its last answer"
+                    self._found = self._found[0], problem
+                # What was asked before a change may be out of date.
+                if not self._changed:
+                    self._expires = self._clock() + self._seconds
+            return self._found
+
+    def forget(self) -> None:
+        """Ask again at the next call, after a change."""
+        self._changed, self._expires = True, -math.inf

@@ -1,4 +1,4 @@
-"""The page's templates, with filters that format numbers and times for people."""
+"""The page's templates, what they show of drift and of the versions, and filters that format numbers and times."""
 
 import functools
 import math
@@ -10,15 +10,17 @@ from urllib.parse import quote
 
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.settings import InferenceSettings
-from src.services.inference.page.live import FULL
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
-from src.serving.watch.drift import LARGE, MIN_ROWS
+from src.serving.models.model_version import Aliases
+from src.serving.watch.drift import LARGE, MIN_ROWS, Drift, DriftReport
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTE, HOUR, DAY = 60, 3600, 86400
+# The drift score of a full bar.
+FULL = 0.5
 
 
 def create_templates(settings: InferenceSettings) -> "Environment":
@@ -40,7 +42,8 @@ def create_templates(settings: InferenceSettings) -> "Environment":
         "model_name": settings.model_name,
         "window_rows": settings.drift_window_rows,
         "min_rows": MIN_ROWS,
-        "large": LARGE / FULL * 100,
+        "large": LARGE,
+        "full": FULL,
         "first_training": FIRST_TRAINING,
         "no_champion": NO_CHAMPION,
         "asks_key": settings.write_api_key is not None,
@@ -49,6 +52,31 @@ def create_templates(settings: InferenceSettings) -> "Environment":
         "grafana": settings.grafana_link,
     }
     return templates
+
+
+def drift_bars(report: DriftReport, *, has_classes: bool) -> list[tuple[str, Drift]]:
+    """A bar per feature, and one for the predictions of classes; none for a model without a reference."""
+    bars = list(report.features.items())
+    return [*bars, ("predicted classes", report.predictions)] if bars and has_classes else bars
+
+
+class VersionsView:
+    """Champion, challenger and previous side by side, and what a rollback would do.
+
+    Attributes:
+        metrics: names of the scores of any version.
+        differs: whether there are scores of several versions, which may come from different rows.
+        back_to: the version under ``previous``; None if there is none, or no champion.
+    """
+
+    def __init__(self, aliases: Aliases) -> None:
+        champion, previous = aliases.champion, aliases.previous
+        scores = {version.version: version.scores for version in aliases if version and version.scores}
+        self.aliases = aliases
+        self.metrics = list(dict.fromkeys(metric for scored in scores.values() for metric in scored))
+        self.differs = len(scores) > 1
+        # An interrupted move of the aliases is completed first.
+        self.back_to = champion and (champion.pending_previous or (previous and previous.version))
 
 
 def ago(at: datetime, now: datetime) -> str:
@@ -91,6 +119,6 @@ def doing(record: RetrainRecord) -> str:
     """A running training's step and what it does."""
     if record.step is None:
         return record.progress or "starting"
-    steps = list(Step)
-    text = f"step {steps.index(record.step) + 1} of {len(steps)}: {record.step.replace('_', ' ')}"
+    place = list(Step).index(record.step) + 1
+    text = f"step {place} of {len(Step)}: {record.step.replace('_', ' ')}"
     return f"{text}; {record.progress}" if record.progress else text

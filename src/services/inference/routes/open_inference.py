@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import json_of
+from src.services.inference.openapi.document import content_of
 from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented, extra_columns_of
 from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import request_id_of
@@ -57,7 +57,7 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 @router.get(
     "/v2",
     summary="The server, by the Open Inference Protocol",
-    responses={200: {"description": "What it is", "content": json_of("ServerMetadata")}},
+    responses={200: {"description": "What it is", "content": content_of({JSON: "ServerMetadata"})}},
 )
 async def server(request: Request, _: Service) -> Response:
     """The server's name, version, and supported extensions of the protocol."""

@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse
 
 from src.core.errors import LoopError, ModelNotLoadedError
-from src.services.inference.page.form import AnswerView, curl_of, doubts_of, mark_of, record_of
+from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.raw_route import counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.services.inference.service_state import Service
@@ -64,10 +64,10 @@ async def live(
 async def predict(request: Request, service: Service) -> Response:
     """The prediction for the form; it counts as live traffic, as those of ``/predict`` do."""
     try:
-        view = await _answer(request, service)
+        shown = await _answer(request, service)
     except (InvalidRecordError, ModelNotLoadedError) as error:
-        view = AnswerView([str(problem) for problem in getattr(error, "problems", [error])])
-    return _html(await service.page.answer(view))
+        shown = {"problems": [str(problem) for problem in getattr(error, "problems", [error])]}
+    return _html(await service.page.render("answer.html", **shown))
 
 
 @router.post("/page/retrain")
@@ -103,15 +103,16 @@ async def roll_back(
 
 
 @counting_errors
-async def _answer(request: Request, service: Service) -> AnswerView:
+async def _answer(request: Request, service: Service) -> dict[str, Any]:
+    """What the template shows: the prediction with a command that requests the same, or the form's problems."""
     body = (await request.body()).decode("utf-8", "replace")
     predictor = service.store.require()
     try:  # one field for each column, and the form's mark
         given = dict(parse_qsl(body, max_num_fields=len(predictor.schema.columns) + 1))
     except ValueError:
-        return AnswerView(["The form has more fields than the model has columns; reload this page."])
-    if given.get("form") != mark_of(predictor.schema):
-        return AnswerView(["The model's columns have changed; reload this page."])
+        return {"problems": ["The form has more fields than the model has columns; reload this page."]}
+    if given.get("form") != mark_of(predictor):
+        return {"problems": ["The model's columns have changed; reload this page."]}
     record = record_of(predictor.schema, given)
     row = predictor.decoder.decode(record)
     answer = await service.scheduler.answer(predictor, row)
@@ -119,7 +120,8 @@ async def _answer(request: Request, service: Service) -> AnswerView:
     # Behind a TLS proxy only the browser knows its URL, which htmx sends along.
     origin = ORIGIN.match(request.headers.get("HX-Current-URL", ""))
     curl = curl_of(f"{origin[0]}/" if origin else str(request.base_url), record)
-    return AnswerView([], answer, predictor.version.version, curl, list(doubts_of(predictor, row)))
+    doubts = list(doubts_of(predictor, row))
+    return {"answer": answer, "version": predictor.version.version, "curl": curl, "doubts": doubts}
 
 
 def _html(content: str) -> Response:

@@ -31,7 +31,7 @@ def with_mark(served: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The request of the page's form with the mark that it needs; other requests unchanged."""
     if "data" not in given:
         return given
-    return {"data": {**given["data"], "form": mark_of(served.service.store.current.schema)}}
+    return {"data": {**given["data"], "form": mark_of(served.service.store.current)}}
 
 
 @pytest.fixture

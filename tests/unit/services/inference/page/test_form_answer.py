@@ -10,15 +10,19 @@ import pytest
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import Row
 from src.core.model_registry import DriftReference
-from src.services.inference.page.form import AnswerView, curl_of, doubts_of
+from src.services.inference.page.form import curl_of, doubts_of
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from tests.support.page_text import rendered, text_of
 
 
+def markup(answer: Answer) -> str:
+    return rendered("answer.html", answer=answer, version="2", curl="curl x", doubts=[])
+
+
 def text(answer: Answer) -> str:
     """What a person reads of a prediction and of what follows it."""
-    return text_of(rendered("answer.html", view=AnswerView([], answer, "2", "curl x")))
+    return text_of(markup(answer))
 
 
 def test_answer_has_a_bar_per_class_the_likeliest_first() -> None:
@@ -26,10 +30,10 @@ def test_answer_has_a_bar_per_class_the_likeliest_first() -> None:
     assert text(answer) == "b by version 2 Class Bar Probability b 70.0 % a 25.0 % c 5.0 % curl x Copy"
     bars = re.findall(
         r'<svg class="bar (\w+)".*?class="fill" width="([\d.]+)%"',
-        rendered("answer.html", view=AnswerView([], answer)),
+        markup(answer),
     )
     assert bars == [("chosen", "70.0"), ("other", "25.0"), ("other", "5.0")]
-    numbered = rendered("answer.html", view=AnswerView([], Answer(1, {"1": 0.75, "2": 0.25})))
+    numbered = markup(Answer(1, {"1": 0.75, "2": 0.25}))
     assert numbered.index('"bar chosen"') < numbered.index('"bar other"')
 
 

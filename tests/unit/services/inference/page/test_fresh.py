@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from src.core.errors import ConnectionFailedError
-from src.services.inference.page.fresh import Fresh
+from src.services.inference.page.page import Fresh
 
 pytestmark = pytest.mark.anyio
 

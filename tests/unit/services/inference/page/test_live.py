@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.page.live import drift_bars, versions_view
+from src.services.inference.page.rendering import VersionsView, drift_bars
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
@@ -24,17 +24,18 @@ def test_bars_are_as_long_as_the_score_and_named_by_the_verdict() -> None:
     }
     report = DriftReport(300, found, Drift(0.0, drifted=False))
     bars = drift_bars(report, has_classes=True)
-    assert [(bar.label, bar.length, bar.level) for bar in bars] == [
-        ("calm", 9.8, "stable"),
-        ("large", 10.0, "watch"),
-        ("gone", 10.0, "drifted"),
-        ("far", 100.0, "drifted"),
-        ("new", 0.0, "waiting"),
-        ("predicted classes", 0.0, "stable"),
+    markup = watched(bars=bars, model=True, rows=300)
+    lengths = re.findall(r'<svg class="bar (\w+)".*?class="fill" width="([\d.]+)%"', markup)
+    assert [(label, *length) for (label, _), length in zip(bars, lengths, strict=True)] == [
+        ("calm", "stable", "9.8"),
+        ("large", "watch", "10.0"),
+        ("gone", "drifted", "10.0"),
+        ("far", "drifted", "100"),
+        ("new", "waiting", "0"),
+        ("predicted classes", "stable", "0.0"),
     ]
     assert len(drift_bars(report, has_classes=False)) == len(found)
     assert drift_bars(DriftReport(0, {}, NO_DRIFT), has_classes=True) == []  # a model without a reference
-    markup = watched(bars=bars, model=True, rows=300)
     assert markup.count('<line x1="10.0%" x2="10.0%"') == 6
     assert "calm 0.049 stable large 0.050 watch gone 0.050 drifted far 3.000 drifted new — waiting" in text_of(markup)
 
@@ -107,7 +108,7 @@ def version(number: str, **fields: Any) -> RegisteredVersion:
 
 def versions(*aliases: RegisteredVersion | None) -> str:
     """The live part with a champion, a challenger and a previous version."""
-    return watched(versions=versions_view(Aliases(*aliases)))
+    return watched(versions=VersionsView(Aliases(*aliases)))
 
 
 def rows_of(markup: str) -> list[list[str]]:

@@ -39,7 +39,7 @@ async def page_of(served: Any) -> str:
 
 def filled(served: Any, **values: str) -> dict[str, str]:
     row = {f"f{index}": str(SETOSA[name]) for index, name in enumerate(COLUMNS)}
-    return {"form": mark_of(served.service.store.current.schema), **row, **values}
+    return {"form": mark_of(served.service.store.current), **row, **values}
 
 
 def poll_of(markup: str) -> str:
@@ -245,7 +245,7 @@ async def test_categories_are_chosen_and_may_be_empty_where_they_are_optional(tm
     async with serving(tmp_path, fake) as served:
         markup = await page_of(served)
         row = {f"f{place}": "50" for place in range(24)}
-        mark = mark_of(served.service.store.current.schema)
+        mark = mark_of(served.service.store.current)
         texts = {"f24": "monthly", "f25": "east", "f26": "card", "f27": "phone", "f28": "", "f29": "autumn"}
         answer = await served.client.post("/page/predict", data={"form": mark, **row, **texts})
     assert "leaves" in answer.text
