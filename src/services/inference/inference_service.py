@@ -44,6 +44,7 @@ def create_app(
         title=f"{settings.model_name} inference",
         description=DESCRIPTION,
         version=VERSION,
+        servers=[{"url": "."}],  # relative to the document's address: a proxy may add a prefix to all paths
         lifespan=lambda _: _running(settings, state, on_start),
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins

@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
 from src.serving.http.errors import schema_of
@@ -85,15 +84,7 @@ class Document:
 
     @cached_property
     def _routes(self) -> Schema:
-        app = self._app
-        # Servers are relative to the document's address: a proxy may add a prefix to all paths.
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            servers=[{"url": "."}],
-        )
+        document = FastAPI.openapi(self._app)
         components = document["components"]
         components |= {name: made for name, made in static_components().items() if name != "schemas"}
         # The service's errors do not have FastAPI's shapes.
