@@ -116,18 +116,11 @@ class IncomingBody:
 
 @dataclass
 class Bodies:
-    """Receives the bodies of all routes.
-
-    Attributes:
-        settings: the time-outs of slow clients.
-        memory: for the bodies of most routes.
-        others: separate memory by fixed path.
-        metrics: counts bodies that are refused.
-    """
+    """Receives the bodies of all routes."""
 
     settings: InferenceSettings
-    memory: BodyMemory
-    others: Mapping[str, BodyMemory]
+    memory: BodyMemory  # of most routes
+    others: Mapping[str, BodyMemory]  # by fixed path
     metrics: ServingMetrics
 
     @contextlib.asynccontextmanager

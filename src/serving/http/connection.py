@@ -36,12 +36,11 @@ class ClientConnection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         service = app_state["service"]
-        loop = _loop or asyncio.get_running_loop()
+        self._loop = loop = _loop or asyncio.get_running_loop()
         self._server_state = server_state
         self._settings: InferenceSettings = service.settings
         self._metrics: ServingMetrics = service.metrics
         self._keep_alive_seconds = config.timeout_keep_alive
-        self._loop = loop
         self._deadline = Deadline(loop, self._expired)
         self._reader = Deadline(loop, self._check_reader)
         self._max_unsent = 0.0

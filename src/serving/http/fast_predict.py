@@ -42,17 +42,11 @@ class Connection(Protocol):
 
 
 class PlainHead(NamedTuple):
-    """The head of a request that ``FastPredict`` may take.
-
-    Attributes:
-        route: of the request.
-        length: the announced length of its body in bytes, 0 if there is none.
-        request_id: the client's, if it has sent one.
-    """
+    """The head of a request that ``FastPredict`` may take."""
 
     route: SingleRow
-    length: int
-    request_id: str | None
+    length: int  # the body's announced length in bytes; 0 if there is none
+    request_id: str | None  # the client's, if it has sent one
 
 
 class KnownHead:
@@ -92,27 +86,16 @@ class PendingPrediction(NamedTuple):
 
 @dataclass(eq=False, kw_only=True)
 class FastPredict:
-    """Takes single rows from all connections and predicts them at the end of the loop iteration.
+    """Takes single rows from all connections and predicts them at the end of the loop iteration."""
 
-    Attributes:
-        routes: by path.
-        store: holds the model.
-        guards: the checks of every request's head.
-        admission: says whether a request may run at once.
-        stopping: says whether the service is stopping.
-        metrics: records every request that is answered here.
-        max_pending: the most waiting records; further ones take the ordinary route.
-        max_body_bytes: longer bodies take the ordinary route.
-    """
-
-    routes: Mapping[str, SingleRow]
+    routes: Mapping[str, SingleRow]  # by path
     store: ModelStore
     guards: Sequence[Guard]
     admission: Admission
     stopping: Stopping
     metrics: ServingMetrics
-    max_pending: int
-    max_body_bytes: int
+    max_pending: int  # further rows take the ordinary route
+    max_body_bytes: int  # and so do longer bodies
 
     def __post_init__(self) -> None:
         self._turn = SharedTurn[PendingPrediction](self._answer)
@@ -161,7 +144,6 @@ class FastPredict:
 
     def _answer(self, predictor: Predictor, batch: list[PendingPrediction]) -> None:
         answers: Sequence[Answer | None]
-        bodies: Sequence[bytes]
         try:
             answers = found = predictor.answer([pending.row for pending in batch])
             bodies = [

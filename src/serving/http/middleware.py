@@ -35,20 +35,13 @@ class RequestContextMiddleware:
 
     It must be the outermost one, so that every request has an id and is counted. The application gets HEAD requests as
     GET; the server sends their responses without bodies.
-
-    Attributes:
-        app: the inner application.
-        metrics: records every request.
-        templates: the routes' templates, for requests that do not reach the router.
-        guards: called in this order, before the body is read.
-        stopping: if it has begun, responses close their connections.
     """
 
     app: ASGIApp
     metrics: ServingMetrics
-    templates: RouteTemplates
-    guards: Sequence[Guard]
-    stopping: Stopping
+    templates: RouteTemplates  # for requests that do not reach the router
+    guards: Sequence[Guard]  # called in this order, before the body is read
+    stopping: Stopping  # if it has begun, responses close their connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on, or refuse it."""
@@ -116,19 +109,12 @@ class AdmissionMiddleware:
     """Receives bodies, and admits as many complete requests as can be answered in time.
 
     Further requests are turned away, before their bodies are received where that is possible.
-
-    Attributes:
-        app: the inner application.
-        admission: the admission of most requests.
-        turns: returns the separate admission of a request, such as a large batch; None for most.
-        exempt: fixed paths that are answered even under overload, without their bodies.
-        bodies: receives the bodies.
     """
 
     app: ASGIApp
     admission: Admission
-    turns: Callable[[Scope], Admission | None]
-    exempt: frozenset[str]
+    turns: Callable[[Scope], Admission | None]  # separate admissions, as of large batches; None for most requests
+    exempt: frozenset[str]  # fixed paths that are answered even under overload, without their bodies
     bodies: Bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,19 +17,12 @@ BREATHER = 0.1
 
 @dataclass(frozen=True)
 class Overload:
-    """The limit of requests in work.
-
-    Attributes:
-        metrics: counts refused requests.
-        templates: the routes' templates, for the metrics.
-        max_requests: the most requests in work and in the queue.
-        exempt: fixed paths that are answered even under overload.
-    """
+    """The limit of requests in work."""
 
     metrics: ServingMetrics
     templates: RouteTemplates
-    max_requests: int
-    exempt: Collection[str]
+    max_requests: int  # in work and in the queue
+    exempt: Collection[str]  # fixed paths that are answered even under overload
 
     def refusal(self, request: RequestParser, in_work: int, default_headers: Headers) -> bytes | None:
         """The response, as it is sent, to a request while ``in_work`` others are; None if the application may get it.
