@@ -18,8 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from src.core.settings import InferenceSettings
-from src.services.inference.inference_service import create_app
-from src.services.inference.service_state import ServiceState
+from src.services.inference.inference_service import ServiceState, create_app
 from src.serving.http.front_protocol import FrontProtocol
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import build_model

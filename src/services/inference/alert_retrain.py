@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -58,7 +58,7 @@ class AlertRetrain:
 
     spool: RetrainSpool
     cooldown: timedelta
-    clock: Callable[[], datetime]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def handle(self, notification: Notification) -> tuple[AlertOutcome, RetrainRecord | None]:
         """Submit a signal, or say why not, with the request that serves the alert, if any. Blocking.

@@ -3,26 +3,99 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from functools import partial
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from starlette.middleware import Middleware
 
+from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
+from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.openapi.document import Document
+from src.services.inference.page.page import Page
 from src.services.inference.routes import batch, page
-from src.services.inference.routes.catalogue import Catalogue
-from src.services.inference.service_state import ServiceState
+from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
+from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.errors import install_error_handlers
+from src.serving.http.fast_predict import FastPredict
+from src.serving.http.guards import Guard, HostGuard, WriteGuard, encoding_guard
 from src.serving.http.middleware import AdmissionMiddleware, RequestContextMiddleware
+from src.serving.http.overload import Overload
+from src.serving.http.request_parser import MAX_KEPT_BYTES
+from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
+from src.serving.models.inference_scheduler import MAX_THREADS, InferenceScheduler, available_cores
 from src.serving.models.model_cache import ModelCache
+from src.serving.models.model_store import Backoff, ModelStore
+from src.serving.models.registry_client import RegistryClient
+from src.serving.models.rollback import Rollback
+from src.serving.protocols.batches import Batches
+from src.serving.protocols.single_rows import single_rows
+from src.serving.watch.metrics import ServingMetrics
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
 # Page requests that run and wait. They have slots of their own, so that they cannot delay predictions much.
 PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
+
+
+class ServiceState:
+    """The objects that make decisions, wired together; routes only translate between them and HTTP. None has started.
+
+    ``transport`` replaces the network to MLflow.
+    """
+
+    def __init__(
+        self, settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows, AlertOutcome)
+        registry = RegistryClient(
+            settings.mlflow_url, settings.model_name, timeout=settings.mlflow_timeout_seconds, transport=transport
+        )
+        cache = ModelCache(settings.cache_dir, settings.model_name)
+        backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
+        store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
+        spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
+        self.settings = settings
+        self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
+        self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
+        self.batches = Batches(settings, self.scheduler, metrics)
+        self.alerts = AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds))
+        self.rollback = Rollback(registry, store, settings.alias_lock)
+        self.stopping = Stopping()
+        self.page = Page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: self.stopping.begun)
+        self._add_edge(settings, catalogue)
+
+    def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:
+        """What stands between connections and routes."""
+        self.guards: tuple[Guard, ...] = (  # in this order
+            HostGuard(settings.allowed_hosts.split(",")),
+            encoding_guard,
+            WriteGuard(page.FORMS, None),  # predictions need no key on the page either
+            WriteGuard(WRITING, _shown(settings.write_api_key)),
+            WriteGuard(ALERTING, _shown(settings.alert_token)),
+        )
+        self.bodies = _bodies(settings, self.metrics)
+        slots, queue, seconds = settings.max_concurrency, settings.max_queue, settings.queue_seconds
+        self.admission = Admission(slots, queue=queue, seconds=seconds, on_shed=self.metrics.shed)
+        self.pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=seconds, on_shed=self.metrics.shed)
+        self.overload = Overload(self.metrics, catalogue.templates, max_requests=slots + queue, exempt=catalogue.exempt)
+        self.fast = FastPredict(
+            routes=single_rows(settings.model_name),
+            store=self.store,
+            guards=self.guards,
+            admission=self.admission,
+            stopping=self.stopping,
+            metrics=self.metrics,
+            max_pending=slots + queue,
+            max_body_bytes=min(settings.max_body_bytes, MAX_KEPT_BYTES),
+        )
 
 
 def create_app(
@@ -33,10 +106,7 @@ def create_app(
 ) -> FastAPI:
     """The service as an ASGI application; it does nothing before its lifespan starts.
 
-    Args:
-        settings: where MLflow, the cache and the shared volume are, and the limits.
-        on_start: called when the lifespan starts.
-        mlflow_transport: replaces the network to MLflow.
+    ``on_start`` is called when it starts; ``mlflow_transport`` replaces the network to MLflow.
     """
     catalogue = Catalogue(alert_retrain=settings.alert_retrain)
     state = ServiceState(settings, catalogue, mlflow_transport)
@@ -46,19 +116,17 @@ def create_app(
         version=VERSION,
         servers=[{"url": "."}],  # relative to the document's address: a proxy may add a prefix to all paths
         lifespan=lambda _: _running(settings, state, on_start),
+        middleware=_middleware(catalogue, state),
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
-    _add_middleware(app, catalogue, state, settings.queue_seconds)
     install_error_handlers(app, catalogue.methods)
     for router in catalogue.routers:
         app.include_router(router)
-    keyed = catalogue.writing if settings.write_api_key else frozenset()
-    if settings.alert_retrain:
-        keyed |= catalogue.alerting
-    writing = catalogue.writing | catalogue.alerting
-    document = Document(app, lambda: state.store.current, exempt=catalogue.exempt, writing=writing, keyed=keyed)
-    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way
+    keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
+    app.openapi = Document(  # type: ignore[method-assign] # FastAPI's documented way
+        app, lambda: state.store.current, exempt=catalogue.exempt, writing=WRITING | ALERTING, keyed=keyed
+    )
     return app
 
 
@@ -94,21 +162,37 @@ async def _running(
         await state.registry.aclose()
 
 
-def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState, queue_seconds: float) -> None:
-    """Add the middleware of all routes; the one added last is the outermost."""
-    pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=queue_seconds, on_shed=state.metrics.shed)
-    app.add_middleware(
-        AdmissionMiddleware,
-        admission=state.admission,
-        # Pages and large batches have separate admissions.
-        turns=lambda scope: pages if page.is_page(scope["path"]) else batch.turns_of(state.batches, scope),
-        exempt=catalogue.exempt,
-        bodies=state.bodies,
-    )
-    app.add_middleware(
+def _middleware(catalogue: Catalogue, state: ServiceState) -> list[Middleware]:
+    """The middleware of all routes, the outermost first."""
+    context = Middleware(
         RequestContextMiddleware,
         metrics=state.metrics,
         templates=catalogue.templates,
         guards=state.guards,
         stopping=state.stopping,
     )
+    admission = Middleware(
+        AdmissionMiddleware,
+        admission=state.admission,
+        # Pages and large batches have separate admissions.
+        turns=lambda scope: state.pages if page.is_page(scope["path"]) else batch.turns_of(state.batches, scope),
+        exempt=catalogue.exempt,
+        bodies=state.bodies,
+    )
+    return [context, admission]
+
+
+def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
+    """Memory for incoming bodies: the running batches and one more, and one other body and one form per slot."""
+
+    def memory(max_body_bytes: int, bodies: int) -> BodyMemory:
+        return BodyMemory(max_body_bytes, bodies * max_body_bytes, settings.body_seconds)
+
+    usual = memory(settings.max_body_bytes, settings.max_concurrency)
+    forms = memory(min(page.MAX_FORM_BYTES, settings.max_body_bytes), settings.max_concurrency)
+    batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
+    return Bodies(settings, usual, {batch.PATH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None

@@ -5,7 +5,7 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 - Answers go into ``responses`` of the route, by status. A status from 400 on without ``content`` gets the shape of its
   path's errors (``serving.http.errors``). 500 and refusals before the route are added. The listed statuses are
   also the metrics' series that exist at 0 from the start.
-- ``routes.raw_route.documented`` describes the bodies of a prediction, which no parameter of its endpoint does.
+- ``routes.endpoints.documented`` describes the bodies of a prediction, which no parameter of its endpoint does.
 - Schemas, headers and parameters are named: they stand in ``schemas.yaml``; ``model_schemas`` adds what a model has.
   Those parameters that occur in a route's path are added.
 """

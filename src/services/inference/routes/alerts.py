@@ -6,9 +6,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from src.services.inference.alert_retrain import AlertOutcome, Notification
-from src.services.inference.routes.raw_route import errors
+from src.services.inference.routes.endpoints import Service, errors
 from src.services.inference.routes.retrain import UNAVAILABLE
-from src.services.inference.service_state import Service
 
 REASONS = {
     AlertOutcome.ACCEPTED: "a training was requested",

@@ -8,8 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.routes.raw_route import RawRoute, counting_errors, documented, extra_columns_of
-from src.services.inference.service_state import Service
+from src.services.inference.routes.endpoints import RawRoute, Service, counting_errors, documented, extra_columns_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
 from src.serving.protocols.batches import Batches

@@ -22,6 +22,10 @@ from src.serving.http.guards import READING
 from src.serving.http.route_templates import RouteTemplates, with_head
 from src.serving.watch.metrics import RouteInfo
 
+# Fixed paths of the routes that change something. Predictions do not.
+WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
+# Alertmanager's route, which has a separate token.
+ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
 ANYWHERE = (400, 408, 503, 500)
 WITH_BODY = (*ANYWHERE, 415)
@@ -36,15 +40,7 @@ class Catalogue:
     Attributes:
         templates: finds the route of a path.
         exempt: fixed paths that are answered even under overload.
-        writing: those of the routes that change something; predictions do not.
-        alerting: those of Alertmanager's routes, which have a separate token.
-        forms: those of the page's forms, of at most ``max_form_bytes``.
-        batch_path: that of large bodies.
     """
-
-    writing = frozenset({"/retrain", "/rollback"}) | page.WRITING
-    alerting = frozenset({"/alerts"})
-    forms, max_form_bytes, batch_path = page.FORMS, page.MAX_FORM_BYTES, batch.PATH
 
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
@@ -67,7 +63,7 @@ class Catalogue:
     @property
     def infos(self) -> list[RouteInfo]:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
-        refused = self.templates.fixed & (self.writing | self.alerting)
+        refused = self.templates.fixed & (WRITING | ALERTING)
         return [RouteInfo(path, "POST", (401, 403)) for path in refused] + [
             RouteInfo(
                 route.path,

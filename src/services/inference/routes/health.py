@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
-from src.services.inference.service_state import Service, ServiceState
+from src.services.inference.routes.endpoints import Service
 from src.serving.models.predictor import Source, Task
 
 READY = 200
@@ -110,5 +110,5 @@ async def metrics(service: Service) -> Response:
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _status(service: ServiceState) -> int:
+def _status(service: Service) -> int:
     return READY if service.store.current is not None and not service.stopping.begun else 503

@@ -8,8 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented
-from src.services.inference.service_state import Service
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, counting_errors, documented
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode

@@ -13,8 +13,14 @@ from starlette.responses import JSONResponse, Response
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
 from src.services.inference.openapi.document import content_of
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented, extra_columns_of
-from src.services.inference.service_state import Service, ServiceState
+from src.services.inference.routes.endpoints import (
+    JSON,
+    RawRoute,
+    Service,
+    counting_errors,
+    documented,
+    extra_columns_of,
+)
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
@@ -113,7 +119,7 @@ async def infer(request: Request, service: Service) -> Response:
     return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)
 
 
-def _predictor_for(request: Request, service: ServiceState) -> Predictor:
+def _predictor_for(request: Request, service: Service) -> Predictor:
     """The served model, if the path names it.
 
     Raises:

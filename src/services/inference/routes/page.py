@@ -10,9 +10,8 @@ from starlette.responses import HTMLResponse
 
 from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
-from src.services.inference.routes.raw_route import counting_errors
+from src.services.inference.routes.endpoints import Service, counting_errors
 from src.services.inference.routes.rollback import asked_by
-from src.services.inference.service_state import Service
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
 

@@ -5,8 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from src.core.predictions import Predictions
-from src.services.inference.routes.raw_route import JSON, RawRoute, counting_errors, documented
-from src.services.inference.service_state import Service
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, counting_errors, documented
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor

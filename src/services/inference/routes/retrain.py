@@ -8,8 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
-from src.services.inference.routes.raw_route import errors
-from src.services.inference.service_state import Service
+from src.services.inference.routes.endpoints import Service, errors
 from src.serving.http.errors import RefusedError
 from src.serving.models.model_store import ModelStore
 

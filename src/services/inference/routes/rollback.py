@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from src.services.inference.service_state import Service
+from src.services.inference.routes.endpoints import Service
 from src.serving.http.errors import request_id_of
 from src.serving.models.rollback import RollbackAnswer
 

@@ -1,22 +1,25 @@
-"""A documented route whose endpoint takes the raw request, and what the endpoints have in common."""
+"""What endpoints have in common: the service's objects, raw requests, documentation, and the counting of errors."""
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
+from fastapi import Depends
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
 from src.services.inference.openapi.document import content_of, headers_of, parameters_of
-from src.services.inference.service_state import Service, ServiceState
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
 from src.serving.protocols.encoders import EXTRA
 from src.serving.tables.parts import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
+
+if TYPE_CHECKING:  # it imports the routes
+    from src.services.inference.inference_service import ServiceState
 
 JSON = "application/json"
 # What an error means in the documentation of a route, unless the route has its own description.
@@ -32,6 +35,15 @@ ERRORS = {
     507: "The shared volume is full; nothing was accepted",
 }
 T = TypeVar("T")
+
+
+async def _service(connection: HTTPConnection) -> "ServiceState":
+    """Async, because FastAPI calls a plain function in a thread, which is slow while the event loop is busy."""
+    return cast("ServiceState", connection.scope["state"]["service"])
+
+
+Service = Annotated["ServiceState", Depends(_service)]
+Endpoint = Callable[[Request, "ServiceState"], Awaitable[T]]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -73,14 +85,14 @@ class RawRoute(APIRoute):
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
-        endpoint = cast(Callable[[Request, ServiceState], Awaitable[Response]], self.endpoint)
+        endpoint = cast("Endpoint[Response]", self.endpoint)
         response = await endpoint(Request(scope, receive, send), scope["state"]["service"])
         await response(scope, receive, send)
 
 
 def counting_errors(
-    endpoint: Callable[[Request, ServiceState], Awaitable[T]],
-) -> Callable[[Request, ServiceState], Awaitable[T]]:
+    endpoint: Endpoint[T],
+) -> Endpoint[T]:
     """Count a failed prediction by its reason, and raise the error."""
 
     @functools.wraps(endpoint)
