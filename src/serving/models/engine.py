@@ -17,10 +17,11 @@ class ServedEngine(ABC):
     """One loaded model, immutable. To add an engine, derive a class and list it in ``ENGINES``.
 
     Attributes:
-        name: in answers and metrics.
+        name: in answers and metrics; the optional dependency group of the engine has the same name.
         title: on the page.
         platform: in the Open Inference Protocol; Triton's name if it has one.
         flavour: MLflow's name of the models that it runs.
+        modules: of that dependency group, without which the engine cannot run.
         files: those of a verified model that it reads; None for all.
         is_parallel: whether several threads may predict at the same time.
         classes: class names in the order of the probabilities; empty for a regression.
@@ -32,6 +33,7 @@ class ServedEngine(ABC):
     title: ClassVar[str]
     platform: ClassVar[str]
     flavour: ClassVar[str]
+    modules: ClassVar[Sequence[str]] = ()
     files: ClassVar[Sequence[str] | None] = None
     is_parallel: ClassVar[bool] = False
     classes: tuple[str, ...]
@@ -48,10 +50,6 @@ class ServedEngine(ABC):
     @abstractmethod
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict every row; there must be at least one. A model may raise errors of any type."""
-
-    @classmethod  # noqa: B027 - most engines need nothing
-    def require(cls) -> None:
-        """Raise InvalidModelError, with what to install, if this environment cannot run such models."""
 
     @classmethod
     def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG003 - others use it

@@ -1,5 +1,7 @@
 """Chooses the engine of a model, and loads, verifies, tests and measures it."""
 
+import contextlib
+import importlib.util
 import json
 import logging
 from collections.abc import Sequence
@@ -34,14 +36,8 @@ from src.serving.tables.records import RecordDecoder
 # In the order of preference.
 ENGINES: tuple[type[ServedEngine], ...] = (ServedOnnxEngine, PyfuncEngine)
 MAX_EXAMPLES = 20
-# The example's values of a model without one.
-MADE_UP: dict[ColumnType, Value] = {
-    ColumnType.NUMBER: 0.0,
-    ColumnType.INTEGER: 0,
-    ColumnType.BOOLEAN: False,
-    ColumnType.STRING: "",
-    ColumnType.DATE: 0.0,
-}
+# The example's values, other than 0.0, of a model without one.
+MADE_UP: dict[ColumnType, Value] = {ColumnType.INTEGER: 0, ColumnType.BOOLEAN: False, ColumnType.STRING: ""}
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +63,15 @@ def choose_engine(directory: Path, version: ModelVersion) -> EngineChoice:
     if engine is None:
         flavours = " and ".join(engine.flavour for engine in ENGINES)
         raise InvalidModelError(f"the model has neither of MLflow's flavours {flavours}; log it with one of them")
-    engine.require()
-    reason = "the model has an ONNX flavour"
-    if engine.flavour != ONNX_FLAVOUR:
-        reason = "the model has no ONNX flavour" + (f": {version.onnx_parity}" if version.onnx_parity else "")
+    reason = "the model has an ONNX flavour" if engine.flavour == ONNX_FLAVOUR else "the model has no ONNX flavour"
+    if any(importlib.util.find_spec(name) is None for name in engine.modules):
+        raise InvalidModelError(
+            f"{reason}, and this environment lacks the dependency group {engine.name} that could load it: set "
+            f"INFERENCE_EXTRA_GROUPS={engine.name} in .env and run docker compose up -d --build inference (without "
+            f"Docker: .uv/bin/uv sync --locked --group {engine.name})"
+        )
+    if engine.flavour != ONNX_FLAVOUR and version.onnx_parity:
+        reason += f": {version.onnx_parity}"
     return EngineChoice(engine, reason, engine.files if version.verified else None, found)
 
 
@@ -89,22 +90,22 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     schema = choice.description.schema
     with choice.engine.loading(directory):
         engine = choice.engine(directory, choice.description, verified=version.verified)
-        reference = None
         if version.verified:
             rows, reference = _golden(directory, engine, schema)
         else:
-            rows = _examples(directory, choice.description)
-        cost = Cost.measured(engine, schema, rows) if rows else UNKNOWN_COST
-        gives_probabilities = engine.gives_probabilities
+            rows, reference = _examples(directory, choice.description), None
+        cost, gives_probabilities = UNKNOWN_COST, engine.gives_probabilities
         if rows:
+            cost = Cost.measured(engine, schema, rows)
             gives_probabilities = engine.predict(FeatureTable.from_rows(schema, rows[:1])).probabilities is not None
+    made_up = [column.values[0] if column.values else MADE_UP.get(column.type, 0.0) for column in schema.columns]
     return Predictor(
         version=version,
         schema=schema,
         engine=engine,
         engine_reason=choice.reason,
         decoder=RecordDecoder(schema),
-        example=dict(zip(schema.names, rows[0] if rows else _made_up(schema), strict=True)),
+        example=dict(zip(schema.names, rows[0] if rows else made_up, strict=True)),
         reference=reference,
         source=source,
         loaded_at=datetime.now(UTC),
@@ -113,7 +114,7 @@ def load_predictor(directory: Path, version: ModelVersion, source: Source) -> Pr
     )
 
 
-def _golden(directory: Path, engine: ServedEngine, schema: FeatureSchema) -> tuple[list[Row], DriftReference]:
+def _golden(directory: Path, engine: ServedEngine, schema: FeatureSchema) -> tuple[list[Row], DriftReference | None]:
     """The golden rows, which the engine answers as in training, and the reference of the training rows."""
     try:
         golden = GoldenRows.model_validate_json((directory / GOLDEN_FILE).read_bytes())
@@ -126,27 +127,16 @@ def _golden(directory: Path, engine: ServedEngine, schema: FeatureSchema) -> tup
 
 def _examples(directory: Path, description: ModelDescription) -> list[Row]:
     """The first rows of the model's input example; none if it has no example that fits its signature."""
-    name = description.example_file
-    try:
+    name, columns = description.example_file, description.schema.columns
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, InvalidInputError):
         if name is not None and Path(name).name == name:
-            content: Any = json.loads((directory / name).read_bytes())
-            columns, data = content["columns"], content["data"][:MAX_EXAMPLES]
-            if data:
-                return [_row(description.schema, dict(zip(columns, values, strict=True))) for values in data]
-    except (OSError, ValueError, KeyError, TypeError, InvalidInputError):
-        pass
+            # MLflow writes a missing value as null or NaN.
+            content: Any = json.loads((directory / name).read_bytes(), parse_constant={"NaN": None}.__getitem__)
+            rows = [dict(zip(content["columns"], values, strict=True)) for values in content["data"][:MAX_EXAMPLES]]
+            if rows:
+                return [tuple(convert(column, row.get(column.name)) for column in columns) for row in rows]
     logger.warning(
         "the model has no input example, so it cannot be tested before its first request; "
         "log it with input_example=frame.head()"
     )
     return []
-
-
-def _row(schema: FeatureSchema, values: dict[str, Any]) -> Row:
-    # MLflow writes a missing value as null or NaN.
-    given = {name: None if value != value else value for name, value in values.items()}  # noqa: PLR0124 - NaN alone
-    return tuple(convert(column, given.get(column.name)) for column in schema.columns)
-
-
-def _made_up(schema: FeatureSchema) -> Row:
-    return tuple(column.values[0] if column.values else MADE_UP[column.type] for column in schema.columns)

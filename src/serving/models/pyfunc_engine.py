@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import importlib.util
 import logging
 import os
 import sys
@@ -52,6 +51,7 @@ class PyfuncEngine(ServedEngine):
     title = "MLflow pyfunc"
     platform = "mlflow_pyfunc"
     flavour = PYFUNC_FLAVOUR
+    modules = ("mlflow", "pandas")
 
     def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:
         if description.code_sha256 is not None:
@@ -71,16 +71,6 @@ class PyfuncEngine(ServedEngine):
         self._threshold = description.threshold
 
     @classmethod
-    def require(cls) -> None:
-        """Raise InvalidModelError if MLflow or pandas is not installed."""
-        if any(importlib.util.find_spec(name) is None for name in ("mlflow", "pandas")):
-            raise InvalidModelError(
-                "the model has no ONNX flavour, and this environment lacks the dependency group pyfunc that could load "
-                "it: set INFERENCE_EXTRA_GROUPS=pyfunc in .env and run docker compose up -d --build inference (without "
-                "Docker: .uv/bin/uv sync --locked --group pyfunc)"
-            )
-
-    @classmethod
     @contextlib.contextmanager
     def loading(cls, directory: Path) -> Iterator[None]:
         """A context with the modules of the model's own code folder.
@@ -89,24 +79,20 @@ class PyfuncEngine(ServedEngine):
         code of one that was loaded before. If the new model is refused, the modules of the previous one are restored.
         """
         models = directory.resolve().parent
-        path, modules = list(sys.path), _modules_below(models)
+        path, modules = list(sys.path), _forget_modules(models)
         sys.path[:] = [entry for entry in path if not Path(entry).is_relative_to(models)]
-        for name in modules:
-            del sys.modules[name]
         try:
             yield
         except BaseException:
             sys.path[:] = path
-            for name in _modules_below(models):
-                del sys.modules[name]
+            _forget_modules(models)
             sys.modules.update(modules)
             raise
 
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict at least one row.
 
-        Raises:
-            ModelFailedError: the model raises, or its answers are not one finite number or known label for each row.
+        Raises ModelFailedError if the model raises, or its answers are not one finite number or known label per row.
         """
         try:
             frame = frame_of(table)
@@ -144,11 +130,10 @@ class PyfuncEngine(ServedEngine):
 
     def _checked(self, probabilities: Any, rows: int) -> NDArray[np.float64]:
         """Probabilities of shape (rows, classes)."""
-        found = np.asarray(probabilities, dtype=np.float64)
-        if found.shape != (rows, len(self.classes)):
-            classes = len(self.classes)
+        found, shape = np.asarray(probabilities, dtype=np.float64), (rows, len(self.classes))
+        if found.shape != shape:
             raise ModelFailedError(
-                f"the model's probabilities for {rows} rows and {classes} classes have the shape {found.shape}"
+                f"the model's probabilities for {rows} rows and {shape[1]} classes have the shape {found.shape}"
             )
         if not np.isfinite(found).all():
             raise ModelFailedError("the model's probabilities are not finite numbers")
@@ -168,7 +153,18 @@ def frame_of(table: FeatureTable) -> Any:
 
 def _load(directory: Path) -> Any:
     """Load a model without MLflow's check of its input: the service's is as strict and accepts missing integers."""
-    pyfunc = _import_pyfunc()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    is_new = "mlflow.pyfunc" not in sys.modules
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow, of its own code
+        from mlflow import pyfunc  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
+    if is_new:
+        gc.freeze()  # as at the service's start; no model of this kind is loaded yet
+    # MLflow's loggers have a handler and a format of their own.
+    mlflow_logger = logging.getLogger("mlflow")
+    mlflow_logger.handlers.clear()
+    mlflow_logger.propagate = True
     try:
         model = pyfunc.load_model(str(directory.resolve()))
     except ModuleNotFoundError as error:
@@ -183,23 +179,7 @@ def _load(directory: Path) -> Any:
     return model
 
 
-def _import_pyfunc() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    is_new = "mlflow.pyfunc" not in sys.modules
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType")  # MLflow, of its own code
-        from mlflow import pyfunc  # noqa: PLC0415 - heavy, and not installed where only ONNX is served
-    if is_new:
-        gc.freeze()  # as at the service's start; no model of this kind is loaded yet
-    # MLflow's loggers have a handler and a format of their own.
-    mlflow_logger = logging.getLogger("mlflow")
-    mlflow_logger.handlers.clear()
-    mlflow_logger.propagate = True
-    return pyfunc
-
-
-def _modules_below(folder: Path) -> dict[str, ModuleType]:
-    """The imported modules that lie in a folder."""
+def _forget_modules(folder: Path) -> dict[str, ModuleType]:
+    """Remove the imported modules that lie in a folder, and return them."""
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-    return {name: sys.modules[name] for name, file in files.items() if file and Path(file).is_relative_to(folder)}
+    return {name: sys.modules.pop(name) for name, file in files.items() if file and Path(file).is_relative_to(folder)}
