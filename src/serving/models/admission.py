@@ -55,12 +55,13 @@ class Admission:
                     await self._slots.acquire()
             else:
                 await self._slots.acquire()  # no timer, which would cost more than the rest
-        except (TimeoutError, asyncio.CancelledError) as error:
+        except TimeoutError:
             self._present -= 1
-            if isinstance(error, asyncio.CancelledError):
-                raise
             self._on_shed(QUEUE_TIMEOUT)
             raise OverloadedError from None
+        except asyncio.CancelledError:
+            self._present -= 1
+            raise
 
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

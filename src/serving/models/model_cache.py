@@ -48,7 +48,7 @@ class ModelCache:
         """Create the folder and delete unfinished downloads of processes that have ended."""
         self._root.mkdir(parents=True, exist_ok=True)
         for leftover in self._root.glob(f"{STAGING_PREFIX}*"):
-            self._delete(leftover, UNUSED)
+            self.drop(leftover, UNUSED)
 
     def entry(self, version: ModelVersion) -> Path:
         """The version's folder, whether or not it exists. Another process may delete it at any time."""
@@ -91,13 +91,37 @@ class ModelCache:
         weakref.finalize(predictor, os.close, held)
         return predictor
 
-    def hold(self, folder: Path) -> int:
-        """A descriptor that keeps a folder, except from ``drop``, until it is closed. Raises FileNotFoundError."""
-        return _locked(folder, IN_USE)
+    def hold(self, folder: Path, lock: int = IN_USE) -> int:
+        """A descriptor with a folder's lock, which keeps the folder, except from ``drop``, until it is closed.
 
-    def drop(self, folder: Path) -> None:
-        """Delete a damaged entry or what is left of a download; failures are logged."""
-        self._delete(folder, IN_USE)
+        Raises FileNotFoundError, or BlockingIOError if the lock is ``UNUSED`` and another process holds one.
+        """
+        with contextlib.ExitStack() as stack:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, lock)
+            # Between opening and locking, it may have been deleted and replaced.
+            if not os.path.samestat(os.fstat(descriptor), folder.stat()):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced", str(folder))
+            stack.pop_all()
+        return descriptor
+
+    def drop(self, folder: Path, lock: int = IN_USE) -> None:
+        """Delete a folder, unless another process deletes it, or uses it and ``lock`` is ``UNUSED``.
+
+        Failures are logged.
+        """
+        try:
+            descriptor = self._staged.pop(folder, None) or self.hold(folder, lock)
+            try:
+                # Renamed first: a partly deleted folder is no entry, and another process may create a new one.
+                shutil.rmtree(folder.rename(self._unused_path()))
+            finally:
+                os.close(descriptor)
+        except (FileNotFoundError, BlockingIOError):
+            return
+        except OSError as error:
+            logger.warning("cannot remove %s from the model cache: %s", folder, error.strerror)
 
     def read_current(self) -> ModelVersion | None:
         """The version served last, or None if unknown."""
@@ -132,35 +156,7 @@ class ModelCache:
                 entries.append((path.name == version.key, path.stat().st_mtime_ns, path))
         # Ordered by when each was served, so that the target of a rollback is kept.
         for _, _, entry in sorted(entries, reverse=True)[KEPT_ENTRIES:]:
-            self._delete(entry, UNUSED)
-
-    def _delete(self, folder: Path, lock: int) -> None:
-        """Delete a folder, unless another process deletes it, or uses it and ``lock`` is ``UNUSED``."""
-        try:
-            descriptor = self._staged.pop(folder, None) or _locked(folder, lock)
-            try:
-                # Renamed first: a partly deleted folder is no entry, and another process may create a new one.
-                aside = folder.rename(self._unused_path())
-                shutil.rmtree(aside)
-            finally:
-                os.close(descriptor)
-        except (FileNotFoundError, BlockingIOError):
-            return
-        except OSError as error:
-            logger.warning("cannot remove %s from the model cache: %s", folder, error.strerror)
+            self.drop(entry, UNUSED)
 
     def _unused_path(self) -> Path:
         return self._root / f"{STAGING_PREFIX}{uuid_utils.uuid7()}"
-
-
-def _locked(folder: Path, lock: int) -> int:
-    """A locked descriptor of a folder. Raises FileNotFoundError, or BlockingIOError if ``lock`` does not wait."""
-    with contextlib.ExitStack() as stack:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        stack.callback(os.close, descriptor)
-        fcntl.flock(descriptor, lock)
-        # Between opening and locking, it may have been deleted and replaced.
-        if not os.path.samestat(os.fstat(descriptor), folder.stat()):
-            raise FileNotFoundError(errno.ENOENT, "it was replaced", str(folder))
-        stack.pop_all()
-    return descriptor

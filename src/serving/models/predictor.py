@@ -14,7 +14,7 @@ from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
-from src.core.predictions import Engine, Label, Predictions
+from src.core.predictions import Engine, Predictions
 from src.serving.models.engine import ServedEngine
 from src.serving.models.model_version import ModelVersion
 from src.serving.tables.answers import Answer, ModelName, answers_of
@@ -142,13 +142,8 @@ class Predictor:
         return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
     @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes as predictions show them, of one type; empty for a regression."""
-        return self.engine.labels
-
-    @property
     def classes(self) -> tuple[str, ...]:
-        """Their names, in the order of the probabilities."""
+        """Class names in the order of the probabilities; empty for a regression."""
         return self.engine.classes
 
     @property

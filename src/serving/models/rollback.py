@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,10 +41,7 @@ class RollbackUnfinishedError(RegistryError):
 
 
 class RollbackAnswer(BaseModel):
-    """The versions after a rollback.
-
-    ``served`` is the champion, unless it cannot be loaded; ``last_error`` says why.
-    """
+    """The versions after a rollback: ``served`` is the champion, unless it cannot be loaded; see ``last_error``."""
 
     champion: str
     previous: str
@@ -51,6 +49,7 @@ class RollbackAnswer(BaseModel):
     last_error: str | None
 
 
+@dataclass(frozen=True)
 class Rollback:
     """Moves the aliases, one caller at a time among all replicas and trainings that share the volume.
 
@@ -59,15 +58,14 @@ class Rollback:
     held meanwhile.
     """
 
-    def __init__(self, registry: RegistryClient, store: ModelStore, lock_file: Path) -> None:
-        self._registry = registry
-        self._store = store
-        self._lock_file = lock_file
+    registry: RegistryClient
+    store: ModelStore
+    lock_file: Path
 
     async def run(self, *, by: str, expected: str | None = None) -> RollbackAnswer:
         """Make the previous champion champion again, and load it.
 
-        ``by`` says who requests it, for the version's tags; ``expected`` must be champion, if given.
+        ``by`` says who requests it, for the version's tags; ``expected``, if given, must be champion.
 
         Raises:
             RollbackRefusedError: it is not possible, or not now.
@@ -80,26 +78,26 @@ class Rollback:
             # The tags first, so that the version is marked as rolled back even if a later step fails.
             at = datetime.now(UTC).isoformat(timespec="seconds")
             record = {TAG_ROLLBACK_AT: at, TAG_ROLLBACK_TO: previous.version, TAG_ROLLBACK_BY: by}
-            await self._registry.tag(champion.version, record)
-            await self._registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
+            await self.registry.tag(champion.version, record)
+            await self.registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
             try:
                 await self._move(champion.version, previous.version)
             finally:
                 # A request without an answer may have been carried out.
-                self._store.poke()
+                self.store.poke()
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
-        await self._store.catch_up(seconds=CATCH_UP_SECONDS)
-        current = self._store.current
+        await self.store.catch_up(seconds=CATCH_UP_SECONDS)
+        current = self.store.current
         return RollbackAnswer(
             champion=previous.version,
             previous=champion.version,
             served=current and current.version.version,
-            last_error=self._store.last_error,
+            last_error=self.store.last_error,
         )
 
     async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         """The champion and the version to go back to."""
-        champion, previous = await asyncio.gather(*map(self._registry.version_of, (CHAMPION, PREVIOUS)))
+        champion, previous = await asyncio.gather(*map(self.registry.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
         if champion.pending_previous is not None:
@@ -134,7 +132,7 @@ class Rollback:
         )
         advice = "Check which version is champion before you go on"
         try:
-            await self._registry.move(CHAMPION, back_to)
+            await self.registry.move(CHAMPION, back_to)
             state = f"version {back_to} is champion again, but the alias {PREVIOUS} may or may not point to {back_from}"
             advice = "The next rollback or training corrects it"
             await self._complete(back_to, back_from)
@@ -143,13 +141,13 @@ class Rollback:
 
     async def _complete(self, champion: str, previous: str) -> None:
         """The second half of a move; the champion's tag is then no longer needed."""
-        await self._registry.move(PREVIOUS, previous)
-        await self._registry.untag(champion, TAG_PENDING_PREVIOUS)
+        await self.registry.move(PREVIOUS, previous)
+        await self.registry.untag(champion, TAG_PENDING_PREVIOUS)
 
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         # Of two requests at once, also to one process, the second must not wait: it would undo the first.
-        locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self._lock_file))
+        locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self.lock_file))
         try:
             if await asyncio.shield(locking) is None:
                 raise RollbackRefusedError(BUSY)

@@ -39,7 +39,7 @@ class Encoder:
     def __init__(
         self, predictor: Predictor, request_id: str, kinds: Mapping[str, str] = NONE, worker: Worker | None = None
     ) -> None:
-        self._model, self._classes, self._labels = predictor.model_name, predictor.classes, predictor.labels
+        self._model, self._classes, self._labels = predictor.model_name, predictor.classes, predictor.engine.labels
         self._request_id = request_id
         self._kinds = kinds
         self.worker = worker

@@ -123,7 +123,7 @@ def encode_outputs(predictor: Predictor, response_id: str, outputs: list[OutputT
 
 def datatype_of_labels(predictor: Predictor) -> str:
     """The datatype of a model's predictions."""
-    return DATATYPES[type(predictor.labels[0])] if predictor.labels else NUMBER
+    return DATATYPES[type(predictor.engine.labels[0])] if predictor.engine.labels else NUMBER
 
 
 def _values(predictor: Predictor, found: Predictions, name: str) -> Output:

@@ -133,7 +133,7 @@ def _requests(predictor: Predictor) -> dict[str, Schema]:
 
 
 def _answers(predictor: Predictor) -> dict[str, Schema]:
-    labels, answer = predictor.labels, _answer_to_example(predictor)
+    labels, answer = predictor.engine.labels, _answer_to_example(predictor)
     label = {"type": LABEL_TYPES[type(labels[0])], "enum": list(labels)} if labels else {"type": "number"}
     found: dict[str, Schema] = {"Label": label}
     properties = {"prediction": ref("Label")}

@@ -81,7 +81,8 @@ def test_replicas_on_one_folder_never_fail_and_never_read_a_mixture(tmp_path: Pa
         assert (replica.returncode, errors) == (0, "")
     cache = ModelCache(tmp_path, "iris")
     assert not list(tmp_path.glob("tmp-*"))
-    adopt(cache, 9)
+    for number in (7, 8, 9):
+        adopt(cache, number)
     cache.write_current(version(9))
     assert cache.read_current() == version(9)
     assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 3

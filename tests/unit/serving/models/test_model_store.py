@@ -502,7 +502,7 @@ async def test_swap_lets_the_old_model_go_without_a_collection(rig: Rig) -> None
 async def test_catch_up_waits_for_a_look_that_began_after_it(mlflow: FakeMlflow, tmp_path: Path) -> None:
     rig = Rig(mlflow, tmp_path / "cache", Asleep())
     answered, go_on = asyncio.Event(), asyncio.Event()
-    real = rig.store._registry.champion  # noqa: SLF001 - the look is held up between its answer and its end
+    real = rig.store.registry.champion  # held up between its answer and its end
 
     async def held_up() -> Any:
         champion = await real()
@@ -510,7 +510,7 @@ async def test_catch_up_waits_for_a_look_that_began_after_it(mlflow: FakeMlflow,
         await go_on.wait()
         return champion
 
-    rig.store._registry.champion = held_up  # type: ignore[method-assign] # noqa: SLF001
+    rig.store.registry.champion = held_up  # type: ignore[method-assign]
     following = asyncio.create_task(rig.store.follow())
     await answered.wait()
     mlflow.promote("2")  # too late for the look under way
