@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,6 +61,7 @@ class Rollback:
     registry: RegistryClient
     store: ModelStore
     lock_file: Path
+    _moving: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self, *, by: str, expected: str | None = None) -> RollbackAnswer:
         """Make the previous champion champion again, and load it.
@@ -147,17 +148,20 @@ class Rollback:
     @contextlib.asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
         # Of two requests at once, also to one process, the second must not wait: it would undo the first.
-        locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self.lock_file))
-        try:
-            if await asyncio.shield(locking) is None:
-                raise RollbackRefusedError(BUSY)
-            yield
-        except OSError as error:
-            raise SpoolUnavailableError(
-                f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                # Awaited here too, because a request may be cancelled while the thread opens the file.
-                if (descriptor := await locking) is not None:
-                    await asyncio.to_thread(os.close, descriptor)
+        if self._moving.locked():
+            raise RollbackRefusedError(BUSY)
+        async with self._moving:
+            locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self.lock_file))
+            try:
+                if await asyncio.shield(locking) is None:
+                    raise RollbackRefusedError(BUSY)
+                yield
+            except OSError as error:
+                raise SpoolUnavailableError(
+                    f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
+                ) from error
+            finally:
+                with contextlib.suppress(OSError):
+                    # Awaited here too, because a request may be cancelled while the thread opens the file.
+                    if (descriptor := await locking) is not None:
+                        await asyncio.to_thread(os.close, descriptor)
