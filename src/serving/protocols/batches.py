@@ -140,7 +140,7 @@ class Batches:
                     some = {name: columns.get(name, nothing)[start : start + size] for name in kinds}
                     part = table.part(start, start + size)
                     yield await self._answer(batch, part, some, encoder, at_once=at_once)
-            self._metrics.traffic.end(batch)
+            batch.end()
             last = await worker.run(encoder.end) if worker else encoder.end()
         yield last  # a slow client keeps no worker
 

@@ -1,6 +1,7 @@
 """Drift: whether the newest rows have the distribution of the training rows."""
 
 import math
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,7 @@ class ModelWindow:
         self.references = [*self.features.values(), *([classes] if classes else [])]
         self._keys = np.zeros((len(self.references), size), dtype=np.int64)
         self._added = 0
+        self._lock = threading.Lock()
 
     def keys_of(self, table: FeatureTable, labels: NDArray[np.intp], positions: NDArray[np.intp]) -> Keys:
         """The keys of the rows at these positions, shape (references, positions).
@@ -87,15 +89,17 @@ class ModelWindow:
     def add(self, keys: Keys) -> None:
         """Add at most ``size`` rows by their keys, shape (references, rows); they replace the oldest ones."""
         rows = keys.shape[1]
-        self._keys[:, (self._added + np.arange(rows)) % self.size] = keys
-        self._added += rows
+        with self._lock:
+            self._keys[:, (self._added + np.arange(rows)) % self.size] = keys
+            self._added += rows
 
     def report(self) -> DriftReport:
         """Test all columns; the false alarm rate is shared among them."""
-        rows, tests = min(self._added, self.size), len(self.references)
-        found = [NO_DRIFT] * tests
+        with self._lock:
+            rows, window = min(self._added, self.size), self._keys.copy()
+        found, tests = [NO_DRIFT] * len(self.references), len(self.references)
         if rows >= MIN_ROWS:
-            compared = zip(self.references, self._keys[:, :rows], strict=True)
+            compared = zip(self.references, window[:, :rows], strict=True)
             found = [Drift.of(reference.compare(keys), tests) for reference, keys in compared]
         return DriftReport(
             rows=rows if self.features else 0,
@@ -105,7 +109,7 @@ class ModelWindow:
 
 
 class Batch:
-    """A batch that is predicted in parts, with a random sample of its rows for the model's window.
+    """A batch that is predicted in parts, with a random sample of its rows for the model's window. Not thread-safe.
 
     It is a bottom-k sample (Cohen and Kaplan, PODC 2007), which depends neither on the rows' order nor on the parts. It
     is in random order, so that each slice of it is a random sample.
@@ -127,5 +131,8 @@ class Batch:
         self._ranks, self._keys = self._ranks[order], keys[:, order]
 
     def end(self) -> None:
-        """The sample enters the window."""
+        """The sample enters the window.
+
+        Not earlier, because rows are often sorted, and not at all if the client disconnected before the end.
+        """
         self.window.add(self._keys)

@@ -60,7 +60,7 @@ class LiveTraffic(Collector):
         """Note a whole batch, from any thread. It is counted immediately."""
         batch = self.batch(predictor)
         self.note_part(batch, table, found)
-        self.end(batch)
+        batch.end()
 
     def batch(self, predictor: Predictor) -> Batch:
         """Begin a batch that is predicted in parts."""
@@ -86,14 +86,6 @@ class LiveTraffic(Collector):
             ranks = self._random.random(len(table))
         batch.add(ranks, table, labels)
 
-    def end(self, batch: Batch) -> None:
-        """End a batch: a sample of its rows enters the window.
-
-        Not earlier, because rows are often sorted, and not at all if the client disconnected before the end.
-        """
-        with self._lock:
-            batch.end()
-
     def follow(self, predictor: Predictor) -> None:
         """Follow another model from now on; its rows are compared with its training rows, from an empty window."""
         self._work_off()
@@ -109,8 +101,7 @@ class LiveTraffic(Collector):
     def report(self) -> DriftReport:
         """Compare the newest rows with the training rows. Call it from the event loop."""
         self._work_off()
-        with self._lock:
-            return self._window.report() if self._window is not None else DriftReport(0, {}, NO_DRIFT)
+        return self._window.report() if self._window is not None else DriftReport(0, {}, NO_DRIFT)
 
     def collect(self) -> Iterable[Metric]:
         """The numbers as Prometheus reads them."""

@@ -35,6 +35,7 @@ UNKNOWN_MODEL = "unknown_model"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
 OTHER_ERRORS = (TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, UNKNOWN_MODEL, NO_MODEL, INTERNAL)
+PREDICTION_ERRORS = (*RECORD_PROBLEMS, *OTHER_ERRORS)
 
 
 class RouteInfo(NamedTuple):
@@ -46,18 +47,13 @@ class RouteInfo(NamedTuple):
 
 
 class ServingMetrics:
-    """Every series exists at 0 from the start. Attributes without an explanation count one event by its label.
+    """Every series exists at 0 from the start. Most attributes are functions that set or count one of them.
 
     Args:
         registry: where the metrics are registered.
         routes: the service's routes with the statuses they answer.
         window_rows: how many of the newest rows ``traffic`` compares with those of training.
         alert_outcomes: how a notification of Alertmanager can be handled.
-
-    Attributes:
-        model_loaded: records the served model; to be called before that model's first prediction.
-        mlflow_reachable: records whether the last look-up succeeded.
-        serves_champion: records whether the last look-up found that the served model is the champion.
     """
 
     def __init__(
@@ -69,51 +65,32 @@ class ServingMetrics:
     ) -> None:
         self.registry = registry
         self.traffic = LiveTraffic(registry, window_rows)
-        self.model_loaded = self.traffic.follow
+        self.model_loaded = self.traffic.follow  # before the model's first prediction
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         gauge = functools.partial(Gauge, registry=registry)
         self.in_flight = gauge("inference_http_requests_in_flight", "Requests that are being received or answered")
-        self.mlflow_reachable = gauge(
-            "inference_mlflow_reachable", "1 if the last look-up of the champion succeeded"
-        ).set
-        self.serves_champion = gauge(
-            "inference_serves_champion",
-            "1 if the last look-up found that the served model is the champion; 0 also if it failed",
-        ).set
-        self.shed = self._counting(
-            "inference_http_requests_shed_total", "Requests turned away under overload", "reason", SHED_REASONS
-        )
-        self.cut = self._counting(
-            "inference_http_clients_cut_total", "Clients that were disconnected", "reason", CUT_REASONS
-        )
-        self.prediction_failed = self._counting(
-            "inference_prediction_errors_total", "Failed predictions", "reason", (*RECORD_PROBLEMS, *OTHER_ERRORS)
-        )
-        self.reload = self._counting(
-            "inference_model_reloads_total", "Attempts to serve another version", "outcome", RELOAD_OUTCOMES
-        )
-        self.alert = self._counting(
-            "inference_alerts_total", "Alertmanager's notifications by outcome", "outcome", alert_outcomes
-        )
-        self.batch_rows = Histogram(
-            "inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES, registry=registry
-        )
-        requests = Counter(
-            "inference_http_requests_total",
-            "HTTP requests by route template, method and status",
-            ["route", "method", "status"],
-            registry=registry,
-        )
-        duration = Histogram(
+        self.mlflow_reachable = gauge("inference_mlflow_reachable", "1 if the last poll of MLflow succeeded").set
+        self.serves_champion = gauge("inference_serves_champion", "1 if the served model is known to be champion").set
+        reasons = functools.partial(_counting, registry, "reason")
+        self.shed = reasons("inference_http_requests_shed_total", "Requests turned away under overload", SHED_REASONS)
+        self.cut = reasons("inference_http_clients_cut_total", "Clients that were disconnected", CUT_REASONS)
+        self.prediction_failed = reasons("inference_prediction_errors_total", "Failed predictions", PREDICTION_ERRORS)
+        outcomes = functools.partial(_counting, registry, "outcome")
+        self.reload = outcomes("inference_model_reloads_total", "Attempts to serve another version", RELOAD_OUTCOMES)
+        self.alert = outcomes("inference_alerts_total", "Notifications of Alertmanager", alert_outcomes)
+        histogram = functools.partial(Histogram, registry=registry)
+        self.batch_rows = histogram("inference_batch_rows", "Rows per answered batch", buckets=BATCH_EDGES)
+        duration = histogram(
             "inference_http_request_duration_seconds",
             "Seconds from the arrival of a complete request to the last byte of its response; without requests that "
             "are turned away",
             ["route"],
             buckets=DURATION_EDGES,
-            registry=registry,
         )
+        labels = ["route", "method", "status"]
+        requests = Counter("inference_http_requests_total", "Requests by route template", labels, registry=registry)
         # Cached, because looking for labels takes longer than counting.
         self._requests = functools.cache(requests.labels)
         self._durations = functools.cache(duration.labels)
@@ -131,8 +108,11 @@ class ServingMetrics:
         """Count one request. ``route`` is a template or ``UNMATCHED``, never a raw path."""
         self._requests(route, method if method in METHODS else OTHER, status).inc()
 
-    def _counting(self, name: str, documentation: str, label: str, values: Iterable[str]) -> Callable[[str], None]:
-        """A function that counts one of the label's values."""
-        counter = Counter(name, documentation, [label], registry=self.registry)
-        counters = {value: counter.labels(value) for value in values}
-        return lambda value: counters[value].inc()
+
+def _counting(
+    registry: CollectorRegistry, label: str, name: str, documentation: str, values: Iterable[str]
+) -> Callable[[str], None]:
+    """A function that counts one of the label's values."""
+    counter = Counter(name, documentation, [label], registry=registry)
+    counters = {value: counter.labels(value) for value in values}
+    return lambda value: counters[value].inc()

@@ -11,13 +11,13 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from fastapi import FastAPI
 
-from src.services.inference.openapi.model_schemas import Schema, ref, schemas_of, static_components
+from src.services.inference.openapi.model_schemas import Schema, content_of, ref, schemas_of, static_components
 from src.serving.http.errors import schema_of
 from src.serving.models.predictor import Predictor
 
@@ -26,21 +26,7 @@ INVALID_INPUT = "422"
 RETRYABLE = frozenset({"429", "503"})
 
 
-def content_of(schemas: Mapping[str, str]) -> dict[str, Any]:
-    """The ``content`` of a body: schemas of the document by media type."""
-    return {media_type: {"schema": ref(name)} for media_type, name in schemas.items()}
-
-
-def headers_of(*names: str) -> dict[str, Any]:
-    """The ``headers`` of an answer, by their names in ``schemas.yaml``."""
-    return {name: ref(name, "headers") for name in names}
-
-
-def parameters_of(*names: str) -> list[dict[str, Any]]:
-    """The ``parameters`` of a route, by their names in ``schemas.yaml``."""
-    return [ref(name, "parameters") for name in names]
-
-
+@dataclass
 class Document:
     """Builds the document; may be called from any thread.
 
@@ -54,27 +40,18 @@ class Document:
         keyed: those of ``writing`` that need a key.
     """
 
-    def __init__(
-        self,
-        app: FastAPI,
-        current: Callable[[], Predictor | None],
-        *,
-        exempt: Collection[str],
-        writing: Collection[str],
-        keyed: Collection[str],
-    ) -> None:
-        self._app = app
-        self._current = current
-        self._exempt = exempt
-        self._writing = writing
-        self._keyed = keyed
-        self._lock = threading.Lock()
-        self._made: tuple[object, Schema] = self, {}
+    app: FastAPI
+    current: Callable[[], Predictor | None]
+    exempt: Collection[str]
+    writing: Collection[str]
+    keyed: Collection[str]
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _made: tuple[object, Schema] = field(default=("nothing yet", {}), init=False)
 
     def __call__(self) -> Schema:
         """The current document, which is shared and must not be changed."""
         with self._lock:
-            predictor = self._current()
+            predictor = self.current()
             shown = predictor and (predictor.version, predictor.loaded_at)
             if self._made[0] != shown:
                 components = self._routes["components"]
@@ -84,13 +61,13 @@ class Document:
 
     @cached_property
     def _routes(self) -> Schema:
-        document = FastAPI.openapi(self._app)
+        document = FastAPI.openapi(self.app)
         components = document["components"]
         components |= {name: made for name, made in static_components().items() if name != "schemas"}
         # The service's errors do not have FastAPI's shapes.
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
-        if self._keyed:
+        if self.keyed:
             components["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
@@ -100,18 +77,18 @@ class Document:
     def _complete(self, path: str, method: str, operation: Schema) -> None:
         """Add to a route the refusals before it, and what is the same for all; what it documents itself is kept."""
         refused = {"400": "Host header not allowed (ALLOWED_HOSTS)", "500": "The service failed; its log says why"}
-        if path not in self._exempt:
+        if path not in self.exempt:
             refused["503"] = "Too many requests; Retry-After says when to try again"
         if "requestBody" in operation:
             refused |= {"408": "The request was not received completely in time", "415": "The body is compressed"}
-        if method != "get" and path in self._writing:
+        if method != "get" and path in self.writing:
             refused["403"] = "A browser sent it from a page of another site"
-        if method != "get" and path in self._keyed:
+        if method != "get" and path in self.keyed:
             refused["401"] = "The bearer token is missing or wrong"
             operation["security"] = [{SCHEME: []}]
         named = {f"{{{about['name']}}}": name for name, about in static_components()["parameters"].items()}
         if in_path := [name for variable, name in named.items() if variable in path]:
-            operation["parameters"] = parameters_of(*in_path) + operation.get("parameters", [])
+            operation["parameters"] = [ref(name, "parameters") for name in in_path] + operation.get("parameters", [])
         responses = {status: {"description": text} for status, text in refused.items()} | operation["responses"]
         operation["responses"] = responses
         for status, response in responses.items():
@@ -120,4 +97,4 @@ class Document:
                 own = "InvalidInput" if status == INVALID_INPUT else "Error"
                 response["content"] = content_of({"application/json": schema_of(path) or own})
             names = ("x-request-id", "retry-after") if status in RETRYABLE else ("x-request-id",)
-            response["headers"] = headers_of(*names) | response.get("headers", {})
+            response["headers"] = {name: ref(name, "headers") for name in names} | response.get("headers", {})

@@ -43,6 +43,11 @@ def ref(name: str, kind: str = "schemas") -> Schema:
     return {"$ref": f"#/components/{kind}/{name}"}
 
 
+def content_of(schemas: Mapping[str, str]) -> dict[str, Any]:
+    """The ``content`` of a body: schemas of the document by media type."""
+    return {media_type: {"schema": ref(name)} for media_type, name in schemas.items()}
+
+
 @functools.cache
 def static_components() -> dict[str, Schema]:
     """The components that do not depend on the model; they must not be changed."""

@@ -5,6 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any, Generic, TypeVar
@@ -107,6 +108,7 @@ class Page:
         return {"card": card, "rest": rest, "seen": seen, "pause": QUICK if is_moving else SLOW}
 
 
+@dataclass
 class Fresh(Generic[T]):
     """A source that is asked once for any number of open pages. Use from one event loop.
 
@@ -114,40 +116,31 @@ class Fresh(Generic[T]):
         ask: asks the source.
         seconds: the greatest age of what it has said, a failure included.
         patience: seconds to wait for it; without a limit where asking cannot be cancelled.
-        clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        ask: Callable[[], Awaitable[T]],
-        seconds: float,
-        *,
-        patience: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._ask = ask
-        self._seconds = seconds
-        self._patience = patience
-        self._clock = clock
-        self._asking = asyncio.Lock()
-        self._changed = False
-        self._expires = -math.inf
-        self._found: tuple[T | None, str | None] = None, None
+    ask: Callable[[], Awaitable[T]]
+    seconds: float
+    patience: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _changed: bool = field(default=False, init=False)
+    _expires: float = field(default=-math.inf, init=False)
+    _found: tuple[T | None, str | None] = field(default=(None, None), init=False)
 
     async def read(self) -> tuple[T | None, str | None]:
         """The last answer, of any age, and why there is no newer one, if so."""
         async with self._asking:
-            if self._clock() >= self._expires:
+            if self.clock() >= self._expires:
                 self._changed = False
                 try:
-                    async with asyncio.timeout(self._patience):
-                        self._found = await self._ask(), None
+                    async with asyncio.timeout(self.patience):
+                        self._found = await self.ask(), None
                 except (LoopError, TimeoutError) as error:
                     problem = str(error) or "MLflow did not answer in time; this is its last answer"
                     self._found = self._found[0], problem
                 # What was asked before a change may be out of date.
                 if not self._changed:
-                    self._expires = self._clock() + self._seconds
+                    self._expires = self.clock() + self.seconds
             return self._found
 
     def forget(self) -> None:

@@ -1,9 +1,8 @@
 """The page's templates, what they show of drift and of the versions, and filters that format numbers and times."""
 
-import functools
 import math
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -35,8 +34,8 @@ def create_templates(settings: InferenceSettings) -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    filters: tuple[Callable[..., str], ...] = (ago, doing, score, took, utc)
-    templates.filters |= {shown.__name__: shown for shown in filters} | {"quoted": functools.partial(quote, safe="")}
+    templates.filters |= {"ago": ago, "doing": doing, "score": score, "took": took, "utc": utc}
+    templates.filters["quoted"] = partial(quote, safe="")
     zenml = settings.zenml_public_url
     templates.globals |= {
         "model_name": settings.model_name,

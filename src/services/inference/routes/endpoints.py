@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
-from src.services.inference.openapi.document import content_of, headers_of, parameters_of
+from src.services.inference.openapi.model_schemas import content_of, ref
 from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
 from src.serving.models.admission import OverloadedError
 from src.serving.protocols.encoders import EXTRA
@@ -67,8 +67,9 @@ def documented(
         headers: of the answer, in addition to those that name the model.
         parameters: in the query or the headers.
     """
-    answer = {"content": content_of(gives), "headers": headers_of("x-model-name", "x-model-version", *headers)}
-    extra: dict[str, Any] = {"parameters": parameters_of(*parameters)}
+    named = {name: ref(name, "headers") for name in ("x-model-name", "x-model-version", *headers)}
+    answer = {"content": content_of(gives), "headers": named}
+    extra: dict[str, Any] = {"parameters": [ref(name, "parameters") for name in parameters]}
     if takes:
         extra["requestBody"] = {"required": True, "content": content_of(takes)}
     return {"responses": {200: answer, **errors(*statuses)}, "openapi_extra": extra}

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
-from src.services.inference.openapi.document import content_of
+from src.services.inference.openapi.model_schemas import content_of
 from src.services.inference.routes.endpoints import (
     JSON,
     RawRoute,

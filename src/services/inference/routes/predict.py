@@ -55,5 +55,5 @@ def _list_steps(traffic: LiveTraffic, predictor: Predictor, body: bytes, request
         found: Predictions = yield table
         traffic.note_part(batch, table, found)
         pieces.append(encoder.part(found))
-    traffic.end(batch)
+    batch.end()
     return b"".join([*pieces, encoder.end()])

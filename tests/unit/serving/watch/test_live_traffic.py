@@ -191,12 +191,12 @@ async def test_a_batch_is_compared_once_it_is_whole(served: Any) -> None:
     traffic, predictor = served.service.metrics.traffic, served.service.store.require()
     table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 250)
     batch = traffic.batch(predictor)
-    traffic.end(traffic.batch(predictor))
+    traffic.batch(predictor).end()
     for _ in range(2):
         traffic.note_part(batch, table, predictor.predict(table))
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
     assert await served.metric("inference_drift_window_rows") == 0
-    traffic.end(batch)
+    batch.end()
     assert await served.metric("inference_drift_window_rows") == 300
 
 
@@ -208,7 +208,7 @@ async def test_a_batch_that_a_swap_overtakes_is_compared_with_neither_model(serv
     served.mlflow.promote("2")
     await served.look()
     traffic.note_part(batch, table, before.predict(table))
-    traffic.end(batch)
+    batch.end()
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
     assert await served.metric("inference_out_of_range_total", feature="petal_width") == 250
     assert await served.metric("inference_drift_window_rows") == 0
