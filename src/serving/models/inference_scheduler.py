@@ -5,9 +5,11 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -109,8 +111,8 @@ class InferenceScheduler:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threads = threads
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="predict-part")
-        # Tables that are predicted in threads.
-        self._tables = 0
+        # The tables, or parts of them, that are predicted in threads now.
+        self._running: set[asyncio.Future[Predictions]] = set()
         self._quick = SharedTurn[_Row](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
         self._slow: list[_Row] = []
         self._calling: asyncio.Task[None] | None = None
@@ -183,19 +185,34 @@ class InferenceScheduler:
             shares = list(dict(answer.probabilities or {}).values())
             return Predictions([answer.prediction], np.array([shares]) if shares else None)
         size = max(1, int(PART_SECONDS / predictor.cost.per_row))
-        parts = [table.part(start, start + size) for start in range(0, len(table), size)]
-        found: list[Predictions] = []
-        call = asyncio.get_running_loop().run_in_executor
-        self._tables += 1
+        parts = (table.part(start, start + size) for start in range(0, len(table), size))
+        async with contextlib.aclosing(self.each(predictor, parts)) as found:
+            return Predictions.joined([part async for part in found])
+
+    async def each(self, predictor: Predictor, tables: Iterable[FeatureTable]) -> AsyncGenerator[Predictions, None]:
+        """Predict tables of at least one row in threads, some of them ahead of the caller, and yield in their order.
+
+        Raises:
+            Exception: what the model raises on a table.
+        """
+        loop, rest = asyncio.get_running_loop(), iter(tables)
+        running: deque[asyncio.Future[Predictions]] = deque()
         try:
-            while len(found) < len(parts):
-                alone = self._tables == 1 and predictor.engine.is_parallel
-                now = parts[len(found) : len(found) + (self._threads if alone else 1)]
-                executor = self._parts if len(now) > 1 else self._thread
-                found += await asyncio.gather(*(call(executor, predictor.engine.predict, part) for part in now))
+            while True:
+                alone = all(future.done() or future in running for future in self._running)
+                is_shared = alone and self._threads > 1 and predictor.engine.is_parallel
+                executor, most = (self._parts, self._threads) if is_shared else (self._thread, 1)
+                for table in islice(rest, max(0, most - len(running))):
+                    future = loop.run_in_executor(executor, predictor.engine.predict, table)
+                    future.add_done_callback(self._running.discard)
+                    self._running.add(future)
+                    running.append(future)
+                if not running:
+                    return
+                yield await running.popleft()
         finally:
-            self._tables -= 1
-        return Predictions.joined(found)
+            for future in running:
+                future.cancel()
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run a function in the models' thread."""

@@ -1,8 +1,9 @@
 """Predicts batches of any size: in parts, outside the event loop, and few large ones at a time."""
 
 import contextlib
+import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -16,7 +17,7 @@ from src.core.settings import InferenceSettings
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor
-from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, Encoder, probability_columns
+from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, probability_columns
 from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
     PART_ROWS,
@@ -31,7 +32,6 @@ from src.serving.tables.parts import (
 from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Worker, Workers
-from src.serving.watch.drift import Batch
 from src.serving.watch.metrics import ServingMetrics
 
 END: Final = object()
@@ -131,15 +131,28 @@ class Batches:
         async with self._worker_for(goes_out) as worker:
             encoder = ENCODERS[goes_out](predictor, request_id, kinds, worker)
             await self._scheduler.turn()
-            at_once = worker is None and self._scheduler.takes(predictor, rows)
             batch = self._metrics.traffic.batch(predictor)
-            while parts:
-                table, kept = parts.popleft()
-                nothing, columns = [None] * len(table), kept.columns()
-                for start in range(0, len(table), size):
-                    some = {name: columns.get(name, nothing)[start : start + size] for name in kinds}
-                    part = table.part(start, start + size)
-                    yield await self._answer(batch, part, some, encoder, at_once=at_once)
+            waiting: deque[tuple[FeatureTable, Columns]] = deque()
+
+            def tables() -> Iterator[FeatureTable]:
+                for some in _slices(parts, kinds, size):
+                    waiting.append(some)
+                    yield some[0]
+
+            def encode(found: Predictions) -> bytes:
+                table, kept = waiting.popleft()
+                self._metrics.traffic.note_part(batch, table, found)
+                return encoder.part(found, kept)
+
+            if worker is None and self._scheduler.takes(predictor, rows):
+                for table in tables():
+                    yield encode(predictor.engine.predict(table))
+            else:
+                # Not in the models' thread, which other requests need, if it is to wait for a worker.
+                run = worker.run if worker else self._scheduler.in_thread
+                async with contextlib.aclosing(self._scheduler.each(predictor, tables())) as predicted:
+                    async for found in predicted:
+                        yield await run(partial(encode, found))
             batch.end()
             last = await worker.run(encoder.end) if worker else encoder.end()
         yield last  # a slow client keeps no worker
@@ -151,20 +164,6 @@ class Batches:
             return
         async with self._workers.one() as worker:
             yield worker
-
-    async def _answer(
-        self, batch: Batch, table: FeatureTable, kept: Columns, encoder: Encoder, *, at_once: bool
-    ) -> bytes:
-        def predict() -> Predictions:
-            found = batch.predictor.predict(table)
-            self._metrics.traffic.note_part(batch, table, found)
-            return found
-
-        if at_once:
-            return encoder.part(predict(), kept)
-        if encoder.worker:  # not in the models' thread, which other requests need
-            return await encoder.worker.run(encoder.part, await self._scheduler.in_thread(predict), kept)
-        return await self._scheduler.in_thread(lambda: encoder.part(predict(), kept))
 
     async def _parts(
         self, schema: FeatureSchema, form: Format, body: bytearray, extra: ExtraColumns
@@ -186,6 +185,17 @@ class Batches:
             raise TooManyRowsError(max_rows)
         if text > self._max_text:
             raise TooMuchTextError(self._max_text)
+
+
+def _slices(parts: deque[Rows], kinds: Iterable[str], size: int) -> Iterator[tuple[FeatureTable, Columns]]:
+    """Take the parts, and cut them into tables of at most so many rows with their kept columns."""
+    while parts:
+        table, kept = parts.popleft()
+        nothing, columns = [None] * len(table), kept.columns()
+        step = math.ceil(len(table) / math.ceil(len(table) / size))  # tables of equal size
+        for start in range(0, len(table), step):
+            some = {name: columns.get(name, nothing)[start : start + step] for name in kinds}
+            yield table.part(start, start + step), some
 
 
 def _require_other_names(rows: Rows, predictor: Predictor) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,15 +76,14 @@ class _CsvEncoder(Encoder):
     """A header and one line per answer: kept columns, the prediction, and the classes' probabilities if any."""
 
     def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
-        texts = {name: [text_of(value) for value in values] for name, values in kept.items()}
-        columns = {**texts, **_columns_of(found, self._classes)}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if not self._begun:
-            self._begun = True
-            writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-        return text.getvalue().encode()
+        names = [PREDICTION] if found.probabilities is None else [PREDICTION, *probability_columns(self._classes)]
+        header = b"" if self._begun else _csv([[*kept, *names]])
+        self._begun = True
+        if kept:
+            texts = [[text_of(value) for value in values] for values in kept.values()]
+            return header + _csv(zip(*texts, *_columns_of(found, self._classes).values(), strict=True))
+        ending = b",%b" * (len(names) - 1) + b"\n"
+        return header + _filled(found, self._classes, lambda label: _csv([[label]])[:-1], (b"", ending))
 
 
 class _ArrowEncoder(Encoder):
@@ -137,35 +136,48 @@ ENCODERS: Mapping[Format, Callable[..., Encoder]] = {
 
 
 def _encoded(found: Predictions, classes: tuple[str, ...], between: bytes, kept: Columns = NONE) -> bytes:
-    """The answers of ``tables.answers`` with the kept columns as JSON, joined by ``between``.
-
-    They are filled into a template, as an object per row would take three times as long.
-    """
+    """The answers of ``tables.answers`` with the kept columns as JSON, joined by ``between``."""
     if kept:
         lines = _encoded(found, classes, b"\n").split(b"\n")  # JSON on one line has it nowhere else
         rows = (dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True))
         return between.join(
             [line[:-1] + b"," + msgspec.json.encode({EXTRA: row})[1:] for line, row in zip(lines, rows, strict=True)]
         )
+    shares = b""
+    if found.probabilities is not None:
+        names = [msgspec.json.encode(name).replace(b"%", b"%%") for name in classes]
+        shares = b',"probabilities":{' + b",".join([name + b":%b" for name in names]) + b"}"
+    return _filled(found, classes, msgspec.json.encode, (b'{"prediction":', shares + b"}"), between)
+
+
+def _filled(
+    found: Predictions,
+    classes: tuple[str, ...],
+    text_of_label: Callable[[object], bytes],
+    around: tuple[bytes, bytes],
+    between: bytes = b"",
+) -> bytes:
+    """The answers, filled into a template for each label: an object per row would take three times as long.
+
+    ``around`` a label are the bytes before it and those after it, with ``%b`` for each probability.
+    """
     if not classes:
         numbers = [float(value) for value in found.values]
-        return between.join([b'{"prediction":%b}'] * len(numbers)) % _texts(numbers)
-    ending, shares = b"", []
-    if found.probabilities is not None:
-        ending = b',"probabilities":{' + b",".join([_literal(name) + b":%b" for name in classes]) + b"}"
-        shares = found.shown.ravel().tolist()
-    template_of = {label: b'{"prediction":' + _literal(label) + ending + b"}" for label in set(found.values)}
+        return between.join([b"%b".join(around)] * len(numbers)) % _texts(numbers)
+    shares = [] if found.probabilities is None else found.shown.ravel().tolist()
+    template_of = {label: text_of_label(label).replace(b"%", b"%%").join(around) for label in set(found.values)}
     return between.join([template_of[label] for label in found.values]) % _texts(shares)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def probability_columns(classes: Sequence[str]) -> list[str]:
     """The names of the probabilities' columns."""
     return [f"probability_{name}" for name in classes]
-
-
-def _literal(value: object) -> bytes:
-    """A value in a template."""
-    return msgspec.json.encode(value).replace(b"%", b"%%")
 
 
 def _texts(numbers: list[float]) -> tuple[bytes, ...]:

@@ -5,11 +5,16 @@ import io
 import re
 from collections.abc import Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
-from src.serving.tables.columns import read_texts
+from src.serving.tables.columns import read_texts, read_values
 from src.serving.tables.parts import PART_ROWS, PART_VALUES, ExtraColumns, Part, part_of, places_of
 from src.serving.tables.pieces import lines_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, InvalidRecordError, malformed
@@ -23,13 +28,23 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
 
     As in training, all rows may end with a comma, which makes one empty cell more than the header has.
     """
-    lines = filter(None, csv.reader(_lines(body), strict=True, skipinitialspace=True))
     row, trailing = 0, False
     try:
-        header = [name if name in schema.names else name.strip() for name in next(lines, [])]
+        reader = _reader(body)
+        header = [name if name in schema.names else name.strip() for name in next(filter(None, reader), [])]
         if len(header) == 1 and header[0] not in schema.names and (sign := re.search(r"[;\t|]", header[0])):
             raise malformed(f"the header is one cell, which has {sign[0]!r} in it{SEPARATOR}")
         places, others = places_of(header, schema, extra, SEPARATOR)
+        if reader.line_num == 1 and schema.is_numeric and not others:
+            start = body.find(b"\n") + 1 or len(body)
+            for piece in lines_of(body, start):
+                if (matrix := _matrix(piece, len(header))) is None:
+                    break
+                numbers = {name: matrix[:, place] for name, place in places.items()}
+                yield part_of(schema, numbers, len(matrix), partial(read_values, first_row=row), {})
+                row, start = row + len(matrix), start + len(piece)
+            reader = _reader(body, start)
+        lines = filter(None, reader)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
             if not row:
@@ -49,11 +64,31 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
         raise malformed("the batch has no rows; send at least one line after the header")
 
 
-def _lines(body: bytearray) -> Iterator[str]:
-    start = BYTE_ORDER_MARK
-    for piece in lines_of(body):
-        yield from io.StringIO(piece.removeprefix(start).decode(), newline="")
-        start = b""
+def _reader(body: bytearray, start: int = 0) -> Any:
+    """A ``csv.reader``, whose type has no public name."""
+    return csv.reader(_lines(body, start), strict=True, skipinitialspace=True)
+
+
+def _lines(body: bytearray, start: int) -> Iterator[str]:
+    mark = b"" if start else BYTE_ORDER_MARK
+    for piece in lines_of(body, start):
+        yield from io.StringIO(piece.removeprefix(mark).decode(), newline="")
+        mark = b""
+
+
+def _matrix(lines: bytearray, columns: int) -> NDArray[np.float64] | None:
+    """Lines of plain numbers as an array, shape (lines, columns); None for any others.
+
+    A decoder of JSON reads them in half the time that it takes to split and convert cells.
+    """
+    text = bytes(lines.strip())
+    try:
+        rows = msgspec.json.decode(b"[[" + text.replace(b"\n", b"],[") + b"]]", type=list[list[float]])
+    except ValueError:
+        return None
+    if len(rows) != text.count(b"\n") + 1 or set(map(len, rows)) != {columns}:
+        return None
+    return np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * columns).reshape(-1, columns)
 
 
 def _uneven(rows: list[list[str]], width: int, first_row: int, *, trailing: bool) -> list[InvalidInputError]:

@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 # A part keeps a thread busy for a few milliseconds, and so does any call into C, so that the event loop can run in
 # between.
-PART_ROWS = 2000
-PART_VALUES = 10_000
-PART_BYTES = 1 << 17
+PART_ROWS = 4000
+PART_VALUES = 20_000
+PART_BYTES = 1 << 18
 # The longest record or line, and the longest value, so that none delays other requests.
 MAX_PIECE_BYTES = 1 << 20
 MAX_VALUE_BYTES = 1 << 17

@@ -21,9 +21,8 @@ class NotJsonError(ValueError):
     """The body is not JSON of the expected form."""
 
 
-def lines_of(body: bytearray) -> Iterator[bytearray]:
-    """Pieces of about ``PART_BYTES`` that end with a line, which may not be longer than ``MAX_PIECE_BYTES``."""
-    start = 0
+def lines_of(body: bytearray, start: int = 0) -> Iterator[bytearray]:
+    """Pieces of about ``PART_BYTES``, from ``start`` on, that end with a line of at most ``MAX_PIECE_BYTES``."""
     while start < len(body):
         least = start + PART_BYTES
         end = body.find(b"\n", least, least + MAX_PIECE_BYTES) + 1 or len(body)

@@ -124,7 +124,9 @@ class Batch:
     def add(self, ranks: NDArray[np.float64], table: FeatureTable, labels: NDArray[np.intp]) -> None:
         """Consider the next rows; ``ranks`` are independent and uniform, shape (n,)."""
         size = self.window.size
-        chosen = np.argpartition(ranks, size)[:size] if len(ranks) > size else np.arange(len(ranks))
+        chosen = np.flatnonzero(ranks < (self._ranks[-1] if len(self._ranks) == size else math.inf))
+        if len(chosen) > size:
+            chosen = chosen[np.argpartition(ranks[chosen], size)[:size]]
         keys = np.concatenate([self._keys, self.window.keys_of(table, labels, chosen)], axis=1)
         self._ranks = np.concatenate([self._ranks, ranks[chosen]])
         order = np.argsort(self._ranks)[:size]

@@ -69,6 +69,14 @@ def test_row_gets_the_same_answer_alone_as_among_others(engine: OnnxEngine) -> N
         np.testing.assert_array_equal(engine.predict(table(rows[:count])).probabilities, alone[:count])
 
 
+@pytest.mark.parametrize("extreme", [np.nan, 3.4028234663852886e38, 1e-45, 0.0])
+def test_any_value_may_stand_in_a_large_table(engine: OnnxEngine, extreme: float) -> None:
+    rows = np.full((FEWEST_IN_ORDER, 2), extreme, dtype=np.float32)
+    rows[1::2, 0] = -rows[1::2, 0]
+    some = np.asarray(engine.predict(table(rows[:2])).probabilities)
+    np.testing.assert_array_equal(engine.predict(table(rows)).probabilities, np.tile(some, (FEWEST_IN_ORDER // 2, 1)))
+
+
 def test_engine_starts_no_threads(tmp_path: Path) -> None:
     tasks = Path("/proc/self/task")
     if not tasks.is_dir():

@@ -1,6 +1,7 @@
 """Rows that come together share a call; slow models and big tables leave the event loop to others."""
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import threading
@@ -194,6 +195,27 @@ async def test_parts_of_several_tables_take_turns() -> None:
         scheduler.predict(model, table_of(*range(60))), scheduler.predict(model, table_of(*range(60, 90)))
     )
     assert first.values + second.values == [2 * value for value in range(90)]
+    scheduler.close()
+
+
+async def test_tables_are_predicted_ahead_of_their_reader() -> None:
+    scheduler, model = InferenceScheduler(2), predictor(SLOW)
+    tables = iter([table_of(1.0), table_of(2.0, 3.0), table_of(4.0), table_of(5.0)])
+    async with contextlib.aclosing(scheduler.each(model, tables)) as found:
+        assert (await anext(found)).given == [2.0]
+        assert len(list(tables)) == 2  # the second was taken before the first was
+        assert (await anext(found)).given == [4.0, 6.0]
+    assert sum(engine(model).calls) == 3
+    scheduler.close()
+
+
+async def test_tables_that_are_no_longer_wanted_leave_the_threads_to_others() -> None:
+    scheduler = InferenceScheduler(2)
+    async with contextlib.aclosing(scheduler.each(predictor(SLOW), map(table_of, range(9)))) as found:
+        await anext(found)
+    await turn()
+    both = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=Meeting(2, is_parallel=True))
+    assert (await scheduler.predict(both, table_of(*range(20)))).values == [2 * value for value in range(20)]
     scheduler.close()
 
 

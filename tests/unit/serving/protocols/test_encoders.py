@@ -66,7 +66,7 @@ def test_csv_has_a_column_for_each_class() -> None:
         ["prediction", *(f"probability_{name}" for name in CLASSES)],
         ["b", "0.25", "0.75"],
         [CLASSES[0], "1.0", "0.0"],
-        ["b", "2e-05", "0.99998"],
+        ["b", "0.00002", "0.99998"],
     ]
 
 

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.serving.tables import pieces
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
@@ -18,6 +21,7 @@ from src.serving.tables.parts import (
     PART_ROWS,
     ExtraColumns,
     Part,
+    Rows,
 )
 from src.serving.tables.problems import InvalidRecordError
 from tests.support.batches import FORMS, GOOD, MIXED, TEXTS, Records, as_json, as_ndjson, mixed_records
@@ -80,7 +84,7 @@ def test_reads_every_type_and_missing_values(form: str, count: int) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_reads_numbers_to_the_last_bit_in_any_order_of_columns(form: str) -> None:
     kind, write = FORMS[form]
-    values = np.random.default_rng(1).normal(size=(30_000, 2)) * 10.0 ** np.arange(-30, 30).repeat(1000)[:30_000, None]
+    values = np.random.default_rng(1).normal(size=(60_000, 2)) * 10.0 ** np.arange(-30, 30).repeat(1000)[:, None]
     body = write([{"b": right, "a": left} for left, right in values.tolist()])
     assert len(body) > 3 * PART_BYTES
     rows, problems = read(NUMBERS, kind, body)
@@ -286,6 +290,60 @@ def test_ndjson_lines_of_any_end_and_empty_ones_do_not_count() -> None:
     body = b'{"a":1,"b":2}\r\n\r\n\n{"a":3,"b":4}\n{"a":"x","b":4}\n'
     assert read(NUMBERS, Format.NDJSON, body)[1] == [(2, "a", "not_a_number")]
     assert read(NUMBERS, Format.NDJSON, body.replace(b'"x"', b"5")) == ([(1.0, 2.0), (3.0, 4.0), (5.0, 4.0)], [])
+
+
+CELLS = [
+    "1",
+    "-2.5e3",
+    "1e999",
+    "1e39",
+    ".5",
+    "1.",
+    "+1",
+    "01",
+    "-0",
+    "",
+    "x",
+    "1],[2",
+    "[1]",
+    "[",
+    " 3\t",
+    "NaN",
+    "1_0",
+    "null",
+]
+LINES = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from([*"123456", *CELLS]), min_size=1, max_size=3),
+        st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(LINES, st.booleans())
+def test_csv_of_plain_numbers_is_read_as_any_other(lines: list[tuple[list[str], str]], has_end: bool) -> None:  # noqa: FBT001 - Hypothesis names it
+    rows = "".join(",".join(cells) + end for cells, end in lines)
+    body = rows.encode() if has_end else rows.rstrip("\r\n").encode()
+    # A header over two lines turns off the faster way.
+    assert read(NUMBERS, Format.CSV, b"a,b\n" + body) == read(NUMBERS, Format.CSV, b'a,"b\n"\n' + body)
+
+
+def test_csv_may_have_plain_numbers_up_to_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PART_BYTES", 16)
+    body = b"b,a\n" + b"".join(b"%d,%d\n" % (row, row + 1) for row in range(50)) + b'"50",51\n52,x\n'
+    assert read(NUMBERS, Format.CSV, body)[1] == [(51, "a", "not_a_number")]
+    rows = [(row + 1.0, float(row)) for row in [*range(51), 52]]
+    assert read(NUMBERS, Format.CSV, body.replace(b",x", b",53")) == (rows, [])
+
+
+def test_csv_of_plain_numbers_keeps_other_columns_as_text() -> None:
+    body = b"id,a,b\n1.50,2,3\n"
+    (part,) = READERS[Format.CSV](NUMBERS, bytearray(body), ExtraColumns.KEEP)
+    assert isinstance(part, Rows)
+    assert part.kept.columns() == {"id": ["1.50"]}
+    assert read(NUMBERS, Format.CSV, body, extra=ExtraColumns.IGNORE) == ([(2.0, 3.0)], [])
 
 
 def test_csv_cell_may_be_quoted_behind_a_space() -> None:

@@ -44,7 +44,7 @@ async def test_json_answer_names_model_and_request_as_predict_does(served: Any) 
 @pytest.mark.parametrize("form", FORMS)
 async def test_large_batch_comes_in_parts_with_the_same_answers(served: Any, form: str) -> None:
     kind, write = FORMS[form]
-    records = many(3 * PART_ROWS + 1)
+    records = many(2 * PART_ROWS + 1)
     headers = {"Content-Type": kind, "X-Request-ID": "mine"}
     response = await served.client.post(URL, content=write(records), headers=headers)
     assert "Content-Length" not in response.headers

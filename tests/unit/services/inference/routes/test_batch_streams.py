@@ -120,6 +120,7 @@ class FailingEngine:
 
     name = "onnx"
     classes = labels = CLASSES
+    is_parallel = False
 
     def __init__(self, good_calls: int) -> None:
         self._left = good_calls
