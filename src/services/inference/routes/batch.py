@@ -32,14 +32,15 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 @router.post(
     PATH,
-    summary="Predict a batch of rows",
-    response_description="The answers in the rows' order, in the format that Accept names, else in the request's.",
-    **documented(GIVES, 406, 413, 415, 422, 503, takes=TAKES, parameters=["extra-columns"]),
+    **documented(
+        "Predict a batch of rows", GIVES, (406, 413, 415, 422, 503), takes=TAKES, parameters=["extra-columns"]
+    ),
 )
 @counting_errors
 async def predict_batch(request: Request, service: Service) -> Response:
     """Predict every row with the model that is served when the batch is complete.
 
+    The answers are in the rows' order, and in the format that Accept names, else in the request's.
     All rows are checked before the first answer is sent. After that, only a failure of the service can interrupt it;
     the connection then closes before the answer is complete. The number of rows, and the size of strings and kept
     columns, are limited as the body is.

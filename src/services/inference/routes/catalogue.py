@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -56,23 +57,20 @@ class Catalogue:
     def methods(self) -> dict[str, set[str]]:
         """All methods of each path."""
         methods = defaultdict[str, set[str]](set)
-        for route in self._routes():
-            methods[route.path] |= with_head(route.methods or set())
+        for route, method in self._operations():
+            methods[route.path].add(method)
         return dict(methods)
 
     @property
     def infos(self) -> list[RouteInfo]:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
-        refused = self.templates.fixed & (WRITING | ALERTING)
-        return [RouteInfo(path, "POST", (401, 403)) for path in refused] + [
-            RouteInfo(
-                route.path,
-                method,
-                (route.status_code or 200, *map(int, route.responses), *(ANYWHERE if method in READING else WITH_BODY)),
-            )
-            for route in self._routes()
-            for method in with_head(route.methods or set())
-        ]
+        found = [RouteInfo(path, "POST", (401, 403)) for path in self.templates.fixed & (WRITING | ALERTING)]
+        for route, method in self._operations():
+            anyway = ANYWHERE if method in READING else WITH_BODY
+            found.append(RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *anyway)))
+        return found
 
-    def _routes(self) -> Iterator[APIRoute]:
-        return (route for router in self.routers for route in router.routes if isinstance(route, APIRoute))
+    def _operations(self) -> Iterator[tuple[APIRoute, str]]:
+        for route in chain.from_iterable(router.routes for router in self.routers):
+            if isinstance(route, APIRoute):
+                yield from ((route, method) for method in with_head(route.methods or set()))

@@ -20,6 +20,11 @@ PAGE_FILES = ("vendor/htmx.min.js", "vendor/pico.min.css", "page.css", "page.js"
 ASSETS = {f"/docs/assets/{file}": file for file in DOCS_FILES} | {
     f"/page/assets/{file.removeprefix('vendor/')}": file for file in PAGE_FILES
 }
+# What every page may load, by its Content-Security-Policy.
+POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 NONCE = "NONCE"
 # Browsers revalidate each time: files change with the service, the document with the model.
 HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
@@ -66,11 +71,8 @@ async def _page(name: str, nonce: str = "") -> Response:
     """
     html = await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
     styles, workers = (f"'nonce-{nonce}'", "blob:") if nonce else ("", "")
-    policy = (
-        "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; font-src 'self'; "
-        f"style-src 'self' {styles}; worker-src 'self' {workers}; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    own = f"img-src 'self' data: blob:; font-src 'self'; style-src 'self' {styles}; worker-src 'self' {workers}"
+    policy = f"{POLICY}; {own}"
     return HTMLResponse(html.replace(NONCE, nonce), headers={**HEADERS, "Content-Security-Policy": policy})
 
 

@@ -51,9 +51,11 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": ERRORS[status]} for status in statuses}
 
 
-def documented(
+def documented(  # noqa: PLR0913 - what a route may have
+    summary: str,
     gives: Mapping[str, str],
-    *statuses: int,
+    statuses: Sequence[int],
+    *,
     takes: Mapping[str, str] | None = None,
     headers: Sequence[str] = (),
     parameters: Sequence[str] = (),
@@ -61,6 +63,7 @@ def documented(
     """FastAPI's arguments for a route of the served model; all names are those of ``openapi/schemas.yaml``.
 
     Args:
+        summary: what it does.
         gives: schemas of the answer by media type.
         statuses: of its errors.
         takes: schemas of the request's body by media type.
@@ -72,7 +75,7 @@ def documented(
     extra: dict[str, Any] = {"parameters": [ref(name, "parameters") for name in parameters]}
     if takes:
         extra["requestBody"] = {"required": True, "content": content_of(takes)}
-    return {"responses": {200: answer, **errors(*statuses)}, "openapi_extra": extra}
+    return {"summary": summary, "responses": {200: answer, **errors(*statuses)}, "openapi_extra": extra}
 
 
 class RawRoute(APIRoute):

@@ -5,7 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel
+from pydantic import AliasPath, BaseModel, Field
 from starlette.responses import PlainTextResponse
 
 from src.services.inference.routes.endpoints import Service
@@ -17,15 +17,15 @@ NOT_READY = "No model is loaded yet, or the service is stopping; the body has th
 router = APIRouter(tags=["health"])
 
 
-class ServedModel(BaseModel):
+class ServedModel(BaseModel, from_attributes=True):
     """The served model; ``verified`` if its files are those that the training pipeline registered."""
 
-    name: str
-    version: str
+    name: str = Field(validation_alias=AliasPath("version", "name"))
+    version: str = Field(validation_alias=AliasPath("version", "version"))
     task: Task
-    engine: str
+    engine: str = Field(validation_alias=AliasPath("engine", "name"))
     engine_reason: str
-    verified: bool
+    verified: bool = Field(validation_alias=AliasPath("version", "verified"))
     loaded_at: datetime
     source: Source
 
@@ -56,21 +56,11 @@ class Health(BaseModel):
 async def health(service: Service, response: Response) -> Health:
     """200 if a model is loaded and the service is not stopping, else 503 with the same body."""
     response.status_code = _status(service)
-    store, current = service.store, service.store.current
-    model = current and ServedModel(
-        name=current.version.name,
-        version=current.version.version,
-        task=current.task,
-        engine=current.engine.name,
-        engine_reason=current.engine_reason,
-        verified=current.version.verified,
-        loaded_at=current.loaded_at,
-        source=current.source,
-    )
+    store = service.store
     return Health(
         ready=response.status_code == READY,
         stopping=service.stopping.begun,
-        model=model,
+        model=store.current and ServedModel.model_validate(store.current),
         mlflow=MlflowHealth(reachable=store.mlflow_reachable, checked_at=store.polled_at),
         last_error=store.last_error,
     )

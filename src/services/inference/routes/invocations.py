@@ -30,9 +30,11 @@ async def version(_: Request, __: Service) -> Response:
 
 @router.post(
     "/invocations",
-    summary="Predict rows, as MLflow's server does",
     **documented(
-        {JSON: "InvocationsAnswer"}, 400, 413, 415, 503, takes={JSON: "InvocationsRequest", CSV: "ScoringCsv"}
+        "Predict rows, as MLflow's server does",
+        {JSON: "InvocationsAnswer"},
+        (400, 413, 415, 503),
+        takes={JSON: "InvocationsRequest", CSV: "ScoringCsv"},
     ),
 )
 @counting_errors

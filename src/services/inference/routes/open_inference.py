@@ -3,8 +3,6 @@
 ``GET /v2/health/live`` and ``/v2/health/ready`` are with the other health routes.
 """
 
-from typing import Any
-
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -37,25 +35,16 @@ MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
 VERSION = MODEL + "/versions/{model_version}"
 # Arguments of the routes of the model, and of a version of it.
-METADATA: dict[str, Any] = {
-    "summary": "The model, by the Open Inference Protocol",
-    **documented({JSON: "ModelMetadata"}, 404, 503),
-}
-READINESS: dict[str, Any] = {
-    "summary": "The model's readiness, by the Open Inference Protocol",
-    **documented({JSON: "ModelReady"}, 404, 503),
-}
-INFERENCE: dict[str, Any] = {
-    "summary": "Predict rows, by the Open Inference Protocol",
-    "response_description": "The outputs, in binary where requested",
-    **documented(
-        {JSON: "InferResponse", BINARY: "Octets"},
-        *(400, 404, 413, 415, 503),
-        takes={JSON: "InferRequest", BINARY: "Octets"},
-        headers=["inference-header-content-length"],
-        parameters=["json-length", "extra-columns"],
-    ),
-}
+METADATA = documented("The model, by the Open Inference Protocol", {JSON: "ModelMetadata"}, (404, 503))
+READINESS = documented("The model's readiness, by the Open Inference Protocol", {JSON: "ModelReady"}, (404, 503))
+INFERENCE = documented(
+    "Predict rows, by the Open Inference Protocol",
+    {JSON: "InferResponse", BINARY: "Octets"},
+    (400, 404, 413, 415, 503),
+    takes={JSON: "InferRequest", BINARY: "Octets"},
+    headers=["inference-header-content-length"],
+    parameters=["json-length", "extra-columns"],
+)
 
 router = APIRouter(route_class=RawRoute, tags=["prediction"])
 

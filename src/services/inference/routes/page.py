@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 
 from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
+from src.services.inference.routes.documentation import POLICY
 from src.services.inference.routes.endpoints import Service, counting_errors
 from src.services.inference.routes.rollback import asked_by
 from src.serving.models.rollback import RollbackUnfinishedError
@@ -21,13 +22,9 @@ WRITING = frozenset({"/page/retrain", "/page/rollback"})
 FORMS = WRITING | {"/page/predict"}
 MAX_FORM_BYTES = 1 << 16
 ORIGIN = re.compile(r"https?://[^/?#\s]+")
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": f"{POLICY}; style-src 'self'; img-src data:",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

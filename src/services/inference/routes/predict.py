@@ -23,13 +23,16 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
 
 @router.post(
     "/predict",
-    summary="Predict one record, or a list of records",
-    response_description="The answer, or one answer per record, in the same order",
-    **documented({JSON: "PredictAnswer"}, 413, 415, 422, 503, takes={JSON: "PredictRequest"}),
+    **documented(
+        "Predict one record, or a list of records",
+        {JSON: "PredictAnswer"},
+        (413, 415, 422, 503),
+        takes={JSON: "PredictRequest"},
+    ),
 )
 @counting_errors
 async def predict(request: Request, service: Service) -> Response:
-    """Predict with the served model."""
+    """The answer, or one answer per record, in the same order."""
     content_type = request.headers.get("content-type")
     if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError

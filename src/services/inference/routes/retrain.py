@@ -1,7 +1,7 @@
 """``/retrain``: submits requests to the spool, and reports their state."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +15,7 @@ from src.serving.models.model_store import ModelStore
 # How long a request waits for a model that was just promoted.
 CATCH_UP_SECONDS = 2.0
 # An older promotion that is not served was rolled back, or MLflow is down; waiting would not help.
-FRESH_SECONDS = 60.0
+FRESH = timedelta(minutes=1)
 UNAVAILABLE: dict[int | str, dict[str, Any]] = {
     503: {"description": "The shared volume cannot be used; nothing was accepted or lost"}
 }
@@ -90,8 +90,7 @@ async def submit(
     A scheduled job sends ``source=schedule``: its request ends as ``skipped`` if data, settings and code are those
     of an earlier training. Other requests always train.
     """
-    async for _ in request.stream():
-        pass
+    await request.body()
     record = await asyncio.to_thread(service.spool.submit, given.source)
     response.headers["Location"] = f"/retrain/{record.id}"
     return record
@@ -129,7 +128,7 @@ def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
     """Whether this outcome recently promoted a version that is not served yet."""
     if result is None or result.outcome is not Outcome.PROMOTED or not (result.model_version or "").isdecimal():
         return False
-    if (datetime.now(UTC) - result.finished_at).total_seconds() > FRESH_SECONDS:
+    if datetime.now(UTC) - result.finished_at > FRESH:
         return False
     served = store.current and store.current.version
     return not served or (result.is_of(served.name) and int(result.model_version or 0) > int(served.version))

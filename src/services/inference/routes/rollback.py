@@ -35,8 +35,7 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     A second rollback returns. The version that was rolled back is tagged with the time, the client and the new
     champion. A body is ignored, but its size is limited.
     """
-    async for _ in request.stream():
-        pass
+    await request.body()
     return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
 
 
