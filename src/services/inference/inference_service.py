@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from starlette.middleware import Middleware
+from starlette.types import Scope
 
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
@@ -19,7 +19,7 @@ from src.core.settings import InferenceSettings
 from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
-from src.services.inference.routes import batch, page
+from src.services.inference.routes import page, predict
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.errors import install_error_handlers
@@ -116,10 +116,10 @@ def create_app(
         version=VERSION,
         servers=[{"url": "."}],  # relative to the document's address: a proxy may add a prefix to all paths
         lifespan=lambda _: _running(settings, state, on_start),
-        middleware=_middleware(catalogue, state),
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
+    _add_middleware(app, catalogue, state)
     install_error_handlers(app, catalogue.methods)
     for router in catalogue.routers:
         app.include_router(router)
@@ -162,24 +162,17 @@ async def _running(
         await state.registry.aclose()
 
 
-def _middleware(catalogue: Catalogue, state: ServiceState) -> list[Middleware]:
-    """The middleware of all routes, the outermost first."""
-    context = Middleware(
-        RequestContextMiddleware,
-        metrics=state.metrics,
-        templates=catalogue.templates,
-        guards=state.guards,
-        stopping=state.stopping,
+def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState) -> None:
+    """Add the middleware of all routes; the one added last is the outermost."""
+
+    def turns(scope: Scope) -> Admission | None:
+        return state.pages if page.is_page(scope["path"]) else predict.turns_of(state.batches, scope)
+
+    exempt, templates, guards, stopping = catalogue.exempt, catalogue.templates, state.guards, state.stopping
+    app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=exempt, bodies=state.bodies)
+    app.add_middleware(
+        RequestContextMiddleware, metrics=state.metrics, templates=templates, guards=guards, stopping=stopping
     )
-    admission = Middleware(
-        AdmissionMiddleware,
-        admission=state.admission,
-        # Pages and large batches have separate admissions.
-        turns=lambda scope: state.pages if page.is_page(scope["path"]) else batch.turns_of(state.batches, scope),
-        exempt=catalogue.exempt,
-        bodies=state.bodies,
-    )
-    return [context, admission]
 
 
 def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
@@ -191,7 +184,7 @@ def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
     usual = memory(settings.max_body_bytes, settings.max_concurrency)
     forms = memory(min(page.MAX_FORM_BYTES, settings.max_body_bytes), settings.max_concurrency)
     batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
-    return Bodies(settings, usual, {batch.PATH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
+    return Bodies(settings, usual, {predict.BATCH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
 
 
 def _shown(secret: SecretStr | None) -> str | None:

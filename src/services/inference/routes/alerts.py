@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from src.services.inference.alert_retrain import AlertOutcome, Notification
 from src.services.inference.routes.endpoints import Service, errors
-from src.services.inference.routes.retrain import UNAVAILABLE
 
 REASONS = {
     AlertOutcome.ACCEPTED: "a training was requested",
@@ -32,8 +31,7 @@ class AlertAnswer(BaseModel):
     summary="Take a notification of Alertmanager",
     responses={
         202: {"description": "A training was requested", "model": AlertAnswer},
-        **errors(413, 429, 507),
-        **UNAVAILABLE,
+        **errors(413, 429, 503, 507),
     },
 )
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:

@@ -9,7 +9,6 @@ from fastapi.routing import APIRoute
 
 from src.services.inference.routes import (
     alerts,
-    batch,
     documentation,
     health,
     invocations,
@@ -45,7 +44,7 @@ class Catalogue:
 
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
-        predictions = [predict, batch, invocations, open_inference]
+        predictions = [predict, invocations, open_inference]
         modules = [*predictions, health, retrain, rollback, page, documentation]
         if alert_retrain:
             modules.append(alerts)

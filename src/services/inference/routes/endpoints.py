@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it imports the routes
     from src.services.inference.inference_service import ServiceState
 
 JSON = "application/json"
-# What an error means in the documentation of a route, unless the route has its own description.
+# What an error means, in the documentation of a route.
 ERRORS = {
     400: "The body is not of the protocol, or a row does not fit the model's columns",
     404: "Another model or version is served",
@@ -31,7 +31,7 @@ ERRORS = {
     415: "The Content-Type is not supported, or the body is compressed",
     422: "A row does not fit the model's columns; at most 100 problems are reported",
     429: "Too many requests are waiting",
-    503: "No model is loaded yet, or there are too many requests",
+    503: "The service cannot answer now; the message says why",
     507: "The shared volume is full; nothing was accepted",
 }
 T = TypeVar("T")
@@ -60,15 +60,10 @@ def documented(  # noqa: PLR0913 - what a route may have
     headers: Sequence[str] = (),
     parameters: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """FastAPI's arguments for a route of the served model; all names are those of ``openapi/schemas.yaml``.
+    """FastAPI's arguments for a route of the served model.
 
-    Args:
-        summary: what it does.
-        gives: schemas of the answer by media type.
-        statuses: of its errors.
-        takes: schemas of the request's body by media type.
-        headers: of the answer, in addition to those that name the model.
-        parameters: in the query or the headers.
+    ``gives`` and ``takes`` are the schemas of the bodies by media type, ``headers`` those of the answer in addition to
+    the model's, and ``statuses`` those of errors. All names are those of ``openapi/schemas.yaml``.
     """
     named = {name: ref(name, "headers") for name in ("x-model-name", "x-model-version", *headers)}
     answer = {"content": content_of(gives), "headers": named}
@@ -94,9 +89,7 @@ class RawRoute(APIRoute):
         await response(scope, receive, send)
 
 
-def counting_errors(
-    endpoint: Endpoint[T],
-) -> Endpoint[T]:
+def counting_errors(endpoint: Endpoint[T]) -> Endpoint[T]:
     """Count a failed prediction by its reason, and raise the error."""
 
     @functools.wraps(endpoint)

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -16,9 +16,6 @@ from src.serving.models.model_store import ModelStore
 CATCH_UP_SECONDS = 2.0
 # An older promotion that is not served was rolled back, or MLflow is down; waiting would not help.
 FRESH = timedelta(minutes=1)
-UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: {"description": "The shared volume cannot be used; nothing was accepted or lost"}
-}
 # A record's fields that a status has only where they are known.
 OPTIONAL = {"cause", "step", "progress"}
 
@@ -80,7 +77,7 @@ class RetrainList(BaseModel):
     status_code=202,
     response_model=RetrainAccepted,
     summary="Request a training run",
-    responses=errors(413, 429, 507) | UNAVAILABLE,
+    responses=errors(413, 429, 503, 507),
 )
 async def submit(
     request: Request, response: Response, service: Service, given: Annotated[RetrainQuery, Query()]
@@ -88,7 +85,7 @@ async def submit(
     """Store a request durably; ``Location`` is where to follow it. A body is ignored, but its size is limited.
 
     A scheduled job sends ``source=schedule``: its request ends as ``skipped`` if data, settings and code are those
-    of an earlier training. Other requests always train.
+    of an earlier training. Other requests always train. After an error, nothing was accepted.
     """
     await request.body()
     record = await asyncio.to_thread(service.spool.submit, given.source)
@@ -99,7 +96,7 @@ async def submit(
 @router.get(
     "/retrain",
     summary="The newest retrain requests",
-    responses=UNAVAILABLE,
+    responses=errors(503),
     response_model_exclude_unset=True,
 )
 async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
@@ -111,7 +108,7 @@ async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 
 @router.get(
     "/retrain/{request_id}",
     summary="Follow a retrain request",
-    responses={404: {"description": "No request has this id"}, **UNAVAILABLE},
+    responses={404: {"description": "No request has this id"}, **errors(503)},
     response_model_exclude_unset=True,
 )
 async def follow(request_id: str, service: Service) -> RetrainStatus:

@@ -5,11 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from src.services.inference.routes.endpoints import Service
+from src.services.inference.routes.endpoints import Service, errors
 from src.serving.http.errors import request_id_of
 from src.serving.models.rollback import RollbackAnswer
-
-UNAVAILABLE = "MLflow or the shared volume cannot be used; the message says what was done, or may have been"
 
 router = APIRouter(tags=["registry"])
 
@@ -25,15 +23,15 @@ class RollbackQuery(BaseModel, extra="forbid"):
     summary="Go back to the previous champion",
     responses={
         409: {"description": "There is no version to go back to, or the champion is another one; nothing was changed"},
-        413: {"description": "The body is too large; none is needed"},
-        503: {"description": UNAVAILABLE},
+        **errors(413, 503),
     },
 )
 async def roll_back(request: Request, service: Service, asked: Annotated[RollbackQuery, Query()]) -> RollbackAnswer:
     """Swap the aliases ``champion`` and ``previous``, and load the new champion.
 
     A second rollback returns. The version that was rolled back is tagged with the time, the client and the new
-    champion. A body is ignored, but its size is limited.
+    champion. If MLflow fails, the message says what was done, or may have been. A body is ignored, but its size is
+    limited.
     """
     await request.body()
     return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)

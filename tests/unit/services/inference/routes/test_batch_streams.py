@@ -17,7 +17,7 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.routes.batch import turns_of
+from src.services.inference.routes.predict import turns_of
 from src.serving.models.admission import Admission
 from src.serving.tables.formats import Format
 from src.serving.tables.parts import PART_ROWS, Rows
