@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ SEED = 20261128
 SCORE = "Distance of the newest rows from those of training beyond what chance gives (0: none); NaN with too few rows"
 FLAG = "1 where the drift is significant and large, else 0; NaN with too few rows"
 
-Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
+Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class LiveTraffic(Collector):
@@ -162,7 +161,7 @@ def _gauges(model: Predictor | None, report: DriftReport) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, documentation, value=value)
 
 
-def _by_label(kind: type[Family], name: str, documentation: str, label: str, values: Mapping[str, float]) -> Family:
+def _by_label(kind: Family, name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
     family = kind(name, documentation, labels=[label])
     for key, value in values.items():
         family.add_metric([key], value)

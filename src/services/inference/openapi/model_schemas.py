@@ -90,31 +90,28 @@ def _tables(predictor: Predictor) -> dict[str, Schema]:
 
 def _column(column: Column, predictor: Predictor) -> Schema:
     """The values that the decoder accepts, and a description of the training rows' values."""
-    is_date = column.type is ColumnType.DATE
+    is_date, known = column.type is ColumnType.DATE, column.values[:MAX_VALUES]
     types = ["string", "number"] if is_date else [str(column.type)]
+    notes = [DATE_NOTE] if is_date else []
+    if known:
+        more = len(column.values) - len(known)
+        notes.append(f"training values {', '.join(known)}" + (f" and {more} more" if more else ""))
+    # Ten digits, because the last ones of a float are noise.
+    elif limits := training_range(column, predictor.reference, digits=10):
+        notes.append(f"training values from {limits}")
     if not column.required:
         types.append("null")
+        notes.append("may be null or left out")
     found: Schema = {"type": types if len(types) > 1 else types[0]}
     found |= FORMATS.get((column.type, column.mlflow_type), {})
     if column.type is ColumnType.INTEGER:
         found["minimum"], found["maximum"] = column.limits
-    optional = "" if column.required else "may be null or left out"
-    notes = (DATE_NOTE if is_date else "", _training_values(column, predictor), optional)
-    if any(notes):
-        found["description"] = "; ".join(filter(None, notes))
-    examples = dict.fromkeys([predictor.shown_example[column.name], *column.values[:MAX_VALUES]])
+    if notes:
+        found["description"] = "; ".join(notes)
+    examples = dict.fromkeys([predictor.shown_example[column.name], *known])
     if shown_values := [value for value in examples if value is not None]:
         found["examples"] = shown_values
     return found
-
-
-def _training_values(column: Column, predictor: Predictor) -> str:
-    if column.values:
-        more = len(column.values) - MAX_VALUES
-        return f"training values {', '.join(column.values[:MAX_VALUES])}" + (f" and {more} more" if more > 0 else "")
-    # Ten digits, because the last ones of a float are noise.
-    limits = training_range(column, predictor.reference, digits=10)
-    return f"training values from {limits}" if limits else ""
 
 
 def _requests(predictor: Predictor) -> dict[str, Schema]:

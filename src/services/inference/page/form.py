@@ -10,19 +10,11 @@ import msgspec
 
 from src.core.category_keys import category_name
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import Row, Value
+from src.core.feature_table import Row
 from src.core.model_registry import DriftReference
 from src.serving.models.predictor import Predictor
 from src.serving.watch.references import training_range
 
-# A field's hint where the training rows' values are unknown.
-HINTS: Mapping[ColumnType, str] = {
-    ColumnType.NUMBER: "number",
-    ColumnType.INTEGER: "whole number",
-    ColumnType.BOOLEAN: "yes or no",
-    ColumnType.STRING: "text",
-    ColumnType.DATE: "date",
-}
 # The value of a browser's date field: year, month and day.
 DATE_LENGTH = len("2024-02-29")
 # The value of a browser's number field: a JSON number, but with any number of digits before the point.
@@ -35,27 +27,32 @@ MAX_CHOICES, MAX_SUGGESTIONS, MAX_KNOWN = 100, 50, 8
 class Field(NamedTuple):
     """One field; its ``name`` is its position, because a column's name may contain any character.
 
-    Attributes:
-        hint: the type or the training rows' range, and whether the field may be empty.
-        choices: for drop-downs: values and their labels.
-        suggestions: for texts: values of the training rows.
+    ``limits`` is the training rows' range, ``choices`` the values of a drop-down with their labels, and ``suggestions``
+    are values of the training rows for a text.
     """
 
     name: str
     column: Column
     value: str
-    hint: str
+    limits: str
     choices: tuple[tuple[str, str], ...]
     suggestions: tuple[str, ...]
 
 
 def fields_of(predictor: Predictor) -> list[Field]:
     """The form for a model, filled with its typical row."""
-    example, reference = predictor.shown_example, predictor.reference
-    return [
-        _field(f"f{index}", column, example.get(column.name), reference)
-        for index, column in enumerate(predictor.schema.columns)
-    ]
+    fields = []
+    for index, column in enumerate(predictor.schema.columns):
+        example = predictor.shown_example.get(column.name)
+        value = "" if example is None else category_name(example)
+        if column.type is ColumnType.DATE:
+            value = value[:DATE_LENGTH]
+        known = known_values(column, predictor.reference)
+        choices = _choices(column, known, value)
+        suggestions = () if choices else tuple(sorted(known)[:MAX_SUGGESTIONS])
+        limits = training_range(column, predictor.reference, digits=4)
+        fields.append(Field(f"f{index}", column, value, limits, choices, suggestions))
+    return fields
 
 
 def mark_of(predictor: Predictor | None) -> str:
@@ -92,19 +89,6 @@ def _typed(column: Column, text: str) -> Any:
         return text
     # The digits as typed: the decoder checks the size.
     return msgspec.Raw(f"{match[1]}{match[2].lstrip('0') or '0'}{match[3]}{match[4]}")
-
-
-def _field(name: str, column: Column, example: Value, reference: DriftReference | None) -> Field:
-    value = "" if example is None else category_name(example)
-    if column.type is ColumnType.DATE:
-        value = value[:DATE_LENGTH]
-    known = known_values(column, reference)
-    choices = _choices(column, known, value)
-    limits = training_range(column, reference, digits=4)
-    kind = "category" if choices and known else HINTS[column.type]
-    hint = f"{limits} in training" if limits else kind
-    suggestions = () if choices else tuple(sorted(known)[:MAX_SUGGESTIONS])
-    return Field(name, column, value, hint if column.required else f"{hint}, may be empty", choices, suggestions)
 
 
 def _choices(column: Column, known: Collection[str], value: str) -> tuple[tuple[str, str], ...]:
