@@ -30,14 +30,9 @@ RETRYABLE = frozenset({"429", "503"})
 class Document:
     """Builds the document; may be called from any thread.
 
-    Routes are read once, which takes tens of milliseconds; the model's part is rebuilt for each. No model is kept.
-
-    Args:
-        app: has all of its routes by the first call.
-        current: the served model.
-        exempt: paths that are answered even under overload.
-        writing: paths whose routes change something.
-        keyed: those of ``writing`` that need a key.
+    Routes are read at the first call, which takes tens of milliseconds; the model's part is rebuilt for each model. No
+    model is kept. ``exempt`` paths are answered even under overload; routes of ``writing`` paths change something, and
+    those of ``keyed`` ones need a key.
     """
 
     app: FastAPI

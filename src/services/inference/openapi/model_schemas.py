@@ -20,8 +20,6 @@ from src.serving.watch.references import training_range
 Schema = dict[str, Any]
 
 STATIC = Path(__file__).with_name("schemas.yaml")
-# JSON types of the labels of classes.
-LABEL_TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer", float: "number"}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 NUMBERS: Schema = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
 # OpenAPI formats of MLflow's types, and limits that do not depend on the column.
@@ -136,7 +134,7 @@ def _requests(predictor: Predictor) -> dict[str, Schema]:
 
 def _answers(predictor: Predictor) -> dict[str, Schema]:
     labels, answer = predictor.engine.labels, _answer_to_example(predictor)
-    label = {"type": LABEL_TYPES[type(labels[0])], "enum": list(labels)} if labels else {"type": "number"}
+    label = msgspec.json.schema(type(labels[0])) | {"enum": list(labels)} if labels else {"type": "number"}
     found: dict[str, Schema] = {"Label": label}
     properties = {"prediction": ref("Label")}
     if predictor.classes and (not answer or "probabilities" in answer):

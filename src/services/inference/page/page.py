@@ -14,7 +14,7 @@ from src.core.errors import LoopError
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.page.form import fields_of, mark_of
-from src.services.inference.page.rendering import VersionsView, create_templates, drift_bars
+from src.services.inference.page.rendering import create_templates, drift_bars
 from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
@@ -97,7 +97,7 @@ class Page:
             "problem": store.last_error,
             "rows": report.rows,
             "bars": drift_bars(report, has_classes=model is not None and bool(model.classes)),
-            "versions": VersionsView(aliases) if aliases is not None else None,
+            "versions": aliases,
             "versions_problem": aliases_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,
@@ -114,8 +114,8 @@ class Fresh(Generic[T]):
 
     Args:
         ask: asks the source.
-        seconds: the greatest age of what it has said, a failure included.
-        patience: seconds to wait for it; without a limit where asking cannot be cancelled.
+        seconds: the greatest age of its answer, a failure included.
+        patience: seconds to wait for it; None if asking cannot be cancelled.
     """
 
     ask: Callable[[], Awaitable[T]]

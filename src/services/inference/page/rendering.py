@@ -34,7 +34,7 @@ def create_templates(settings: InferenceSettings) -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.filters |= {"ago": ago, "doing": doing, "score": score, "took": took, "utc": utc}
+    templates.filters |= {"ago": ago, "doing": doing, "metrics": metrics, "score": score, "took": took, "utc": utc}
     templates.filters["quoted"] = partial(quote, safe="")
     zenml = settings.zenml_public_url
     templates.globals |= {
@@ -59,23 +59,9 @@ def drift_bars(report: DriftReport, *, has_classes: bool) -> list[tuple[str, Dri
     return [*bars, ("predicted classes", report.predictions)] if bars and has_classes else bars
 
 
-class VersionsView:
-    """Champion, challenger and previous side by side, and what a rollback would do.
-
-    Attributes:
-        metrics: names of the scores of any version.
-        differs: whether there are scores of several versions, which may come from different rows.
-        back_to: the version under ``previous``; None if there is none, or no champion.
-    """
-
-    def __init__(self, aliases: Aliases) -> None:
-        champion, previous = aliases.champion, aliases.previous
-        scores = {version.version: version.scores for version in aliases if version and version.scores}
-        self.aliases = aliases
-        self.metrics = list(dict.fromkeys(metric for scored in scores.values() for metric in scored))
-        self.differs = len(scores) > 1
-        # An interrupted move of the aliases is completed first.
-        self.back_to = champion and (champion.pending_previous or (previous and previous.version))
+def metrics(versions: Aliases) -> list[str]:
+    """The names of the scores that any version has."""
+    return list(dict.fromkeys(name for version in versions if version for name in version.scores))
 
 
 def ago(at: datetime, now: datetime) -> str:

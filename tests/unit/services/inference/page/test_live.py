@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from src.services.inference.page.rendering import VersionsView, drift_bars
+from src.services.inference.page.rendering import drift_bars
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
@@ -108,7 +108,7 @@ def version(number: str, **fields: Any) -> RegisteredVersion:
 
 def versions(*aliases: RegisteredVersion | None) -> str:
     """The live part with a champion, a challenger and a previous version."""
-    return watched(versions=VersionsView(Aliases(*aliases)))
+    return watched(versions=Aliases(*aliases))
 
 
 def rows_of(markup: str) -> list[list[str]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step, new_id
-from src.services.inference.page.rendering import VersionsView, ago, score, utc
+from src.services.inference.page.rendering import ago, score, utc
 from src.serving.models.model_version import Aliases, RegisteredVersion
 from src.serving.models.predictor import Predictor
 from tests.support.page_text import NOW, text_of, watched
@@ -48,7 +48,7 @@ def markup_of(record: RetrainRecord, served: Predictor | None = None, rolled_bac
     """The request on the page of a service whose champion replaced a version by a rollback."""
     tags: dict[str, Any] = {"run_id": None, "zenml_run_id": None, "registered_at": None, "scores": {}}
     former = RegisteredVersion(version=rolled_back, rolled_back_to="1", **tags) if rolled_back else None
-    versions = VersionsView(Aliases(RegisteredVersion(version="1", **tags), None, former))
+    versions = Aliases(RegisteredVersion(version="1", **tags), None, former)
     return watched(requests=[record], model=served, versions=versions).partition('<ol class="runs">')[2]
 
 
