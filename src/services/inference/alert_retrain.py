@@ -1,8 +1,6 @@
 """Turns Alertmanager's notifications into retrain signals: one in flight at a time, then a cooldown."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -47,34 +45,26 @@ class AlertOutcome(StrEnum):
     COOLDOWN = "cooldown"
 
 
-@dataclass(frozen=True)
-class AlertRetrain:
-    """Decides by the requests in the spool alone, so that restarts and other replicas decide the same.
+def retrain_on_alert(
+    notification: Notification, spool: RetrainSpool, cooldown: timedelta, now: datetime
+) -> tuple[AlertOutcome, RetrainRecord | None]:
+    """Submit a signal, or say why not, with the request that serves the alert, if any. Blocking.
 
-    Attributes:
-        cooldown: least time between two signals of alerts.
-        clock: the current time, with its zone.
+    It decides by the requests in the spool alone, so that restarts and other replicas decide the same. Between two
+    signals of alerts, ``cooldown`` must pass.
+
+    Raises:
+        SpoolBusyError, SpoolFullError, SpoolUnavailableError: nothing was accepted; Alertmanager tries again.
     """
-
-    spool: RetrainSpool
-    cooldown: timedelta
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-    def handle(self, notification: Notification) -> tuple[AlertOutcome, RetrainRecord | None]:
-        """Submit a signal, or say why not, with the request that serves the alert, if any. Blocking.
-
-        Raises:
-            SpoolBusyError, SpoolFullError, SpoolUnavailableError: nothing was accepted; Alertmanager tries again.
-        """
-        if not notification.asks_for_training:
-            return AlertOutcome.NOT_ASKED, None
-        # Locked, so that of two notifications at once only one finds no request in flight.
-        with locked_file(self.spool.root / "alerts.lock"):
-            recent = self.spool.recent(LOOK_BACK)
-            in_flight = next((record for record in recent if record.result is None), None)
-            if in_flight is not None:
-                return AlertOutcome.IN_FLIGHT, in_flight
-            last = next((record for record in recent if record.source == "alert"), None)
-            if last is not None and self.clock() - last.submitted_at < self.cooldown:
-                return AlertOutcome.COOLDOWN, last
-            return AlertOutcome.ACCEPTED, self.spool.submit("alert", cause=notification.group_key)
+    if not notification.asks_for_training:
+        return AlertOutcome.NOT_ASKED, None
+    # Locked, so that of two notifications at once only one finds no request in flight.
+    with locked_file(spool.root / "alerts.lock"):
+        recent = spool.recent(LOOK_BACK)
+        in_flight = next((record for record in recent if record.result is None), None)
+        if in_flight is not None:
+            return AlertOutcome.IN_FLIGHT, in_flight
+        last = next((record for record in recent if record.source == "alert"), None)
+        if last is not None and now - last.submitted_at < cooldown:
+            return AlertOutcome.COOLDOWN, last
+        return AlertOutcome.ACCEPTED, spool.submit("alert", cause=notification.group_key)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 from functools import partial
 
 import httpx
@@ -16,7 +15,7 @@ from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain
+from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
 from src.services.inference.routes import page, predict
@@ -66,7 +65,6 @@ class ServiceState:
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
         self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
         self.batches = Batches(settings, self.scheduler, metrics)
-        self.alerts = AlertRetrain(spool, timedelta(seconds=settings.alert_cooldown_seconds))
         self.rollback = Rollback(registry, store, settings.alias_lock)
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: self.stopping.begun)

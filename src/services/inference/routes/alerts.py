@@ -1,11 +1,12 @@
 """``POST /alerts``: Alertmanager's webhook, through which a firing alert can request a training."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from src.services.inference.alert_retrain import AlertOutcome, Notification
+from src.services.inference.alert_retrain import AlertOutcome, Notification, retrain_on_alert
 from src.services.inference.routes.endpoints import Service, errors
 
 REASONS = {
@@ -36,7 +37,9 @@ class AlertAnswer(BaseModel):
 )
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""
-    outcome, record = await asyncio.to_thread(service.alerts.handle, notification)
+    cooldown = timedelta(seconds=service.settings.alert_cooldown_seconds)
+    decided = asyncio.to_thread(retrain_on_alert, notification, service.spool, cooldown, datetime.now(UTC))
+    outcome, record = await decided
     service.metrics.alert(outcome)
     request_id = record.id if record else None
     if outcome is AlertOutcome.ACCEPTED:

@@ -43,13 +43,14 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def swagger_ui() -> Response:
     """Swagger UI: the document with forms to try requests."""
-    return await _page("docs.html")
+    return await _page("docs.html", "style-src 'self'; worker-src 'self'")
 
 
 @router.get("/redoc")
 async def redoc() -> Response:
-    """ReDoc: the document as a page."""
-    return await _page("redoc.html", nonce=secrets.token_urlsafe(16))
+    """ReDoc: the document as a page. It starts a worker and writes inline styles, which need a nonce for each page."""
+    nonce = secrets.token_urlsafe(16)
+    return await _page("redoc.html", f"style-src 'self' 'nonce-{nonce}'; worker-src 'self' blob:", nonce)
 
 
 @router.get("/page/assets/{name}", responses={304: {}, 404: {}})
@@ -64,15 +65,10 @@ async def asset(request: Request) -> Response:
     return response
 
 
-async def _page(name: str, nonce: str = "") -> Response:
-    """A page that may use only this service's files, inline pictures and, with a nonce, what ReDoc needs.
-
-    ReDoc starts a worker and writes inline styles; the policy admits those with the nonce, which is new for each page.
-    """
+async def _page(name: str, policy: str, nonce: str = "") -> Response:
+    """A page that may use only this service's files, inline pictures and what the policy adds."""
     html = await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
-    styles, workers = (f"'nonce-{nonce}'", "blob:") if nonce else ("", "")
-    own = f"img-src 'self' data: blob:; font-src 'self'; style-src 'self' {styles}; worker-src 'self' {workers}"
-    policy = f"{POLICY}; {own}"
+    policy = f"{POLICY}; img-src 'self' data: blob:; font-src 'self'; {policy}"
     return HTMLResponse(html.replace(NONCE, nonce), headers={**HEADERS, "Content-Security-Policy": policy})
 
 

@@ -3,6 +3,8 @@
 ``GET /v2/health/live`` and ``/v2/health/ready`` are with the other health routes.
 """
 
+import re
+
 import msgspec
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -30,8 +32,6 @@ from src.serving.watch.metrics import UNKNOWN_MODEL
 
 BINARY = "application/octet-stream"
 JSON_LENGTH = "Inference-Header-Content-Length"
-# More digits than any body's length has.
-MAX_DIGITS = 18
 MODEL = "/v2/models/{model_name}"
 VERSION = MODEL + "/versions/{model_version}"
 # Arguments of the routes of the model, and of a version of it.
@@ -125,8 +125,6 @@ def _predictor_for(request: Request, service: Service) -> Predictor:
 def _json_bytes(request: Request) -> int | None:
     """The length of the JSON before binary data; None if there is only JSON."""
     value = request.headers.get(JSON_LENGTH)
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS):
+    if value is not None and not re.fullmatch("[0-9]{1,18}", value):
         raise malformed(f"{JSON_LENGTH} must be a number of bytes")
-    return int(value)
+    return None if value is None else int(value)

@@ -123,9 +123,7 @@ async def follow(request_id: str, service: Service) -> RetrainStatus:
 
 def _is_ahead(result: RetrainResult | None, store: ModelStore) -> bool:
     """Whether this outcome recently promoted a version that is not served yet."""
-    if result is None or result.outcome is not Outcome.PROMOTED or not (result.model_version or "").isdecimal():
-        return False
-    if datetime.now(UTC) - result.finished_at > FRESH:
+    if result is None or result.outcome is not Outcome.PROMOTED or datetime.now(UTC) - result.finished_at > FRESH:
         return False
     served = store.current and store.current.version
     return not served or (result.is_of(served.name) and int(result.model_version or 0) > int(served.version))

@@ -1,16 +1,18 @@
 """A firing alert asks for one training, and not for the next before the cooldown is over."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.core.retrain_record import Outcome, RetrainResult
+from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
 from src.core.retrain_signal import RetrainSpool
-from src.services.inference.alert_retrain import AlertOutcome, AlertRetrain, Notification
+from src.services.inference.alert_retrain import AlertOutcome, Notification, retrain_on_alert
 
+AlertRetrain = Callable[[Notification], tuple[AlertOutcome, RetrainRecord | None]]
 HOUR = timedelta(hours=1)
 DRIFT = {"alertname": "FeatureDrift", "action": "retrain", "feature": "petal_width"}
 
@@ -35,9 +37,13 @@ def clock() -> Clock:
     return Clock()
 
 
+def alerts_of(spool: RetrainSpool, clock: Clock) -> AlertRetrain:
+    return lambda notification: retrain_on_alert(notification, spool, HOUR, clock())
+
+
 @pytest.fixture
 def alerts(spool: RetrainSpool, clock: Clock) -> AlertRetrain:
-    return AlertRetrain(spool, HOUR, clock)
+    return alerts_of(spool, clock)
 
 
 GROUP = "{}:{alertname='FeatureDrift'}"
@@ -55,7 +61,7 @@ def end(spool: RetrainSpool, outcome: Outcome = Outcome.REJECTED) -> None:
 
 
 def test_firing_alert_becomes_a_signal_that_names_its_group(alerts: AlertRetrain, spool: RetrainSpool) -> None:
-    outcome, accepted = alerts.handle(notification(DRIFT))
+    outcome, accepted = alerts(notification(DRIFT))
     assert outcome is AlertOutcome.ACCEPTED
     (record,) = spool.recent(10)
     assert record == accepted
@@ -74,49 +80,49 @@ def test_firing_alert_becomes_a_signal_that_names_its_group(alerts: AlertRetrain
 def test_resolved_and_other_alerts_change_nothing(
     alerts: AlertRetrain, spool: RetrainSpool, ignored: Notification
 ) -> None:
-    assert alerts.handle(ignored)[0] is AlertOutcome.NOT_ASKED
+    assert alerts(ignored)[0] is AlertOutcome.NOT_ASKED
     assert spool.recent(10) == []
 
 
 def test_one_asking_alert_among_others_is_enough(alerts: AlertRetrain) -> None:
-    assert alerts.handle(notification({"alertname": "ServiceDown"}, DRIFT))[0] is AlertOutcome.ACCEPTED
+    assert alerts(notification({"alertname": "ServiceDown"}, DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_while_a_request_is_in_flight_it_serves_the_alert_too(alerts: AlertRetrain, spool: RetrainSpool) -> None:
     waiting = spool.submit("api")
-    assert alerts.handle(notification(DRIFT)) == (AlertOutcome.IN_FLIGHT, waiting)
+    assert alerts(notification(DRIFT)) == (AlertOutcome.IN_FLIGHT, waiting)
     with spool.lock():
         (record,) = spool.claim()
         spool.update(record.model_copy(update={"attempts": 1}))
-    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.IN_FLIGHT
+    assert alerts(notification(DRIFT))[0] is AlertOutcome.IN_FLIGHT
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_after_its_end_the_cooldown_holds_whatever_the_outcome(
     alerts: AlertRetrain, spool: RetrainSpool, clock: Clock, outcome: Outcome
 ) -> None:
-    _, first = alerts.handle(notification(DRIFT))
+    _, first = alerts(notification(DRIFT))
     end(spool, outcome)
-    outcome_again, again = alerts.handle(notification(DRIFT, key="another group"))
+    outcome_again, again = alerts(notification(DRIFT, key="another group"))
     assert outcome_again is AlertOutcome.COOLDOWN
     assert again is not None
     assert first is not None
     assert again.id == first.id
     clock.ahead = HOUR
-    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
+    assert alerts(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_a_request_by_hand_starts_no_cooldown(alerts: AlertRetrain, spool: RetrainSpool) -> None:
     spool.submit("api")
     end(spool)
-    assert alerts.handle(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
+    assert alerts(notification(DRIFT))[0] is AlertOutcome.ACCEPTED
 
 
 def test_a_restart_forgets_nothing(alerts: AlertRetrain, spool: RetrainSpool, clock: Clock) -> None:
-    alerts.handle(notification(DRIFT))
+    alerts(notification(DRIFT))
     end(spool)
-    after = AlertRetrain(RetrainSpool(spool.root), HOUR, clock)
-    assert after.handle(notification(DRIFT))[0] is AlertOutcome.COOLDOWN
+    after = alerts_of(RetrainSpool(spool.root), clock)
+    assert after(notification(DRIFT))[0] is AlertOutcome.COOLDOWN
 
 
 def test_notifications_at_the_same_moment_cause_one_request(spool: RetrainSpool, clock: Clock) -> None:
@@ -124,9 +130,9 @@ def test_notifications_at_the_same_moment_cause_one_request(spool: RetrainSpool,
     outcomes: list[AlertOutcome] = []
 
     def notify() -> None:
-        alerts = AlertRetrain(RetrainSpool(spool.root), HOUR, clock)
+        alerts = alerts_of(RetrainSpool(spool.root), clock)
         together.wait()
-        outcomes.append(alerts.handle(notification(DRIFT))[0])
+        outcomes.append(alerts(notification(DRIFT))[0])
 
     threads = [threading.Thread(target=notify) for _ in range(8)]
     for thread in threads:
@@ -138,7 +144,7 @@ def test_notifications_at_the_same_moment_cause_one_request(spool: RetrainSpool,
 
 
 def test_a_very_long_group_key_is_cut(alerts: AlertRetrain, spool: RetrainSpool) -> None:
-    alerts.handle(notification(DRIFT, key="k" * 10_000))
+    alerts(notification(DRIFT, key="k" * 10_000))
     (record,) = spool.recent(10)
     assert record.cause is not None
     assert len(record.cause) <= 300
