@@ -166,10 +166,15 @@ def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState) -> 
     def turns(scope: Scope) -> Admission | None:
         return state.pages if page.is_page(scope["path"]) else predict.turns_of(state.batches, scope)
 
-    exempt, templates, guards, stopping = catalogue.exempt, catalogue.templates, state.guards, state.stopping
-    app.add_middleware(AdmissionMiddleware, admission=state.admission, turns=turns, exempt=exempt, bodies=state.bodies)
     app.add_middleware(
-        RequestContextMiddleware, metrics=state.metrics, templates=templates, guards=guards, stopping=stopping
+        AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt, bodies=state.bodies
+    )
+    app.add_middleware(
+        RequestContextMiddleware,
+        metrics=state.metrics,
+        templates=catalogue.templates,
+        guards=state.guards,
+        stopping=state.stopping,
     )
 
 

@@ -38,8 +38,9 @@ class AlertAnswer(BaseModel):
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""
     cooldown = timedelta(seconds=service.settings.alert_cooldown_seconds)
-    decided = asyncio.to_thread(retrain_on_alert, notification, service.spool, cooldown, datetime.now(UTC))
-    outcome, record = await decided
+    outcome, record = await asyncio.to_thread(
+        retrain_on_alert, notification, service.spool, cooldown, now=datetime.now(UTC)
+    )
     service.metrics.alert(outcome)
     request_id = record.id if record else None
     if outcome is AlertOutcome.ACCEPTED:
