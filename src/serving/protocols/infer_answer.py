@@ -73,11 +73,10 @@ def output_names(predictor: Predictor) -> list[str]:
 def metadata_of(predictor: Predictor) -> ModelMetadata:
     """The model's metadata; the parameter ``classes`` of an output is a JSON list of the classes' names."""
     matrix = matrix_of(predictor.schema)
-    classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
-    outputs = {
-        PREDICT: TensorMetadata(PREDICT, datatype_of_labels(predictor), [-1, 1]),
-        PROBABILITIES: TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes),
-    }
+    outputs = [TensorMetadata(PREDICT, datatype_of_labels(predictor), [-1, 1])]
+    if PROBABILITIES in output_names(predictor):
+        classes = {"classes": msgspec.json.encode(predictor.classes).decode()}
+        outputs.append(TensorMetadata(PROBABILITIES, NUMBER, [-1, len(predictor.classes)], classes))
     return ModelMetadata(
         name=predictor.version.name,
         versions=[predictor.version.version],
@@ -86,7 +85,7 @@ def metadata_of(predictor: Predictor) -> ModelMetadata:
             TensorMetadata(column.name, datatype_of(column), [-1, 1], UNSET if column.required else {"optional": True})
             for column in predictor.schema.columns
         ],
-        outputs=[outputs[name] for name in output_names(predictor)],
+        outputs=outputs,
         parameters={} if matrix is None else {"matrix_input": matrix},
     )
 
