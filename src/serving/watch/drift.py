@@ -22,11 +22,9 @@ LARGE = 0.05
 
 
 class Drift(NamedTuple):
-    """The drift of one column.
+    """The distance of one column from training beyond chance (0: none; NaN with fewer than ``MIN_ROWS`` rows).
 
-    Attributes:
-        score: its distance from training beyond chance (0: none); NaN with fewer than ``MIN_ROWS`` rows.
-        drifted: whether the distance is large, and significant over all columns of the model.
+    It has ``drifted`` if the distance is large, and significant over all columns of the model.
     """
 
     score: float
@@ -42,8 +40,9 @@ class Drift(NamedTuple):
         """In a word; ``watch`` is large, but not significant over all columns of the model."""
         if math.isnan(self.score):
             return "waiting"
-        calm = "watch" if self.score >= LARGE else "stable"
-        return "drifted" if self.drifted else calm
+        if self.drifted:
+            return "drifted"
+        return "watch" if self.score >= LARGE else "stable"
 
     @classmethod
     def of(cls, comparison: Comparison, tests: int) -> "Drift":

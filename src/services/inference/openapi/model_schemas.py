@@ -1,5 +1,6 @@
 """What the OpenAPI schemas in ``schemas.yaml`` additionally say of the served model."""
 
+import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -133,7 +134,10 @@ def _requests(predictor: Predictor) -> dict[str, Schema]:
 
 
 def _answers(predictor: Predictor) -> dict[str, Schema]:
-    labels, answer = predictor.engine.labels, _answer_to_example(predictor)
+    labels, answer = predictor.engine.labels, dict[str, Any]()
+    # The model may fail on a generated row, with any error. Requests count and log it.
+    with contextlib.suppress(Exception):
+        answer = msgspec.to_builtins(*predictor.answer([tuple(predictor.example.values())]))
     label = msgspec.json.schema(type(labels[0])) | {"enum": list(labels)} if labels else {"type": "number"}
     found: dict[str, Schema] = {"Label": label}
     properties = {"prediction": ref("Label")}
@@ -149,15 +153,6 @@ def _answers(predictor: Predictor) -> dict[str, Schema]:
         found["Prediction"] = {"examples": [answer | source]}
         found["PredictionList"] = {"examples": [{"predictions": [answer]} | source]}
     return found
-
-
-def _answer_to_example(predictor: Predictor) -> dict[str, Any]:
-    """The prediction for the model's example row; empty if it fails, as it may for a generated row."""
-    try:
-        (answer,) = predictor.answer([tuple(predictor.example.values())])
-    except Exception:  # noqa: BLE001 - a model may raise any error; requests count and log them
-        return {}
-    return dict(msgspec.to_builtins(answer))
 
 
 def _names(predictor: Predictor) -> dict[str, Schema]:

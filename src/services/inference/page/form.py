@@ -64,12 +64,8 @@ def mark_of(predictor: Predictor | None) -> str:
 
 def record_of(schema: FeatureSchema, given: Mapping[str, str]) -> bytes:
     """A submitted form, the text of each field by its name, as the JSON of one record; the decoder checks it."""
-    record: dict[str, Any] = {}
-    for index, column in enumerate(schema.columns):
-        value = _typed(column, given.get(f"f{index}", ""))
-        if value is not None:
-            record[column.name] = value
-    return msgspec.json.encode(record)
+    typed = {column.name: _typed(column, given.get(f"f{index}", "")) for index, column in enumerate(schema.columns)}
+    return msgspec.json.encode({name: value for name, value in typed.items() if value is not None})
 
 
 def _typed(column: Column, text: str) -> Any:

@@ -90,13 +90,11 @@ def score(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.5g}"  # noqa: PLR2004 - an error in the target's unit
 
 
-def took(record: RetrainRecord, now: datetime) -> str:
+def took(started_at: datetime, finished_at: datetime | None, now: datetime) -> str:
     """How long a training took, or has taken so far in steps of five seconds, so that the page rarely changes."""
-    if record.started_at is None:
-        return ""
-    if record.result is not None:
-        return lasting((record.result.finished_at - record.started_at).total_seconds())
-    seconds = (now - record.started_at).total_seconds()
+    if finished_at is not None:
+        return lasting((finished_at - started_at).total_seconds())
+    seconds = (now - started_at).total_seconds()
     return lasting(seconds // 5 * 5 if seconds < MINUTE else seconds)
 
 
