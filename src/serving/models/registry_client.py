@@ -46,29 +46,17 @@ class RegistryClient:
         model_name: the registered model.
         timeout: seconds for one call, and between two packets of a download.
         transport: replaces the network.
-        max_model_bytes: the largest download of one version.
     """
 
     def __init__(
-        self,
-        base_url: str,
-        model_name: str,
-        *,
-        timeout: float,
-        transport: httpx.AsyncBaseTransport | None = None,
-        max_model_bytes: int = MAX_MODEL_BYTES,
+        self, base_url: str, model_name: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self._name = model_name
         self._timeout = timeout
-        self._max_model_bytes = max_model_bytes
-        self._too_large = f"the model's files are larger than {max_model_bytes} bytes"
         limits = httpx.Limits(max_connections=8, keepalive_expiry=KEEPALIVE_SECONDS)
         self._client = httpx.AsyncClient(base_url=base_url, timeout=timeout, limits=limits, transport=transport)
         self._url = str(self._client.base_url.copy_with(username=None, password=None)).rstrip("/")
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+        self.aclose = self._client.aclose
 
     async def champion(self) -> ModelVersion | None:
         """The version to serve, or None if there is none yet."""
@@ -111,16 +99,15 @@ class RegistryClient:
         if MLMODEL_FILE not in sizes:
             raise RegistryError(f"version {version.version} lacks {MLMODEL_FILE}: it is not an MLflow model")
         # First, because it determines which others are needed, and whether the model can be served.
-        budget = self._max_model_bytes - await self._fetch(root, MLMODEL_FILE, directory, self._max_model_bytes)
+        taken = await self._fetch(root, MLMODEL_FILE, directory, 0)
         needed = (await asyncio.to_thread(choose_engine, directory, version)).files or list(sizes)
         missing = [name for name in needed if name not in sizes]
         if missing:
             raise RegistryError(f"version {version.version} lacks {', '.join(missing)}; train it again")
-        if sum(sizes[name] for name in needed) > self._max_model_bytes:
-            raise RegistryError(self._too_large)
+        _require_size(sum(sizes[name] for name in needed))
         for name in needed:
             if name != MLMODEL_FILE:
-                budget -= await self._fetch(root, name, directory, budget)
+                taken = await self._fetch(root, name, directory, taken)
 
     async def _artifact_root(self, version: ModelVersion) -> str:
         """The version's folder behind the artifact proxy."""
@@ -157,20 +144,18 @@ class RegistryClient:
                 raise RegistryError(f"the model has more than {MAX_FILES} files, or folders deeper than {MAX_DEPTH}")
         return found
 
-    async def _fetch(self, root: str, name: str, directory: Path, budget: int) -> int:
-        """Download one file of at most ``budget`` bytes; return its size. The listed sizes are not trusted."""
+    async def _fetch(self, root: str, name: str, directory: Path, taken: int) -> int:
+        """Download a file after ``taken`` bytes of others; return the sum. The listed sizes are not trusted."""
         target = directory / name
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         file = await asyncio.to_thread(target.open, "xb")
-        taken = 0
         try:
             with self._reaching():
                 async with self._client.stream("GET", quote(f"{ARTIFACTS}/{root}/{name}")) as answer:
                     self._check(answer)
                     async for chunk in answer.aiter_bytes(CHUNK_BYTES):
                         taken += len(chunk)
-                        if taken > budget:
-                            raise RegistryError(self._too_large)
+                        _require_size(taken)
                         await asyncio.to_thread(file.write, chunk)
         finally:
             await asyncio.to_thread(file.close)
@@ -230,6 +215,11 @@ class RegistryClient:
                 f"MLflow at {self._url} cannot be reached ({type(error).__name__}); "
                 "check that it runs and that MLFLOW_TRACKING_URI is right"
             ) from error
+
+
+def _require_size(size: int) -> None:
+    if size > MAX_MODEL_BYTES:
+        raise RegistryError(f"the model's files are larger than {MAX_MODEL_BYTES} bytes")
 
 
 def _is_plain_name(name: object) -> bool:

@@ -18,8 +18,8 @@ SET_TAG = "/api/2.0/mlflow/model-versions/set-tag"
 DELETE_TAG = "/api/2.0/mlflow/model-versions/delete-tag"
 
 
-def client(mlflow: FakeMlflow, **options: Any) -> RegistryClient:
-    return RegistryClient("http://user:hunter2@mlflow:5000", "iris", timeout=5, transport=mlflow.transport, **options)
+def client(mlflow: FakeMlflow) -> RegistryClient:
+    return RegistryClient("http://user:hunter2@mlflow:5000", "iris", timeout=5, transport=mlflow.transport)
 
 
 @pytest.fixture

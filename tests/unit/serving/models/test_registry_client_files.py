@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from src.core.errors import ConnectionFailedError, InvalidModelError, RegistryError
+from src.serving.models import registry_client
 from src.serving.models.model_version import ModelVersion
 from src.serving.models.registry_client import RegistryClient
 from tests.support.fake_mlflow import ARTIFACTS, FakeMlflow
@@ -24,8 +25,8 @@ MLMODEL = json.dumps(
 )
 
 
-def client(mlflow: FakeMlflow, **options: Any) -> RegistryClient:
-    return RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=mlflow.transport, **options)
+def client(mlflow: FakeMlflow) -> RegistryClient:
+    return RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=mlflow.transport)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -109,18 +110,22 @@ async def test_download_takes_a_location_that_names_the_server_itself(
 
 
 async def test_download_is_capped_by_what_is_announced(
-    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path
+    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(registry_client, "MAX_MODEL_BYTES", 5000)
     with pytest.raises(RegistryError, match="larger than 5000 bytes"):
-        await client(mlflow, max_model_bytes=5000).download(version, tmp_path)
+        await client(mlflow).download(version, tmp_path)
     assert mlflow.downloads == [f"{ARTIFACTS}/1/models/m-1/artifacts/MLmodel"]
 
 
-async def test_download_is_capped_by_what_comes(mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path) -> None:
+async def test_download_is_capped_by_what_comes(
+    mlflow: FakeMlflow, version: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_client, "MAX_MODEL_BYTES", 5000)
     listing = {"files": [{"path": name, "is_dir": False, "file_size": 1} for name in NEEDED]}
     mlflow.override[ARTIFACTS] = httpx.Response(200, json=listing)
     with pytest.raises(RegistryError, match="larger than 5000 bytes"):
-        await client(mlflow, max_model_bytes=5000).download(version, tmp_path)
+        await client(mlflow).download(version, tmp_path)
     assert sum(map(len, contents(tmp_path).values())) <= 5000
 
 
@@ -203,13 +208,14 @@ async def test_folder_that_is_no_model_is_refused(mlflow: FakeMlflow, tmp_path: 
     ],
 )
 async def test_model_of_unreasonable_size_is_refused(
-    mlflow: FakeMlflow, tmp_path: Path, files: dict[str, str], says: str
+    mlflow: FakeMlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], says: str
 ) -> None:
+    monkeypatch.setattr(registry_client, "MAX_MODEL_BYTES", 3000)
     save_tree(tmp_path / "users", files)
     target = tmp_path / "target"
     target.mkdir()
     with pytest.raises(RegistryError, match=says):
-        await client(mlflow, max_model_bytes=3000).download(await champion_of(mlflow), target)
+        await client(mlflow).download(await champion_of(mlflow), target)
     assert {path.rpartition("/")[2] for path in mlflow.downloads} <= {"MLmodel"}
     assert len(mlflow.paths) < 2100
 
