@@ -124,7 +124,7 @@ class FastPredict:
         predictor = self.store.current
         if (
             predictor is None
-            or len(self._turn) >= self.max_pending
+            or self._turn.size >= self.max_pending
             or len(body) > self.max_body_bytes
             or not predictor.cost.is_quick
             or self.stopping.begun
@@ -139,7 +139,7 @@ class FastPredict:
             return None
         request_id = head.request_id or new_request_id()
         pending = PendingPrediction(connection, predictor, row, details, request_id, since, head.route)
-        self._turn.add(pending)
+        self._turn.add(predictor, pending)
         return pending
 
     def _answer(self, predictor: Predictor, batch: list[PendingPrediction]) -> None:

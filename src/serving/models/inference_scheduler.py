@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -36,60 +36,40 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 T = TypeVar("T")
 # A step that yields None, to let other requests run, is sent None, as is the first.
 Steps = Generator[FeatureTable | None, Any, T]
+_Waiting = tuple[Row, asyncio.Future[Answer]]
 
 
-class Waiting(Protocol):
-    """A request that waits for the prediction of a row."""
-
-    @property
-    def predictor(self) -> Predictor:
-        """The model to predict with."""
-
-
-W = TypeVar("W", bound=Waiting)
-
-
-class SharedTurn(Generic[W]):
+class SharedTurn(Generic[T]):
     """Rows of quick models that arrive in the same iteration of the event loop share a call at its end.
 
-    There is no timer: a single row is never delayed for others.
-
-    Args:
-        answer: called by the event loop with a model and the requests that wait for it.
+    There is no timer: a single row is never delayed for others. ``answer`` is called by the event loop with a model and
+    the requests that wait for it; ``size`` is the number of all waiting ones.
     """
 
-    def __init__(self, answer: Callable[[Predictor, list[W]], None]) -> None:
+    def __init__(self, answer: Callable[[Predictor, list[T]], None]) -> None:
         self._answer = answer
-        self._waiting: list[W] = []
+        self._waiting: dict[Predictor, list[T]] = {}
+        self.size = 0
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def add(self, waiting: W) -> None:
+    def add(self, predictor: Predictor, waiting: T) -> None:
         """Predict a row at the end of this iteration, or of a later one if there are too many."""
-        if not self._waiting:
+        if not self.size:
             # Runs after all requests that arrived together with this one: they are scheduled already.
             asyncio.get_running_loop().call_soon(self._end)
-        self._waiting.append(waiting)
+        self.size += 1
+        self._waiting.setdefault(predictor, []).append(waiting)
 
     def _end(self) -> None:
         """Call one model; rows for another one, after a swap, wait for the next iteration."""
-        predictor = self._waiting[0].predictor
-        most = predictor.cost.inline_rows
-        mine: list[W] = []
-        others: list[W] = []
-        for waiting in self._waiting:
-            (mine if waiting.predictor is predictor and len(mine) < most else others).append(waiting)
-        self._waiting = others
-        if others:
+        predictor = next(iter(self._waiting))
+        batch, most = self._waiting.pop(predictor), predictor.cost.inline_rows
+        if len(batch) > most:
+            self._waiting[predictor] = batch[most:]
+            del batch[most:]
+        self.size -= len(batch)
+        if self.size:
             asyncio.get_running_loop().call_soon(self._end)
-        self._answer(predictor, mine)
-
-
-class _Row(NamedTuple):
-    predictor: Predictor
-    row: Row
-    future: "asyncio.Future[Answer]"
+        self._answer(predictor, batch)
 
 
 @dataclass(frozen=True)
@@ -113,8 +93,8 @@ class InferenceScheduler:
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="predict-part")
         # The tables, or parts of them, that are predicted in threads now.
         self._running: set[asyncio.Future[Predictions]] = set()
-        self._quick = SharedTurn[_Row](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
-        self._slow: list[_Row] = []
+        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
+        self._slow: dict[Predictor, list[_Waiting]] = {}
         self._calling: asyncio.Task[None] | None = None
         # Seconds that tables have taken in this iteration of the event loop.
         self._taken = 0.0
@@ -130,11 +110,10 @@ class InferenceScheduler:
         Raises what the model raises on this row.
         """
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        waiting = _Row(predictor, row, future)
         if predictor.cost.is_quick:
-            self._quick.add(waiting)
+            self._quick.add(predictor, (row, future))
         else:
-            self._slow.append(waiting)
+            self._slow.setdefault(predictor, []).append((row, future))
             if self._calling is None:
                 # Starts after all requests that arrived together with this one: they are scheduled already.
                 self._calling = asyncio.create_task(self._call_slow_models())
@@ -192,8 +171,7 @@ class InferenceScheduler:
     async def each(self, predictor: Predictor, tables: Iterable[FeatureTable]) -> AsyncGenerator[Predictions, None]:
         """Predict tables of at least one row in threads, some of them ahead of the caller, and yield in their order.
 
-        Raises:
-            Exception: what the model raises on a table.
+        Raises what the model raises on a table.
         """
         loop, rest = asyncio.get_running_loop(), iter(tables)
         running: deque[asyncio.Future[Predictions]] = deque()
@@ -225,14 +203,13 @@ class InferenceScheduler:
         """Predict the waiting rows in the thread, one call per model."""
         try:
             while self._slow:
-                predictor = self._slow[0].predictor
-                batch = [item for item in self._slow if item.predictor is predictor]
-                self._slow = [item for item in self._slow if item.predictor is not predictor]
+                predictor = next(iter(self._slow))
+                batch = self._slow.pop(predictor)
                 try:
                     answers = await self.in_thread(functools.partial(_answers, predictor, batch))
                 except BaseException:  # the service stops, or the thread ended
-                    for item in batch:
-                        item.future.cancel()
+                    for _, future in batch:
+                        future.cancel()
                     raise
                 _settle(batch, answers)
         finally:
@@ -256,18 +233,18 @@ def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returne
         return _Returned(end.value)
 
 
-def _answers(predictor: Predictor, batch: list[_Row]) -> list[Answer | Exception]:
+def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
     """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
     try:
-        return list(predictor.answer([item.row for item in batch]))
+        return list(predictor.answer([row for row, _ in batch]))
     except Exception as error:  # noqa: BLE001 - it is raised to the row's request
         if len(batch) == 1:
             return [error]
         return [answer for item in batch for answer in _answers(predictor, [item])]
 
 
-def _settle(batch: list[_Row], answers: Iterable[Answer | Exception]) -> None:
-    for (_, _, future), answer in zip(batch, answers, strict=True):
+def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
         if future.done():  # its client has disconnected
             continue
         if isinstance(answer, Exception):
