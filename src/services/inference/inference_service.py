@@ -59,7 +59,9 @@ class ServiceState:
         )
         cache = ModelCache(settings.cache_dir, settings.model_name)
         backoff = Backoff(settings.model_poll_seconds, settings.model_retry_max_seconds)
-        store = ModelStore(registry, cache, metrics, backoff, partial(is_locked, settings.training_lock))
+        is_training = partial(is_locked, settings.training_lock)
+        store = ModelStore(registry, cache, backoff, is_training, metrics.model_loaded, metrics.reload)
+        metrics.watch(store)
         spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
         self.settings = settings
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool

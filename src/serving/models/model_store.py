@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, get_args
 
 from src.core.errors import InvalidModelError, LoopError, ModelNotLoadedError
 from src.core.model_registry import LOCAL_MANIFEST_FILE, write_manifest
@@ -23,22 +23,6 @@ ReloadOutcome = Literal["success", "download_failed", "invalid", "error"]
 RELOAD_OUTCOMES: tuple[ReloadOutcome, ...] = get_args(ReloadOutcome)
 
 logger = logging.getLogger(__name__)
-
-
-class StoreMetrics(Protocol):
-    """Records what the store did."""
-
-    def reload(self, outcome: ReloadOutcome, /) -> None:
-        """Count an attempt to serve another version."""
-
-    def model_loaded(self, predictor: Predictor) -> None:
-        """This model is served from now on."""
-
-    def mlflow_reachable(self, value: float) -> None:
-        """Whether the last look-up of the champion succeeded."""
-
-    def serves_champion(self, value: float) -> None:
-        """Whether the served model is the champion."""
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
@@ -77,20 +61,24 @@ class ModelStore:
 
     Attributes:
         is_training: says whether a training is running; called in a thread, and may raise OSError.
+        on_load: called with a model before it is served.
+        on_reload: called after an attempt to serve another version.
         current: the served model, if any.
-        mlflow_reachable: whether the last poll of MLflow succeeded; None before the first.
-        polled_at: when that was.
+        mlflow_reachable: whether the last poll of MLflow succeeded, at ``polled_at``; None before the first.
+        serves_champion: whether that poll found that the served model is the champion.
         last_error: why the served model is not the champion; None if it is.
     """
 
     registry: RegistryClient
     cache: ModelCache
-    metrics: StoreMetrics
     backoff: Backoff
     is_training: Callable[[], bool]
+    on_load: Callable[[Predictor], None]
+    on_reload: Callable[[ReloadOutcome], None]
     current: Predictor | None = field(default=None, init=False)
     mlflow_reachable: bool | None = field(default=None, init=False)
     polled_at: datetime | None = field(default=None, init=False)
+    serves_champion: bool = field(default=False, init=False)
     last_error: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -136,7 +124,7 @@ class ModelStore:
                 pause = await self.look()
             except Exception:  # the outermost loop: the next poll may succeed
                 logger.exception("following the champion failed")
-                self.metrics.reload("error")
+                self.on_reload("error")
                 pause = self._fail("unexpected failure while following the champion; the log has the details")
             ended.set()
             await self.backoff.wait(self._wake, pause)
@@ -146,9 +134,9 @@ class ModelStore:
         try:
             champion = await self.registry.champion()
         except LoopError as error:
-            self._polled(reachable=False)
+            self.mlflow_reachable, self.polled_at = False, datetime.now(UTC)
             return self._fail(str(error))
-        self._polled(reachable=True)
+        self.mlflow_reachable, self.polled_at = True, datetime.now(UTC)
         if champion is None:
             is_training = False
             with contextlib.suppress(OSError):  # the shared volume cannot be read
@@ -172,13 +160,13 @@ class ModelStore:
             failures = 1 + (self._failed.failures if self._failed and self._failed.version == version else 0)
             problem = f"version {version.version} cannot be served: {error}"
             self._failed = _Failure(version, problem, failures, self.backoff.clock() + self.backoff.after(failures))
-            self.metrics.reload("invalid" if isinstance(error, InvalidModelError) else "download_failed")
+            self.on_reload("invalid" if isinstance(error, InvalidModelError) else "download_failed")
             self._report(problem)
             return
         self._swap(predictor)
         self._failed = None
         self._report(None)
-        self.metrics.reload("success")
+        self.on_reload("success")
         try:
             await asyncio.to_thread(self.cache.write_current, version)
         except OSError as error:
@@ -209,7 +197,7 @@ class ModelStore:
         return await asyncio.to_thread(self.cache.load, version, "registry")
 
     def _swap(self, predictor: Predictor) -> None:
-        self.metrics.model_loaded(predictor)
+        self.on_load(predictor)
         self.current = predictor
         version = predictor.version
         details = (version.name, version.version, predictor.source, predictor.engine.name, predictor.engine_reason)
@@ -221,10 +209,6 @@ class ModelStore:
                 version.version,
             )
 
-    def _polled(self, *, reachable: bool) -> None:
-        self.mlflow_reachable, self.polled_at = reachable, datetime.now(UTC)
-        self.metrics.mlflow_reachable(reachable)
-
     def _fail(self, problem: str) -> float:
         """Report a failed look; return the pause after it."""
         self._report(problem)
@@ -233,7 +217,7 @@ class ModelStore:
 
     def _report(self, problem: str | None) -> None:
         """Keep the last error for /health (None: the champion is served); log it only when it changes."""
-        self.metrics.serves_champion(problem is None)
+        self.serves_champion = problem is None
         if problem is not None and problem != self.last_error:
             serving = f"still serving version {self.current.version.version}" if self.current else "serving nothing"
             logger.warning("%s (%s)", problem, serving)

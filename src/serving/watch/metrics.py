@@ -10,7 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from src.serving.models.admission import SHED_REASONS
-from src.serving.models.model_store import RELOAD_OUTCOMES
+from src.serving.models.model_store import RELOAD_OUTCOMES, ModelStore
 from src.serving.tables.problems import RECORD_PROBLEMS, TOO_LARGE
 from src.serving.watch.live_traffic import LiveTraffic
 
@@ -71,8 +71,8 @@ class ServingMetrics:
         GCCollector(registry=registry)
         gauge = functools.partial(Gauge, registry=registry)
         self.in_flight = gauge("inference_http_requests_in_flight", "Requests that are being received or answered")
-        self.mlflow_reachable = gauge("inference_mlflow_reachable", "1 if the last poll of MLflow succeeded").set
-        self.serves_champion = gauge("inference_serves_champion", "1 if the served model is known to be champion").set
+        self._mlflow_reachable = gauge("inference_mlflow_reachable", "1 if the last poll of MLflow succeeded")
+        self._serves_champion = gauge("inference_serves_champion", "1 if the served model is known to be champion")
         reasons = functools.partial(_counting, registry, "reason")
         self.shed = reasons("inference_http_requests_shed_total", "Requests turned away under overload", SHED_REASONS)
         self.cut = reasons("inference_http_clients_cut_total", "Clients that were disconnected", CUT_REASONS)
@@ -98,6 +98,11 @@ class ServingMetrics:
             self._durations(route.path)
             for status in route.statuses:
                 self._requests(route.path, route.method, status)
+
+    def watch(self, store: ModelStore) -> None:
+        """Read the store's state at each scrape."""
+        self._mlflow_reachable.set_function(lambda: bool(store.mlflow_reachable))
+        self._serves_champion.set_function(lambda: store.serves_champion)
 
     def observe_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one answered request with its duration."""

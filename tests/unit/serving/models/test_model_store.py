@@ -59,7 +59,9 @@ class Rig:
         client = RegistryClient("http://mlflow:5000", "iris", timeout=5, transport=self.mlflow.transport)
         backoff = Backoff(1, 30, wait=self.time.wait, clock=lambda: self.time.now)
         metrics, training = ServingMetrics(self.registry, [], window_rows=300), self.root / "training.lock"
-        self.store = ModelStore(client, self.cache, metrics, backoff, partial(is_locked, training))
+        is_training = partial(is_locked, training)
+        self.store = ModelStore(client, self.cache, backoff, is_training, metrics.model_loaded, metrics.reload)
+        metrics.watch(self.store)
 
     def restarted(self) -> "Rig":
         return Rig(self.mlflow, self.root)
