@@ -14,31 +14,18 @@ from src.core.predictions import Label, Predictions
 
 
 class ServedEngine(ABC):
-    """One loaded model, immutable. To add an engine, derive a class and list it in ``ENGINES``.
+    """One loaded model, immutable. To add an engine, derive a class and list it in ``ENGINES``."""
 
-    Attributes:
-        name: in answers and metrics; the optional dependency group of the engine has the same name.
-        title: on the page.
-        platform: in the Open Inference Protocol; Triton's name if it has one.
-        flavour: MLflow's name of the models that it runs.
-        modules: of that dependency group, without which the engine cannot run.
-        files: those of a verified model that it reads; None for all.
-        is_parallel: whether several threads may predict at the same time.
-        classes: class names in the order of the probabilities; empty for a regression.
-        labels: the classes as predictions show them, of one type, in the same order.
-        gives_probabilities: whether predictions have probabilities, as far as is known before the first.
-    """
-
-    name: str
-    title: ClassVar[str]
-    platform: ClassVar[str]
-    flavour: ClassVar[str]
-    modules: ClassVar[Sequence[str]] = ()
-    files: ClassVar[Sequence[str] | None] = None
-    is_parallel: ClassVar[bool] = False
-    classes: tuple[str, ...]
-    labels: tuple[Label, ...]
-    gives_probabilities: bool
+    name: str  # in answers and metrics; the optional dependency group of the engine has the same name
+    title: ClassVar[str]  # on the page
+    platform: ClassVar[str]  # in the Open Inference Protocol; Triton's name if it has one
+    flavour: ClassVar[str]  # MLflow's name of the models that it runs
+    modules: ClassVar[Sequence[str]] = ()  # of the dependency group; the engine cannot run without them
+    files: ClassVar[Sequence[str] | None] = None  # those of a verified model that it reads; None for all
+    is_parallel: ClassVar[bool] = False  # whether several threads may predict at the same time
+    classes: tuple[str, ...]  # names in the order of the probabilities; empty for a regression
+    labels: tuple[Label, ...]  # the classes as predictions show them, of one type, in the same order
+    gives_probabilities: bool  # whether predictions have probabilities, as far as is known before the first
 
     @abstractmethod
     def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:

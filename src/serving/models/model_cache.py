@@ -8,7 +8,6 @@ import logging
 import os
 import shutil
 import weakref
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uuid_utils
@@ -137,7 +136,7 @@ class ModelCache:
 
     def write_current(self, version: ModelVersion) -> None:
         """Record atomically which version is served now, then delete the entries served longest ago."""
-        note = {"model": version.model_dump(mode="json"), "served_since": datetime.now(UTC).isoformat()}
+        note = {"model": version.model_dump(mode="json")}
         folder = self.stage()
         try:
             staged = folder / CURRENT_FILE

@@ -49,7 +49,7 @@ class Backoff:
 class _Failure(NamedTuple):
     """A version that could not be served, and when to retry it (monotonic seconds)."""
 
-    version: ModelVersion
+    key: str
     reason: str
     failures: int
     retry_at: float
@@ -57,29 +57,19 @@ class _Failure(NamedTuple):
 
 @dataclass(eq=False)
 class ModelStore:
-    """Holds the served model. Use from one event loop.
-
-    Attributes:
-        is_training: says whether a training is running; called in a thread, and may raise OSError.
-        on_load: called with a model before it is served.
-        on_reload: called after an attempt to serve another version.
-        current: the served model, if any.
-        mlflow_reachable: whether the last poll of MLflow succeeded, at ``polled_at``; None before the first.
-        serves_champion: whether that poll found that the served model is the champion.
-        last_error: why the served model is not the champion; None if it is.
-    """
+    """Holds the served model. Use from one event loop."""
 
     registry: RegistryClient
     cache: ModelCache
     backoff: Backoff
-    is_training: Callable[[], bool]
-    on_load: Callable[[Predictor], None]
-    on_reload: Callable[[ReloadOutcome], None]
+    is_training: Callable[[], bool]  # whether a training is running; called in a thread, and may raise OSError
+    on_load: Callable[[Predictor], None]  # called with a model before it is served
+    on_reload: Callable[[ReloadOutcome], None]  # called after an attempt to serve another version
     current: Predictor | None = field(default=None, init=False)
-    mlflow_reachable: bool | None = field(default=None, init=False)
+    mlflow_reachable: bool | None = field(default=None, init=False)  # in the last poll, at ``polled_at``
     polled_at: datetime | None = field(default=None, init=False)
-    serves_champion: bool = field(default=False, init=False)
-    last_error: str | None = field(default=None, init=False)
+    serves_champion: bool = field(default=False, init=False)  # as far as is known from the last poll
+    last_error: str | None = field(default=None, init=False)  # why the champion is not served
 
     def __post_init__(self) -> None:
         self._wake = asyncio.Event()
@@ -145,7 +135,7 @@ class ModelStore:
         elif self.current and self.current.version.key == champion.key:
             self._failed = None
             self._report(None)
-        elif self._failed and self._failed.version == champion and self.backoff.clock() < self._failed.retry_at:
+        elif self._failed and self._failed.key == champion.key and self.backoff.clock() < self._failed.retry_at:
             self._report(self._failed.reason)
         else:
             await self._serve(champion)
@@ -157,9 +147,9 @@ class ModelStore:
         try:
             predictor = await self._load_cached(version) or await self._download(version)
         except (LoopError, OSError) as error:
-            failures = 1 + (self._failed.failures if self._failed and self._failed.version == version else 0)
+            failures = 1 + (self._failed.failures if self._failed and self._failed.key == version.key else 0)
             problem = f"version {version.version} cannot be served: {error}"
-            self._failed = _Failure(version, problem, failures, self.backoff.clock() + self.backoff.after(failures))
+            self._failed = _Failure(version.key, problem, failures, self.backoff.clock() + self.backoff.after(failures))
             self.on_reload("invalid" if isinstance(error, InvalidModelError) else "download_failed")
             self._report(problem)
             return

@@ -14,7 +14,7 @@ from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
-from src.core.predictions import Engine, Predictions
+from src.core.predictions import Engine
 from src.serving.models.engine import ServedEngine
 from src.serving.models.model_version import ModelVersion
 from src.serving.tables.answers import Answer, ModelName, answers_of
@@ -97,28 +97,19 @@ def _fastest(engine: Engine, tables: Sequence[FeatureTable], clock: Callable[[],
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A model that can predict. Immutable, so tasks and threads can share it.
-
-    Attributes:
-        engine_reason: why this engine is used, in one sentence.
-        example: a row by column that the model predicted when it was loaded, or a generated one if it has none.
-        reference: the reference of its training rows, if known.
-        source: where its files were read from.
-        cost: of its predictions.
-        gives_probabilities: whether it returned probabilities when it was loaded.
-    """
+    """A model that can predict. Immutable, so tasks and threads can share it."""
 
     version: ModelVersion
     schema: FeatureSchema
     engine: ServedEngine
-    engine_reason: str
+    engine_reason: str  # why this engine is used, in one sentence
     decoder: RecordDecoder
-    example: dict[str, Value]
-    reference: DriftReference | None
-    source: Source
+    example: dict[str, Value]  # a row that the model predicted when it was loaded; made up if it has no example
+    reference: DriftReference | None  # of its training rows, if known
+    source: Source  # where its files were read from
     loaded_at: datetime
     cost: Cost
-    gives_probabilities: bool = True
+    gives_probabilities: bool = True  # whether it returned probabilities when it was loaded
 
     @cached_property
     def shown_example(self) -> dict[str, Value]:
@@ -151,10 +142,6 @@ class Predictor:
         """The kind of its predictions: classes or numbers."""
         return "classification" if self.classes else "regression"
 
-    def predict(self, table: FeatureTable) -> Predictions:
-        """Predict a table of at least one row."""
-        return self.engine.predict(table)
-
     def answer(self, rows: list[Row]) -> list[Answer]:
         """Predict at least one row, with values in the schema's order."""
-        return answers_of(self.predict(FeatureTable.from_rows(self.schema, rows)), self.classes)
+        return answers_of(self.engine.predict(FeatureTable.from_rows(self.schema, rows)), self.classes)

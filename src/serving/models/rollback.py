@@ -68,11 +68,9 @@ class Rollback:
 
         ``by`` says who requests it, for the version's tags; ``expected``, if given, must be champion.
 
-        Raises:
-            RollbackRefusedError: it is not possible, or not now.
-            RollbackUnfinishedError: MLflow failed; an alias was moved, or may have been.
-            ConnectionFailedError, RegistryError: MLflow failed before an alias was moved.
-            SpoolUnavailableError: the shared volume cannot be used.
+        Raises RollbackRefusedError (not possible, or not now), RollbackUnfinishedError (MLflow failed, and an alias was
+        moved, or may have been), ConnectionFailedError or RegistryError (MLflow failed before that), and
+        SpoolUnavailableError.
         """
         async with self._locked():
             champion, previous = await self._pair(expected)

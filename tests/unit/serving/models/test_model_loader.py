@@ -245,5 +245,7 @@ def test_verified_model_without_onnx_must_answer_its_golden_rows(tmp_path: Path)
             continue
         predictor = load_predictor(directory, version, "registry")
         assert predictor.engine.name == "pyfunc"
-        found = predictor.predict(FeatureTable.from_rows(predictor.schema, [tuple(row) for row in golden["rows"]]))
+        found = predictor.engine.predict(
+            FeatureTable.from_rows(predictor.schema, [tuple(row) for row in golden["rows"]])
+        )
         assert found.values == golden["labels"]

@@ -61,7 +61,7 @@ def load(directory: Path) -> Predictor:
 
 
 def answers(predictor: Predictor) -> list[float]:
-    return list(predictor.predict(FeatureTable.from_rows(predictor.schema, [(1.0, 2.0)])).values)
+    return list(predictor.engine.predict(FeatureTable.from_rows(predictor.schema, [(1.0, 2.0)])).values)
 
 
 def test_each_version_runs_the_code_that_it_brought(tmp_path: Path) -> None:

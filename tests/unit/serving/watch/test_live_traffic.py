@@ -123,7 +123,7 @@ async def test_rows_that_the_model_before_answered_are_counted_and_not_compared(
     served.mlflow.promote("2")
     await served.look()
     table = FeatureTable.from_rows(before.schema, [tuple(SETOSA.values())] * 3)
-    served.service.metrics.traffic.note_table(before, table, before.predict(table))
+    served.service.metrics.traffic.note_table(before, table, before.engine.predict(table))
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 3
     assert await served.metric("inference_drift_window_rows") == 0
 
@@ -193,7 +193,7 @@ async def test_a_batch_is_compared_once_it_is_whole(served: Any) -> None:
     batch = traffic.batch(predictor)
     traffic.batch(predictor).end()
     for _ in range(2):
-        traffic.note_part(batch, table, predictor.predict(table))
+        traffic.note_part(batch, table, predictor.engine.predict(table))
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
     assert await served.metric("inference_drift_window_rows") == 0
     batch.end()
@@ -204,10 +204,10 @@ async def test_a_batch_that_a_swap_overtakes_is_compared_with_neither_model(serv
     traffic, before = served.service.metrics.traffic, served.service.store.require()
     table = FeatureTable.from_rows(before.schema, [tuple({**SETOSA, "petal_width": 99.0}.values())] * 250)
     batch = traffic.batch(before)
-    traffic.note_part(batch, table, before.predict(table))
+    traffic.note_part(batch, table, before.engine.predict(table))
     served.mlflow.promote("2")
     await served.look()
-    traffic.note_part(batch, table, before.predict(table))
+    traffic.note_part(batch, table, before.engine.predict(table))
     batch.end()
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
     assert await served.metric("inference_out_of_range_total", feature="petal_width") == 250
