@@ -158,7 +158,7 @@ async def _running(
         with contextlib.suppress(asyncio.CancelledError):
             await following
         state.scheduler.close()
-        state.batches.close()
+        state.batches.workers.close()
         await state.registry.aclose()
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
 
@@ -19,17 +20,8 @@ from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceSchedu
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, probability_columns
 from src.serving.tables.formats import BINARY, READERS, Format
-from src.serving.tables.parts import (
-    PART_ROWS,
-    PART_VALUES,
-    ExtraColumns,
-    Part,
-    Rows,
-    TooManyRowsError,
-    TooMuchTextError,
-    joined_kinds,
-)
-from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed
+from src.serving.tables.parts import PART_ROWS, PART_VALUES, ExtraColumns, Part, Rows, joined_kinds
+from src.serving.tables.problems import MAX_TOLD, TOO_LARGE, InvalidRecordError, malformed
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Worker, Workers
 from src.serving.watch.metrics import ServingMetrics
@@ -51,6 +43,7 @@ class Batches:
 
     Attributes:
         admission: admits large batches, each for as long as its table is in memory.
+        workers: read and write Arrow and Parquet.
     """
 
     def __init__(self, settings: InferenceSettings, scheduler: InferenceScheduler, metrics: ServingMetrics) -> None:
@@ -61,14 +54,10 @@ class Batches:
         self.admission = Admission(large, queue=settings.max_queue // 2, seconds=seconds, on_shed=metrics.shed)
         # One more than large batches, because a slow client keeps its worker until the answer is sent.
         slots = Admission(large + 1, queue=settings.max_concurrency, seconds=seconds, on_shed=metrics.shed)
-        self._workers = Workers(slots.slot, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
+        self.workers = Workers(slots.slot, memory_bytes=WORKER_BYTES + 2 * settings.max_batch_bytes)
         self._max_values = settings.max_batch_values
         # Bytes of strings and kept columns: those of all large batches take half as much memory as a body.
         self._max_text = max(1, settings.max_batch_bytes // 2 // large)
-
-    def close(self) -> None:
-        """End the worker processes."""
-        self._workers.close()
 
     async def read(
         self,
@@ -82,8 +71,7 @@ class Batches:
 
         Raises:
             InvalidRecordError: with the first problems of all rows.
-            TooManyRowsError: there are more rows than memory is reserved for.
-            TooMuchTextError: strings and kept columns take more memory than is reserved.
+            InvalidInputError: it takes more memory than is reserved.
             OverloadedError: no worker became free in time.
             ClientDisconnect: the client has disconnected.
         """
@@ -157,13 +145,8 @@ class Batches:
             last = await worker.run(encoder.end) if worker else encoder.end()
         yield last  # a slow client keeps no worker
 
-    @contextlib.asynccontextmanager
-    async def _worker_for(self, form: Format) -> AsyncIterator[Worker | None]:
-        if form not in BINARY:
-            yield None
-            return
-        async with self._workers.one() as worker:
-            yield worker
+    def _worker_for(self, form: Format) -> AbstractAsyncContextManager[Worker | None]:
+        return self.workers.one() if form in BINARY else contextlib.nullcontext()
 
     async def _parts(
         self, schema: FeatureSchema, form: Format, body: bytearray, extra: ExtraColumns
@@ -182,9 +165,13 @@ class Batches:
     def _require_memory(self, rows: int, columns: int, text: int) -> None:
         max_rows = max(1, self._max_values // columns)
         if rows > max_rows:
-            raise TooManyRowsError(max_rows)
+            raise InvalidInputError(f"the batch has more than {max_rows} rows; send several batches", kind=TOO_LARGE)
         if text > self._max_text:
-            raise TooMuchTextError(self._max_text)
+            raise InvalidInputError(
+                f"the strings and kept columns of the batch take more than {self._max_text} bytes; send several "
+                "batches, or drop other columns with extra_columns=ignore",
+                kind=TOO_LARGE,
+            )
 
 
 def _slices(parts: deque[Rows], kinds: Iterable[str], size: int) -> Iterator[tuple[FeatureTable, Columns]]:

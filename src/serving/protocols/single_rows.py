@@ -88,7 +88,7 @@ def _decode_scoring(predictor: Predictor, body: bytes) -> Decoded:
         (record,) = records
     else:
         raise ValueError
-    return predictor.decoder.row_or_none({name: record[name] for name in schema.names if name in record}), None
+    return predictor.decoder.row({name: record[name] for name in schema.names if name in record}), None
 
 
 _INFER = msgspec.json.Decoder(InferMessage)
@@ -105,7 +105,7 @@ def _decode_infer(predictor: Predictor, body: bytes) -> Decoded:
     if has_parameters or not set(names) <= set(offered):
         raise ValueError
     record = _only_numbers(predictor.schema, request.inputs)
-    return predictor.decoder.row_or_none(record), (request.id, dict.fromkeys(names))
+    return predictor.decoder.row(record), (request.id, dict.fromkeys(names))
 
 
 def _only_numbers(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> dict[str, float]:

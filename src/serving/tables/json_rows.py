@@ -92,7 +92,7 @@ def _of_list(decoder: RecordDecoder, body: bytes | bytearray) -> Iterator[tuple[
 def _of_lines(decoder: RecordDecoder, body: bytearray) -> Iterator[tuple[Rows | None, Sequence[Any]]]:
     for piece in lines_of(body):
         lines = [line for line in map(bytes.strip, bytes(piece).split(b"\n")) if line]
-        rows = decoder.rows_of_lines_or_none(b"\n".join(lines))
+        rows = decoder.rows_or_none(b"\n".join(lines), lines=True)
         # A line may have two records, and another one a part of a record. But "}" before a line end and "{" behind it
         # are of two records: there is no comma. So if there are as many records as lines, each line is one record.
         is_one_each = rows and len(rows.table) == len(lines) and all(line[:1] + line[-1:] == b"{}" for line in lines)

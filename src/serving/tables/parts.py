@@ -82,24 +82,6 @@ class Rows(NamedTuple):
 Part = Rows | InvalidRecordError
 
 
-class TooManyRowsError(InvalidInputError):
-    """The batch has more rows than the service holds in memory."""
-
-    def __init__(self, max_rows: int) -> None:
-        super().__init__(f"the batch has more than {max_rows} rows; send several batches", kind=kinds.TOO_LARGE)
-
-
-class TooMuchTextError(InvalidInputError):
-    """The strings and kept columns of the batch take more memory than the service reserves for them."""
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(
-            f"the strings and kept columns of the batch take more than {max_bytes} bytes; send several batches, or "
-            "drop other columns with extra_columns=ignore",
-            kind=kinds.TOO_LARGE,
-        )
-
-
 def _kind(values: Sequence[Any]) -> str:
     kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
     fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)

@@ -1,6 +1,6 @@
 """Strict decoding of JSON records into rows of a model's schema; problems are reported without values of the input."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -56,19 +56,12 @@ class RecordDecoder:
     def decode_or_none(self, body: bytes | msgspec.Raw) -> Row | None:
         """The same, or None for an invalid body, without finding the problems."""
         try:
-            return self._row(self._decoder.decode(body))
+            return self.row(self._decoder.decode(body))
         except UNFIT:
             return None
 
-    def row_or_none(self, record: Mapping[str, Any]) -> Row | None:
-        """The same of a decoded record, whose values are floats if all columns are numbers."""
-        try:
-            return self._row(record)
-        except UNFIT:
-            return None
-
-    def _row(self, record: Mapping[str, Any]) -> Row:
-        """Raises one of ``UNFIT`` for an invalid record."""
+    def row(self, record: Mapping[str, Any]) -> Row:
+        """The same of a decoded record, with floats if all columns are numbers; raises one of ``UNFIT``."""
         if not self._is_plain:
             if not self._takes_others and not record.keys() <= self._known:
                 raise ValueError
@@ -90,17 +83,10 @@ class RecordDecoder:
             raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
         return rows.table
 
-    def rows_or_none(self, body: bytes | bytearray) -> Rows | None:
-        """The values of a JSON array of records, with the kept fields; None for an invalid one."""
-        return self._rows_or_none(self._list_decoder.decode, body)
-
-    def rows_of_lines_or_none(self, lines: bytes) -> Rows | None:
-        """The same of records with white space in between."""
-        return self._rows_or_none(self._decoder.decode_lines, lines)
-
-    def _rows_or_none(self, decode: Callable[[Any], list[Any]], body: bytes | bytearray) -> Rows | None:
+    def rows_or_none(self, body: bytes, *, lines: bool = False) -> Rows | None:
+        """The rows of a JSON array of records, or of records on lines, with kept fields; None for an invalid one."""
         try:
-            records = decode(body)
+            records: list[Any] = self._decoder.decode_lines(body) if lines else self._list_decoder.decode(body)
             part = self._plain_rows(records) if self._is_plain else self._typed_rows(records)
         except UNFIT:
             return None
