@@ -170,11 +170,16 @@ class FrontProtocol(ClientConnection):
             end: where the head ends in it.
         """
         ahead, rest = self._parser.without_upgrade(received, end)
-        self._held = b""
+        if self._held:  # nothing was forwarded: all of it is parsed again
+            self._held = b""
+            self._parser.forget()
+            ahead, rest = b"", ahead + rest
         if ahead:
             self._forward(ahead)
         if rest:
             self.data_received(rest)
+        elif self._forwards and not self._works:
+            self.transport.close()  # without a response, so that clients send the request again
         else:
             self._receive_no_more()
 

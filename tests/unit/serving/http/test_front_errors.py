@@ -50,8 +50,9 @@ async def test_request_with_a_wish_in_a_head_of_two_packets_is_not_executed_behi
     assert (world.transport.ending, world.bodies) == ("closed", [b"[1]"])
 
 
-async def test_request_in_the_packet_of_an_invalid_one_is_not_executed(world: World) -> None:
-    assert (await world.send(OTHER + b"\0\1")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+@pytest.mark.parametrize("wish", [b"", WISHING])
+async def test_request_in_the_packet_of_an_invalid_one_is_not_executed(world: World, wish: bytes) -> None:
+    assert (await world.send(OTHER + wish + b"\0\1")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert (world.transport.ending, world.scopes) == ("closed", [])
 
 
