@@ -69,18 +69,13 @@ def schemas_of(predictor: Predictor | None) -> dict[str, Schema]:
 
 def _tables(predictor: Predictor) -> dict[str, Schema]:
     """A row, and a table of columns; MLflow's protocol ignores other columns."""
-    version, row = predictor.version, predictor.shown_example
+    row, title = predictor.shown_example, f"One row for {predictor.version.name} version {predictor.version.version}."
     columns = {column.name: _column(column, predictor) for column in predictor.schema.columns}
     lists = {name: {"type": "array", "items": column, "minItems": 1} for name, column in columns.items()}
     required = [column.name for column in predictor.schema.columns if column.required]
     strict = {"required": required, "additionalProperties": False}
     return {
-        "Record": {
-            "description": f"One row for {version.name} version {version.version}.",
-            "properties": columns,
-            **strict,
-            "examples": [row],
-        },
+        "Record": {"description": title, "properties": columns, **strict, "examples": [row]},
         "Columns": {"properties": lists, **strict, "examples": [{name: [value] for name, value in row.items()}]},
         "ScoringRow": {"properties": columns, "required": required},
         "ScoringColumns": {"properties": lists, "required": required},
