@@ -78,12 +78,10 @@ class _Returned(Generic[T]):
 
 
 class InferenceScheduler:
-    """Runs models for the routes. Use from one event loop; close it with ``close``.
+    """Runs models for the routes, which get the models' errors. Use from one event loop; close it with ``close``.
 
-    Rows that are predicted together get bitwise the same answers as each alone.
-
-    Args:
-        threads: how many parts of a table may be predicted at the same time while no other table is.
+    Rows that are predicted together get bitwise the same answers as each alone. ``threads`` parts of a table may be
+    predicted at the same time while no other table is.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -105,10 +103,7 @@ class InferenceScheduler:
             executor.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, predictor: Predictor, row: Row) -> Answer:
-        """Predict a row together with others of this loop iteration or, for a slow model, of the previous call's time.
-
-        Raises what the model raises on this row.
-        """
+        """Predict a row together with others of this iteration or, for a slow model, of the previous call's time."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if predictor.cost.is_quick:
             self._quick.add(predictor, (row, future))
@@ -122,10 +117,8 @@ class InferenceScheduler:
     async def run(self, predictor: Predictor, size: int, steps: Steps[T]) -> T:
         """Run a request's steps: on the event loop if they are quick, else in the thread. Raises what these raise.
 
-        Args:
-            predictor: the model.
-            size: the body's length in bytes.
-            steps: decodes and yields tables, and is sent the predictions for each; returns the response.
+        ``size`` is the body's length in bytes. The steps decode and yield tables, are sent the predictions for each,
+        and return the response.
         """
         at_once = size <= INLINE_BYTES
         if at_once:
@@ -136,11 +129,10 @@ class InferenceScheduler:
             table = step() if at_once else await self.in_thread(step)
             if isinstance(table, _Returned):
                 return table.value
-            if table is None:
-                found = None
-                continue
-            at_once = at_once and self.takes(predictor, len(table))
-            found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
+            found = None
+            if table is not None:
+                at_once = at_once and self.takes(predictor, len(table))
+                found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
 
     async def turn(self) -> None:
         """Wait for a loop iteration that has time for tables, first come first served."""

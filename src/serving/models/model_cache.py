@@ -106,10 +106,7 @@ class ModelCache:
         return descriptor
 
     def drop(self, folder: Path, lock: int = IN_USE) -> None:
-        """Delete a folder, unless another process deletes it, or uses it and ``lock`` is ``UNUSED``.
-
-        Failures are logged.
-        """
+        """Delete a folder, unless another process deletes it, or uses it and ``lock`` is ``UNUSED``; log failures."""
         try:
             descriptor = self._staged.pop(folder, None) or self.hold(folder, lock)
             try:

@@ -39,13 +39,8 @@ class RegistryClient:
     """Reads one registered model and moves its aliases. Close it with ``aclose``.
 
     Every method may raise ConnectionFailedError (MLflow cannot be reached or refuses the request) and RegistryError
-    (its answer violates the registry contract).
-
-    Args:
-        base_url: the MLflow server; a user name and password in it are used and never logged.
-        model_name: the registered model.
-        timeout: seconds for one call, and between two packets of a download.
-        transport: replaces the network.
+    (its answer violates the registry contract). A user name and password in ``base_url`` are used and never logged.
+    ``timeout`` is in seconds, for one call, and between two packets of a download. ``transport`` replaces the network.
     """
 
     def __init__(

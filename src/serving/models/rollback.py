@@ -27,6 +27,7 @@ from src.serving.models.registry_client import RegistryClient
 
 # How long a request waits for the version to be loaded; usually it is in the cache.
 CATCH_UP_SECONDS = 5.0
+NOTHING = "there is nothing to go back to"
 BUSY = "another promotion or rollback is in progress; check the versions, then try again"
 
 logger = logging.getLogger(__name__)
@@ -109,26 +110,22 @@ class Rollback:
         # Checked before ``expected``: a client that retries after an unfinished rollback must get this message.
         if previous is not None and previous.version == champion.version:
             raise RollbackRefusedError(
-                f"there is nothing to go back to: the alias {PREVIOUS} points to the champion, version "
-                f"{champion.version}, itself; in MLflow, point it to the version that was rolled back (its tag "
-                f"{TAG_ROLLBACK_TO} names {champion.version}), or to another one"
+                f"{NOTHING}: the alias {PREVIOUS} points to the champion, version {champion.version}, itself; in "
+                f"MLflow, point it to the version that was rolled back (its tag {TAG_ROLLBACK_TO} names "
+                f"{champion.version}), or to another one"
             )
         if expected not in {None, champion.version}:
             raise RollbackRefusedError(
                 f"the champion is version {champion.version} now, not {expected}; check the versions, then try again"
             )
         if previous is None:
-            raise RollbackRefusedError(
-                f"there is nothing to go back to: version {champion.version} is the first champion"
-            )
+            raise RollbackRefusedError(f"{NOTHING}: version {champion.version} is the first champion")
         return champion, previous
 
     async def _move(self, back_from: str, back_to: str) -> None:
         # After a time-out or a lost answer, it is unknown what MLflow has done.
-        state = (
-            f"version {back_to} may or may not be champion again in place of {back_from}, and the "
-            f"alias {PREVIOUS} was not moved"
-        )
+        state = f"version {back_to} may or may not be champion again in place of {back_from}"
+        state += f", and the alias {PREVIOUS} was not moved"
         advice = "Check which version is champion before you go on"
         try:
             await self.registry.move(CHAMPION, back_to)
