@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 async def wait_for_event(event: asyncio.Event, seconds: float) -> None:
     """Wait until the event is set, at most so long."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 @dataclass(frozen=True)
