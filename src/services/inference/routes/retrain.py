@@ -43,13 +43,10 @@ class BothScores(BaseModel, from_attributes=True):
     champion: Scores | None
 
 
-class RetrainStatus(BaseModel):
+class RetrainStatus(RetrainAccepted):
     """A retrain request: its state and, once ended, its outcome; absent fields do not apply yet."""
 
-    id: str
-    state: State
     source: str
-    submitted_at: datetime
     started_at: datetime | None
     attempts: int
     last_error: str | None
