@@ -20,6 +20,8 @@ from src.serving.models.predictor import Predictor, Source
 KEPT_ENTRIES = 3
 CURRENT_FILE = "current.json"
 STAGING_PREFIX = "tmp-"
+# What may change while a version is served, and what earlier releases do not expect in the file.
+CHANGING = {"verdict", "reason", "rolled_back_to", "pending_previous"}
 # Locks of a folder.
 IN_USE = fcntl.LOCK_SH
 UNUSED = fcntl.LOCK_EX | fcntl.LOCK_NB
@@ -133,7 +135,7 @@ class ModelCache:
 
     def write_current(self, version: ModelVersion) -> None:
         """Record atomically which version is served now, then delete the entries served longest ago."""
-        note = {"model": version.model_dump(mode="json")}
+        note = {"model": version.model_dump(mode="json", exclude=CHANGING)}
         folder = self.stage()
         try:
             staged = folder / CURRENT_FILE

@@ -47,6 +47,11 @@ def test_cache_remembers_the_current_version(cache: ModelCache, tmp_path: Path) 
     assert ModelCache(tmp_path / "cache", "iris").read_current() == version(1)
 
 
+def test_cache_remembers_nothing_that_may_change(cache: ModelCache) -> None:
+    cache.write_current(version(1).model_copy(update={"verdict": "promoted", "scores": {"accuracy": 0.9}}))
+    assert cache.read_current() == version(1).model_copy(update={"scores": {"accuracy": 0.9}})
+
+
 def test_cache_of_another_model_is_not_ours(cache: ModelCache, tmp_path: Path) -> None:
     cache.write_current(version(1))
     assert ModelCache(tmp_path / "cache", "wine").read_current() is None
