@@ -1,8 +1,7 @@
-"""``/docs``, ``/redoc`` and ``/openapi.json``, and the files of all pages: none comes from another origin."""
+"""``/docs`` and ``/openapi.json``, and the files of all pages: none comes from another origin."""
 
 import asyncio
 import functools
-import secrets
 from pathlib import Path
 
 import msgspec
@@ -13,9 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 STATIC = Path(__file__).parents[1] / "static"
-# Contains the distribution files of Swagger UI and ReDoc.
+# Contains the distribution files of Swagger UI.
 PACKAGE = "fastapi_offline"
-DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css", "redoc.css", "redoc.js", "redoc.standalone.js")
+DOCS_FILES = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 PAGE_FILES = ("vendor/htmx.min.js", "vendor/pico.min.css", "page.css", "page.js")
 ASSETS = {f"/docs/assets/{file}": file for file in DOCS_FILES} | {
     f"/page/assets/{file.removeprefix('vendor/')}": file for file in PAGE_FILES
@@ -25,7 +24,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-NONCE = "NONCE"
 # Browsers revalidate each time: files change with the service, the document with the model.
 HEADERS = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 
@@ -43,14 +41,9 @@ async def openapi(request: Request) -> Response:
 @router.get("/docs")
 async def swagger_ui() -> Response:
     """Swagger UI: the document with forms to try requests."""
-    return await _page("docs.html", "style-src 'self'; worker-src 'self'")
-
-
-@router.get("/redoc")
-async def redoc() -> Response:
-    """ReDoc: the document as a page. It starts a worker and writes inline styles, which need a nonce for each page."""
-    nonce = secrets.token_urlsafe(16)
-    return await _page("redoc.html", f"style-src 'self' 'nonce-{nonce}'; worker-src 'self' blob:", nonce)
+    html = await asyncio.to_thread((STATIC / "docs.html").read_text, encoding="utf-8")
+    policy = f"{POLICY}; img-src 'self' data: blob:; font-src 'self'; style-src 'self'; worker-src 'self'"
+    return HTMLResponse(html, headers={**HEADERS, "Content-Security-Policy": policy})
 
 
 @router.get("/page/assets/{name}", responses={304: {}, 404: {}})
@@ -63,13 +56,6 @@ async def asset(request: Request) -> Response:
     response = await _files().get_response(ASSETS[path], request.scope)
     response.headers.update(HEADERS)
     return response
-
-
-async def _page(name: str, policy: str, nonce: str = "") -> Response:
-    """A page that may use only this service's files, inline pictures and what the policy adds."""
-    html = await asyncio.to_thread((STATIC / name).read_text, encoding="utf-8")
-    policy = f"{POLICY}; img-src 'self' data: blob:; font-src 'self'; {policy}"
-    return HTMLResponse(html.replace(NONCE, nonce), headers={**HEADERS, "Content-Security-Policy": policy})
 
 
 @functools.cache

@@ -9,8 +9,6 @@ from src.services.inference.routes.documentation import DOCS_FILES
 
 pytestmark = pytest.mark.anyio
 
-PAGES = ("/docs", "/redoc")
-
 
 class Page(HTMLParser):
     """What a page loads, and what it has written in itself."""
@@ -34,9 +32,8 @@ class Page(HTMLParser):
             self.inline.append(data)
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_page_loads_only_files_of_this_service(served: Any, path: str) -> None:
-    answer = await served.client.get(path)
+async def test_page_loads_only_files_of_this_service(served: Any) -> None:
+    answer = await served.client.get("/docs")
     assert answer.headers["Content-Type"].startswith("text/html")
     page = Page(answer.text)
     assert not page.inline
@@ -44,27 +41,16 @@ async def test_page_loads_only_files_of_this_service(served: Any, path: str) -> 
     for address in page.loads:
         if address == "data:,":
             continue
-        assert urljoin(path, address).startswith("/docs/assets/")
-        assert (await served.client.get(urljoin(path, address))).status_code == 200
+        assert urljoin("/docs", address).startswith("/docs/assets/")
+        assert (await served.client.get(urljoin("/docs", address))).status_code == 200
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_page_forbids_itself_all_else(served: Any, path: str) -> None:
-    policy = (await served.client.get(path)).headers["Content-Security-Policy"]
+async def test_page_forbids_itself_all_else(served: Any) -> None:
+    policy = (await served.client.get("/docs")).headers["Content-Security-Policy"]
     rules = {name: words for name, *words in map(str.split, policy.split(";"))}
     assert rules["default-src"] == rules["base-uri"] == rules["frame-ancestors"] == ["'none'"]
     assert rules["script-src"] == rules["connect-src"] == ["'self'"]
     assert not re.search(r"unsafe|https?:|\*", policy)
-
-
-async def test_redoc_has_a_new_word_for_its_styles_each_time(served: Any) -> None:
-    seen = set()
-    for _ in range(2):
-        answer = await served.client.get("/redoc")
-        (nonce,) = re.findall(r"style-src 'self' 'nonce-([\w-]{16,})'", answer.headers["Content-Security-Policy"])
-        assert f'data-nonce="{nonce}"' in answer.text
-        seen.add(nonce)
-    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("name", DOCS_FILES)
@@ -89,7 +75,7 @@ async def test_nothing_else_is_served(served: Any, name: str) -> None:
     assert set(answer.json()) == {"detail", "request_id"}
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/openapi.json"])
+@pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 async def test_pages_are_counted_by_their_own_route(served: Any, path: str) -> None:
     labels = {"route": path, "method": "GET", "status": "200"}
     assert await served.metric("inference_http_requests_total", **labels) == 0
@@ -97,6 +83,5 @@ async def test_pages_are_counted_by_their_own_route(served: Any, path: str) -> N
     assert await served.metric("inference_http_requests_total", **labels) == 1
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_pages_need_no_model(unready: Any, path: str) -> None:
-    assert (await unready.client.get(path)).status_code == 200
+async def test_page_needs_no_model(unready: Any) -> None:
+    assert (await unready.client.get("/docs")).status_code == 200

@@ -430,7 +430,7 @@ async def test_assets_are_the_services_own(served: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["nope.js", "docs.html", "redoc.js", "README.md", "..%2Fdocs.html", "vendor/htmx.min.js"]
+    "name", ["nope.js", "docs.html", "docs.js", "README.md", "..%2Fdocs.html", "vendor/htmx.min.js"]
 )
 async def test_nothing_else_is_an_asset(served: Any, name: str) -> None:
     assert (await served.client.get(f"/page/assets/{name}")).status_code == 404
