@@ -13,8 +13,8 @@ from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
 from src.serving.http.request_head import announced_length
-from src.serving.http.route_templates import RouteTemplates
 from src.serving.protocols.single_rows import RECORD
+from src.serving.watch.metrics import UNMATCHED
 from tests.support.fake_clock import FakeClock
 from tests.support.served import request
 
@@ -107,7 +107,7 @@ class World:
             shed=self.refused.append,
             count_request=lambda *labels: self.refused.append(labels),
         )
-        overload = Overload(metrics, RouteTemplates(), max_requests=MAX_REQUESTS, exempt={"/live"})
+        overload = Overload(metrics, lambda _: UNMATCHED, max_requests=MAX_REQUESTS, exempt={"/live"})
         service = SimpleNamespace(fast=self.fast, settings=settings, metrics=metrics, overload=overload)
         self.front = FrontProtocol(config, self.state, {"service": service}, self.clock)
         self.front.connection_made(self.transport)

@@ -85,7 +85,7 @@ class ServiceState:
         slots, queue, seconds = settings.max_concurrency, settings.max_queue, settings.queue_seconds
         self.admission = Admission(slots, queue=queue, seconds=seconds, on_shed=self.metrics.shed)
         self.pages = Admission(PAGES_AT_ONCE, queue=PAGES_IN_QUEUE, seconds=seconds, on_shed=self.metrics.shed)
-        self.overload = Overload(self.metrics, catalogue.templates, max_requests=slots + queue, exempt=catalogue.exempt)
+        self.overload = Overload(self.metrics, catalogue.template_of, slots + queue, catalogue.exempt)
         self.fast = FastPredict(
             routes=single_rows(settings.model_name),
             store=self.store,
@@ -174,7 +174,7 @@ def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState) -> 
     app.add_middleware(
         RequestContextMiddleware,
         metrics=state.metrics,
-        templates=catalogue.templates,
+        template_of=catalogue.template_of,
         guards=state.guards,
         stopping=state.stopping,
     )

@@ -15,7 +15,6 @@ from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response
 from src.serving.http.guards import Guard
 from src.serving.http.overload import BREATHER
 from src.serving.http.request_head import client_request_id, new_request_id
-from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission, OverloadedError
 from src.serving.watch.metrics import ServingMetrics
@@ -39,7 +38,7 @@ class RequestContextMiddleware:
 
     app: ASGIApp
     metrics: ServingMetrics
-    templates: RouteTemplates  # for requests that do not reach the router
+    template_of: Callable[[str], str]  # of the path of a request that does not reach the router
     guards: Sequence[Guard]  # called in this order, before the body is read
     stopping: Stopping  # if it has begun, responses close their connections
 
@@ -89,7 +88,7 @@ class RequestContextMiddleware:
 
     def _measure(self, scope: Scope, status: int, started: float) -> None:
         path: str | None = getattr(scope.get("route"), "path", None)
-        route = self.templates.of(scope["path"]) if path is None else path
+        route = self.template_of(scope["path"]) if path is None else path
         since = scope["state"].get(COMPLETE_AT, started)
         if since is None:  # without a duration, which would make an overloaded service look fast
             self.metrics.count_request(route, scope["method"], status)

@@ -1,13 +1,12 @@
 """Refuses complete requests beyond those that may be in work, at a tenth of the application's cost."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from src.serving.http.errors import Headers, refusal_bytes
 from src.serving.http.request_head import client_request_id, new_request_id
 from src.serving.http.request_parser import NOTHING, RequestParser
-from src.serving.http.route_templates import RouteTemplates
 from src.serving.models.admission import QUEUE_FULL, OverloadedError
 from src.serving.watch.metrics import ServingMetrics
 
@@ -20,7 +19,7 @@ class Overload:
     """The limit of requests in work."""
 
     metrics: ServingMetrics
-    templates: RouteTemplates
+    template_of: Callable[[str], str]  # the route of a path
     max_requests: int  # in work and in the queue
     exempt: Collection[str]  # fixed paths that are answered even under overload
 
@@ -36,6 +35,6 @@ class Overload:
             return None
         self.metrics.shed(QUEUE_FULL)
         # Without a duration, which would make an overloaded service look fast.
-        self.metrics.count_request(self.templates.of(path), request.method.decode("latin-1"), 503)
+        self.metrics.count_request(self.template_of(path), request.method.decode("latin-1"), 503)
         request_id = client_request_id({"headers": request.headers}) or new_request_id()
         return refusal_bytes(OverloadedError(), request_id, path, default_headers)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import chain
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -19,8 +18,7 @@ from src.services.inference.routes import (
     rollback,
 )
 from src.serving.http.guards import READING
-from src.serving.http.route_templates import RouteTemplates, with_head
-from src.serving.watch.metrics import RouteInfo
+from src.serving.watch.metrics import UNMATCHED, RouteInfo
 
 # Fixed paths of the routes that change something. Predictions do not.
 WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
@@ -32,15 +30,7 @@ WITH_BODY = (*ANYWHERE, 415)
 
 
 class Catalogue:
-    """The served routes.
-
-    Args:
-        alert_retrain: whether Alertmanager's route is served.
-
-    Attributes:
-        templates: finds the route of a path.
-        exempt: fixed paths that are answered even under overload.
-    """
+    """The served routes, with Alertmanager's if ``alert_retrain``."""
 
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
@@ -49,8 +39,17 @@ class Catalogue:
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]
-        self.templates = RouteTemplates(self.routers)
-        self.exempt = RouteTemplates([health.router]).fixed
+        self._routes = [route for router in self.routers for route in _routes_of(router)]
+        self._fixed = frozenset(route.path for route in self._routes if "{" not in route.path)
+        self._others = [route for route in self._routes if "{" in route.path]
+        # Fixed paths that are answered even under overload.
+        self.exempt = frozenset(route.path for route in _routes_of(health.router))
+
+    def template_of(self, path: str) -> str:
+        """The template that matches a path, or ``UNMATCHED``, because a raw path may contain anything."""
+        if path in self._fixed:
+            return path
+        return next((route.path for route in self._others if route.path_regex.match(path)), UNMATCHED)
 
     @property
     def methods(self) -> dict[str, set[str]]:
@@ -63,13 +62,20 @@ class Catalogue:
     @property
     def infos(self) -> list[RouteInfo]:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
-        found = [RouteInfo(path, "POST", (401, 403)) for path in self.templates.fixed & (WRITING | ALERTING)]
+        found = [RouteInfo(path, "POST", (401, 403)) for path in self._fixed & (WRITING | ALERTING)]
         for route, method in self._operations():
             anyway = ANYWHERE if method in READING else WITH_BODY
             found.append(RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *anyway)))
         return found
 
     def _operations(self) -> Iterator[tuple[APIRoute, str]]:
-        for route in chain.from_iterable(router.routes for router in self.routers):
-            if isinstance(route, APIRoute):
-                yield from ((route, method) for method in with_head(route.methods or set()))
+        """The methods as clients see them: HEAD wherever there is GET."""
+        for route in self._routes:
+            for method in route.methods or ():
+                yield route, method
+                if method == "GET":
+                    yield route, "HEAD"
+
+
+def _routes_of(router: APIRouter) -> list[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]

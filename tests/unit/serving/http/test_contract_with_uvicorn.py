@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.overload import Overload
-from src.serving.http.route_templates import RouteTemplates
 from src.serving.protocols.single_rows import RECORD
 from tests.support.served import Connection, request
 
@@ -43,7 +42,7 @@ class App:
             fast=Fast(),
             settings=SimpleNamespace(head_seconds=10, body_seconds=10, body_rate=1e6),
             metrics=None,
-            overload=Overload(metrics, RouteTemplates(), max_requests=100, exempt=()),
+            overload=Overload(metrics, str, max_requests=100, exempt=()),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

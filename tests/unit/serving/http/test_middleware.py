@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.services.inference.routes.catalogue import Catalogue
 from src.serving.http.middleware import RequestContextMiddleware
-from src.serving.http.route_templates import RouteTemplates
 from src.serving.http.stopping import Stopping
 from src.serving.watch.metrics import ServingMetrics
 from tests.support.fake_mlflow import FakeMlflow
@@ -24,7 +23,7 @@ UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9
 
 def context_around(inner: ASGIApp) -> RequestContextMiddleware:
     metrics = ServingMetrics(CollectorRegistry(), [], window_rows=300)
-    return RequestContextMiddleware(inner, metrics=metrics, templates=RouteTemplates(), guards=(), stopping=Stopping())
+    return RequestContextMiddleware(inner, metrics=metrics, template_of=str, guards=(), stopping=Stopping())
 
 
 async def no_body() -> Message:
