@@ -21,6 +21,7 @@ from src.serving.tables.problems import MALFORMED, MAX_TOLD, InvalidRecordError,
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR = "; cells are separated by commas"
+LINE_END = re.compile(rb"\r\n?|\n")
 
 
 def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part]:
@@ -36,7 +37,8 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
             raise malformed(f"the header is one cell, which has {sign[0]!r} in it{SEPARATOR}")
         places, others = places_of(header, schema, extra, SEPARATOR)
         if reader.line_num == 1 and schema.is_numeric and not others:
-            start = body.find(b"\n") + 1 or len(body)
+            end = LINE_END.search(body)
+            start = end.end() if end else len(body)
             for piece in lines_of(body, start):
                 if (matrix := _matrix(piece, len(header))) is None:
                     break
@@ -81,7 +83,9 @@ def _matrix(lines: bytearray, columns: int) -> NDArray[np.float64] | None:
 
     A decoder of JSON reads them in half the time that it takes to split and convert cells.
     """
-    text = bytes(lines.strip())
+    text = bytes(lines).replace(b"\r\n", b"\n").strip(b"\n")
+    if b"\r" in text:  # it ends a line too, but is white space in JSON
+        return None
     try:
         rows = msgspec.json.decode(b"[[" + text.replace(b"\n", b"],[") + b"]]", type=list[list[float]])
     except ValueError:

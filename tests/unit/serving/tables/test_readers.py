@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from src.core.errors import InvalidInputError
@@ -323,11 +323,21 @@ LINES = st.lists(
 
 
 @given(LINES, st.booleans())
+@example(lines=[(["1"], "\r"), (["", "2"], "\n")], has_end=True)
+@example(lines=[([" "], "\n"), (["1", "2"], "\n"), (["\t"], "\n")], has_end=True)
 def test_csv_of_plain_numbers_is_read_as_any_other(lines: list[tuple[list[str], str]], has_end: bool) -> None:  # noqa: FBT001 - Hypothesis names it
     rows = "".join(",".join(cells) + end for cells, end in lines)
     body = rows.encode() if has_end else rows.rstrip("\r\n").encode()
     # A header over two lines turns off the faster way.
     assert read(NUMBERS, Format.CSV, b"a,b\n" + body) == read(NUMBERS, Format.CSV, b'a,"b\n"\n' + body)
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_csv_header_may_end_otherwise_than_the_rows(mark: bytes, end: bytes) -> None:
+    for between in (b"\r", b"\r\n", b"\n"):
+        body = mark + b"a,b" + end + b"1,2" + between + b"3,4" + end
+        assert read(NUMBERS, Format.CSV, body) == ([(1.0, 2.0), (3.0, 4.0)], [])
 
 
 def test_csv_may_have_plain_numbers_up_to_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
