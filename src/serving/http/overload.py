@@ -37,4 +37,5 @@ class Overload:
         # Without a duration, which would make an overloaded service look fast.
         self.metrics.count_request(self.template_of(path), request.method.decode("latin-1"), 503)
         request_id = client_request_id({"headers": request.headers}) or new_request_id()
-        return refusal_bytes(OverloadedError(), request_id, path, default_headers)
+        response = refusal_bytes(OverloadedError(), request_id, path, default_headers)
+        return b"%b%b" % response.partition(b"\r\n\r\n")[:2] if request.method == b"HEAD" else response

@@ -42,6 +42,15 @@ async def test_request_under_overload_is_refused_and_its_client_rests(world: Wor
     assert b"last" in await world.send(OTHER)
 
 
+async def test_refusal_of_a_head_request_has_no_body(world: World) -> None:
+    await occupied(world, MAX_REQUESTS)
+    answer = await world.send(OTHER.replace(b"GET", b"HEAD"))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\ncontent-length: " in answer
+    assert answer.endswith(b"\r\n\r\n")
+    await free(world)
+
+
 @pytest.mark.parametrize("target", [b"/live", b"/live?a=1", b"/%6cive"])
 async def test_exempt_path_is_answered_under_overload(world: World, target: bytes) -> None:
     await occupied(world, MAX_REQUESTS)
