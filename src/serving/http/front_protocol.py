@@ -49,7 +49,7 @@ class FrontProtocol(ClientConnection):
             return
         if self._pending is not None:  # sent ahead: uvicorn keeps the order of the responses
             self._forward(self._held)
-        before = self._parser.part
+        before, heads = self._parser.part, self._parser.heads
         received = data
         if not self._forwards:
             self._inner.data_received(b"")  # the connection is in use: stops uvicorn's timer
@@ -59,10 +59,10 @@ class FrontProtocol(ClientConnection):
         try:
             self._parser.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(received, upgrade.args[0] + len(received) - len(data))
+            self._ignore_upgrade(received, upgrade.args[0] + len(received) - len(data), heads)
             return
         except httptools.HttpParserError:
-            self._end_at_error(received)
+            self._end_at_error(received, heads, is_in_body=before == BODY)
             return
         if self._forwards:
             self._forward(data)
@@ -142,24 +142,25 @@ class FrontProtocol(ClientConnection):
         else:
             self._close_with(IncompleteRequestError(431, HEAD_TOO_LARGE))
 
-    def _end_at_error(self, received: bytes) -> None:
-        """What was received last cannot be parsed."""
+    def _end_at_error(self, received: bytes, heads: int, *, is_in_body: bool) -> None:
+        """What was received last, behind so many complete heads and perhaps in a body, cannot be parsed."""
         if self._parser.is_far_ahead:
             self._metrics.cut(PIPELINED)
             self.transport.abort()
-        elif self._parser.part == BODY or not self._parser.heads:
+        elif (is_in_body and self._forwards) or self._parser.part == BODY or not self._parser.heads:
             self._forward(received)  # uvicorn refuses it
         else:
-            self._receive_no_more()
+            self._receive_no_more(heads)
 
-    def _receive_no_more(self) -> None:
-        """Ignore what follows, and close after the responses in progress."""
+    def _receive_no_more(self, heads: int) -> None:
+        """Ignore what follows these heads and their bodies, and close after the responses in progress."""
+        self._parser.heads = heads  # the application does not get the others
         if self._works:
             self._is_deaf = self._is_last = True
         else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
             self._close_with(IncompleteRequestError(400, INVALID_BYTES))
 
-    def _ignore_upgrade(self, received: bytes, end: int) -> None:
+    def _ignore_upgrade(self, received: bytes, end: int, heads: int) -> None:
         """Parse a head again without its wish for another protocol, as httptools takes no body behind such a head.
 
         A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. If part
@@ -168,6 +169,7 @@ class FrontProtocol(ClientConnection):
         Args:
             received: what was received last, or all that is held.
             end: where the head ends in it.
+            heads: how many were complete before.
         """
         ahead, rest = self._parser.without_upgrade(received, end)
         if self._held:  # nothing was forwarded: all of it is parsed again
@@ -181,7 +183,7 @@ class FrontProtocol(ClientConnection):
         elif self._forwards and not self._works:
             self.transport.close()  # without a response, so that clients send the request again
         else:
-            self._receive_no_more()
+            self._receive_no_more(heads)
 
     def answer(self, pending: PendingPrediction, body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""

@@ -107,5 +107,25 @@ async def test_invalid_request_behind_a_response_in_progress_ends_the_connection
     assert world.transport.ending == "closed"
 
 
+@pytest.mark.parametrize("invalid", [b"\0\1", b"nonsense\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
+async def test_connection_does_not_wait_for_requests_in_an_invalid_packet(world: World, invalid: bytes) -> None:
+    world.go_on.clear()
+    await world.send(OTHER)
+    assert await world.send(OTHER + invalid) == b""
+    assert await world.finish() == b"4\r\nlast\r\n0\r\n\r\n"
+    assert (world.transport.ending, len(world.scopes)) == ("closed", 1)
+
+
+async def test_invalid_bytes_behind_the_end_of_a_body_are_refused_at_once(world: World) -> None:
+    first = request(b"[1]", target="/other")
+    assert (await world.send(first[:-1], first[-1:] + b"\0\1")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert world.transport.ending == "closed"
+
+
+async def test_invalid_bytes_behind_the_end_of_a_held_body_are_refused_without_its_request(world: World) -> None:
+    assert (await world.send(PLAIN[:-1], PLAIN[-1:] + b"\0\1")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert (world.transport.ending, world.scopes) == ("closed", [])
+
+
 async def test_invalid_chunk_is_refused(world: World) -> None:
     assert (await world.send(CHUNKED, b"nonsense\r\n")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
