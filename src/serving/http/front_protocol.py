@@ -45,8 +45,11 @@ class FrontProtocol(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Parse received data, and forward it unless it may be a plain prediction."""
-        if self._is_deaf:
-            return
+        while data and not self._is_deaf:
+            data = self._receive(data)
+
+    def _receive(self, data: bytes) -> bytes:
+        """Parse some data; returns what is left of it, after a wish for another protocol."""
         if self._pending is not None:  # sent ahead: uvicorn keeps the order of the responses
             self._forward(self._held)
         before, heads = self._parser.part, self._parser.heads
@@ -54,22 +57,22 @@ class FrontProtocol(ClientConnection):
         if not self._forwards:
             self._inner.data_received(b"")  # the connection is in use: stops uvicorn's timer
             if self._takes_again(data):
-                return
+                return b""
             received = self._held = self._held + data
         try:
             self._parser.feed(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(received, upgrade.args[0] + len(received) - len(data), heads)
-            return
+            return self._ignore_upgrade(received, upgrade.args[0] + len(received) - len(data))
         except httptools.HttpParserError:
             self._end_at_error(received, heads, is_in_body=before == BODY)
-            return
+            return b""
         if self._forwards:
             self._forward(data)
         else:
             self._decide(is_changed=self._parser.part != before)
         if self._parser.silence > MAX_HEAD_BYTES:
             self._end_at_large_head()
+        return b""
 
     def _takes_again(self, data: bytes) -> bool:
         """Whether a complete request with a known head was received and taken, without parsing it."""
@@ -150,18 +153,18 @@ class FrontProtocol(ClientConnection):
         elif (is_in_body and self._forwards) or self._parser.part == BODY or not self._parser.heads:
             self._forward(received)  # uvicorn refuses it
         else:
-            self._receive_no_more(heads)
+            self._parser.heads = heads  # the application does not get the others
+            self._receive_no_more()
 
-    def _receive_no_more(self, heads: int) -> None:
-        """Ignore what follows these heads and their bodies, and close after the responses in progress."""
-        self._parser.heads = heads  # the application does not get the others
+    def _receive_no_more(self) -> None:
+        """Ignore what follows, and close after the responses in progress."""
         if self._works:
             self._is_deaf = self._is_last = True
         else:  # uvicorn would execute the requests in front of it, and answer 400 all the same
             self._close_with(IncompleteRequestError(400, INVALID_BYTES))
 
-    def _ignore_upgrade(self, received: bytes, end: int, heads: int) -> None:
-        """Parse a head again without its wish for another protocol, as httptools takes no body behind such a head.
+    def _ignore_upgrade(self, received: bytes, end: int) -> bytes:
+        """Take a head's wish for another protocol out of it, as httptools takes no body behind such a head.
 
         A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. If part
         of the head was forwarded already, its request is not executed.
@@ -169,21 +172,22 @@ class FrontProtocol(ClientConnection):
         Args:
             received: what was received last, or all that is held.
             end: where the head ends in it.
-            heads: how many were complete before.
+
+        Returns:
+            What is to be parsed again: the head without its wish, and what follows.
         """
         ahead, rest = self._parser.without_upgrade(received, end)
-        if self._held:  # nothing was forwarded: all of it is parsed again
-            self._held = b""
-            self._parser.forget()
-            ahead, rest = b"", ahead + rest
-        if ahead:
+        if rest and not self._forwards:
+            self._held = ahead
+        elif ahead:
             self._forward(ahead)
         if rest:
-            self.data_received(rest)
-        elif self._forwards and not self._works:
+            return rest
+        if self._forwards and not self._works:
             self.transport.close()  # without a response, so that clients send the request again
         else:
-            self._receive_no_more(heads)
+            self._receive_no_more()
+        return b""
 
     def answer(self, pending: PendingPrediction, body: bytes) -> bool:
         """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""

@@ -65,15 +65,17 @@ class RequestParser:
         """Start again in front of the last head, which ends at ``end``.
 
         Returns:
-            What is ahead of that head, and the rest without its wish for another protocol, which is to be parsed. Both
-            are empty if the head does not begin in the received bytes.
+            What is ahead of that head, and the rest without its wish for another protocol, which is to be parsed, or
+            nothing for a CONNECT. Both are empty if the head does not begin in the received bytes.
         """
         self._start()
         self.begun -= 1
         self.heads -= 1
         start = received.rfind(b"%b %b HTTP/" % (self.method, self.url), 0, end)
-        head, count = UPGRADE_LINE.subn(b"", received[max(0, start) : end])
-        return (received[:start], head + received[end:]) if start >= 0 and count else (b"", b"")
+        if start < 0:
+            return b"", b""
+        head, count = UPGRADE_LINE.subn(b"", received[start:end])
+        return received[:start], head + received[end:] if count else b""
 
     @property
     def is_far_ahead(self) -> bool:

@@ -25,6 +25,9 @@ async def test_wish_for_another_protocol_is_ignored(world: World, size: int) -> 
 WISHING = request(b"{}", target="/other").replace(b"\r\n", b"\r\n" + UPGRADE, 1)
 
 
+TUNNEL = b"CONNECT a:1 HTTP/1.1\r\n\r\n"
+
+
 @pytest.mark.parametrize("in_one_packet", [False, True])
 async def test_wish_behind_another_request_is_ignored(world: World, *, in_one_packet: bool) -> None:
     world.go_on.clear()
@@ -34,6 +37,17 @@ async def test_wish_behind_another_request_is_ignored(world: World, *, in_one_pa
     assert (world.transport.ending, world.bodies) == ("", [b"[1]", b"{}", b"{}", b""])
     await world.send(PLAIN)
     assert world.fast.bodies == [b"{}"]
+
+
+@pytest.mark.parametrize("first", [b"", OTHER])
+async def test_number_of_wishes_in_a_packet_is_limited_only_as_that_of_requests(world: World, first: bytes) -> None:
+    world.go_on.clear()
+    wish = OTHER.replace(b"\r\n", b"\r\n" + UPGRADE, 1)
+    await world.send(*([first] if first else []), wish * (MAX_AHEAD - bool(first)))
+    world.go_on.set()
+    for _ in range(MAX_AHEAD):
+        await world.settle()
+    assert (world.transport.ending, len(world.scopes)) == ("", MAX_AHEAD)
 
 
 async def test_wish_in_the_packet_of_the_end_of_a_body_is_ignored(world: World) -> None:
@@ -90,8 +104,16 @@ async def test_trailer_is_no_header(world: World) -> None:
 
 
 async def test_tunnel_is_refused(world: World) -> None:
-    assert (await world.send(b"CONNECT a:1 HTTP/1.1\r\n\r\nx")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert (await world.send(TUNNEL + b"x")).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert world.transport.ending == "closed"
+
+
+@pytest.mark.parametrize("at", [1, -1, None])
+async def test_requests_ahead_of_a_tunnel_are_answered(world: World, at: int | None) -> None:
+    both = OTHER + request(b"[1]", target="/other")
+    pieces = [both + TUNNEL] if at is None else [both[:at], both[at:] + TUNNEL]
+    assert (await world.send(*pieces)).count(b"last") == 2
+    assert (world.transport.ending, world.bodies) == ("closed", [b"", b"[1]"])
 
 
 async def test_invalid_request_is_refused(world: World) -> None:
@@ -107,7 +129,7 @@ async def test_invalid_request_behind_a_response_in_progress_ends_the_connection
     assert world.transport.ending == "closed"
 
 
-@pytest.mark.parametrize("invalid", [b"\0\1", b"nonsense\r\n\r\n", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize("invalid", [b"\0\1", b"nonsense\r\n\r\n"])
 async def test_connection_does_not_wait_for_requests_in_an_invalid_packet(world: World, invalid: bytes) -> None:
     world.go_on.clear()
     await world.send(OTHER)
