@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.feature_schema import Column, ColumnType
-from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Values
-from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
+from src.serving.tables.problems import NOT_FINITE, WRONG_TYPE, InvalidRecordError, malformed, problem_of
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 INTEGERS = {f"{kind}{bits}": f"<{kind[0].lower()}{bits // 8}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)}
@@ -26,12 +25,12 @@ DTYPES: Mapping[str, str] = {**FLOATS, **INTEGERS, BOOL: "?"}
 NUMBERS = frozenset({*FLOATS, *INTEGERS})
 # What a column takes: an integer may come as a float, as NaN is the only form of a missing one; a date comes as
 # ISO 8601 or as a number of days.
-ACCEPTED: Mapping[ColumnType, tuple[frozenset[str], str]] = {
-    ColumnType.NUMBER: (NUMBERS, kinds.NOT_A_NUMBER),
-    ColumnType.INTEGER: (NUMBERS, kinds.NOT_AN_INTEGER),
-    ColumnType.BOOLEAN: (frozenset({BOOL}), kinds.NOT_A_BOOLEAN),
-    ColumnType.STRING: (frozenset({BYTES}), kinds.NOT_A_STRING),
-    ColumnType.DATE: (NUMBERS | {BYTES}, kinds.NOT_A_DATE),
+ACCEPTED: Mapping[ColumnType, frozenset[str]] = {
+    ColumnType.NUMBER: NUMBERS,
+    ColumnType.INTEGER: NUMBERS,
+    ColumnType.BOOLEAN: frozenset({BOOL}),
+    ColumnType.STRING: frozenset({BYTES}),
+    ColumnType.DATE: NUMBERS | {BYTES},
 }
 OWN = {"double": "FP64", "float": "FP32", "long": "INT64", "integer": "INT32", "boolean": BOOL, "string": BYTES}
 LENGTH = struct.Struct("<I")
@@ -54,10 +53,8 @@ def datatype_of(column: Column) -> str:
 
 def check_datatype(column: Column, datatype: str) -> None:
     """Check that a column takes a tensor of this datatype."""
-    accepted, kind = ACCEPTED[column.type]
-    if datatype not in accepted:
-        takes = f"takes tensors of the datatype {datatype_of(column)}"
-        raise InvalidRecordError([problem_of(column, takes, kind)])
+    if datatype not in ACCEPTED[column.type]:
+        raise InvalidRecordError([problem_of(column, f"takes tensors of the datatype {datatype_of(column)}")])
 
 
 def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
@@ -76,8 +73,9 @@ def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
         raise malformed(f"the data of {tensor.name} must be a list of as many values as its shape says")
     types = set(map(type, values))
     if datatype in INTEGERS and not types <= {int, type(None)}:
-        message = f"{tensor.name} must have whole numbers, as its datatype says"
-        raise malformed(message, kind=kinds.NOT_AN_INTEGER)
+        raise malformed(
+            f"{tensor.name} must have whole numbers, as its datatype says", kind=WRONG_TYPE[ColumnType.INTEGER]
+        )
     return _array(tensor, values) if datatype in NUMBERS and types <= {int, float} else values
 
 
@@ -92,7 +90,7 @@ def _of_binary(tensor: InputTensor, content: memoryview) -> NDArray[Any]:
         raise malformed(f"the binary data of {name} must have the size that its shape and datatype say")
     array = np.frombuffer(content, dtype=dtype)
     if tensor.datatype == BOOL and (array.view(np.uint8) > 1).any():
-        raise malformed(f"{name} must have 1 for true and 0 for false", kind=kinds.NOT_A_BOOLEAN)
+        raise malformed(f"{name} must have 1 for true and 0 for false", kind=WRONG_TYPE[ColumnType.BOOLEAN])
     return array
 
 
@@ -121,8 +119,7 @@ def _array(tensor: InputTensor, values: list[Any]) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # values too large for a small float become infinite, which is reported
             return np.array(values, dtype=DTYPES[tensor.datatype])
     except OverflowError:
-        message = f"{tensor.name} must have numbers that its datatype can hold"
-        raise malformed(message, kind=kinds.NOT_FINITE) from None
+        raise malformed(f"{tensor.name} must have numbers that its datatype can hold", kind=NOT_FINITE) from None
 
 
 def _strings(name: str, content: memoryview, count: int) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from arro3.core import Array, ChunkedArray, DataType, RecordBatch, RecordBatchReader
@@ -14,7 +14,6 @@ from src.core.column_rules import SECONDS_PER_DAY
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import array_of
 from src.core.typed_cells import float32_cell
-from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Problems, checked, convert_cell, each_checked
 from src.serving.tables.formats import Format
 from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, ExtraColumns, Kept, Part, Rows, part_of, places_of
@@ -39,34 +38,20 @@ LETTERS: Mapping[str, tuple[Callable[[DataType], bool], ...]] = {
 }
 
 
-class Accepted(NamedTuple):
-    """The Arrow types that a column accepts: their description, the problem of others, and letters of ``LETTERS``.
-
-    Arrays of the types in ``whole`` are checked as a whole, others cell by cell.
-    """
-
-    what: str
-    kind: str
-    letters: str
-    whole: str
-
-
-ACCEPTED: Mapping[ColumnType, Accepted] = {
-    ColumnType.NUMBER: Accepted("numbers", kinds.NOT_A_NUMBER, "ifdtn", "if"),
-    ColumnType.INTEGER: Accepted(
-        "integers, or of other numbers with whole values", kinds.NOT_AN_INTEGER, "ifdtn", "if"
-    ),
-    ColumnType.BOOLEAN: Accepted("booleans, or of 0 and 1", kinds.NOT_A_BOOLEAN, "bifdtn", "b"),
-    ColumnType.STRING: Accepted("texts, plain or in a dictionary", kinds.NOT_A_STRING, "tn", "t"),
-    ColumnType.DATE: Accepted(
-        "dates, timestamps, ISO 8601 texts, or numbers of days since 1970", kinds.NOT_A_DATE, "miftn", "mif"
-    ),
+# The Arrow types that a column accepts: a description, and their letters. Arrays of the types with a capital letter are
+# checked as a whole, others cell by cell.
+ACCEPTED: Mapping[ColumnType, tuple[str, str]] = {
+    ColumnType.NUMBER: ("numbers", "IFdtn"),
+    ColumnType.INTEGER: ("integers, or of other numbers with whole values", "IFdtn"),
+    ColumnType.BOOLEAN: ("booleans, or of 0 and 1", "Bifdtn"),
+    ColumnType.STRING: ("texts, plain or in a dictionary", "Tn"),
+    ColumnType.DATE: ("dates, timestamps, ISO 8601 texts, or numbers of days since 1970", "MIFtn"),
 }
 # A category may have been a number, boolean or date in the training data, where it was also read as text.
-CATEGORY = Accepted("texts, numbers, booleans or dates", kinds.NOT_A_STRING, "bifdmtn", "")
+CATEGORY = ("texts, numbers, booleans or dates", "bifdmtn")
 
 
-def _accepted(column: Column) -> Accepted:
+def _accepted(column: Column) -> tuple[str, str]:
     return CATEGORY if column.values else ACCEPTED[column.type]
 
 
@@ -76,10 +61,9 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
     places, others = places_of(reader.schema.names, schema, extra)
     problems: Problems = []
     for column in schema.columns:
-        accepted = _accepted(column)
-        if column.name in places and _letter(reader.schema.types[places[column.name]]) not in {*accepted.letters}:
-            what = f"must be a column of {accepted.what}; its Arrow type is another"
-            problems.append(problem_of(column, what, accepted.kind))
+        what, letters = _accepted(column)
+        if column.name in places and _letter(reader.schema.types[places[column.name]]) not in letters.lower():
+            problems.append(problem_of(column, f"must be a column of {what}; its Arrow type is another"))
     if problems:
         raise InvalidRecordError(problems)
     row = 0
@@ -148,7 +132,7 @@ def _read(column: Column, array: Array, problems: Problems, first_row: int) -> N
     if letter == "n" and not column.required:
         return array_of(column, [None] * len(array))
     cells: Any
-    if letter not in _accepted(column).whole:
+    if letter.upper() not in _accepted(column)[1]:
         cells = array.to_pylist()
         if letter == "f" and not DataType.is_float64(kind):
             cells = [None if cell is None else float32_cell(cell) for cell in cells]

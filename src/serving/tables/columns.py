@@ -11,8 +11,7 @@ from src.core.errors import InvalidInputError
 from src.core.feature_schema import EXACT_INTEGER, NUMERIC, Column, ColumnType
 from src.core.feature_table import Value, array_of
 from src.core.typed_cells import read_cell
-from src.serving.tables import problems as kinds
-from src.serving.tables.problems import MAX_TOLD, problem_of
+from src.serving.tables.problems import MAX_TOLD, NOT_FINITE, missing, problem_of
 
 FLOAT32_MAX = 3.4028234663852886e38
 ISO_DATE = "must be an ISO 8601 date, such as 2024-02-29 or 2024-02-29T12:30:00Z"
@@ -33,17 +32,17 @@ Problems = list[InvalidInputError]
 def convert(column: Column, value: object) -> Value:
     """Convert a decoded value; None stays None if the column is optional. Raises InvalidInputError for others."""
     if value is not None:
-        types, take, what, kind = DECODED[column.type]
+        types, take, what = DECODED[column.type]
         if type(value) not in types:
-            raise problem_of(column, what, kind)
+            raise problem_of(column, what)
         try:
             found = take(column, value)
         except ValueError:
-            raise problem_of(column, what, kind) from None
+            raise problem_of(column, what) from None
         if found is not None:
             return found
     if column.required:
-        raise problem_of(column, "is required", kinds.MISSING)
+        raise missing(column)
     return None
 
 
@@ -54,13 +53,13 @@ def convert_cell(column: Column, cell: object) -> Value:
     except ValueError:
         value = number_of(str(cell).strip()) if column.type is ColumnType.INTEGER else None
         if value is None or value % 1:  # otherwise it is a whole number beyond the limits
-            raise problem_of(column, *CELLS[column.type]) from None
+            raise problem_of(column, CELLS[column.type]) from None
     return convert(column, value)
 
 
 def _number(column: Column, value: float) -> float:
     if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
-        raise problem_of(column, "must be a finite number that float32 can hold", kinds.NOT_FINITE)
+        raise problem_of(column, "must be a finite number that float32 can hold", NOT_FINITE)
     return float(value)
 
 
@@ -69,10 +68,9 @@ def _integer(column: Column, value: float) -> int:
         raise ValueError
     low, high = column.limits
     if not low <= value <= high:
-        raise problem_of(column, f"must be from {low} to {high}", kinds.NOT_FINITE)
+        raise problem_of(column, f"must be from {low} to {high}", NOT_FINITE)
     if isinstance(value, float) and abs(value) > EXACT_INTEGER:
-        what = "must have no point or exponent from 2 ** 53 on: a float is not exact"
-        raise problem_of(column, what, kinds.NOT_FINITE)
+        raise problem_of(column, "must have no point or exponent from 2 ** 53 on: a float is not exact", NOT_FINITE)
     return int(value)
 
 
@@ -84,27 +82,27 @@ def _date(column: Column, value: str | float) -> Value:
     return float(value)
 
 
+def _text(column: Column, value: str) -> str | None:
+    # Without known categories, no text means a missing value.
+    return category_of(value, column.known) if column.values else value
+
+
 # How a decoded value is taken: its types (JSON does not distinguish 5 and 5.0), a function that raises ValueError for
-# an invalid one, and the message and the kind of the problem. Without known categories, no text means a missing value.
-DECODED: Mapping[ColumnType, tuple[tuple[type, ...], Callable[[Column, Any], Value], str, str]] = {
-    ColumnType.NUMBER: ((float, int), _number, "must be a number, without quotes", kinds.NOT_A_NUMBER),
-    ColumnType.INTEGER: ((int, float), _integer, "must be a whole number, without quotes", kinds.NOT_AN_INTEGER),
-    ColumnType.BOOLEAN: ((bool,), lambda _, value: value, "must be true or false", kinds.NOT_A_BOOLEAN),
-    ColumnType.STRING: (
-        (str,),
-        lambda column, value: category_of(value, column.known) if column.values else value,
-        "must be a string",
-        kinds.NOT_A_STRING,
-    ),
-    ColumnType.DATE: ((str, float, int), _date, f"{ISO_DATE}, or a number of days since 1970-01-01", kinds.NOT_A_DATE),
+# an invalid one, and the problem of that.
+DECODED: Mapping[ColumnType, tuple[tuple[type, ...], Callable[[Column, Any], Value], str]] = {
+    ColumnType.NUMBER: ((float, int), _number, "must be a number, without quotes"),
+    ColumnType.INTEGER: ((int, float), _integer, "must be a whole number, without quotes"),
+    ColumnType.BOOLEAN: ((bool,), lambda _, value: value, "must be true or false"),
+    ColumnType.STRING: ((str,), _text, "must be a string"),
+    ColumnType.DATE: ((str, float, int), _date, f"{ISO_DATE}, or a number of days since 1970-01-01"),
 }
-# The message and the kind of the problem of an invalid cell.
-CELLS: Mapping[ColumnType, tuple[str, str]] = {
-    ColumnType.NUMBER: ("must be a finite number, with a point for decimals", kinds.NOT_A_NUMBER),
-    ColumnType.INTEGER: ("must be a whole number", kinds.NOT_AN_INTEGER),
-    ColumnType.BOOLEAN: ("must be true or false, yes or no, 1 or 0", kinds.NOT_A_BOOLEAN),
-    ColumnType.STRING: ("must be a text, a number or a date", kinds.NOT_A_STRING),
-    ColumnType.DATE: (ISO_DATE, kinds.NOT_A_DATE),
+# The problem of an invalid cell.
+CELLS: Mapping[ColumnType, str] = {
+    ColumnType.NUMBER: "must be a finite number, with a point for decimals",
+    ColumnType.INTEGER: "must be a whole number",
+    ColumnType.BOOLEAN: "must be true or false, yes or no, 1 or 0",
+    ColumnType.STRING: "must be a text, a number or a date",
+    ColumnType.DATE: ISO_DATE,
 }
 
 

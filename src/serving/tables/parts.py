@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable, array_of
-from src.serving.tables import problems as kinds
 from src.serving.tables.columns import Problems, Values, read_values
-from src.serving.tables.problems import InvalidRecordError, malformed, no_column, problem_of, unknown_columns
+from src.serving.tables.problems import MAX_TOLD, InvalidRecordError, malformed, missing, no_column, unknown_columns
 
 T = TypeVar("T")
 
@@ -122,7 +121,7 @@ def part_of(
             continue
         arrays.append(array_of(column, [None] * rows))
         if column.required:
-            problems.append(problem_of(column, "is required", kinds.MISSING))
+            problems.append(missing(column))
     if problems:
         return InvalidRecordError(sorted(problems, key=lambda problem: problem.row or 0))
     return Rows(FeatureTable.from_columns(schema, arrays), Kept.of(kept))
@@ -149,7 +148,7 @@ def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
     for part in parts:
         if isinstance(part, InvalidRecordError):
             problems += part.problems
-            if len(problems) >= kinds.MAX_TOLD:
+            if len(problems) >= MAX_TOLD:
                 break
         yield None if isinstance(part, InvalidRecordError) else part.table
     if problems:
@@ -167,8 +166,7 @@ def places_of(
     known = set(schema.names)
     places = {name: place for place, name in enumerate(names) if name in known}
     others = {name: place for place, name in enumerate(names) if name not in known}
-    absent = [column for column in schema.columns if column.required and column.name not in places]
-    problems = [problem_of(column, "is required", kinds.MISSING) for column in absent]
+    problems = [missing(column) for column in schema.columns if column.required and column.name not in places]
     if extra is ExtraColumns.REFUSE and others:
         problems.append(unknown_columns(schema, names))
     counted = names if extra is ExtraColumns.KEEP else [name for name in names if name in known]

@@ -4,21 +4,22 @@ from collections.abc import Iterable
 from itertools import zip_longest
 
 from src.core.errors import InvalidInputError
-from src.core.feature_schema import Column, FeatureSchema
+from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.misspelt import did_you_mean
 
 # The kinds of a record's problems; they are also labels of a metric.
 MISSING = "missing"
-NOT_A_NUMBER = "not_a_number"
 NOT_FINITE = "not_finite"
-NOT_AN_INTEGER = "not_an_integer"
-NOT_A_BOOLEAN = "not_a_boolean"
-NOT_A_STRING = "not_a_string"
-NOT_A_DATE = "not_a_date"
 UNKNOWN_FIELD = "unknown_field"
 MALFORMED = "malformed"
-OF_VALUES = (NOT_A_NUMBER, NOT_FINITE, NOT_AN_INTEGER, NOT_A_BOOLEAN, NOT_A_STRING, NOT_A_DATE)
-RECORD_PROBLEMS = (MISSING, *OF_VALUES, UNKNOWN_FIELD, MALFORMED)
+WRONG_TYPE = {
+    ColumnType.NUMBER: "not_a_number",
+    ColumnType.INTEGER: "not_an_integer",
+    ColumnType.BOOLEAN: "not_a_boolean",
+    ColumnType.STRING: "not_a_string",
+    ColumnType.DATE: "not_a_date",
+}
+RECORD_PROBLEMS = (MISSING, *WRONG_TYPE.values(), NOT_FINITE, UNKNOWN_FIELD, MALFORMED)
 # The kind of a body that is refused before its records are read.
 TOO_LARGE = "too_large"
 # Errors of decoding an invalid record; UnicodeDecodeError is a ValueError, deep nesting raises RecursionError.
@@ -45,9 +46,14 @@ def malformed(message: str, row: int | None = None, kind: str = MALFORMED) -> In
     return InvalidRecordError([InvalidInputError(message, kind=kind, row=row)])
 
 
-def problem_of(column: Column, what: str, kind: str) -> InvalidInputError:
-    """The problem of a column, or of one of its values."""
-    return InvalidInputError(f"{column.name} {what}", kind=kind, field=column.name)
+def problem_of(column: Column, what: str, kind: str | None = None) -> InvalidInputError:
+    """The problem of a column, or of one of its values: without a kind, that it is not of the column's type."""
+    return InvalidInputError(f"{column.name} {what}", kind=kind or WRONG_TYPE[column.type], field=column.name)
+
+
+def missing(column: Column) -> InvalidInputError:
+    """The problem of a required column without a value."""
+    return problem_of(column, "is required", MISSING)
 
 
 def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:

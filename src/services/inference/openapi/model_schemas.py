@@ -53,7 +53,7 @@ def static_components() -> dict[str, Schema]:
     components: dict[str, Schema] = yaml.safe_load(STATIC.read_text(encoding="utf-8"))
     structs = (ModelMetadata, InferResponse)
     components["schemas"] |= msgspec.json.schema_components(structs, ref_template=ref("{name}")["$ref"])[1]
-    datatypes: set[str] = set().union(*(accepted for accepted, _ in ACCEPTED.values()))
+    datatypes: set[str] = set().union(*ACCEPTED.values())
     components["schemas"]["Datatype"] = {"type": "string", "enum": sorted(datatypes)}
     return components
 
