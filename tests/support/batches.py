@@ -13,7 +13,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.serving.tables.formats import Format
+from src.serving.tables.parts import Format
 from tests.support.models import COLUMNS
 
 Records = list[dict[str, Any]]

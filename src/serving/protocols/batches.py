@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final
@@ -19,13 +19,18 @@ from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import ENCODERS, PREDICTION, Columns, probability_columns
-from src.serving.tables.formats import BINARY, READERS, Format
-from src.serving.tables.parts import PART_ROWS, PART_VALUES, ExtraColumns, Part, Rows, joined_kinds
+from src.serving.tables.csv_rows import csv_rows
+from src.serving.tables.json_rows import json_rows, ndjson_rows
+from src.serving.tables.parts import BINARY, PART_ROWS, PART_VALUES, ExtraColumns, Format, Part, Rows, joined_kinds
 from src.serving.tables.problems import MAX_TOLD, TOO_LARGE, InvalidRecordError, malformed
 from src.serving.tables.worker_messages import ReadTask
 from src.serving.tables.workers import Worker, Workers
 from src.serving.watch.metrics import ServingMetrics
 
+# Each yields the parts in the order of the rows, or while a part is not complete how many rows it has so far; raises
+# InvalidRecordError if the rest cannot be read. A worker reads the other formats.
+Reader = Callable[[FeatureSchema, bytearray, ExtraColumns], Iterator[Part | int]]
+READERS: Mapping[Format, Reader] = {Format.JSON: json_rows, Format.NDJSON: ndjson_rows, Format.CSV: csv_rows}
 END: Final = object()
 # The longest wait of a large batch in the queue, and of any for a worker.
 LARGE_BATCH_SECONDS = 10.0
@@ -34,23 +39,13 @@ WORKER_BYTES = 128_000_000
 
 
 class Batches:
-    """Reads and predicts batches.
-
-    Args:
-        settings: the limits of one batch, and of large ones at a time.
-        scheduler: runs the model.
-        metrics: counts answered rows.
-
-    Attributes:
-        admission: admits large batches, each for as long as its table is in memory.
-        workers: read and write Arrow and Parquet.
-    """
+    """Reads and predicts batches."""
 
     def __init__(self, settings: InferenceSettings, scheduler: InferenceScheduler, metrics: ServingMetrics) -> None:
         self._scheduler = scheduler
         self._metrics = metrics
         large, seconds = settings.max_large_batches, LARGE_BATCH_SECONDS
-        # At most half the queue, which leaves the other half to predictions.
+        # Admits large batches, each for as long as its table is in memory; half the queue is left to predictions.
         self.admission = Admission(large, queue=settings.max_queue // 2, seconds=seconds, on_shed=metrics.shed)
         # One more than large batches, because a slow client keeps its worker until the answer is sent.
         slots = Admission(large + 1, queue=settings.max_concurrency, seconds=seconds, on_shed=metrics.shed)
@@ -69,11 +64,8 @@ class Batches:
     ) -> deque[Rows]:
         """Read and check the whole batch of at least one row; ``gone`` says whether the client has disconnected.
 
-        Raises:
-            InvalidRecordError: with the first problems of all rows.
-            InvalidInputError: it takes more memory than is reserved.
-            OverloadedError: no worker became free in time.
-            ClientDisconnect: the client has disconnected.
+        Raises InvalidRecordError with the first problems of all rows, InvalidInputError if it takes more memory than is
+        reserved, OverloadedError if no worker becomes free in time, and ClientDisconnect.
         """
         width = columns = len(predictor.schema.names)
         is_long = form in BINARY or len(body) > INLINE_BYTES
@@ -108,8 +100,7 @@ class Batches:
     ) -> AsyncGenerator[bytes, None]:
         """The encoded answers, part by part; each part's memory is released before the next part.
 
-        Raises:
-            OverloadedError: before the first part; no worker became free in time.
+        Raises OverloadedError before the first part if no worker becomes free in time.
         """
         rows = sum(len(part.table) for part in parts)
         self._metrics.batch_rows.observe(rows)
@@ -153,7 +144,7 @@ class Batches:
     ) -> AsyncGenerator[Part | int, None]:
         async with self._worker_for(form) as worker:
             if worker:
-                task = ReadTask(form, schema.columns, extra)
+                task = ReadTask(form, schema, extra)
                 async with contextlib.aclosing(worker.parts(task, body)) as isolated:
                     async for part in isolated:
                         yield part

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
-from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, TEXT, text_of
+from src.serving.tables.parts import BINARY, DOUBLE, TEXT, Format, kind_of, text_of
 from src.serving.tables.worker_messages import End, Message, Piece, Table, WriteTask
 from src.serving.tables.workers import Worker
 
@@ -22,18 +21,12 @@ NONE: Mapping[str, Any] = {}
 PREDICTION = "prediction"
 # The member of a JSON answer with the row's kept columns.
 EXTRA = "extra_columns"
-# The kind of the prediction's column by the type of the labels.
-KINDS: Mapping[type, str] = {str: TEXT, bool: BOOLEAN, int: LONG, float: DOUBLE}
 
 
 class Encoder:
     """Writes the answers to one batch: ``part`` for each of its parts, then ``end``.
 
-    Args:
-        predictor: the model that predicted.
-        request_id: the request's id.
-        kinds: the kinds of the kept columns, by name.
-        worker: the process that ``part`` and ``end`` wait for, if the format needs one.
+    ``kinds`` are those of the kept columns, by name. ``part`` and ``end`` wait for the worker, if the format needs one.
     """
 
     def __init__(
@@ -98,17 +91,13 @@ class _ArrowEncoder(Encoder):
 
     def part(self, found: Predictions, kept: Columns = NONE) -> bytes:
         answers = _columns_of(found, self._classes)
-        label = KINDS[type(self._labels[0])] if self._labels else DOUBLE
-        kinds = {**self._kinds, **dict.fromkeys(answers, DOUBLE), PREDICTION: label}
-        arrays = [
-            _objects([text_of(value) for value in values] if kinds[name] == TEXT else values)
-            for name, values in kept.items()
+        kinds = {**self._kinds, **dict.fromkeys(answers, DOUBLE), PREDICTION: kind_of(self._labels) or DOUBLE}
+        columns: list[NDArray[Any] | Sequence[Any]] = [
+            [text_of(value) for value in values] if kinds[name] == TEXT else values for name, values in kept.items()
         ]
-        arrays += [
-            np.array(values, dtype=np.float64) if kinds[name] == DOUBLE else _objects(values)
-            for name, values in answers.items()
-        ]
-        messages: list[Message] = [Table.of(arrays)]
+        for name, values in answers.items():
+            columns.append(np.array(values, dtype=np.float64) if kinds[name] == DOUBLE else values)
+        messages: list[Message] = [Table.of(columns)]
         if not self._begun:
             self._begun = True
             source = {"model_name": self._model.name, "model_version": self._model.version}
@@ -190,10 +179,3 @@ def _columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Seque
     if found.probabilities is not None:
         columns |= dict(zip(probability_columns(classes), found.shown.T.tolist(), strict=True))
     return columns
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    """Values of which any may be missing, or of a type that numpy would change."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.serving.protocols import lenient_json
 from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, values_of
 from src.serving.tables.columns import Values
 from src.serving.tables.parts import ExtraColumns, table_of_columns
+from src.serving.tables.pieces import decode_with_nan
 from src.serving.tables.problems import UNKNOWN_FIELD, malformed
 
 BINARY_SIZE = "binary_data_size"
@@ -77,7 +77,7 @@ def decode_infer(
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
     header = body[:json_bytes]
-    message: InferMessage = lenient_json.decode(header, InferMessage, FORM)
+    message: InferMessage = decode_with_nan(header, InferMessage, FORM)
     known = {*schema.names, matrix_of(schema)}
     own = [tensor for tensor in message.inputs if tensor.name in known]
     others = [tensor.name for tensor in message.inputs if tensor.name not in known]

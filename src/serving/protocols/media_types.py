@@ -1,7 +1,7 @@
 """The format of a body, by Content-Type, and of the answers to a batch, by Accept."""
 
 from src.core.errors import InvalidInputError
-from src.serving.tables.formats import Format
+from src.serving.tables.parts import Format
 from src.serving.watch.metrics import NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
 
 LISTED = ", ".join(Format)

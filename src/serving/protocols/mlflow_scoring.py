@@ -13,9 +13,9 @@ import numpy as np
 
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.serving.protocols import lenient_json
 from src.serving.tables.csv_rows import csv_rows
 from src.serving.tables.parts import ExtraColumns, table_of_columns, valid
+from src.serving.tables.pieces import decode_with_nan
 from src.serving.tables.problems import malformed
 
 SPLIT = "dataframe_split"
@@ -32,7 +32,7 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
     A list of plain values is the first column where all others are optional.
     """
-    document = lenient_json.decode(body)
+    document = decode_with_nan(body)
     found = [form for form in FORMS if form in document] if isinstance(document, dict) else []
     if len(found) != 1:
         raise malformed(f"the body must be a JSON object with exactly one of {', '.join(FORMS)}")

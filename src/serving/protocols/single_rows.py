@@ -36,18 +36,14 @@ Decoded = tuple[Row | None, Any]
 
 @dataclass(frozen=True)
 class SingleRow:
-    """The requests of one route.
-
-    Attributes:
-        template: the route's template, for the metrics.
-        decode: decodes a body; there is no row, or it raises any error, if the route must decode it.
-        encode: the body of the response; it raises ValueError if the route must answer.
-        takes_type: whether a body of this Content-Type may be decoded here.
-    """
+    """The requests of one route."""
 
     template: str
+    # There is no row, or it raises any error, if the route must decode the body.
     decode: Callable[[Predictor, bytes], Decoded]
+    # The body of the response; it raises ValueError if the route must answer.
     encode: Callable[[Predictor, Answer, Any, str], bytes]
+    # Whether a body of this Content-Type may be decoded here.
     takes_type: Callable[[bytes], bool] = lambda value: value == JSON
 
 

@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 
 from src.core.column_rules import SECONDS_PER_DAY
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import array_of
 from src.core.typed_cells import float32_cell
 from src.serving.tables.columns import Problems, checked, convert_cell, each_checked
-from src.serving.tables.formats import Format
-from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, ExtraColumns, Kept, Part, Rows, part_of, places_of
+from src.serving.tables.parts import (
+    MAX_PIECE_BYTES,
+    PART_ROWS,
+    ExtraColumns,
+    Format,
+    Kept,
+    Part,
+    Rows,
+    part_of,
+    places_of,
+)
 from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
@@ -129,8 +137,6 @@ def _plain(cell: Any) -> Any:
 def _read(column: Column, array: Array, problems: Problems, first_row: int) -> NDArray[Any]:
     """Check one column."""
     kind, letter = array.type, _letter(array.type)
-    if letter == "n" and not column.required:
-        return array_of(column, [None] * len(array))
     cells: Any
     if letter.upper() not in _accepted(column)[1]:
         cells = array.to_pylist()

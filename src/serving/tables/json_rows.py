@@ -14,9 +14,8 @@ from src.serving.tables.columns import Problems, read_values
 from src.serving.tables.parts import MAX_VALUE_BYTES, PART_BYTES, ExtraColumns, Part, Rows, part_of, places_of, valid
 from src.serving.tables.pieces import JsonPieces, NotJsonError, decoded, lines_of, value_of
 from src.serving.tables.problems import InvalidRecordError, malformed, no_column
-from src.serving.tables.records import RecordDecoder
+from src.serving.tables.records import NOT_JSON, RecordDecoder
 
-NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON)"
 FIRST = re.compile(rb"[ \t\n\r]*([\[{])")
 END = re.compile(rb"[ \t\n\r]*\Z")
 # Between two records, unless it is part of a string or of a nested list; and between or after two values.

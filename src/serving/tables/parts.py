@@ -1,4 +1,4 @@
-"""The parts of a batch that every reader yields, and the checks that all readers share."""
+"""The formats of a batch, the parts that their readers yield, and the checks that all readers share."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -35,6 +35,21 @@ KINDS: Mapping[frozenset[type], str] = {
 INTEGERS = range(-(2**63), 2**63)
 
 
+class Format(StrEnum):
+    """A format of a batch by its media type, in the service's order of preference."""
+
+    JSON = "application/json"
+    NDJSON = "application/x-ndjson"
+    CSV = "text/csv"
+    ARROW_STREAM = "application/vnd.apache.arrow.stream"
+    ARROW_FILE = "application/vnd.apache.arrow.file"
+    PARQUET = "application/vnd.apache.parquet"
+
+
+# The formats that a worker reads and writes.
+BINARY = frozenset({Format.ARROW_STREAM, Format.ARROW_FILE, Format.PARQUET})
+
+
 class ExtraColumns(StrEnum):
     """What to do with columns that the model does not take."""
 
@@ -52,7 +67,7 @@ class Kept(NamedTuple):
     @classmethod
     def of(cls, columns: Mapping[str, Sequence[Any]]) -> "Kept":
         """Pack columns of n JSON values each."""
-        return cls({name: _kind(values) for name, values in columns.items()}, msgspec.json.encode(columns))
+        return cls({name: kind_of(values) for name, values in columns.items()}, msgspec.json.encode(columns))
 
     def columns(self) -> dict[str, list[Any]]:
         """The columns by name."""
@@ -81,7 +96,8 @@ class Rows(NamedTuple):
 Part = Rows | InvalidRecordError
 
 
-def _kind(values: Sequence[Any]) -> str:
+def kind_of(values: Sequence[Any]) -> str:
+    """The kind of a column with these values."""
     kind = KINDS.get(frozenset(map(type, values)) - {type(None)}, TEXT)
     fits = kind != LONG or all(value in INTEGERS for value in values if value is not None)
     return kind if fits else TEXT

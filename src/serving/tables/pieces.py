@@ -1,6 +1,7 @@
-"""Cuts a large body into pieces that are decoded one by one: lines, or the elements of JSON arrays."""
+"""Decodes JSON, and cuts a large body into pieces that are decoded one by one: lines, or the elements of arrays."""
 
 import contextlib
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from src.serving.tables.problems import malformed
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
 # How a token changes the depth.
 DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+# Python refuses to parse integers of thousands of digits; they become infinite floats.
+MAX_DIGITS = 400
 
 
 class NotJsonError(ValueError):
@@ -106,3 +109,26 @@ def value_of(raw: msgspec.Raw | None) -> object:
         return msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         return math.inf if bytes(raw)[:1] in b"-0123456789" else ()
+
+
+def decode_with_nan(body: bytes, kind: Any = Any, form: str = "") -> Any:
+    """Decode JSON that may have NaN and Infinity, or raise InvalidRecordError; ``form`` is the message for other types.
+
+    Strict JSON is decoded in one call into C. Other bodies are decoded again with Python's decoder, because Python
+    clients send a missing number as NaN, and 1e999 is a number that the checks must report.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        text = body.decode()
+        found = json.loads(text, parse_int=lambda digits: int(digits) if len(digits) <= MAX_DIGITS else float(digits))
+        if "\\u" in text:  # an escape may be half of a surrogate pair, which is not text
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise malformed("the body is not valid JSON") from None
+    try:
+        return msgspec.convert(found, kind)
+    except ValueError:
+        raise malformed(form) from None

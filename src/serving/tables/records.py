@@ -15,20 +15,14 @@ from src.serving.tables.parts import ExtraColumns, Part, Rows, part_of
 from src.serving.tables.pieces import NotJsonError, decoded, value_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError, unknown_columns
 
-NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON); send"
+NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON)"
 
 
 class RecordDecoder:
     """Decodes JSON objects whose fields are a model's columns; optional columns may be null or absent.
 
-    A valid body takes a few calls into C; only an invalid one is decoded again to find the problems.
-
-    Args:
-        schema: the model's columns.
-        extra: what to do with other fields of a batch; None for a single record, where they are refused.
-
-    Attributes:
-        named: whether a record so far, or every valid one, has a column of the model, even without a value.
+    A valid body takes a few calls into C; only an invalid one is decoded again to find the problems. ``extra`` says
+    what to do with other fields of a batch; None is for a single record, where they are refused.
     """
 
     def __init__(self, schema: FeatureSchema, extra: ExtraColumns | None = None) -> None:
@@ -37,6 +31,7 @@ class RecordDecoder:
         self._takes_others = extra in {ExtraColumns.IGNORE, ExtraColumns.KEEP}
         self._is_plain = schema.is_numeric and not self._takes_others
         self._known = frozenset(schema.names)
+        # Whether a record so far, or every valid one, has a column of the model, even without a value.
         self.named = extra is None or any(column.required for column in schema.columns)
         # itemgetter returns no tuple for a single name.
         only = schema.names[0]
@@ -50,7 +45,7 @@ class RecordDecoder:
         """The values of one record in the schema's order, or raise InvalidRecordError."""
         row = self.decode_or_none(body)
         if row is None:
-            raise InvalidRecordError(self._explain(body, None))
+            raise InvalidRecordError(self._explain(body))
         return row
 
     def decode_or_none(self, body: bytes | msgspec.Raw) -> Row | None:
@@ -78,7 +73,7 @@ class RecordDecoder:
             try:
                 raise self.refusal(decoded(body, list[msgspec.Raw]))
             except NotJsonError:
-                raise InvalidRecordError([self._malformed(f"{NOT_JSON} a list of objects")]) from None
+                raise InvalidRecordError([self._malformed(f"{NOT_JSON}; send a list of objects")]) from None
         if not len(rows.table):
             raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
         return rows.table
@@ -98,7 +93,9 @@ class RecordDecoder:
         problems: list[InvalidInputError] = []
         for row, record in enumerate(records, first_row):
             if self.decode_or_none(record) is None:
-                problems += self._explain(bytes(record), row)
+                for problem in self._explain(bytes(record)):
+                    problem.row = row
+                    problems.append(problem)
             if len(problems) >= MAX_TOLD:
                 break
         return InvalidRecordError(problems)
@@ -125,16 +122,16 @@ class RecordDecoder:
         self.named = self.named or any(not self._known.isdisjoint(record) for record in records)
         return part_of(self.schema, columns, len(records), read_values, kept)
 
-    def _explain(self, body: bytes, row: int | None) -> list[InvalidInputError]:
+    def _explain(self, body: bytes) -> list[InvalidInputError]:
         """Every problem of a refused record, in the order of the columns."""
         if not body.strip():
-            return [self._malformed("the body is empty; send one object", row)]
+            return [self._malformed("the body is empty; send one object")]
         try:
             found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except msgspec.ValidationError:
-            return [self._malformed("a record must be one JSON object", row)]
+            return [self._malformed("a record must be one JSON object")]
         except (ValueError, RecursionError):
-            return [self._malformed(f"{NOT_JSON} one object", row)]
+            return [self._malformed(f"{NOT_JSON}; send one object")]
         problems = []
         for column in self.schema.columns:
             try:
@@ -143,11 +140,8 @@ class RecordDecoder:
                 problems.append(error)
         if not self._takes_others and not found.keys() <= self._known:
             problems.append(unknown_columns(self.schema, found, "fields" if self._extra is None else "columns"))
-        for problem in problems:
-            problem.row = row
         # No problem found: a key was given twice, with an invalid and a valid value.
-        return problems or [self._malformed("each field must be given once", row)]
+        return problems or [self._malformed("each field must be given once")]
 
-    def _malformed(self, message: str, row: int | None = None) -> InvalidInputError:
-        fields = ", ".join(self.schema.names)
-        return InvalidInputError(f"{message} with the fields {fields}", kind=MALFORMED, row=row)
+    def _malformed(self, message: str) -> InvalidInputError:
+        return InvalidInputError(f"{message} with the fields {', '.join(self.schema.names)}", kind=MALFORMED)

@@ -17,10 +17,8 @@ from typing import Any
 from arro3.core import Array, DataType, Field, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc, write_ipc_stream, write_parquet
 
-from src.core.feature_schema import FeatureSchema
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.formats import Format
-from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, Rows
+from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, Format, Rows
 from src.serving.tables.problems import InvalidRecordError, malformed
 from src.serving.tables.worker_messages import End, Piece, Problems, ReadTask, Table, WriteTask, receive, send
 
@@ -64,7 +62,7 @@ def harden(memory_bytes: int) -> None:
 def read(task: ReadTask, body: bytes, pipe: Connection) -> None:
     """Send the parts of a body, and an ``End``."""
     try:
-        for part in arrow_parts(Format(task.form), FeatureSchema(task.columns), body, task.extra):
+        for part in arrow_parts(task.form, task.schema, body, task.extra):
             send(pipe, Table.of(part.table.columns, part.kept) if isinstance(part, Rows) else problems_of(part))
     except InvalidRecordError as error:
         send(pipe, problems_of(error))
@@ -103,7 +101,7 @@ def write(task: WriteTask, pipe: Connection) -> None:
             yield RecordBatch.from_arrays(arrays, schema=schema)
             send(pipe, Piece(taken()))
 
-    WRITERS[Format(task.form)](RecordBatchReader.from_batches(schema, batches()), file)
+    WRITERS[task.form](RecordBatchReader.from_batches(schema, batches()), file)
     send(pipe, End(taken()))
 
 

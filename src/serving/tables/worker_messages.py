@@ -1,6 +1,6 @@
 """The messages between the service and its workers, as MessagePack."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -8,22 +8,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from src.core.feature_schema import Column
-from src.serving.tables.parts import NOTHING, ExtraColumns, Kept
+from src.core.feature_schema import FeatureSchema
+from src.serving.tables.parts import NOTHING, ExtraColumns, Format, Kept
 
 
 class ReadTask(msgspec.Struct, tag="read", frozen=True):
     """Read the body that follows. Answered by ``Table`` and ``Problems``, and an ``End``."""
 
-    form: str
-    columns: tuple[Column, ...]
+    form: Format
+    schema: FeatureSchema
     extra: ExtraColumns
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):
     """Write the tables that follow, up to an ``End``. Each is answered by a ``Piece``, and the end by an ``End``."""
 
-    form: str
+    form: Format
     # Of ``extra_columns``, by column.
     kinds: dict[str, str]
     metadata: dict[str, str]
@@ -36,9 +36,17 @@ class Table(msgspec.Struct, tag="table", frozen=True):
     kept: Kept
 
     @classmethod
-    def of(cls, columns: Sequence[NDArray[Any]], kept: Kept = NOTHING) -> "Table":
-        """Arrays of shape (n,)."""
-        return cls([(a.dtype.str, a.tolist() if a.dtype == object else a.tobytes()) for a in columns], kept)
+    def of(cls, columns: Iterable[NDArray[Any] | Sequence[Any]], kept: Kept = NOTHING) -> "Table":
+        """Columns of n values each: an array, or any values of which some may be missing."""
+        return cls(
+            [
+                (column.dtype.str, column.tobytes())
+                if isinstance(column, np.ndarray) and column.dtype != object
+                else ("O", list(column))
+                for column in columns
+            ],
+            kept,
+        )
 
     def arrays(self) -> list[NDArray[Any]]:
         """The arrays; those of numbers are read-only."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from src.core.errors import InvalidInputError, LoopError
-from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.parts import Part, Rows
 from src.serving.tables.problems import InvalidRecordError, malformed
@@ -86,12 +85,11 @@ class Worker:
 
     async def parts(self, task: ReadTask, body: bytearray) -> AsyncGenerator[Part, None]:
         """Read the parts of a body; InvalidRecordError if the worker ends, most likely because of the body."""
-        schema = FeatureSchema(task.columns)
         try:
             await self.run(self.tell, task, body)
             while not isinstance(message := await self.run(self.hear), End):
                 if isinstance(message, Table):
-                    yield Rows(FeatureTable.from_columns(schema, message.arrays()), message.kept)
+                    yield Rows(FeatureTable.from_columns(task.schema, message.arrays()), message.kept)
                 elif isinstance(message, Problems):
                     found = message.problems
                     yield InvalidRecordError([InvalidInputError(t, kind=k, field=f, row=r) for t, k, f, r in found])

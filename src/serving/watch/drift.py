@@ -115,7 +115,6 @@ class Batch:
     """
 
     def __init__(self, window: ModelWindow) -> None:
-        self.predictor = window.predictor
         self.window = window
         self._ranks: NDArray[np.float64] = np.empty(0)
         self._keys: Keys = np.empty((len(window.references), 0), dtype=np.int64)

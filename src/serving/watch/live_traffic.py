@@ -70,7 +70,7 @@ class LiveTraffic(Collector):
 
     def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
         """Note one part of a batch, from any thread. It is counted immediately, so large tables should be split."""
-        counts, labels = _labels(found, batch.predictor.classes)
+        counts, labels = _labels(found, batch.window.predictor.classes)
         confidence = np.array(() if found.probabilities is None else found.probabilities.max(axis=1), dtype=np.float64)
         buckets = np.bincount(np.searchsorted(CONFIDENCE_EDGES, confidence), minlength=len(CONFIDENCE_EDGES) + 1)
         with self._lock:

@@ -49,11 +49,8 @@ class RouteInfo(NamedTuple):
 class ServingMetrics:
     """Every series exists at 0 from the start. Most attributes are functions that set or count one of them.
 
-    Args:
-        registry: where the metrics are registered.
-        routes: the service's routes with the statuses they answer.
-        window_rows: how many of the newest rows ``traffic`` compares with those of training.
-        alert_outcomes: how a notification of Alertmanager can be handled.
+    ``window_rows`` is how many of the newest rows ``traffic`` compares with those of training, and ``alert_outcomes``
+    are the ways in which a notification of Alertmanager can be handled.
     """
 
     def __init__(

@@ -19,23 +19,14 @@ Keys = NDArray[np.int64]
 
 
 class Reference(NamedTuple):
-    """The training rows of one column.
+    """The training rows of one column."""
 
-    Attributes:
-        place: the column's index in the schema; the predicted classes have the next one.
-        keys: (k,) the keys that training rows have.
-        counts: (k,) how many have each.
-        keys_of: the keys of values, shape (n,).
-        limits: the smallest and the largest training value of a number; None for other columns.
-        categories: the known values of a text column, and None; None for other columns, and if unknown.
-    """
-
-    place: int
-    keys: Keys
-    counts: Keys
-    keys_of: Callable[[NDArray[Any]], Keys]
-    limits: tuple[float, float] | None = None
-    categories: frozenset[str | None] | None = None
+    place: int  # the column's index in the schema; the predicted classes have the next one
+    keys: Keys  # (k,) those that training rows have
+    counts: Keys  # (k,) how many have each
+    keys_of: Callable[[NDArray[Any]], Keys]  # of values, shape (n,)
+    limits: tuple[float, float] | None = None  # of a number: the smallest and the largest training value
+    categories: frozenset[str | None] | None = None  # of a text column, if known: its values, and None
 
     def compare(self, live: Keys) -> Comparison:
         """Compare live values by their keys, at least one."""

@@ -26,9 +26,8 @@ from src.serving.protocols.batches import Batches
 from src.serving.protocols.encoders import ENCODERS, EXTRA
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of, is_json
 from src.serving.tables.answers import encode_answer
-from src.serving.tables.formats import BINARY, Format
 from src.serving.tables.json_rows import list_tables
-from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.parts import BINARY, PART_ROWS, Format
 from src.serving.watch.live_traffic import LiveTraffic
 from src.serving.watch.metrics import INTERNAL, ServingMetrics
 

@@ -12,7 +12,7 @@ import pytest
 from src.core.predictions import Predictions
 from src.serving.protocols.encoders import ENCODERS
 from src.serving.tables.answers import ModelName, answers_of
-from src.serving.tables.formats import Format
+from src.serving.tables.parts import Format
 
 CLASSES = ('a "quoted", 100 %b', "b")
 PROBABILITIES = np.array([[0.25, 0.75], [0.999999999, 0.000000001], [0.00002, 0.99998]], dtype=np.float32)

@@ -2,7 +2,7 @@ import pytest
 
 from src.core.errors import InvalidInputError
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of
-from src.serving.tables.formats import Format
+from src.serving.tables.parts import Format
 from src.serving.watch.metrics import NOT_ACCEPTABLE
 
 

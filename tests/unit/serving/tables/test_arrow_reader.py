@@ -11,8 +11,7 @@ import pytest
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.typed_cells import text_cell
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.formats import Format
-from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, ExtraColumns
+from src.serving.tables.parts import MAX_PIECE_BYTES, PART_ROWS, ExtraColumns, Format
 from src.serving.tables.problems import InvalidRecordError
 from src.training.cells import objects
 from tests.support.batches import stream_of

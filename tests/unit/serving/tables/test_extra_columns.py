@@ -7,13 +7,15 @@ import pyarrow as pa
 import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.serving.protocols.batches import READERS
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
+    BINARY,
     MAX_PIECE_BYTES,
     NOTHING,
     PART_ROWS,
     ExtraColumns,
+    Format,
     Kept,
     Rows,
     joined_kinds,

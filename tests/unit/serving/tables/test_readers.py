@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.serving.protocols.batches import READERS
 from src.serving.tables import pieces
 from src.serving.tables.arrow_reader import arrow_parts
-from src.serving.tables.formats import BINARY, READERS, Format
 from src.serving.tables.parts import (
+    BINARY,
     MAX_PIECE_BYTES,
     MAX_VALUE_BYTES,
     PART_BYTES,
     PART_ROWS,
     ExtraColumns,
+    Format,
     Part,
     Rows,
 )

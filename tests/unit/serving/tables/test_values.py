@@ -11,12 +11,12 @@ import pytest
 from src.core.column_rules import days_of
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.serving.protocols.batches import READERS
 from src.serving.protocols.infer_request import decode_infer
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json
 from src.serving.tables.arrow_reader import arrow_parts
 from src.serving.tables.columns import convert, convert_cell
-from src.serving.tables.formats import READERS, Format
-from src.serving.tables.parts import ExtraColumns
+from src.serving.tables.parts import ExtraColumns, Format
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.records import RecordDecoder
 from tests.support.batches import FORMS, stream_of

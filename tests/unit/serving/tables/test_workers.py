@@ -20,8 +20,7 @@ import pytest
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.serving.models.admission import Admission
-from src.serving.tables.formats import Format
-from src.serving.tables.parts import DOUBLE, ExtraColumns
+from src.serving.tables.parts import DOUBLE, ExtraColumns, Format
 from src.serving.tables.parts import TEXT as TEXT_KIND
 from src.serving.tables.problems import InvalidRecordError
 from src.serving.tables.worker_messages import End, Piece, ReadTask, Table, WriteTask
@@ -45,7 +44,7 @@ async def workers() -> AsyncIterator[Workers]:
 
 
 def task_of(schema: FeatureSchema, form: Format) -> ReadTask:
-    return ReadTask(form, schema.columns, ExtraColumns.REFUSE)
+    return ReadTask(form, schema, ExtraColumns.REFUSE)
 
 
 async def read(workers: Workers, schema: FeatureSchema, form: Format, body: bytes) -> Any:

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.parts import BINARY, PART_ROWS, Format
 from tests.support.batches import FORMS, answers_of, as_columns, as_csv, as_json, flat, many, table_of
 from tests.support.models import CLASSES, SETOSA, VIRGINICA
 

@@ -5,8 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from src.serving.tables.formats import BINARY, Format
-from src.serving.tables.parts import PART_ROWS
+from src.serving.tables.parts import BINARY, PART_ROWS, Format
 from tests.support.batches import FORMS, answers_of, as_ndjson, table_of
 from tests.support.models import SETOSA, VIRGINICA
 

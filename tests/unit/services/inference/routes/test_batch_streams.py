@@ -19,8 +19,7 @@ from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.routes.predict import turns_of
 from src.serving.models.admission import Admission
-from src.serving.tables.formats import Format
-from src.serving.tables.parts import PART_ROWS, Rows
+from src.serving.tables.parts import PART_ROWS, Format, Rows
 from src.serving.tables.workers import Worker
 from tests.support.batches import FORMS, answers_of, as_arrow, as_json, as_ndjson, many, parquet_of
 from tests.support.models import CLASSES, SETOSA, VIRGINICA

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from src.serving.tables.formats import Format
+from src.serving.tables.parts import Format
 from tests.support.batches import parquet_of, stream_of
 from tests.support.models import COLUMNS, SETOSA
 
