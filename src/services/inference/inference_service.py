@@ -8,17 +8,16 @@ from functools import partial
 import httpx
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 from starlette.types import Scope
 
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
-from src.services.inference.alert_retrain import AlertOutcome
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
 from src.services.inference.routes import page, predict
+from src.services.inference.routes.alerts import AlertOutcome
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.errors import install_error_handlers
@@ -69,7 +68,7 @@ class ServiceState:
         self.batches = Batches(settings, self.scheduler, metrics)
         self.rollback = Rollback(registry, store, settings.alias_lock)
         self.stopping = Stopping()
-        self.page = Page(settings, store, metrics.traffic, spool, registry, is_stopping=lambda: self.stopping.begun)
+        self.page = Page(settings, store, metrics.traffic, spool, registry, self.stopping)
         self._add_edge(settings, catalogue)
 
     def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:
@@ -78,8 +77,8 @@ class ServiceState:
             HostGuard(settings.allowed_hosts.split(",")),
             encoding_guard,
             WriteGuard(page.FORMS, None),  # predictions need no key on the page either
-            WriteGuard(WRITING, _shown(settings.write_api_key)),
-            WriteGuard(ALERTING, _shown(settings.alert_token)),
+            WriteGuard(WRITING, settings.write_api_key),
+            WriteGuard(ALERTING, settings.alert_token),
         )
         self.bodies = _bodies(settings, self.metrics)
         slots, queue, seconds = settings.max_concurrency, settings.max_queue, settings.queue_seconds
@@ -133,8 +132,7 @@ def create_app(
 def prepare_folders(settings: InferenceSettings) -> None:
     """Create the model cache and the retrain spool unless they exist.
 
-    Raises:
-        ConfigError: naming the folder that cannot be written.
+    Raises ConfigError, which names the folder that cannot be written.
     """
     with explaining_unwritable("DATA_DIR or MODEL_CACHE_DIR"):
         make_folder(settings.cache_dir)
@@ -190,7 +188,3 @@ def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
     forms = memory(min(page.MAX_FORM_BYTES, settings.max_body_bytes), settings.max_concurrency)
     batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
     return Bodies(settings, usual, {predict.BATCH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
-
-
-def _shown(secret: SecretStr | None) -> str | None:
-    return secret.get_secret_value() if secret is not None else None

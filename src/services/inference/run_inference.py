@@ -43,11 +43,7 @@ def main() -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        ConfigError: the port is in use or the address is not one of this machine.
-    """
+    """A listening socket. Raises ConfigError if the port is in use or the address is not one of this machine."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)

@@ -26,18 +26,12 @@ class BodyMemory:
 
     If it is full, the oldest incomplete body is dropped if it is older than ``usual_seconds``, so that slow or stalled
     clients do not block others for long. Otherwise the body that needs more memory is refused.
-
-    Attributes:
-        max_body_bytes: the limit of each body.
-        free_bytes: what all bodies together may take.
-        usual_seconds: younger incomplete bodies are not dropped.
-        incomplete: the bodies that are being received, oldest first.
     """
 
-    max_body_bytes: int
-    free_bytes: int
+    max_body_bytes: int  # the limit of each body
+    free_bytes: int  # what all bodies together may take
     usual_seconds: float
-    incomplete: "dict[IncomingBody, None]" = field(default_factory=dict)
+    incomplete: "dict[IncomingBody, None]" = field(default_factory=dict)  # those being received, oldest first
 
     @property
     def too_large(self) -> LoopError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -9,7 +10,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from src.core.errors import LoopError
 from src.core.settings import InferenceSettings
-from src.serving.http.deadline import Deadline
 from src.serving.http.errors import IncompleteRequestError, refusal_bytes
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.request_head import new_request_id
@@ -21,6 +21,42 @@ LINGER = 1.0
 HEAD_TOO_SLOW = "the head of the request was not received in time; send it in one piece"
 # Before uvicorn's protocol is needed: one that does nothing.
 NO_PROTOCOL = asyncio.Protocol()
+
+
+class Deadline:
+    """A time limit, at whose end ``expired`` is called. Moving it later, as with each request, costs no timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, expired: Callable[[], None]) -> None:
+        self._loop = loop
+        self._expired = expired
+        self._at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        # When the timer fires. uvloop's timers of a time that is over do not know it.
+        self._due = 0.0
+
+    def set(self, seconds: float) -> None:
+        """Expire in so many seconds, and not before."""
+        self._at = self._loop.time() + seconds
+        if self._timer is None or self._at < self._due:
+            self._arm()
+
+    def clear(self) -> None:
+        """Do not expire."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        self.clear()
+        self._due = self._at
+        self._timer = self._loop.call_at(self._at, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._at > self._loop.time():  # it was moved
+            self._arm()
+        else:
+            self._expired()
 
 
 class ClientConnection(asyncio.Protocol):

@@ -167,14 +167,8 @@ class FrontProtocol(ClientConnection):
         """Take a head's wish for another protocol out of it, as httptools takes no body behind such a head.
 
         A server may ignore the wish. Some clients send it with every first request, such as Java's for HTTP/2. If part
-        of the head was forwarded already, its request is not executed.
-
-        Args:
-            received: what was received last, or all that is held.
-            end: where the head ends in it.
-
-        Returns:
-            What is to be parsed again: the head without its wish, and what follows.
+        of the head was forwarded already, its request is not executed. The head ends at ``end`` of what was received
+        last, or of all that is held. Returns what is to be parsed again: the head without its wish, and what follows.
         """
         ahead, rest = self._parser.without_upgrade(received, end)
         if rest and not self._forwards:

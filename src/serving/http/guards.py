@@ -5,6 +5,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable
 
+from pydantic import SecretStr
 from starlette.types import Scope
 
 from src.serving.http.errors import RefusedError
@@ -31,10 +32,8 @@ Guard = Callable[[Scope], RefusedError | None]
 class HostGuard:
     """Accepts only allowed host names, so that pages of other sites cannot read the service through a browser.
 
-    Addresses are always accepted: an attack by DNS rebinding needs a name.
-
-    Args:
-        names: host names; ``*.example.com`` is every name below that one, ``*`` is any. Ports are ignored.
+    Addresses are always accepted: an attack by DNS rebinding needs a name. Of ``names``, ``*.example.com`` is every
+    name below that one, and ``*`` is any. Ports are ignored.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -73,16 +72,14 @@ def encoding_guard(scope: Scope) -> RefusedError | None:
 
 
 class WriteGuard:
-    """Refuses requests that change something if they come from other sites' pages, or lack the key where one is set.
+    """Refuses requests to fixed ``paths`` that change something if they come from other sites' pages, or lack the key.
 
-    Args:
-        paths: fixed paths of the routes that change something.
-        key: the required bearer token; None for no key.
+    ``key`` is the required bearer token, if any.
     """
 
-    def __init__(self, paths: Iterable[str], key: str | None) -> None:
+    def __init__(self, paths: Iterable[str], key: SecretStr | None) -> None:
         self._paths = frozenset(paths)
-        self._key = None if key is None else key.encode()
+        self._key = None if key is None else key.get_secret_value().encode()
 
     def __call__(self, scope: Scope) -> RefusedError | None:
         """Check one request."""

@@ -14,41 +14,29 @@ UPGRADE_LINE = re.compile(rb"(?i)(?<=\n)upgrade:[^\n]*\n")
 
 
 class RequestParser:
-    """Parses with the same parser as uvicorn.
-
-    Attributes:
-        part: the part that is being received.
-        begun: requests that have begun, since the last ``forget``.
-        heads: complete heads, since then.
-        answered: requests whose responses are complete, since then; the caller counts them.
-        silence: bytes received since the end of a head or the last bytes of a body.
-        method: the method of the last request.
-        url: its target.
-        headers: its headers, names in lower case.
-        body: its body.
-        keeps_alive: whether it is of HTTP/1.1 and on a connection that continues.
-    """
+    """Parses with the same parser as uvicorn."""
 
     def __init__(self) -> None:
+        # Begun requests, complete heads, and complete responses, which the caller counts, since the last ``forget``.
         self.begun = self.heads = self.answered = 0
+        # Of the last request; names of headers are in lower case.
         self.method = self.url = self.body = b""
         self.headers: list[tuple[bytes, bytes]] = []
-        self.keeps_alive = False
+        self.keeps_alive = False  # whether it is of HTTP/1.1 and on a connection that continues
         self._start()
 
     def _start(self) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.part = NOTHING
-        self.silence = 0
+        self.silence = 0  # bytes received since the end of a head or the last bytes of a body
 
     def feed(self, data: bytes) -> None:
         """Parse received bytes.
 
-        Raises:
-            HttpParserUpgrade: a head wishes for another protocol; the argument is the position of its end. Nothing
-                else can be parsed before ``without_upgrade``.
-            HttpParserError: the bytes are no HTTP, or more than ``MAX_AHEAD`` requests are unanswered.
+        Raises HttpParserUpgrade, with the position of a head's end, if the head wishes for another protocol; call
+        ``without_upgrade`` then. Raises HttpParserError if the bytes are not HTTP, or more than ``MAX_AHEAD`` requests
+        are unanswered.
         """
         self.silence += len(data)
         self._parser.feed_data(data)
@@ -64,9 +52,8 @@ class RequestParser:
     def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes]:
         """Start again in front of the last head, which ends at ``end``.
 
-        Returns:
-            What is ahead of that head, and the rest without its wish for another protocol, which is to be parsed, or
-            nothing for a CONNECT. Both are empty if the head does not begin in the received bytes.
+        Returns what is ahead of that head, and the rest without its wish for another protocol, which is to be parsed, or
+        nothing for a CONNECT. Both are empty if the head does not begin in the received bytes.
         """
         self._start()
         self.begun -= 1

@@ -26,11 +26,9 @@ class Stopping:
 
 
 class GracefulStop:
-    """Stops ``server`` on SIGTERM or Ctrl-C; a second signal ends the process at once.
+    """Stops ``server``, with its ``listener``, on SIGTERM or Ctrl-C; a second signal ends the process at once.
 
-    Args:
-        listener: the server's socket.
-        drain_seconds: how long the server continues, so that load balancers can stop sending requests.
+    For ``drain_seconds``, the server continues, so that load balancers can stop sending requests.
     """
 
     server: uvicorn.Server

@@ -15,6 +15,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.page.form import fields_of, mark_of
 from src.services.inference.page.rendering import create_templates, drift_bars
+from src.serving.http.stopping import Stopping
 from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
@@ -29,36 +30,32 @@ QUICK, SLOW = 1, 4
 T = TypeVar("T")
 
 
+@dataclass(eq=False)
 class Page:
     """Renders the page from the service's state. Call its methods from the event loop."""
 
-    def __init__(  # noqa: PLR0913 - the page shows something of each
-        self,
-        settings: InferenceSettings,
-        store: ModelStore,
-        traffic: LiveTraffic,
-        spool: RetrainSpool,
-        registry: RegistryClient,
-        *,
-        is_stopping: Callable[[], bool],
-    ) -> None:
-        self._store = store
-        self._traffic = traffic
-        self._aliases = Fresh(registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
-        self._requests = Fresh(partial(asyncio.to_thread, spool.recent, REQUESTS), VOLUME_SECONDS)
-        self._is_stopping = is_stopping
-        self._templates = cache(partial(create_templates, settings))
+    settings: InferenceSettings
+    store: ModelStore
+    traffic: LiveTraffic
+    spool: RetrainSpool
+    registry: RegistryClient
+    stopping: Stopping
+
+    def __post_init__(self) -> None:
+        self._aliases = Fresh(self.registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
+        self._requests = Fresh(partial(asyncio.to_thread, self.spool.recent, REQUESTS), VOLUME_SECONDS)
+        self._templates = cache(partial(create_templates, self.settings))
 
     @property
     def form_mark(self) -> str:
         """The mark of the form for the served model."""
-        return mark_of(self._store.current)
+        return mark_of(self.store.current)
 
     async def whole(self) -> str:
         """The page."""
         live = await self._live()
         # Form and mark of the same model: if the model is swapped meanwhile, the next poll finds another mark.
-        current = self._store.current
+        current = self.store.current
         fields = fields_of(current) if current is not None else []
         return await self.render("page.html", **live, fields=fields, form_mark=mark_of(current))
 
@@ -87,8 +84,8 @@ class Page:
         (aliases, aliases_problem), (requests, requests_problem) = await asyncio.gather(
             self._aliases.read(), self._requests.read()
         )
-        store, model, report = self._store, self._store.current, self._traffic.report()
-        state = "stopping" if self._is_stopping() else "ready" if model is not None else "no model"
+        store, model, report = self.store, self.store.current, self.traffic.report()
+        state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
         given = {
             "now": datetime.now(UTC),
             "state": state,
@@ -110,17 +107,11 @@ class Page:
 
 @dataclass
 class Fresh(Generic[T]):
-    """A source that is asked once for any number of open pages. Use from one event loop.
-
-    Args:
-        ask: asks the source.
-        seconds: the greatest age of its answer, a failure included.
-        patience: seconds to wait for it; None if asking cannot be cancelled.
-    """
+    """A source that is asked once for any number of open pages. Use from one event loop."""
 
     ask: Callable[[], Awaitable[T]]
-    seconds: float
-    patience: float | None = None
+    seconds: float  # the greatest age of its answer, a failure included
+    patience: float | None = None  # seconds to wait for it; None if asking cannot be cancelled
     clock: Callable[[], float] = time.monotonic
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _changed: bool = field(default=False, init=False)

@@ -107,11 +107,7 @@ def counting_errors(endpoint: Endpoint[T]) -> Endpoint[T]:
 
 
 def extra_columns_of(request: Request) -> ExtraColumns:
-    """The query parameter that says what to do with columns that the model does not take.
-
-    Raises:
-        InvalidParameterError: its value is none of ``ExtraColumns``.
-    """
+    """The query parameter that says what to do with columns that the model does not take."""
     try:
         return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
     except ValueError:

@@ -109,12 +109,7 @@ async def infer(request: Request, service: Service) -> Response:
 
 
 def _predictor_for(request: Request, service: Service) -> Predictor:
-    """The served model, if the path names it.
-
-    Raises:
-        ModelNotLoadedError: no model is loaded.
-        InvalidInputError: another model is served.
-    """
+    """The served model, if the path names it. Raises ModelNotLoadedError, or InvalidInputError if it is another."""
     predictor = service.store.require()
     version, asked = predictor.version, request.path_params
     if asked["model_name"] != version.name or asked.get("model_version", version.version) != version.version:

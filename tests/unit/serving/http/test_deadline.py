@@ -3,7 +3,7 @@ import asyncio
 import pytest
 import uvloop
 
-from src.serving.http.deadline import Deadline
+from src.serving.http.connection import Deadline
 from tests.support.fake_clock import FakeClock
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import SecretStr
 
 from src.services.inference.routes import page
 from src.services.inference.routes.catalogue import WRITING, Catalogue
@@ -93,7 +94,7 @@ NO_BEARERS = ("", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "B
 
 @pytest.mark.parametrize("sent", [*BEARERS, *NO_BEARERS])
 def test_writing_needs_the_key(sent: str) -> None:
-    guard = WriteGuard(["/retrain"], KEY)
+    guard = WriteGuard(["/retrain"], SecretStr(KEY))
     assert status_of(guard, scope(("authorization", sent))) == (None if sent in BEARERS else 401)
     assert status_of(guard, scope(("authorization", sent), ("authorization", sent))) == 401
     assert status_of(guard, scope()) == 401

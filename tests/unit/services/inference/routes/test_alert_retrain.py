@@ -10,7 +10,7 @@ import pytest
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
 from src.core.retrain_signal import RetrainSpool
-from src.services.inference.alert_retrain import AlertOutcome, Notification, retrain_on_alert
+from src.services.inference.routes.alerts import AlertOutcome, Notification, retrain_on_alert
 
 AlertRetrain = Callable[[Notification], tuple[AlertOutcome, RetrainRecord | None]]
 HOUR = timedelta(hours=1)
