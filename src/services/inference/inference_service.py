@@ -22,9 +22,9 @@ from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.serving.http.bodies import Bodies, BodyMemory
 from src.serving.http.errors import install_error_handlers
 from src.serving.http.fast_predict import FastPredict
+from src.serving.http.front_protocol import Overload
 from src.serving.http.guards import Guard, HostGuard, WriteGuard, encoding_guard
 from src.serving.http.middleware import AdmissionMiddleware, RequestContextMiddleware
-from src.serving.http.overload import Overload
 from src.serving.http.request_parser import MAX_KEPT_BYTES
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission

@@ -4,12 +4,11 @@ Rows that arrive in the same iteration of the event loop share one call of the m
 are handled here. Invalid and rare ones, and all failures, are handled by the ordinary route. Both give the same bytes.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.core.feature_table import Row
 from src.serving.http.guards import Guard
@@ -23,22 +22,13 @@ from src.serving.protocols.single_rows import ROUTED, SingleRow
 from src.serving.tables.answers import Answer
 from src.serving.watch.metrics import ServingMetrics
 
+if TYPE_CHECKING:  # it imports this module
+    from src.serving.http.front_protocol import FrontProtocol
+
 # A longer head is parsed every time.
 MAX_KNOWN_BYTES = 1 << 11
 
 logger = logging.getLogger(__name__)
-
-
-class Connection(Protocol):
-    """The connection of a request."""
-
-    transport: asyncio.Transport
-
-    def answer(self, pending: "PendingPrediction", body: bytes) -> bool:
-        """Send the response; False if the request was passed to the ordinary route, or the client has disconnected."""
-
-    def take_ordinary_way(self, pending: "PendingPrediction") -> None:
-        """Pass the request to the application."""
 
 
 class PlainHead(NamedTuple):
@@ -75,7 +65,7 @@ class KnownHead:
 class PendingPrediction(NamedTuple):
     """A row that waits for the end of this loop iteration."""
 
-    connection: Connection
+    connection: "FrontProtocol"
     predictor: Predictor
     row: Row
     details: Any
@@ -118,7 +108,7 @@ class FastPredict:
             return None
         return PlainHead(route, length, client_request_id(scope))
 
-    def take(self, connection: Connection, head: PlainHead, body: bytes) -> PendingPrediction | None:
+    def take(self, connection: "FrontProtocol", head: PlainHead, body: bytes) -> PendingPrediction | None:
         """Take a complete request, to be answered in this loop iteration; None if its route handles it."""
         since = time.perf_counter()
         predictor = self.store.current

@@ -1,17 +1,21 @@
 """The connection: answers plain predictions, and gives everything else to a protocol of uvicorn's behind it."""
 
 import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
 
 from src.serving.http.connection import ClientConnection
-from src.serving.http.errors import IncompleteRequestError, header_lines
+from src.serving.http.errors import Headers, IncompleteRequestError, header_lines, refusal_bytes
 from src.serving.http.fast_predict import FastPredict, KnownHead, PendingPrediction
-from src.serving.http.overload import BREATHER, Overload
-from src.serving.http.request_parser import BODY, HEAD, NOTHING
-from src.serving.watch.metrics import LARGE_HEAD, PIPELINED
+from src.serving.http.request_head import client_request_id, new_request_id
+from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
+from src.serving.models.admission import QUEUE_FULL, OverloadedError
+from src.serving.watch.metrics import LARGE_HEAD, PIPELINED, ServingMetrics
 
 # Of a head, and of what is received in sequence without being part of a body, such as trailers.
 MAX_HEAD_BYTES = 1 << 16
@@ -19,6 +23,35 @@ HEAD_TOO_LARGE = f"the head of the request is larger than {MAX_HEAD_BYTES} bytes
 INVALID_BYTES = "the bytes are not HTTP, and nothing was executed; check the request's Content-Length"
 # Seconds to wait for the body of a plain prediction: many clients send head and body in two packets.
 BODY_WAIT = 0.1
+# Seconds for which a client that was turned away is not read, as some clients retry at once.
+BREATHER = 0.1
+
+
+@dataclass(frozen=True)
+class Overload:
+    """Refuses complete requests beyond those that may be in work, at a tenth of the application's cost."""
+
+    metrics: ServingMetrics
+    template_of: Callable[[str], str]  # the route of a path
+    max_requests: int  # in work and in the queue
+    exempt: Collection[str]  # fixed paths that are answered even under overload
+
+    def refusal(self, request: RequestParser, in_work: int, default_headers: Headers) -> bytes | None:
+        """The response, as it is sent, to a request while ``in_work`` others are; None if the application may get it.
+
+        Refused are complete requests only, if they are the only ones of a connection that continues.
+        """
+        if in_work < self.max_requests or request.begun > 1 or request.part != NOTHING or not request.keeps_alive:
+            return None
+        path = unquote(request.url.partition(b"?")[0].decode("latin-1"))
+        if path in self.exempt or not path.startswith("/"):
+            return None
+        self.metrics.shed(QUEUE_FULL)
+        # Without a duration, which would make an overloaded service look fast.
+        self.metrics.count_request(self.template_of(path), request.method.decode("latin-1"), 503)
+        request_id = client_request_id({"headers": request.headers}) or new_request_id()
+        response = refusal_bytes(OverloadedError(), request_id, path, default_headers)
+        return b"%b%b" % response.partition(b"\r\n\r\n")[:2] if request.method == b"HEAD" else response
 
 
 class FrontProtocol(ClientConnection):

@@ -52,8 +52,8 @@ class RequestParser:
     def without_upgrade(self, received: bytes, end: int) -> tuple[bytes, bytes]:
         """Start again in front of the last head, which ends at ``end``.
 
-        Returns what is ahead of that head, and the rest without its wish for another protocol, which is to be parsed, or
-        nothing for a CONNECT. Both are empty if the head does not begin in the received bytes.
+        Returns what is ahead of that head, and the rest without its wish for another protocol, which is to be parsed,
+        or nothing for a CONNECT. Both are empty if the head does not begin in the received bytes.
         """
         self._start()
         self.begun -= 1

@@ -1,8 +1,7 @@
 """What endpoints have in common: the service's objects, raw requests, documentation, and the counting of errors."""
 
-import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends
 from fastapi.routing import APIRoute
@@ -34,7 +33,6 @@ ERRORS = {
     503: "The service cannot answer now; the message says why",
     507: "The shared volume is full; nothing was accepted",
 }
-T = TypeVar("T")
 
 
 async def _service(connection: HTTPConnection) -> "ServiceState":
@@ -43,7 +41,7 @@ async def _service(connection: HTTPConnection) -> "ServiceState":
 
 
 Service = Annotated["ServiceState", Depends(_service)]
-Endpoint = Callable[[Request, "ServiceState"], Awaitable[T]]
+Endpoint = Callable[[Request, "ServiceState"], Awaitable[Response]]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -76,7 +74,7 @@ def documented(  # noqa: PLR0913 - what a route may have
 class RawRoute(APIRoute):
     """A route without FastAPI's dependencies and exit stacks, which cost more than a prediction.
 
-    Its endpoint takes the request and the service.
+    Its endpoint takes the request and the service. Those that take POST predict.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,26 +82,22 @@ class RawRoute(APIRoute):
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
-        endpoint = cast("Endpoint[Response]", self.endpoint)
-        response = await endpoint(Request(scope, receive, send), scope["state"]["service"])
+        endpoint, service = cast("Endpoint", self.endpoint), scope["state"]["service"]
+        try:
+            response = await endpoint(Request(scope, receive, send), service)
+        except Exception as error:
+            if scope["method"] == "POST":
+                count_failure(service, error)
+            raise
         await response(scope, receive, send)
 
 
-def counting_errors(endpoint: Endpoint[T]) -> Endpoint[T]:
-    """Count a failed prediction by its reason, and raise the error."""
-
-    @functools.wraps(endpoint)
-    async def counted(request: Request, service: Service) -> T:
-        try:
-            return await endpoint(request, service)
-        except (ClientDisconnect, IncompleteRequestError, OverloadedError):
-            raise
-        except Exception as error:
-            fault = NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL
-            service.metrics.prediction_failed(error.kind if isinstance(error, InvalidInputError) else fault)
-            raise
-
-    return counted
+def count_failure(service: "ServiceState", error: Exception) -> None:
+    """Count a failed prediction by its reason."""
+    if isinstance(error, InvalidInputError):
+        service.metrics.prediction_failed(error.kind)
+    elif not isinstance(error, ClientDisconnect | IncompleteRequestError | OverloadedError):
+        service.metrics.prediction_failed(NO_MODEL if isinstance(error, ModelNotLoadedError) else INTERNAL)
 
 
 def extra_columns_of(request: Request) -> ExtraColumns:

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.routes.endpoints import JSON, RawRoute, Service, counting_errors, documented
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
@@ -37,7 +37,6 @@ async def version(_: Request, __: Service) -> Response:
         takes={JSON: "InvocationsRequest", CSV: "ScoringCsv"},
     ),
 )
-@counting_errors
 async def invocations(request: Request, service: Service) -> Response:
     """One prediction per row: the class's label, or a number.
 

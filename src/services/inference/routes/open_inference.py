@@ -17,7 +17,6 @@ from src.services.inference.routes.endpoints import (
     JSON,
     RawRoute,
     Service,
-    counting_errors,
     documented,
     extra_columns_of,
 )
@@ -78,7 +77,6 @@ async def ready(request: Request, service: Service) -> Response:
 
 @router.post(MODEL + "/infer", **INFERENCE)
 @router.post(VERSION + "/infer", **INFERENCE)
-@counting_errors
 async def infer(request: Request, service: Service) -> Response:
     """One output row per input row.
 

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.documentation import POLICY
-from src.services.inference.routes.endpoints import Service, counting_errors
+from src.services.inference.routes.endpoints import Service, count_failure
 from src.services.inference.routes.rollback import asked_by
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
@@ -61,7 +61,10 @@ async def predict(request: Request, service: Service) -> Response:
     """The prediction for the form; it counts as live traffic, as those of ``/predict`` do."""
     try:
         shown = await _answer(request, service)
-    except (InvalidRecordError, ModelNotLoadedError) as error:
+    except Exception as error:
+        count_failure(service, error)
+        if not isinstance(error, InvalidRecordError | ModelNotLoadedError):
+            raise
         shown = {"problems": [str(problem) for problem in getattr(error, "problems", [error])]}
     return _html(await service.page.render("answer.html", **shown))
 
@@ -98,7 +101,6 @@ async def roll_back(
     return _html(await service.page.after(result, form, failed=not served))
 
 
-@counting_errors
 async def _answer(request: Request, service: Service) -> dict[str, Any]:
     """What the template shows: the prediction with a command that requests the same, or the form's problems."""
     body = (await request.body()).decode("utf-8", "replace")

@@ -14,7 +14,6 @@ from src.services.inference.routes.endpoints import (
     JSON,
     RawRoute,
     Service,
-    counting_errors,
     documented,
     extra_columns_of,
 )
@@ -53,7 +52,6 @@ router = APIRouter(route_class=RawRoute, tags=["prediction"])
         takes={JSON: "PredictRequest"},
     ),
 )
-@counting_errors
 async def predict(request: Request, service: Service) -> Response:
     """The answer, or one answer per record, in the same order."""
     content_type = request.headers.get("content-type")
@@ -91,7 +89,6 @@ def _list_steps(traffic: LiveTraffic, predictor: Predictor, body: bytes, request
         "Predict a batch of rows", GIVES, (406, 413, 415, 422, 503), takes=TAKES, parameters=["extra-columns"]
     ),
 )
-@counting_errors
 async def predict_batch(request: Request, service: Service) -> Response:
     """Predict every row with the model that is served when the batch is complete.
 

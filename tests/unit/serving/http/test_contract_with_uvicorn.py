@@ -10,8 +10,7 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from src.serving.http.fast_predict import PendingPrediction, PlainHead
-from src.serving.http.front_protocol import FrontProtocol
-from src.serving.http.overload import Overload
+from src.serving.http.front_protocol import FrontProtocol, Overload
 from src.serving.protocols.single_rows import RECORD
 from tests.support.served import Connection, request
 

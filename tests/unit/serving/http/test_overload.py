@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from src.serving.http.overload import BREATHER
+from src.serving.http.front_protocol import BREATHER
 from tests.support.front_world import (
     MAX_REQUESTS,
     OTHER,
