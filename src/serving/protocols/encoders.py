@@ -150,12 +150,15 @@ def _filled(
 
     ``around`` a label are the bytes before it and those after it, with ``%b`` for each probability.
     """
-    if not classes:
+    if classes:
+        numbers = [] if found.probabilities is None else found.shown.ravel().tolist()
+        template_of = {label: text_of_label(label).replace(b"%", b"%%").join(around) for label in set(found.values)}
+        templates = [template_of[label] for label in found.values]
+    else:
         numbers = [float(value) for value in found.values]
-        return between.join([b"%b".join(around)] * len(numbers)) % _texts(numbers)
-    shares = [] if found.probabilities is None else found.shown.ravel().tolist()
-    template_of = {label: text_of_label(label).replace(b"%", b"%%").join(around) for label in set(found.values)}
-    return between.join([template_of[label] for label in found.values]) % _texts(shares)
+        templates = [b"%b".join(around)] * len(numbers)
+    texts = msgspec.json.encode(numbers)[1:-1].split(b",") if numbers else ()
+    return between.join(templates) % tuple(texts)
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:
@@ -167,10 +170,6 @@ def _csv(rows: Iterable[Iterable[object]]) -> bytes:
 def probability_columns(classes: Sequence[str]) -> list[str]:
     """The names of the probabilities' columns."""
     return [f"probability_{name}" for name in classes]
-
-
-def _texts(numbers: list[float]) -> tuple[bytes, ...]:
-    return tuple(msgspec.json.encode(numbers)[1:-1].split(b",")) if numbers else ()
 
 
 def _columns_of(found: Predictions, classes: tuple[str, ...]) -> dict[str, Sequence[Any]]:

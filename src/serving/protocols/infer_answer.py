@@ -1,6 +1,6 @@
 """A model's metadata and predictions in the Open Inference Protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_request import BINARY_SIZE, InferRequest, Output, matrix_of
 from src.serving.protocols.tensors import BOOL, BYTES, DTYPES, binary_of_strings, datatype_of
+from src.serving.tables.answers import Answer
 from src.serving.tables.problems import malformed
 
 # The outputs' names, as MLServer has them for models of scikit-learn.
@@ -111,12 +112,26 @@ def encode_infer(
         else:
             data = values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
             outputs.append(OutputTensor(name, datatype, shape, data=data))
-    header = encode_outputs(predictor, request.message.id or request_id, outputs)
+    header = _encode(predictor, request.message.id or request_id, outputs)
     return b"".join([header, *buffers]), len(header) if buffers else None
 
 
-def encode_outputs(predictor: Predictor, response_id: str, outputs: list[OutputTensor]) -> bytes:
-    """The JSON of a response."""
+def encode_single(
+    predictor: Predictor, answer: Answer, details: tuple[str | None, Iterable[str]], request_id: str
+) -> bytes:
+    """Encode a response for one row: ``details`` are the client's id and the outputs. ValueError if one is absent."""
+    client_id, names = details
+    shares = list((answer.probabilities or {}).values())
+    if not shares and PROBABILITIES in names:
+        raise ValueError
+    tensors = {
+        PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
+        PROBABILITIES: OutputTensor(PROBABILITIES, NUMBER, [1, len(shares)], data=shares),
+    }
+    return _encode(predictor, client_id or request_id, [tensors[name] for name in names])
+
+
+def _encode(predictor: Predictor, response_id: str, outputs: list[OutputTensor]) -> bytes:
     return msgspec.json.encode(InferResponse(predictor.version.name, predictor.version.version, response_id, outputs))
 
 

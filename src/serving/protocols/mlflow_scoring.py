@@ -1,7 +1,7 @@
 """MLflow's scoring protocol: requests in four forms of JSON or in CSV, and their answer.
 
-As in MLflow, columns that the model does not have, such as an index, are ignored. The functions that decode a body
-raise InvalidRecordError if it is not of the protocol, or its values do not fit the schema.
+As in MLflow, columns that the model does not have, such as an index, are ignored. An invalid body raises
+InvalidRecordError.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,6 @@ from src.serving.tables.problems import malformed
 SPLIT = "dataframe_split"
 RECORDS = "dataframe_records"
 FORMS = (SPLIT, RECORDS, "instances", "inputs")
-SPLIT_KEYS = {"columns", "data", "index"}
 
 # Values by column, and the number of rows.
 Columns = tuple[Mapping[str, Sequence[Any]], int]
@@ -60,7 +59,7 @@ def encode(predictions: Sequence[Any]) -> bytes:
 
 
 def _of_split(schema: FeatureSchema, content: object) -> Columns:
-    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= SPLIT_KEYS:
+    if not isinstance(content, dict) or not {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
         raise malformed(f"{SPLIT} must be an object with columns, data and optionally index")
     names, rows = content["columns"], content["data"]
     if not isinstance(names, list) or not isinstance(rows, list):

@@ -11,15 +11,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import Row
 from src.serving.models.predictor import Predictor
 from src.serving.protocols import mlflow_scoring
-from src.serving.protocols.infer_answer import (
-    NUMBER,
-    PREDICT,
-    PROBABILITIES,
-    OutputTensor,
-    datatype_of_labels,
-    encode_outputs,
-    output_names,
-)
+from src.serving.protocols.infer_answer import NUMBER, encode_single, output_names
 from src.serving.protocols.infer_request import InferMessage, matrix_of
 from src.serving.protocols.media_types import is_json
 from src.serving.protocols.tensors import InputTensor
@@ -124,23 +116,11 @@ def _only_numbers(schema: FeatureSchema, tensors: Sequence[InputTensor]) -> dict
     return record
 
 
-def _encode_infer(predictor: Predictor, answer: Answer, details: Any, request_id: str) -> bytes:
-    client_id, names = details
-    shares = list((answer.probabilities or {}).values())
-    if not shares and PROBABILITIES in names:
-        raise ValueError
-    tensors = {
-        PREDICT: OutputTensor(PREDICT, datatype_of_labels(predictor), [1, 1], data=[answer.prediction]),
-        PROBABILITIES: OutputTensor(PROBABILITIES, NUMBER, [1, len(shares)], data=shares),
-    }
-    return encode_outputs(predictor, client_id or request_id, [tensors[name] for name in names])
-
-
 RECORD = SingleRow(
     "/predict", _decode_record, _encode_record, lambda value: value == JSON or is_json(value.decode("latin-1"))
 )
 SCORING = SingleRow("/invocations", _decode_scoring, lambda _, answer, *__: mlflow_scoring.encode([answer.prediction]))
-INFER = SingleRow("/v2/models/{model_name}/infer", _decode_infer, _encode_infer)
+INFER = SingleRow("/v2/models/{model_name}/infer", _decode_infer, encode_single)
 
 
 def single_rows(model_name: str) -> dict[str, SingleRow]:

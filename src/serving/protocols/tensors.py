@@ -1,7 +1,4 @@
-"""Tensors of the Open Inference Protocol: datatypes, and conversion from and to JSON and binary data.
-
-Functions that take a tensor of a request raise InvalidRecordError if it is invalid.
-"""
+"""Tensors of the Open Inference Protocol as JSON and binary data; a request's invalid one raises InvalidRecordError."""
 
 import itertools
 import math

@@ -14,17 +14,7 @@ from src.core.column_rules import SECONDS_PER_DAY
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.typed_cells import float32_cell
 from src.serving.tables.columns import Problems, checked, convert_cell, each_checked
-from src.serving.tables.parts import (
-    MAX_PIECE_BYTES,
-    PART_ROWS,
-    ExtraColumns,
-    Format,
-    Kept,
-    Part,
-    Rows,
-    part_of,
-    places_of,
-)
+from src.serving.tables.parts import PART_ROWS, ExtraColumns, Format, Part, in_pieces, part_of, places_of
 from src.serving.tables.problems import InvalidRecordError, malformed, problem_of
 
 READERS: Mapping[Format, Callable[[bytes], RecordBatchReader]] = {
@@ -77,7 +67,7 @@ def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraCo
     row = 0
     for rows, arrays in _batches(reader, places | others):
         kept = {name: [_plain(cell) for cell in arrays[name].to_pylist()] for name in others}
-        yield from _in_pieces(part_of(schema, arrays, rows, partial(_read, first_row=row), kept), kept)
+        yield from in_pieces(part_of(schema, arrays, rows, partial(_read, first_row=row), kept), kept)
         row += rows
     if not row:
         raise malformed("the batch has no rows; send at least one")
@@ -114,17 +104,6 @@ def _joined(arrays: list[Array]) -> Array:
     if DataType.is_dictionary(kind) and kind.value_type:
         arrays = [array.cast(kind.value_type) for array in arrays]
     return arrays[0] if len(arrays) == 1 else ChunkedArray(arrays).combine_chunks()
-
-
-def _in_pieces(part: Part, kept: Mapping[str, list[Any]]) -> Iterator[Part]:
-    """The same rows, in parts of about ``MAX_PIECE_BYTES`` of text at most."""
-    if isinstance(part, InvalidRecordError) or part.text_bytes <= MAX_PIECE_BYTES:
-        yield part
-        return
-    size = max(1, len(part.table) * MAX_PIECE_BYTES // part.text_bytes)
-    for start in range(0, len(part.table), size):
-        some = {name: cells[start : start + size] for name, cells in kept.items()}
-        yield Rows(part.table.part(start, start + size), Kept.of(some))
 
 
 def _plain(cell: Any) -> Any:

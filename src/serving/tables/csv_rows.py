@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from itertools import chain, islice
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +19,7 @@ from src.serving.tables.pieces import lines_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, InvalidRecordError, malformed
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+READER = partial(csv.reader, strict=True, skipinitialspace=True)
 SEPARATOR = "; cells are separated by commas"
 LINE_END = re.compile(rb"\r\n?|\n")
 
@@ -31,7 +31,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
     """
     row, trailing = 0, False
     try:
-        reader = _reader(body)
+        reader = READER(_lines(body))
         header = [name if name in schema.names else name.strip() for name in next(filter(None, reader), [])]
         if len(header) == 1 and header[0] not in schema.names and (sign := re.search(r"[;\t|]", header[0])):
             raise malformed(f"the header is one cell, which has {sign[0]!r} in it{SEPARATOR}")
@@ -45,7 +45,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
                 numbers = {name: matrix[:, place] for name, place in places.items()}
                 yield part_of(schema, numbers, len(matrix), partial(read_values, first_row=row), {})
                 row, start = row + len(matrix), start + len(piece)
-            reader = _reader(body, start)
+            reader = READER(_lines(body, start))
         lines = filter(None, reader)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
@@ -66,12 +66,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Ite
         raise malformed("the batch has no rows; send at least one line after the header")
 
 
-def _reader(body: bytearray, start: int = 0) -> Any:
-    """A ``csv.reader``, whose type has no public name."""
-    return csv.reader(_lines(body, start), strict=True, skipinitialspace=True)
-
-
-def _lines(body: bytearray, start: int) -> Iterator[str]:
+def _lines(body: bytearray, start: int = 0) -> Iterator[str]:
     mark = b"" if start else BYTE_ORDER_MARK
     for piece in lines_of(body, start):
         yield from io.StringIO(piece.removeprefix(mark).decode(), newline="")

@@ -143,6 +143,17 @@ def part_of(
     return Rows(FeatureTable.from_columns(schema, arrays), Kept.of(kept))
 
 
+def in_pieces(part: Part, kept: Mapping[str, list[Any]]) -> Iterator[Part]:
+    """The same rows, in parts of about ``MAX_PIECE_BYTES`` of text at most."""
+    if isinstance(part, InvalidRecordError) or part.text_bytes <= MAX_PIECE_BYTES:
+        yield part
+        return
+    size = max(1, len(part.table) * MAX_PIECE_BYTES // part.text_bytes)
+    for start in range(0, len(part.table), size):
+        some = {name: cells[start : start + size] for name, cells in kept.items()}
+        yield Rows(part.table.part(start, start + size), Kept.of(some))
+
+
 def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows: int) -> FeatureTable:
     """Build a table from columns by name, of ``rows`` values each; columns that the schema does not have are ignored.
 
