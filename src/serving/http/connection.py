@@ -71,7 +71,7 @@ class ClientConnection(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        service = app_state["service"]
+        self._service = service = app_state["service"]
         self._loop = loop = _loop or asyncio.get_running_loop()
         self._server_state = server_state
         self._settings: InferenceSettings = service.settings

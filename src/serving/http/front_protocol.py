@@ -1,13 +1,11 @@
 """The connection: answers plain predictions, and gives everything else to a protocol of uvicorn's behind it."""
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
-import uvicorn
 
 from src.serving.http.connection import ClientConnection
 from src.serving.http.errors import Headers, IncompleteRequestError, header_lines, refusal_bytes
@@ -62,16 +60,10 @@ class FrontProtocol(ClientConnection):
     ``answered`` after each.
     """
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: Any,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._fast: FastPredict = app_state["service"].fast
-        self._overload: Overload = app_state["service"].overload
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._fast: FastPredict = self._service.fast
+        self._overload: Overload = self._service.overload
         self._held = b""
         self._known = KnownHead()
         self._is_deaf = False
