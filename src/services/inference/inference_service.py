@@ -73,13 +73,11 @@ class ServiceState:
 
     def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:
         """What stands between connections and routes."""
-        self.guards: tuple[Guard, ...] = (  # in this order
-            HostGuard(settings.allowed_hosts.split(",")),
-            encoding_guard,
-            WriteGuard(page.FORMS, None),  # predictions need no key on the page either
-            WriteGuard(WRITING, settings.write_api_key),
-            WriteGuard(ALERTING, settings.alert_token),
-        )
+        # Of the routes that change something, and of the page's predictions, which need no key.
+        self.keys = dict.fromkeys(page.FORMS, None) | dict.fromkeys(WRITING, settings.write_api_key)
+        self.keys |= dict.fromkeys(ALERTING, settings.alert_token)
+        hosts = HostGuard(settings.allowed_hosts.split(","))
+        self.guards: tuple[Guard, ...] = (hosts, encoding_guard, WriteGuard(self.keys))  # in this order
         self.bodies = _bodies(settings, self.metrics)
         slots, queue, seconds = settings.max_concurrency, settings.max_queue, settings.queue_seconds
         self.admission = Admission(slots, queue=queue, seconds=seconds, on_shed=self.metrics.shed)
@@ -122,9 +120,8 @@ def create_app(
     install_error_handlers(app, catalogue.methods)
     for router in catalogue.routers:
         app.include_router(router)
-    keyed = (WRITING if settings.write_api_key else frozenset()) | (ALERTING if settings.alert_retrain else frozenset())
     app.openapi = Document(  # type: ignore[method-assign] # FastAPI's documented way
-        app, lambda: state.store.current, exempt=catalogue.exempt, writing=WRITING | ALERTING, keyed=keyed
+        app, lambda: state.store.current, catalogue.exempt, state.keys
     )
     return app
 

@@ -3,7 +3,7 @@
 import hmac
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from pydantic import SecretStr
 from starlette.types import Scope
@@ -72,24 +72,21 @@ def encoding_guard(scope: Scope) -> RefusedError | None:
 
 
 class WriteGuard:
-    """Refuses requests to fixed ``paths`` that change something if they come from other sites' pages, or lack the key.
+    """Refuses requests to some fixed paths if they come from other sites' pages, or lack the path's key, if any."""
 
-    ``key`` is the required bearer token, if any.
-    """
-
-    def __init__(self, paths: Iterable[str], key: SecretStr | None) -> None:
-        self._paths = frozenset(paths)
-        self._key = None if key is None else key.get_secret_value().encode()
+    def __init__(self, keys: Mapping[str, SecretStr | None]) -> None:
+        self._keys = {path: None if key is None else key.get_secret_value().encode() for path, key in keys.items()}
 
     def __call__(self, scope: Scope) -> RefusedError | None:
         """Check one request."""
-        if scope["method"] in READING or scope["path"] not in self._paths:
+        if scope["method"] in READING or scope["path"] not in self._keys:
             return None
         if _is_cross_site(scope):
             return RefusedError(403, CROSS_SITE)
         scheme, _, token = (header(scope, b"authorization") or b"").partition(b" ")
         # In constant time, so that the key cannot be guessed byte by byte.
-        if self._key is None or (hmac.compare_digest(token.strip(), self._key) and scheme.lower() == b"bearer"):
+        key = self._keys[scope["path"]]
+        if key is None or (hmac.compare_digest(token.strip(), key) and scheme.lower() == b"bearer"):
             return None
         return RefusedError(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
 

@@ -11,11 +11,12 @@ How to document a route: FastAPI's parameters describe it; this module adds what
 """
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from src.services.inference.openapi.model_schemas import Schema, content_of, ref, schemas_of, static_components
 from src.serving.http.errors import schema_of
@@ -31,15 +32,13 @@ class Document:
     """Builds the document; may be called from any thread.
 
     Routes are read at the first call, which takes tens of milliseconds; the model's part is rebuilt for each model. No
-    model is kept. ``exempt`` paths are answered even under overload; routes of ``writing`` paths change something, and
-    those of ``keyed`` ones need a key.
+    model is kept.
     """
 
     app: FastAPI
     current: Callable[[], Predictor | None]
-    exempt: Collection[str]
-    writing: Collection[str]
-    keyed: Collection[str]
+    exempt: Collection[str]  # paths that are answered even under overload
+    keys: Mapping[str, SecretStr | None]  # of the paths that change something; None for no key
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     _made: tuple[object, Schema] = field(default=("nothing yet", {}), init=False)
 
@@ -62,7 +61,7 @@ class Document:
         # The service's errors do not have FastAPI's shapes.
         for name in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(name, None)
-        if self.keyed:
+        if any(self.keys.get(path) for path in document["paths"]):
             components["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
@@ -76,9 +75,9 @@ class Document:
             refused["503"] = "Too many requests; Retry-After says when to try again"
         if "requestBody" in operation:
             refused |= {"408": "The request was not received completely in time", "415": "The body is compressed"}
-        if method != "get" and path in self.writing:
+        if method != "get" and path in self.keys:
             refused["403"] = "A browser sent it from a page of another site"
-        if method != "get" and path in self.keyed:
+        if method != "get" and self.keys.get(path):
             refused["401"] = "The bearer token is missing or wrong"
             operation["security"] = [{SCHEME: []}]
         named = {f"{{{about['name']}}}": name for name, about in static_components()["parameters"].items()}

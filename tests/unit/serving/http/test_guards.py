@@ -81,7 +81,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize("headers", [*OWN, *FOREIGN])
 def test_pages_of_other_sites_change_nothing(headers: list[tuple[str, str]]) -> None:
-    guard = WriteGuard(["/retrain"], None)
+    guard = WriteGuard({"/retrain": None})
     writing = scope(("host", "localhost:8000"), *headers)
     assert status_of(guard, writing) == (None if headers in OWN else 403)
     assert status_of(guard, scope(*headers, method="GET")) is None
@@ -94,7 +94,7 @@ NO_BEARERS = ("", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "B
 
 @pytest.mark.parametrize("sent", [*BEARERS, *NO_BEARERS])
 def test_writing_needs_the_key(sent: str) -> None:
-    guard = WriteGuard(["/retrain"], SecretStr(KEY))
+    guard = WriteGuard({"/retrain": SecretStr(KEY)})
     assert status_of(guard, scope(("authorization", sent))) == (None if sent in BEARERS else 401)
     assert status_of(guard, scope(("authorization", sent), ("authorization", sent))) == 401
     assert status_of(guard, scope()) == 401
