@@ -48,10 +48,8 @@ class InferRequest(NamedTuple):
 
     message: InferMessage
     table: FeatureTable
-    # In their order, by name: whether the output is returned in binary.
-    outputs: Mapping[str, bool]
-    # Inputs that the model does not take and that are returned as outputs.
-    kept: Mapping[str, Output]
+    outputs: Mapping[str, bool]  # in their order, by name: whether the output is returned in binary
+    kept: Mapping[str, Output]  # inputs that the model does not take and that are returned as outputs
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:

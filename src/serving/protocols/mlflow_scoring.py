@@ -1,7 +1,6 @@
 """MLflow's scoring protocol: requests in four forms of JSON or in CSV, and their answer.
 
-As in MLflow, columns that the model does not have, such as an index, are ignored. An invalid body raises
-InvalidRecordError.
+As in MLflow, other columns, such as an index, are ignored. An invalid body raises InvalidRecordError.
 """
 
 from collections.abc import Mapping, Sequence

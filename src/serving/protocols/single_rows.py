@@ -31,12 +31,9 @@ class SingleRow:
     """The requests of one route."""
 
     template: str
-    # There is no row, or it raises any error, if the route must decode the body.
-    decode: Callable[[Predictor, bytes], Decoded]
-    # The body of the response; it raises ValueError if the route must answer.
-    encode: Callable[[Predictor, Answer, Any, str], bytes]
-    # Whether a body of this Content-Type may be decoded here.
-    takes_type: Callable[[bytes], bool] = lambda value: value == JSON
+    decode: Callable[[Predictor, bytes], Decoded]  # no row, or any error, if the route must decode the body
+    encode: Callable[[Predictor, Answer, Any, str], bytes]  # the response's body; ValueError if the route must answer
+    takes_type: Callable[[bytes], bool] = lambda value: value == JSON  # whether its Content-Type may be decoded here
 
 
 def _decode_record(predictor: Predictor, body: bytes) -> Decoded:

@@ -17,14 +17,10 @@ class ModelName(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The prediction for one record.
+    """The prediction for one record."""
 
-    ``prediction`` is the class's label, or a number for a regression; ``probabilities`` are in [0, 1] and sum to 1
-    up to rounding, and are absent if the model has none.
-    """
-
-    prediction: Label
-    probabilities: dict[str, float] | UnsetType = UNSET
+    prediction: Label  # the class, or a number for a regression
+    probabilities: dict[str, float] | UnsetType = UNSET  # in [0, 1], in sum 1 up to rounding; absent if there are none
 
 
 class Prediction(Answer, frozen=True, kw_only=True):

@@ -24,8 +24,7 @@ class WriteTask(msgspec.Struct, tag="write", frozen=True):
     """Write the tables that follow, up to an ``End``. Each is answered by a ``Piece``, and the end by an ``End``."""
 
     form: Format
-    # Of ``extra_columns``, by column.
-    kinds: dict[str, str]
+    kinds: dict[str, str]  # by column
     metadata: dict[str, str]
 
 
