@@ -112,7 +112,7 @@ def create_app(
         description=DESCRIPTION,
         version=VERSION,
         servers=[{"url": "."}],  # relative to the document's address: a proxy may add a prefix to all paths
-        lifespan=lambda _: _running(settings, state, on_start),
+        lifespan=lambda _: _running(state, on_start),
         redirect_slashes=False,  # the redirect would contain the caller's Host header
         openapi_url=None,  # served by routes/documentation.py, without files from other origins
     )
@@ -139,11 +139,11 @@ def prepare_folders(settings: InferenceSettings) -> None:
 
 @contextlib.asynccontextmanager
 async def _running(
-    settings: InferenceSettings, state: ServiceState, on_start: Callable[[ServiceState], None]
+    state: ServiceState, on_start: Callable[[ServiceState], None]
 ) -> AsyncIterator[dict[str, ServiceState]]:
     """Follows the champion for as long as the service runs."""
     on_start(state)
-    await asyncio.to_thread(prepare_folders, settings)
+    await asyncio.to_thread(prepare_folders, state.settings)
     await state.store.restore()
     following = asyncio.create_task(state.store.follow(), name="follow-champion")
     try:

@@ -46,11 +46,6 @@ class Page:
         self._requests = Fresh(partial(asyncio.to_thread, self.spool.recent, REQUESTS), VOLUME_SECONDS)
         self._templates = cache(partial(create_templates, self.settings))
 
-    @property
-    def form_mark(self) -> str:
-        """The mark of the form for the served model."""
-        return mark_of(self.store.current)
-
     async def whole(self) -> str:
         """The page."""
         live = await self._live()

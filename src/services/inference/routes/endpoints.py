@@ -1,12 +1,11 @@
 """What endpoints have in common: the service's objects, raw requests, documentation, and the counting of errors."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from fastapi import Depends
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
@@ -41,7 +40,6 @@ async def _service(connection: HTTPConnection) -> "ServiceState":
 
 
 Service = Annotated["ServiceState", Depends(_service)]
-Endpoint = Callable[[Request, "ServiceState"], Awaitable[Response]]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -82,7 +80,8 @@ class RawRoute(APIRoute):
         if scope["method"] not in (self.methods or ()):
             await super().handle(scope, receive, send)
             return
-        endpoint, service = cast("Endpoint", self.endpoint), scope["state"]["service"]
+        endpoint: Any = self.endpoint
+        service: ServiceState = scope["state"]["service"]
         try:
             response = await endpoint(Request(scope, receive, send), service)
         except Exception as error:

@@ -50,7 +50,7 @@ async def live(
     form: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """The live part, or 204 if it has not changed or the page must be loaded again for another form."""
-    if form != service.page.form_mark:
+    if form != mark_of(service.store.current):
         return Response(status_code=204, headers={**HEADERS, "HX-Refresh": "true"})
     html = await service.page.news(seen, form)
     return _html(html) if html is not None else Response(status_code=204, headers=HEADERS)
@@ -72,7 +72,7 @@ async def predict(request: Request, service: Service) -> Response:
 @router.post("/page/retrain")
 async def retrain(service: Service) -> Response:
     """As ``POST /retrain``, with the page's live part."""
-    form = service.page.form_mark
+    form = mark_of(service.store.current)
     try:
         await asyncio.to_thread(service.spool.submit, "api")
     except LoopError as error:
@@ -85,7 +85,7 @@ async def roll_back(
     request: Request, service: Service, champion: Annotated[str, Query(pattern=r"^[0-9]{1,18}$")]
 ) -> Response:
     """As ``POST /rollback``, with the page's live part."""
-    form, served = service.page.form_mark, False
+    form, served = mark_of(service.store.current), False
     try:
         done = await service.rollback.run(by=asked_by(request, "page"), expected=champion)
     except RollbackUnfinishedError as error:

@@ -16,6 +16,7 @@ from mlflow.models import Model
 
 from src.core.pipeline_config import PipelineConfig
 from src.pipeline import data_preprocess, train_model
+from src.services.inference.page.form import mark_of
 from src.training.frames import table_of
 from src.training.package_model import Flavours, build_package
 from src.training.sklearn_engine import SklearnEngine
@@ -154,7 +155,7 @@ async def test_page_and_document_show_dates_and_categories(served: Any) -> None:
 
 
 async def test_form_reports_what_no_training_row_has(served: Any) -> None:
-    form = served.service.page.form_mark
+    form = mark_of(served.service.store.current)
     fields = {"form": form, "f0": "1970-01-01", "f1": "US", "f2": "3", "f3": "9007199254740993", "f4": "true"}
     answer = await served.client.post("/page/predict", data={**fields, "f5": "50"})
     assert "region has a value that does not occur in the training rows; known values: EU, NA, None." in answer.text
