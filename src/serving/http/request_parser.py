@@ -58,7 +58,9 @@ class RequestParser:
         self._start()
         self.begun -= 1
         self.heads -= 1
-        start = received.rfind(b"%b %b HTTP/" % (self.method, self.url), 0, end)
+        line, start = b"%b %b HTTP/" % (self.method, self.url), end
+        for _ in range(1 + sum(value.count(line) for _, value in self.headers)):  # a header may have the same text
+            start = received.rfind(line, 0, max(start, 0))
         if start < 0:
             return b"", b""
         head, count = UPGRADE_LINE.subn(b"", received[start:end])

@@ -50,6 +50,16 @@ async def test_number_of_wishes_in_a_packet_is_limited_only_as_that_of_requests(
     assert (world.transport.ending, len(world.scopes)) == ("", MAX_AHEAD)
 
 
+@pytest.mark.parametrize("ahead", [b"", OTHER])
+async def test_head_with_a_wish_begins_at_its_own_first_line(world: World, ahead: bytes) -> None:
+    world.reads_body = False
+    head = b"content-length: %d\r\nx: %b" % (len(PLAIN), OTHER.replace(b"\r\n", b"\r\n" + UPGRADE, 1))
+    await world.send(ahead + OTHER.replace(b"\r\n\r\n", b"\r\n" + head))
+    assert dict(world.scopes[-1]["headers"])[b"x"] == b"GET /health HTTP/1.1"
+    await world.send(PLAIN)
+    assert world.fast.bodies == []  # it was the body
+
+
 async def test_wish_in_the_packet_of_the_end_of_a_body_is_ignored(world: World) -> None:
     first = request(b"[1]", target="/other")
     await world.send(first[:-1], first[-1:] + WISHING)
