@@ -76,6 +76,13 @@ async def test_trailers_without_end_are_not_received(world: World) -> None:
     assert (world.transport.ending, world.cut) == ("aborted", {"large_head": 1})
 
 
+async def test_line_ends_without_end_are_not_received(world: World) -> None:
+    await world.send(b"\r\n" * (MAX_HEAD_BYTES // 2))
+    assert not world.transport.ending
+    assert await world.send(b"\r\n") == b""
+    assert (world.transport.ending, world.cut) == ("aborted", {"large_head": 1})
+
+
 async def test_long_body_is_received(world: World) -> None:
     await world.send(request(b"", content_length="1000000"), *(b"x" * 10_000 for _ in range(100)))
     assert [len(body) for body in world.bodies] == [1_000_000]
@@ -159,6 +166,12 @@ async def test_stop_gives_an_idle_connection_a_moment(world: World) -> None:
     world.front.shutdown()
     assert world.is_open_until(LINGER)
     assert world.cut == {}
+
+
+async def test_stop_gives_a_new_connection_a_moment(world: World) -> None:
+    world.front.shutdown()
+    assert world.is_open_until(LINGER)
+    assert (world.transport.sent, world.cut) == (b"", {})
 
 
 async def test_stop_ends_half_a_head_without_a_response(world: World) -> None:

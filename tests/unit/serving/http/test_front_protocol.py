@@ -163,6 +163,14 @@ async def test_taken_request_can_be_given_to_the_application(world: World) -> No
     assert world.bodies == [b"{}"]
 
 
+async def test_request_that_was_forwarded_is_not_given_to_the_application_again(world: World) -> None:
+    await world.send(PLAIN, OTHER)
+    await world.send(PLAIN)
+    world.front.take_ordinary_way(world.fast.taken[0])
+    assert world.answer()
+    assert (await world.settle(), len(world.scopes)) == (world.transport.sent, 2)
+
+
 async def test_nothing_is_written_when_the_client_has_disconnected(world: World) -> None:
     await world.send(PLAIN)
     world.transport.close()
@@ -185,10 +193,13 @@ async def test_lost_connection_leaves_no_timer_and_no_waiting_application(world:
     assert (world.disconnects, world.state.connections, world.clock.armed) == (1, set(), [])
 
 
-async def test_requests_sent_ahead_of_a_lost_connection_end_without_an_error(world: World) -> None:
+async def test_requests_sent_ahead_of_a_lost_connection_end_without_an_error(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     world.go_on.clear()
     await world.send(OTHER + OTHER)
     world.transport.abort()
     world.front.connection_lost(ConnectionResetError())
     assert await world.finish() == b""
     assert not world.state.tasks
+    assert caplog.records == []

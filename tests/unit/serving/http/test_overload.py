@@ -38,6 +38,7 @@ async def test_request_under_overload_is_refused_and_its_client_rests(world: Wor
     assert not world.transport.is_read
     world.clock.go_to(BREATHER)
     assert world.transport.is_read
+    assert (await world.send(OTHER)).startswith(b"HTTP/1.1 503 ")
     await free(world)
     assert b"last" in await world.send(OTHER)
 
