@@ -13,7 +13,10 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.core.feature_table import FeatureTable
+from src.serving.tables.json_rows import list_tables
 from src.serving.tables.parts import Format
+from src.serving.tables.records import RecordDecoder
 from tests.support.models import COLUMNS
 
 Records = list[dict[str, Any]]
@@ -150,3 +153,14 @@ def flat(answer: dict[str, Any]) -> dict[str, Any]:
     """A JSON answer by column."""
     shares = {f"probability_{name}": share for name, share in answer.get("probabilities", {}).items()}
     return {**answer.get("extra_columns", {}), "prediction": answer["prediction"], **shares}
+
+
+def listed(decoder: RecordDecoder, body: bytes) -> FeatureTable:
+    """The rows of a short JSON array."""
+    steps = list_tables(decoder, body)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            (table,) = end.value
+            return table  # type: ignore[no-any-return]

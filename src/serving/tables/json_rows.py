@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.serving.tables.columns import Problems, read_values
-from src.serving.tables.parts import MAX_VALUE_BYTES, PART_BYTES, ExtraColumns, Part, Rows, part_of, places_of, valid
+from src.serving.tables.parts import MAX_VALUE_BYTES, ExtraColumns, Part, Rows, part_of, places_of, valid
 from src.serving.tables.pieces import JsonPieces, NotJsonError, decoded, lines_of, value_of
 from src.serving.tables.problems import InvalidRecordError, malformed, no_column
 from src.serving.tables.records import NOT_JSON, RecordDecoder
@@ -50,11 +50,9 @@ def ndjson_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> 
 def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
     """Read a JSON array of valid records, or raise InvalidRecordError with the first problems of all rows.
 
-    It yields after each part of a long one so that other threads can run: numpy releases the interpreter's lock too
-    briefly for a waiting thread.
+    It yields after each part so that other threads can run: numpy releases the interpreter's lock too briefly for a
+    waiting thread.
     """
-    if len(body) <= PART_BYTES:
-        return [decoder.decode_list(body)]
     tables: list[FeatureTable] = []
     for table in valid(_parts(decoder, _of_list(decoder, body), "one")):
         tables += [table] if table else []
@@ -74,7 +72,7 @@ def _parts(decoder: RecordDecoder, pieces: Iterable[tuple[Rows | None, Sequence[
     except NotJsonError:
         raise malformed(f"{NOT_JSON} from this record on; send an array of objects", row=row) from None
     if not row:
-        raise malformed(f"the batch has no records; send at least {least}")
+        raise malformed(f"there are no records; send at least {least}")
     if not decoder.named:
         raise InvalidRecordError([no_column(decoder.schema)])
 

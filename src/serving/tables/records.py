@@ -12,7 +12,7 @@ from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row
 from src.serving.tables.columns import FLOAT32_MAX, convert, read_values
 from src.serving.tables.parts import ExtraColumns, Part, Rows, part_of
-from src.serving.tables.pieces import NotJsonError, decoded, value_of
+from src.serving.tables.pieces import value_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError, unknown_columns
 
 NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON)"
@@ -65,18 +65,6 @@ class RecordDecoder:
         if len(record) > len(row) or max(row) > FLOAT32_MAX or min(row) < -FLOAT32_MAX:
             raise ValueError
         return row
-
-    def decode_list(self, body: bytes) -> FeatureTable:
-        """The values of a JSON array of at least one record, or raise InvalidRecordError."""
-        rows = self.rows_or_none(body)
-        if rows is None:
-            try:
-                raise self.refusal(decoded(body, list[msgspec.Raw]))
-            except NotJsonError:
-                raise InvalidRecordError([self._malformed(f"{NOT_JSON}; send a list of objects")]) from None
-        if not len(rows.table):
-            raise InvalidRecordError([self._malformed("the list has no records; send at least one object")])
-        return rows.table
 
     def rows_or_none(self, body: bytes, *, lines: bool = False) -> Rows | None:
         """The rows of a JSON array of records, or of records on lines, with kept fields; None for an invalid one."""

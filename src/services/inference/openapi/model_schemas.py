@@ -1,6 +1,5 @@
 """What the OpenAPI schemas in ``schemas.yaml`` additionally say of the served model."""
 
-import contextlib
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,7 +33,6 @@ FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
 DATE_NOTE = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
 # At most so many known values of a text column are listed.
 MAX_VALUES = 20
-REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
 
 
 def ref(name: str, kind: str = "schemas") -> Schema:
@@ -129,25 +127,15 @@ def _requests(predictor: Predictor) -> dict[str, Schema]:
 
 
 def _answers(predictor: Predictor) -> dict[str, Schema]:
-    labels, answer = predictor.engine.labels, dict[str, Any]()
-    # The model may fail on a generated row, with any error. Requests count and log it.
-    with contextlib.suppress(Exception):
-        answer = msgspec.to_builtins(*predictor.answer([tuple(predictor.example.values())]))
+    labels, classes = predictor.engine.labels, list(predictor.classes)
     label = msgspec.json.schema(type(labels[0])) | {"enum": list(labels)} if labels else {"type": "number"}
     found: dict[str, Schema] = {"Label": label}
     properties = {"prediction": ref("Label")}
-    if predictor.classes and (not answer or "probabilities" in answer):
+    if classes and predictor.gives_probabilities:
         properties["probabilities"] = ref("Probabilities")
-        classes = list(predictor.classes)
         shares = {"properties": dict.fromkeys(classes, SHARE), "required": classes, "additionalProperties": False}
         found["Probabilities"] = shares
-    found["Answer"] = {"properties": properties, "required": list(answer or ("prediction",))}
-    if answer:
-        source = {"model": msgspec.to_builtins(predictor.model_name), "request_id": REQUEST_ID}
-        found["Answer"]["examples"] = [answer]
-        found["Prediction"] = {"examples": [answer | source]}
-        found["PredictionList"] = {"examples": [{"predictions": [answer]} | source]}
-    return found
+    return found | {"Answer": {"properties": properties, "required": list(properties)}}
 
 
 def _names(predictor: Predictor) -> dict[str, Schema]:

@@ -69,10 +69,7 @@ class AlertAnswer(BaseModel):
 @router.post(
     "/alerts",
     summary="Take a notification of Alertmanager",
-    responses={
-        202: {"description": "A training was requested", "model": AlertAnswer},
-        **errors(413, 429, 503, 507),
-    },
+    responses={202: {"description": "A training was requested", "model": AlertAnswer}, **errors(413, 429, 503, 507)},
 )
 async def notify(notification: Notification, response: Response, service: Service) -> AlertAnswer:
     """202 with the retrain request, or 200 if none was made."""

@@ -13,13 +13,7 @@ from starlette.responses import JSONResponse, Response
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
 from src.services.inference.openapi.model_schemas import content_of
-from src.services.inference.routes.endpoints import (
-    JSON,
-    RawRoute,
-    Service,
-    documented,
-    extra_columns_of,
-)
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, extra_columns_of
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor

@@ -45,9 +45,7 @@ async def whole(service: Service) -> Response:
 
 @router.get("/page/live", responses={204: {}})
 async def live(
-    service: Service,
-    seen: Annotated[str, Query(max_length=64)] = "",
-    form: Annotated[str, Query(max_length=64)] = "",
+    service: Service, seen: Annotated[str, Query(max_length=64)] = "", form: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
     """The live part, or 204 if it has not changed or the page must be loaded again for another form."""
     if form != mark_of(service.store.current):

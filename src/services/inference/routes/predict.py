@@ -10,13 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
 from src.core.predictions import Predictions
-from src.services.inference.routes.endpoints import (
-    JSON,
-    RawRoute,
-    Service,
-    documented,
-    extra_columns_of,
-)
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, extra_columns_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import Steps

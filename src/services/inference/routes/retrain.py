@@ -90,12 +90,7 @@ async def submit(
     return record
 
 
-@router.get(
-    "/retrain",
-    summary="The newest retrain requests",
-    responses=errors(503),
-    response_model_exclude_unset=True,
-)
+@router.get("/retrain", summary="The newest retrain requests", responses=errors(503), response_model_exclude_unset=True)
 async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
     """Requests in any state, newest first."""
     records = await asyncio.to_thread(service.spool.recent, limit)

@@ -31,11 +31,6 @@ def test_long_list_lets_others_have_a_turn_after_each_part() -> None:
     assert [value for table in tables for value in table] == [record["a"] for record in records]
 
 
-def test_short_list_is_read_at_once() -> None:
-    turns, tables = taken([{"a": 1, "b": 2}])
-    assert (turns, tables) == (0, [[1.0]])
-
-
 def test_problems_of_every_part_are_reported_with_their_rows() -> None:
     records: list[dict[str, Any]] = [{"a": 1.0, "b": 2.0} for _ in range(5 * PART_BYTES // 20)]
     wrong = [3, len(records) - 1]
