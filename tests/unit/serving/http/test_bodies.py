@@ -111,6 +111,9 @@ async def test_body_over_the_limit_is_refused_by_its_length_and_by_its_size() ->
     whole = Client(bodies, announced=LIMIT)
     await whole.send(b"x" * LIMIT, ends=True)
     assert (await whole.error(), counts) == (None, {})
+    await client.release()
+    await whole.release()
+    assert bodies.memory.free_bytes == MEMORY
 
 
 async def test_body_that_stalls_is_refused() -> None:
@@ -202,6 +205,18 @@ async def test_stop_refuses_incomplete_bodies() -> None:
     assert isinstance(await first.error(), StoppingError)
     assert isinstance(await second.error(), StoppingError)
     assert (await whole.error(), counts) == (None, {})
+
+
+async def test_stop_may_meet_a_body_whose_time_is_over() -> None:
+    bodies, _ = create(seconds=SHORT)
+    client = Client(bodies)
+    await client.send(b"x")
+    (body,) = bodies.memory.incomplete
+    while not body.timer.expired():  # noqa: ASYNC110 - until just before the body learns of it
+        await asyncio.sleep(0)
+    assert not client.is_complete
+    bodies.stop_waiting()
+    assert isinstance(await client.error(), StoppingError)
 
 
 async def test_interrupted_body_stays_refused_whatever_arrives_with_it() -> None:

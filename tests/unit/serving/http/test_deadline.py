@@ -40,6 +40,7 @@ def test_deadline_is_moved_later_and_earlier(clock: FakeClock, deadline: Deadlin
     deadline.set(1)
     clock.go_to(200)
     assert expired == [15.9]
+    deadline.set(50)
     deadline.set(1)
     clock.go_to(300)
     assert expired == [15.9, 201]

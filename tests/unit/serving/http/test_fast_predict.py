@@ -437,3 +437,10 @@ async def test_beyond_the_limit_records_take_the_ordinary_way(serving: Any, mlfl
         await turns()
         assert served.service.fast.take(clients[4], HEAD, GOOD)
         await turns()
+
+
+async def test_records_take_the_ordinary_way_while_no_slot_is_free(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_concurrency=1) as served:
+        async with served.service.admission.slot():
+            assert served.service.fast.take(Client(), HEAD, GOOD) is None
+        assert served.service.fast.take(Client(), HEAD, GOOD)

@@ -60,6 +60,13 @@ async def test_exempt_path_is_answered_under_overload(world: World, target: byte
     await free(world)
 
 
+async def test_requests_in_one_packet_are_left_to_the_application(world: World) -> None:
+    await occupied(world, MAX_REQUESTS)
+    assert (await world.send(OTHER + OTHER)).count(b"last") == 2
+    assert world.refused == []
+    await free(world)
+
+
 async def test_request_below_the_limit_is_answered(world: World) -> None:
     await occupied(world, MAX_REQUESTS - 1)
     assert b"last" in await world.send(OTHER)

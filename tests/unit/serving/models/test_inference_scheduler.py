@@ -198,6 +198,20 @@ async def test_parts_of_several_tables_take_turns() -> None:
     scheduler.close()
 
 
+async def test_only_one_table_has_all_threads() -> None:
+    scheduler, first, second = InferenceScheduler(2), predictor(SLOW), predictor(SLOW)
+    engine(first).go_on.clear()
+    running = asyncio.create_task(scheduler.predict(first, table_of(1.0, 2.0)))
+    await turn()
+    tables = map(table_of, range(9))
+    async with contextlib.aclosing(scheduler.each(second, tables)) as found:
+        assert (await anext(found)).given == [0]
+        assert len(list(tables)) == 8
+    engine(first).go_on.set()
+    assert (await running).values == [2.0, 4.0]
+    scheduler.close()
+
+
 async def test_tables_are_predicted_ahead_of_their_reader() -> None:
     scheduler, model = InferenceScheduler(2), predictor(SLOW)
     tables = iter([table_of(1.0), table_of(2.0, 3.0), table_of(4.0), table_of(5.0)])

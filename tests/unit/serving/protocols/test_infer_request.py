@@ -242,6 +242,11 @@ def test_request_of_another_form_is_refused(kind: str, request_: Any) -> None:
     assert caught.value.kind == kind
 
 
+def test_length_of_the_json_may_be_that_of_the_body() -> None:
+    document = json.dumps({"inputs": COLUMNS}).encode()
+    assert rows(decode(document, b"", len(document))) == rows(decode(document))
+
+
 @pytest.mark.parametrize("json_bytes", [0, 5, 10**17])
 def test_length_of_the_json_that_lies_is_refused(json_bytes: int) -> None:
     with pytest.raises(InvalidRecordError):

@@ -325,6 +325,7 @@ LINES = st.lists(
 
 
 @given(LINES, st.booleans())
+@example(lines=[(["1", "1],[2", "3"], "\n")], has_end=True)
 @example(lines=[(["1"], "\r"), (["", "2"], "\n")], has_end=True)
 @example(lines=[([" "], "\n"), (["1", "2"], "\n"), (["\t"], "\n")], has_end=True)
 def test_csv_of_plain_numbers_is_read_as_any_other(lines: list[tuple[list[str], str]], has_end: bool) -> None:  # noqa: FBT001 - Hypothesis names it
@@ -340,6 +341,12 @@ def test_csv_header_may_end_otherwise_than_the_rows(mark: bytes, end: bytes) -> 
     for between in (b"\r", b"\r\n", b"\n"):
         body = mark + b"a,b" + end + b"1,2" + between + b"3,4" + end
         assert read(NUMBERS, Format.CSV, body) == ([(1.0, 2.0), (3.0, 4.0)], [])
+
+
+def test_csv_has_one_mark_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "PART_BYTES", 1)
+    schema, mark = FeatureSchema((Column("c", ColumnType.STRING),)), b"\xef\xbb\xbf"
+    assert read(schema, Format.CSV, mark + b"c\n" + mark + b"x\n") == ([("\ufeffx",)], [])
 
 
 def test_csv_may_have_plain_numbers_up_to_a_row(monkeypatch: pytest.MonkeyPatch) -> None:

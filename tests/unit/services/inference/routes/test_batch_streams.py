@@ -18,7 +18,7 @@ import pytest
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.routes.predict import turns_of
-from src.serving.models.admission import Admission
+from src.serving.models.admission import Admission, OverloadedError
 from src.serving.tables.parts import PART_ROWS, Format, Rows
 from src.serving.tables.workers import Worker
 from tests.support.batches import FORMS, answers_of, as_arrow, as_json, as_ndjson, many, parquet_of
@@ -213,6 +213,26 @@ async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
         assert (await first).status_code == (await second).status_code == 200
         assert len(large) == 2
         assert await running.metric("inference_batch_rows_sum") == 5
+
+
+async def test_large_batches_leave_half_of_the_queue_to_others(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_large_batches=1, max_queue=2) as running:
+        admission = running.service.batches.admission
+        async with admission.slot():
+            waiting = asyncio.create_task(admission.enter())
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError):
+                await asyncio.wait_for(admission.enter(), 1)
+        await waiting
+        admission.leave()
+
+
+async def test_large_batch_that_is_refused_does_not_wait_for_others(serving: Any, mlflow: Any, tmp_path: Any) -> None:
+    async with serving(tmp_path, mlflow, max_large_batches=1, max_batch_bytes=1 << 21) as running:
+        async with running.service.batches.admission.slot():
+            content, kind = b" " * (1 << 21) + b" ", {"Content-Type": Format.CSV}
+            refused = await asyncio.wait_for(running.client.post(URL, content=content, headers=kind), 5)
+        assert refused.status_code == 413
 
 
 async def test_models_answer_while_a_worker_is_waited_for(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
