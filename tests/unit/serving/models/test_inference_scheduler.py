@@ -112,6 +112,7 @@ async def test_many_rows_of_a_quick_model_take_several_turns_and_no_thread(sched
 async def test_a_slow_model_is_never_called_on_the_event_loop(scheduler: InferenceScheduler) -> None:
     model = predictor(SLOW)
     assert await answers(scheduler, model, 1) == [2]
+    assert await asyncio.wait_for(answers(scheduler, model, 3), 30) == [6]
     await scheduler.predict(model, FeatureTable.from_rows(SCHEMA, [(1.0,)] * 3))
     assert threading.get_ident() not in engine(model).threads
 

@@ -347,6 +347,7 @@ def test_csv_has_one_mark_at_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PART_BYTES", 1)
     schema, mark = FeatureSchema((Column("c", ColumnType.STRING),)), b"\xef\xbb\xbf"
     assert read(schema, Format.CSV, mark + b"c\n" + mark + b"x\n") == ([("\ufeffx",)], [])
+    assert read(NUMBERS, Format.CSV, b"a,b\n" + mark + b"1,2\n")[1] == [(0, "a", "not_a_number")]
 
 
 def test_csv_may_have_plain_numbers_up_to_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
