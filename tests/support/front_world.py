@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from src.serving.http.fast_predict import PendingPrediction, PlainHead
 from src.serving.http.front_protocol import FrontProtocol, Overload
-from src.serving.http.request_head import announced_length
+from src.serving.http.guards import announced_length
 from src.serving.protocols.single_rows import RECORD
 from src.serving.watch.metrics import UNMATCHED
 from tests.support.fake_clock import FakeClock

@@ -44,10 +44,7 @@ PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
 
 
 class ServiceState:
-    """The objects that make decisions, wired together; routes only translate between them and HTTP. None has started.
-
-    ``transport`` replaces the network to MLflow.
-    """
+    """The objects that make decisions, none of them started; ``transport`` replaces the network to MLflow."""
 
     def __init__(
         self, settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
@@ -101,10 +98,7 @@ def create_app(
     on_start: Callable[[ServiceState], None] = lambda _: None,
     mlflow_transport: httpx.AsyncBaseTransport | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; it does nothing before its lifespan starts.
-
-    ``on_start`` is called when it starts; ``mlflow_transport`` replaces the network to MLflow.
-    """
+    """The service as an ASGI application; it does nothing before its lifespan, which calls ``on_start``, starts."""
     catalogue = Catalogue(alert_retrain=settings.alert_retrain)
     state = ServiceState(settings, catalogue, mlflow_transport)
     app = FastAPI(
@@ -127,10 +121,7 @@ def create_app(
 
 
 def prepare_folders(settings: InferenceSettings) -> None:
-    """Create the model cache and the retrain spool unless they exist.
-
-    Raises ConfigError, which names the folder that cannot be written.
-    """
+    """Create the model cache and the retrain spool; raises ConfigError with the folder that cannot be written."""
     with explaining_unwritable("DATA_DIR or MODEL_CACHE_DIR"):
         make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope
 from src.core.errors import InvalidInputError, LoopError
 from src.core.settings import InferenceSettings
 from src.serving.http.errors import IncompleteRequestError, StoppingError
-from src.serving.http.request_head import announced_length
+from src.serving.http.guards import announced_length
 from src.serving.models.admission import QUEUE_FULL, OverloadedError
 from src.serving.tables.problems import TOO_LARGE
 from src.serving.watch.metrics import SLOW_BODY, ServingMetrics

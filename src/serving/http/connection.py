@@ -12,7 +12,7 @@ from src.core.errors import LoopError
 from src.core.settings import InferenceSettings
 from src.serving.http.errors import IncompleteRequestError, refusal_bytes
 from src.serving.http.fast_predict import PendingPrediction
-from src.serving.http.request_head import new_request_id
+from src.serving.http.guards import new_request_id
 from src.serving.http.request_parser import HEAD, NOTHING, RequestParser
 from src.serving.watch.metrics import SLOW_HEAD, SLOW_READER, ServingMetrics
 

@@ -13,16 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from src.core.errors import (
-    ConnectionFailedError,
-    InvalidInputError,
-    LoopError,
-    ModelNotLoadedError,
-    RegistryError,
-    SpoolBusyError,
-    SpoolFullError,
-    SpoolUnavailableError,
-)
+from src.core import errors as core
+from src.core.errors import InvalidInputError, LoopError
 from src.serving.models.admission import OverloadedError
 from src.serving.models.rollback import RollbackRefusedError
 from src.serving.tables.problems import MALFORMED, MAX_NAME, TOO_LARGE, InvalidRecordError
@@ -39,18 +31,18 @@ KIND_STATUS = {TOO_LARGE: 413, UNSUPPORTED_MEDIA_TYPE: 415, NOT_ACCEPTABLE: 406,
 # Error class -> status and Retry-After, in seconds; the most specific class of an error applies.
 STATUS: Mapping[type[LoopError], tuple[int, int | None]] = {
     LoopError: (500, None),
-    ModelNotLoadedError: (503, 1),
+    core.ModelNotLoadedError: (503, 1),
     OverloadedError: (503, 1),
     WorkerNotStartedError: (503, 1),
-    SpoolBusyError: (429, 5),
-    SpoolFullError: (507, None),
-    SpoolUnavailableError: (503, 5),
+    core.SpoolBusyError: (429, 5),
+    core.SpoolFullError: (507, None),
+    core.SpoolUnavailableError: (503, 5),
     RollbackRefusedError: (409, None),
-    ConnectionFailedError: (503, 5),
-    RegistryError: (503, 5),
+    core.ConnectionFailedError: (503, 5),
+    core.RegistryError: (503, 5),
 }
 # Refusals of a service that cannot answer now: they come in any number, and metrics count them, so logs leave them out.
-EXPECTED = (OverloadedError, ModelNotLoadedError)
+EXPECTED = (OverloadedError, core.ModelNotLoadedError)
 # Messages for Starlette's own errors.
 TEXTS = {404: "not found; see GET /docs", 405: "method not allowed; see the Allow header"}
 INTERNAL_TEXT = "the service failed on this request; its log has the details under the request id"

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from src.core.feature_table import Row
-from src.serving.http.guards import Guard
-from src.serving.http.request_head import announced_length, client_request_id, new_request_id
+from src.serving.http.guards import Guard, announced_length, client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import SharedTurn

@@ -10,7 +10,7 @@ import httptools
 from src.serving.http.connection import ClientConnection
 from src.serving.http.errors import Headers, IncompleteRequestError, header_lines, refusal_bytes
 from src.serving.http.fast_predict import FastPredict, KnownHead, PendingPrediction
-from src.serving.http.request_head import client_request_id, new_request_id
+from src.serving.http.guards import client_request_id, new_request_id
 from src.serving.http.request_parser import BODY, HEAD, NOTHING, RequestParser
 from src.serving.models.admission import QUEUE_FULL, OverloadedError
 from src.serving.watch.metrics import LARGE_HEAD, PIPELINED, ServingMetrics
@@ -102,9 +102,8 @@ class FrontProtocol(ClientConnection):
     def _takes_again(self, data: bytes) -> bool:
         """Whether a complete request with a known head was received and taken, without parsing it."""
         body = None if self._held or self._is_paused else self._known.body_of(data)
-        if body is None:
-            return False
-        self._pending = self._fast.take(self, self._known.plain, body)
+        if body is not None:
+            self._pending = self._fast.take(self, self._known.plain, body)
         if self._pending is None:
             return False
         self._held = data

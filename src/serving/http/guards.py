@@ -1,19 +1,20 @@
-"""Checks of a request's head: allowed hosts, compression, cross-site requests, and the key for writing."""
+"""A request's head: what it says, and checks of hosts, compression, cross-site requests and the key for writing."""
 
 import hmac
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+import uuid_utils
 from pydantic import SecretStr
 from starlette.types import Scope
 
 from src.serving.http.errors import RefusedError
-from src.serving.http.request_head import header
 
 ANY = "*"
 # A name or an address, and a port, which is ignored.
 HOST_PATTERN = re.compile(r"(\[[0-9a-f:.]{1,50}\]|[^\[\]:@/\s]{1,255})(?::[0-9]{0,5})?", re.ASCII)
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # A name of a compression that is repeated in an answer.
 CODING = re.compile(r"[a-z0-9, -]{1,60}")
@@ -27,6 +28,31 @@ OWN_SITES = frozenset({b"same-origin", b"none"})
 
 # A rule about requests: why this one must not be answered, or None.
 Guard = Callable[[Scope], RefusedError | None]
+
+
+def header(scope: Scope, wanted: bytes) -> bytes | None:
+    """A header's value, several joined by commas as HTTP defines, or None."""
+    values = [value for name, value in scope["headers"] if name == wanted]
+    return b", ".join(values) if values else None
+
+
+def announced_length(scope: Scope) -> int:
+    """The body's length in bytes; 0 if none is announced (the server has refused invalid ones)."""
+    value = header(scope, b"content-length") or b""
+    return int(value) if value.isdigit() else 0
+
+
+def client_request_id(scope: Scope) -> str | None:
+    """The client's request id; None if it has sent none or an invalid one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return None
+
+
+def new_request_id() -> str:
+    """A new unique id."""
+    return str(uuid_utils.uuid7())
 
 
 class HostGuard:

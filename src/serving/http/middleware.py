@@ -13,8 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from src.serving.http.bodies import Bodies
 from src.serving.http.errors import INTERNAL_TEXT, StoppingError, error_response, refusal
 from src.serving.http.front_protocol import BREATHER
-from src.serving.http.guards import Guard
-from src.serving.http.request_head import client_request_id, new_request_id
+from src.serving.http.guards import Guard, client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission, OverloadedError
 from src.serving.watch.metrics import ServingMetrics

@@ -47,20 +47,16 @@ class Admission:
     async def enter(self) -> None:
         """Take a slot, which needs a ``leave``; raises OverloadedError if the queue is full or the wait too long."""
         self.require_room()
-        waits = not self.has_room
+        seconds = None if self.has_room else self._seconds  # without a timer, which would cost more than the rest
         self._present += 1
         try:
-            if waits:
-                async with asyncio.timeout(self._seconds):
-                    await self._slots.acquire()
-            else:
-                await self._slots.acquire()  # no timer, which would cost more than the rest
-        except TimeoutError:
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except BaseException as error:
             self._present -= 1
-            self._on_shed(QUEUE_TIMEOUT)
-            raise OverloadedError from None
-        except asyncio.CancelledError:
-            self._present -= 1
+            if isinstance(error, TimeoutError):
+                self._on_shed(QUEUE_TIMEOUT)
+                raise OverloadedError from None
             raise
 
     @contextlib.asynccontextmanager

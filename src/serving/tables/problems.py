@@ -27,9 +27,7 @@ UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
 # At most so many problems are reported: a batch may have one per cell.
 MAX_TOLD = 100
 # An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
-MAX_NAMES = 10
-MAX_NAME = 60
-MAX_SUGGESTIONS = 3
+MAX_NAMES, MAX_NAME, MAX_SUGGESTIONS = 10, 60, 3
 
 
 class InvalidRecordError(InvalidInputError):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from src.core.errors import LoopError
@@ -44,7 +44,7 @@ class Page:
     def __post_init__(self) -> None:
         self._aliases = Fresh(self.registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
         self._requests = Fresh(partial(asyncio.to_thread, self.spool.recent, REQUESTS), VOLUME_SECONDS)
-        self._templates = cache(partial(create_templates, self.settings))
+        self._templates = create_templates(self.settings)
 
     async def whole(self) -> str:
         """The page."""
@@ -72,7 +72,7 @@ class Page:
     async def render(self, name: str, **given: Any) -> str:
         """The HTML of a template."""
         # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.
-        return await asyncio.to_thread(lambda: self._templates().get_template(name).render(given))
+        return await asyncio.to_thread(lambda: self._templates.get_template(name).render(given))
 
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""

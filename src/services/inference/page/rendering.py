@@ -4,8 +4,9 @@ import math
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.settings import InferenceSettings
@@ -13,19 +14,14 @@ from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases
 from src.serving.watch.drift import LARGE, MIN_ROWS, Drift, DriftReport
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 # The drift score of a full bar.
 FULL = 0.5
 
 
-def create_templates(settings: InferenceSettings) -> "Environment":
-    """The templates of one service. Blocking: importing Jinja2 takes milliseconds."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - keeps the service's start fast
-
+def create_templates(settings: InferenceSettings) -> Environment:
+    """The templates of one service."""
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
