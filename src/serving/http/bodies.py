@@ -36,7 +36,8 @@ class BodyMemory:
     @property
     def too_large(self) -> LoopError:
         """The error of a body over the limit."""
-        return InvalidInputError(f"the body is larger than {self.max_body_bytes} bytes", kind=TOO_LARGE)
+        what = f"the body is larger than {self.max_body_bytes} bytes; send fewer rows (/predict/batch takes the most)"
+        return InvalidInputError(what, kind=TOO_LARGE)
 
     def keep(self, body: "IncomingBody", size: int) -> bool:
         """Count a received piece; False if there is no memory for it."""

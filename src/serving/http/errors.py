@@ -203,4 +203,4 @@ def _line(detail: Detail) -> str:
         rows = [f"row {part}: " for part in problem["loc"] if isinstance(part, int)]
         shown.append("".join(rows[:1]) + problem["msg"])
     more = len(detail) - len(shown)
-    return "; ".join(shown) + (f"; and {more} more" if more else "")
+    return "; ".join(shown) + (f"; and at least {more} more" if more else "")

@@ -13,7 +13,7 @@ from src.serving.protocols.tensors import InputTensor, check_datatype, kept_valu
 from src.serving.tables.columns import Values
 from src.serving.tables.parts import ExtraColumns, table_of_columns
 from src.serving.tables.pieces import decode_with_nan
-from src.serving.tables.problems import UNKNOWN_FIELD, malformed
+from src.serving.tables.problems import UNKNOWN_FIELD, malformed, unknown_columns
 
 BINARY_SIZE = "binary_data_size"
 BINARY_DATA = "binary_data"
@@ -84,10 +84,11 @@ def decode_infer(
         raise malformed(f"kept inputs must have different names, none of them {' or '.join(outputs)}; rename them")
     wanted = _wanted(message, offered)
     held, widths = _expected(schema, own)
-    if (others and extra is ExtraColumns.REFUSE) or len(held.keys() & {tensor.name for tensor in own}) < len(own):
-        problem = f"unknown inputs; the model takes {', '.join(schema.names)}, each once"
+    is_once = len(held.keys() & {tensor.name for tensor in own}) == len(own)
+    if not is_once or (others and extra is ExtraColumns.REFUSE):
+        problem = str(unknown_columns(schema, others, "inputs")) if is_once else "each column must be given once"
         if matrix := matrix_of(schema):
-            problem += f", or a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
+            problem += f"; all may be a single tensor named {matrix} with the shape {_shape_of(schema.matrix_widths)}"
         raise malformed(problem, kind=UNKNOWN_FIELD)
     binary = memoryview(body)[len(header) :]
     columns, kept, rows = _columns(message.inputs, held, widths, binary, keeps=extra is ExtraColumns.KEEP)

@@ -70,7 +70,7 @@ def _parts(decoder: RecordDecoder, pieces: Iterable[tuple[Rows | None, Sequence[
                 yield decoder.refusal(records, row) if rows is None else rows
             row += count
     except NotJsonError:
-        raise malformed(f"{NOT_JSON} from this record on; send an array of objects", row=row) from None
+        raise malformed(f"{NOT_JSON} at this record or a later one; send an array of objects", row=row) from None
     if not row:
         raise malformed(f"there are no records; send at least {least}")
     if not decoder.named:

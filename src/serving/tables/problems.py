@@ -28,6 +28,7 @@ UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
 MAX_TOLD = 100
 # An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
 MAX_NAMES, MAX_NAME, MAX_SUGGESTIONS = 10, 60, 3
+NO_NAME = "one without a name (an index that pandas wrote? write with index=False)"
 
 
 class InvalidRecordError(InvalidInputError):
@@ -67,12 +68,12 @@ def unknown_columns(schema: FeatureSchema, names: Iterable[str], what: str = "co
     """
     given = dict.fromkeys(names)
     unknown = [name for name in given if name not in schema.names]
-    shown = [name for name in unknown if 0 < len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
+    shown = [name for name in unknown if len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
     missing = [name for name in schema.names if name not in given]
     hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
-    listed = [f"{name} ({hint})" if hint else name for name, hint in zip_longest(shown, hints)]
+    listed = [f"{name} ({hint})" if hint else name or NO_NAME for name, hint in zip_longest(shown, hints)]
     if more := len(unknown) - len(shown):
-        listed.append(f"{more} more" if shown else str(more))
+        listed.append(f"{more} more" if shown else f"{more} with long or unprintable names")
     hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
-    takes = ", ".join(schema.names) + (hint if what == "columns" else " and nothing else")
+    takes = ", ".join(schema.names) + (" and nothing else" if what == "fields" else hint)
     return InvalidInputError(f"unknown {what}: {', '.join(listed)}; the model takes {takes}", kind=UNKNOWN_FIELD)

@@ -15,7 +15,7 @@ from src.serving.tables.parts import ExtraColumns, Part, Rows, part_of
 from src.serving.tables.pieces import value_of
 from src.serving.tables.problems import MALFORMED, MAX_TOLD, UNFIT, InvalidRecordError, unknown_columns
 
-NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON)"
+NOT_JSON = "the body is not valid JSON (NaN and Infinity are not JSON; a missing value is null)"
 
 
 class RecordDecoder:

@@ -104,7 +104,7 @@ async def test_client_that_disconnects_is_reported_and_frees_its_memory() -> Non
 async def test_body_over_the_limit_is_refused_by_its_length_and_by_its_size() -> None:
     bodies, counts = create()
     refused = str(await Client(bodies, announced=LIMIT + 1).error())
-    assert refused == f"the body is larger than {LIMIT} bytes"
+    assert refused == f"the body is larger than {LIMIT} bytes; send fewer rows (/predict/batch takes the most)"
     client = Client(bodies, announced=LIMIT)
     await client.send(b"x" * LIMIT, b"x")
     assert str(await client.error()) == refused

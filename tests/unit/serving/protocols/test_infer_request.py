@@ -268,9 +268,12 @@ def test_rows_of_problems_are_reported_in_the_matrix_too() -> None:
 @pytest.mark.parametrize(
     ("schema", "expected"),
     [
-        (SCHEMA, r"takes a, b, each once, or a single tensor named features with the shape \[n, 2\]$"),
-        (GROWN, r"takes a, b, c, each once, or a single tensor named features with the shape \[n, 1\] to \[n, 2\]$"),
-        (TYPED, r"takes city, rooms, furnished, area \(m²\), heating, each once$"),
+        (SCHEMA, r"takes a, b; .*; all may be a single tensor named features with the shape \[n, 2\]$"),
+        (GROWN, r"takes a, b, c; .*; all may be a single tensor named features with the shape \[n, 1\] to \[n, 2\]$"),
+        (
+            TYPED,
+            r"^unknown inputs: input-1; the model takes city, rooms, furnished, area \(m²\), heating; extra_columns=ignore",
+        ),
     ],
 )
 def test_tensor_of_another_name_is_refused_with_the_names_that_are_accepted(
@@ -320,7 +323,7 @@ def test_binary_tensors_of_other_names_keep_the_place_of_the_others() -> None:
         (tensor("id", [1, 2], "zq7"), "of its datatype"),
         (binary("id", 8, [2], "zq7"), "the datatype of id is unknown"),
         (tensor("predict", [1, 2]), "none of them predict or predict_proba"),
-        (tensor("a", [1, 2]), "each once"),
+        (tensor("a", [1, 2]), "each column must be given once"),
     ],
 )
 def test_tensor_that_cannot_be_kept_is_refused(other: Any, message: str) -> None:

@@ -21,7 +21,7 @@ from src.serving.tables.parts import (
     joined_kinds,
     text_of,
 )
-from src.serving.tables.problems import InvalidRecordError, unknown_columns
+from src.serving.tables.problems import NO_NAME, InvalidRecordError, unknown_columns
 from tests.support.batches import FORMS, Records, file_of, stream_of
 
 NUMBERS = FeatureSchema.of_numbers("a", "b")
@@ -189,8 +189,8 @@ def test_long_kept_columns_come_in_small_parts() -> None:
         (["a", "x", "b", "x", "y"], "x, y"),
         ([f"c{n}" for n in range(10)], ", ".join(f"c{n}" for n in range(10))),
         ([f"c{n}" for n in range(12)], ", ".join(f"c{n}" for n in range(10)) + ", 2 more"),
-        (["", "x", "new\nline", "\u202e", "y" * 61, "z" * 60], f"x, {'z' * 60}, 4 more"),
-        (["", "\0"], "2"),
+        (["", "x", "new\nline", "\u202e", "y" * 61, "z" * 60], f"{NO_NAME}, x, {'z' * 60}, 3 more"),
+        (["\n", "\0"], "2 with long or unprintable names"),
     ],
 )
 def test_names_are_repeated_as_far_as_they_are_short_and_printable(names: list[str], listed: str) -> None:

@@ -108,7 +108,7 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
     "empty": (b"", {}, 400),
     "no JSON": (MARKER.encode(), {}, 400),
     "deep": (b'{"inputs":' * 50_000, {}, 400),
-    "unknown input": (json.dumps(MATRIX).replace("features", MARKER).encode(), {}, 400),
+    "unknown input": (json.dumps(MATRIX).replace("features", MARKER * 10).encode(), {}, 400),
     "unknown output": (json.dumps({**MATRIX, "outputs": [{"name": MARKER}]}).encode(), {}, 400),
     "text": (json.dumps(MATRIX).replace("0.2", f'"{MARKER}"').encode(), {}, 400),
     "1e999": (json.dumps(MATRIX).replace("0.2", "1e999").encode(), {}, 400),

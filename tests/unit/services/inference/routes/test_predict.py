@@ -44,7 +44,9 @@ async def test_predict_body(one_app: Any, name: str) -> None:
         assert {part for part in first["loc"][1:] if isinstance(part, str)} <= set(COLUMNS)
         assert len(answer.content) < 1500
     else:
-        assert told["detail"] == f"the body is larger than {LIMIT} bytes"
+        assert (
+            told["detail"] == f"the body is larger than {LIMIT} bytes; send fewer rows (/predict/batch takes the most)"
+        )
 
 
 async def test_predict_answers_class_probabilities_model_and_id(served: Any) -> None:
