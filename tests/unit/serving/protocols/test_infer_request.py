@@ -272,7 +272,7 @@ def test_rows_of_problems_are_reported_in_the_matrix_too() -> None:
         (GROWN, r"takes a, b, c; .*; all may be a single tensor named features with the shape \[n, 1\] to \[n, 2\]$"),
         (
             TYPED,
-            r"^unknown inputs: input-1; the model takes city, rooms, furnished, area \(m²\), heating; extra_columns=ignore",
+            r"^unknown inputs: input-1; the model takes city, rooms, furnished, area \(m²\), heating; extra_columns=",
         ),
     ],
 )
