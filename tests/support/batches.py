@@ -14,9 +14,9 @@ import pyarrow.parquet
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
-from src.serving.tables.json_rows import list_tables
+from src.serving.tables.json_rows import json_rows
 from src.serving.tables.parts import Format
-from src.serving.tables.records import RecordDecoder
+from src.serving.tables.problems import InvalidRecordError
 from tests.support.models import COLUMNS
 
 Records = list[dict[str, Any]]
@@ -155,12 +155,10 @@ def flat(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer.get("extra_columns", {}), "prediction": answer["prediction"], **shares}
 
 
-def listed(decoder: RecordDecoder, body: bytes) -> FeatureTable:
+def listed(schema: FeatureSchema, body: bytes) -> FeatureTable:
     """The rows of a short JSON array."""
-    steps = list_tables(decoder, body)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            (table,) = end.value
-            return table  # type: ignore[no-any-return]
+    (part,) = json_rows(schema, bytearray(body), None)
+    assert not isinstance(part, int)
+    if isinstance(part, InvalidRecordError):
+        raise part
+    return part.table

@@ -34,8 +34,7 @@ MAX_THREADS = 4
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 T = TypeVar("T")
-# A step that yields None, to let other requests run, is sent None, as is the first.
-Steps = Generator[FeatureTable | None, Any, T]
+Steps = Generator[FeatureTable, Any, T]
 _Waiting = tuple[Row, asyncio.Future[Answer]]
 
 
@@ -129,10 +128,8 @@ class InferenceScheduler:
             table = step() if at_once else await self.in_thread(step)
             if isinstance(table, _Returned):
                 return table.value
-            found = None
-            if table is not None:
-                at_once = at_once and self.takes(predictor, len(table))
-                found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
+            at_once = at_once and self.takes(predictor, len(table))
+            found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
 
     async def turn(self) -> None:
         """Wait for a loop iteration that has time for tables, first come first served."""
@@ -217,7 +214,7 @@ def available_cores() -> int:
     return max(1, cores)
 
 
-def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T] | None:
+def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returned[T]:
     """The next yielded value, or the returned one: a future cannot carry a StopIteration."""
     try:
         return steps.send(found)

@@ -29,7 +29,7 @@ from src.serving.watch.metrics import ServingMetrics
 
 # Each yields the parts in the order of the rows, or while a part is not complete how many rows it has so far; raises
 # InvalidRecordError if the rest cannot be read. A worker reads the other formats.
-Reader = Callable[[FeatureSchema, bytearray, ExtraColumns], Iterator[Part | int]]
+Reader = Callable[[FeatureSchema, bytearray, ExtraColumns | None], Iterator[Part | int]]
 READERS: Mapping[Format, Reader] = {Format.JSON: json_rows, Format.NDJSON: ndjson_rows, Format.CSV: csv_rows}
 END: Final = object()
 # The longest wait of a large batch in the queue, and of any for a worker.
@@ -59,12 +59,13 @@ class Batches:
         predictor: Predictor,
         form: Format,
         body: bytearray,
-        extra: ExtraColumns,
+        extra: ExtraColumns | None,
         gone: Callable[[], Awaitable[bool]],
     ) -> deque[Rows]:
         """Read and check the whole batch of at least one row; ``gone`` says whether the client has disconnected.
 
-        Raises InvalidRecordError with the first problems of all rows, InvalidInputError if it takes more memory than is
+        ``extra`` is None for a list of records on a route without that parameter: they have no other fields. Raises
+        InvalidRecordError with the first problems of all rows, InvalidInputError if it takes more memory than is
         reserved, OverloadedError if no worker becomes free in time, and ClientDisconnect.
         """
         width = columns = len(predictor.schema.names)
@@ -103,7 +104,6 @@ class Batches:
         Raises OverloadedError before the first part if no worker becomes free in time.
         """
         rows = sum(len(part.table) for part in parts)
-        self._metrics.batch_rows.observe(rows)
         kinds = joined_kinds(part.kept for part in parts)
         # Parts of wide answers have fewer rows.
         size = max(1, min(PART_ROWS, PART_VALUES // (1 + len(predictor.classes))))
@@ -140,7 +140,7 @@ class Batches:
         return self.workers.one() if form in BINARY else contextlib.nullcontext()
 
     async def _parts(
-        self, schema: FeatureSchema, form: Format, body: bytearray, extra: ExtraColumns
+        self, schema: FeatureSchema, form: Format, body: bytearray, extra: ExtraColumns | None
     ) -> AsyncGenerator[Part | int, None]:
         async with self._worker_for(form) as worker:
             if worker:

@@ -53,7 +53,7 @@ def _accepted(column: Column) -> tuple[str, str]:
     return CATEGORY if column.values else ACCEPTED[column.type]
 
 
-def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns) -> Iterator[Part]:
+def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns | None) -> Iterator[Part]:
     """Read the parts of a body, or raise InvalidRecordError; a malformed body may raise any other BaseException."""
     reader = READERS[form](body)
     places, others = places_of(reader.schema.names, schema, extra)

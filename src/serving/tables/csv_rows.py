@@ -24,7 +24,7 @@ SEPARATOR = "; cells are separated by commas"
 LINE_END = re.compile(rb"\r\n?|\n")
 
 
-def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part]:
+def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None) -> Iterator[Part]:
     """Read the parts of a CSV file; cells are read by ``core.column_rules``, and empty lines are ignored.
 
     As in training, all rows may end with a comma, which makes one empty cell more than the header has.

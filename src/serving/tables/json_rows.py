@@ -1,7 +1,7 @@
 """Rows as JSON: an array of records, an object with a list of values for each column, or a record on each line."""
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
-from src.core.feature_table import FeatureTable
 from src.serving.tables.columns import Problems, read_values
-from src.serving.tables.parts import MAX_VALUE_BYTES, ExtraColumns, Part, Rows, part_of, places_of, valid
+from src.serving.tables.parts import MAX_VALUE_BYTES, ExtraColumns, Part, Rows, part_of, places_of
 from src.serving.tables.pieces import JsonPieces, NotJsonError, decoded, lines_of, value_of
 from src.serving.tables.problems import InvalidRecordError, malformed, no_column
 from src.serving.tables.records import NOT_JSON, RecordDecoder
@@ -26,7 +25,7 @@ COMMA = re.compile(rb"[ \t\n\r]*,")
 CLOSING = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*\Z")
 
 
-def json_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part | int]:
+def json_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None) -> Iterator[Part | int]:
     """Read the parts of a JSON array of records or, piece by piece, the only part of an object of columns."""
     first = FIRST.match(body, 0, MAX_VALUE_BYTES)
     if first is None:
@@ -41,23 +40,10 @@ def json_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> It
         raise malformed(f'{NOT_JSON}; send {{"column": [values], ...}}') from None
 
 
-def ndjson_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns) -> Iterator[Part]:
+def ndjson_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None) -> Iterator[Part]:
     """Read the parts of lines with one JSON object each; empty lines are ignored."""
     decoder = RecordDecoder(schema, extra)
     return _parts(decoder, _of_lines(decoder, body), "one line")
-
-
-def list_tables(decoder: RecordDecoder, body: bytes) -> Generator[None, None, list[FeatureTable]]:
-    """Read a JSON array of valid records, or raise InvalidRecordError with the first problems of all rows.
-
-    It yields after each part so that other threads can run: numpy releases the interpreter's lock too briefly for a
-    waiting thread.
-    """
-    tables: list[FeatureTable] = []
-    for table in valid(_parts(decoder, _of_list(decoder, body), "one")):
-        tables += [table] if table else []
-        yield
-    return tables
 
 
 def _parts(decoder: RecordDecoder, pieces: Iterable[tuple[Rows | None, Sequence[Any]]], least: str) -> Iterator[Part]:
@@ -96,7 +82,7 @@ def _of_lines(decoder: RecordDecoder, body: bytearray) -> Iterator[tuple[Rows | 
         yield rows if is_one_each else None, lines
 
 
-def _columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraColumns) -> Iterator[Part | int]:
+def _columns(schema: FeatureSchema, pieces: JsonPieces, extra: ExtraColumns | None) -> Iterator[Part | int]:
     """The number of rows so far of each column in turn, and the only part."""
     known = {column.name: column for column in schema.columns}
     names: list[str] = []

@@ -183,7 +183,7 @@ def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
 
 
 def places_of(
-    names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns, hint: str = ""
+    names: Sequence[str], schema: FeatureSchema, extra: ExtraColumns | None, hint: str = ""
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The positions of the model's columns among a batch's names, without absent optional ones, and of the kept ones.
 

@@ -17,7 +17,7 @@ class ReadTask(msgspec.Struct, tag="read", frozen=True):
 
     form: Format
     schema: FeatureSchema
-    extra: ExtraColumns
+    extra: ExtraColumns | None
 
 
 class WriteTask(msgspec.Struct, tag="write", frozen=True):

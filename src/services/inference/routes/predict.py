@@ -9,19 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.core.predictions import Predictions
 from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, extra_columns_of
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
-from src.serving.models.inference_scheduler import Steps
-from src.serving.models.predictor import Predictor
 from src.serving.protocols.batches import Batches
-from src.serving.protocols.encoders import ENCODERS, EXTRA
+from src.serving.protocols.encoders import EXTRA
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of, is_json
 from src.serving.tables.answers import encode_answer
-from src.serving.tables.json_rows import list_tables
 from src.serving.tables.parts import BINARY, PART_ROWS, Format
-from src.serving.watch.live_traffic import LiveTraffic
 from src.serving.watch.metrics import INTERNAL, ServingMetrics
 
 JSON_SPACE = b" \t\n\r"
@@ -56,8 +51,8 @@ async def predict(request: Request, service: Service) -> Response:
     predictor = service.store.require()
     request_id = request_id_of(request.scope)
     if body.lstrip(JSON_SPACE)[:1] == b"[":
-        steps = _list_steps(service.metrics.traffic, predictor, body, request_id)
-        content = await service.scheduler.run(predictor, len(body), steps)
+        parts = await service.batches.read(predictor, Format.JSON, bytearray(body), None, request.is_disconnected)
+        content = await _joined(service.batches.answers(predictor, parts, Format.JSON, request_id))
     else:
         row = predictor.decoder.decode(body)
         answer = await service.scheduler.answer(predictor, row)
@@ -66,15 +61,9 @@ async def predict(request: Request, service: Service) -> Response:
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 
-def _list_steps(traffic: LiveTraffic, predictor: Predictor, body: bytes, request_id: str) -> Steps[bytes]:
-    encoder, batch = ENCODERS[Format.JSON](predictor, request_id), traffic.batch(predictor)
-    pieces: list[bytes] = []
-    for table in (yield from list_tables(predictor.decoder, body)):
-        found: Predictions = yield table
-        traffic.note_part(batch, table, found)
-        pieces.append(encoder.part(found))
-    batch.end()
-    return b"".join([*pieces, encoder.end()])
+async def _joined(answers: AsyncGenerator[bytes, None]) -> bytes:
+    async with contextlib.aclosing(answers):
+        return b"".join([piece async for piece in answers])
 
 
 @router.post(
@@ -103,12 +92,12 @@ async def predict_batch(request: Request, service: Service) -> Response:
         body += chunk
     predictor = service.store.require()
     parts = await service.batches.read(predictor, came_in, body, extra, request.is_disconnected)
-    is_short = sum(len(part.table) for part in parts) <= PART_ROWS
+    rows = sum(len(part.table) for part in parts)
+    service.metrics.batch_rows.observe(rows)
     answers = service.batches.answers(predictor, parts, goes_out, request_id_of(request.scope))
     headers = {**predictor.headers, "vary": "accept"}
-    if is_short:
-        async with contextlib.aclosing(answers):
-            return Response(b"".join([piece async for piece in answers]), headers=headers, media_type=goes_out)
+    if rows <= PART_ROWS:
+        return Response(await _joined(answers), headers=headers, media_type=goes_out)
     # Before the headers, which cannot be taken back if no worker becomes free.
     first = await anext(answers)
     return PiecewiseResponse(first, answers, service.metrics, headers=headers, media_type=goes_out)

@@ -315,17 +315,6 @@ async def test_tables_that_come_together_are_spread_over_turns_of_the_event_loop
 
 
 @pytest.mark.parametrize("size", [100, INLINE_BYTES + 1])
-async def test_a_step_may_yield_nothing_for_others_to_have_their_turn(scheduler: InferenceScheduler, size: int) -> None:
-    def pausing() -> Steps[tuple[object, ...]]:
-        first = yield None
-        second: Predictions = yield table_of(1, 2)
-        third = yield None
-        return first, second.values, third
-
-    assert await scheduler.run(predictor(), size, pausing()) == (None, [2, 4], None)
-
-
-@pytest.mark.parametrize("size", [100, INLINE_BYTES + 1])
 async def test_errors_of_the_model_and_of_the_steps_come_through(scheduler: InferenceScheduler, size: int) -> None:
     def failing() -> Steps[None]:
         yield table_of(1, 2)

@@ -97,7 +97,7 @@ def test_column_that_may_be_missing_may_be_absent() -> None:
 )
 def test_decoder_refuses_another_type(change: dict[str, object], field: str | None, kind: str) -> None:
     decoder = RecordDecoder(TYPED)
-    for decode in (decoder.decode, lambda body: listed(decoder, b"[" + body + b"]")):
+    for decode in (decoder.decode, lambda body: listed(TYPED, b"[" + body + b"]")):
         with pytest.raises(InvalidRecordError) as caught:
             decode(json.dumps({**HOUSE, **change}).encode())
         assert [(item.field, item.kind) for item in caught.value.problems] == [(field, kind)]
@@ -123,10 +123,10 @@ def test_empty_body_is_reported_as_one(body: bytes) -> None:
 def test_list_of_numbers_is_refused_for_one_record(change: dict[str, object], field: str | None, kind: str) -> None:
     records = [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.0, **change}]
     with pytest.raises(InvalidRecordError) as caught:
-        listed(RecordDecoder(FeatureSchema.of_numbers("a", "b")), json.dumps(records).encode())
+        listed(FeatureSchema.of_numbers("a", "b"), json.dumps(records).encode())
     assert [(item.row, item.field, item.kind) for item in caught.value.problems] == [(1, field, kind)]
 
 
 def test_list_of_numbers_is_read_in_the_schema_s_order() -> None:
-    table = listed(RecordDecoder(FeatureSchema.of_numbers("a", "b")), b'[{"b":2,"a":1.5},{"a":-3.0e38,"b":0}]')
+    table = listed(FeatureSchema.of_numbers("a", "b"), b'[{"b":2,"a":1.5},{"a":-3.0e38,"b":0}]')
     assert [column.tolist() for column in table.columns] == [[1.5, -3.0e38], [2.0, 0.0]]

@@ -39,7 +39,7 @@ def by_every_json_way(column: Column, value: Any) -> list[Any]:
     split = json.dumps({"dataframe_split": {"columns": ["x"], "data": [[value]]}}).encode()
     return [
         _outcome(lambda: RecordDecoder(schema).decode(record)[0]),
-        _outcome(lambda: listed(RecordDecoder(schema), b"[" + record + b"]").row(0)[0]),
+        _outcome(lambda: listed(schema, b"[" + record + b"]").row(0)[0]),
         _outcome(lambda: _batch(schema, Format.NDJSON, record)),
         _outcome(lambda: _batch(schema, Format.JSON, b'{"x": [' + json.dumps(value).encode() + b"]}")),
         _outcome(lambda: decode_json(schema, split).row(0)[0]),
