@@ -28,7 +28,7 @@ TABLE_SECONDS = 0.004
 # Once tables have taken so long in one iteration of the event loop, others wait for the next iteration.
 TURN_SECONDS = 0.001
 # A large table is predicted in parts of about so long; other requests run in between, and its rows fit into caches.
-PART_SECONDS = 0.01
+PART_SECONDS = 0.02
 # Cores beyond these gain little: the parts of one table are joined by one thread.
 MAX_THREADS = 4
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")

@@ -156,7 +156,7 @@ async def test_two_models_in_one_turn_each_answer_their_own(scheduler: Inference
 
 
 async def test_a_big_table_is_answered_in_parts_in_its_order(scheduler: InferenceScheduler) -> None:
-    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001))
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.002))
     rows = [(float(value),) for value in range(90)]
     found = await scheduler.predict(model, FeatureTable.from_rows(SCHEMA, rows))
     assert found.values == [2 * value for (value,) in rows]
@@ -180,7 +180,7 @@ class Meeting(Doubling):
 @pytest.mark.parametrize(("is_parallel", "at_once"), [(True, 3), (False, 1)])
 async def test_parts_of_the_only_table_are_predicted_at_the_same_time(*, is_parallel: bool, at_once: int) -> None:
     engine = Meeting(at_once, is_parallel=is_parallel)
-    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=engine)
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.002), engine=engine)
     scheduler = InferenceScheduler(3)
     for _ in range(2):
         found = await scheduler.predict(model, table_of(*range(60)))
@@ -190,7 +190,7 @@ async def test_parts_of_the_only_table_are_predicted_at_the_same_time(*, is_para
 
 
 async def test_parts_of_several_tables_take_turns() -> None:
-    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=Meeting(1, is_parallel=True))
+    model = dataclasses.replace(predictor(), cost=Cost(0.0, 0.002), engine=Meeting(1, is_parallel=True))
     scheduler = InferenceScheduler(3)
     first, second = await asyncio.gather(
         scheduler.predict(model, table_of(*range(60))), scheduler.predict(model, table_of(*range(60, 90)))
@@ -229,7 +229,7 @@ async def test_tables_that_are_no_longer_wanted_leave_the_threads_to_others() ->
     async with contextlib.aclosing(scheduler.each(predictor(SLOW), map(table_of, range(9)))) as found:
         await anext(found)
     await turn()
-    both = dataclasses.replace(predictor(), cost=Cost(0.0, 0.001), engine=Meeting(2, is_parallel=True))
+    both = dataclasses.replace(predictor(), cost=Cost(0.0, 0.002), engine=Meeting(2, is_parallel=True))
     assert (await scheduler.predict(both, table_of(*range(20)))).values == [2 * value for value in range(20)]
     scheduler.close()
 
