@@ -31,7 +31,7 @@ from src.serving.tables.records import RecordDecoder
 
 pytestmark = pytest.mark.anyio
 SCHEMA = FeatureSchema.of_numbers("x")
-QUICK, SLOW = Cost(1e-6, 1e-6), Cost(1.0, 0.01)
+QUICK, SLOW = Cost(1e-6, 1e-6), Cost(1.0, 0.02)
 
 
 class Doubling:
