@@ -28,7 +28,7 @@ UNFIT = (ValueError, KeyError, RecursionError, InvalidInputError)
 MAX_TOLD = 100
 # An error lists at most so many unknown names, each of at most so many characters; the first few with a suggestion.
 MAX_NAMES, MAX_NAME, MAX_SUGGESTIONS = 10, 60, 3
-NO_NAME = "one without a name (an index that pandas wrote? write with index=False)"
+NO_NAME = "one without a name (an index? pandas: index=False)"
 
 
 class InvalidRecordError(InvalidInputError):
