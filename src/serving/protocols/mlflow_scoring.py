@@ -47,7 +47,7 @@ def decode_json(schema: FeatureSchema, body: bytes) -> FeatureTable:
 
 def decode_csv(schema: FeatureSchema, body: bytes) -> FeatureTable:
     """The rows of a CSV text in UTF-8."""
-    tables = filter(None, valid(csv_rows(schema, bytearray(body), ExtraColumns.IGNORE)))
+    tables = valid(csv_rows(schema, bytearray(body), ExtraColumns.IGNORE))
     pieces = zip(*(table.columns for table in tables), strict=True)
     return FeatureTable.from_columns(schema, [np.concatenate(arrays) for arrays in pieces])
 

@@ -169,15 +169,16 @@ def table_of_columns(schema: FeatureSchema, columns: Mapping[str, Values], rows:
     return part.table
 
 
-def valid(parts: Iterable[Part]) -> Iterator[FeatureTable | None]:
-    """The tables of the parts, None for one with problems; then raises InvalidRecordError with the first of all."""
+def valid(parts: Iterable[Part]) -> Iterator[FeatureTable]:
+    """The tables of the valid parts; then raises InvalidRecordError with the first problems of the others, if any."""
     problems: list[InvalidInputError] = []
     for part in parts:
         if isinstance(part, InvalidRecordError):
             problems += part.problems
             if len(problems) >= MAX_TOLD:
                 break
-        yield None if isinstance(part, InvalidRecordError) else part.table
+        else:
+            yield part.table
     if problems:
         raise InvalidRecordError(problems)
 

@@ -65,7 +65,7 @@ class LiveTraffic(Collector):
         """Begin a batch that is predicted in parts."""
         window = self._window
         if window is None or window.predictor is not predictor:
-            window = ModelWindow(predictor, self._window_rows)  # of a replaced model: nobody reads it
+            window = ModelWindow(predictor, self._window_rows)  # of a replaced model; it is discarded
         return Batch(window)
 
     def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:

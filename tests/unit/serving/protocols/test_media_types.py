@@ -64,7 +64,7 @@ def test_accepted_is_what_is_wanted_most_and_else_what_came_in(accept: str, expe
 
 @pytest.mark.parametrize("accept", ["text/html", "text/csv;q=0", "*/*;q=0", "image/*", "text/csv;q=2", "json"])
 def test_accepted_refuses_and_lists_what_there_is(accept: str) -> None:
-    with pytest.raises(InvalidInputError) as told:
+    with pytest.raises(InvalidInputError) as caught:
         accepted(accept, Format.CSV)
-    assert told.value.kind == NOT_ACCEPTABLE
-    assert all(item.value in str(told.value) for item in Format)
+    assert caught.value.kind == NOT_ACCEPTABLE
+    assert all(item.value in str(caught.value) for item in Format)

@@ -256,8 +256,8 @@ def test_no_record_is_no_list() -> None:
     ],
 )
 def test_answers_of_each_task_are_documented(served: Predictor, answer: dict[str, Any]) -> None:
-    told = {"model": {"name": "trees", "version": "7"}, "request_id": "x"}
-    for body in (answer | told, {"predictions": [answer, answer], **told}):
+    source = {"model": {"name": "trees", "version": "7"}, "request_id": "x"}
+    for body in (answer | source, {"predictions": [answer, answer], **source}):
         for documented in (served, None):  # a document without a model says less, and nothing wrong
             validator(documented, "PredictAnswer").validate(body)
 

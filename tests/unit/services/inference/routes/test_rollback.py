@@ -249,7 +249,7 @@ async def test_rollback_on_a_volume_that_cannot_lock_is_503_and_changes_nothing(
 
 @dataclass
 class SlowVolume:
-    """A volume whose lock file opens when it is told to; notes the threads in which that happens."""
+    """A volume whose lock file opens once ``may_open`` is set; records the threads that open it."""
 
     may_open: threading.Event = field(default_factory=threading.Event)
     opening: threading.Event = field(default_factory=threading.Event)
