@@ -63,12 +63,12 @@ def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
     if content is not None:
         return _of_binary(tensor, content)
     values, shape, datatype = tensor.data, tensor.shape, tensor.datatype
-    is_nested = len(shape) > 1 and isinstance(values, list) and set(map(type, values)) == {list}
-    if is_nested and set(map(len, values)) == {shape[1]}:
+    types = set(map(type, values)) if isinstance(values, list) else set()
+    if types == {list} and len(shape) > 1 and set(map(len, values)) == {shape[1]}:
         values = list(itertools.chain.from_iterable(values))
+        types = set(map(type, values))
     if not isinstance(values, list) or len(values) != math.prod(shape):
         raise malformed(f"the data of {tensor.name} must be a list of as many values as its shape says")
-    types = set(map(type, values))
     if datatype in INTEGERS and not types <= {int, type(None)}:
         raise malformed(
             f"{tensor.name} must have whole numbers, as its datatype says", kind=WRONG_TYPE[ColumnType.INTEGER]
