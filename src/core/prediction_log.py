@@ -1,0 +1,120 @@
+"""The prediction log's contract: the segment files that inference writes, and which rows are sampled.
+
+A segment is a text file of JSON lines: a header, then one line per row with the keys ``id``, ``key``, ``time``
+(microseconds since 1970-01-01 UTC), ``values`` (in the order of the header's columns), ``prediction`` (a class's name
+or a number) and ``probabilities`` (in the order of the header's classes, or null). While it is written its name ends
+with ``.open``, and its writer holds a file lock; afterwards it is renamed and never changes. The last line of a killed
+writer may be incomplete.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+SEGMENT_SUFFIX = ".ndjson"
+OPEN_SUFFIX = ".open"
+# A request id has none.
+ROW_SEPARATOR = "/"
+POSITIONS = 2**64
+
+
+class Role(StrEnum):
+    """What a model version does: it answers all requests, a share of them, or none."""
+
+    CHAMPION = "champion"
+    CANARY = "canary"
+    SHADOW = "shadow"
+
+
+class LoggedColumn(BaseModel):
+    """A column of the rows: its name, and its type as in ``feature_schema.ColumnType`` (``string`` where hashed)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+
+
+class SegmentHeader(BaseModel):
+    """The first line of a segment. All its rows were predicted by one model version and sampled at one rate.
+
+    Attributes:
+        model: the registered model's name.
+        version: its version.
+        columns: the logged columns.
+        classes: the classes' names in the order of the probabilities; empty for a regression.
+        rate: the share of rows that were sampled, in (0, 1].
+        started: when the segment was opened.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    model: str
+    version: str
+    role: Role
+    columns: list[LoggedColumn]
+    classes: list[str]
+    rate: float = Field(gt=0, le=1)
+    started: AwareDatetime
+
+
+def row_id(request_id: str, row: int) -> str:
+    """The id of a request's row, counted from 0; the first row has the request's id."""
+    return f"{request_id}{ROW_SEPARATOR}{row}" if row else request_id
+
+
+def canonical_id(given: str) -> str:
+    """The id as the log has it: ``abc/0`` is ``abc``."""
+    request_id, separator, row = given.rpartition(ROW_SEPARATOR)
+    return row_id(request_id, int(row)) if separator and row.isdecimal() else given
+
+
+class Sampling:
+    """Which rows are sampled: those whose position, a keyed hash of their id in [0, 2**64), is below the rate's share.
+
+    A lower rate samples a subset, and whoever knows key and rate can tell whether an id was sampled. Positions of a
+    request's rows are those of its id shifted by SplitMix64's finalizer of the row number (Steele, Lea & Flood 2014,
+    Fast splittable pseudorandom number generators, OOPSLA), so that large batches are sampled without hashing each row.
+    """
+
+    def __init__(self, key: str = "") -> None:
+        self._key = hashlib.sha256(key.encode()).digest()
+
+    def position(self, request_id: str) -> int:
+        """The position of a request's first row."""
+        digest = hashlib.blake2b(request_id.encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "big")
+
+    def sampled(self, request_ids: Iterable[str], rate: float) -> list[bool]:
+        """Whether the first row of each request is sampled."""
+        if rate >= 1:
+            return [True for _ in request_ids]
+        limit = int(rate * POSITIONS)
+        return [self.position(request_id) < limit for request_id in request_ids]
+
+    def sampled_rows(self, request_id: str, first: int, stop: int, rate: float) -> NDArray[np.intp]:
+        """The numbers of the sampled rows of one request, among ``range(first, stop)``."""
+        rows = np.arange(first, stop, dtype=np.uint64)
+        if rate < 1:
+            positions = _mixed(rows) + np.uint64(self.position(request_id))  # modulo 2**64
+            rows = rows[positions < np.uint64(int(rate * POSITIONS))]
+        return rows.astype(np.intp)
+
+    def would_sample(self, given: str, rate: float) -> bool:
+        """Whether a row with this id is sampled at a rate."""
+        request_id, separator, row = canonical_id(given).rpartition(ROW_SEPARATOR)
+        number = int(row) if separator and row.isdecimal() else 0
+        return len(self.sampled_rows(request_id if separator else given, number, number + 1, rate)) > 0
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finalizer, a permutation of the 64-bit numbers with 0 as a fixed point."""
+    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))

@@ -1,0 +1,92 @@
+"""The live quality of the served versions, as the quality service last computed it; inference and the page show it."""
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Score(_Frozen):
+    """A metric over labelled rows, in its own direction, with the limits of its 95 % interval (None if undefined)."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class ClassCoverage(_Frozen):
+    """How many rows were predicted as one class, and how many of them have a label."""
+
+    predicted: int
+    labelled: int
+
+
+class Window(_Frozen):
+    """The quality over some rows of a version.
+
+    Attributes:
+        name: ``newest`` for the newest labels, else the period: ``day``, ``week`` or ``month``.
+        predicted: logged rows in the period; for ``newest``, from the oldest of its rows on.
+        labelled: those with a label, which the scores are about.
+        delay_seconds: the median time from prediction to label; None without labels.
+        scores: by metric; empty without labels.
+        coverage: by predicted class; empty for a regression.
+    """
+
+    name: str
+    predicted: int
+    labelled: int
+    delay_seconds: float | None = None
+    scores: dict[str, Score] = {}
+    coverage: dict[str, ClassCoverage] = {}
+
+
+class VersionQuality(_Frozen):
+    """One model version in one role."""
+
+    version: str
+    role: str
+    first: AwareDatetime
+    last: AwareDatetime
+    windows: list[Window]
+
+
+class LabelCounts(_Frozen):
+    """The fate of the stored labels of the last month, each id counted once.
+
+    Attributes:
+        matched: they belong to a logged row.
+        waiting: they arrived a short time ago; their row may not be in the log yet.
+        not_sampled: their row was not sampled.
+        unmatched: there is no such row.
+    """
+
+    matched: int = 0
+    waiting: int = 0
+    not_sampled: int = 0
+    unmatched: int = 0
+
+
+class QualityReport(_Frozen):
+    """Everything the quality service knows about the live model.
+
+    Attributes:
+        model: the registered model's name.
+        at: when it was computed.
+        lower_is_better: the metrics where lower is better.
+        versions: the newest prediction first.
+        labels: what became of the labels.
+        rows: rows in the log.
+        log_bytes: its size.
+        problems: sentences about what went wrong, such as a label file that cannot be read.
+    """
+
+    model: str
+    at: AwareDatetime
+    lower_is_better: list[str] = []
+    versions: list[VersionQuality] = []
+    labels: LabelCounts = LabelCounts()
+    rows: int = 0
+    log_bytes: int = 0
+    problems: list[str] = []
