@@ -1,5 +1,6 @@
 """Decodes an inference request of the Open Inference Protocol: its rows, and the requested outputs."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.onnx_engine import INPUT_NAME
-from src.serving.protocols.tensors import InputTensor, check_datatype, kept_values, values_of
+from src.serving.protocols.tensors import FLOATS, FloatTensor, InputTensor, check_datatype, kept_values, values_of
 from src.serving.tables.columns import Values
 from src.serving.tables.parts import ExtraColumns, table_of_columns
 from src.serving.tables.pieces import decode_with_nan
@@ -41,6 +42,12 @@ class InferMessage(msgspec.Struct, frozen=True):
     id: str | None = None
     outputs: list[OutputWish] | None = None
     parameters: dict[str, Any] | None = None
+
+
+class FloatMessage(InferMessage, frozen=True):
+    """The same with flat lists of numbers only, whose types need no further check."""
+
+    inputs: list[FloatTensor]  # type: ignore[assignment] # a list of a subtype, in an immutable object
 
 
 class InferRequest(NamedTuple):
@@ -75,7 +82,7 @@ def decode_infer(
     if json_bytes is not None and json_bytes > len(body):
         raise malformed("Inference-Header-Content-Length must not be larger than the body")
     header = body[:json_bytes]
-    message: InferMessage = decode_with_nan(header, InferMessage, FORM)
+    message = _message(header)
     known = {*schema.names, matrix_of(schema)}
     own = [tensor for tensor in message.inputs if tensor.name in known]
     others = [tensor.name for tensor in message.inputs if tensor.name not in known]
@@ -93,6 +100,16 @@ def decode_infer(
     binary = memoryview(body)[len(header) :]
     columns, kept, rows = _columns(message.inputs, held, widths, binary, keeps=extra is ExtraColumns.KEEP)
     return InferRequest(message, table_of_columns(schema, columns, rows), wanted, kept)
+
+
+def _message(header: bytes) -> InferMessage:
+    """Decode the JSON of a request, or raise InvalidRecordError."""
+    with contextlib.suppress(ValueError, RecursionError):
+        floats = msgspec.json.decode(header, type=FloatMessage)
+        if all(tensor.datatype in FLOATS for tensor in floats.inputs):
+            return floats
+    message: InferMessage = decode_with_nan(header, InferMessage, FORM)
+    return message
 
 
 def _wanted(request: InferMessage, outputs: Sequence[str]) -> dict[str, bool]:

@@ -43,6 +43,12 @@ class InputTensor(msgspec.Struct, frozen=True):
     data: Any = None
 
 
+class FloatTensor(InputTensor, frozen=True, kw_only=True):
+    """A tensor whose JSON data were decoded as a flat list of floats."""
+
+    data: list[float]
+
+
 def datatype_of(column: Column) -> str:
     """A column's datatype in the model's metadata."""
     return OWN[column.mlflow_type]
@@ -63,7 +69,10 @@ def values_of(tensor: InputTensor, content: memoryview | None) -> Values:
     if content is not None:
         return _of_binary(tensor, content)
     values, shape, datatype = tensor.data, tensor.shape, tensor.datatype
-    types = set(map(type, values)) if isinstance(values, list) else set()
+    if isinstance(tensor, FloatTensor):
+        types: set[type] = {float}
+    else:
+        types = set(map(type, values)) if isinstance(values, list) else set()
     if types == {list} and len(shape) > 1 and set(map(len, values)) == {shape[1]}:
         values = list(itertools.chain.from_iterable(values))
         types = set(map(type, values))
