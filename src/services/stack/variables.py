@@ -12,6 +12,7 @@ from src.services.stack.notifications import SECRETS, check_notifications
 ADMIN_PASSWORD = "ZENML_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 API_KEY = "ZENML_STORE_API_KEY"
 ALERT_TOKEN = "ALERT_TOKEN"  # noqa: S105 - as above
+LOG_KEY = "PREDICTION_LOG_KEY"
 WRITE_KEY = "WRITE_API_KEY"
 SIGN_IN_PASSWORD = "SIGN_IN_PASSWORD"  # noqa: S105 - a variable's name
 PROFILES = {"COMPOSE_PROFILES": "monitoring"}
@@ -28,6 +29,7 @@ _RANDOM_BYTES = {
     "ZENML_SECRETS_ENCRYPTION_KEY": 32,
     "GRAFANA_ADMIN_PASSWORD": 16,
     ALERT_TOKEN: 32,
+    LOG_KEY: 32,
     SIGN_IN_PASSWORD: 16,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
@@ -72,12 +74,12 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
         value = environment.get(name) or file.get(name, "")
         if "$" not in value and re.search(r"[^A-Za-z0-9._~-]", value):  # docker compose would expand a $ in the value
             raise StackError(f"{name} goes into a URL and may hold letters, digits and - . _ ~ only; change it in .env")
-    _check_sign_in(file, environment)
+    _check_keys(file, environment)
     check_notifications({**file, **environment})
 
 
-def _check_sign_in(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    for name in (SIGN_IN_PASSWORD, ALERT_TOKEN, WRITE_KEY):
+def _check_keys(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
+    for name in (SIGN_IN_PASSWORD, ALERT_TOKEN, LOG_KEY, WRITE_KEY):
         value = environment.get(name) or file.get(name, "")
         if value and "$" not in value and len(value) < _KEY_CHARACTERS:
             advice = "" if name == WRITE_KEY else ", or remove it there to get a random one"

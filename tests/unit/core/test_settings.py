@@ -13,6 +13,7 @@ from src.core.settings import (
     InferenceSettings,
     LocalSettings,
     MonitorSettings,
+    PredictionLogSettings,
     TrainSettings,
     load_settings,
 )
@@ -54,6 +55,8 @@ def test_environment_sets_fields_and_trims_them(monkeypatch: pytest.MonkeyPatch)
     assert settings.dataset_file == Path("/data/wine_preprocessed.csv")
     assert settings.retrain_dir == Path("/data/retrain")
     assert settings.local_dir == Path("/data/local")
+    assert settings.quality_dir == Path("/data/quality")
+    assert settings.labels_dir == Path("/data/labels")
 
 
 def test_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +167,10 @@ def test_model_name_may_be_any_that_mlflow_allows_and_another_is_refused_with_th
         ("MODEL_POLL_SECONDS", "inf"),
         ("MAX_BODY_BYTES", "1.5"),
         ("MONITOR_POLL_SECONDS", "-1"),
+        ("PREDICTION_LOG", "s3cret"),
+        ("PREDICTION_LOG_RATE", "0"),
+        ("PREDICTION_LOG_RATE", "inf"),
+        ("PREDICTION_LOG_KEY", "s3cret"),
         ("RETRAIN_MAX_ATTEMPTS", "0"),
     ],
 )
@@ -198,6 +205,25 @@ def test_zenml_server_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_zenml_key_alone_means_the_local_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_STORE_API_KEY", "s3cret")  # as .env has it once the Compose stack is set up
     assert load_settings(TrainSettings).zenml_store_url is None
+
+
+def test_columns_of_the_prediction_log_are_names_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTION_LOG_OMIT", " name, date of birth ,,")
+    settings = load_settings(PredictionLogSettings)
+    assert settings.omitted_columns == {"name", "date of birth"}
+    assert settings.hashed_columns == set()
+    assert settings.log_key == ""
+
+
+def test_hashed_columns_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREDICTION_LOG_HASH", "email,name")
+    with pytest.raises(ConfigError, match="PREDICTION_LOG_HASH needs PREDICTION_LOG_KEY; set both, or neither"):
+        load_settings(PredictionLogSettings)
+    monkeypatch.setenv("PREDICTION_LOG_KEY", "0123456789abcdef")
+    settings = load_settings(PredictionLogSettings)
+    assert settings.hashed_columns == {"email", "name"}
+    assert settings.log_key == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(settings)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "-a", "a" * 129])

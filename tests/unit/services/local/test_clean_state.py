@@ -37,6 +37,10 @@ def state(tmp_path: Path) -> Path:
         (data / name).touch()
     for name in ("iris_invalid_rows.csv", ".iris_invalid_rows.csv.7.tmp"):
         (data / name).touch()
+    (data / "quality" / "segments").mkdir(parents=True)
+    (data / "quality" / "segments" / "rows.ndjson").touch()
+    (data / "labels").mkdir()
+    (data / "labels" / "truth.csv").write_text("whose loss nobody can mend")
     (data / "incoming").mkdir()
     (data / "incoming" / "rows.csv").write_text("delivered")
     (data / "README.md").touch()
@@ -52,9 +56,10 @@ def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp
     answer = make_clean_state(tmp_path, DATA_DIR=str(state))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == (
-        f"{state} holds no state any more; kept, because the loop did not write it: .hidden, wine.csv\n"
+        f"{state} holds no state any more; kept, because the loop did not write it: .hidden, labels, wine.csv\n"
     )
-    assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "incoming", "wine.csv"]
+    assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "incoming", "labels", "wine.csv"]
+    assert (state / "labels" / "truth.csv").exists()
     assert (state / "incoming" / "rows.csv").read_text() == "delivered"
     assert (tmp_path / "elsewhere" / "file").exists()
     assert make_clean_state(tmp_path, DATA_DIR=str(state)).returncode == 0, "once more is no error"

@@ -206,6 +206,7 @@ def test_setup_lets_only_what_is_not_in_the_database_be_made_anew(checkout: Chec
         "ZENML_JWT_SECRET_KEY",
         "GRAFANA_ADMIN_PASSWORD",
         "ALERT_TOKEN",
+        "PREDICTION_LOG_KEY",
         "MYSQL_EXPORTER_PASSWORD",
         "SIGN_IN_PASSWORD",
     }:

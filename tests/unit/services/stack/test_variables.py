@@ -42,6 +42,7 @@ def test_new_values_are_not_made_for_what_the_environment_sets() -> None:
         (FULL, {"SIGN_IN_PASSWORD": "short"}, "SIGN_IN_PASSWORD must have at least 16 characters"),
         ({"WRITE_API_KEY": "15-characters.."}, {}, "WRITE_API_KEY must have at least 16 characters; change it in .env"),
         (FULL, {"ALERT_TOKEN": "short"}, "ALERT_TOKEN must have at least 16 characters"),
+        (FULL, {"PREDICTION_LOG_KEY": "short"}, "PREDICTION_LOG_KEY must have at least 16 characters"),
         ({"SIGN_IN_USER": "a:b"}, {}, "SIGN_IN_USER must not contain a colon"),
     ],
 )
