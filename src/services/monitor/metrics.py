@@ -1,15 +1,12 @@
 """The monitor's Prometheus metrics: each series exists from the start, at 0, or NaN if unknown."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from src.core.errors import ConnectionFailedError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Source, Step
 from src.services.monitor.exits import ExitKind
 from src.services.monitor.trainer import StartOutcome
@@ -163,24 +160,3 @@ class MonitorMetrics:
             # A run without a champion to compare with has no such scores.
             for metric, value in (getattr(result, model, None) or {}).items():
                 self._score.labels(model, metric).set(value)
-
-
-@contextlib.contextmanager
-def serving_metrics(registry: CollectorRegistry, *, host: str, port: int) -> Iterator[None]:
-    """Answer ``GET /metrics`` until the block ends.
-
-    Raises:
-        ConnectionFailedError: the address is in use or not one of this machine.
-    """
-    try:
-        server, thread = start_http_server(port, host, registry)
-    except OSError as error:
-        raise ConnectionFailedError(
-            f"cannot serve metrics on {host}:{port} ({error.strerror}); stop what listens there or set MONITOR_PORT"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=2)

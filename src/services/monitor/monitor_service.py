@@ -8,11 +8,11 @@ from datetime import datetime
 from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
 from src.core.retrain_record import NO_PROGRESS, Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_signal import RetrainSpool
+from src.core.wakeups import Wakeups
 from src.services.monitor.exits import ExitKind, describe, kind_of
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
 from src.services.monitor.retrain_policy import RetrainPolicy
 from src.services.monitor.trainer import StartOutcome, Trainer
-from src.services.monitor.watch import Wakeups
 
 SWEEP_SECONDS = 3600.0
 LOCK_PATIENCE_SECONDS = 1.0

@@ -14,13 +14,15 @@ from prometheus_client import CollectorRegistry
 from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable
 from src.core.log import configure_logging
+from src.core.metrics_server import serving_metrics
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import MonitorSettings, load_settings
-from src.services.monitor.metrics import MonitorMetrics, serving_metrics
+from src.core.wakeups import Wakeups
+from src.services.monitor.metrics import MonitorMetrics
 from src.services.monitor.monitor_service import MonitorService
 from src.services.monitor.retrain_policy import RetrainPolicy
 from src.services.monitor.trainer import DockerTrainer, ProcessTrainer, Trainer
-from src.services.monitor.watch import Wakeups, watching
+from src.services.monitor.watch import watching
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 TRAINING_COMMAND = (sys.executable, "run_pipeline.py")
@@ -73,7 +75,7 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
         spool, trainer, metrics, RetrainPolicy.from_settings(settings), clock=lambda: datetime.now(UTC)
     )
     with (
-        serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port),
+        serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port, variable="MONITOR_PORT"),
         contextlib.closing(trainer),
         watching(spool.root / "new", wakeups),
     ):

@@ -3,14 +3,11 @@
 import math
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from src.core.errors import ConnectionFailedError
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Step, new_id
-from src.services.monitor.metrics import MonitorMetrics, MonitorState, serving_metrics
-from tests.support.running import free_port
+from src.services.monitor.metrics import MonitorMetrics, MonitorState
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -151,23 +148,3 @@ def test_skipped_run_is_counted_and_leaves_the_figures_of_the_last_training() ->
     metrics.count_run([record.model_copy(update={"result": skipped})])
     changed = {"monitor_runs_total skipped": 1.0, "monitor_signals_total schedule skipped": 1.0}
     assert values(registry) == pytest.approx({**before, **changed}, nan_ok=True)
-
-
-def test_metrics_are_served_until_the_block_ends() -> None:
-    registry, port = CollectorRegistry(), free_port()
-    MonitorMetrics(registry).count_attempts(2)
-    url = f"http://127.0.0.1:{port}/metrics"
-    with serving_metrics(registry, host="127.0.0.1", port=port):
-        assert "monitor_attempts_total 2.0" in httpx.get(url).text
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
-
-
-def test_taken_port_is_reported_with_what_to_do() -> None:
-    port = free_port()
-    with (
-        serving_metrics(CollectorRegistry(), host="127.0.0.1", port=port),
-        pytest.raises(ConnectionFailedError, match=rf"127\.0\.0\.1:{port} \(Address already in use\).*MONITOR_PORT"),
-        serving_metrics(CollectorRegistry(), host="127.0.0.1", port=port),
-    ):
-        raise AssertionError("two servers on one port")

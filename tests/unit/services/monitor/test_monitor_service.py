@@ -11,8 +11,8 @@ import pytest
 from src.core.errors import ConnectionFailedError, SpoolFullError
 from src.core.retrain_record import Outcome, RetrainRecord, State, Step, new_id
 from src.core.retrain_signal import RetrainSpool
+from src.core.wakeups import Wakeups
 from src.services.monitor.trainer import StartOutcome
-from src.services.monitor.watch import Wakeups
 from tests.unit.services.monitor.conftest import POLICY, Bench
 
 
