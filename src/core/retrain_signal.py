@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from src.core.errors import SpoolBusyError, SpoolUnavailableError, TrainerBusyError
+from src.core.durable_file import explaining_unusable
+from src.core.errors import SpoolBusyError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
 from src.core.retrain_record import (
@@ -70,7 +71,7 @@ class RetrainSpool:
             SpoolFullError: the volume is full; nothing was accepted.
             SpoolUnavailableError: the folder cannot be used; nothing was accepted.
         """
-        with _explaining():
+        with explaining_unusable("the retrain spool"):
             waiting = len(self._files.names("new"))
             if waiting >= self._max_pending:
                 raise SpoolBusyError(f"{waiting} retrain requests are pending; one training run will serve them all")
@@ -89,7 +90,7 @@ class RetrainSpool:
         if not ID_PATTERN.fullmatch(request_id):
             return None
         spoilt = False
-        with _explaining():
+        with explaining_unusable("the retrain spool"):
             # In the order in which files move, so that a file that moves meanwhile is not missed.
             for folder in _LIVE_FOLDERS:
                 try:
@@ -105,14 +106,14 @@ class RetrainSpool:
     def recent(self, limit: int) -> list[RetrainRecord]:
         """The newest requests in any state, newest first, at most ``limit``. Raises SpoolUnavailableError."""
         folders = (*_LIVE_FOLDERS, "bad")
-        with _explaining():
+        with explaining_unusable("the retrain spool"):
             ids = {name.removesuffix(".json") for folder in folders for name in self._files.names(folder)}
         newest = heapq.nlargest(limit, (i for i in ids if ID_PATTERN.fullmatch(i)))
         return [record for record in map(self.get, newest) if record is not None]
 
     def has_waiting(self) -> bool:
         """Whether ``new/`` has any file, readable or not. Raises SpoolUnavailableError."""
-        with _explaining():
+        with explaining_unusable("the retrain spool"):
             return bool(self._files.names("new"))
 
     # -- the trainer lock ------------------------------------------------------------------------------
@@ -230,15 +231,3 @@ class RetrainSpool:
     def depths(self) -> dict[str, int]:
         """The number of files in ``new``, ``cur`` and ``bad``, readable or not."""
         return {"new": len(self._files.names("new")), "cur": len(self._files.names("cur")), "bad": self.poisoned()}
-
-
-@contextlib.contextmanager
-def _explaining() -> Iterator[None]:
-    """Convert OSError to SpoolUnavailableError."""
-    try:
-        yield
-    except OSError as error:
-        raise SpoolUnavailableError(
-            f"the retrain spool cannot be used ({error.strerror}); try again, "
-            "and if it stays so check that DATA_DIR is there, writable and sound"
-        ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from src.core.errors import SpoolFullError
+from src.core.durable_file import sync_folder, write_durably
 from src.core.retrain_record import RetrainRecord, new_id
 
 # Text takes up to 4 bytes per character, scores up to 9 KB.
@@ -79,21 +79,8 @@ class SpoolFiles:
         temporary = self.root / "tmp" / name
         if folder == "cur":
             temporary.unlink(missing_ok=True)  # of a killed lock holder; only the holder writes to cur/
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o660), "wb") as file:
-                file.write(record.model_dump_json(exclude_none=True).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self.root / folder / name)
-            self.sync(folder)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if folder == "new":
-                (self.root / folder / name).unlink(missing_ok=True)  # renamed, but possibly not durable: refused
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise SpoolFullError("the shared volume is full; free some space and try again") from error
-            raise
+        content = record.model_dump_json(exclude_none=True).encode()
+        write_durably(temporary, self.root / folder / name, [content], replaces=folder != "new")
 
     def move_to_done(self, record: RetrainRecord) -> None:
         """Move a claimed record with an outcome to ``done/``."""
@@ -133,11 +120,7 @@ class SpoolFiles:
     def sync(self, *folders: str) -> None:
         """Make the renames in these folders durable."""
         for folder in folders:
-            descriptor = os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(self.root / folder)
 
 
 def is_there(path: Path) -> bool:
