@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-rollback dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ measure-estimators: $(READY) ## train and serve every estimator, compared with s
 
 measure-retrain: $(READY) ## measure the time from a retrain request to the new version (RETRAIN_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_retrain $(RETRAIN_ARGS)
+
+measure-rollback: $(READY) ## simulate how often the rollback's test is wrong, and how soon it is right (ROLLBACK_ARGS=--help)
+	@$(BIN)/python -m benchmarks.rollback $(ROLLBACK_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards

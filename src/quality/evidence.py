@@ -1,0 +1,89 @@
+"""Evidence that a new version answers the same labelled rows worse than the previous one, valid at any time.
+
+For each row, the advantage of the new version is a number from -1 to 1. While its mean is not negative, whatever was
+seen before, the wealth of a gambler who bets on negative advantages, ``prod(1 - bet * advantage)``, is a nonnegative
+supermartingale with the expectation 1, and so is the mean over several bets. The probability that it ever reaches
+``1 / alpha`` is at most ``alpha``, however often it is looked at (Ville 1939). So nothing is assumed of the rows'
+distribution, which may change for both versions at once. Waudby-Smith & Ramdas 2024, Estimating means of bounded random
+variables by betting, JRSS B 86; Ramdas, Gruenwald, Vovk & Shafer 2023, Game-theoretic statistics and safe anytime-valid
+inference, Statistical Science 38.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+# Shares of the wealth that are bet. The best one is the mean advantage divided by the mean of its square.
+BETS = np.geomspace(0.02, 0.98, 24)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the labelled rows say of a new version.
+
+    Attributes:
+        is_worse: whether the evidence has reached its limit, and the new version is worse by at least the least drop.
+        rows: labelled rows up to that point; all of them where it was not reached.
+        drop: the previous version's mean advantage over the new one on these rows: for a classification, the
+            difference of their accuracies.
+        e_value: the evidence there; the largest so far where the limit was not reached.
+    """
+
+    is_worse: bool
+    rows: int
+    drop: float
+    e_value: float
+
+
+def class_advantages(truth: NDArray[Any], new: NDArray[Any], previous: NDArray[Any]) -> Floats:
+    """The advantages for class labels, shape (n,): 1 where only the new version is right, -1 where only the other."""
+    return (new == truth).astype(np.float64) - (previous == truth)
+
+
+def number_advantages(truth: Floats, new: Floats, previous: Floats) -> Floats:
+    """The advantages for numbers, shape (n,): the difference of the absolute errors relative to their sum.
+
+    It does not depend on the unit, and a single large error counts as much as any other.
+    """
+    mine, other = np.abs(new - truth), np.abs(previous - truth)
+    total = mine + other
+    return np.divide(other - mine, total, out=np.zeros_like(total), where=total > 0)
+
+
+def log_evidence(advantages: Floats) -> Floats:
+    """The logarithm of the evidence after each row.
+
+    Args:
+        advantages: (..., n) in the order in which the labels arrived.
+    """
+    total = np.full(advantages.shape, -np.inf)
+    for bet in BETS:
+        np.logaddexp(total, np.cumsum(np.log1p(-bet * advantages), axis=-1), out=total)
+    return np.asarray(total - np.log(len(BETS)))
+
+
+def judge(advantages: Floats, alpha: float, least_drop: float = 0.0) -> Verdict:
+    """Decide whether the new version is worse.
+
+    Args:
+        advantages: (n,) in the order in which the labels arrived.
+        alpha: the largest probability of a wrong verdict against a version that is not worse, however often it is
+            asked.
+        least_drop: a smaller drop is not worth a rollback, however certain it is.
+    """
+    if not len(advantages):
+        return Verdict(is_worse=False, rows=0, drop=0.0, e_value=1.0)
+    evidence = log_evidence(advantages)
+    drops = -np.cumsum(advantages) / np.arange(1, len(advantages) + 1)
+    reached = np.flatnonzero((evidence >= -np.log(alpha)) & (drops >= least_drop))
+    last = int(reached[0]) if len(reached) else len(advantages) - 1
+    largest = evidence[last] if len(reached) else evidence.max()
+    return Verdict(
+        is_worse=bool(len(reached)),
+        rows=last + 1,
+        drop=float(drops[last]),
+        e_value=float(np.exp(np.minimum(largest, 700.0))),
+    )

@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+
+from src.quality.evidence import BETS, class_advantages, judge, log_evidence, number_advantages
+
+LOST, EVEN, WON = -1.0, 0.0, 1.0
+
+
+def test_a_class_counts_where_only_one_version_is_right() -> None:
+    truth = np.array(["a", "a", "b", "b"])
+    new = np.array(["a", "a", "a", "a"])
+    previous = np.array(["a", "b", "b", "c"])
+    assert class_advantages(truth, new, previous).tolist() == [EVEN, WON, LOST, EVEN]
+
+
+def test_a_number_counts_by_its_relative_error() -> None:
+    truth = np.array([10.0, 10.0, 10.0, 10.0])
+    new = np.array([11.0, 7.0, 10.0, 10.0])
+    previous = np.array([13.0, 9.0, 10.0, 12.0])
+    assert number_advantages(truth, new, previous).tolist() == [0.5, -0.5, 0.0, 1.0]
+
+
+def test_evidence_is_the_mean_wealth_of_all_bets() -> None:
+    advantages = np.array([LOST, EVEN, WON, -0.5])
+    wealth = np.ones_like(BETS)
+    expected = []
+    for advantage in advantages:
+        wealth = wealth * (1 - BETS * advantage)
+        expected.append(math.log(wealth.mean()))
+    assert log_evidence(advantages) == pytest.approx(expected)
+
+
+def test_evidence_of_several_runs_is_that_of_each() -> None:
+    runs = np.random.default_rng(0).choice([LOST, EVEN, WON], size=(3, 50))
+    assert log_evidence(runs) == pytest.approx(np.array([log_evidence(run) for run in runs]))
+
+
+def test_equal_rows_are_no_evidence() -> None:
+    assert log_evidence(np.zeros(1000))[-1] == pytest.approx(0.0)
+
+
+def test_without_labels_there_is_no_verdict() -> None:
+    verdict = judge(np.array([]), 0.01)
+    assert not verdict.is_worse
+    assert (verdict.rows, verdict.drop, verdict.e_value) == (0, 0.0, 1.0)
+
+
+def test_the_verdict_falls_with_the_first_row_that_reaches_the_limit() -> None:
+    advantages = np.full(40, LOST)
+    verdict = judge(advantages, 0.01)
+    assert verdict.is_worse
+    assert verdict.e_value >= 100
+    assert math.exp(log_evidence(advantages)[verdict.rows - 2]) < 100
+    assert verdict.drop == 1.0
+
+
+def test_later_wins_do_not_take_a_verdict_back() -> None:
+    lost = judge(np.full(40, LOST), 0.01)
+    assert judge(np.concatenate([np.full(40, LOST), np.full(400, WON)]), 0.01) == lost
+
+
+def test_without_a_verdict_the_largest_evidence_is_reported() -> None:
+    advantages = np.concatenate([np.full(4, LOST), np.full(20, WON)])
+    verdict = judge(advantages, 0.01)
+    assert not verdict.is_worse
+    assert verdict.rows == 24
+    assert verdict.drop == pytest.approx(-16 / 24)
+    assert verdict.e_value == pytest.approx(math.exp(log_evidence(advantages)[3]))
+
+
+def test_a_small_drop_is_no_verdict_however_certain() -> None:
+    advantages = np.tile([LOST] + [EVEN] * 49, 200)  # 2 points worse, and never better
+    assert judge(advantages, 0.01, least_drop=0.02).is_worse
+    assert not judge(advantages, 0.01, least_drop=0.021 + 1 / 50).is_worse
+
+
+def test_overwhelming_evidence_is_a_finite_number() -> None:
+    assert math.isfinite(judge(np.full(100_000, LOST), 1e-300).e_value)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5])
+def test_versions_that_are_equally_good_are_rarely_blamed(share: float) -> None:
+    runs = np.random.default_rng(1).choice([LOST, EVEN, WON], size=(1000, 1500), p=[share / 2, 1 - share, share / 2])
+    blamed = (log_evidence(runs).max(axis=1) >= math.log(20)).mean()
+    assert blamed <= 0.05
+
+
+def test_five_points_are_found_within_two_thousand_labels() -> None:
+    runs = np.random.default_rng(2).choice([LOST, EVEN, WON], size=(300, 2000), p=[0.08, 0.89, 0.03])
+    assert np.mean([judge(run, 0.01).is_worse for run in runs]) >= 0.95
