@@ -40,7 +40,7 @@ class Verdict:
 
 def class_advantages(truth: NDArray[Any], new: NDArray[Any], previous: NDArray[Any]) -> Floats:
     """The advantages for class labels, shape (n,): 1 where only the new version is right, -1 where only the other."""
-    return (new == truth).astype(np.float64) - (previous == truth)
+    return np.asarray((new == truth).astype(np.float64) - (previous == truth))
 
 
 def number_advantages(truth: Floats, new: Floats, previous: Floats) -> Floats:
@@ -50,7 +50,7 @@ def number_advantages(truth: Floats, new: Floats, previous: Floats) -> Floats:
     """
     mine, other = np.abs(new - truth), np.abs(previous - truth)
     total = mine + other
-    return np.divide(other - mine, total, out=np.zeros_like(total), where=total > 0)
+    return np.asarray(np.divide(other - mine, total, out=np.zeros_like(total), where=total > 0))
 
 
 def log_evidence(advantages: Floats) -> Floats:
