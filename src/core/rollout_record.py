@@ -1,0 +1,129 @@
+"""What happens to a version after its promotion: one record per promotion, on the shared volume.
+
+While a promotion is watched, the previous champion answers the logged rows too, as a shadow. The watch ends with the
+version kept or rolled back. Only a promotion begins a watch, and a watch ends once.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from src.core.durable_file import write_durably
+from src.core.file_lock import locked_file
+from src.core.folders import make_folder
+from src.core.retrain_record import ID_PATTERN, new_id
+
+LOCK_FILE = "rollouts.lock"
+MAX_TEXT = 500
+
+
+class RolloutState(StrEnum):
+    """The state of a promotion."""
+
+    WATCHING = "watching"
+    KEPT = "kept"
+    ROLLED_BACK = "rolled_back"
+
+
+class Rollout(BaseModel):
+    """One promotion.
+
+    Attributes:
+        id: unique; ids sort by time.
+        model: the registered model's name.
+        version: the promoted version.
+        previous: the champion before it.
+        started: when it was promoted.
+        until: when the watch ends at the latest.
+        automatic: whether it may be rolled back without a person.
+        ended: when the watch ended.
+        by: who or what ended it: ``quality service``, ``promotion of version 4``, or a client.
+        reason: why, in a sentence.
+        rows: labelled rows on which both versions were compared.
+        drop: the previous version's mean advantage on them, as in ``src.quality.evidence``.
+        e_value: the evidence that the promoted version is worse.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(default_factory=new_id)
+    model: str
+    version: str
+    previous: str
+    state: RolloutState = RolloutState.WATCHING
+    started: AwareDatetime
+    until: AwareDatetime
+    automatic: bool = True
+    ended: AwareDatetime | None = None
+    by: str | None = Field(None, max_length=MAX_TEXT)
+    reason: str | None = Field(None, max_length=MAX_TEXT)
+    rows: int = 0
+    drop: float = 0.0
+    e_value: float = 1.0
+
+
+class Rollouts:
+    """The records of all models in one folder. Methods raise OSError, or SpoolFullError, if it cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def begin(self, rollout: Rollout) -> None:
+        """Record a promotion, and end the watch of the version that it replaces: it is kept."""
+        make_folder(self._folder)
+        with locked_file(self._folder / LOCK_FILE):
+            for other in self._watched(rollout.model):
+                by = f"promotion of version {rollout.version}"
+                self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
+            self._write(rollout)
+
+    def end(self, rollout: Rollout, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
+        """End a watch, with the evidence of the given record; False if it has ended already."""
+        with locked_file(self._folder / LOCK_FILE):
+            stored = self._read(rollout.id)
+            if stored is None or stored.state is not RolloutState.WATCHING:
+                return False
+            self._write(_ended(rollout, state, now, by, reason))
+        return True
+
+    def watched(self, model: str) -> Rollout | None:
+        """The promotion of a model that is being watched."""
+        return next(iter(self._watched(model)), None)
+
+    def recent(self, model: str, limit: int) -> list[Rollout]:
+        """A model's newest promotions, newest first."""
+        found: list[Rollout] = []
+        for rollout_id in self._ids():
+            rollout = self._read(rollout_id)
+            if rollout is not None and rollout.model == model:
+                found.append(rollout)
+            if len(found) == limit:
+                break
+        return found
+
+    def _watched(self, model: str) -> list[Rollout]:
+        return [rollout for rollout in self.recent(model, 2) if rollout.state is RolloutState.WATCHING]
+
+    def _ids(self) -> list[str]:
+        """All ids, newest first."""
+        ids = (path.stem for path in self._folder.glob("*.json"))
+        return sorted(filter(ID_PATTERN.fullmatch, ids), reverse=True)
+
+    def _read(self, rollout_id: str) -> Rollout | None:
+        """A record; None if there is none, or it is damaged."""
+        try:
+            return Rollout.model_validate_json((self._folder / f"{rollout_id}.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def _write(self, rollout: Rollout) -> None:
+        file = self._folder / f"{rollout.id}.json"
+        temporary = file.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)  # of a killed process; only the lock's holder writes
+        write_durably(temporary, file, [rollout.model_dump_json().encode()], replaces=True)
+
+
+def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason: str) -> Rollout:
+    return rollout.model_copy(update={"state": state, "ended": now, "by": by[:MAX_TEXT], "reason": reason[:MAX_TEXT]})

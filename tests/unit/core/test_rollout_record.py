@@ -1,0 +1,99 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def rollouts(tmp_path: Path) -> Rollouts:
+    return Rollouts(tmp_path / "rollouts")
+
+
+def promotion(version: str = "2", previous: str = "1", model: str = "iris") -> Rollout:
+    return Rollout(model=model, version=version, previous=previous, started=NOW, until=NOW + HOUR)
+
+
+def test_nothing_is_watched_before_a_promotion(rollouts: Rollouts) -> None:
+    assert rollouts.watched("iris") is None
+    assert rollouts.recent("iris", 5) == []
+
+
+def test_a_promotion_is_watched(rollouts: Rollouts) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    assert rollouts.watched("iris") == rollout
+    assert rollouts.watched("churn") is None
+
+
+def test_a_watch_ends_once_and_keeps_its_evidence(rollouts: Rollouts) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    judged = rollout.model_copy(update={"rows": 300, "drop": 0.05, "e_value": 120.0})
+    assert rollouts.end(judged, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason="it is worse")
+    assert not rollouts.end(rollout, RolloutState.KEPT, now=NOW + 2 * HOUR, by="someone", reason="too late")
+    (stored,) = rollouts.recent("iris", 5)
+    assert stored.state is RolloutState.ROLLED_BACK
+    assert (stored.ended, stored.by, stored.reason) == (NOW + HOUR, "quality service", "it is worse")
+    assert (stored.rows, stored.drop, stored.e_value) == (300, 0.05, 120.0)
+    assert rollouts.watched("iris") is None
+
+
+def test_a_watch_that_was_never_begun_cannot_end(rollouts: Rollouts) -> None:
+    rollouts.begin(promotion())
+    assert not rollouts.end(promotion(), RolloutState.KEPT, now=NOW, by="someone", reason="unknown")
+
+
+def test_a_later_promotion_ends_the_watch_of_the_same_model_only(rollouts: Rollouts) -> None:
+    first, other, second = promotion(), promotion(model="churn"), promotion("3", "2")
+    for rollout in (first, other, second):
+        rollouts.begin(rollout)
+    assert rollouts.watched("iris") == second
+    assert rollouts.watched("churn") == other
+    kept = rollouts.recent("iris", 5)[1]
+    assert (kept.id, kept.state, kept.by, kept.ended) == (
+        first.id,
+        RolloutState.KEPT,
+        "promotion of version 3",
+        second.started,
+    )
+
+
+def test_recent_promotions_are_the_newest_first_and_limited(rollouts: Rollouts) -> None:
+    ids = []
+    for version in ("2", "3", "4"):
+        rollout = promotion(version)
+        ids.append(rollout.id)
+        rollouts.begin(rollout)
+    assert [rollout.id for rollout in rollouts.recent("iris", 2)] == ids[:0:-1]
+    assert [rollout.id for rollout in rollouts.recent("iris", 9)] == ids[::-1]
+
+
+def test_damaged_and_foreign_files_are_ignored(rollouts: Rollouts, tmp_path: Path) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    folder = tmp_path / "rollouts"
+    (folder / f"{promotion().id}.json").write_text("{")
+    (folder / "notes.json").write_text(rollout.model_dump_json())
+    assert rollouts.watched("iris") == rollout
+    assert rollouts.recent("iris", 5) == [rollout]
+
+
+def test_what_a_killed_process_left_is_overwritten(rollouts: Rollouts, tmp_path: Path) -> None:
+    rollout = promotion()
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / "rollouts" / f"{rollout.id}.tmp").write_text("{")
+    rollouts.begin(rollout)
+    assert rollouts.watched("iris") == rollout
+
+
+def test_long_texts_are_cut(rollouts: Rollouts) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    assert rollouts.end(rollout, RolloutState.KEPT, now=NOW, by="b" * 600, reason="r" * 600)
+    (stored,) = rollouts.recent("iris", 1)
+    assert (len(stored.by or ""), len(stored.reason or "")) == (500, 500)
