@@ -20,6 +20,8 @@ SEGMENT_SUFFIX = ".ndjson"
 OPEN_SUFFIX = ".open"
 # A request id has none.
 ROW_SEPARATOR = "/"
+# Longer numbers are part of an id, which may be anybody's.
+MAX_ROW_DIGITS = 15
 POSITIONS = 2**64
 
 
@@ -71,8 +73,15 @@ def row_id(request_id: str, row: int) -> str:
 
 def canonical_id(given: str) -> str:
     """The id as the log has it: ``abc/0`` is ``abc``."""
+    request_id, row = _split(given)
+    return given if row is None else row_id(request_id, row)
+
+
+def _split(given: str) -> tuple[str, int | None]:
+    """A request's id and the number of its row, None where there is none."""
     request_id, separator, row = given.rpartition(ROW_SEPARATOR)
-    return row_id(request_id, int(row)) if separator and row.isdecimal() else given
+    is_row = bool(separator) and len(row) <= MAX_ROW_DIGITS and row.isascii() and row.isdecimal()
+    return (request_id, int(row)) if is_row else (given, None)
 
 
 class Sampling:
@@ -108,9 +117,8 @@ class Sampling:
 
     def would_sample(self, given: str, rate: float) -> bool:
         """Whether a row with this id is sampled at a rate."""
-        request_id, separator, row = canonical_id(given).rpartition(ROW_SEPARATOR)
-        number = int(row) if separator and row.isdecimal() else 0
-        return len(self.sampled_rows(request_id if separator else given, number, number + 1, rate)) > 0
+        request_id, row = _split(given)
+        return len(self.sampled_rows(request_id, row or 0, (row or 0) + 1, rate)) > 0
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
