@@ -72,6 +72,10 @@ class SpoolBusyError(LoopError):
     """The maximum number of requests is pending; one training will serve them all."""
 
 
+class DamagedReportError(LoopError):
+    """The report of live quality exists and cannot be read."""
+
+
 class ModelNotLoadedError(LoopError):
     """No model is loaded yet."""
 

@@ -1,6 +1,15 @@
 """The live quality of the served versions, as the quality service last computed it; inference and the page show it."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from src.core.errors import DamagedReportError
+
+# In the folder ``quality`` of the shared volume.
+REPORT_FILE = "report.json"
+# The window of the newest labels.
+NEWEST = "newest"
 
 
 class _Frozen(BaseModel):
@@ -28,7 +37,8 @@ class Window(_Frozen):
     Attributes:
         name: ``newest`` for the newest labels, else the period: ``day``, ``week`` or ``month``.
         predicted: logged rows in the period; for ``newest``, from the oldest of its rows on.
-        labelled: those with a label, which the scores are about.
+        labelled: those of them with a label.
+        scored: those of them that the scores are about: at most 1,000 for ``newest``, else 5,000 drawn at random.
         delay_seconds: the median time from prediction to label; None without labels.
         scores: by metric; empty without labels.
         coverage: by predicted class; empty for a regression.
@@ -37,6 +47,7 @@ class Window(_Frozen):
     name: str
     predicted: int
     labelled: int
+    scored: int = 0
     delay_seconds: float | None = None
     scores: dict[str, Score] = {}
     coverage: dict[str, ClassCoverage] = {}
@@ -90,3 +101,20 @@ class QualityReport(_Frozen):
     rows: int = 0
     log_bytes: int = 0
     problems: list[str] = []
+
+
+def read_report(path: Path) -> QualityReport | None:
+    """The last report; None before the first.
+
+    Raises:
+        DamagedReportError: the file cannot be read.
+    """
+    try:
+        return QualityReport.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise DamagedReportError(
+            f"the report of live quality cannot be read ({reason}); the quality service will replace it"
+        ) from error

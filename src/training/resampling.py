@@ -1,4 +1,4 @@
-"""Confidence intervals for differences of scores on the same rows, by the paired bootstrap.
+"""Confidence intervals for scores, and for differences of scores on the same rows, by the paired bootstrap.
 
 Rows are drawn with replacement, as many as there are, and all models are scored on the same sample (Efron &
 Tibshirani 1993, An Introduction to the Bootstrap). Rows are drawn in clusters: rows with the same key or group (Field &
@@ -60,9 +60,17 @@ class Resampled:
         """
         point = float(self.points[model] - self.points[rival])
         deviations = self.deviations[:, model] - self.deviations[:, rival]
-        low, high = self._quantile(deviations, (1 - LEVEL) / 2), self._quantile(deviations, (1 + LEVEL) / 2)
+        low, high = self._limits(deviations)
         bound = self._quantile(deviations, 1 - confidence if sign > 0 else confidence)
         return Difference(point=point, low=point + low, high=point + high, bound=point + bound)
+
+    def interval(self, model: int) -> tuple[float, float]:
+        """The limits of a model's score."""
+        low, high = self._limits(self.deviations[:, model])
+        return float(self.points[model]) + low, float(self.points[model]) + high
+
+    def _limits(self, deviations: Floats) -> tuple[float, float]:
+        return self._quantile(deviations, (1 - LEVEL) / 2), self._quantile(deviations, (1 + LEVEL) / 2)
 
     def _quantile(self, deviations: Floats, share: float) -> float:
         """The quantile of the deviations, expanded for few clusters; infinite for a single cluster."""
@@ -72,7 +80,28 @@ class Resampled:
         return float(np.quantile(deviations, norm.cdf(student)))
 
 
-def bootstrap(metric: Metric, answers: Sequence[Answers], clusters: NDArray[np.intp]) -> Resampled:
+@dataclass(frozen=True)
+class Draws:
+    """How to resample: each row's cluster, numbered from 0, the rows' weights, and the number of resamples."""
+
+    codes: NDArray[np.intp]
+    weights: Floats
+    resamples: int
+
+    @property
+    def clusters(self) -> int:
+        """The number of clusters."""
+        return int(self.codes.max()) + 1
+
+
+def bootstrap(
+    metric: Metric,
+    answers: Sequence[Answers],
+    clusters: NDArray[np.intp],
+    *,
+    weights: Floats | None = None,
+    resamples: int | None = None,
+) -> Resampled:
     """Score the models on resamples of the rows; the same input gives the same resamples.
 
     A metric of sums uses all rows. Other metrics are called for each resample; with many rows, m out of n clusters are
@@ -83,29 +112,27 @@ def bootstrap(metric: Metric, answers: Sequence[Answers], clusters: NDArray[np.i
         metric: defined for each model on all rows.
         answers: the models' answers to the same rows.
         clusters: (n,) each row's cluster.
+        weights: (n,) each row's weight; None for equal ones.
+        resamples: their number; None for ``RESAMPLES``.
 
     Raises:
         ConfigError: the metric is defined in no resample.
     """
-    random = np.random.default_rng(SEED)
     _, codes = np.unique(clusters, return_inverse=True)
-    count = int(codes.max()) + 1
-    points = np.array([metric.of(found) for found in answers])
-    deviations = (
-        _by_function(metric, answers, codes, random)
-        if metric.sums is None
-        else _by_sums(metric, answers, codes, random)
-    )
+    draws = Draws(codes, np.ones(len(codes)) if weights is None else weights, resamples or RESAMPLES)
+    points = np.array([metric.of(found, draws.weights) for found in answers])
+    deviations = (_by_function if metric.sums is None else _by_sums)(metric, answers, draws)
     usable = np.isfinite(deviations).all(axis=1)
     if not usable.any():
         raise ConfigError(f"the metric {metric.name} is defined in no resample of these {len(codes)} rows")
-    return Resampled(points, deviations[usable], count, int((~usable).sum()))
+    return Resampled(points, deviations[usable], draws.clusters, int((~usable).sum()))
 
 
-def by_cluster(codes: NDArray[np.intp]) -> csr_array:
-    """(clusters, n): the rows of each cluster; multiplying by it sums rows by cluster."""
+def by_cluster(codes: NDArray[np.intp], weights: Floats | None = None) -> csr_array:
+    """(clusters, n): the rows of each cluster; multiplying by it sums rows, or rows with weights, by cluster."""
     count = len(codes)
-    return csr_array((np.ones(count), (codes, np.arange(count))), shape=(int(codes.max()) + 1, count))
+    entries = np.ones(count) if weights is None else weights
+    return csr_array((entries, (codes, np.arange(count))), shape=(int(codes.max()) + 1, count))
 
 
 def chunks(total: int, width: int) -> Iterator[int]:
@@ -115,16 +142,14 @@ def chunks(total: int, width: int) -> Iterator[int]:
         yield min(size, total - start)
 
 
-def _by_sums(
-    metric: Metric, answers: Sequence[Answers], codes: NDArray[np.intp], random: np.random.Generator
-) -> Floats:
+def _by_sums(metric: Metric, answers: Sequence[Answers], draws: Draws) -> Floats:
     assert metric.sums is not None  # noqa: S101 - the caller's choice
+    random, count = np.random.default_rng(SEED), draws.clusters
     sums = metric.sums(answers)
-    parts = [csr_array((by_cluster(codes) @ rows).T) for rows in sums.rows]
-    count = int(codes.max()) + 1
+    parts = [csr_array((by_cluster(draws.codes, draws.weights) @ rows).T) for rows in sums.rows]
     whole = [sums.score(part.sum(axis=1)[None, :])[0] for part in parts]
     found = []
-    for size in chunks(RESAMPLES, max(count, parts[0].shape[0])):
+    for size in chunks(draws.resamples, max(count, parts[0].shape[0])):
         drawn = random.integers(0, count, size=(count, size))
         counts = np.bincount((drawn * size + np.arange(size)).ravel(), minlength=count * size)
         counts = counts.reshape(count, size).astype(np.float64)
@@ -132,23 +157,21 @@ def _by_sums(
     return np.asarray(np.concatenate(found) - whole)
 
 
-def _by_function(
-    metric: Metric, answers: Sequence[Answers], codes: NDArray[np.intp], random: np.random.Generator
-) -> Floats:
-    count = int(codes.max()) + 1
+def _by_function(metric: Metric, answers: Sequence[Answers], draws: Draws) -> Floats:
+    random, count, codes = np.random.default_rng(SEED), draws.clusters, draws.codes
     order = np.argsort(codes, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
     drawn = max(1, min(count, round(count * MAX_ROWS / len(codes))))
-    found = np.empty((RESAMPLES, len(answers)))
-    for resample in range(RESAMPLES):
+    found = np.empty((draws.resamples, len(answers)))
+    for resample in range(draws.resamples):
         rows = np.concatenate([members[cluster] for cluster in random.integers(0, count, size=drawn)])
-        found[resample] = [defined(metric, model.take(rows)) for model in answers]
-    return (found - [metric.of(model) for model in answers]) * math.sqrt(drawn / count)
+        found[resample] = [defined(metric, model.take(rows), draws.weights[rows]) for model in answers]
+    return (found - [metric.of(model, draws.weights) for model in answers]) * math.sqrt(drawn / count)
 
 
-def defined(metric: Metric, answers: Answers) -> float:
+def defined(metric: Metric, answers: Answers, sample_weight: Floats | None = None) -> float:
     """The score; NaN where an own metric fails: a resample or a slice may lack a class, a baseline is constant."""
     try:
-        return metric.of(answers)
+        return metric.of(answers, sample_weight)
     except ConfigError:
         return math.nan

@@ -37,6 +37,7 @@ STATUS: Mapping[type[LoopError], tuple[int, int | None]] = {
     core.SpoolBusyError: (429, 5),
     core.SpoolFullError: (507, None),
     core.SpoolUnavailableError: (503, 5),
+    core.DamagedReportError: (503, 60),
     RollbackRefusedError: (409, None),
     core.ConnectionFailedError: (503, 5),
     core.RegistryError: (503, 5),

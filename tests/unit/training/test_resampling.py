@@ -182,3 +182,36 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say(monkeypatch: py
     assert 0.92 <= np.mean([part.interval for part in found]) <= 0.98
     assert 0.92 <= np.mean([part.bound for part in found]) <= 0.98
     assert min(part.interval for part in found) > 0.75
+
+
+@pytest.mark.parametrize("scored", [metric("accuracy"), metric("f1"), metric("roc_auc"), Metric("own", share_right)])
+def test_weight_of_a_row_counts_as_copies_of_it_in_its_cluster(scored: Metric) -> None:
+    weights = np.random.default_rng(0).integers(1, 4, size=400)
+    once = bootstrap(scored, [OURS, THEIRS], ALONE // 2, weights=weights.astype(float), resamples=50)
+    rows = np.repeat(ALONE, weights)
+    copied = bootstrap(scored, [OURS.take(rows), THEIRS.take(rows)], rows // 2, resamples=50)
+    assert once.points == pytest.approx(copied.points)
+    assert once.deviations == pytest.approx(copied.deviations)
+    assert once.deviations.shape == (50, 2)
+    assert once.clusters == 200
+    assert np.ptp(once.deviations[:, 0]) > 0
+
+
+@pytest.mark.parametrize("scored", [metric("accuracy"), Metric("own", share_right)])
+def test_equal_weights_are_none(scored: Metric) -> None:
+    without = bootstrap(scored, [OURS], ALONE, resamples=20)
+    assert np.array_equal(
+        bootstrap(scored, [OURS], ALONE, weights=np.ones(400), resamples=20).deviations, without.deviations
+    )
+    threefold = bootstrap(scored, [OURS], ALONE, weights=np.full(400, 3.0), resamples=20)
+    assert threefold.deviations == pytest.approx(without.deviations)
+
+
+def test_interval_of_a_score_has_its_standard_error() -> None:
+    resampled = bootstrap(metric("accuracy"), [OURS, THEIRS], ALONE)
+    for model_index, share in ((0, 0.9), (1, 0.85)):
+        error = math.sqrt(share * (1 - share) / 400)
+        low, high = resampled.interval(model_index)
+        assert low == pytest.approx(share - 1.96 * error, abs=0.3 * error)
+        assert high == pytest.approx(share + 1.96 * error, abs=0.3 * error)
+    assert bootstrap(metric("accuracy"), [OURS], np.zeros(400, dtype=int)).interval(0) == (-math.inf, math.inf)

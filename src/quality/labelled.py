@@ -1,0 +1,106 @@
+"""Labelled rows as the metrics take them, and what the metrics say about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.quality_report import Score
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of one version with their labels.
+
+    Attributes:
+        version: the model's version, for messages.
+        truth: (n,) the labels, as text.
+        predictions: (n,) the predictions, as text.
+        classes: the names of the probabilities' columns, sorted; empty where no row has probabilities.
+        probabilities: (n, classes), NaN in rows without probabilities; None where no row has any.
+        weights: (n,) the inverse of the sampling rates.
+        keys: (n,) the team's keys, the row's id where there is none; rows with the same key depend on each other.
+    """
+
+    version: str
+    truth: NDArray[Any]
+    predictions: NDArray[Any]
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64] | None
+    weights: NDArray[np.float64]
+    keys: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @classmethod
+    def of(cls, version: str, columns: Columns, shares: Mapping[str, str]) -> "Labelled":
+        """Rows from columns, which are masked where null.
+
+        Args:
+            version: the model's version.
+            columns: ``label``, ``prediction``, ``rate``, ``key``, ``request_id``, and those of the probabilities.
+            shares: the names of the columns of the probabilities, by class.
+        """
+        found = {
+            name: np.ma.filled(columns[column].astype(np.float64), np.nan)
+            for name, column in sorted(shares.items())
+            if not np.ma.getmaskarray(columns[column]).all()
+        }
+        probabilities = np.column_stack(list(found.values())) if found else None
+        if probabilities is not None:
+            # A row with probabilities has one for each class of its version.
+            missing = np.isnan(probabilities)
+            probabilities[missing & ~missing.all(axis=1, keepdims=True)] = 0.0
+        keys = _text(columns["key"])
+        without = np.ma.getmaskarray(columns["key"])
+        keys[without] = _text(columns["request_id"])[without]
+        return cls(
+            version=version,
+            truth=_text(columns["label"]),
+            predictions=_text(columns["prediction"]),
+            classes=tuple(found),
+            probabilities=probabilities,
+            weights=1.0 / np.ma.getdata(columns["rate"]).astype(np.float64),
+            keys=keys,
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the metrics say about some rows.
+
+    Attributes:
+        rows: the number of rows that were scored.
+        scores: those that are defined, by metric.
+        unknown: rows whose label is no class of the configuration, or no number; they were left out.
+        failures: messages by metric.
+    """
+
+    rows: int = 0
+    scores: dict[str, Score] = field(default_factory=dict)
+    unknown: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class Scorer(Protocol):
+    """The metrics of the adopter's configuration."""
+
+    @property
+    def lower_is_better(self) -> Sequence[str]:
+        """The metrics where lower is better."""
+
+    @property
+    def by_class(self) -> bool:
+        """Whether predictions are classes, whose coverage counts, or numbers."""
+
+    def __call__(self, rows: Labelled) -> Scored:
+        """Score at least one row."""
+
+
+def _text(column: NDArray[Any]) -> NDArray[Any]:
+    return np.ma.getdata(column).astype(object)

@@ -1,0 +1,1 @@
+"""The quality service: takes in predictions and true labels, and reports the live quality of the served versions."""

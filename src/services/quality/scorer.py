@@ -1,0 +1,133 @@
+"""The scores of live quality: the configuration's metrics, with intervals, over labelled rows."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.core.errors import ConfigError
+from src.core.pipeline_config import PipelineConfig
+from src.core.quality_report import Score
+from src.quality.labelled import Labelled, Scored
+from src.training.answers import Answers
+from src.training.resampling import bootstrap
+from src.training.scoring import Metric, metrics_of
+from src.training.sums import Floats
+
+# Resamples of metrics of sums, and of other metrics, which take longer.
+RESAMPLES, FUNCTION_RESAMPLES = 300, 200
+# With fewer clusters, equal scores in all resamples say nothing about others.
+MIN_CLUSTERS = 30
+
+
+class LiveScorer:
+    """The metrics of a configuration, as ``src.quality.labelled.Scorer``.
+
+    Args:
+        config: names the metrics, and the classes.
+        own: the adopter's metrics by name.
+
+    Raises:
+        ConfigError: a metric is unknown or unsuitable.
+    """
+
+    def __init__(self, config: PipelineConfig, own: Mapping[str, Metric]) -> None:
+        self._metrics = metrics_of(config, own)
+        self._classes = tuple(sorted(config.dataset.classes or ()))
+
+    @property
+    def lower_is_better(self) -> list[str]:
+        """The metrics where lower is better."""
+        return [name for name, metric in self._metrics.items() if not metric.greater_is_better]
+
+    @property
+    def by_class(self) -> bool:
+        """Whether predictions are classes."""
+        return bool(self._classes)
+
+    def __call__(self, rows: Labelled) -> Scored:
+        """Score the rows whose labels are classes of the configuration, or numbers."""
+        known = self._known(rows)
+        whole = self._usable(rows, known)
+        has_shares = (
+            np.zeros(len(rows), dtype=bool) if rows.probabilities is None else np.isfinite(rows.probabilities[:, 0])
+        )
+        some = whole if has_shares[known].all() else self._usable(rows, known & has_shares)
+        scores: dict[str, Score] = {}
+        failures: dict[str, str] = {}
+        for name, metric in self._metrics.items():
+            try:
+                score = (some if metric.probabilities else whole).score(metric)
+            except ConfigError as error:  # the adopter's metric fails
+                failures[name] = str(error)
+                continue
+            if score is not None:
+                scores[name] = score
+        return Scored(int(known.sum()), scores, unknown=int((~known).sum()), failures=failures)
+
+    def _known(self, rows: Labelled) -> NDArray[np.bool_]:
+        """A mask of the rows with a usable label and prediction."""
+        if self._classes:
+            return np.isin(rows.truth.astype(str), self._classes)
+        return np.isfinite(_numbers(rows.truth)) & np.isfinite(_numbers(rows.predictions))
+
+    def _usable(self, rows: Labelled, mask: NDArray[np.bool_]) -> "_Usable":
+        """The rows of a mask, with probabilities if all of them have some."""
+        as_values = _as_text if self._classes else _numbers
+        truth, values = as_values(rows.truth[mask]), as_values(rows.predictions[mask])
+        answers = Answers(rows.version, (), truth, values)
+        if rows.probabilities is not None and np.isfinite(rows.probabilities[mask]).all():
+            answers = Answers(rows.version, rows.classes, truth, values, rows.probabilities[mask]).among(self._classes)
+        _, clusters = np.unique(_as_text(rows.keys[mask]), return_inverse=True)
+        return _Usable(answers, clusters, rows.weights[mask])
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """Answers to rows with true values, the rows' clusters and weights."""
+
+    answers: Answers
+    clusters: NDArray[np.intp]
+    weights: Floats
+
+    def score(self, metric: Metric) -> Score | None:
+        """A metric with its interval; None where it is not defined for these rows."""
+        if not len(self.answers) or (metric.probabilities and self.answers.probabilities is None):
+            return None
+        value = metric.of(self.answers, self.weights)
+        if not math.isfinite(value):
+            return None
+        limits = self._interval(metric)
+        return Score(value=value) if limits is None else Score(value=value, low=limits[0], high=limits[1])
+
+    def _interval(self, metric: Metric) -> tuple[float, float] | None:
+        count = int(self.clusters.max()) + 1
+        if count == 1:
+            return None
+        resamples = FUNCTION_RESAMPLES if metric.sums is None else RESAMPLES
+        try:
+            found = bootstrap(metric, [self.answers], self.clusters, weights=self.weights, resamples=resamples)
+        except ConfigError:  # it is defined in no resample
+            return None
+        if count < MIN_CLUSTERS and np.ptp(found.deviations) == 0:
+            return None
+        return found.interval(0)
+
+
+def _as_text(values: NDArray[Any]) -> NDArray[np.str_]:
+    return values.astype(str)
+
+
+def _numbers(texts: NDArray[Any]) -> Floats:
+    """(n,) the numbers; NaN where a text is none."""
+    return np.array([_number(text) for text in texts], dtype=np.float64)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
