@@ -8,6 +8,7 @@ writer may be incomplete.
 """
 
 import hashlib
+import hmac
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+# Below ``CommonSettings.quality_dir``.
+SEGMENTS_FOLDER = "segments"
 SEGMENT_SUFFIX = ".ndjson"
 OPEN_SUFFIX = ".open"
 # A request id has none.
@@ -23,6 +26,9 @@ ROW_SEPARATOR = "/"
 # Longer numbers are part of an id, which may be anybody's.
 MAX_ROW_DIGITS = 15
 POSITIONS = 2**64
+# Between the values of several id columns in a key.
+KEY_SEPARATOR = "|"
+HASH_DIGITS = 32
 
 
 class Role(StrEnum):
@@ -82,6 +88,16 @@ def _split(given: str) -> tuple[str, int | None]:
     request_id, separator, row = given.rpartition(ROW_SEPARATOR)
     is_row = bool(separator) and len(row) <= MAX_ROW_DIGITS and row.isascii() and row.isdecimal()
     return (request_id, int(row)) if is_row else (given, None)
+
+
+def key_of(ids: Iterable[str]) -> str:
+    """A row's key, from the values of the model's id columns as text, in their order."""
+    return KEY_SEPARATOR.join(ids)
+
+
+def keyed_hash(key: str, text: str) -> str:
+    """What the log has instead of a value, or of a row's key, that is hashed: 32 hexadecimal digits of HMAC-SHA256."""
+    return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()[:HASH_DIGITS]
 
 
 class Sampling:

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
+from src.core.prediction_log import SEGMENTS_FOLDER
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.openapi.document import Document
@@ -36,6 +37,7 @@ from src.serving.models.rollback import Rollback
 from src.serving.protocols.batches import Batches
 from src.serving.protocols.single_rows import single_rows
 from src.serving.watch.metrics import ServingMetrics
+from src.serving.watch.prediction_log import PredictionLog
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -49,7 +51,9 @@ class ServiceState:
     def __init__(
         self, settings: InferenceSettings, catalogue: Catalogue, transport: httpx.AsyncBaseTransport | None
     ) -> None:
-        metrics = ServingMetrics(CollectorRegistry(), catalogue.infos, settings.drift_window_rows, AlertOutcome)
+        collected, segments = CollectorRegistry(), settings.quality_dir / SEGMENTS_FOLDER
+        self.log = PredictionLog(settings, collected, segments) if settings.prediction_log else None
+        metrics = ServingMetrics(collected, catalogue.infos, settings.drift_window_rows, AlertOutcome, self.log)
         registry = RegistryClient(
             settings.mlflow_url, settings.model_name, timeout=settings.mlflow_timeout_seconds, transport=transport
         )
@@ -136,13 +140,18 @@ async def _running(
     on_start(state)
     await asyncio.to_thread(prepare_folders, state.settings)
     await state.store.restore()
-    following = asyncio.create_task(state.store.follow(), name="follow-champion")
+    running = [asyncio.create_task(state.store.follow(), name="follow-champion")]
+    if state.log:
+        running.append(asyncio.create_task(state.log.run(state.metrics.traffic.work_off), name="prediction-log"))
     try:
         yield {"service": state}
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
+        if state.log:
+            state.metrics.traffic.work_off()
+            await asyncio.to_thread(state.log.close)
         state.scheduler.close()
         state.batches.workers.close()
         await state.registry.aclose()

@@ -146,7 +146,7 @@ class FastPredict:
                 if answer is None:
                     pending.connection.take_ordinary_way(pending)
                 elif pending.connection.answer(pending, body):
-                    self.metrics.traffic.note(predictor, pending.row, answer)
+                    self.metrics.traffic.note(predictor, pending.row, answer, pending.request_id)
                     seconds = time.perf_counter() - pending.since
                     self.metrics.observe_request(pending.route.template, "POST", 200, seconds)
             except Exception:  # raising it would leave the other requests unanswered

@@ -110,7 +110,7 @@ class Batches:
         async with self._worker_for(goes_out) as worker:
             encoder = ENCODERS[goes_out](predictor, request_id, kinds, worker)
             await self._scheduler.turn()
-            batch = self._metrics.traffic.batch(predictor)
+            batch = self._metrics.traffic.batch(predictor, request_id, rows)
             waiting: deque[tuple[FeatureTable, Columns]] = deque()
 
             def tables() -> Iterator[FeatureTable]:
@@ -120,7 +120,7 @@ class Batches:
 
             def encode(found: Predictions) -> bytes:
                 table, kept = waiting.popleft()
-                self._metrics.traffic.note_part(batch, table, found)
+                self._metrics.traffic.note_part(batch, table, found, kept)
                 return encoder.part(found, kept)
 
             if worker is None and self._scheduler.takes(predictor, rows):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from src.core.feature_schema import Column, FeatureSchema
@@ -57,6 +58,15 @@ class InferRequest(NamedTuple):
     table: FeatureTable
     outputs: Mapping[str, bool]  # in their order, by name: whether the output is returned in binary
     kept: Mapping[str, Output]  # inputs that the model does not take and that are returned as outputs
+
+    @property
+    def kept_columns(self) -> dict[str, Sequence[Any]]:
+        """Those of ``kept`` that have one value per row."""
+        columns = {
+            name: values.reshape(-1).tolist() if isinstance(values, np.ndarray) else values
+            for name, (_, _, values) in self.kept.items()
+        }
+        return {name: values for name, values in columns.items() if len(values) == len(self.table)}
 
 
 def matrix_of(schema: FeatureSchema) -> str | None:

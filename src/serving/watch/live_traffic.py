@@ -1,9 +1,14 @@
-"""Metrics of the served model and of its live rows. Requests only leave notes, which are counted later."""
+"""Metrics of the served model and of its live rows, which the prediction log gets from here.
+
+Requests for one row only leave notes, which are counted later.
+"""
 
 import asyncio
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +22,7 @@ from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.drift import NO_DRIFT, Batch, DriftReport, ModelWindow
+from src.serving.watch.prediction_log import LoggedBatch, PredictionLog
 
 # The label of a prediction that is a number.
 REGRESSION = ""
@@ -28,15 +34,42 @@ SEED = 20261128
 SCORE = "Distance of the newest rows from those of training beyond what chance gives (0: none); NaN with too few rows"
 FLAG = "1 where the drift is significant and large, else 0; NaN with too few rows"
 
+NOTHING: Mapping[str, Sequence[Any]] = {}
+
 Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
-class LiveTraffic(Collector):
-    """Counts predictions, and compares the newest ``window_rows`` rows with the training rows."""
+class _Note(NamedTuple):
+    """An answered request for one row."""
 
-    def __init__(self, registry: CollectorRegistry, window_rows: int) -> None:
+    predictor: Predictor
+    row: Row
+    answer: Answer
+    request_id: str
+    time: float
+
+
+class NotedBatch(NamedTuple):
+    """A batch that is noted in parts."""
+
+    sample: Batch
+    logged: LoggedBatch | None
+
+    def end(self) -> None:
+        """All parts are noted. Without this call, the batch's rows are not compared with the training rows."""
+        self.sample.end()
+
+
+class LiveTraffic(Collector):
+    """Counts predictions, and compares the newest ``window_rows`` rows with the training rows.
+
+    It passes all rows to the prediction log, if there is one.
+    """
+
+    def __init__(self, registry: CollectorRegistry, window_rows: int, log: PredictionLog | None = None) -> None:
         self._window_rows = window_rows
-        self._notes: list[tuple[Predictor, Row, Answer]] = []
+        self._log = log
+        self._notes: list[_Note] = []
         self._lock = threading.Lock()
         self._random = np.random.default_rng(SEED)
         self._current: Predictor | None = None
@@ -48,28 +81,49 @@ class LiveTraffic(Collector):
         self._confidence_sum = 0.0
         registry.register(self)
 
-    def note(self, predictor: Predictor, row: Row, answer: Answer) -> None:
-        """Note one row. Call it from the event loop; it takes almost no time."""
-        self._notes.append((predictor, row, answer))
+    def note(self, predictor: Predictor, row: Row, answer: Answer, request_id: str) -> None:
+        """Note a request for one row. Call it from the event loop; it takes almost no time."""
+        self._notes.append(_Note(predictor, row, answer, request_id, time.time()))
         # A replaced model's notes would keep it in memory.
         if len(self._notes) == BLOCK or predictor is not self._current:
-            asyncio.get_running_loop().call_soon(self._work_off)
+            asyncio.get_running_loop().call_soon(self.work_off)
 
-    def note_table(self, predictor: Predictor, table: FeatureTable, found: Predictions) -> None:
+    def note_table(
+        self,
+        predictor: Predictor,
+        table: FeatureTable,
+        found: Predictions,
+        request_id: str,
+        kept: Mapping[str, Sequence[Any]] = NOTHING,
+    ) -> None:
         """Note a whole batch, from any thread. It is counted immediately."""
-        batch = self.batch(predictor)
-        self.note_part(batch, table, found)
+        batch = self.batch(predictor, request_id, len(table))
+        self.note_part(batch, table, found, kept)
         batch.end()
 
-    def batch(self, predictor: Predictor) -> Batch:
-        """Begin a batch that is predicted in parts."""
+    def batch(self, predictor: Predictor, request_id: str, rows: int) -> NotedBatch:
+        """Begin a batch of so many rows, which is predicted in parts."""
+        logged = self._log.batch(predictor, request_id, rows) if self._log else None
+        return NotedBatch(self._sample_of(predictor), logged)
+
+    def note_part(
+        self, batch: NotedBatch, table: FeatureTable, found: Predictions, kept: Mapping[str, Sequence[Any]] = NOTHING
+    ) -> None:
+        """Note the next part of a batch, from any thread, with the request's other columns.
+
+        It is counted immediately, so large tables should be split.
+        """
+        self._count(batch.sample, table, found)
+        if self._log and batch.logged:
+            self._log.add_part(batch.logged, table, found, kept)
+
+    def _sample_of(self, predictor: Predictor) -> Batch:
         window = self._window
         if window is None or window.predictor is not predictor:
             window = ModelWindow(predictor, self._window_rows)  # of a replaced model; it is discarded
         return Batch(window)
 
-    def note_part(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
-        """Note one part of a batch, from any thread. It is counted immediately, so large tables should be split."""
+    def _count(self, batch: Batch, table: FeatureTable, found: Predictions) -> None:
         counts, labels = _labels(found, batch.window.predictor.classes)
         confidence = np.array(() if found.probabilities is None else found.probabilities.max(axis=1), dtype=np.float64)
         buckets = np.bincount(np.searchsorted(CONFIDENCE_EDGES, confidence), minlength=len(CONFIDENCE_EDGES) + 1)
@@ -87,7 +141,9 @@ class LiveTraffic(Collector):
 
     def follow(self, predictor: Predictor) -> None:
         """Follow another model from now on; its rows are compared with its training rows, from an empty window."""
-        self._work_off()
+        self.work_off()
+        if self._log:
+            self._log.follow(predictor)
         with self._lock:
             self._current = predictor
             self._window = ModelWindow(predictor, self._window_rows)
@@ -99,7 +155,7 @@ class LiveTraffic(Collector):
 
     def report(self) -> DriftReport:
         """Compare the newest rows with the training rows. Call it from the event loop."""
-        self._work_off()
+        self.work_off()
         return self._window.report() if self._window is not None else DriftReport(0, {}, NO_DRIFT)
 
     def collect(self) -> Iterable[Metric]:
@@ -120,16 +176,20 @@ class LiveTraffic(Collector):
                 sum_value=self._confidence_sum,
             )
 
-    def _work_off(self) -> None:
-        """Count the notes, as one batch for each model."""
+    def work_off(self) -> None:
+        """Count and log the notes, as one batch for each model. Call it from the event loop."""
         notes, self._notes = self._notes, []
-        for predictor in dict.fromkeys(predictor for predictor, _, _ in notes):
-            table = FeatureTable.from_rows(predictor.schema, [row for of, row, _ in notes if of is predictor])
-            answers = [answer for of, _, answer in notes if of is predictor]
+        for predictor in dict.fromkeys(note.predictor for note in notes):
+            _, rows, answers, request_ids, times = zip(*(note for note in notes if note[0] is predictor), strict=True)
             # Of a row's probabilities, only the largest is counted.
             largest = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
             probabilities = np.array(largest).reshape(-1, 1) if largest else None
-            self.note_table(predictor, table, Predictions([answer.prediction for answer in answers], probabilities))
+            found = Predictions([answer.prediction for answer in answers], probabilities)
+            batch = self._sample_of(predictor)
+            self._count(batch, FeatureTable.from_rows(predictor.schema, rows), found)
+            batch.end()
+            if self._log:
+                self._log.add_rows(predictor, request_ids, times, rows, answers)
 
 
 def _gauges(model: Predictor | None, report: DriftReport) -> Iterator[Metric]:

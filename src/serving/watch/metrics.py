@@ -13,6 +13,7 @@ from src.serving.models.admission import SHED_REASONS
 from src.serving.models.model_store import RELOAD_OUTCOMES, ModelStore
 from src.serving.tables.problems import RECORD_PROBLEMS, TOO_LARGE
 from src.serving.watch.live_traffic import LiveTraffic
+from src.serving.watch.prediction_log import PredictionLog
 
 UNMATCHED = "unmatched"
 # Statuses of a path without a route: from a guard, from the router, or under overload.
@@ -50,7 +51,7 @@ class ServingMetrics:
     """Every series exists at 0 from the start. Most attributes are functions that set or count one of them.
 
     ``window_rows`` is how many of the newest rows ``traffic`` compares with those of training, and ``alert_outcomes``
-    are the ways in which a notification of Alertmanager can be handled.
+    are the ways in which a notification of Alertmanager can be handled. ``log`` is where the predicted rows are kept.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class ServingMetrics:
         routes: Iterable[RouteInfo],
         window_rows: int,
         alert_outcomes: Iterable[str] = (),
+        log: PredictionLog | None = None,
     ) -> None:
         self.registry = registry
-        self.traffic = LiveTraffic(registry, window_rows)
+        self.traffic = LiveTraffic(registry, window_rows, log)
         self.model_loaded = self.traffic.follow  # before the model's first prediction
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

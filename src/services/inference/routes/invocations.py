@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
 from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented
+from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
@@ -47,11 +48,12 @@ async def invocations(request: Request, service: Service) -> Response:
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
     predictor = service.store.require()
+    request_id = request_id_of(request.scope)
 
     def steps() -> Steps[bytes]:
         table = decode(predictor.schema, body)
         found: Predictions = yield table
-        service.metrics.traffic.note_table(predictor, table, found)
+        service.metrics.traffic.note_table(predictor, table, found, request_id)
         return encode(found.values)
 
     content = await service.scheduler.run(predictor, len(body), steps())

@@ -86,12 +86,13 @@ async def infer(request: Request, service: Service) -> Response:
     body = await request.body()
     # Read once: the model may be swapped while this request waits.
     predictor = _predictor_for(request, service)
+    request_id = request_id_of(request.scope)
 
     def steps() -> Steps[tuple[bytes, int | None]]:
         asked = decode_infer(predictor.schema, output_names(predictor), body, json_bytes, extra)
         found: Predictions = yield asked.table
-        encoded = encode_infer(predictor, found, asked, request_id_of(request.scope))
-        service.metrics.traffic.note_table(predictor, asked.table, found)
+        encoded = encode_infer(predictor, found, asked, request_id)
+        service.metrics.traffic.note_table(predictor, asked.table, found, request_id, asked.kept_columns)
         return encoded
 
     content, length = await service.scheduler.run(predictor, len(body), steps())

@@ -13,6 +13,7 @@ from src.services.inference.page.form import curl_of, doubts_of, mark_of, record
 from src.services.inference.routes.documentation import POLICY
 from src.services.inference.routes.endpoints import Service, count_failure
 from src.services.inference.routes.rollback import asked_by
+from src.serving.http.errors import request_id_of
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
 
@@ -112,7 +113,7 @@ async def _answer(request: Request, service: Service) -> dict[str, Any]:
     record = record_of(predictor.schema, given)
     row = predictor.decoder.decode(record)
     answer = await service.scheduler.answer(predictor, row)
-    service.metrics.traffic.note(predictor, row, answer)
+    service.metrics.traffic.note(predictor, row, answer, request_id_of(request.scope))
     # Behind a TLS proxy only the browser knows its URL, which htmx sends along.
     origin = ORIGIN.match(request.headers.get("HX-Current-URL", ""))
     curl = curl_of(f"{origin[0]}/" if origin else str(request.base_url), record)

@@ -57,7 +57,7 @@ async def predict(request: Request, service: Service) -> Response:
         row = predictor.decoder.decode(body)
         answer = await service.scheduler.answer(predictor, row)
         content = encode_answer(answer, predictor.model_name, request_id)
-        service.metrics.traffic.note(predictor, row, answer)
+        service.metrics.traffic.note(predictor, row, answer, request_id)
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 

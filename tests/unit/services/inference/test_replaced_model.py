@@ -39,7 +39,7 @@ async def test_row_that_a_replaced_model_answered_last_does_not_keep_it(served: 
     answer = model.answer([row])[0]
     served.mlflow.promote("2")
     await served.look()
-    served.service.metrics.traffic.note(model, row, answer)
+    served.service.metrics.traffic.note(model, row, answer, "id")
     old = weakref.ref(model)
     del model
     await asyncio.sleep(0)

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -73,18 +74,19 @@ async def test_single_rows_lists_and_tables_count_alike(served: Any) -> None:
     assert await served.metric("inference_drift_window_rows") == 6
 
 
-async def test_notes_are_kept_for_a_full_block_or_a_replaced_model(served: Any) -> None:
-    traffic, current = served.service.metrics.traffic, served.service.store.require()
-    row, answer = tuple(SETOSA.values()), Answer("setosa")
-    unused = sys.getrefcount(row)
-    for predictor, rows in ((current, BLOCK), (dataclasses.replace(current), 1)):
-        for _ in range(rows - 1):
-            traffic.note(predictor, row, answer)
+async def test_notes_are_kept_for_a_full_block_or_a_replaced_model(serving: Any, tmp_path: Path, mlflow: Any) -> None:
+    async with serving(tmp_path, mlflow, prediction_log=False) as served:
+        traffic, current = served.service.metrics.traffic, served.service.store.require()
+        row, answer = tuple(SETOSA.values()), Answer("setosa")
+        unused = sys.getrefcount(row)
+        for predictor, rows in ((current, BLOCK), (dataclasses.replace(current), 1)):
+            for _ in range(rows - 1):
+                traffic.note(predictor, row, answer, "id")
+                await asyncio.sleep(0)
+            assert sys.getrefcount(row) == unused + rows - 1
+            traffic.note(predictor, row, answer, "id")
             await asyncio.sleep(0)
-        assert sys.getrefcount(row) == unused + rows - 1
-        traffic.note(predictor, row, answer)
-        await asyncio.sleep(0)
-        assert sys.getrefcount(row) == unused
+            assert sys.getrefcount(row) == unused
 
 
 async def test_values_outside_the_training_range_are_counted_by_feature(served: Any) -> None:
@@ -123,7 +125,7 @@ async def test_rows_that_the_model_before_answered_are_counted_and_not_compared(
     served.mlflow.promote("2")
     await served.look()
     table = FeatureTable.from_rows(before.schema, [tuple(SETOSA.values())] * 3)
-    served.service.metrics.traffic.note_table(before, table, before.engine.predict(table))
+    served.service.metrics.traffic.note_table(before, table, before.engine.predict(table), "id")
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 3
     assert await served.metric("inference_drift_window_rows") == 0
 
@@ -131,15 +133,15 @@ async def test_rows_that_the_model_before_answered_are_counted_and_not_compared(
 async def test_labels_of_an_engine_s_own_count_as_those_that_probabilities_decide(served: Any) -> None:
     traffic, predictor = served.service.metrics.traffic, served.service.store.require()
     table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 300)
-    traffic.note_table(predictor, table, Predictions(["virginica"] * 299 + ["other"]))
+    traffic.note_table(predictor, table, Predictions(["virginica"] * 299 + ["other"]), "id")
     counts = await each(served, "inference_predictions_total", (*CLASSES, "other"), "class")
     assert counts == [0, 0, 299, 1]
     as_labels = await served.metric("inference_prediction_drift_score")
     traffic.follow(predictor)
-    traffic.note_table(predictor, table, Predictions(None, np.array([[0.0, 0.0, 1.0]] * 300), CLASSES))
+    traffic.note_table(predictor, table, Predictions(None, np.array([[0.0, 0.0, 1.0]] * 300), CLASSES), "id")
     assert await served.metric("inference_predictions_total", **{"class": "virginica"}) == 599
     assert as_labels == pytest.approx(await served.metric("inference_prediction_drift_score"), rel=0.02)
-    traffic.note_table(predictor, table, Predictions(["other"] * 300))
+    traffic.note_table(predictor, table, Predictions(["other"] * 300), "id")
     assert await served.metric("inference_prediction_drift_score") > 3  # unlike any class
 
 
@@ -190,8 +192,8 @@ async def test_single_rows_and_batches_share_the_window(served: Any) -> None:
 async def test_a_batch_is_compared_once_it_is_whole(served: Any) -> None:
     traffic, predictor = served.service.metrics.traffic, served.service.store.require()
     table = FeatureTable.from_rows(predictor.schema, [tuple(SETOSA.values())] * 250)
-    batch = traffic.batch(predictor)
-    traffic.batch(predictor).end()
+    batch = traffic.batch(predictor, "id", 250)
+    traffic.batch(predictor, "id", 250).end()
     for _ in range(2):
         traffic.note_part(batch, table, predictor.engine.predict(table))
     assert await served.metric("inference_predictions_total", **{"class": "setosa"}) == 500
@@ -203,7 +205,7 @@ async def test_a_batch_is_compared_once_it_is_whole(served: Any) -> None:
 async def test_a_batch_that_a_swap_overtakes_is_compared_with_neither_model(served: Any) -> None:
     traffic, before = served.service.metrics.traffic, served.service.store.require()
     table = FeatureTable.from_rows(before.schema, [tuple({**SETOSA, "petal_width": 99.0}.values())] * 250)
-    batch = traffic.batch(before)
+    batch = traffic.batch(before, "id", 250)
     traffic.note_part(batch, table, before.engine.predict(table))
     served.mlflow.promote("2")
     await served.look()
@@ -225,7 +227,7 @@ async def test_unknown_categories_are_counted_by_feature(served: Any) -> None:
     assert text.count("inference_out_of_range_total{") == 1
     rows = [("Bonn", "a", 1.0), ("Rome", "b", 9.0), (None, "c", 1.0), ("Paris", "d", 1.0)]
     table = FeatureTable.from_rows(TOWNS, rows)
-    traffic.note_table(predictor, table, Predictions(["setosa"] * 4))
+    traffic.note_table(predictor, table, Predictions(["setosa"] * 4), "id")
     assert await served.metric("inference_unknown_categories_total", feature="town") == 2
     assert await served.metric("inference_out_of_range_total", feature="size") == 1
     traffic.follow(predictor)
