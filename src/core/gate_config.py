@@ -1,4 +1,4 @@
-"""Sections ``split``, ``gate`` and ``retention`` of ``config/pipeline.yaml``: how models are compared and kept."""
+"""Sections ``split``, ``gate``, ``rollout`` and ``retention`` of ``config/pipeline.yaml``: how models are compared."""
 
 from typing import Annotated, Literal, Self
 
@@ -65,6 +65,18 @@ class GateConfig(Strict):
         if len(set(self.slices)) != len(self.slices):
             raise ValueError("slices must differ")
         return self
+
+
+class RolloutConfig(Strict):
+    """What happens after a promotion.
+
+    For ``watch_hours`` the previous champion goes on answering the logged rows, so that both can be compared on the
+    same labels; 0 switches it off. With ``automatic_rollback`` the previous champion returns if the labels prove that
+    the new one is worse.
+    """
+
+    watch_hours: Annotated[float, Field(ge=0, le=24 * 365, allow_inf_nan=False)] = 24
+    automatic_rollback: bool = True
 
 
 class RetentionConfig(Strict):

@@ -11,7 +11,7 @@ from src.core.config_errors import explain
 from src.core.dataset_config import DatasetConfig, Strict, Task
 from src.core.errors import ConfigError
 from src.core.former_layout import from_former_layout
-from src.core.gate_config import GateConfig, MetricName, RetentionConfig, SplitConfig
+from src.core.gate_config import GateConfig, MetricName, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.misspelt import did_you_mean
 from src.core.model_config import ModelConfig
 
@@ -37,6 +37,7 @@ class PipelineConfig(Strict):
     model: ModelConfig = ModelConfig()
     gate: GateConfig
     report: Annotated[list[MetricName], Field(max_length=20)] | None = None
+    rollout: RolloutConfig = RolloutConfig()
     retention: RetentionConfig = RetentionConfig()
 
     @model_validator(mode="after")

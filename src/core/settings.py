@@ -59,6 +59,11 @@ class CommonSettings(BaseSettings):
         return self.data_dir / "quality"
 
     @property
+    def rollouts_dir(self) -> Path:
+        """The records of promotions, on the shared volume."""
+        return self.quality_dir / "rollouts"
+
+    @property
     def labels_dir(self) -> Path:
         """Where the team puts files with true labels, on the shared volume."""
         return self.data_dir / "labels"

@@ -17,6 +17,7 @@ from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SH
 from src.core.own_code import OWN_FOLDER
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Step
+from src.core.rollout_record import Rollouts
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
@@ -156,12 +157,15 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     config: PipelineConfig,
     model_name: str,
     alias_lock: str,
+    rollouts_dir: str,
     served: ServedRequests,
 ) -> Annotated[Verdict, "verdict"]:
     """Promote or reject the challenger; the verdict is recorded before the feature importance is computed."""
     with timed_step(Step.PROMOTE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
         verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
+        rollouts = Rollouts(Path(rollouts_dir))
+        promote_model.begin_watch(rollouts, config.rollout, verdict, comparison.champion_version)
         mlflow.set_tags(promote_model.verdict_tags(verdict))
         note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
         rank_columns(registry, candidate.model_version, holdout, config, METRICS)
@@ -177,6 +181,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
     mlflow_url: str,
     served: ServedRequests,
     alias_lock: str,
+    rollouts_dir: str,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and promote or reject.
 
@@ -214,5 +219,6 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         config=config,
         model_name=model_name,
         alias_lock=alias_lock,
+        rollouts_dir=rollouts_dir,
         served=served,
     )

@@ -1,9 +1,12 @@
 """Applies the gate: tags the candidate with the verdict and moves the aliases when it may serve."""
 
+import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from src.core.errors import SpoolFullError
 from src.core.file_lock import locked_file
-from src.core.gate_config import GateConfig
+from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.model_registry import (
     BEST,
     CHAMPION,
@@ -18,10 +21,13 @@ from src.core.model_registry import (
     TAG_VERDICT,
 )
 from src.core.retrain_record import Outcome, Scores
+from src.core.rollout_record import Rollout, Rollouts
 from src.training.comparison import Comparison
 from src.training.gate import ROUNDING, Candidate, Verdict, decide
 from src.training.registry import ModelRegistry
 from src.training.version_history import best_version
+
+logger = logging.getLogger(__name__)
 
 
 def promote(
@@ -34,6 +40,32 @@ def promote(
     with locked_file(alias_lock):
         complete_move(registry)
         return _promote(registry, gate, candidate, comparison)
+
+
+def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, replaced: str | None) -> None:
+    """Record a promotion that is to be watched; a volume that cannot be written to does not undo it.
+
+    Args:
+        rollouts: the records of promotions.
+        config: whether and how long it is watched.
+        verdict: the gate's.
+        replaced: the champion before, with which it was compared.
+    """
+    if verdict.outcome is not Outcome.PROMOTED or replaced in {None, verdict.model_version} or not config.watch_hours:
+        return
+    now = datetime.now(UTC)
+    rollout = Rollout(
+        model=verdict.model_name,
+        version=verdict.model_version,
+        previous=replaced,
+        started=now,
+        until=now + timedelta(hours=config.watch_hours),
+        automatic=config.automatic_rollback,
+    )
+    try:
+        rollouts.begin(rollout)
+    except (OSError, SpoolFullError) as error:
+        logger.error("version %s is served, but is not watched: %s", verdict.model_version, error)  # noqa: TRY400 - says it all
 
 
 def complete_move(registry: ModelRegistry) -> None:

@@ -15,6 +15,7 @@ from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
 from src.core.retrain_record import Outcome, Step
 from src.core.retrain_signal import RetrainSpool
+from src.core.rollout_record import Rollouts
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
@@ -116,7 +117,9 @@ def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
     monkeypatch.setattr(steps, "preprocess", run)
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=reason):
-        steps.training_pipeline.entrypoint(config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock")
+        steps.training_pipeline.entrypoint(
+            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts"
+        )
 
 
 class StopError(Exception):
@@ -247,7 +250,9 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
     monkeypatch.setattr(steps, "preprocess", lambda **_: pytest.fail("a step ran"))
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=message):
-        steps.training_pipeline.entrypoint(config(**sections), "x.csv", "iris", "http://mlflow", served, "lock")
+        steps.training_pipeline.entrypoint(
+            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts"
+        )
 
 
 @pytest.mark.parametrize("twin", ["3", None])
@@ -295,7 +300,9 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
     lock = str(tmp_path / "aliases.lock")
-    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, followed.served)
+    verdict = steps.promote.entrypoint(
+        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(tmp_path / "rollouts"), followed.served
+    )
     assert followed.step is Step.PROMOTE
     assert verdict.outcome is Outcome.PROMOTED
     assert registry.aliases == {"best": "5", "champion": "5"}
@@ -305,3 +312,20 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
         "the feature importance was not recorded: the registry is away",
         "could not record step_seconds in ZenML: the server is away",
     ]
+
+
+def test_promotion_is_watched_with_the_champion_that_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Followed
+) -> None:
+    registry = FakeRegistry()
+    monkeypatch.setattr(steps, "MlflowClient", lambda: None)
+    monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
+    monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
+    comparison = Comparison(challenger=PERFECT, champion=PERFECT, champion_version="3")
+    lock, folder = str(tmp_path / "aliases.lock"), tmp_path / "rollouts"
+    steps.promote.entrypoint(
+        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(folder), followed.served
+    )
+    watched = Rollouts(folder).watched(registry.name)
+    assert watched is not None
+    assert (watched.version, watched.previous) == ("5", "3")

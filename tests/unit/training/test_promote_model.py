@@ -1,15 +1,18 @@
 import contextlib
 import fcntl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from src.core.gate_config import RolloutConfig
 from src.core.retrain_record import Outcome
+from src.core.rollout_record import Rollouts
 from src.training.comparison import Comparison
-from src.training.gate import Candidate
-from src.training.promote_model import promote
+from src.training.gate import Candidate, Verdict
+from src.training.promote_model import begin_watch, promote
 from tests.support.training import PERFECT, config
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
@@ -324,5 +327,49 @@ def test_promote_moves_aliases_only_under_the_alias_lock(lock: Path) -> None:
 
 def test_verdict_names_the_model_and_the_version(lock: Path) -> None:
     comparison = Comparison(challenger=PERFECT)
-    verdict = promote(FakeRegistry(), config().gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
-    assert (verdict.model_name, verdict.model_version) == ("wine", "5")
+    found = promote(FakeRegistry(), config().gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    assert (found.model_name, found.model_version) == ("wine", "5")
+
+
+def verdict(outcome: Outcome = Outcome.PROMOTED) -> Verdict:
+    return Verdict(
+        outcome=outcome,
+        reason="better",
+        model_name="wine",
+        model_version="5",
+        mlflow_run_id="run",
+        challenger=PERFECT,
+        champion=None,
+    )
+
+
+def test_a_promotion_is_watched_for_the_configured_time(tmp_path: Path) -> None:
+    rollouts = Rollouts(tmp_path / "rollouts")
+    before = datetime.now(UTC)
+    begin_watch(rollouts, RolloutConfig(watch_hours=1.5, automatic_rollback=False), verdict(), "3")
+    found = rollouts.watched("wine")
+    assert found is not None
+    assert (found.version, found.previous, found.automatic) == ("5", "3", False)
+    assert found.until - found.started == timedelta(hours=1.5)
+    assert before <= found.started <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "replaced", "hours"),
+    [
+        (Outcome.REJECTED, "3", 24),
+        (Outcome.PROMOTED, None, 24),  # the first champion
+        (Outcome.PROMOTED, "5", 24),  # a repeated step
+        (Outcome.PROMOTED, "3", 0),
+    ],
+)
+def test_nothing_else_is_watched(tmp_path: Path, outcome: Outcome, replaced: str | None, hours: float) -> None:
+    rollouts = Rollouts(tmp_path / "rollouts")
+    begin_watch(rollouts, RolloutConfig(watch_hours=hours), verdict(outcome), replaced)
+    assert rollouts.watched("wine") is None
+
+
+def test_a_promotion_that_cannot_be_recorded_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    begin_watch(Rollouts(tmp_path / "file" / "rollouts"), RolloutConfig(), verdict(), "3")
+    assert "version 5 is served, but is not watched" in caplog.text
