@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, InvalidRows
-from src.core.gate_config import GateConfig, RetentionConfig, SplitConfig
+from src.core.gate_config import GateConfig, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
 from src.core.pipeline_config import REPORT
 from src.pipeline.train_model import ESTIMATORS
@@ -38,6 +38,7 @@ def fields(model: type[BaseModel], prefix: str = "", without: tuple[str, ...] = 
         ("split", fields(SplitConfig)),
         ("model", fields(ModelConfig, without=("search",)) | fields(SearchConfig, "search.")),
         ("gate", fields(GateConfig)),
+        ("rollout", fields(RolloutConfig, "rollout.")),
         ("report, retention", {"report"} | fields(RetentionConfig, "retention.")),
     ],
 )
@@ -54,6 +55,7 @@ def test_every_key_has_a_line(section: str, keys: set[str]) -> None:
         ("model", "", ModelConfig),
         ("model", "search.", SearchConfig),
         ("gate", "", GateConfig),
+        ("rollout", "rollout.", RolloutConfig),
         ("report, retention", "retention.", RetentionConfig),
     ],
 )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, InvalidRows
 from src.core.errors import ConfigError
-from src.core.gate_config import GateConfig, RetentionConfig, SplitConfig
+from src.core.gate_config import GateConfig, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from tests.support.configuration import CONFIG_FILE
@@ -75,7 +75,7 @@ def test_shipped_file_is_valid_and_frozen() -> None:
         ("gate:", "  search: { params: { a: [1] }, fold: 3 }\ngate:", "'model.search.fold'; did you mean 'folds'?"),
         ("tolerance:", "tolerence:", "unknown key 'gate.tolerence'; did you mean 'tolerance'?"),
         ("gate:", "retention: { version: 3 }\ngate:", "'retention.version'; did you mean 'versions'?"),
-        ("model:", "zzz: 1\nmodel:", "'zzz'; the top level takes dataset, split, model, gate, report, retention"),
+        ("model:", "zzz: 1\nmodel:", "'zzz'; the top level takes dataset, split, model, gate, report, rollout"),
     ],
 )
 def test_misspelt_key_is_reported_first_with_what_was_meant(edited: Edit, old: str, new: str, problem: str) -> None:
@@ -564,6 +564,7 @@ def test_optional_keys_with_a_default_show_it_in_the_shipped_file() -> None:
     examples = examples_of_the_shipped_file()
     assert examples["split"]["inherit"] == SplitConfig.model_fields["inherit"].default
     assert examples["gate"]["allow_breaking"] == GateConfig.model_fields["allow_breaking"].default
+    assert examples[""]["rollout"] == RolloutConfig().model_dump()
     assert examples[""]["retention"] == RetentionConfig().model_dump()
     search = SearchConfig.model_validate(examples["model"]["search"])
     assert search == SearchConfig(params=search.params)
@@ -579,7 +580,7 @@ def test_every_problem_is_reported_at_once(edited: Edit) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "expected a mapping with the keys dataset, split, model, gate, report, retention, got NoneType"),
+        (b"", "expected a mapping with the keys dataset, split, model, gate, report, rollout, retention, got NoneType"),
         (b"- 1", "got list"),
         (b"gate: 1", "gate: expected a mapping with the keys metric, floor, "),
         (b"a: [1", "not YAML: "),
