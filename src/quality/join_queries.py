@@ -1,0 +1,163 @@
+"""The queries of the join of log and labels. Times are microseconds since 1970-01-01 UTC."""
+
+from collections.abc import Sequence
+
+import pyarrow.parquet as pq
+
+from src.quality.segments import PROBABILITY
+
+# Of an empty log, and of empty labels.
+_NO_LOG = (
+    "SELECT NULL::VARCHAR AS request_id, NULL::VARCHAR AS key, NULL::BIGINT AS time, NULL::VARCHAR AS version, "
+    "NULL::VARCHAR AS role, NULL::DOUBLE AS rate, NULL::VARCHAR AS prediction WHERE false"
+)
+_NO_LABELS = (
+    "SELECT NULL::VARCHAR AS request_id, NULL::VARCHAR AS key, NULL::VARCHAR AS label, NULL::BIGINT AS time, "
+    "NULL::BIGINT AS received WHERE false"
+)
+# What the views select of the files' columns.
+_LOG = {
+    "request_id": "{0} AS request_id",
+    "key": "{0}::VARCHAR AS key",
+    "time": "epoch_us({0}) AS time",
+    "model_version": "{0} AS version",
+    "role": "{0} AS role",
+    "rate": "{0} AS rate",
+    "prediction": "{0} AS prediction",
+}
+_LABELS = {
+    "request_id": "{0}::VARCHAR AS request_id",
+    "key": "{0}::VARCHAR AS key",
+    "label": "{0} AS label",
+    "time": "epoch_us({0}::TIMESTAMPTZ) AS time",
+    "received": "epoch_us({0}) AS received",
+}
+# Labels by id: the newest counts. A label by key belongs to the newest request with that key that is not later than
+# the label; of the labels of a request, the newest counts. Of labels received at the same time, the one that became
+# true last counts, else the last by alphabet. Each row of the request, one for each version that answered it, gets it.
+JOIN = """
+CREATE TEMP TABLE id_labels AS
+    SELECT request_id, max_by(label, (received, true_at, label)) AS label, max(received) AS received,
+        max_by(true_at, (received, true_at, label)) AS true_at
+    FROM (SELECT *, coalesce(time, received) AS true_at FROM labels) WHERE request_id IS NOT NULL GROUP BY request_id;
+CREATE TEMP TABLE key_labels AS
+    SELECT key, label, received, coalesce(time, received) AS true_at
+    FROM labels WHERE request_id IS NULL AND key IS NOT NULL;
+CREATE TEMP TABLE keyed AS
+    SELECT key, time, max(request_id) AS request_id
+    FROM (
+        SELECT key, request_id, min(time) AS time
+        FROM log WHERE key IN (SELECT key FROM key_labels) GROUP BY key, request_id
+    ) GROUP BY key, time;
+CREATE TEMP TABLE by_key AS
+    SELECT key_labels.*, keyed.request_id
+    FROM key_labels ASOF LEFT JOIN keyed ON key_labels.key = keyed.key AND key_labels.true_at >= keyed.time;
+CREATE TEMP TABLE labelled AS
+    SELECT log.*, truth.label, truth.received
+    FROM log JOIN (
+        SELECT request_id, max_by(label, (received, true_at, label)) AS label, max(received) AS received
+        FROM (
+            SELECT request_id, label, received, true_at FROM id_labels
+            UNION ALL BY NAME
+            SELECT request_id, label, received, true_at FROM by_key WHERE request_id IS NOT NULL
+        ) GROUP BY request_id
+    ) AS truth USING (request_id);
+CREATE TEMP TABLE fates AS
+    SELECT request_id, received, request_id IN (SELECT request_id FROM labelled) AS matched FROM id_labels
+    UNION ALL BY NAME
+    SELECT NULL AS request_id, max(received) AS received, request_id IS NOT NULL AS matched
+    FROM by_key GROUP BY key, by_key.request_id;
+"""
+VERSIONS = """
+SELECT version, role, min(time), max(time) FROM log
+GROUP BY ALL ORDER BY max(time) DESC, version, role LIMIT $limit
+"""
+# Of the labels received in a period: those that match, those that may still, and the late ones by key and by id.
+FATE_COUNTS = """
+SELECT count(*) FILTER (matched), count(*) FILTER (NOT matched AND received > $late),
+    count(*) FILTER (NOT matched AND received <= $late AND request_id IS NULL),
+    count(*) FILTER (NOT matched AND received <= $late AND request_id IS NOT NULL)
+FROM fates WHERE received >= $since
+"""
+LATE_IDS = """
+SELECT request_id FROM fates
+WHERE NOT matched AND received <= $late AND received >= $since AND request_id IS NOT NULL
+ORDER BY hash(request_id) LIMIT $limit
+"""
+NEWEST_ROWS = """
+SELECT * FROM labelled WHERE version = $version AND role = $role
+ORDER BY received DESC, hash(request_id) LIMIT $limit
+"""
+SAMPLED_ROWS = """
+SELECT * FROM labelled WHERE version = $version AND role = $role AND time >= $start
+ORDER BY hash(request_id) LIMIT $limit
+"""
+
+
+def log_query(files: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The rows of the log's files, and the names of the columns of the probabilities, by class.
+
+    The names of classes and features differ between versions, and may be anything, even differ in case only, which
+    DuckDB ignores. So columns are selected by place, files with the same columns at once, and features are left out.
+    """
+    columns: dict[str, str] = {}
+    parts = []
+    for names, group in _by_columns(files).items():
+        selected = dict(_LOG)
+        for name in names:
+            if name.startswith(PROBABILITY):
+                column = columns.setdefault(name.removeprefix(PROBABILITY), f"share_{len(columns)}")
+                selected[name] = f"{{0}} AS {column}"
+        parts.append(_selection(names, group, selected))
+    return " UNION ALL BY NAME ".join(parts) or _NO_LOG, columns
+
+
+def labels_query(files: Sequence[str]) -> str:
+    """The rows of the labels' files."""
+    parts = [_selection(names, group, _LABELS) for names, group in _by_columns(files).items()]
+    return " UNION ALL BY NAME ".join(parts) or _NO_LABELS
+
+
+def starts_table(windows: Sequence[str]) -> str:
+    """Create the table of the versions in the report, with the starts of their windows."""
+    starts = ", ".join(f"{name} BIGINT" for name in windows)
+    return f"CREATE OR REPLACE TEMP TABLE starts(version VARCHAR, role VARCHAR, {starts})"
+
+
+def insertion(windows: Sequence[str]) -> str:
+    """Insert a row into that table."""
+    return f"INSERT INTO starts VALUES (?, ?{', ?' * len(windows)})"  # noqa: S608 - of placeholders
+
+
+def counts_query(table: str, windows: Sequence[str], *, by_class: bool) -> str:
+    """Count rows by version, predicted class and window."""
+    counts = ", ".join(f"count(*) FILTER (time >= {name})" for name in windows)
+    prediction = "prediction" if by_class else "''"
+    return f"SELECT version, role, {prediction}, {counts} FROM {table} JOIN starts USING (version, role) GROUP BY ALL"  # noqa: S608 - of constants
+
+
+def delays_query(windows: Sequence[str]) -> str:
+    """The median microseconds from prediction to label, by version and window."""
+    medians = ", ".join(f"median(received - time) FILTER (time >= {name})" for name in windows)
+    return f"SELECT version, role, {medians} FROM labelled JOIN starts USING (version, role) GROUP BY ALL"  # noqa: S608 - of constants
+
+
+def _by_columns(files: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The files by the names of their columns."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        found.setdefault(tuple(pq.read_schema(file).names), []).append(file)
+    return found
+
+
+def _selection(names: Sequence[str], files: Sequence[str], selected: dict[str, str]) -> str:
+    """The query for some columns of files that have the same ones."""
+    paths = ", ".join("'" + _literal(file).replace("'", "''") + "'" for file in files)
+    places = ", ".join(f"c{place}" for place in range(len(names)))
+    values = ", ".join(selected[name].format(f"c{place}") for place, name in enumerate(names) if name in selected)
+    return f"SELECT {values} FROM read_parquet([{paths}], hive_partitioning = false) AS file({places})"  # noqa: S608 - of places and quoted paths
+
+
+def _literal(path: str) -> str:
+    """A path as a pattern that matches it alone."""
+    return "".join(f"[{char}]" if char in "[*?" else char for char in path)
