@@ -1,0 +1,102 @@
+"""Builds the report of live quality from the stores, and writes it to the file that inference reads."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from src.core.durable_file import write_durably
+from src.core.folders import make_folder
+from src.core.prediction_log import Sampling
+from src.core.quality_report import QualityReport
+from src.quality.labelled import Scorer
+from src.quality.live_quality import FATES, LiveQuality, Resources
+from src.quality.manifest import Manifest
+from src.quality.parquet_store import ParquetStore
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The log of a model and its labels."""
+
+    log: ParquetStore
+    labels: ParquetStore
+
+
+@dataclass
+class ReportBuilder:
+    """Computes reports.
+
+    Attributes:
+        model: the registered model's name.
+        stores: its log and labels.
+        scorer: computes the scores.
+        sampling: tells which ids the log samples.
+        patience: how long after its receipt a label's row may still be on its way to the log.
+        resources: for the join; the folder is deleted.
+    """
+
+    model: str
+    stores: Stores
+    scorer: Scorer
+    sampling: Sampling
+    patience: timedelta
+    resources: Resources
+    _running: LiveQuality | None = field(default=None, init=False)
+
+    def build(self, now: datetime, problems: Sequence[str] = ()) -> QualityReport:
+        """The report with these problems and its own; meanwhile, no other process changes the stores.
+
+        Raises:
+            duckdb.Error, OSError, pyarrow.ArrowException: a file cannot be read, or the resources do not suffice.
+            ConfigError: a manifest is damaged.
+        """
+        with self.stores.log.locked(), self.stores.labels.locked():
+            return self._build(now, problems)
+
+    def interrupt(self) -> None:
+        """Stop a report that another thread builds; there it raises duckdb.InterruptException."""
+        running = self._running
+        if running is not None:
+            running.interrupt()
+
+    def _build(self, now: datetime, problems: Sequence[str]) -> QualityReport:
+        manifest = self.stores.log.manifest
+        shutil.rmtree(self.resources.folder, ignore_errors=True)  # what a killed process has left
+        quality = LiveQuality(self.stores.log.paths(), self.stores.labels.paths(), now, self.scorer, self.resources)
+        self._running = quality
+        try:
+            with quality:
+                versions = quality.versions()
+                labels = quality.label_counts(self.patience, self.sampling, lowest_rate(manifest, now - FATES))
+        finally:
+            self._running = None
+        return QualityReport(
+            model=self.model,
+            at=now,
+            lower_is_better=list(self.scorer.lower_is_better),
+            versions=versions,
+            labels=labels,
+            rows=manifest.rows,
+            log_bytes=manifest.bytes,
+            problems=[*problems, *quality.problems],
+        )
+
+
+def lowest_rate(manifest: Manifest, since: datetime) -> float:
+    """The lowest sampling rate of the files with rows from a time on; 1 if there are none."""
+    return min((rate for file in manifest.files if file.last >= since for rate in file.rates), default=1.0)
+
+
+def write_report(path: Path, report: QualityReport) -> None:
+    """Replace the report atomically and durably; its folder is created.
+
+    Raises:
+        SpoolFullError: the volume is full; the report is unchanged.
+        OSError: writing fails for another reason.
+    """
+    make_folder(path.parent)
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)  # of a killed process
+    write_durably(temporary, path, [report.model_dump_json(indent=1).encode()], replaces=True)
