@@ -6,6 +6,8 @@ name. The quality service moves them to its own store.
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+# Below ``quality_dir``.
+FEEDBACK_FOLDER = "feedback"
 FEEDBACK_SUFFIX = ".ndjson"
 MAX_KEY = 200
 MAX_LABEL = 200

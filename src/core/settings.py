@@ -188,6 +188,9 @@ class InferenceSettings(LinkingSettings, PredictionLogSettings):
         2, description="most batches of over 1 MiB, or of Arrow or Parquet, in memory at once; others wait"
     )
     retrain_max_pending: Annotated[int, Field(ge=1)] = Field(1000, description="most retrain requests that may wait")
+    feedback_max_pending: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="most requests with labels that may wait for the quality service"
+    )
     max_concurrency: Annotated[int, Field(ge=1)] = Field(128, description="most requests in work at once")
     max_queue: Annotated[int, Field(ge=0)] = Field(128, description="most requests that wait for their turn")
     queue_seconds: Seconds = Field(0.5, description="how long a request may wait for its turn")

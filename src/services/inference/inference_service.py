@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
+from src.core.feedback import FEEDBACK_FOLDER
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.prediction_log import SEGMENTS_FOLDER
@@ -17,7 +18,7 @@ from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
-from src.services.inference.routes import page, predict
+from src.services.inference.routes import feedback, page, predict
 from src.services.inference.routes.alerts import AlertOutcome
 from src.services.inference.routes.catalogue import ALERTING, WRITING, Catalogue
 from src.serving.http.bodies import Bodies, BodyMemory
@@ -36,11 +37,14 @@ from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
 from src.serving.protocols.batches import Batches
 from src.serving.protocols.single_rows import single_rows
+from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
+# The routes whose bodies may have MAX_BATCH_BYTES.
+LARGE = frozenset({predict.BATCH, feedback.PATH})
 # Page requests that run and wait. They have slots of their own, so that they cannot delay predictions much.
 PAGES_AT_ONCE, PAGES_IN_QUEUE = 4, 32
 
@@ -67,6 +71,7 @@ class ServiceState:
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
         self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
         self.batches = Batches(settings, self.scheduler, metrics)
+        self.feedback = _feedback_store(settings)
         self.rollback = Rollback(registry, store, settings.alias_lock)
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, self.stopping)
@@ -125,11 +130,13 @@ def create_app(
 
 
 def prepare_folders(settings: InferenceSettings) -> None:
-    """Create the model cache and the retrain spool; raises ConfigError with the folder that cannot be written."""
+    """Create the folders of models, retrain requests and labels; raises ConfigError with one that cannot be written."""
     with explaining_unwritable("DATA_DIR or MODEL_CACHE_DIR"):
         make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()
         RetrainSpool(settings.retrain_dir).create()
+        if settings.prediction_log:
+            _feedback_store(settings).create()
 
 
 @contextlib.asynccontextmanager
@@ -161,7 +168,7 @@ def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState) -> 
     """Add the middleware of all routes; the one added last is the outermost."""
 
     def turns(scope: Scope) -> Admission | None:
-        return state.pages if page.is_page(scope["path"]) else predict.turns_of(state.batches, scope)
+        return state.pages if page.is_page(scope["path"]) else predict.turns_of(state.batches, scope, LARGE)
 
     app.add_middleware(
         AdmissionMiddleware, admission=state.admission, turns=turns, exempt=catalogue.exempt, bodies=state.bodies
@@ -175,6 +182,10 @@ def _add_middleware(app: FastAPI, catalogue: Catalogue, state: ServiceState) -> 
     )
 
 
+def _feedback_store(settings: InferenceSettings) -> FeedbackStore:
+    return FeedbackStore(settings.quality_dir / FEEDBACK_FOLDER, max_pending=settings.feedback_max_pending)
+
+
 def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
     """Memory for incoming bodies: the running batches and one more, and one other body and one form per slot."""
 
@@ -184,4 +195,4 @@ def _bodies(settings: InferenceSettings, metrics: ServingMetrics) -> Bodies:
     usual = memory(settings.max_body_bytes, settings.max_concurrency)
     forms = memory(min(page.MAX_FORM_BYTES, settings.max_body_bytes), settings.max_concurrency)
     batches = memory(settings.max_batch_bytes, settings.max_large_batches + 1)
-    return Bodies(settings, usual, {predict.BATCH: batches, **dict.fromkeys(page.FORMS, forms)}, metrics)
+    return Bodies(settings, usual, dict.fromkeys(LARGE, batches) | dict.fromkeys(page.FORMS, forms), metrics)

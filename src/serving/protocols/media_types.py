@@ -1,5 +1,7 @@
 """The format of a body, by Content-Type, and of the answers to a batch, by Accept."""
 
+from collections.abc import Sequence
+
 from src.core.errors import InvalidInputError
 from src.serving.tables.parts import Format
 from src.serving.watch.metrics import NOT_ACCEPTABLE, UNSUPPORTED_MEDIA_TYPE
@@ -21,13 +23,13 @@ def is_json(content_type: str) -> bool:
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
 
 
-def format_of(content_type: str | None) -> Format:
-    """The declared format of a batch, or UnsupportedMediaTypeError; JSON without a declaration."""
+def format_of(content_type: str | None, known: Sequence[Format] = tuple(Format), what: str = "a batch") -> Format:
+    """The declared format of a body, one of those known, or UnsupportedMediaTypeError; JSON without a declaration."""
     if content_type is None or is_json(content_type):
         return Format.JSON
     media_type, parameters = _split(content_type)
-    if media_type not in list(Format):
-        raise UnsupportedMediaTypeError(f"send a batch with one of these as Content-Type: {LISTED}")
+    if media_type not in known:
+        raise UnsupportedMediaTypeError(f"send {what} with one of these as Content-Type: {', '.join(known)}")
     if media_type == Format.CSV and parameters.get("charset", "utf-8").lower() not in UTF_8:
         raise UnsupportedMediaTypeError("send CSV in UTF-8")
     if parameters.get("header", "present").lower() == "absent":

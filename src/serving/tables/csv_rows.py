@@ -31,7 +31,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None)
     """
     row, trailing = 0, False
     try:
-        reader = READER(_lines(body))
+        reader = READER(text_lines(body))
         header = [name if name in schema.names else name.strip() for name in next(filter(None, reader), [])]
         if len(header) == 1 and header[0] not in schema.names and (sign := re.search(r"[;\t|]", header[0])):
             raise malformed(f"the header is one cell, which has {sign[0]!r} in it{SEPARATOR}")
@@ -45,7 +45,7 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None)
                 numbers = {name: matrix[:, place] for name, place in places.items()}
                 yield part_of(schema, numbers, len(matrix), partial(read_values, first_row=row), {})
                 row, start = row + len(matrix), start + len(piece)
-            reader = READER(_lines(body, start))
+            reader = READER(text_lines(body, start))
         lines = filter(None, reader)
         size = max(1, min(PART_ROWS, PART_VALUES // (len(header) or 1)))
         while rows := list(islice(lines, size)):
@@ -66,7 +66,8 @@ def csv_rows(schema: FeatureSchema, body: bytearray, extra: ExtraColumns | None)
         raise malformed("the batch has no rows; send at least one line after the header")
 
 
-def _lines(body: bytearray, start: int = 0) -> Iterator[str]:
+def text_lines(body: bytearray, start: int = 0) -> Iterator[str]:
+    """The lines of a CSV file in UTF-8, without a byte order mark. Raises UnicodeDecodeError."""
     mark = b"" if start else BYTE_ORDER_MARK
     for piece in lines_of(body, start):
         yield from io.StringIO(piece.removeprefix(mark).decode(), newline="")

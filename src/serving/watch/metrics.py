@@ -36,6 +36,7 @@ UNKNOWN_MODEL = "unknown_model"
 NO_MODEL = "no_model"
 INTERNAL = "internal"
 OTHER_ERRORS = (TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, NOT_ACCEPTABLE, UNKNOWN_MODEL, NO_MODEL, INTERNAL)
+ACCEPTED, REFUSED = FEEDBACK_RESULTS = ("accepted", "refused")
 PREDICTION_ERRORS = (*RECORD_PROBLEMS, *OTHER_ERRORS)
 
 
@@ -88,6 +89,10 @@ class ServingMetrics:
             ["route"],
             buckets=DURATION_EDGES,
         )
+        feedback = Counter(
+            "inference_feedback_labels_total", "True labels that clients sent", ["result"], registry=registry
+        )
+        self.feedback = {result: feedback.labels(result).inc for result in FEEDBACK_RESULTS}
         labels = ["route", "method", "status"]
         requests = Counter("inference_http_requests_total", "Requests by route template", labels, registry=registry)
         # Cached, because looking for labels takes longer than counting.

@@ -31,6 +31,7 @@ FORMATS: Mapping[tuple[ColumnType, str], Schema] = {
     (ColumnType.DATE, "double"): {"format": "date", "minimum": FIRST_DAY, "maximum": LAST_DAY},
 }
 DATE_NOTE = "an ISO 8601 date, or date and time (UTC without a zone), or a number of days since 1970-01-01"
+REQUEST_ID = "0199c2f4-8e1b-7d3a-9c55-4b1f0a6e2d77"
 # At most so many known values of a text column are listed.
 MAX_VALUES = 20
 
@@ -62,6 +63,7 @@ def schemas_of(predictor: Predictor | None) -> dict[str, Schema]:
     if predictor is None:
         return schemas
     added = _tables(predictor) | _requests(predictor) | _answers(predictor) | _names(predictor)
+    added |= _feedback(predictor)
     return schemas | {name: schemas[name] | more for name, more in added.items()}
 
 
@@ -136,6 +138,17 @@ def _answers(predictor: Predictor) -> dict[str, Schema]:
         shares = {"properties": dict.fromkeys(classes, SHARE), "required": classes, "additionalProperties": False}
         found["Probabilities"] = shares
     return found | {"Answer": {"properties": properties, "required": list(properties)}}
+
+
+def _feedback(predictor: Predictor) -> dict[str, Schema]:
+    """Examples of true labels."""
+    label = next(iter(predictor.engine.labels), 1.5)
+    ids = ({"request_id": REQUEST_ID, "time": "2026-01-31T12:00:00Z"}, {"request_id": f"{REQUEST_ID}/1"}, {"id": "A-7"})
+    lines = f"request_id,label\n{REQUEST_ID},{label}\n{REQUEST_ID}/1,{label}\n"
+    return {
+        "TrueLabel": {"examples": [{**given, "label": label} for given in ids]},
+        "FeedbackCsv": {"examples": [lines]},
+    }
 
 
 def _names(predictor: Predictor) -> dict[str, Schema]:

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from src.services.inference.routes import (
     alerts,
     documentation,
+    feedback,
     health,
     invocations,
     open_inference,
@@ -21,7 +22,7 @@ from src.serving.http.guards import READING
 from src.serving.watch.metrics import UNMATCHED, RouteInfo
 
 # Fixed paths of the routes that change something. Predictions do not.
-WRITING = frozenset({"/retrain", "/rollback"}) | page.WRITING
+WRITING = frozenset({"/retrain", "/rollback", "/feedback"}) | page.WRITING
 # Alertmanager's route, which has a separate token.
 ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
@@ -35,7 +36,7 @@ class Catalogue:
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
         predictions = [predict, invocations, open_inference]
-        modules = [*predictions, health, retrain, rollback, page, documentation]
+        modules = [*predictions, health, feedback, retrain, rollback, page, documentation]
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]

@@ -1,7 +1,7 @@
 """``POST /predict`` and ``POST /predict/batch``: records as JSON, and tables in several formats."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from typing import Any
 
 from fastapi import APIRouter
@@ -103,9 +103,12 @@ async def predict_batch(request: Request, service: Service) -> Response:
     return PiecewiseResponse(first, answers, service.metrics, headers=headers, media_type=goes_out)
 
 
-def turns_of(batches: Batches, scope: Scope) -> Admission | None:
-    """The admission of a large batch; None for all other requests, and for requests that their headers make invalid."""
-    if scope["path"] != BATCH or scope["method"] != "POST":
+def turns_of(batches: Batches, scope: Scope, paths: Collection[str]) -> Admission | None:
+    """The admission of a large batch; None for all other requests, and for requests that their headers make invalid.
+
+    ``paths`` are those of the routes that take batches.
+    """
+    if scope["path"] not in paths or scope["method"] != "POST":
         return None
     headers = Request(scope).headers
     try:

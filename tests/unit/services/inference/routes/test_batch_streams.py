@@ -17,6 +17,7 @@ import pytest
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
+from src.services.inference.inference_service import LARGE
 from src.services.inference.routes.predict import turns_of
 from src.serving.models.admission import Admission, OverloadedError
 from src.serving.tables.parts import PART_ROWS, Format, Rows
@@ -160,14 +161,21 @@ async def test_answer_that_fails_at_once_is_a_500(served: Any, rows: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "length", "waits"),
-    [("text/csv", b"1048576", False), ("text/csv", b"1048577", True), (Format.PARQUET, b"1", True)],
+    ("path", "kind", "length", "waits"),
+    [
+        (URL, "text/csv", b"1048576", False),
+        (URL, "text/csv", b"1048577", True),
+        (URL, Format.PARQUET, b"1", True),
+        ("/feedback", "text/csv", b"1048576", False),
+        ("/feedback", "text/csv", b"1048577", True),
+        ("/predict", "application/json", b"1048577", False),
+    ],
 )
 async def test_large_batches_and_tables_of_unknown_size_wait(
-    served: Any, kind: str, length: bytes, *, waits: bool
+    served: Any, path: str, kind: str, length: bytes, *, waits: bool
 ) -> None:
-    scope = raw_post(URL, [(b"content-type", kind.encode()), (b"content-length", length)])
-    assert (turns_of(served.service.batches, scope) is served.service.batches.admission) == waits
+    scope = raw_post(path, [(b"content-type", kind.encode()), (b"content-length", length)])
+    assert (turns_of(served.service.batches, scope, LARGE) is served.service.batches.admission) == waits
 
 
 async def test_large_batches_wait_for_their_turn_and_small_ones_do_not(
