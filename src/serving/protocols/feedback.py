@@ -156,7 +156,7 @@ def _texts(value: Any) -> Iterator[str]:
     yield text.strip()
     if isinstance(value, bool):
         yield text.lower()
-    elif not isinstance(value, str) and math.isfinite(value) and value == int(value):
+    elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
         yield str(int(value))
         yield f"{int(value)}.0"
 
