@@ -11,6 +11,8 @@ from src.core.prediction_log import ROW_SEPARATOR, canonical_id
 from src.quality.manifest import Erased
 
 REQUEST_ID, KEY, TIME_COLUMN = "request_id", "key", "time"
+# Only labels have it: where they come from, if they come from there again and again.
+SOURCE = "source"
 
 
 def names_of(given: str) -> list[str]:
@@ -44,7 +46,8 @@ def without_erased(table: pa.Table, erased: Sequence[Erased], time: str) -> pa.T
     """The rows whose id is not erased.
 
     A request's id is never used twice, so that its rows are left out whenever they arrive. A key may occur again: only
-    rows that are not later than its erasure are left out.
+    rows that are not later than its erasure are left out, and labels without a time from a source that may have had
+    them before.
 
     Args:
         table: its column ``time`` says when a row was predicted or a label became true.
@@ -55,14 +58,17 @@ def without_erased(table: pa.Table, erased: Sequence[Erased], time: str) -> pa.T
         return table
     until = {entry.id_sha256: entry.at for entry in erased}
 
-    def is_kept(request: str | None, row: str | None, key: str | None, at: datetime) -> bool:
+    def is_kept(request: str | None, row: str | None, key: str | None, at: datetime | None) -> bool:
         if any(name is not None and _sha256(name) in until for name in (request, row)):
             return False
         limit = None if key is None else until.get(_sha256(key))
-        return limit is None or at > limit
+        return limit is None or (at is not None and at > limit)
 
     ids = table[REQUEST_ID]
-    moments = pc.coalesce(table[TIME_COLUMN], table[time])
+    moments = table[time]
+    if SOURCE in table.column_names:
+        moments = pc.if_else(pc.is_null(table[SOURCE]), moments, pa.scalar(None, moments.type))
+    moments = pc.coalesce(table[TIME_COLUMN], moments)
     columns = [column.to_pylist() for column in (_requests(ids), _rows(ids), table[KEY], moments)]
     return table.filter(pa.array([is_kept(*row) for row in zip(*columns, strict=True)], pa.bool_()))
 

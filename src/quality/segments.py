@@ -48,7 +48,7 @@ def ingest_segments(store: ParquetStore, folder: Path, model: str) -> int:
     """
     _close_abandoned(folder)
     rows = 0
-    for names in _groups(folder):
+    for names in groups_of(folder, SEGMENT_SUFFIX, MAX_BYTES):
         tables: dict[pa.Schema, list[pa.Table]] = {}
         stored = []
         for name in names:
@@ -84,6 +84,20 @@ def read_segment(path: Path, model: str) -> pa.Table | None:
     except _WRONG_ROWS as error:
         # Its message may have values of the row.
         raise ValueError(f"a row has another form ({type(error).__name__})") from None
+
+
+def groups_of(folder: Path, suffix: str, max_bytes: int) -> Iterator[list[str]]:
+    """The names of the files with a suffix, oldest first, in groups that end when they have so many bytes."""
+    group: list[str] = []
+    size = 0
+    for path in sorted(folder.glob(f"*{suffix}")):
+        group.append(path.name)
+        size += path.stat().st_size
+        if size >= max_bytes:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def bad_files(folder: Path) -> list[str]:
@@ -128,20 +142,6 @@ def _values(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
     missing = (value is None or value != value for value in values)  # noqa: PLR0124 - only NaN differs from itself
     cells = [None if gone else convert(value) for gone, value in zip(missing, values, strict=True)]
     return pa.array(cells, arrow_type)
-
-
-def _groups(folder: Path) -> Iterator[list[str]]:
-    """The closed segments, oldest first, in groups that fit into memory."""
-    group: list[str] = []
-    size = 0
-    for path in sorted(folder.glob(f"*{SEGMENT_SUFFIX}")):
-        group.append(path.name)
-        size += path.stat().st_size
-        if size >= MAX_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _close_abandoned(folder: Path) -> None:
