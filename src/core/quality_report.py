@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from src.core.errors import DamagedReportError
 
-# In the folder ``quality`` of the shared volume.
+# In ``CommonSettings.quality_dir``.
 REPORT_FILE = "report.json"
 # The window of the newest labels.
 NEWEST = "newest"
@@ -103,14 +103,14 @@ class QualityReport(_Frozen):
     problems: list[str] = []
 
 
-def read_report(path: Path) -> QualityReport | None:
-    """The last report; None before the first.
+def read_report(path: Path, model: str) -> QualityReport | None:
+    """The last report; None before the first, or if it is about another model, whose quality service uses the volume.
 
     Raises:
         DamagedReportError: the file cannot be read.
     """
     try:
-        return QualityReport.model_validate_json(path.read_bytes())
+        report = QualityReport.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
@@ -118,3 +118,4 @@ def read_report(path: Path) -> QualityReport | None:
         raise DamagedReportError(
             f"the report of live quality cannot be read ({reason}); the quality service will replace it"
         ) from error
+    return report if report.model == model else None

@@ -15,11 +15,12 @@ def test_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     report = QualityReport(model="iris", at=AT, versions=[version], problems=["one"])
     path = tmp_path / REPORT_FILE
     path.write_text(report.model_dump_json(), encoding="utf-8")
-    assert read_report(path) == report
+    assert read_report(path, "iris") == report
+    assert read_report(path, "houses") is None
 
 
 def test_no_report_is_none(tmp_path: Path) -> None:
-    assert read_report(tmp_path / "missing" / REPORT_FILE) is None
+    assert read_report(tmp_path / "missing" / REPORT_FILE, "iris") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"{}", b'{"model": "iris", "at": "yesterday"}'])
@@ -27,9 +28,9 @@ def test_damaged_report_is_an_error_of_its_own(tmp_path: Path, content: bytes) -
     path = tmp_path / REPORT_FILE
     path.write_bytes(content)
     with pytest.raises(DamagedReportError, match=r"cannot be read \(it is damaged\); the quality service will replace"):
-        read_report(path)
+        read_report(path, "iris")
 
 
 def test_unreadable_report_says_why(tmp_path: Path) -> None:
     with pytest.raises(DamagedReportError, match=r"cannot be read \(Is a directory\)"):
-        read_report(tmp_path)
+        read_report(tmp_path, "iris")

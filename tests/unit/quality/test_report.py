@@ -131,7 +131,7 @@ def test_written_report_replaces_the_former_one(tmp_path: Path) -> None:
     for at in (NOW, NOW + timedelta(minutes=1)):
         report = QualityReport(model="iris", at=at)
         write_report(path, report)
-        assert read_report(path) == report
+        assert read_report(path, "iris") == report
         path.with_suffix(".tmp").write_text("of a killed process", encoding="utf-8")
     write_report(path, report)
     assert [file.name for file in path.parent.iterdir()] == [REPORT_FILE]

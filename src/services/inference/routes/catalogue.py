@@ -15,6 +15,7 @@ from src.services.inference.routes import (
     open_inference,
     page,
     predict,
+    quality,
     retrain,
     rollback,
 )
@@ -36,7 +37,7 @@ class Catalogue:
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
         predictions = [predict, invocations, open_inference]
-        modules = [*predictions, health, feedback, retrain, rollback, page, documentation]
+        modules = [*predictions, health, feedback, quality, retrain, rollback, page, documentation]
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]
