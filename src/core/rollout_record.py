@@ -4,6 +4,7 @@ While a promotion is watched, the previous champion answers the logged rows too,
 version kept or rolled back. Only a promotion begins a watch, and a watch ends once.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -79,14 +80,15 @@ class Rollouts:
                 self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
             self._write(rollout)
 
-    def end(self, rollout: Rollout, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
-        """End a watch, with the evidence of the given record; False if it has ended already."""
-        with locked_file(self._folder / LOCK_FILE):
-            stored = self._read(rollout.id)
-            if stored is None or stored.state is not RolloutState.WATCHING:
-                return False
-            self._write(_ended(rollout, state, now, by, reason))
-        return True
+    def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float) -> bool:
+        """Record the evidence of a watch so far; False if it has ended."""
+        return self._change(
+            rollout_id, lambda stored: stored.model_copy(update={"rows": rows, "drop": drop, "e_value": e_value})
+        )
+
+    def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
+        """End a watch; False if it has ended already."""
+        return self._change(rollout_id, lambda stored: _ended(stored, state, now, by, reason))
 
     def watched(self, model: str) -> Rollout | None:
         """The promotion of a model that is being watched."""
@@ -102,6 +104,17 @@ class Rollouts:
             if len(found) == limit:
                 break
         return found
+
+    def _change(self, rollout_id: str, change: Callable[[Rollout], Rollout]) -> bool:
+        """Change the record of a watch that has not ended."""
+        with locked_file(self._folder / LOCK_FILE):
+            stored = self._read(rollout_id)
+            if stored is None or stored.state is not RolloutState.WATCHING:
+                return False
+            changed = change(stored)
+            if changed != stored:
+                self._write(changed)
+        return True
 
     def _watched(self, model: str) -> list[Rollout]:
         return [rollout for rollout in self.recent(model, 2) if rollout.state is RolloutState.WATCHING]

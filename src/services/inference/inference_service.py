@@ -15,6 +15,7 @@ from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.prediction_log import SEGMENTS_FOLDER
 from src.core.retrain_signal import RetrainSpool
+from src.core.rollout_record import Rollouts
 from src.core.settings import InferenceSettings
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
@@ -40,6 +41,7 @@ from src.serving.protocols.single_rows import single_rows
 from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
+from src.serving.watch.shadow import ShadowFollower
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -72,7 +74,9 @@ class ServiceState:
         self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
         self.batches = Batches(settings, self.scheduler, metrics)
         self.feedback = _feedback_store(settings)
-        self.rollback = Rollback(registry, store, settings.alias_lock)
+        rollouts, model = Rollouts(settings.rollouts_dir), settings.model_name
+        self.rollback = Rollback(registry, store, settings.alias_lock, rollouts, model)
+        self.shadowing = ShadowFollower(self.log.shadow, store, rollouts, model) if self.log else None
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, self.stopping)
         self._add_edge(settings, catalogue)
@@ -150,6 +154,8 @@ async def _running(
     running = [asyncio.create_task(state.store.follow(), name="follow-champion")]
     if state.log:
         running.append(asyncio.create_task(state.log.run(state.metrics.traffic.work_off), name="prediction-log"))
+    if state.shadowing:
+        running.append(asyncio.create_task(state.shadowing.follow(), name="follow-promotions"))
     try:
         yield {"service": state}
     finally:

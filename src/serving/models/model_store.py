@@ -104,6 +104,13 @@ class ModelStore:
             if predictor:
                 self._swap(predictor)
 
+    async def load_previous(self, version: str) -> Predictor | None:
+        """The version under the alias ``previous``; None if that is another one. Raises LoopError and OSError."""
+        found = await self.registry.previous()
+        if found is None or found.version != version:
+            return None
+        return await self._load_cached(found) or await self._download(found)
+
     async def follow(self) -> None:
         """Poll the alias until cancelled."""
         while True:

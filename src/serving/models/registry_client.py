@@ -55,12 +55,11 @@ class RegistryClient:
 
     async def champion(self) -> ModelVersion | None:
         """The version to serve, or None if there is none yet."""
-        return await self._version(
-            CHAMPION,
-            ModelVersion,
-            f"the champion of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
-            "register it with the training pipeline, or move the alias to a version that has them",
-        )
+        return await self._servable(CHAMPION)
+
+    async def previous(self) -> ModelVersion | None:
+        """The version to go back to, or None if there is none."""
+        return await self._servable(PREVIOUS)
 
     async def aliases(self) -> Aliases:
         """The versions under all three aliases."""
@@ -155,6 +154,14 @@ class RegistryClient:
         finally:
             await asyncio.to_thread(file.close)
         return taken
+
+    async def _servable(self, alias: str) -> ModelVersion | None:
+        return await self._version(
+            alias,
+            ModelVersion,
+            f"the {alias} of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
+            "register it with the training pipeline, or move the alias to a version that has them",
+        )
 
     async def _version(self, alias: str, kind: type[V], problem: str) -> V | None:
         """The version that an alias points to; None if the model or its alias does not exist."""

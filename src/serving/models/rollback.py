@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from src.core.errors import LoopError, RegistryError, SpoolUnavailableError
+from src.core.errors import LoopError, RegistryError, SpoolFullError, SpoolUnavailableError
 from src.core.file_lock import lock_at_once
 from src.core.model_registry import (
     CHAMPION,
@@ -21,6 +21,7 @@ from src.core.model_registry import (
     TAG_ROLLBACK_BY,
     TAG_ROLLBACK_TO,
 )
+from src.core.rollout_record import Rollouts, RolloutState
 from src.serving.models.model_store import ModelStore
 from src.serving.models.model_version import RegisteredVersion
 from src.serving.models.registry_client import RegistryClient
@@ -56,18 +57,21 @@ class Rollback:
 
     MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
     point; the next rollback or training (``training/promote_model.py``) completes an interrupted move. ``lock_file`` is
-    held meanwhile.
+    held meanwhile. The record of the promotion that is taken back, in ``rollouts``, ends.
     """
 
     registry: RegistryClient
     store: ModelStore
     lock_file: Path
+    rollouts: Rollouts
+    model: str
     _moving: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
-    async def run(self, *, by: str, expected: str | None = None) -> RollbackAnswer:
+    async def run(self, *, by: str, expected: str | None = None, reason: str = "requested") -> RollbackAnswer:
         """Make the previous champion champion again, and load it.
 
-        ``by`` says who requests it, for the version's tags; ``expected``, if given, must be champion.
+        ``by`` says who requests it, for the version's tags, and ``reason`` why, for the record of its promotion;
+        ``expected``, if given, must be champion.
 
         Raises RollbackRefusedError (not possible, or not now), RollbackUnfinishedError (MLflow failed, and an alias was
         moved, or may have been), ConnectionFailedError or RegistryError (MLflow failed before that), and
@@ -86,6 +90,7 @@ class Rollback:
                 # A request without an answer may have been carried out.
                 self.store.poke()
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
+        await asyncio.to_thread(self._end_watch, champion.version, by, reason)
         await self.store.catch_up(seconds=CATCH_UP_SECONDS)
         current = self.store.current
         return RollbackAnswer(
@@ -94,6 +99,16 @@ class Rollback:
             served=current and current.version.version,
             last_error=self.store.last_error,
         )
+
+    def _end_watch(self, version: str, by: str, reason: str) -> None:
+        """End the watch of the version that was rolled back; the rollback stands even if that fails."""
+        try:
+            watched = self.rollouts.watched(self.model)
+            if watched is not None and watched.version == version:
+                state = RolloutState.ROLLED_BACK
+                self.rollouts.end(watched.id, state, now=datetime.now(UTC), by=by, reason=reason)
+        except (OSError, SpoolFullError) as error:
+            logger.error("cannot record the rollback of version %s: %s", version, error)  # noqa: TRY400 - one line
 
     async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         """The champion and the version to go back to."""

@@ -36,9 +36,10 @@ class RowLayout:
     Args:
         predictor: the model.
         settings: the columns to omit and to hash.
+        role: of its answers.
     """
 
-    def __init__(self, predictor: Predictor, settings: PredictionLogSettings) -> None:
+    def __init__(self, predictor: Predictor, settings: PredictionLogSettings, role: Role = Role.CHAMPION) -> None:
         version, schema = predictor.version, predictor.schema
         omitted, self._hashed = settings.omitted_columns, settings.hashed_columns
         self._hash_key = settings.log_key
@@ -50,7 +51,7 @@ class RowLayout:
             LoggedColumn(name=column.name, type=ColumnType.STRING if column.name in self._hashed else column.type)
             for _, column in logged
         )
-        self._source = SegmentSource(version.name, version.version, Role.CHAMPION, columns, predictor.classes, 1.0)
+        self._source = SegmentSource(version.name, version.version, role, columns, predictor.classes, 1.0)
         for variable, names in (("OMIT", omitted), ("HASH", self._hashed)):
             if unknown := sorted(names.difference(schema.names, schema.ids)):
                 message = "PREDICTION_LOG_%s lists columns that version %s does not have: %s"

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from src.core.feature_table import FeatureTable, Row
-from src.core.prediction_log import Sampling, row_id
+from src.core.prediction_log import Role, Sampling, row_id
 from src.core.predictions import Predictions
 from src.core.settings import PredictionLogSettings
 from src.serving.models.predictor import Predictor
@@ -28,6 +28,7 @@ from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.sampling_rate import SamplingRate
 from src.serving.watch.segment_writer import SegmentWriter
+from src.serving.watch.shadow import MAX_SECONDS, Shadow
 
 WRITE_SECONDS = 1.0
 # Rows that wait to be written; more are dropped, and counted.
@@ -78,7 +79,9 @@ class PredictionLog:
         self._blocks: deque[LoggedRows] = deque()
         self._waiting = 0
         self._lock = threading.Lock()  # of the four above
-        self._writer = SegmentWriter(folder, clock)
+        self.shadow = Shadow(settings, registry)
+        # One segment each is open at a time.
+        self._writers = {role: SegmentWriter(folder, clock) for role in (Role.CHAMPION, Role.SHADOW)}
         self._writing = threading.Lock()
         self._is_failing = False
         name, documentation = "inference_prediction_log_rows_total", "Predicted rows by what the log did with them"
@@ -157,13 +160,31 @@ class PredictionLog:
                 gather()
                 with self._lock:
                     self._rate.tick()
-                await asyncio.to_thread(self._write)
+                await asyncio.to_thread(self.write)
             except Exception:  # the outermost loop: the next rows may be written
                 logger.exception("writing the prediction log failed")
 
+    def write(self, *, is_last: bool = False) -> None:
+        """Write what waits. Runs in threads, one at a time; at the end without the shadow's answers."""
+        with self._writing:
+            blocks = [self._blocks.popleft() for _ in range(len(self._blocks))]
+            # Each change of these starts a new segment.
+            blocks.sort(key=lambda block: (block.source.version, block.source.role, block.source.rate))
+            errors = [error for block in blocks if (error := self._write_block(block))]
+            errors += self._write_shadows([] if is_last else blocks)
+            for writer in self._writers.values():
+                try:
+                    if is_last:
+                        writer.close()
+                    else:
+                        writer.close_old()
+                except OSError as error:
+                    errors.append(error)
+            self._report(errors, written=bool(blocks))
+
     def close(self) -> None:
         """Write the rest, and close the segment."""
-        self._write(is_last=True)
+        self.write(is_last=True)
 
     def _announce(self) -> None:
         """Log at the first start that rows are kept."""
@@ -195,22 +216,6 @@ class PredictionLog:
         self._count[DROPPED](len(sampled) - len(admitted))
         return admitted
 
-    def _write(self, *, is_last: bool = False) -> None:
-        """Write what waits. Runs in threads, one at a time."""
-        with self._writing:
-            blocks = [self._blocks.popleft() for _ in range(len(self._blocks))]
-            # Each change of these starts a new segment.
-            blocks.sort(key=lambda block: (block.source.version, block.source.role, block.source.rate))
-            errors = [error for block in blocks if (error := self._write_block(block))]
-            try:
-                if is_last:
-                    self._writer.close()
-                else:
-                    self._writer.close_old()
-            except OSError as error:
-                errors.append(error)
-            self._report(errors, written=bool(blocks))
-
     def _write_block(self, block: LoggedRows) -> OSError | None:
         """Write and count the rows; return an error by which some were lost."""
         with self._lock:
@@ -218,13 +223,26 @@ class PredictionLog:
         lines, failed = block.lines(), None
         while some := list(islice(lines, WRITE_ROWS)):
             try:
-                self._writer.write(block.source, some)
+                self._writers[Role.CHAMPION].write(block.source, some)
             except OSError as error:
                 failed = error
                 self._count[DROPPED](len(some))
             else:
                 self._count[WRITTEN](len(some))
         return failed
+
+    def _write_shadows(self, blocks: list[LoggedRows]) -> list[OSError]:
+        """Write the shadow's answers to the rows, if there is one; return the errors."""
+        errors: list[OSError] = []
+        seconds = MAX_SECONDS
+        for block in blocks:
+            answered, seconds = self.shadow.answers(block, seconds)
+            if answered is not None:
+                try:
+                    self._writers[Role.SHADOW].write(answered.source, answered.lines())
+                except OSError as error:
+                    errors.append(error)
+        return errors
 
     def _report(self, errors: list[OSError], *, written: bool) -> None:
         """Log the first failure, and the first success after it."""

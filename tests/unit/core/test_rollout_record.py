@@ -33,9 +33,13 @@ def test_a_promotion_is_watched(rollouts: Rollouts) -> None:
 def test_a_watch_ends_once_and_keeps_its_evidence(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
-    judged = rollout.model_copy(update={"rows": 300, "drop": 0.05, "e_value": 120.0})
-    assert rollouts.end(judged, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason="it is worse")
-    assert not rollouts.end(rollout, RolloutState.KEPT, now=NOW + 2 * HOUR, by="someone", reason="too late")
+    assert rollouts.note(rollout.id, rows=300, drop=0.05, e_value=120.0)
+    assert rollouts.watched("iris") == rollout.model_copy(update={"rows": 300, "drop": 0.05, "e_value": 120.0})
+    assert rollouts.end(
+        rollout.id, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason="it is worse"
+    )
+    assert not rollouts.end(rollout.id, RolloutState.KEPT, now=NOW + 2 * HOUR, by="someone", reason="too late")
+    assert not rollouts.note(rollout.id, rows=301, drop=0.0, e_value=1.0)
     (stored,) = rollouts.recent("iris", 5)
     assert stored.state is RolloutState.ROLLED_BACK
     assert (stored.ended, stored.by, stored.reason) == (NOW + HOUR, "quality service", "it is worse")
@@ -45,7 +49,7 @@ def test_a_watch_ends_once_and_keeps_its_evidence(rollouts: Rollouts) -> None:
 
 def test_a_watch_that_was_never_begun_cannot_end(rollouts: Rollouts) -> None:
     rollouts.begin(promotion())
-    assert not rollouts.end(promotion(), RolloutState.KEPT, now=NOW, by="someone", reason="unknown")
+    assert not rollouts.end(promotion().id, RolloutState.KEPT, now=NOW, by="someone", reason="unknown")
 
 
 def test_a_later_promotion_ends_the_watch_of_the_same_model_only(rollouts: Rollouts) -> None:
@@ -94,6 +98,6 @@ def test_what_a_killed_process_left_is_overwritten(rollouts: Rollouts, tmp_path:
 def test_long_texts_are_cut(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
-    assert rollouts.end(rollout, RolloutState.KEPT, now=NOW, by="b" * 600, reason="r" * 600)
+    assert rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="b" * 600, reason="r" * 600)
     (stored,) = rollouts.recent("iris", 1)
     assert (len(stored.by or ""), len(stored.reason or "")) == (500, 500)

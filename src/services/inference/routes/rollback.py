@@ -16,6 +16,7 @@ class RollbackQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused, as a misspelt condition would have no effect."""
 
     champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is still champion")
+    reason: str = Field("requested", min_length=1, max_length=300, description="Why, for the record of its promotion")
 
 
 @router.post(
@@ -34,7 +35,7 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     limited.
     """
     await request.body()
-    return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion)
+    return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion, reason=asked.reason)
 
 
 def asked_by(request: Request, way: str) -> str:

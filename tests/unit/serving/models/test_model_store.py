@@ -349,6 +349,26 @@ async def test_store_rolls_back_from_the_cache_without_a_download(rig: Rig) -> N
     assert json.loads((rig.root / "current.json").read_text())["model"]["version"] == "1"
 
 
+async def test_previous_version_is_loaded_from_the_cache_or_from_mlflow(rig: Rig) -> None:
+    rig.mlflow.promote("2")
+    await rig.store.look()
+    rig.mlflow.aliases["previous"] = "1"
+    downloaded = await rig.store.load_previous("1")
+    assert downloaded is not None
+    assert (downloaded.version.version, downloaded.source) == ("1", "registry")
+    cached = await rig.store.load_previous("1")
+    assert cached is not None
+    assert (cached.version.version, cached.source) == ("1", "cache")
+    assert rig.version == "2"
+
+
+async def test_another_version_than_the_previous_one_is_not_loaded(rig: Rig) -> None:
+    assert await rig.store.load_previous("1") is None
+    rig.mlflow.aliases["previous"] = "2"
+    assert await rig.store.load_previous("1") is None
+    assert rig.mlflow.downloads == []
+
+
 async def test_store_serves_from_the_cache_while_mlflow_is_down_from_the_start(rig: Rig) -> None:
     rig.mlflow.promote("2")
     await rig.store.look()

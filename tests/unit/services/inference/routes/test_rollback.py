@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import httpx
 import pytest
 
 from src.core.file_lock import lock_at_once
+from src.core.prediction_log import Role
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.serving.models import rollback
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.logged import logged
 from tests.support.models import SETOSA
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +75,50 @@ async def test_rollback_is_recorded_with_the_version_and_in_the_log(
     assert "pending.previous" not in {**tags, **served.mlflow.versions["1"].tags}
     assert not {"rollback.to", "rollback.by", "rollback.at"} & set(served.mlflow.versions["1"].tags)
     assert "rolled back from version 2 to 1, for api, 127.0.0.1, request because-of-me" in caplog.text
+
+
+def promoted(served: Any, version: str, previous: str) -> Rollouts:
+    """The records of promotions, with one that is watched."""
+    rollouts, now = Rollouts(served.service.settings.rollouts_dir), datetime.now(UTC)
+    until = now + timedelta(hours=1)
+    rollouts.begin(Rollout(model="iris", version=version, previous=previous, started=now, until=until))
+    return rollouts
+
+
+async def test_rollback_ends_the_watch_of_the_promotion(served: Any) -> None:
+    rollouts = promoted(served, "2", "1")
+    await served.client.post("/rollback", params={"reason": "callers complain"}, headers={"X-Request-ID": "mine"})
+    (record,) = rollouts.recent("iris", 5)
+    assert record.state is RolloutState.ROLLED_BACK
+    assert (record.by, record.reason) == ("api, 127.0.0.1, request mine", "callers complain")
+
+
+async def test_rollback_of_another_version_leaves_the_watch(served: Any) -> None:
+    rollouts = promoted(served, "3", "2")
+    assert (await served.client.post("/rollback")).status_code == 200
+    assert rollouts.watched("iris") is not None
+
+
+async def test_rollback_stands_where_it_cannot_be_recorded(served: Any, caplog: pytest.LogCaptureFixture) -> None:
+    folder = promoted(served, "2", "1")
+    path = served.service.settings.rollouts_dir
+    (path / "rollouts.lock").unlink()
+    (path / "rollouts.lock").mkdir()
+    assert (await served.client.post("/rollback")).json()["served"] == "1"
+    assert "cannot record the rollback of version 2" in caplog.text
+    assert folder.watched("iris") is not None
+
+
+async def test_watched_promotion_is_shadowed_by_the_previous_champion(served: Any) -> None:
+    promoted(served, "2", "1")
+    await served.service.shadowing.look()
+    answer = await served.client.post("/predict", json=SETOSA)
+    served.service.metrics.traffic.work_off()
+    served.service.log.write()
+    found = {segment.header.role: segment for segment in logged(served)}
+    assert found[Role.SHADOW].header.version == "1"
+    assert [row["id"] for row in found[Role.SHADOW].rows] == [answer.json()["request_id"]]
+    assert [row["id"] for row in found[Role.CHAMPION].rows] == [answer.json()["request_id"]]
 
 
 @pytest.mark.parametrize(
