@@ -123,9 +123,9 @@ class LabelRule(NamedTuple):
         if not classes:
             return cls(_number_text, "label must be a finite number")
         known = [label for label in classes if len(str(label)) <= MAX_LABEL]
-        names = {text: str(label) for label in known for text in _texts(label)} | {
-            str(label): str(label) for label in known
-        }
+        # Last the classes themselves: one may be the text by which another can be sent as well.
+        names = {sent: str(label) for label in known for text in _texts(label) for sent in (text.strip(), text)}
+        names |= {str(label): str(label) for label in known}
         shown = ", ".join(map(str, classes[:MAX_SHOWN])) + (", …" if len(classes) > MAX_SHOWN else "")
         return cls(
             lambda value: next((names[text] for text in _texts(value) if text in names), None),
@@ -136,7 +136,7 @@ class LabelRule(NamedTuple):
 def _number_text(value: Any) -> str | None:
     """The text of a regression's true value, a finite number; None for anything else."""
     if isinstance(value, str):
-        number = number_of(value.strip())
+        number = number_of(value)
         return None if number is None else repr(number)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -153,7 +153,6 @@ def _texts(value: Any) -> Iterator[str]:
         return
     text = str(value)
     yield text
-    yield text.strip()
     if isinstance(value, bool):
         yield text.lower()
     elif isinstance(value, int) or (isinstance(value, float) and value.is_integer()):
@@ -162,10 +161,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _request_id(value: Any) -> str:
-    if not isinstance(value, str) or not ROW_ID.fullmatch(value.strip()):
+    if not isinstance(value, str) or not ROW_ID.fullmatch(value):
         message = "request_id is the answer's request_id or X-Request-ID; a row of a batch after the first adds /<row>"
         raise _problem(message, REQUEST_ID)
-    return canonical_id(value.strip())
+    return canonical_id(value)
 
 
 def _key(value: Any) -> str:
@@ -177,7 +176,7 @@ def _key(value: Any) -> str:
 
 def _time(value: Any) -> datetime:
     try:
-        time = datetime.fromisoformat(value.strip() if isinstance(value, str) else "")
+        time = datetime.fromisoformat(value if isinstance(value, str) else "")
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise _problem("time must be an ISO 8601 date, or date and time (UTC without a zone)", TIME) from None

@@ -25,8 +25,9 @@ def raw_records(form: Format, body: bytearray, fields: Collection[str]) -> Itera
     Args:
         form: JSON (one object or an array of objects), JSON lines or CSV. Empty lines are ignored.
         body: the rows.
-        fields: the columns that a CSV file may have; JSON objects are returned as they are. Of a field that is given
-            twice the last value is returned. A number that no type holds is infinite.
+        fields: the columns that a CSV file may have; its cells are stripped, and empty ones left out. JSON objects are
+            returned as they are. Of a field that is given twice the last value is returned. A number that no type
+            holds is infinite.
 
     Raises:
         InvalidRecordError: the body cannot be read from this row on.
@@ -87,7 +88,7 @@ def _csv(body: bytearray, fields: Collection[str]) -> Iterator[Record]:
             raise malformed(f"the header must name some of the columns {', '.join(fields)}, each once{SEPARATOR}")
         for cells in lines:
             if len(cells) == len(header):
-                yield {name: cell for name, cell in zip(header, cells, strict=True) if cell.strip()}
+                yield {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
             else:
                 message = f"a row must have {len(header)} cells, as the header has"
                 yield InvalidInputError(message, kind=MALFORMED)

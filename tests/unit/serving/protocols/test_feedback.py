@@ -46,7 +46,7 @@ def problem_of(row: dict[str, Any] | str, classes: Sequence[ClassLabel] = CLASSE
         ("abc/00", "abc"),
         ("abc/1", "abc/1"),
         ("abc/012", "abc/12"),
-        (" a.B_c-9/999999999 ", "a.B_c-9/999999999"),
+        ("a.B_c-9/999999999", "a.B_c-9/999999999"),
         ("a" * 64, "a" * 64),
     ],
 )
@@ -56,7 +56,7 @@ def test_request_id_is_kept_as_the_log_has_it(given: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", " ", "a b", "a/b", "a/1/2", "/1", "a/-1", "a/٣", "ä", "a" * 65, 7, True, ["a"], "a/"]
+    "given", ["", " ", " a", "a\n", "a b", "a/b", "a/1/2", "/1", "a/-1", "a/٣", "ä", "a" * 65, 7, True, ["a"], "a/"]
 )
 def test_request_id_of_another_form_is_refused(given: Any) -> None:
     assert problem_of({"request_id": given, "label": "setosa"}).field == "request_id"
@@ -97,8 +97,8 @@ def test_label_is_required(row: dict[str, Any]) -> None:
     ("classes", "given", "kept"),
     [
         (("a", "b"), "a", "a"),
-        (("a", "b"), " a ", "a"),
         ((" a", "a"), " a", " a"),
+        ((" a", "b"), "a", " a"),
         (("a", " a"), "a", "a"),
         (("0", "1"), 1, "1"),
         ((0, 1), 1, "1"),
@@ -123,6 +123,7 @@ def test_class_is_compared_by_its_text(classes: Sequence[ClassLabel], given: Any
     [
         (CLASSES, "Setosa"),
         (CLASSES, ""),
+        (CLASSES, " setosa"),
         (CLASSES, ["setosa"]),
         (CLASSES, {"setosa": 1}),
         ((0, 1), True),
@@ -139,7 +140,7 @@ def test_value_that_is_no_class_is_refused(classes: Sequence[ClassLabel], given:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(3, "3.0"), (-0.5, "-0.5"), ("1e3", "1000.0"), (" 2 ", "2.0"), (2**60, repr(float(2**60)))]
+    ("given", "kept"), [(3, "3.0"), (-0.5, "-0.5"), ("1e3", "1000.0"), (2**60, repr(float(2**60)))]
 )
 def test_regression_takes_finite_numbers(given: Any, kept: str) -> None:
     (label,) = read({"request_id": "a", "label": given}, ())
@@ -170,7 +171,7 @@ def test_message_lists_the_first_classes() -> None:
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
         ("2026-01-02T03:04:05", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02T03:04:05.678Z", datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)),
-        (" 2026-01-02 03:04+02:00", datetime(2026, 1, 2, 1, 4, tzinfo=UTC)),
+        ("2026-01-02 03:04+02:00", datetime(2026, 1, 2, 1, 4, tzinfo=UTC)),
         (None, None),
     ],
 )
@@ -186,7 +187,7 @@ def test_time_of_another_form_or_beyond_the_calendar_is_refused(given: Any) -> N
 
 
 def test_csv_may_have_both_ids_and_empty_cells_are_none() -> None:
-    text = "label,time,id,request_id\nsetosa,,7,\nvirginica,2026-01-02, ,b/1\n"
+    text = "label,time,id,request_id\nsetosa , ,7 ,\n virginica, 2026-01-02 ,, b/1 \n"
     assert [(label.key, label.request_id, label.label) for label in read(text)] == [
         ("7", None, "setosa"),
         (None, "b/1", "virginica"),
