@@ -11,13 +11,15 @@ from src.services.inference.page.rendering import create_templates
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOTHING: dict[str, Any] = {
     "now": NOW, "model": None, "rows": 0, "bars": [], "versions": None, "versions_problem": None, "requests": [],
-    "requests_problem": None,
+    "requests_problem": None, "quality": None, "quality_problem": None,
 }  # fmt: skip
 
 
 def rendered(template: str, **given: Any) -> str:
-    """The HTML of a template of the service for iris, with MLflow at http://mlflow."""
-    settings = InferenceSettings(_env_file=None, model_name="iris", mlflow_public_url="http://mlflow")
+    """The HTML of a template of the service for iris, with MLflow at http://mlflow; ``logs`` is PREDICTION_LOG."""
+    settings = InferenceSettings(
+        _env_file=None, model_name="iris", mlflow_public_url="http://mlflow", prediction_log=given.pop("logs", True)
+    )
     return create_templates(settings).get_template(template).render(given)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from src.core.errors import LoopError
+from src.core.quality_report import REPORT_FILE, read_report
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import InferenceSettings
 from src.services.inference.page.form import fields_of, mark_of
@@ -22,6 +23,8 @@ from src.serving.watch.live_traffic import LiveTraffic
 
 # The greatest age of what is shown of MLflow and of the shared volume, and how long MLflow is waited for.
 MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
+# The greatest age of what is shown of the report of live quality.
+REPORT_SECONDS = 5.0
 # How many retrain requests are shown.
 REQUESTS = 8
 # Seconds between two polls of an open page: while something is about to change, and otherwise.
@@ -44,6 +47,9 @@ class Page:
     def __post_init__(self) -> None:
         self._aliases = Fresh(self.registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
         self._requests = Fresh(partial(asyncio.to_thread, self.spool.recent, REQUESTS), VOLUME_SECONDS)
+        report = self.settings.quality_dir / REPORT_FILE
+        read = partial(asyncio.to_thread, read_report, report, self.settings.model_name)
+        self._quality = Fresh(read, REPORT_SECONDS)
         self._templates = create_templates(self.settings)
 
     async def whole(self) -> str:
@@ -68,6 +74,7 @@ class Page:
         """Discard the cached answers after a change."""
         self._aliases.forget()
         self._requests.forget()
+        self._quality.forget()
 
     async def render(self, name: str, **given: Any) -> str:
         """The HTML of a template."""
@@ -76,8 +83,8 @@ class Page:
 
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
-        (aliases, aliases_problem), (requests, requests_problem) = await asyncio.gather(
-            self._aliases.read(), self._requests.read()
+        (aliases, aliases_problem), (requests, requests_problem), (quality, quality_problem) = await asyncio.gather(
+            self._aliases.read(), self._requests.read(), self._quality.read()
         )
         store, model, report = self.store, self.store.current, self.traffic.report()
         state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
@@ -91,6 +98,8 @@ class Page:
             "bars": drift_bars(report, has_classes=model is not None and bool(model.classes)),
             "versions": aliases,
             "versions_problem": aliases_problem,
+            "quality": quality,
+            "quality_problem": quality_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,
         }

@@ -1,23 +1,30 @@
-"""The page's templates, what they show of drift and of the versions, and filters that format numbers and times."""
+"""The page's templates, what they show of drift, quality and versions, and filters that format numbers and times."""
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from src.core.prediction_log import Role
+from src.core.quality_report import QualityReport, Window
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.settings import InferenceSettings
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases
+from src.serving.models.predictor import Predictor
 from src.serving.watch.drift import LARGE, MIN_ROWS, Drift, DriftReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 MINUTE, HOUR, DAY = 60, 3600, 86400
 # The drift score of a full bar.
 FULL = 0.5
+# A report that is not replaced for so long is out of date.
+REPORT_AGE = timedelta(minutes=10)
+# With more classes, the coverage of each is left out.
+MAX_COVERED = 12
 
 
 def create_templates(settings: InferenceSettings) -> Environment:
@@ -30,7 +37,8 @@ def create_templates(settings: InferenceSettings) -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.filters |= {"ago": ago, "doing": doing, "metrics": metrics, "score": score, "took": took, "utc": utc}
+    templates.filters |= {"ago": ago, "doing": doing, "lasting": lasting, "metrics": metrics, "score": score}
+    templates.filters |= {"took": took, "utc": utc, "windows": windows}
     templates.filters["quoted"] = partial(quote, safe="")
     zenml = settings.zenml_public_url
     templates.globals |= {
@@ -39,6 +47,9 @@ def create_templates(settings: InferenceSettings) -> Environment:
         "min_rows": MIN_ROWS,
         "large": LARGE,
         "full": FULL,
+        "prediction_log": settings.prediction_log,
+        "report_age": REPORT_AGE,
+        "max_covered": MAX_COVERED,
         "first_training": FIRST_TRAINING,
         "no_champion": NO_CHAMPION,
         "asks_key": settings.write_api_key is not None,
@@ -58,6 +69,15 @@ def drift_bars(report: DriftReport, *, has_classes: bool) -> list[tuple[str, Dri
 def metrics(versions: Aliases) -> list[str]:
     """The names of the scores that any version has."""
     return list(dict.fromkeys(name for version in versions if version for name in version.scores))
+
+
+def windows(quality: QualityReport | None, model: Predictor | None) -> dict[str, Window]:
+    """The windows of the served version, by name; none without a report about it."""
+    if quality is None or model is None:
+        return {}
+    served = (model.version.version, Role.CHAMPION)
+    found = [version.windows for version in quality.versions if (version.version, version.role) == served]
+    return {window.name: window for window in found[0]} if found else {}
 
 
 def ago(at: datetime, now: datetime) -> str:

@@ -1,0 +1,135 @@
+"""The card of live quality."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.core.quality_report import REPORT_FILE, ClassCoverage, QualityReport, Score, VersionQuality, Window
+from src.quality.report import write_report
+from src.serving.models.predictor import Predictor
+from tests.support.page_text import NOW, text_of, watched
+
+MINUTES = timedelta(minutes=10)
+NEWEST = Window(
+    name="newest", predicted=1500, labelled=1000, scored=1000, delay_seconds=7300,
+    scores={"f1_macro": Score(value=0.91234, low=0.9, high=0.92), "cost": Score(value=2)},
+    coverage={"setosa": ClassCoverage(predicted=1400, labelled=990), "rose": ClassCoverage(predicted=100, labelled=10)},
+)  # fmt: skip
+DAY = Window(
+    name="day", predicted=300, labelled=20, scored=20, delay_seconds=42,
+    scores={"f1_macro": Score(value=0.8, low=0.5, high=1), "brier": Score(value=0.1)},
+    coverage={"setosa": ClassCoverage(predicted=300, labelled=20)},
+)  # fmt: skip
+NOTHING = {"newest": Window(name="newest", predicted=0, labelled=0), "day": Window(name="day", predicted=7, labelled=0)}
+
+
+def report(*windows: Window, version: str = "2", role: str = "champion", **given: Any) -> QualityReport:
+    """A report about one version; the served one is 2."""
+    about = VersionQuality(version=version, role=role, first=NOW, last=NOW, windows=list(windows))
+    return QualityReport(**{"model": "iris", "at": NOW, "versions": [about], "lower_is_better": ["cost"]} | given)
+
+
+def card(**given: Any) -> str:
+    """The HTML of the card."""
+    markup = watched(**given)
+    return markup.partition('aria-labelledby="quality-title"')[2].partition("</section>")[0].partition(">")[2]
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(b"{")
+
+
+def rows_of(markup: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", markup, re.DOTALL)
+    return [[text_of(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def test_scores_of_the_served_version_have_intervals_labels_coverage_and_delay(predictor: Predictor) -> None:
+    other = VersionQuality(version="1", role="champion", first=NOW, last=NOW, windows=[DAY, NEWEST])
+    found = report(DAY, NEWEST)
+    markup = card(model=predictor, quality=found.model_copy(update={"versions": [other, *found.versions]}))
+    assert rows_of(markup) == [
+        ["", "newest labels", "last day"],
+        ["f1_macro", "0.9123 0.9000 to 0.9200", "0.8000 0.5000 to 1.0000"],
+        ["cost lower is better", "2.0000", "—"],
+        ["brier", "—", "0.1000"],
+        ["labels", "1000 of 1500 predictions", "20 of 300 predictions"],
+        ["predicted setosa", "990 of 1400", "20 of 300"],
+        ["predicted rose", "10 of 100", "—"],
+        ["median delay", "2 h", "42 s"],
+    ]
+    assert "Of version 2, with 95 % intervals." in text_of(markup)
+    assert "labels that come late, or for one class only, bias what is seen" in text_of(markup)
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(12, 12), (13, 0)])
+def test_coverage_of_many_classes_is_left_out(predictor: Predictor, classes: int, rows: int) -> None:
+    coverage = {f"c{number}": ClassCoverage(predicted=1, labelled=1) for number in range(classes)}
+    markup = card(model=predictor, quality=report(NEWEST.model_copy(update={"coverage": coverage}), DAY))
+    assert sum(row[0].startswith("predicted") for row in rows_of(markup)) == rows
+
+
+def test_last_day_without_labels_has_dashes(predictor: Predictor) -> None:
+    markup = card(model=predictor, quality=report(NEWEST, NOTHING["day"]))
+    assert rows_of(markup)[1] == ["f1_macro", "0.9123 0.9000 to 0.9200", "—"]
+    assert rows_of(markup)[-1] == ["median delay", "2 h", "—"]
+
+
+def test_without_labels_the_card_says_how_to_send_them(predictor: Predictor) -> None:
+    markup = card(model=predictor, quality=report(*NOTHING.values()))
+    assert (
+        "7 predictions of version 2 were logged in the last day, and none has a label. When the true class of a "
+        "prediction is known, send it with the prediction's X-Request-Id : POST /feedback"
+    ) in text_of(markup)
+    assert rows_of(markup) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"quality": None, "logs": False}, "The prediction log is off, so live quality is not measured."),
+        ({"quality": None}, "No report yet: the quality service writes the first one about a minute after its start."),
+        ({"quality": report(NEWEST, DAY, version="1")}, "No prediction of version 2 is in the prediction log yet."),
+        ({"quality": report(NEWEST, DAY, role="shadow")}, "No prediction of version 2 is in the prediction log yet."),
+        ({"quality": report(NEWEST, DAY), "model": None}, "No model is served, so there is nothing to measure."),
+    ],
+)
+def test_without_live_quality_the_card_says_why(predictor: Predictor, given: dict[str, Any], says: str) -> None:
+    text = text_of(card(**{"model": predictor} | given))
+    assert text.startswith(f"Live quality {says}")
+
+
+def test_old_report_is_said_to_be_old(predictor: Predictor) -> None:
+    says = "The last report was computed 10 min ago; check that the quality service runs."
+    for age, old in ((MINUTES, False), (MINUTES + timedelta(seconds=1), True)):
+        markup = card(model=predictor, quality=report(NEWEST, DAY, at=NOW - age))
+        assert (says in text_of(markup)) == old
+        assert len(rows_of(markup)) == 8
+
+
+def test_first_problems_are_shown(predictor: Predictor) -> None:
+    markup = card(
+        model=predictor,
+        quality=report(NEWEST, DAY, problems=["<b>", "two", "three", "four"]),
+        quality_problem="damaged",
+    )
+    assert text_of(markup).startswith("Live quality damaged <b> two three newest labels")
+    assert "&lt;b&gt;" in markup
+
+
+@pytest.mark.anyio
+async def test_page_follows_the_report(served: Any) -> None:
+    assert "No report yet" in text_of((await served.client.get("/")).text)
+    path = Path(served.service.settings.quality_dir / REPORT_FILE)
+    write_report(path, report(NEWEST, DAY, version="1"))
+    assert "No report yet" in text_of((await served.client.get("/")).text)  # for some seconds
+    served.service.page.forget()
+    assert "newest labels" in (await served.client.get("/")).text
+    damage(path)
+    served.service.page.forget()
+    text = text_of((await served.client.get("/")).text)
+    assert "the report of live quality cannot be read (it is damaged)" in text
+    assert "newest labels" in text  # the last one that could be read
