@@ -42,6 +42,7 @@ class Rollout(BaseModel):
         ended: when the watch ended.
         by: who or what ended it: ``quality service``, ``promotion of version 4``, or a client.
         reason: why, in a sentence.
+        requested: whether the quality service has requested the rollback, rather than a person.
         rows: labelled rows on which both versions were compared.
         drop: the previous version's mean advantage on them, as in ``src.quality.evidence``.
         e_value: the evidence that the promoted version is worse.
@@ -60,6 +61,7 @@ class Rollout(BaseModel):
     ended: AwareDatetime | None = None
     by: str | None = Field(None, max_length=MAX_TEXT)
     reason: str | None = Field(None, max_length=MAX_TEXT)
+    requested: bool = False
     rows: int = 0
     drop: float = 0.0
     e_value: float = 1.0
@@ -85,6 +87,10 @@ class Rollouts:
         return self._change(
             rollout_id, lambda stored: stored.model_copy(update={"rows": rows, "drop": drop, "e_value": e_value})
         )
+
+    def request(self, rollout_id: str) -> bool:
+        """Record that a rollback is requested without a person; False if the watch has ended."""
+        return self._change(rollout_id, lambda stored: stored.model_copy(update={"requested": True}))
 
     def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
         """End a watch; False if it has ended already."""

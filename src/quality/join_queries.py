@@ -93,6 +93,15 @@ SELECT * FROM labelled WHERE version = $version AND role = $role AND time >= $st
 ORDER BY hash(request_id) LIMIT $limit
 """
 
+# Rows that two versions have answered, in the order in which their labels arrived.
+PAIRED_ROWS = """
+SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous
+FROM labelled AS new JOIN labelled AS previous USING (request_id)
+WHERE new.version = $version AND new.role = 'champion' AND new.time >= $start
+    AND previous.version = $previous AND previous.role = 'shadow'
+ORDER BY new.received, request_id
+"""
+
 
 def log_query(files: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The rows of the log's files, and the names of the columns of the probabilities, by class.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,14 @@ class Labelled:
             weights=1.0 / np.ma.getdata(columns["rate"]).astype(np.float64),
             keys=keys,
         )
+
+
+class Pairs(NamedTuple):
+    """Labels, and the predictions of two versions for the same rows, (n,) text each, as the labels arrived."""
+
+    truth: NDArray[Any]
+    new: NDArray[Any]
+    previous: NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 import duckdb
+import numpy as np
 
 from src.core.prediction_log import Sampling
 from src.core.quality_report import NEWEST, ClassCoverage, LabelCounts, VersionQuality, Window
 from src.quality import join_queries as queries
-from src.quality.labelled import Columns, Labelled, Scored, Scorer
+from src.quality.labelled import Columns, Labelled, Pairs, Scored, Scorer
 
 # Labels in the window ``newest``.
 NEWEST_LABELS = 1000
@@ -152,6 +153,12 @@ class LiveQuality:
             not_sampled = late_keys + round(late_ids * left_out / max(1, len(some)))
         unmatched = late_keys + late_ids - not_sampled
         return LabelCounts(matched=matched, waiting=waiting, not_sampled=not_sampled, unmatched=unmatched)
+
+    def pairs(self, version: str, previous: str, start: datetime) -> Pairs:
+        """The labelled rows since a time that a version has answered, and the previous one as its shadow."""
+        parameters = {"version": version, "previous": previous, "start": (start - EPOCH) // MICROSECOND}
+        columns = self._execute(queries.PAIRED_ROWS, parameters).fetchnumpy()
+        return Pairs(*(np.ma.getdata(columns[name]).astype(object) for name in Pairs._fields))
 
     def _starts(self, newest: Columns) -> dict[str, int]:
         """The starts of a version's windows; without labels, the newest ones start now."""

@@ -14,6 +14,7 @@ from src.quality.labelled import Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
 from src.quality.manifest import Manifest
 from src.quality.parquet_store import ParquetStore
+from src.quality.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ReportBuilder:
         sampling: tells which ids the log samples.
         patience: how long after its receipt a label's row may still be on its way to the log.
         resources: for the join; the folder is deleted.
+        watch: decides about a promotion that is being watched.
     """
 
     model: str
@@ -43,6 +45,7 @@ class ReportBuilder:
     sampling: Sampling
     patience: timedelta
     resources: Resources
+    watch: Watch | None = None
     _running: LiveQuality | None = field(default=None, init=False)
 
     def build(self, now: datetime, problems: Sequence[str] = ()) -> QualityReport:
@@ -70,6 +73,7 @@ class ReportBuilder:
             with quality:
                 versions = quality.versions()
                 labels = quality.label_counts(self.patience, self.sampling, lowest_rate(manifest, now - FATES))
+                decided = self._decide(quality, now)
         finally:
             self._running = None
         return QualityReport(
@@ -80,8 +84,15 @@ class ReportBuilder:
             labels=labels,
             rows=manifest.rows,
             log_bytes=manifest.bytes,
-            problems=[*problems, *quality.problems],
+            problems=[*problems, *quality.problems, *decided],
         )
+
+    def _decide(self, quality: LiveQuality, now: datetime) -> list[str]:
+        """Judge the watched promotion, if there is one."""
+        rollout = self.watch.watched() if self.watch else None
+        if self.watch is None or rollout is None:
+            return []
+        return self.watch.step(rollout, quality.pairs(rollout.version, rollout.previous, rollout.started), now)
 
 
 def lowest_rate(manifest: Manifest, since: datetime) -> float:

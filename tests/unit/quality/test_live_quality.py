@@ -315,3 +315,27 @@ def test_join_is_that_of_the_rules(rows: list[Row], labels: list[Given]) -> None
     fates = {(label.id, label.key, request_of(label, rows)) for label in labels}
     without = sum(request is None for *_, request in fates)
     assert counts == LabelCounts(matched=len(fates) - without, unmatched=without)
+
+
+def test_pairs_are_rows_of_a_version_and_of_its_shadow_as_their_labels_arrived(tmp_path: Path) -> None:
+    rows = [
+        Row("late", HOUR, version="2", prediction="b"),
+        Row("late", HOUR, version="1", role="shadow", prediction="a"),
+        Row("early", 2 * HOUR, version="2", prediction="c"),
+        Row("early", 2 * HOUR, version="1", role="shadow", prediction="d"),
+        Row("unlabelled", HOUR, version="2"),
+        Row("unlabelled", HOUR, version="1", role="shadow"),
+        Row("alone", HOUR, version="2"),
+        Row("before", 3 * HOUR, version="2"),
+        Row("before", 3 * HOUR, version="1", role="shadow"),
+        Row("other", HOUR, version="2"),
+        Row("other", HOUR, version="0", role="shadow"),
+        Row("served", HOUR, version="2"),
+        Row("served", HOUR, version="1"),
+    ]
+    ids = ("early", "alone", "before", "other", "served")
+    labels = [Given("y", id="late", ago=MINUTE), *(Given("x", id=name, ago=2 * MINUTE) for name in ids)]
+    with joined(tmp_path, rows, labels) as quality:
+        found = quality.pairs("2", "1", NOW - 2 * HOUR)
+        assert [column.tolist() for column in found] == [["x", "y"], ["c", "b"], ["d", "a"]]
+        assert len(quality.pairs("2", "1", NOW).truth) == 0

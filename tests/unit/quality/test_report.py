@@ -12,11 +12,13 @@ from src.core.errors import ConfigError
 from src.core.file_lock import is_locked
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, LabelCounts, QualityReport, Score, read_report
+from src.core.rollout_record import Rollout, Rollouts
 from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import Resources
 from src.quality.manifest import MANIFEST_FILE
 from src.quality.parquet_store import LOCK_FILE, ParquetStore
 from src.quality.report import ReportBuilder, Stores, write_report
+from src.quality.watch import Watch
 from tests.support.quality_rows import DAY, HOUR, NOW, CountingScorer, Given, Row, write_labels, write_log
 
 
@@ -135,3 +137,23 @@ def test_written_report_replaces_the_former_one(tmp_path: Path) -> None:
         path.with_suffix(".tmp").write_text("of a killed process", encoding="utf-8")
     write_report(path, report)
     assert [file.name for file in path.parent.iterdir()] == [REPORT_FILE]
+
+
+def test_the_watched_promotion_is_judged_by_rows_since_its_start(stores: Stores, tmp_path: Path) -> None:
+    rows = []
+    for number in range(80):
+        since = HOUR if number < 40 else 3 * HOUR  # half of them before the promotion
+        rows += [Row(f"r{number}", since, version="2", prediction="b")]
+        rows += [Row(f"r{number}", since, version="1", role="shadow", prediction="a")]
+    fill(stores, tmp_path, rows, [Given("a", id=f"r{number}") for number in range(80)])
+    rollouts = Rollouts(tmp_path / "rollouts")
+    asked: list[str] = []
+    report = builder(stores, tmp_path)
+    report.watch = Watch(rollouts, "iris", by_class=True, roll_back=lambda rollout, _: asked.append(rollout.version))
+    assert report.build(NOW).problems == []
+    started = NOW - 2 * HOUR
+    rollout = Rollout(model="iris", version="2", previous="1", started=started, until=NOW + DAY, automatic=False)
+    rollouts.begin(rollout)
+    (problem,) = report.build(NOW, []).problems
+    assert problem.startswith("version 2 is worse than version 1 by 100.0%")
+    assert (rollouts.recent("iris", 1)[0].rows <= 40, asked) == (True, [])

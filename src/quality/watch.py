@@ -1,0 +1,104 @@
+"""Watches a promotion: compares the promoted version with the previous one on labelled rows, and ends the watch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from src.core.errors import LoopError
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.quality.evidence import Floats, Verdict, class_advantages, judge, number_advantages
+from src.quality.labelled import Pairs
+
+# The largest probability that a version that is not worse is rolled back, over the whole watch.
+ALPHA = 0.01
+# A version that is worse by less is kept: one point of accuracy.
+LEAST_DROP = 0.01
+WATCHER = "quality service"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Decides about the watched promotion of one model.
+
+    Attributes:
+        rollouts: the records of promotions.
+        model: the registered model's name.
+        by_class: whether predictions are classes, or numbers.
+        roll_back: makes the previous version champion again, for a reason; raises LoopError where it cannot.
+    """
+
+    rollouts: Rollouts
+    model: str
+    by_class: bool
+    roll_back: Callable[[Rollout, str], None]
+
+    def watched(self) -> Rollout | None:
+        """The promotion that is being watched."""
+        return self.rollouts.watched(self.model)
+
+    def step(self, rollout: Rollout, pairs: Pairs, now: datetime) -> list[str]:
+        """Judge a promotion by its labels so far; return sentences for people.
+
+        Raises:
+            OSError, SpoolFullError: the record cannot be changed.
+        """
+        verdict = judge(self._advantages(pairs), ALPHA, LEAST_DROP)
+        self.rollouts.note(rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value)
+        told = _in_words(rollout, verdict)
+        obstacle = self._obstacle(rollout) if verdict.is_worse else None
+        if verdict.is_worse and obstacle is None:
+            return self._roll_back(rollout, told)
+        if now >= rollout.until:
+            reason = f"{told}; {obstacle}" if obstacle else told
+            self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
+        return [f"{told}; {obstacle}: check it, and roll back with POST /rollback if it is so"] if obstacle else []
+
+    def _advantages(self, pairs: Pairs) -> Floats:
+        if self.by_class:
+            return class_advantages(pairs.truth, pairs.new, pairs.previous)
+        numbers = [_numbers(column) for column in pairs]
+        usable = np.logical_and.reduce([np.isfinite(column) for column in numbers])
+        truth, new, previous = (column[usable] for column in numbers)
+        return number_advantages(truth, new, previous)
+
+    def _obstacle(self, rollout: Rollout) -> str | None:
+        """Why this version is not rolled back without a person, if so."""
+        if not rollout.automatic:
+            return "rollout.automatic_rollback is off"
+        earlier = self.rollouts.recent(self.model, 2)[1:]
+        if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in earlier):
+            return "the promotion before was rolled back automatically, which never happens twice in a row"
+        return None
+
+    def _roll_back(self, rollout: Rollout, reason: str) -> list[str]:
+        # First: a rollback whose answer is lost counts as an automatic one.
+        self.rollouts.request(rollout.id)
+        try:
+            self.roll_back(rollout, reason)
+        except LoopError as error:
+            return [f"{reason}, and cannot be rolled back: {error}"]
+        return []
+
+
+def _in_words(rollout: Rollout, verdict: Verdict) -> str:
+    on = f"on {verdict.rows:,} labelled rows"
+    if verdict.is_worse:
+        return (
+            f"version {rollout.version} is worse than version {rollout.previous} by {verdict.drop:.1%} {on} "
+            f"(evidence {verdict.e_value:,.0f}, needed {1 / ALPHA:,.0f})"
+        )
+    return f"no proof that version {rollout.version} is worse than version {rollout.previous} {on}"
+
+
+def _numbers(texts: Floats) -> Floats:
+    """Texts as numbers; NaN for others."""
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return np.nan
+
+    return np.array([number(text) for text in texts], dtype=np.float64)
