@@ -29,6 +29,16 @@ TASK_KEYS: dict[Task, tuple[str, ...]] = {
 SLICED = ("category", "boolean")
 
 
+class LabelsConfig(Strict):
+    """Where true labels come from, beside ``POST /feedback`` and the files in ``DATA_DIR/labels``.
+
+    ``query`` selects them from the database of ``DATASET_URL``: the columns ``label``, ``id`` or ``request_id``, and
+    optionally ``time``.
+    """
+
+    query: Annotated[str, Field(min_length=1)]
+
+
 class PipelineConfig(Strict):
     """The whole of ``config/pipeline.yaml``; ``report`` lists metrics that are recorded in addition to the gate's."""
 
@@ -39,6 +49,7 @@ class PipelineConfig(Strict):
     report: Annotated[list[MetricName], Field(max_length=20)] | None = None
     rollout: RolloutConfig = RolloutConfig()
     retention: RetentionConfig = RetentionConfig()
+    labels: LabelsConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -1,7 +1,8 @@
 """Reads the result of a SQL query; no message contains the database's address."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote, quote_plus
 
 import numpy as np
@@ -32,8 +33,33 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
         DataError: the statement fails or lacks a column.
         ConnectionFailedError: the database cannot be reached, refuses the connection, or the connection is lost.
     """
+    with _connected(url, "dataset.query", "dataset.source is sql") as connection:
+        cells = _cells(connection, query, columns)
+    series = {name: pd.Series(_objects(found), dtype=object) for name, found in zip(columns, cells, strict=True)}
+    return pd.DataFrame(series)
+
+
+def stream_sql(query: str, url: SecretStr | None, key: str) -> Iterator[dict[str, object]]:
+    """The rows of the result by column, each value as the driver's Python object, a few thousand in memory at once.
+
+    Args:
+        query: a statement that returns rows; nothing is committed.
+        url: as for ``read_sql``.
+        key: the query's key in the configuration, for messages.
+
+    Raises:
+        ConfigError, DataError, ConnectionFailedError: as for ``read_sql``, also between two rows.
+    """
+    with _connected(url, key, f"{key} is set") as connection:
+        for part in connection.exec_driver_sql(query).mappings().partitions(PART_ROWS):
+            yield from (dict(row) for row in part)
+
+
+@contextlib.contextmanager
+def _connected(url: SecretStr | None, key: str, reason: str) -> Iterator[Connection]:
+    """A connection to the database, whose errors are this module's; ``reason`` says why DATASET_URL is needed."""
     if url is None:
-        raise ConfigError("dataset.source is sql; set DATASET_URL to the database's SQLAlchemy URL")
+        raise ConfigError(f"{reason}; set DATASET_URL to the database's SQLAlchemy URL")
     try:
         address = make_url(url.get_secret_value())
         engine = create_engine(address)
@@ -50,16 +76,14 @@ def read_sql(query: str, columns: Sequence[str], url: SecretStr | None) -> pd.Da
         ) from None
     try:
         with _connect(engine, address, url) as connection:
-            cells = _cells(connection, query, columns)
+            yield connection
     except SQLAlchemyError as error:
         reason = _reason(error, address, url)
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             raise ConnectionFailedError(f"the database of DATASET_URL failed: {reason}") from None
-        raise DataError(f"dataset.query fails: {reason}") from None
+        raise DataError(f"{key} fails: {reason}") from None
     finally:
         engine.dispose()
-    series = {name: pd.Series(_objects(found), dtype=object) for name, found in zip(columns, cells, strict=True)}
-    return pd.DataFrame(series)
 
 
 def _connect(engine: Engine, address: URL, url: SecretStr) -> Connection:

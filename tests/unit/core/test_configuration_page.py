@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, InvalidRows
 from src.core.gate_config import GateConfig, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
-from src.core.pipeline_config import REPORT
+from src.core.pipeline_config import REPORT, LabelsConfig
 from src.pipeline.train_model import ESTIMATORS
 from src.services.local.processes import REPOSITORY
 from src.training.catalogue import CATALOGUE
@@ -40,6 +40,7 @@ def fields(model: type[BaseModel], prefix: str = "", without: tuple[str, ...] = 
         ("gate", fields(GateConfig)),
         ("rollout", fields(RolloutConfig, "rollout.")),
         ("report, retention", {"report"} | fields(RetentionConfig, "retention.")),
+        ("labels", fields(LabelsConfig)),
     ],
 )
 def test_every_key_has_a_line(section: str, keys: set[str]) -> None:
@@ -57,6 +58,7 @@ def test_every_key_has_a_line(section: str, keys: set[str]) -> None:
         ("gate", "", GateConfig),
         ("rollout", "rollout.", RolloutConfig),
         ("report, retention", "retention.", RetentionConfig),
+        ("labels", "", LabelsConfig),
     ],
 )
 def test_defaults_are_the_ones_of_the_code(section: str, prefix: str, model: type[BaseModel]) -> None:

@@ -580,7 +580,10 @@ def test_every_problem_is_reported_at_once(edited: Edit) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "expected a mapping with the keys dataset, split, model, gate, report, rollout, retention, got NoneType"),
+        (
+            b"",
+            "with the keys dataset, split, model, gate, report, rollout, retention, labels, got NoneType",
+        ),
         (b"- 1", "got list"),
         (b"gate: 1", "gate: expected a mapping with the keys metric, floor, "),
         (b"a: [1", "not YAML: "),

@@ -15,7 +15,7 @@ from src.core.errors import ConfigError, ConnectionFailedError, DataError
 from src.training import sql_source
 from src.training.check_rows import check_rows
 from src.training.sources import read
-from src.training.sql_source import read_sql
+from src.training.sql_source import read_sql, stream_sql
 
 
 @pytest.fixture
@@ -203,3 +203,26 @@ def test_drivers_message_is_masked_in_every_part_of_the_url(monkeypatch: pytest.
         "the database of DATASET_URL failed: ProgrammingError: (1045, '***@*** with *** (***, ***, ***) annex joann')"
     )
     assert str(caught.value) == said
+
+
+def test_streamed_rows_have_every_column_of_the_result(database: SecretStr, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_source, "PART_ROWS", 2)
+    rows = stream_sql("SELECT id, plan AS label FROM customers ORDER BY id", database, "labels.query")
+    assert list(rows) == [
+        {"id": 2, "label": None},
+        {"id": 3, "label": "NA"},
+        {"id": 9007199254740993, "label": "gold"},
+    ]
+
+
+def test_streamed_rows_name_the_key_of_their_query_in_errors(database: SecretStr) -> None:
+    with pytest.raises(DataError, match=r"^labels\.query fails: OperationalError: no such table"):
+        list(stream_sql("SELECT * FROM nowhere", database, "labels.query"))
+    with pytest.raises(ConfigError, match=r"^labels\.query is set; set DATASET_URL"):
+        list(stream_sql("SELECT 1", None, "labels.query"))
+
+
+def test_streamed_rows_of_a_statement_without_any_are_refused(database: SecretStr) -> None:
+    with pytest.raises(DataError, match=r"^labels\.query fails"):
+        list(stream_sql("DELETE FROM customers", database, "labels.query"))
+    assert len(read_sql("SELECT id FROM customers", ["id"], database)) == 3
