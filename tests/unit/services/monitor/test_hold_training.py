@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import TrainerBusyError
+from src.core.file_lock import is_locked, locked_file
 from src.core.retrain_signal import RetrainSpool
+from src.quality.parquet_store import LOCK_FILE
 from src.services.local.processes import REPOSITORY
+from tests.support.running import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +40,21 @@ def test_training_is_held_off_until_the_input_ends(spool: RetrainSpool) -> None:
         assert process.wait(10) == 0
     with spool.lock():
         pass
+
+
+def test_stores_of_rows_and_labels_are_held_too_after_a_change_in_progress(spool: RetrainSpool) -> None:
+    files = [spool.root.parent / "quality" / kind / "iris" / LOCK_FILE for kind in ("log", "labels")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    with locked_file(files[0]):
+        process = holder(spool)
+        wait_until("trainings are held", lambda: is_locked(spool.root / "trainer.lock"))
+        assert not is_locked(files[1])
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert all(is_locked(file) for file in files)
 
 
 def test_lock_follows_a_training_that_runs(spool: RetrainSpool) -> None:
