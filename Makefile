@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-rollback dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-rollback dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,12 @@ train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 
 retention: $(READY) ## list old versions, runs and requests that are no longer kept (APPLY=1 deletes them)
 	@$(BIN)/python -m src.training.retention $(if $(APPLY),--apply)
+
+erase: export override ID := $(value ID)
+erase: $(READY) ## delete all that is kept about an id, of a request, a row or your own: ID=… (in the running stack, else here)
+	@if [ "$$(docker compose ps --status running --services quality 2>/dev/null)" = quality ]; then \
+	    docker compose exec -T quality python -m src.services.quality.erase "$$ID"; \
+	else $(BIN)/python -m src.services.quality.erase "$$ID"; fi
 
 # Each file of tests on one of a few processes.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile

@@ -166,11 +166,11 @@ def inference(variables: dict[str, str], log: Path, code: Path = REPOSITORY) -> 
 
 @contextlib.contextmanager
 def local_loop(folder: Path) -> Iterator[LocalLoop]:
-    """Run MLflow, inference and the monitor as ``make local`` does, all state in ``folder``, on ports of their own."""
-    mlflow, serving, monitor = free_ports(3)
+    """Run the processes of ``make local``, all state in ``folder``, on ports of their own."""
+    mlflow, serving, monitor, quality = free_ports(4)
     process = LocalProcess("local", (sys.executable, "-m", "src.services.local.run_local"), {})
     chosen = {"DATA_DIR": str(folder / "data"), "MLFLOW_PORT": str(mlflow)}
-    chosen |= {"INFERENCE_PORT": str(serving), "MONITOR_PORT": str(monitor)}
+    chosen |= {"INFERENCE_PORT": str(serving), "MONITOR_PORT": str(monitor), "QUALITY_PORT": str(quality)}
     log = folder / "log"
     with (
         _running(process, log, chosen) as manager,

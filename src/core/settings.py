@@ -99,17 +99,19 @@ class LinkingSettings(CommonSettings):
 
 
 class SourceSettings(BaseSettings):
-    """Settings for reading the data set, in addition to ``config/pipeline.yaml``."""
+    """Settings for reading rows and labels: the pipeline's configuration and the database."""
 
     model_config = BASE
 
-    dataset_url: SecretStr | None = Field(None, description="database for dataset.source sql, as a SQLAlchemy URL")
+    pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
+    dataset_url: SecretStr | None = Field(
+        None, description="database for dataset.source sql and labels.query, as a SQLAlchemy URL"
+    )
 
 
 class TrainSettings(LinkingSettings, SourceSettings):
     """The training process (``run_pipeline.py``) and the preprocess entry point."""
 
-    pipeline_config: Path = Field(Path("config/pipeline.yaml"), description="what is learned")
     mlflow_experiment: str = Field("iris-training", min_length=1, description="MLflow experiment for training runs")
     server_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         60.0, description="how long a run that serves retrain requests waits for MLflow and ZenML to answer"
@@ -273,7 +275,24 @@ class MonitorSettings(CommonSettings):
     retrain_backoff_max_seconds: Seconds = Field(300.0, description="longest pause between attempts")
 
 
-class LocalSettings(InferenceSettings, MonitorSettings):
+class QualitySettings(CommonSettings, SourceSettings, PredictionLogSettings):
+    """The quality service."""
+
+    quality_host: str = Field("127.0.0.1", description="address of the quality service's metrics")
+    quality_port: Port = Field(8002, description="port of the quality service's metrics")
+    quality_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        60.0, description="how often rows and labels are taken in and the report is written, at most 300"
+    )
+    prediction_log_days: Annotated[int, Field(ge=1)] = Field(90, description="how long rows and labels are kept")
+    prediction_log_max_bytes: Annotated[int, Field(ge=1)] = Field(
+        2_000_000_000, description="most bytes of rows that are kept; the oldest are deleted"
+    )
+    feedback_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        3600.0, description="how long a label may wait for its row before it counts as unmatched"
+    )
+
+
+class LocalSettings(InferenceSettings, MonitorSettings, QualitySettings):
     """The whole loop as processes on one machine (``make local``)."""
 
     mlflow_port: Port = Field(5000, description="port of the MLflow server that make local starts")

@@ -1,1 +1,1 @@
-"""The long-running processes: inference, monitor, and the loop on one machine."""
+"""The long-running processes: inference, monitor, quality, and the loop on one machine."""

@@ -70,9 +70,9 @@ def test_make_local_closes_the_loop_and_keeps_its_state(loop: Loop, tmp_path: Pa
         assert retrained["model_version"] == "2"
         assert set(answers) <= {"200 v1", "200 v2"}, answers
         assert f"localhost:{loop.inference_port}/predict" in first.output()
-        for name in ("mlflow", "inference", "monitor"):
+        for name in ("mlflow", "inference", "monitor", "quality"):
             assert any(line.lstrip().startswith(f"{name} ") for line in first.output().splitlines()), name
-        for port in (loop.inference_port, loop.monitor_port):
+        for port in (loop.inference_port, loop.monitor_port, loop.quality_port):
             assert "# HELP" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
         first.ctrl_c()
         assert loop.processes() == []
@@ -166,7 +166,7 @@ MOMENTS: dict[str, Callable[[Starting], bool]] = {
     "first child": lambda starting: starting.children() >= 1,
     "third child": lambda starting: starting.children() >= 3,
     "first start told": lambda starting: starting.says("started"),
-    "all told": lambda starting: starting.says("monitor started"),
+    "all told": lambda starting: starting.says("quality started"),
     "monitor up": lambda starting: starting.says("watching"),
 }
 

@@ -14,8 +14,8 @@ from tests.support.stack import Stack, copy_checkout
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
-OWN = ("preprocess", "train-model", "inference", "monitor")
-JOBS = ("inference", "monitor", "prometheus", "alertmanager", "blackbox", "probe")
+OWN = ("preprocess", "train-model", "inference", "monitor", "quality")
+JOBS = ("inference", "monitor", "quality", "prometheus", "alertmanager", "blackbox", "probe")
 ONE_SHOTS = {"preprocess", "train-model"}
 
 

@@ -16,6 +16,7 @@ LISTENERS = {
     "mlflow": 5000,
     "inference": 8000,
     "monitor": 8001,
+    "quality": 8002,
     "docker-proxy": 2375,
     "prometheus": 9090,
     "alertmanager": 9093,

@@ -44,7 +44,7 @@ def test_prometheus_knows_whether_mlflow_and_zenml_answer(stack: Stack) -> None:
     wait_until("both are asked", lambda: answers() == {"mlflow": "1", "zenml": "1"})
 
 
-@pytest.mark.parametrize("address", ["inference:8000", "monitor:8001"])
+@pytest.mark.parametrize("address", ["inference:8000", "monitor:8001", "quality:8002"])
 def test_what_a_service_tells_prometheus_has_nothing_to_mend(stack: Stack, address: str) -> None:
     output = stack.compose("exec", "-T", "prometheus", "wget", "-q", "-O", "-", f"http://{address}/metrics").stdout
     assert f"# TYPE {address.partition(':')[0]}_" in output

@@ -38,7 +38,7 @@ def require_dashboard(root: Path) -> None:
     boards = {json.loads(text)["uid"]: text for text in (file.read_text("utf-8") for file in folder.glob("*.json"))}
     for name, rule in alerts_of(root).items():
         (uid,) = re.findall(r"/d/([\w-]+)", rule["annotations"]["dashboard"])
-        metrics = re.findall(r"\b(?:inference|monitor)_\w+|\bprobe_success\b|\bup\b", rule["expr"])
+        metrics = re.findall(r"\b(?:inference|monitor|quality)_\w+|\bprobe_success\b|\bup\b", rule["expr"])
         assert any(re.search(rf"\b{metric}\b", boards[uid]) for metric in metrics), name
 
 

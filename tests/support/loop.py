@@ -21,12 +21,14 @@ class Loop(InferenceClient):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mlflow_port, self.inference_port, self.monitor_port = free_port(), free_port(), free_port()
+        self.quality_port = free_port()
         super().__init__(f"http://127.0.0.1:{self.inference_port}")
         self.environment = {
             "DATA_DIR": str(folder / "data"),
             "MLFLOW_PORT": str(self.mlflow_port),
             "INFERENCE_PORT": str(self.inference_port),
             "MONITOR_PORT": str(self.monitor_port),
+            "QUALITY_PORT": str(self.quality_port),
         }
 
     def settings(self) -> LocalSettings:
@@ -36,6 +38,7 @@ class Loop(InferenceClient):
             mlflow_port=self.mlflow_port,
             inference_port=self.inference_port,
             monitor_port=self.monitor_port,
+            quality_port=self.quality_port,
             monitor_poll_seconds=0.2,
             retrain_backoff_seconds=0.1,
         )
@@ -45,7 +48,7 @@ class Loop(InferenceClient):
         """All its processes, on preprocessed data, with a first model served; inference has further variables."""
         settings = self.settings()
         make_state_folders(settings)
-        mlflow, inference, monitor = loop_processes(settings)
+        mlflow, inference, monitor, _ = loop_processes(settings)
         preprocess = preprocess_process(settings)
         subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
         with (

@@ -46,7 +46,7 @@ class OldState(Loop):
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
         """MLflow and the monitor, beside inference."""
-        mlflow, _, monitor = loop_processes(self.settings())
+        mlflow, _, monitor, _ = loop_processes(self.settings())
         with (
             running(mlflow, self.folder / "mlflow.log"),
             running(monitor, self.folder / "monitor.log", **self.environment),

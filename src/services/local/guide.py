@@ -54,7 +54,9 @@ class Guide:
 
     def _follow(self, stop: threading.Event) -> None:
         with httpx.Client(timeout=5, trust_env=False) as client:
-            self._say("starting MLflow, inference and monitor; connection errors until all are up are expected")
+            self._say(
+                "starting MLflow, inference, monitor and quality; connection errors until all are up are expected"
+            )
             first_training: RetrainRecord | None = None
             reported: State | None = None
             while not stop.wait(POLL_SECONDS):
@@ -92,6 +94,7 @@ class Guide:
             f"  inference  {host}/",
             f"  MLflow     {shown(self._mlflow)}",
             f"  monitor    {shown(base_url(settings.monitor_host, settings.monitor_port))}/metrics",
+            f"  quality    {shown(base_url(settings.quality_host, settings.quality_port))}/metrics",
             "try:",
         ]
         if example is not None:

@@ -25,6 +25,7 @@ def check_ports(settings: LocalSettings) -> None:
         "MLFLOW": ("127.0.0.1", settings.mlflow_port),
         "INFERENCE": (settings.inference_host, settings.inference_port),
         "MONITOR": (settings.monitor_host, settings.monitor_port),
+        "QUALITY": (settings.quality_host, settings.quality_port),
     }
     troubles = []
     for name, (host, port) in addresses.items():

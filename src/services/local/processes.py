@@ -55,7 +55,7 @@ def preprocess_process(settings: LocalSettings) -> LocalProcess:
 
 
 def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
-    """MLflow, inference and monitor; the monitor starts each training run itself."""
+    """MLflow, inference, monitor and quality; the monitor starts each training run itself."""
     shared = _shared(settings)
     alone = {"DRAIN_SECONDS": "0"}  # there is no other replica to drain to
     mlflow_dir = settings.local_dir.resolve() / "mlflow"
@@ -63,6 +63,7 @@ def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
         mlflow_process(host="127.0.0.1", port=settings.mlflow_port, state_dir=mlflow_dir),
         LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"), shared | alone),
         LocalProcess("monitor", (sys.executable, "-m", "src.services.monitor.run_monitor"), shared),
+        LocalProcess("quality", (sys.executable, "-m", "src.services.quality.run_quality"), shared),
     ]
 
 

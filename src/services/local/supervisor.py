@@ -17,7 +17,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 5.0
 KILL_SECONDS = 1.0
 POLL_SECONDS = 0.1
-COLOURS = {"mlflow": 36, "inference": 33, "monitor": 32}
+COLOURS = {"mlflow": 36, "inference": 33, "monitor": 32, "quality": 35}
 
 # The stop signals so far. `SimpleQueue.put` is safe in a signal handler, whatever code it interrupts.
 StopRequests: TypeAlias = "queue.SimpleQueue[int]"

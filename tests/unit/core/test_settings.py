@@ -14,12 +14,13 @@ from src.core.settings import (
     LocalSettings,
     MonitorSettings,
     PredictionLogSettings,
+    QualitySettings,
     TrainSettings,
     load_settings,
 )
 from src.services.local.processes import REPOSITORY
 
-CLASSES = [CommonSettings, TrainSettings, InferenceSettings, MonitorSettings, LocalSettings]
+CLASSES = [CommonSettings, TrainSettings, InferenceSettings, MonitorSettings, QualitySettings, LocalSettings]
 FIELDS = {name.upper() for settings_class in CLASSES for name in settings_class.model_fields}
 
 
@@ -172,6 +173,12 @@ def test_model_name_may_be_any_that_mlflow_allows_and_another_is_refused_with_th
         ("PREDICTION_LOG_RATE", "inf"),
         ("PREDICTION_LOG_KEY", "s3cret"),
         ("RETRAIN_MAX_ATTEMPTS", "0"),
+        ("QUALITY_SECONDS", "0"),
+        ("QUALITY_SECONDS", "301"),
+        ("QUALITY_PORT", "0"),
+        ("PREDICTION_LOG_DAYS", "0"),
+        ("PREDICTION_LOG_MAX_BYTES", "0"),
+        ("FEEDBACK_PATIENCE_SECONDS", "-1"),
     ],
 )
 def test_wrong_value_is_reported_by_variable_and_never_shown(

@@ -16,7 +16,7 @@ IPV6_HOSTS = ["::1", "::"] if socket.has_ipv6 and Path("/proc/net/if_inet6").exi
 
 
 def settings(**changes: object) -> LocalSettings:
-    ports = {"mlflow_port": free_port(), "inference_port": free_port(), "monitor_port": free_port()}
+    ports = {f"{name}_port": free_port() for name in ("mlflow", "inference", "monitor", "quality")}
     return LocalSettings(_env_file=None, **(ports | changes))
 
 

@@ -9,8 +9,8 @@ from src.services.local.processes import loop_processes, preprocess_process, wit
 def test_loop_processes_share_one_data_folder_and_one_mlflow(tmp_path: Path) -> None:
     settings = LocalSettings(_env_file=None, data_dir=tmp_path, mlflow_port=5123)
     table = {process.name: process for process in [*loop_processes(settings), preprocess_process(settings)]}
-    assert list(table) == ["mlflow", "inference", "monitor", "preprocess"]
-    for name in ("inference", "monitor", "preprocess"):
+    assert list(table) == ["mlflow", "inference", "monitor", "quality", "preprocess"]
+    for name in ("inference", "monitor", "quality", "preprocess"):
         assert table[name].environment["DATA_DIR"] == str(tmp_path)
         assert table[name].environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5123"
 
@@ -24,7 +24,12 @@ def test_loop_processes_keep_mlflow_state_under_the_data_folder(tmp_path: Path, 
 def test_loop_processes_never_listen_beyond_loopback_by_default(tmp_path: Path) -> None:
     settings = LocalSettings(_env_file=None, data_dir=tmp_path)
     command = loop_processes(settings)[0].command
-    hosts = {command[command.index("--host") + 1], settings.inference_host, settings.monitor_host}
+    hosts = {
+        command[command.index("--host") + 1],
+        settings.inference_host,
+        settings.monitor_host,
+        settings.quality_host,
+    }
     assert hosts == {"127.0.0.1"}
 
 

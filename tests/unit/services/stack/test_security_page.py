@@ -15,6 +15,7 @@ SERVERS = {
     "mlflow",
     "inference",
     "monitor",
+    "quality",
     "docker-proxy",
     "prometheus",
     "alertmanager",

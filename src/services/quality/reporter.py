@@ -1,0 +1,85 @@
+"""Computes the live quality with the adopter's metrics, writes the report, and shows it as metrics."""
+
+import logging
+import os
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from src.core.errors import LoopError
+from src.core.memory import memory_limit
+from src.core.pipeline_config import load_pipeline_config
+from src.core.prediction_log import Sampling
+from src.core.quality_report import REPORT_FILE, QualityReport, read_report
+from src.core.settings import QualitySettings
+from src.pipeline.metrics import METRICS
+from src.quality.live_quality import Resources
+from src.quality.report import ReportBuilder, Stores, write_report
+from src.quality.stores import label_store, log_store
+from src.services.quality.metrics import QualityMetrics
+from src.services.quality.scorer import LiveScorer
+
+# The share of the memory limit that the join gets: scikit-learn and the rows that are scored need the rest.
+MEMORY_SHARE = 0.5
+# More would not make a join of the usual size faster.
+MAX_MEMORY_BYTES = 1_000_000_000
+MAX_THREADS = 2
+# Below the folder of rows and labels: what the join cannot keep in memory. A disk, unlike a container's /tmp.
+SPILL_FOLDER = "spill"
+
+logger = logging.getLogger(__name__)
+
+
+class QualityReporter:
+    """Reports about one model.
+
+    The report of a former process is shown until there is a new one.
+
+    Args:
+        settings: folders, and the pipeline's configuration, which is read anew each time.
+        metrics: show the newest report.
+    """
+
+    def __init__(self, settings: QualitySettings, metrics: QualityMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        folder, model = settings.quality_dir, settings.model_name
+        self._stores = Stores(log_store(folder, model), label_store(folder, model))
+        self._file = folder / REPORT_FILE
+        memory = int(min(MAX_MEMORY_BYTES, memory_limit() * MEMORY_SHARE))
+        self._resources = Resources(memory, folder / SPILL_FOLDER, threads=min(MAX_THREADS, os.cpu_count() or 1))
+        self._builder: ReportBuilder | None = None
+        try:
+            report = read_report(self._file, model)
+            if report is not None:
+                self._show(report)
+        except LoopError as error:  # the first step says more
+            logger.warning("the former report is not shown: %s", error)
+
+    def report(self, now: datetime, problems: Sequence[str]) -> None:
+        """Compute, write and show the report.
+
+        Raises:
+            ConfigError: the configuration or a metric is wrong, or a manifest is damaged.
+            duckdb.Error, OSError, pyarrow.ArrowException: a file cannot be read or written.
+        """
+        self._builder = ReportBuilder(
+            model=self._settings.model_name,
+            stores=self._stores,
+            scorer=LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS),
+            sampling=Sampling(self._settings.log_key),
+            patience=timedelta(seconds=self._settings.feedback_patience_seconds),
+            resources=self._resources,
+        )
+        report = self._builder.build(now, problems)
+        write_report(self._file, report)
+        self._show(report)
+
+    def interrupt(self) -> None:
+        """End a running join as soon as possible."""
+        builder = self._builder
+        if builder is not None:
+            builder.interrupt()
+
+    def _show(self, report: QualityReport) -> None:
+        received = [file.last for file in self._stores.labels.manifest.files]
+        self._metrics.show(report, max(received, default=None))

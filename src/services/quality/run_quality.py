@@ -1,0 +1,84 @@
+"""Entry point: the quality service, until SIGTERM or Ctrl-C."""
+
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry
+
+from src.core.errors import LoopError
+from src.core.folders import explaining_unwritable, make_folder
+from src.core.log import configure_logging
+from src.core.metrics_server import serving_metrics
+from src.core.settings import QualitySettings, load_settings
+from src.core.wakeups import Wakeups
+from src.services.quality.metrics import QualityMetrics
+from src.services.quality.quality_service import QualityService
+from src.services.quality.reporter import QualityReporter
+from src.services.quality.tasks import StoreTasks
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the service; return 0 after a stop signal, 1 when it could not start."""
+    try:
+        settings = load_settings(QualitySettings)
+        configure_logging("quality", log_format=settings.log_format, level=settings.log_level)
+        ended = serve(settings)
+    except LoopError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
+        return 1
+    if not ended:
+        logger.warning("a step was ended; it is repeated after the next start")
+        logging.shutdown()
+        # An ordinary exit would wait for the thread, or let it return into an interpreter that has gone.
+        os._exit(0)
+    return 0
+
+
+def serve(settings: QualitySettings) -> bool:
+    """Take in rows and labels and report, until SIGTERM or SIGINT; return whether the last step has ended.
+
+    With ``PREDICTION_LOG=false`` only the metrics are served.
+
+    Raises:
+        ConfigError: the data folder is not writable.
+        ConnectionFailedError: the metrics port is in use.
+    """
+    wakeups = Wakeups()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: wakeups.stop())
+    registry = CollectorRegistry()
+    metrics = QualityMetrics(registry)
+    with serving_metrics(registry, host=settings.quality_host, port=settings.quality_port, variable="QUALITY_PORT"):
+        ended = observe(settings, metrics, wakeups) if settings.prediction_log else idle(settings, metrics, wakeups)
+    logger.info("stopped")
+    return ended
+
+
+def observe(settings: QualitySettings, metrics: QualityMetrics, wakeups: Wakeups) -> bool:
+    """Run steps until stopped; return whether the last one has ended."""
+    with explaining_unwritable():
+        make_folder(settings.quality_dir)
+    metrics.expect_reports(datetime.now(UTC))
+    reporter = QualityReporter(settings, metrics)
+    tasks = StoreTasks(settings).all()
+    service = QualityService(tasks, reporter, metrics, settings.quality_seconds, clock=lambda: datetime.now(UTC))
+    logger.info("taking in predictions and labels from %s", settings.quality_dir)
+    return service.run(wakeups)
+
+
+def idle(settings: QualitySettings, metrics: QualityMetrics, wakeups: Wakeups) -> bool:
+    """Wait until stopped."""
+    logger.info("idle, because PREDICTION_LOG=false")
+    while not wakeups.is_set():
+        metrics.beat(datetime.now(UTC))
+        wakeups.wait(settings.quality_seconds)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

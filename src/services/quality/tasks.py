@@ -1,0 +1,112 @@
+"""What a step of the quality service does before it reports: takes in rows and labels, and limits the stores."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from src.core.errors import DataError
+from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline_config
+from src.core.prediction_log import keyed_hash
+from src.core.settings import QualitySettings
+from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
+from src.quality.label_sources import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
+from src.quality.parquet_store import ParquetStore
+from src.quality.segments import ingest_segments
+from src.quality.stores import FEEDBACK_FOLDER, SEGMENTS_FOLDER, label_store, log_store
+from src.services.quality.quality_service import Task
+from src.training.sql_source import stream_sql
+
+HOUR = timedelta(hours=1)
+QUERY_KEY = "labels.query"
+
+
+class StoreTasks:
+    """The tasks of one model's log and labels.
+
+    Args:
+        settings: folders, limits, and the pipeline's configuration, which is read anew each time.
+    """
+
+    def __init__(self, settings: QualitySettings) -> None:
+        self._settings = settings
+        self._log: ParquetStore = log_store(settings.quality_dir, settings.model_name)
+        self._labels: ParquetStore = label_store(settings.quality_dir, settings.model_name)
+
+    def all(self) -> list[Task]:
+        """All of them, in the order in which a step does them."""
+        return [
+            Task("taking in predictions", self.take_in_rows),
+            Task("taking in feedback", self.take_in_feedback),
+            Task("reading label files", self.read_files),
+            Task(f"running {QUERY_KEY}", self.run_query, HOUR),
+            Task("compacting the stores", self.compact, HOUR),
+            Task("deleting old rows", self.expire),
+        ]
+
+    def take_in_rows(self, _: datetime) -> Sequence[str]:
+        """Move closed segments to the log."""
+        with self._log.locked():
+            self._log.settle()
+            ingest_segments(self._log, self._settings.quality_dir / SEGMENTS_FOLDER, self._settings.model_name)
+        return ()
+
+    def take_in_feedback(self, _: datetime) -> Sequence[str]:
+        """Move labels that were sent to the labels' store."""
+        with self._labels.locked():
+            self._labels.settle()
+            ingest_feedback(self._labels, self._settings.quality_dir / FEEDBACK_FOLDER, self._rules(self._config()))
+        return ()
+
+    def read_files(self, now: datetime) -> Sequence[str]:
+        """Store what is new in the folder of label files."""
+        with self._labels.locked():
+            return ingest_folder(self._labels, self._settings.labels_dir, self._rules(self._config()), now).problems
+
+    def run_query(self, now: datetime) -> Sequence[str]:
+        """Store what is new in the answer to ``labels.query``, if there is one."""
+        config = self._config()
+        if config.labels is None:
+            return ()
+        with self._labels.locked():
+            return ingest_query(self._labels, self._rows(config.labels), self._rules(config), now).problems
+
+    def compact(self, _: datetime) -> Sequence[str]:
+        """Join small files."""
+        for store in (self._log, self._labels):
+            with store.locked():
+                store.compact()
+        return ()
+
+    def expire(self, now: datetime) -> Sequence[str]:
+        """Delete what is older than ``prediction_log_days``, or more than ``prediction_log_max_bytes``."""
+        before = now - timedelta(days=self._settings.prediction_log_days)
+        for store in (self._log, self._labels):
+            with store.locked():
+                store.expire(before, self._settings.prediction_log_max_bytes)
+        return ()
+
+    def _config(self) -> PipelineConfig:
+        return load_pipeline_config(self._settings.pipeline_config)
+
+    def _rules(self, config: PipelineConfig) -> LabelRules:
+        hashed = self._settings.hashed_columns.intersection(config.dataset.id)
+        logged_key = partial(keyed_hash, self._settings.log_key) if hashed else str
+        return LabelRules(config.dataset.classes or (), logged_key)
+
+    def _rows(self, labels: LabelsConfig) -> Iterator[RawLabel]:
+        for row in stream_sql(labels.query, self._settings.dataset_url, QUERY_KEY):
+            if LABEL not in row or not {REQUEST_ID, KEY} & set(row):
+                raise DataError(f"{QUERY_KEY} must select {LABEL}, and {KEY} or {REQUEST_ID}; rename columns with AS")
+            yield RawLabel(row.get(REQUEST_ID), row.get(KEY), row[LABEL], row.get(TIME_COLUMN))
+
+
+def logged_key_of(settings: QualitySettings, key: str) -> str:
+    """A key as the log has it: hashed, if a column of ``dataset.id`` is.
+
+    Raises:
+        ConfigError: the pipeline's configuration is needed to know that, and cannot be read.
+    """
+    if not settings.hashed_columns:
+        return key
+    config = load_pipeline_config(settings.pipeline_config)
+    return keyed_hash(settings.log_key, key) if settings.hashed_columns.intersection(config.dataset.id) else key

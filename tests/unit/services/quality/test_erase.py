@@ -1,0 +1,80 @@
+"""``python -m src.services.quality.erase``, on real stores."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from src.core.settings import QualitySettings
+from src.quality.stores import label_store, log_store
+from src.services.quality import erase
+from src.services.quality.tasks import StoreTasks
+from tests.support.configuration import CONFIG_FILE
+from tests.support.quality_arrivals import write_feedback, write_segment
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+LATER = "what arrives later for this id is left out"
+
+
+@pytest.fixture
+def stored(settings: QualitySettings, monkeypatch: pytest.MonkeyPatch) -> QualitySettings:
+    """A request of two rows with the key 7, and another request; both with labels."""
+    for name, value in (("DATA_DIR", settings.data_dir), ("MODEL_NAME", "iris"), ("PIPELINE_CONFIG", CONFIG_FILE)):
+        monkeypatch.setenv(name, str(value))
+    write_segment(settings.quality_dir, [("a", "setosa"), ("a/1", "setosa")], NOW, key="7")
+    write_segment(settings.quality_dir, [("b", "setosa")], NOW)
+    write_feedback(settings.quality_dir, {"a/1": "setosa", "b": "setosa"}, NOW)
+    take_in(settings)
+    return settings
+
+
+def take_in(settings: QualitySettings) -> None:
+    tasks = StoreTasks(settings)
+    tasks.take_in_rows(NOW)
+    tasks.take_in_feedback(NOW)
+
+
+def counts(settings: QualitySettings) -> tuple[int, int]:
+    stores = (log_store(settings.quality_dir, "iris"), label_store(settings.quality_dir, "iris"))
+    rows, labels = (store.manifest.rows for store in stores)
+    return rows, labels
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "left"),
+    [
+        ("a", "erased 2 rows and 1 labels", (1, 1)),
+        (" a/1 ", "erased 1 rows and 1 labels", (2, 1)),
+        ("7", "erased 2 rows and 1 labels", (1, 1)),
+        ("nobody", "erased 0 rows and 0 labels", (3, 2)),
+    ],
+)
+def test_erase_says_how_much_it_has_deleted(
+    stored: QualitySettings, capsys: pytest.CaptureFixture[str], given: str, said: str, left: tuple[int, int]
+) -> None:
+    assert erase.main([given]) == 0
+    assert capsys.readouterr().out == f"{said}; {LATER}\n"
+    assert counts(stored) == left
+
+
+def test_what_arrives_later_is_left_out(stored: QualitySettings) -> None:
+    assert erase.main(["a"]) == 0
+    write_segment(stored.quality_dir, [("a/2", "setosa")], NOW)
+    write_feedback(stored.quality_dir, {"a": "setosa"}, NOW)
+    take_in(stored)
+    assert counts(stored) == (1, 1)
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("arguments", [[], [""], [" "], ["a", "b"]])
+def test_erase_needs_one_id(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert erase.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: give one id")
+
+
+def test_damaged_store_is_one_line(stored: QualitySettings, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(log_store(stored.quality_dir, "iris").folder) / "manifest.json").write_text("{")
+    assert erase.main(["a"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1

@@ -1,0 +1,208 @@
+"""The tasks of a step, with real files and stores."""
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import SecretStr
+
+from src.core.errors import ConfigError, DataError
+from src.core.prediction_log import keyed_hash
+from src.core.settings import QualitySettings
+from src.quality.parquet_store import ParquetStore
+from src.quality.stores import label_store, log_store
+from src.services.quality.tasks import StoreTasks, logged_key_of
+from tests.support.configuration import CONFIG_FILE
+from tests.support.quality_arrivals import write_feedback, write_segment
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+KEY = "0123456789abcdef"
+
+
+def rows(store: ParquetStore, *columns: str) -> list[tuple[object, ...]]:
+    """The stored rows, in any order of the files but sorted."""
+    tables = [pq.read_table(path, columns=list(columns), partitioning=None) for path in store.paths()]
+    if not tables:
+        return []
+    found = pa.concat_tables(tables).to_pylist()
+    return sorted(tuple(row[name] for name in columns) for row in found)
+
+
+def log(settings: QualitySettings) -> ParquetStore:
+    return log_store(settings.quality_dir, settings.model_name)
+
+
+def labels(settings: QualitySettings) -> ParquetStore:
+    return label_store(settings.quality_dir, settings.model_name)
+
+
+def changed(settings: QualitySettings, **changes: object) -> QualitySettings:
+    return settings.model_copy(update=changes)
+
+
+def with_config(settings: QualitySettings, text: str) -> QualitySettings:
+    """The shipped configuration with further lines."""
+    file = settings.data_dir / "pipeline.yaml"
+    file.write_text(CONFIG_FILE.read_text(encoding="utf-8") + text, encoding="utf-8")
+    return changed(settings, pipeline_config=file)
+
+
+@pytest.fixture
+def database(settings: QualitySettings) -> QualitySettings:
+    """A configuration with ``labels.query``, and its database."""
+    file = settings.data_dir / "shop.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE outcomes (customer INTEGER, species TEXT, day TEXT)")
+        connection.executemany(
+            "INSERT INTO outcomes VALUES (?, ?, ?)", [(7, "setosa", "2026-11-01"), (8, "virginica", None)]
+        )
+    connection.close()
+    query = "labels: { query: 'SELECT customer AS id, species AS label, day AS time FROM outcomes' }\n"
+    return changed(with_config(settings, query), dataset_url=SecretStr(f"sqlite:///{file}"))
+
+
+def test_tasks_are_done_in_this_order_and_some_once_an_hour(settings: QualitySettings) -> None:
+    found = [(task.name, task.every.total_seconds()) for task in StoreTasks(settings).all()]
+    assert found == [
+        ("taking in predictions", 0),
+        ("taking in feedback", 0),
+        ("reading label files", 0),
+        ("running labels.query", 3600),
+        ("compacting the stores", 3600),
+        ("deleting old rows", 0),
+    ]
+
+
+def test_every_task_does_nothing_on_an_empty_folder(settings: QualitySettings) -> None:
+    assert [list(task.run(NOW)) for task in StoreTasks(settings).all()] == [[]] * 6
+    assert rows(log(settings), "request_id") == rows(labels(settings), "request_id") == []
+
+
+def test_segments_go_to_the_log(settings: QualitySettings) -> None:
+    segment = write_segment(settings.quality_dir, [("a", "setosa"), ("a/1", "virginica")], NOW)
+    StoreTasks(settings).take_in_rows(NOW)
+    assert rows(log(settings), "request_id", "prediction") == [("a", "setosa"), ("a/1", "virginica")]
+    assert not segment.exists()
+
+
+def test_feedback_goes_to_the_labels(settings: QualitySettings) -> None:
+    sent = write_feedback(settings.quality_dir, {"a": "setosa", "b/0": "virginica"}, NOW)
+    StoreTasks(settings).take_in_feedback(NOW)
+    assert rows(labels(settings), "request_id", "label") == [("a", "setosa"), ("b", "virginica")]
+    assert not sent.exists()
+
+
+def test_label_files_are_read_and_their_problems_reported_until_they_are_gone(settings: QualitySettings) -> None:
+    folder = settings.labels_dir
+    folder.mkdir()
+    (folder / "good.csv").write_text("id,label\n7,setosa\n")
+    (folder / "bad.csv").write_text("who,what\n7,setosa\n")
+    for file in folder.iterdir():
+        os.utime(file, (NOW.timestamp() - 60,) * 2)
+    tasks = StoreTasks(settings)
+    for _ in range(2):
+        (problem,) = tasks.read_files(NOW)
+        assert problem.startswith("bad.csv needs the columns request_id or id, and label")
+    (folder / "bad.csv").unlink()
+    assert list(tasks.read_files(NOW)) == []
+    assert rows(labels(settings), "key", "label") == [("7", "setosa")]
+
+
+def test_query_is_run_and_what_it_says_again_is_not_stored_again(database: QualitySettings) -> None:
+    tasks = StoreTasks(database)
+    for hour in range(2):
+        assert list(tasks.run_query(NOW + timedelta(hours=hour))) == []
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    assert rows(labels(database), "key", "label", "time", "received") == [
+        ("7", "setosa", day, NOW),
+        ("8", "virginica", None, NOW),
+    ]
+
+
+def test_query_needs_the_columns_of_labels(database: QualitySettings) -> None:
+    for query in ("SELECT customer AS id FROM outcomes", "SELECT species AS label FROM outcomes"):
+        settings = with_config(database, f"labels: {{ query: '{query}' }}\n")
+        with pytest.raises(DataError, match=r"labels\.query must select label, and id or request_id"):
+            StoreTasks(settings).run_query(NOW)
+
+
+def test_query_without_a_database_is_an_error_that_names_the_variable(database: QualitySettings) -> None:
+    with pytest.raises(ConfigError, match=r"labels\.query is set; set DATASET_URL"):
+        StoreTasks(changed(database, dataset_url=None)).run_query(NOW)
+
+
+def test_labels_wait_while_the_configuration_is_wrong(settings: QualitySettings, tmp_path: Path) -> None:
+    sent = write_feedback(settings.quality_dir, {"a": "setosa"}, NOW)
+    wrong = changed(settings, pipeline_config=tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError):
+        StoreTasks(wrong).take_in_feedback(NOW)
+    assert sent.exists()
+    StoreTasks(settings).take_in_feedback(NOW)
+    assert rows(labels(settings), "request_id") == [("a",)]
+
+
+def test_small_files_are_joined(settings: QualitySettings) -> None:
+    tasks = StoreTasks(settings)
+    for name in ("a", "b"):
+        write_segment(settings.quality_dir, [(name, "setosa")], NOW)
+        write_feedback(settings.quality_dir, {name: "setosa"}, NOW)
+        tasks.take_in_rows(NOW)
+        tasks.take_in_feedback(NOW)
+    assert (len(log(settings).paths()), len(labels(settings).paths())) == (2, 2)
+    tasks.compact(NOW)
+    assert (len(log(settings).paths()), len(labels(settings).paths())) == (1, 1)
+    assert rows(log(settings), "request_id") == rows(labels(settings), "request_id") == [("a",), ("b",)]
+
+
+def test_rows_and_labels_are_kept_for_their_days(settings: QualitySettings) -> None:
+    settings = changed(settings, prediction_log_days=2)
+    tasks = StoreTasks(settings)
+    for days, name in ((1, "young"), (3, "old")):
+        at = NOW - timedelta(days=days)
+        write_segment(settings.quality_dir, [(name, "setosa")], at)
+        write_feedback(settings.quality_dir, {name: "setosa"}, at)
+    tasks.take_in_rows(NOW)
+    tasks.take_in_feedback(NOW)
+    tasks.expire(NOW)
+    assert rows(log(settings), "request_id") == rows(labels(settings), "request_id") == [("young",)]
+
+
+def test_log_is_kept_within_its_bytes(settings: QualitySettings) -> None:
+    for days, name in ((1, "young"), (2, "old")):
+        write_segment(settings.quality_dir, [(name, "setosa")], NOW - timedelta(days=days))
+    StoreTasks(settings).take_in_rows(NOW)
+    size = max(file.bytes for file in log(settings).manifest.files)
+    StoreTasks(changed(settings, prediction_log_max_bytes=size)).expire(NOW)
+    assert rows(log(settings), "request_id") == [("young",)]
+
+
+# -- hashed keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("hashed", "is_hashed"), [("number", True), ("petal_width", False), ("", False)])
+def test_keys_are_hashed_as_in_the_log(settings: QualitySettings, *, hashed: str, is_hashed: bool) -> None:
+    text = CONFIG_FILE.read_text(encoding="utf-8").replace("  target: species", "  target: species\n  id: [number]")
+    settings.data_dir.joinpath("pipeline.yaml").write_text(text, encoding="utf-8")
+    settings = changed(
+        settings,
+        pipeline_config=settings.data_dir / "pipeline.yaml",
+        prediction_log_hash=hashed,
+        prediction_log_key=SecretStr(KEY),
+    )
+    expected = keyed_hash(KEY, "7") if is_hashed else "7"
+    assert logged_key_of(settings, "7") == expected
+    settings.labels_dir.mkdir()
+    (settings.labels_dir / "a.csv").write_text("id,label\n7,setosa\n")
+    os.utime(settings.labels_dir / "a.csv", (NOW.timestamp() - 60,) * 2)
+    StoreTasks(settings).read_files(NOW)
+    assert rows(labels(settings), "key") == [(expected,)]
+
+
+def test_key_is_known_without_the_configuration_where_nothing_is_hashed(
+    settings: QualitySettings, tmp_path: Path
+) -> None:
+    assert logged_key_of(changed(settings, pipeline_config=tmp_path / "absent"), "7") == "7"
