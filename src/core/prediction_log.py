@@ -109,19 +109,19 @@ class Sampling:
     """
 
     def __init__(self, key: str = "") -> None:
-        self._key = hashlib.sha256(key.encode()).digest()
+        # It is copied for each id, which is faster than a new one.
+        self._empty = hashlib.blake2b(digest_size=8, key=hashlib.sha256(key.encode()).digest())
 
     def position(self, request_id: str) -> int:
         """The position of a request's first row."""
-        digest = hashlib.blake2b(request_id.encode(), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "big")
+        return int.from_bytes(self._digest(request_id), "big")
 
     def sampled(self, request_ids: Iterable[str], rate: float) -> list[bool]:
         """Whether the first row of each request is sampled."""
         if rate >= 1:
             return [True for _ in request_ids]
-        limit = int(rate * POSITIONS)
-        return [self.position(request_id) < limit for request_id in request_ids]
+        limit = int(rate * POSITIONS).to_bytes(8, "big")  # bytes have the order of the numbers
+        return [self._digest(request_id) < limit for request_id in request_ids]
 
     def sampled_rows(self, request_id: str, first: int, stop: int, rate: float) -> NDArray[np.intp]:
         """The numbers of the sampled rows of one request, among ``range(first, stop)``."""
@@ -135,6 +135,11 @@ class Sampling:
         """Whether a row with this id is sampled at a rate."""
         request_id, row = _split(given)
         return len(self.sampled_rows(request_id, row or 0, (row or 0) + 1, rate)) > 0
+
+    def _digest(self, request_id: str) -> bytes:
+        digest = self._empty.copy()
+        digest.update(request_id.encode())
+        return digest.digest()
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
