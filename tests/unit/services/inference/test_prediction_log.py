@@ -269,15 +269,16 @@ async def test_log_that_is_switched_off_leaves_no_trace(serving: Any, tmp_path: 
         await post(served, "/predict", SETOSA, "one")
         await post(served, "/predict", [SETOSA], "list")
         assert "prediction_log" not in (await served.client.get("/metrics")).text
-    assert not (tmp_path / "data" / "quality").exists()
+    assert not (tmp_path / "data" / "quality" / "segments").exists()
 
 
 async def test_folder_that_cannot_be_written_fails_no_prediction(
     serving: Any, tmp_path: Path, mlflow: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "quality").touch()
+    segments = tmp_path / "data" / "quality" / "segments"
+    segments.parent.mkdir(parents=True)
+    segments.touch()
     metric = "inference_prediction_log_rows_total"
     async with serving(tmp_path, mlflow) as served:
         for number in range(3):
@@ -286,7 +287,7 @@ async def test_folder_that_cannot_be_written_fails_no_prediction(
             assert logged(served) == []
         assert await served.metric(metric, result="dropped") == 9
         assert await served.metric(metric, result="written") == 0
-        (tmp_path / "data" / "quality").unlink()
+        segments.unlink()
         await post(served, "/predict", SETOSA, "good")
         assert [row["id"] for row in logged_rows(served)] == ["good"]
         assert await served.metric(metric, result="written") == 1
