@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow.parquet as pq
 
+from src.quality.parquet_files import as_pattern
 from src.quality.segments import PROBABILITY
 
 # Of an empty log, and of empty labels.
@@ -161,12 +162,7 @@ def _by_columns(files: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
 
 def _selection(names: Sequence[str], files: Sequence[str], selected: dict[str, str]) -> str:
     """The query for some columns of files that have the same ones."""
-    paths = ", ".join("'" + _literal(file).replace("'", "''") + "'" for file in files)
+    paths = ", ".join("'" + as_pattern(file).replace("'", "''") + "'" for file in files)
     places = ", ".join(f"c{place}" for place in range(len(names)))
     values = ", ".join(selected[name].format(f"c{place}") for place, name in enumerate(names) if name in selected)
     return f"SELECT {values} FROM read_parquet([{paths}], hive_partitioning = false) AS file({places})"  # noqa: S608 - of places and quoted paths
-
-
-def _literal(path: str) -> str:
-    """A path as a pattern that matches it alone."""
-    return "".join(f"[{char}]" if char in "[*?" else char for char in path)

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from src.quality.label_sources import CheckedLabel
-from src.quality.parquet_files import TIME
+from src.quality.parquet_files import TIME, as_pattern
 
 LABEL_SCHEMA = pa.schema(
     [
@@ -105,7 +105,7 @@ class LabelStaging:
         """
         if not files:
             return self._tables(_LAST, source)
-        return self._tables(_NEWS, source, {"files": list(files), "source": source, "received": received})
+        return self._tables(_NEWS, source, {"files": [*map(as_pattern, files)], "source": source, "received": received})
 
     def _insert(self, batch: Sequence[tuple[CheckedLabel, datetime]]) -> None:
         columns = zip(*((next(self._places), *label, received) for label, received in batch), strict=True)

@@ -74,6 +74,11 @@ def write_rows(root: Path, day: str, tables: Iterable[pa.Table], time: str) -> S
     )
 
 
+def as_pattern(path: str) -> str:
+    """DuckDB takes paths as patterns: the one that matches a path alone."""
+    return "".join(f"[{char}]" if char in "[*?" else char for char in path)
+
+
 def day_of(file: StoredFile) -> str:
     """The day whose rows a file has."""
     return Path(file.path).parent.name.removeprefix(DAY_FOLDER)

@@ -327,6 +327,14 @@ def test_classes_and_hidden_keys(store: ParquetStore) -> None:
     assert found(store, "key", "label") == [("K", "yes")]
 
 
+def test_folder_whose_name_is_like_a_pattern(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "[a] *?")
+    drop(store, "labels.csv", CSV)
+    assert ingest(store) == Ingested(2)
+    drop(store, "labels.csv", CSV + "c,1,\n", NOON)
+    assert ingest(store, NOON + 60 * SECOND) == Ingested(1)
+
+
 # -- query -----------------------------------------------------------------------------------------------
 
 
