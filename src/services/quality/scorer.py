@@ -80,7 +80,8 @@ class LiveScorer:
         truth, values = as_values(rows.truth[mask]), as_values(rows.predictions[mask])
         answers = Answers(rows.version, (), truth, values)
         if rows.probabilities is not None and np.isfinite(rows.probabilities[mask]).all():
-            answers = Answers(rows.version, rows.classes, truth, values, rows.probabilities[mask]).among(self._classes)
+            shares = _summing_to_one(rows.probabilities[mask])
+            answers = Answers(rows.version, rows.classes, truth, values, shares).among(self._classes)
         _, clusters = np.unique(_as_text(rows.keys[mask]), return_inverse=True)
         return _Usable(answers, clusters, rows.weights[mask])
 
@@ -115,6 +116,12 @@ class _Usable:
         if count < MIN_CLUSTERS and np.ptp(found.deviations) == 0:
             return None
         return found.interval(0)
+
+
+def _summing_to_one(shares: Floats) -> Floats:
+    """(n, classes) probabilities that sum to 1, of those in the log, which are rounded."""
+    total = shares.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(shares, total, out=np.full_like(shares, 1 / shares.shape[1]), where=total > 0))
 
 
 def _as_text(values: NDArray[Any]) -> NDArray[np.str_]:

@@ -1,5 +1,6 @@
 """Scores of labelled rows: against scikit-learn, with odd rows and metrics, and how often intervals cover the truth."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,18 @@ def test_probabilities_of_other_classes_are_put_in_the_order_of_the_configuratio
     # A version that does not know a class gives it 0.
     two = labelled([VIRGINICA], [SETOSA], classes=(SETOSA, VERSICOLOR), probabilities=np.array([[0.75, 0.25]]))
     assert scorer(two).scores["neg_brier_score"].value == pytest.approx(-(0.75**2 + 0.25**2 + 1))
+
+
+def test_rounded_probabilities_are_scored_as_if_they_summed_to_one() -> None:
+    rows = random_rows(100)
+    assert rows.probabilities is not None
+    shares = rows.probabilities.round(1)
+    shares[0] = 0.0
+    scored = LiveScorer(iris("neg_log_loss"), {})(dataclasses.replace(rows, probabilities=shares))
+    shares[0] = 1.0
+    shares /= shares.sum(axis=1, keepdims=True)
+    expected = -sklearn_metrics.log_loss(rows.truth.astype(str), shares, labels=list(CLASSES))
+    assert scored.scores["neg_log_loss"].value == pytest.approx(expected)
 
 
 def test_rows_without_probabilities_count_for_the_metrics_that_need_none() -> None:
