@@ -1,10 +1,11 @@
-"""`make measure-training` on a small table, and `make measure-retrain` with one request."""
+"""The measurements of trainings, of a retrain request and of a report of live quality, each of a small size."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks.measure_quality import main as measure_quality
 from benchmarks.measure_retrain import main as measure_retrain
 from benchmarks.measure_training import PROPOSED, measure, write_table
 
@@ -33,3 +34,15 @@ def test_one_retrain_is_measured_until_it_is_served(tmp_path: Path) -> None:
     steps = {name: float(value) for name, value in re.findall(r"\| ([\w.]+) \| ([\d.]+) \|", text)}
     assert {"imports", "connect", "train.fit", "promote"} <= set(steps)
     assert 0 < steps["imports"] < steps["total"] < float(seconds) + 5
+
+
+def test_report_over_a_small_log_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "quality.md"
+    arguments = ["--rows", "30000", "--labels", "3000", "--runs", "2", "--report", str(file)]
+    assert measure_quality(arguments) == 0
+    text = file.read_text(encoding="utf-8")
+    (seconds,) = re.findall(r"2; ([\d.]+) s in the median", text)
+    (megabytes,) = re.findall(r"held at most ([\d,]+) MB", text)
+    assert 0 < float(seconds) < 60
+    assert 100 < float(megabytes.replace(",", "")) < 1000
+    assert "\n3,000 labels belong to a row.\n" in text
