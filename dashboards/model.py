@@ -3,6 +3,7 @@
 from dashboards import glance
 from dashboards.board import Board, Row
 from dashboards.panels import BLUE, GREEN, RED, YELLOW, Bars, Gauges, Lines, Panel, Query, Stat, States
+from dashboards.quality_panels import quality_panels
 from dashboards.queries import increase, known, or_zero, quantile, rate, series
 from src.serving.watch.drift import MIN_ROWS
 
@@ -28,6 +29,7 @@ def model_board(limits: dict[str, float]) -> Board:
             Row("Versions", _versions()),
             Row("Predictions", _predictions()),
             Row("Features", _features(limits)),
+            Row("Live quality", quality_panels(limits)),
         ],
     )
 

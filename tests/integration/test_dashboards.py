@@ -23,6 +23,7 @@ MAY_BE_ZERO = {
     "service: Error ratio (A)": "the errors are over by the end",
     "service: Requests shed (A)": "there are no more requests than are answered in time",
     "service: Clients cut off (A)": "no client is slow",
+    "model: Problems (A)": "no label is wrong",
     "retraining: Monitor (A)": "the monitor is idle by the end",
     "retraining: Requests on their way (A)": "every request has its verdict by the end",
 }
@@ -97,8 +98,8 @@ def test_every_query_that_may_be_zero_is_on_a_dashboard() -> None:
 @pytest.mark.parametrize("name", grafana.NAMES)
 def test_variables_offer_every_job_and_the_instances_of_the_chosen_ones(loop: WatchedLoop, name: str) -> None:
     job, instance = grafana.variables(name).values()
-    assert offered(loop, job, {}) == ["inference", "monitor", "prometheus"]
-    assert len(offered(loop, instance, {"job": job["allValue"]})) == 3
+    assert offered(loop, job, {}) == ["inference", "monitor", "prometheus", "quality"]
+    assert len(offered(loop, instance, {"job": job["allValue"]})) == 4
     assert len(offered(loop, instance, {"job": grafana.regular_expression(["monitor"])})) == 1
 
 

@@ -1,4 +1,4 @@
-"""Inference, monitor and Prometheus as real processes, and a small history for Prometheus to see."""
+"""Inference, monitor, quality and Prometheus as real processes, and a small history for Prometheus to see."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ import httpx
 
 from src.core.model_registry import TAG_SCORE
 from src.services.local.processes import LocalProcess
+from tests.support.configuration import CONFIG_FILE
 from tests.support.inference_client import FLOWER, InferenceClient
 from tests.support.inference_process import Inference
 from tests.support.models import CLASSES, build_model, register_model
@@ -72,6 +73,7 @@ class _Loop:
     folder: Path
     inference: Inference
     monitor_port: int
+    quality_port: int
 
     @property
     def client(self) -> InferenceClient:
@@ -99,13 +101,20 @@ class _Loop:
         }
         alerts = {"ALERT_RETRAIN": "true", "ALERT_TOKEN": TOKEN, "DRIFT_WINDOW_ROWS": "200"}
         monitor = LocalProcess("monitor", command, environment)
-        with running(monitor, self.folder / "monitor.log"), self.inference.started(**alerts):
+        command = (sys.executable, "-m", "src.services.quality.run_quality")
+        quality = LocalProcess("quality", command, {"QUALITY_PORT": str(self.quality_port), "QUALITY_SECONDS": "1"})
+        shared = {"MODEL_NAME": self.inference.model_name, "PIPELINE_CONFIG": str(CONFIG_FILE)}
+        with (
+            running(monitor, self.folder / "monitor.log"),
+            running(quality, self.folder / "quality.log", DATA_DIR=environment["DATA_DIR"], **shared),
+            self.inference.started(**alerts),
+        ):
             yield
 
 
 @contextlib.contextmanager
 def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLoop]:
-    """Two models, two trainings that are promoted, one that fails, and traffic of every kind, all scraped.
+    """Two models, two trainings that are promoted, one that fails, traffic of every kind, and labels, all scraped.
 
     Args:
         folder: of everything that is written; must exist.
@@ -114,8 +123,9 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
     binary = tool_path("prometheus")
     for seed, scores in ((1, GOOD), (2, BETTER)):
         _register(mlflow_url, name, folder / f"model-{seed}", seed, scores)
-    loop = _Loop(folder, Inference(folder, mlflow_url, name), free_port())
-    addresses = {"inference": f"127.0.0.1:{loop.inference.port}", "monitor": f"127.0.0.1:{loop.monitor_port}"}
+    loop = _Loop(folder, Inference(folder, mlflow_url, name), free_port(), free_port())
+    ports = {"inference": loop.inference.port, "monitor": loop.monitor_port, "quality": loop.quality_port}
+    addresses = {job: f"127.0.0.1:{port}" for job, port in ports.items()}
     start = time.time()
     with (
         loop.started(),
@@ -127,6 +137,7 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         assert httpx.post(f"{loop.inference.url}/predict", json=FLOWER, timeout=5).status_code == 503
         loop.train(prometheus, loop.client.request_retrain(), "promoted", model_version="1", challenger=GOOD)
         loop.client.wait_for_version("1")
+        loop.client.predict_and_label([*["setosa"] * 180, *["virginica"] * 20])
         load.enter_context(loop.client.constant_load())
         _send_one_of_each(loop.inference.url)
         prometheus.wait_for("max(inference_feature_drifted) == 1")
@@ -138,6 +149,7 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         prometheus.wait_for('monitor_last_run_score{model="champion", metric="f1_macro"} > 0')
         prometheus.wait_for('ALERTS{alertname="RetrainFailed", alertstate="firing"}')
         drifted = "max(inference_feature_drifted) == 1 and max(inference_prediction_drifted) == 1"
+        prometheus.wait_for('quality_score_low{metric="accuracy", window="week"}')
         prometheus.wait_for(f'{drifted} and on () inference_model_info{{version="2"}}')
         yield WatchedLoop(prometheus, start, time.time())
 

@@ -1,0 +1,122 @@
+"""The last row of the Model dashboard: scores over rows with true labels, the labels, and the prediction log."""
+
+from dashboards.panels import RED, Bars, Lines, Panel, Query, Stat
+from dashboards.queries import increase, series
+
+LIMITS = (("", ""), ("_low", " low"), ("_high", " high"))
+
+
+def quality_panels(limits: dict[str, float]) -> list[Panel]:
+    """The live scores of each version, and where they come from."""
+    return [
+        _scores("newest", "Scores of the newest labels", "The newest 1000 labels"),
+        _scores("week", "Scores of the last week", "Predictions of the last seven days that have a label"),
+        Lines(
+            title="Labelled rows",
+            description="Logged rows of the last week by version, and those of them with a true label.",
+            unit="none",
+            queries=tuple(
+                Query(
+                    f"sum by (model_version) ({series(f'quality_{kind}_rows', _window('week'))})",
+                    f"{{{{model_version}}}} {kind}",
+                )
+                for kind in ("labelled", "predicted")
+            ),
+            dashed=".* predicted$",
+        ),
+        Lines(
+            title="Label delay",
+            description="Median time from a prediction to its label, over the predictions of the last week.",
+            unit="s",
+            queries=(
+                Query(
+                    f"max by (model_version) ({series('quality_label_delay_seconds', _window('week'))})",
+                    "{{model_version}}",
+                ),
+            ),
+        ),
+        Lines(
+            title="Labels by fate",
+            description="Labels of the last 30 days: matched belong to a logged row, waiting arrived recently, the row "
+            "of not_sampled was not kept, and there is no row for unmatched.",
+            unit="none",
+            queries=(Query(f"sum by (fate) ({series('quality_labels')})", "{{fate}}"),),
+        ),
+        Bars(
+            title="Rows logged",
+            description="Predicted rows by what became of them in the prediction log. PredictionLogDropping fires when "
+            "rows are dropped.",
+            unit="none",
+            queries=(Query(f"sum by (result) ({increase('inference_prediction_log_rows_total')})", "{{result}}"),),
+        ),
+        *_figures(limits),
+    ]
+
+
+def _scores(window: str, title: str, rows: str) -> Panel:
+    return Lines(
+        title=title,
+        description=f"{rows}: each metric by version and role, dashed: the limits of its 95 % interval. "
+        "LiveQualityLow compares the upper limit of a week with the score in training.",
+        unit="none",
+        width=12,
+        least=None,
+        decimals=3,
+        queries=tuple(
+            Query(
+                f"max by (metric, model_version, role) ({series(f'quality_score{end}', _window(window))})",
+                f"{{{{metric}}}} {{{{model_version}}}} {{{{role}}}}{name}",
+            )
+            for end, name in LIMITS
+        ),
+        dashed=".* (low|high)$",
+    )
+
+
+def _figures(limits: dict[str, float]) -> list[Panel]:
+    return [
+        Stat(
+            title="Newest label",
+            description="How long ago the newest label arrived. LabelsMissing fires at the red step.",
+            unit="s",
+            decimals=0,
+            queries=(Query(f"time() - max({series('quality_last_label_timestamp_seconds')})"),),
+            steps=((limits["LabelsMissing"], RED),),
+            nothing="no label",
+        ),
+        Stat(
+            title="Last report",
+            description="How long ago the live quality was computed. QualityReportOld fires at the red step.",
+            unit="s",
+            decimals=0,
+            queries=(Query(f"time() - max({series('quality_last_report_timestamp_seconds')})"),),
+            steps=((limits["QualityReportOld"], RED),),
+            nothing="off",
+        ),
+        Stat(
+            title="Rows kept",
+            description="Rows in the prediction log, from PREDICTION_LOG_DAYS at most.",
+            unit="short",
+            queries=(Query(f"sum({series('quality_log_rows')})"),),
+            nothing="none",
+        ),
+        Stat(
+            title="Size of the log",
+            description="Bytes of the prediction log, PREDICTION_LOG_MAX_BYTES at most.",
+            unit="bytes",
+            queries=(Query(f"sum({series('quality_log_bytes')})"),),
+            nothing="none",
+        ),
+        Stat(
+            title="Problems",
+            description="Problems in the last report, such as a file of labels that is unreadable; see GET /quality.",
+            unit="none",
+            queries=(Query(f"sum({series('quality_problems')})"),),
+            steps=((1, RED),),
+            nothing="no report",
+        ),
+    ]
+
+
+def _window(name: str) -> str:
+    return f'window="{name}"'
