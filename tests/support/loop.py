@@ -48,13 +48,14 @@ class Loop(InferenceClient):
         """All its processes, on preprocessed data, with a first model served; inference has further variables."""
         settings = self.settings()
         make_state_folders(settings)
-        mlflow, inference, monitor, _ = loop_processes(settings)
+        mlflow, inference, monitor, quality = loop_processes(settings)
         preprocess = preprocess_process(settings)
         subprocess.run(preprocess.command, cwd=REPOSITORY, env={**os.environ, **preprocess.environment}, check=True)
         with (
             running(mlflow, self.folder / "mlflow.log"),
             running(inference, self.folder / "inference.log", **self.environment, **environment),
             running(monitor, self.folder / "monitor.log", **self.environment),
+            running(quality, self.folder / "quality.log", **self.environment, QUALITY_SECONDS="1"),
         ):
             wait_until("inference answers", lambda: self.is_answering(f"{self.url}/health"))
             wait_until("MLflow answers", lambda: self.is_answering(f"http://127.0.0.1:{self.mlflow_port}/health"))

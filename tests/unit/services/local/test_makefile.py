@@ -127,3 +127,24 @@ def test_secrets_are_in_a_backup_only_where_they_are_asked_for(task: str, secret
     command = ["make", "--dry-run", task, f"SECRETS={secrets}", "FILE=backups/a.tar"]
     answer = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
     assert [word for word in answer.stdout.split() if word == "--secrets"] == options
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        ("quality", "compose exec -T quality python -m src.services.quality.erase a $b 'c'"),
+        ("", "-m src.services.quality.erase a $b 'c'"),
+    ],
+)
+def test_erase_is_done_in_the_stack_where_it_runs_and_gets_the_id_unchanged(
+    runs: str, said: str, tmp_path: Path
+) -> None:
+    for name, body in (("docker", f'[ "$2" = ps ] && echo "{runs}" || echo "$@"'), ("python", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    command = ["make", "--silent", "--old-file=.venv/.ready", f"BIN={tmp_path}", "erase", "ID=a $b 'c'"]
+    answer = subprocess.run(
+        command, cwd=REPOSITORY, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == f"{said}\n"
