@@ -65,7 +65,7 @@ class SpoolFullError(LoopError):
 
 
 class SpoolUnavailableError(LoopError):
-    """The spool's folder is missing or its disk fails; the state of requests is unknown."""
+    """A folder of the shared volume is missing or its disk fails; the state of its records is unknown."""
 
 
 class SpoolBusyError(LoopError):

@@ -46,6 +46,7 @@ class Rollout(BaseModel):
         rows: labelled rows on which both versions were compared.
         drop: the previous version's mean advantage on them, as in ``src.quality.evidence``.
         e_value: the evidence that the promoted version is worse.
+        is_worse: whether that evidence is a proof.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,6 +66,7 @@ class Rollout(BaseModel):
     rows: int = 0
     drop: float = 0.0
     e_value: float = 1.0
+    is_worse: bool = False
 
 
 class Rollouts:
@@ -82,11 +84,10 @@ class Rollouts:
                 self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
             self._write(rollout)
 
-    def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float) -> bool:
+    def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
         """Record the evidence of a watch so far; False if it has ended."""
-        return self._change(
-            rollout_id, lambda stored: stored.model_copy(update={"rows": rows, "drop": drop, "e_value": e_value})
-        )
+        found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
+        return self._change(rollout_id, lambda stored: stored.model_copy(update=found))
 
     def request(self, rollout_id: str) -> bool:
         """Record that a rollback is requested without a person; False if the watch has ended."""
@@ -126,8 +127,11 @@ class Rollouts:
         return [rollout for rollout in self.recent(model, 2) if rollout.state is RolloutState.WATCHING]
 
     def _ids(self) -> list[str]:
-        """All ids, newest first."""
-        ids = (path.stem for path in self._folder.glob("*.json"))
+        """All ids, newest first; none before the first promotion, which creates the folder."""
+        try:  # not with glob, for which a folder that cannot be read is empty
+            ids = [path.stem for path in self._folder.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
         return sorted(filter(ID_PATTERN.fullmatch, ids), reverse=True)
 
     def _read(self, rollout_id: str) -> Rollout | None:

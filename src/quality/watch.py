@@ -45,7 +45,9 @@ class Watch:
             OSError, SpoolFullError: the record cannot be changed.
         """
         verdict = judge(self._advantages(pairs), ALPHA, LEAST_DROP)
-        self.rollouts.note(rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value)
+        self.rollouts.note(
+            rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
+        )
         told = _in_words(rollout, verdict)
         obstacle = self._obstacle(rollout) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:

@@ -11,7 +11,8 @@ from src.services.inference.page.rendering import create_templates
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOTHING: dict[str, Any] = {
     "now": NOW, "model": None, "rows": 0, "bars": [], "versions": None, "versions_problem": None, "requests": [],
-    "requests_problem": None, "quality": None, "quality_problem": None,
+    "requests_problem": None, "quality": None, "quality_problem": None, "promotion": None,
+    "promotion_problem": None,
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from src.serving.protocols.single_rows import single_rows
 from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
+from src.serving.watch.promotions import Promotions
 from src.serving.watch.shadow import ShadowFollower
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
@@ -77,8 +78,9 @@ class ServiceState:
         rollouts, model = Rollouts(settings.rollouts_dir), settings.model_name
         self.rollback = Rollback(registry, store, settings.alias_lock, rollouts, model)
         self.shadowing = ShadowFollower(self.log.shadow, store, rollouts, model) if self.log else None
+        self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
         self.stopping = Stopping()
-        self.page = Page(settings, store, metrics.traffic, spool, registry, self.stopping)
+        self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.stopping)
         self._add_edge(settings, catalogue)
 
     def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:

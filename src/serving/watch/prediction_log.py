@@ -28,7 +28,7 @@ from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.sampling_rate import SamplingRate
 from src.serving.watch.segment_writer import SegmentWriter
-from src.serving.watch.shadow import MAX_SECONDS, Shadow
+from src.serving.watch.shadow import Shadow
 
 WRITE_SECONDS = 1.0
 # Rows that wait to be written; more are dropped, and counted.
@@ -171,7 +171,7 @@ class PredictionLog:
             # Each change of these starts a new segment.
             blocks.sort(key=lambda block: (block.source.version, block.source.role, block.source.rate))
             errors = [error for block in blocks if (error := self._write_block(block))]
-            errors += self._write_shadows([] if is_last else blocks)
+            errors += [] if is_last else self.shadow.write(blocks, self._writers[Role.SHADOW])
             for writer in self._writers.values():
                 try:
                     if is_last:
@@ -230,19 +230,6 @@ class PredictionLog:
             else:
                 self._count[WRITTEN](len(some))
         return failed
-
-    def _write_shadows(self, blocks: list[LoggedRows]) -> list[OSError]:
-        """Write the shadow's answers to the rows, if there is one; return the errors."""
-        errors: list[OSError] = []
-        seconds = MAX_SECONDS
-        for block in blocks:
-            answered, seconds = self.shadow.answers(block, seconds)
-            if answered is not None:
-                try:
-                    self._writers[Role.SHADOW].write(answered.source, answered.lines())
-                except OSError as error:
-                    errors.append(error)
-        return errors
 
     def _report(self, errors: list[OSError], *, written: bool) -> None:
         """Log the first failure, and the first success after it."""

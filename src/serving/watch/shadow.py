@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -15,6 +15,7 @@ from src.core.settings import PredictionLogSettings
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
+from src.serving.watch.segment_writer import SegmentWriter
 
 # How often the records of promotions are read, and the pause after a shadow that could not be loaded.
 LOOK_SECONDS, RETRY_SECONDS = 5.0, 60.0
@@ -55,6 +56,19 @@ class Shadow:
         """Answer the rows of the version ``beside`` with this model from now on; None for none."""
         layout = predictor and RowLayout(predictor, self._settings, Role.SHADOW)
         self._used = (predictor, layout, beside) if predictor and layout else None
+
+    def write(self, blocks: Iterable[LoggedRows], writer: SegmentWriter) -> list[OSError]:
+        """Write the answers to the rows of a second, as far as there is time; return the errors."""
+        errors: list[OSError] = []
+        seconds = MAX_SECONDS
+        for block in blocks:
+            answered, seconds = self.answers(block, seconds)
+            if answered is not None:
+                try:
+                    writer.write(answered.source, answered.lines())
+                except OSError as error:
+                    errors.append(error)
+        return errors
 
     def answers(self, block: LoggedRows, seconds: float) -> tuple[LoggedRows | None, float]:
         """The shadow's answers to as many of the rows as it has time for, and the seconds that are left."""

@@ -33,17 +33,18 @@ def test_a_promotion_is_watched(rollouts: Rollouts) -> None:
 def test_a_watch_ends_once_and_keeps_its_evidence(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
-    assert rollouts.note(rollout.id, rows=300, drop=0.05, e_value=120.0)
-    assert rollouts.watched("iris") == rollout.model_copy(update={"rows": 300, "drop": 0.05, "e_value": 120.0})
+    found = {"rows": 300, "drop": 0.05, "e_value": 120.0, "is_worse": True}
+    assert rollouts.note(rollout.id, **found)
+    assert rollouts.watched("iris") == rollout.model_copy(update=found)
     assert rollouts.end(
         rollout.id, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason="it is worse"
     )
     assert not rollouts.end(rollout.id, RolloutState.KEPT, now=NOW + 2 * HOUR, by="someone", reason="too late")
-    assert not rollouts.note(rollout.id, rows=301, drop=0.0, e_value=1.0)
+    assert not rollouts.note(rollout.id, rows=301, drop=0.0, e_value=1.0, is_worse=False)
     (stored,) = rollouts.recent("iris", 5)
     assert stored.state is RolloutState.ROLLED_BACK
     assert (stored.ended, stored.by, stored.reason) == (NOW + HOUR, "quality service", "it is worse")
-    assert (stored.rows, stored.drop, stored.e_value) == (300, 0.05, 120.0)
+    assert stored.model_dump(include=set(found)) == found
     assert rollouts.watched("iris") is None
 
 
@@ -101,3 +102,9 @@ def test_long_texts_are_cut(rollouts: Rollouts) -> None:
     assert rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="b" * 600, reason="r" * 600)
     (stored,) = rollouts.recent("iris", 1)
     assert (len(stored.by or ""), len(stored.reason or "")) == (500, 500)
+
+
+def test_records_that_cannot_be_read_are_not_taken_for_none(rollouts: Rollouts, tmp_path: Path) -> None:
+    (tmp_path / "rollouts").write_text("in the folder's place")
+    with pytest.raises(NotADirectoryError):
+        rollouts.recent("iris", 5)

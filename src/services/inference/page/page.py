@@ -20,6 +20,7 @@ from src.serving.http.stopping import Stopping
 from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
+from src.serving.watch.promotions import Promotions
 
 # The greatest age of what is shown of MLflow and of the shared volume, and how long MLflow is waited for.
 MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
@@ -42,6 +43,7 @@ class Page:
     traffic: LiveTraffic
     spool: RetrainSpool
     registry: RegistryClient
+    promotions: Promotions
     stopping: Stopping
 
     def __post_init__(self) -> None:
@@ -50,6 +52,7 @@ class Page:
         report = self.settings.quality_dir / REPORT_FILE
         read = partial(asyncio.to_thread, read_report, report, self.settings.model_name)
         self._quality = Fresh(read, REPORT_SECONDS)
+        self._promotions = Fresh(partial(asyncio.to_thread, self.promotions.recent, 1), VOLUME_SECONDS)
         self._templates = create_templates(self.settings)
 
     async def whole(self) -> str:
@@ -75,6 +78,7 @@ class Page:
         self._aliases.forget()
         self._requests.forget()
         self._quality.forget()
+        self._promotions.forget()
 
     async def render(self, name: str, **given: Any) -> str:
         """The HTML of a template."""
@@ -83,8 +87,11 @@ class Page:
 
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
-        (aliases, aliases_problem), (requests, requests_problem), (quality, quality_problem) = await asyncio.gather(
-            self._aliases.read(), self._requests.read(), self._quality.read()
+        (aliases, aliases_problem), (requests, requests_problem) = await asyncio.gather(
+            self._aliases.read(), self._requests.read()
+        )
+        (quality, quality_problem), (promotions, promotions_problem) = await asyncio.gather(
+            self._quality.read(), self._promotions.read()
         )
         store, model, report = self.store, self.store.current, self.traffic.report()
         state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
@@ -100,6 +107,8 @@ class Page:
             "versions_problem": aliases_problem,
             "quality": quality,
             "quality_problem": quality_problem,
+            "promotion": next(iter(promotions or []), None),
+            "promotion_problem": promotions_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,
         }

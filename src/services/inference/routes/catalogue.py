@@ -18,6 +18,7 @@ from src.services.inference.routes import (
     quality,
     retrain,
     rollback,
+    rollouts,
 )
 from src.serving.http.guards import READING
 from src.serving.watch.metrics import UNMATCHED, RouteInfo
@@ -37,7 +38,7 @@ class Catalogue:
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
         predictions = [predict, invocations, open_inference]
-        modules = [*predictions, health, feedback, quality, retrain, rollback, page, documentation]
+        modules = [*predictions, health, feedback, quality, retrain, rollback, rollouts, page, documentation]
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]
