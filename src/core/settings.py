@@ -20,6 +20,7 @@ from src.core.model_registry import checked_model_name
 Port = Annotated[int, Field(ge=1, le=65535)]
 # Of every class of settings.
 BASE = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True)
+WriteKey = Annotated[SecretStr, Field(min_length=16)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -212,7 +213,7 @@ class InferenceSettings(LinkingSettings, PredictionLogSettings):
         pattern=r"^[A-Za-z0-9_.*:, \[\]-]+$",
         description="names by which clients reach the service, besides IP addresses; *.name: all below it, *: any",
     )
-    write_api_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+    write_api_key: WriteKey | None = Field(
         None, description="key that writing requests must send as a bearer token; unset: none is needed"
     )
     drift_window_rows: Annotated[int, Field(ge=200)] = Field(
@@ -290,6 +291,10 @@ class QualitySettings(CommonSettings, SourceSettings, PredictionLogSettings):
     feedback_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         3600.0, description="how long a label may wait for its row before it counts as unmatched"
     )
+    inference_url: AnyHttpUrl = Field(
+        AnyHttpUrl("http://127.0.0.1:8000"), description="inference service from which a rollback is requested"
+    )
+    write_api_key: WriteKey | None = Field(None, description="its key for writing requests, if it has one")
 
 
 class LocalSettings(InferenceSettings, MonitorSettings, QualitySettings):

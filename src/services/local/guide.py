@@ -12,14 +12,9 @@ from src.core.model_registry import CHAMPION
 from src.core.retrain_record import RetrainRecord, State
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
+from src.services.local.processes import base_url
 
 POLL_SECONDS = 0.2
-
-
-def base_url(host: str, port: int) -> str:
-    """The URL of a server that listens on ``host``; for all interfaces, the loopback address."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
-    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 
 def shown(url: str) -> str:

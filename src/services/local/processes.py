@@ -58,13 +58,20 @@ def loop_processes(settings: LocalSettings) -> list[LocalProcess]:
     """MLflow, inference, monitor and quality; the monitor starts each training run itself."""
     shared = _shared(settings)
     alone = {"DRAIN_SECONDS": "0"}  # there is no other replica to drain to
+    rollback = {"INFERENCE_URL": base_url(settings.inference_host, settings.inference_port)}
     mlflow_dir = settings.local_dir.resolve() / "mlflow"
     return [
         mlflow_process(host="127.0.0.1", port=settings.mlflow_port, state_dir=mlflow_dir),
         LocalProcess("inference", (sys.executable, "-m", "src.services.inference.run_inference"), shared | alone),
         LocalProcess("monitor", (sys.executable, "-m", "src.services.monitor.run_monitor"), shared),
-        LocalProcess("quality", (sys.executable, "-m", "src.services.quality.run_quality"), shared),
+        LocalProcess("quality", (sys.executable, "-m", "src.services.quality.run_quality"), shared | rollback),
     ]
+
+
+def base_url(host: str, port: int) -> str:
+    """The URL of a server that listens on ``host``; for all interfaces, the loopback address."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
+    return f"http://{f'[{reached}]' if ':' in reached else reached}:{port}"
 
 
 def _shared(settings: LocalSettings) -> dict[str, str]:

@@ -10,12 +10,15 @@ from src.core.memory import memory_limit
 from src.core.pipeline_config import load_pipeline_config
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
+from src.core.rollout_record import Rollouts
 from src.core.settings import QualitySettings
 from src.pipeline.metrics import METRICS
 from src.quality.live_quality import Resources
 from src.quality.report import ReportBuilder, Stores, write_report
 from src.quality.stores import label_store, log_store
+from src.quality.watch import Watch
 from src.services.quality.metrics import QualityMetrics
+from src.services.quality.rollback import RollbackRequest
 from src.services.quality.scorer import LiveScorer
 
 # The share of the memory limit that the join gets: scikit-learn and the rows that are scored need the rest.
@@ -47,6 +50,7 @@ class QualityReporter:
         self._file = folder / REPORT_FILE
         memory = int(min(MAX_MEMORY_BYTES, memory_limit() * MEMORY_SHARE))
         self._resources = Resources(memory, folder / SPILL_FOLDER, threads=min(MAX_THREADS, os.cpu_count() or 1))
+        self._roll_back = RollbackRequest(str(settings.inference_url), settings.write_api_key)
         self._builder: ReportBuilder | None = None
         try:
             report = read_report(self._file, model)
@@ -62,13 +66,17 @@ class QualityReporter:
             ConfigError: the configuration or a metric is wrong, or a manifest is damaged.
             duckdb.Error, OSError, pyarrow.ArrowException: a file cannot be read or written.
         """
+        model = self._settings.model_name
+        scorer = LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS)
+        rollouts = Rollouts(self._settings.rollouts_dir)
         self._builder = ReportBuilder(
-            model=self._settings.model_name,
+            model=model,
             stores=self._stores,
-            scorer=LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS),
+            scorer=scorer,
             sampling=Sampling(self._settings.log_key),
             patience=timedelta(seconds=self._settings.feedback_patience_seconds),
             resources=self._resources,
+            watch=Watch(rollouts, model, scorer.by_class, self._roll_back),
         )
         report = self._builder.build(now, problems)
         write_report(self._file, report)

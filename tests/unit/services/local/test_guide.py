@@ -15,7 +15,8 @@ import pytest
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import LocalSettings
-from src.services.local.guide import Guide, base_url
+from src.services.local.guide import Guide
+from src.services.local.processes import base_url
 from tests.support.http_server import serving
 from tests.support.running import free_port, wait_until
 

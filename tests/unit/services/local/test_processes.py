@@ -21,6 +21,12 @@ def test_loop_processes_keep_mlflow_state_under_the_data_folder(tmp_path: Path, 
     assert command[command.index(option) + 1].removeprefix("sqlite:///").startswith(str(tmp_path / "local" / "mlflow"))
 
 
+def test_quality_reaches_inference_where_it_listens(tmp_path: Path) -> None:
+    settings = LocalSettings(_env_file=None, data_dir=tmp_path, inference_host="0.0.0.0", inference_port=8123)  # noqa: S104 - not bound
+    table = {process.name: process for process in loop_processes(settings)}
+    assert table["quality"].environment["INFERENCE_URL"] == "http://127.0.0.1:8123"
+
+
 def test_loop_processes_never_listen_beyond_loopback_by_default(tmp_path: Path) -> None:
     settings = LocalSettings(_env_file=None, data_dir=tmp_path)
     command = loop_processes(settings)[0].command
