@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Dialog, expect
 from sklearn.datasets import load_iris
 
+from src.core.quality_report import REPORT_FILE, ClassCoverage, QualityReport, Score, VersionQuality, Window
+from src.quality.report import write_report
 from src.services.local.processes import REPOSITORY
 from tests.support.browser import LAPTOP, PHONE, Tab, chromium, tab
 from tests.support.inference_process import NOWHERE, Inference, without_mlflow
@@ -277,10 +280,39 @@ def test_page_without_a_model_waits_for_one(browser: Browser, tmp_path: Path) ->
             assert opened.complaints == []
 
 
+NOW = datetime.now(UTC)
+COVERAGE = {name: ClassCoverage(predicted=400, labelled=12) for name in ("setosa", "versicolor", "virginica")}
+SCORES = {"neg_log_loss": Score(value=-0.12345, low=-0.2, high=-0.1), "f1_macro": Score(value=0.95, low=0.9, high=1)}
+QUALITY = [
+    Window(name=name, predicted=1200, labelled=36, delay_seconds=7200, scores=SCORES, coverage=COVERAGE)
+    for name in ("newest", "day")
+]
+UNLABELLED = [Window(name=name, predicted=7, labelled=0) for name in ("newest", "day")]
+
+
+@pytest.mark.parametrize("windows", [QUALITY, UNLABELLED], ids=["labelled", "unlabelled"])
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_live_quality_is_accessible_and_fits(
+    browser: Browser, tmp_path: Path, windows: list[Window], viewport: dict[str, int]
+) -> None:
+    inference = without_mlflow(tmp_path)
+    served = VersionQuality(version="1", role="champion", first=NOW, last=NOW, windows=windows)
+    report = QualityReport(model="iris", at=NOW, versions=[served], problems=["a problem"])
+    write_report(tmp_path / "data" / "quality" / REPORT_FILE, report)
+    with inference.serving(), tab(browser, inference.url, viewport=viewport) as opened:
+        page = opened.page
+        card = page.get_by_role("region", name="Live quality")
+        expect(card).to_contain_text("a problem")
+        expect(card.get_by_role("row", name="predicted")).to_have_count(3 if windows is QUALITY else 0)
+        assert opened.barriers() == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert opened.complaints == []
+
+
 def test_page_shows_everything_without_javascript(browser: Browser, loop: Loop) -> None:
     with tab(browser, loop.url, java_script_enabled=False) as opened:
         page = opened.page
-        for name in ("Served model", "Predict", "Drift", "Versions", "Retraining"):
+        for name in ("Served model", "Predict", "Drift", "Versions", "Live quality", "Retraining"):
             expect(page.get_by_role("heading", name=name)).to_be_visible()
         expect(page.locator("noscript p")).to_be_visible()
         expect(page.locator(".runs li").first).to_be_visible()

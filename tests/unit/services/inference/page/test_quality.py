@@ -81,7 +81,7 @@ def test_last_day_without_labels_has_dashes(predictor: Predictor) -> None:
 def test_without_labels_the_card_says_how_to_send_them(predictor: Predictor) -> None:
     markup = card(model=predictor, quality=report(*NOTHING.values()))
     assert (
-        "7 predictions of version 2 were logged in the last day, and none has a label. When the true class of a "
+        "No prediction of version 2 has a label yet; logged in the last day: 7. When the true class of a "
         "prediction is known, send it with the prediction's X-Request-Id : POST /feedback"
     ) in text_of(markup)
     assert rows_of(markup) == []
