@@ -129,15 +129,13 @@ def truth_of(rows: Sequence[Row], labels: Sequence[Given]) -> dict[str, Given]:
 
 
 def request_of(label: Given, rows: Sequence[Row]) -> str | None:
-    """The request with the id of a label, else the newest one with its key that was predicted when it became true."""
+    """The request with the id of a label, else that of the newest row with its key when it became true."""
     if label.id is not None:
         return label.id if any(row.id == label.id for row in rows) else None
-    first: dict[str, datetime] = {}
-    for row in rows:
-        if row.key == label.key:
-            first[row.id] = min(row.time, first.get(row.id, row.time))
-    known = [(time, request) for request, time in first.items() if time <= (label.time or label.received)]
-    return max(known)[1] if known else None
+    true_at = label.time or label.received
+    return max(((row.time, row.id) for row in rows if row.key == label.key and row.time <= true_at), default=(0, None))[
+        1
+    ]
 
 
 def _log_table(rows: Sequence[Row], features: Mapping[str, pa.Array]) -> pa.Table:
