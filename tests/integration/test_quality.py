@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
+from src.quality.stores import log_store
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
 from tests.support.quality_arrivals import CLASSES, write_feedback, write_segment
@@ -132,16 +133,26 @@ def test_error_is_logged_once_and_the_service_goes_on(desk: Desk) -> None:
 
 
 def test_service_without_a_prediction_log_idles(desk: Desk) -> None:
-    write_segment(desk.quality_dir, [("a", "setosa")], datetime.now(UTC))
-    before = sorted(desk.folder.rglob("*"))
     with desk.service(PREDICTION_LOG="false") as child:
         first = desk.metrics()
         wait_until("its heart beats", lambda: desk.metrics() != first)
         assert "quality_last_report" not in first
         child.terminate()
         assert child.wait(STOP_SECONDS * 2) == 0
-    assert [path for path in sorted(desk.folder.rglob("*")) if path.name != "quality.log"] == before
-    assert "idle, because PREDICTION_LOG=false" in desk.log
+    assert [path.name for path in desk.folder.iterdir()] == ["quality.log"]
+    assert "because PREDICTION_LOG=false" in desk.log
+
+
+def test_rows_of_a_log_that_was_switched_off_expire_and_labels_are_left_alone(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    segments = [write_segment(desk.quality_dir, [("r", "setosa")], now - timedelta(days=days)) for days in (1, 3)]
+    sent = write_feedback(desk.quality_dir, {"r": "setosa"}, now)
+    store = log_store(desk.quality_dir, "iris")
+    with desk.service(PREDICTION_LOG="false", PREDICTION_LOG_DAYS="2"):
+        wait_until("both are taken in", lambda: not any(path.exists() for path in segments))
+        wait_until("the older one has expired", lambda: store.manifest.rows == 1)
+    assert sent.exists()
+    assert desk.report() is None
 
 
 def test_taken_port_and_wrong_settings_are_one_line(desk: Desk) -> None:

@@ -56,7 +56,7 @@ class QualityService:
 
     Args:
         tasks: in the order in which a step does them. One that fails is repeated in the next step.
-        reporter: ends each step.
+        reporter: ends each step; None: nothing is reported.
         metrics: the service's metrics.
         seconds: between the starts of two steps.
         clock: the current time, with its zone.
@@ -65,7 +65,7 @@ class QualityService:
     def __init__(
         self,
         tasks: Sequence[Task],
-        reporter: Reporter,
+        reporter: Reporter | None,
         metrics: QualityMetrics,
         seconds: float,
         clock: Callable[[], datetime],
@@ -89,7 +89,8 @@ class QualityService:
         self._stopped.set()
         deadline = time.monotonic() + STOP_SECONDS
         while worker.is_alive() and time.monotonic() < deadline:
-            self._reporter.interrupt()
+            if self._reporter is not None:
+                self._reporter.interrupt()
             worker.join(INTERRUPT_SECONDS)
         return not worker.is_alive()
 
@@ -102,11 +103,12 @@ class QualityService:
                 return
             if task.name not in self._done or now - self._done[task.name] >= task.every:
                 self._do(task, now)
-        if self._stopped.is_set():
+        reporter = self._reporter
+        if self._stopped.is_set() or reporter is None:
             return
         failed = [self._troubles[task.name] for task in self._tasks if task.name in self._troubles]
         problems = [*failed, *(text for found in self._found.values() for text in found)]
-        self._safely("computing the live quality", lambda: self._reporter.report(now, problems))
+        self._safely("computing the live quality", lambda: reporter.report(now, problems))
 
     def _do(self, task: Task, now: datetime) -> None:
         def run() -> None:

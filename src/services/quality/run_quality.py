@@ -42,7 +42,7 @@ def main() -> int:
 def serve(settings: QualitySettings) -> bool:
     """Take in rows and labels and report, until SIGTERM or SIGINT; return whether the last step has ended.
 
-    With ``PREDICTION_LOG=false`` only the metrics are served.
+    With ``PREDICTION_LOG=false`` nothing is reported, no label is taken in, and what was logged before expires.
 
     Raises:
         ConfigError: the data folder is not writable.
@@ -54,30 +54,29 @@ def serve(settings: QualitySettings) -> bool:
     registry = CollectorRegistry()
     metrics = QualityMetrics(registry)
     with serving_metrics(registry, host=settings.quality_host, port=settings.quality_port, variable="QUALITY_PORT"):
-        ended = observe(settings, metrics, wakeups) if settings.prediction_log else idle(settings, metrics, wakeups)
+        ended = build_service(settings, metrics).run(wakeups)
     logger.info("stopped")
     return ended
 
 
-def observe(settings: QualitySettings, metrics: QualityMetrics, wakeups: Wakeups) -> bool:
-    """Run steps until stopped; return whether the last one has ended."""
-    with explaining_unwritable():
-        make_folder(settings.quality_dir)
-    metrics.expect_reports(datetime.now(UTC))
-    reporter = QualityReporter(settings, metrics)
-    tasks = StoreTasks(settings).all()
-    service = QualityService(tasks, reporter, metrics, settings.quality_seconds, clock=lambda: datetime.now(UTC))
-    logger.info("taking in predictions and labels from %s", settings.quality_dir)
-    return service.run(wakeups)
-
-
-def idle(settings: QualitySettings, metrics: QualityMetrics, wakeups: Wakeups) -> bool:
-    """Wait until stopped."""
-    logger.info("idle, because PREDICTION_LOG=false")
-    while not wakeups.is_set():
-        metrics.beat(datetime.now(UTC))
-        wakeups.wait(settings.quality_seconds)
-    return True
+def build_service(settings: QualitySettings, metrics: QualityMetrics) -> QualityService:
+    """The loop over the stores of DATA_DIR. Raises ConfigError: the folder is not writable."""
+    tasks, reporter = StoreTasks(settings), None
+    if settings.prediction_log:
+        with explaining_unwritable():
+            make_folder(settings.quality_dir)
+        metrics.expect_reports(datetime.now(UTC))
+        reporter = QualityReporter(settings, metrics)
+        logger.info("taking in predictions and labels from %s", settings.quality_dir)
+    else:
+        logger.info("no live quality is computed, because PREDICTION_LOG=false")
+    return QualityService(
+        tasks.all() if settings.prediction_log else tasks.without_log(),
+        reporter,
+        metrics,
+        settings.quality_seconds,
+        clock=lambda: datetime.now(UTC),
+    )
 
 
 if __name__ == "__main__":

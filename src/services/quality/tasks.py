@@ -43,6 +43,13 @@ class StoreTasks:
             Task("deleting old rows", self.expire),
         ]
 
+    def without_log(self) -> list[Task]:
+        """The tasks while the prediction log is off: what was logged before is kept no longer than it would be."""
+        if not self._settings.quality_dir.exists():
+            return []
+        kept = ("taking in predictions", "deleting old rows")
+        return [task for task in self.all() if task.name in kept]
+
     def take_in_rows(self, _: datetime) -> Sequence[str]:
         """Move closed segments to the log."""
         with self._log.locked():
