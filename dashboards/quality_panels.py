@@ -1,8 +1,10 @@
-"""The last row of the Model dashboard: scores over rows with true labels, the labels, and the prediction log."""
+"""The last row of the Model dashboard: scores over labelled rows, the labels, the prediction log and the shadow."""
 
-from dashboards.panels import RED, Bars, Lines, Panel, Query, Stat
+from dashboards.panels import BLUE, RED, Bars, Lines, Panel, Query, Stat
 from dashboards.queries import increase, series
 
+# Of six figures side by side.
+FIGURE_WIDTH = 4
 LIMITS = (("", ""), ("_low", " low"), ("_high", " high"))
 
 
@@ -47,7 +49,16 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
             description="Predicted rows by what became of them in the prediction log. PredictionLogDropping fires when "
             "rows are dropped.",
             unit="none",
+            width=12,
             queries=(Query(f"sum by (result) ({increase('inference_prediction_log_rows_total')})", "{{result}}"),),
+        ),
+        Bars(
+            title="Rows of the shadow",
+            description="Logged rows by what the shadow, the previous champion, did with them while a promotion is "
+            "watched; it skips rows that would take more than 50 ms of a second.",
+            unit="none",
+            width=12,
+            queries=(Query(f"sum by (result) ({increase('inference_shadow_rows_total')})", "{{result}}"),),
         ),
         *_figures(limits),
     ]
@@ -79,6 +90,7 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
             title="Newest label",
             description="How long ago the newest label arrived. LabelsMissing fires at the red step.",
             unit="s",
+            width=FIGURE_WIDTH,
             decimals=0,
             queries=(Query(f"time() - max({series('quality_last_label_timestamp_seconds')})"),),
             steps=((limits["LabelsMissing"], RED),),
@@ -88,6 +100,7 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
             title="Last report",
             description="How long ago the live quality was computed. QualityReportOld fires at the red step.",
             unit="s",
+            width=FIGURE_WIDTH,
             decimals=0,
             queries=(Query(f"time() - max({series('quality_last_report_timestamp_seconds')})"),),
             steps=((limits["QualityReportOld"], RED),),
@@ -97,6 +110,7 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
             title="Rows kept",
             description="Rows in the prediction log, from PREDICTION_LOG_DAYS at most.",
             unit="short",
+            width=FIGURE_WIDTH,
             queries=(Query(f"sum({series('quality_log_rows')})"),),
             nothing="none",
         ),
@@ -104,6 +118,7 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
             title="Size of the log",
             description="Bytes of the prediction log, PREDICTION_LOG_MAX_BYTES at most.",
             unit="bytes",
+            width=FIGURE_WIDTH,
             queries=(Query(f"sum({series('quality_log_bytes')})"),),
             nothing="none",
         ),
@@ -111,9 +126,20 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
             title="Problems",
             description="Problems in the last report, such as a file of labels that is unreadable; see GET /quality.",
             unit="none",
+            width=FIGURE_WIDTH,
             queries=(Query(f"sum({series('quality_problems')})"),),
             steps=((1, RED),),
             nothing="no report",
+        ),
+        Stat(
+            title="Shadows",
+            description="Replicas in which the previous champion answers logged rows as a shadow: there is one in each "
+            "while a promotion is watched. GET /rollouts has the comparison.",
+            unit="none",
+            width=FIGURE_WIDTH,
+            queries=(Query(f"sum({series('inference_shadow_active')})"),),
+            base=BLUE,
+            nothing="off",
         ),
     ]
 

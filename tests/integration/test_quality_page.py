@@ -5,12 +5,17 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from src.core.feedback import Label
+from src.core.gate_config import RolloutConfig
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.quality.watch import ALPHA
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import Inference, without_mlflow
 from tests.support.readme import on_ports, title
@@ -19,7 +24,11 @@ pytestmark = pytest.mark.integration
 
 PAGE = (REPOSITORY / "docs" / "quality.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.M) for line in block.splitlines()]
-(SHOWN,) = re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.M)
+ACCEPTING, LISTED = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.M))
+SWITCHES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.M)
+(LISTING,) = [command for command in COMMANDS if "/rollouts" in command]
+LABELLING = [command for command in COMMANDS[1:] if command != LISTING]
+START = datetime(2026, 11, 29, tzinfo=UTC)
 # Commands of docs/quality.md with other numbers of accepted labels than 1.
 ACCEPTED = {COMMANDS[2]: 2, COMMANDS[3]: 2, COMMANDS[4]: 2}
 
@@ -49,12 +58,31 @@ def test_prediction_has_the_id_of_the_page(inference: Inference) -> None:
     assert run(inference, COMMANDS[0])["request_id"] == "flower-1"
 
 
-@pytest.mark.parametrize("command", COMMANDS[1:], ids=title)
+@pytest.mark.parametrize("command", LABELLING, ids=title)
 def test_labels_are_accepted_as_the_page_says(inference: Inference, command: str) -> None:
     before = len(labels(inference))
     told, accepted = run(inference, command), ACCEPTED.get(command, 1)
-    assert told == {**json.loads(SHOWN), "accepted": accepted}
+    assert told == {**ACCEPTING, "accepted": accepted}
     assert len(labels(inference)) == before + accepted
+
+
+def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
+    (shown,) = LISTED["rollouts"]
+    rollouts = Rollouts(inference.folder / "data" / "quality" / "rollouts")
+    rollouts.begin(Rollout(model=inference.model_name, version="2", previous="1", started=START, until=START))
+    rollouts.begin(Rollout(model=inference.model_name, **shown))
+    assert run(inference, LISTING) == LISTED
+    assert (shown["version"], shown["state"]) == ("3", RolloutState.ROLLED_BACK)
+    assert f"by {shown['drop']:.1%} on {shown['rows']:,} labelled rows" in shown["reason"]
+    assert f"(evidence {shown['e_value']:,.0f}, needed {1 / ALPHA:,.0f})" in shown["reason"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [*zip(SWITCHES, [RolloutConfig(automatic_rollback=False), RolloutConfig(watch_hours=0)], strict=True)],
+)
+def test_settings_of_the_page_switch_it_off(text: str, expected: RolloutConfig) -> None:
+    assert RolloutConfig(**yaml.safe_load(text)["rollout"]) == expected
 
 
 def test_links_of_the_page_lead_to_headings_and_files() -> None:

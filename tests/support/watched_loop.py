@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from src.core.model_registry import TAG_SCORE
+from src.core.rollout_record import Rollout, Rollouts
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
 from tests.support.inference_client import FLOWER, InferenceClient
@@ -90,6 +92,16 @@ class _Loop:
         file.unlink()
         prometheus.wait_for('monitor_state{state="idle"} == 1')
 
+    def watch_promotion(self, version: str, previous: str) -> None:
+        """Record a promotion as a training does, and move the alias of the previous champion."""
+        alias = {"name": self.inference.model_name, "alias": "previous", "version": previous}
+        url = f"{self.inference.mlflow_url}/api/2.0/mlflow/registered-models/alias"
+        httpx.post(url, json=alias).raise_for_status()
+        now, rollouts = datetime.now(UTC), Rollouts(self.folder / "data" / "quality" / "rollouts")
+        until = now + timedelta(hours=1)
+        model = self.inference.model_name
+        rollouts.begin(Rollout(model=model, version=version, previous=previous, started=now, until=until))
+
     @contextlib.contextmanager
     def started(self) -> Iterator[None]:
         (self.folder / "training.py").write_text(TRAINING)
@@ -114,7 +126,7 @@ class _Loop:
 
 @contextlib.contextmanager
 def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLoop]:
-    """Two models, two trainings that are promoted, one that fails, traffic of every kind, and labels, all scraped.
+    """Two models, two trainings that are promoted, one that fails, all kinds of traffic, labels, a shadow; all scraped.
 
     Args:
         folder: of everything that is written; must exist.
@@ -145,6 +157,8 @@ def watched_loop(folder: Path, mlflow_url: str, name: str) -> Iterator[WatchedLo
         told = {"challenger": BETTER, "champion": GOOD, "step_seconds": STEPS}
         loop.train(prometheus, _alert(loop.inference.url), "promoted", model_version="2", **told)
         loop.client.wait_for_version("2")
+        loop.watch_promotion("2", "1")
+        prometheus.wait_for('inference_shadow_rows_total{result="predicted"} > 0')
         _send_one_of_each(loop.inference.url)
         prometheus.wait_for('monitor_last_run_score{model="champion", metric="f1_macro"} > 0')
         prometheus.wait_for('ALERTS{alertname="RetrainFailed", alertstate="firing"}')
