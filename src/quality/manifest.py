@@ -1,5 +1,6 @@
 """A store's manifest: which Parquet files count, and what is already in them."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +85,9 @@ class Manifest(_Frozen):
         """The size of the stored rows."""
         return sum(file.bytes for file in self.files)
 
-    @property
-    def lowest_rate(self) -> float:
-        """The lowest sampling rate of the stored rows; 1 if there are none."""
-        return min((rate for file in self.files for rate in file.rates), default=1.0)
+    def lowest_rate(self, since: datetime) -> float:
+        """The lowest sampling rate of the files with rows from a time on; 1 if there are none."""
+        return min((rate for file in self.files if file.last >= since for rate in file.rates), default=1.0)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,7 +12,6 @@ from src.core.prediction_log import Sampling
 from src.core.quality_report import QualityReport
 from src.quality.labelled import Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
-from src.quality.manifest import Manifest
 from src.quality.parquet_store import ParquetStore
 from src.quality.watch import Watch
 
@@ -72,7 +71,7 @@ class ReportBuilder:
         try:
             with quality:
                 versions = quality.versions()
-                labels = quality.label_counts(self.patience, self.sampling, lowest_rate(manifest, now - FATES))
+                labels = quality.label_counts(self.patience, self.sampling, manifest.lowest_rate(now - FATES))
                 decided = self._decide(quality, now)
         finally:
             self._running = None
@@ -93,11 +92,6 @@ class ReportBuilder:
         if self.watch is None or rollout is None:
             return []
         return self.watch.step(rollout, quality.pairs(rollout.version, rollout.previous, rollout.started), now)
-
-
-def lowest_rate(manifest: Manifest, since: datetime) -> float:
-    """The lowest sampling rate of the files with rows from a time on; 1 if there are none."""
-    return min((rate for file in manifest.files if file.last >= since for rate in file.rates), default=1.0)
 
 
 def write_report(path: Path, report: QualityReport) -> None:

@@ -106,7 +106,11 @@ def write_labels(folder: Path, labels: Sequence[Given]) -> list[str]:
 
 
 def joined(
-    folder: Path, rows: Sequence[Row], labels: Sequence[Given], scorer: CountingScorer | None = None
+    folder: Path,
+    rows: Sequence[Row],
+    labels: Sequence[Given],
+    scorer: CountingScorer | None = None,
+    memory_bytes: int = 200_000_000,
 ) -> LiveQuality:
     """The join of some rows and labels, with files in a folder."""
     return LiveQuality(
@@ -114,7 +118,7 @@ def joined(
         write_labels(folder, labels) if labels else [],
         NOW,
         scorer or CountingScorer(),
-        Resources(200_000_000, folder / "spilled", 1),
+        Resources(memory_bytes, folder / "spilled", 1),
     )
 
 

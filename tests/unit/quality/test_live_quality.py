@@ -257,6 +257,13 @@ def test_unusable_labels_and_failing_metrics_are_problems(tmp_path: Path) -> Non
             ]
 
 
+def test_join_keeps_to_its_memory(tmp_path: Path) -> None:
+    rows = [Row(f"request {number}") for number in range(20_000)]
+    quality = joined(tmp_path, rows, [Given("a", id=row.id) for row in rows], memory_bytes=5_000_000)
+    with pytest.raises(duckdb.OutOfMemoryException), quality:
+        quality.versions()
+
+
 def test_join_can_be_interrupted(tmp_path: Path) -> None:
     rows = [Row(str(number), key="k") for number in range(20_000)]
     quality = joined(tmp_path, rows, [Given("a", id=row.id) for row in rows])

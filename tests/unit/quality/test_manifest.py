@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -44,5 +44,13 @@ def test_damaged_manifest_is_reported_with_what_to_do(tmp_path: Path, content: s
 
 
 def test_totals_of_all_files() -> None:
-    assert (FULL.rows, FULL.bytes, FULL.lowest_rate) == (5, 30, 0.25)
-    assert (Manifest().rows, Manifest().bytes, Manifest().lowest_rate) == (0, 0, 1.0)
+    assert (FULL.rows, FULL.bytes) == (5, 30)
+    assert (Manifest().rows, Manifest().bytes) == (0, 0)
+
+
+def test_lowest_rate_is_of_the_files_with_newer_rows() -> None:
+    older = FULL.files[1].model_copy(update={"last": AT - timedelta(microseconds=1)})
+    manifest = Manifest(files=[older, FULL.files[0]])
+    assert FULL.lowest_rate(AT) == 0.25
+    assert manifest.lowest_rate(AT) == 0.5
+    assert manifest.lowest_rate(AT + timedelta(microseconds=1)) == Manifest().lowest_rate(AT) == 1.0
