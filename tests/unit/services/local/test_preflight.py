@@ -24,12 +24,13 @@ def test_check_ports_passes_free_ports() -> None:
     check_ports(settings())
 
 
-def test_check_ports_names_the_taken_port_and_its_variable() -> None:
+@pytest.mark.parametrize("name", ["MLFLOW", "INFERENCE", "MONITOR", "QUALITY"])
+def test_check_ports_names_the_taken_port_and_its_variable(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        wanted = f"port {port} (INFERENCE_PORT) is taken; stop what listens there or run INFERENCE_PORT=… make local"
+        wanted = f"port {port} ({name}_PORT) is taken; stop what listens there or run {name}_PORT=… make local"
         with pytest.raises(ConfigError, match=re.escape(wanted)):
-            check_ports(settings(inference_port=port))
+            check_ports(settings(**{f"{name.lower()}_port": port}))
 
 
 def test_check_ports_names_every_taken_port() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from src.core.prediction_log import keyed_hash
 from src.core.settings import QualitySettings
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store, log_store
+from src.services.local.processes import REPOSITORY
 from src.services.quality.tasks import StoreTasks, logged_key_of
 from tests.support.configuration import CONFIG_FILE
 from tests.support.quality_arrivals import write_feedback, write_segment
@@ -110,6 +112,17 @@ def test_label_files_are_read_and_their_problems_reported_until_they_are_gone(se
     (folder / "bad.csv").unlink()
     assert list(tasks.read_files(NOW)) == []
     assert rows(labels(settings), "key", "label") == [("7", "setosa")]
+
+
+def test_file_with_which_git_keeps_the_folder_is_no_file_of_labels(settings: QualitySettings) -> None:
+    kept = subprocess.run(
+        ["git", "ls-files", "data-file/labels"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    settings.labels_dir.mkdir()
+    for name in kept.stdout.splitlines():
+        (settings.labels_dir / Path(name).name).touch()
+        os.utime(settings.labels_dir / Path(name).name, (NOW.timestamp() - 60,) * 2)
+    assert list(StoreTasks(settings).read_files(NOW)) == []
 
 
 def test_query_is_run_and_what_it_says_again_is_not_stored_again(database: QualitySettings) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from src.core.settings import InferenceSettings, QualitySettings
 from src.services.local.processes import REPOSITORY
 from src.services.stack import variables
 from src.services.stack.compose_config import Port
@@ -113,6 +114,25 @@ def test_only_what_reads_the_data_set_knows_the_database() -> None:
     knowing = [name for name, service in services.items() if "DATASET_URL" in (service.get("environment") or {})]
     # labels.query is a query of the same database
     assert knowing == ["preprocess", "train-model", "quality"]
+
+
+def test_quality_service_has_every_setting_of_its_own_and_those_of_inference_that_it_must_share() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    given, shared = services["quality"]["environment"], services["inference"]["environment"]
+    for name in ("PREDICTION_LOG", "PREDICTION_LOG_HASH", "PREDICTION_LOG_KEY", "MODEL_NAME", "LOG_LEVEL"):
+        assert given[name] == shared[name], name
+    own = set(QualitySettings.model_fields) - set(InferenceSettings.model_fields) - {"pipeline_config", "quality_port"}
+    assert {name.upper() for name in own} <= set(given)
+
+
+def test_quality_service_runs_in_the_image_of_the_training() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    assert services["quality"]["build"] == services["train-model"]["build"]
+    dockerfile = (REPOSITORY / services["quality"]["build"]["dockerfile"]).read_text(encoding="utf-8")
+    copied = set(re.findall(r"^COPY (src/\S+) ", dockerfile, re.MULTILINE))
+    assert {"src/core", "src/training", "src/pipeline", "src/quality", "src/services/quality"} <= copied
+    module = [*services["quality"]["entrypoint"], *services["quality"]["command"]]
+    assert module == ["python", "-m", "src.services.quality.run_quality"]
 
 
 def test_gateway_takes_the_port_of_the_one_container() -> None:
