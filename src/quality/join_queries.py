@@ -100,13 +100,16 @@ SELECT * FROM labelled WHERE version = $version AND role = $role AND time >= $st
 ORDER BY hash(request_id) LIMIT $limit
 """
 
-# Rows that two versions have answered, in the order in which their labels arrived.
+# Rows that two versions have answered, in the order in which their labels arrived. Rows with the same key or request id
+# depend on each other, so that only the first of them counts.
 PAIRED_ROWS = """
 SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous
-FROM labelled AS new JOIN labelled AS previous USING (request_id)
-WHERE new.version = $version AND new.role = 'champion' AND new.time >= $start
+FROM labelled AS new JOIN labelled AS previous USING (request_id, time)
+WHERE new.version = $version AND new.role = 'champion' AND time >= $start
     AND previous.version = $previous AND previous.role = 'shadow'
-ORDER BY new.received, request_id
+QUALIFY row_number() OVER (PARTITION BY new.key IS NULL, coalesce(new.key, request_id)
+    ORDER BY new.received, request_id, time, new.prediction, previous.prediction) = 1
+ORDER BY new.received, request_id LIMIT $limit
 """
 
 

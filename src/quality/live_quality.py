@@ -26,6 +26,8 @@ WINDOWS = (NEWEST, *PERIODS)
 FATES = PERIODS["month"]
 # Scores are computed over at most so many rows of a period, drawn at random: more change them little, and take long.
 MAX_SCORED = 5000
+# Rows on which two versions are compared, those labelled first: they fit into memory, and later ones rarely matter.
+MAX_PAIRS = 200_000
 # Versions in the report, those with the newest predictions.
 MAX_VERSIONS = 6
 # Late labels that are examined one by one; counts of more are extrapolated from them.
@@ -155,8 +157,9 @@ class LiveQuality:
         return LabelCounts(matched=matched, waiting=waiting, not_sampled=not_sampled, unmatched=unmatched)
 
     def pairs(self, version: str, previous: str, start: datetime) -> Pairs:
-        """The labelled rows since a time that a version has answered, and the previous one as its shadow."""
-        parameters = {"version": version, "previous": previous, "start": (start - EPOCH) // MICROSECOND}
+        """The labelled rows since a time that a version has answered, and its shadow, once a key."""
+        start_us = (start - EPOCH) // MICROSECOND
+        parameters = {"version": version, "previous": previous, "start": start_us, "limit": MAX_PAIRS}
         columns = self._execute(queries.PAIRED_ROWS, parameters).fetchnumpy()
         return Pairs(*(np.ma.getdata(columns[name]).astype(object) for name in Pairs._fields))
 

@@ -346,3 +346,27 @@ def test_pairs_are_rows_of_a_version_and_of_its_shadow_as_their_labels_arrived(t
         found = quality.pairs("2", "1", NOW - 2 * HOUR)
         assert [column.tolist() for column in found] == [["x", "y"], ["c", "b"], ["d", "a"]]
         assert len(quality.pairs("2", "1", NOW).truth) == 0
+
+
+def test_rows_that_share_a_request_id_or_a_key_are_one_pair(tmp_path: Path) -> None:
+    again = [("same", n, None) for n in range(20)] + [(f"r{n}", 0, "customer") for n in range(20)]
+    rows = [
+        Row(name, HOUR + n * MINUTE, key, version=version, role=role, prediction=prediction)
+        for name, n, key in again
+        for version, role, prediction in (("2", "champion", "b"), ("1", "shadow", "a"))
+    ]
+    labels = [Given("a", id="same", ago=MINUTE), *(Given("b", id=f"r{n}", ago=2 * MINUTE) for n in range(20))]
+    with joined(tmp_path, rows, labels) as quality:
+        found = quality.pairs("2", "1", NOW - DAY)
+        assert [column.tolist() for column in found] == [["b", "a"], ["b", "b"], ["a", "a"]]
+
+
+def test_pairs_are_limited_to_those_labelled_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_quality, "MAX_PAIRS", 3)
+    rows = [
+        Row(str(n), version=version, role=role)
+        for n in range(9)
+        for version, role in (("2", "champion"), ("1", "shadow"))
+    ]
+    with joined(tmp_path, rows, [Given(str(n), id=str(n), ago=n * MINUTE) for n in range(9)]) as quality:
+        assert quality.pairs("2", "1", NOW - DAY).truth.tolist() == ["8", "7", "6"]
