@@ -110,7 +110,7 @@ class ParquetStore:
             if file.bytes < LARGE_BYTES:
                 days.setdefault(day_of(file), []).append(file)
         for day, small in days.items():
-            if len(small) < max(2, least_files):
+            if len(small) < least_files:
                 continue
             files = {self.folder / file.path: file for file in small}
             for group in compatible_groups(list(files)):

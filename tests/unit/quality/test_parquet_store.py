@@ -1,3 +1,4 @@
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -57,6 +58,29 @@ def test_files_that_were_read_are_remembered_by_name_until_they_are_forgotten(tm
     store.forget_read(["a.csv", "c.csv"])
     assert [file.name for file in store.manifest.read] == ["b.csv"]
     assert stored_ids(store) == ["r1"]
+
+
+def test_rows_are_durable_before_the_manifest_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = log_store(tmp_path)
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.add([rows_table(["r1"])])
+    (path,) = store.paths()
+    assert synced == [Path(path).name, "day=2026-03-04", "iris", "manifest.tmp", "iris"]
+
+
+def test_forgetting_nothing_writes_nothing(tmp_path: Path) -> None:
+    store = log_store(tmp_path)
+    store.add([], read=ReadFile(name="a.csv", bytes=1, modified_ns=1, sha256="1"))
+    before = (store.folder / "manifest.json").stat().st_ino
+    store.forget_read(["b.csv"])
+    assert (store.folder / "manifest.json").stat().st_ino == before
 
 
 def test_settle_deletes_stored_sources_unlisted_files_and_empty_days(tmp_path: Path) -> None:
