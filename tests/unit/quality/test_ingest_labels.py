@@ -133,6 +133,14 @@ def test_many_labels_are_staged_in_parts_and_a_bad_file_takes_none_of_them_away(
     assert not (store.folder / "spill").exists()
 
 
+def test_temporary_files_of_a_killed_process_are_deleted(store: ParquetStore) -> None:
+    (store.folder / "spill").mkdir()
+    (store.folder / "spill/left.tmp").write_bytes(b"labels")
+    send(store, "a", sent("r1", "x"))
+    ingest_feedback(store, feedback_of(store), RULES)
+    assert not (store.folder / "spill").exists()
+
+
 def test_files_are_stored_in_groups(store: ParquetStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest_labels, "MAX_BYTES", 1)
     for name in "ab":

@@ -185,6 +185,14 @@ def test_open_segment_stays_while_its_writer_lives_and_is_stored_after_its_death
     assert names(tmp_path / "segments") == []
 
 
+def test_locks_of_open_segments_are_released(tmp_path: Path) -> None:
+    write_segment(tmp_path, "a", [], is_open=True).write_bytes(b"")
+    write_segment(tmp_path, "b", [logged("r1")], is_open=True)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a Path's iterator has a descriptor of its own
+    segments._close_abandoned(tmp_path / "segments")  # noqa: SLF001 - the locks are taken in this step
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
 def test_empty_open_segment_stays_for_its_writer_may_be_about_to_lock_it(tmp_path: Path) -> None:
     segment = write_segment(tmp_path, "a", [], is_open=True)
     segment.write_bytes(b"")
