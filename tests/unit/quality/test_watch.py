@@ -75,6 +75,7 @@ def test_a_version_that_is_proved_worse_is_rolled_back_with_its_evidence(world: 
     assert record.rows < len(WORSE.truth)
     assert record.drop == 1.0
     assert record.e_value >= 1 / ALPHA
+    assert record.is_worse
 
 
 def test_an_equal_version_is_watched_on_with_the_evidence_so_far(world: World) -> None:
@@ -82,6 +83,7 @@ def test_an_equal_version_is_watched_on_with_the_evidence_so_far(world: World) -
     assert world.watch().step(rollout, EQUAL, NOW) == []
     record = world.record()
     assert (record.state, record.requested, record.rows, record.drop) == (RolloutState.WATCHING, False, 60, 0.0)
+    assert not record.is_worse
     assert world.asked == []
 
 

@@ -20,6 +20,7 @@ from src.core.settings import PredictionLogSettings
 from src.serving.models.predictor import Cost
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.prediction_log import PredictionLog
+from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import LOOK_SECONDS, MAX_SECONDS, RETRY_SECONDS, Shadow, ShadowFollower
 from tests.support.logged import segments_in
 
@@ -172,6 +173,24 @@ def test_the_log_has_both_answers_of_a_row(tmp_path: Path) -> None:
     assert [row["id"] for row in found[Role.CHAMPION].rows] == ["t", "t/1", "t/2"]
     assert [(row["id"], row["prediction"]) for row in found[Role.SHADOW].rows] == [("t", "b"), ("t/1", "b")]
     assert (found[Role.SHADOW].header.version, found[Role.CHAMPION].header.version) == ("1", "2")
+
+
+def test_the_time_of_a_second_is_shared_by_its_blocks(world: World, tmp_path: Path) -> None:
+    world.shadow.use(Model("1", cost=MAX_SECONDS / 4.5), "2")  # type: ignore[arg-type]
+    writer = SegmentWriter(tmp_path, lambda: 1.0)
+    assert world.shadow.write([block_of(3), block_of(3), block_of(3)], writer) == []
+    writer.close()
+    (segment,) = segments_in(tmp_path)
+    assert [row["id"] for row in segment.rows] == ["r0", "r1", "r2", "r0"]
+    assert world.counts() == (4, 5, 0)
+
+
+def test_answers_that_cannot_be_written_are_errors(world: World, tmp_path: Path) -> None:
+    world.shadow.use(Model("1"), "2")  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    (error, other) = world.shadow.write([block_of(1), block_of(1)], SegmentWriter(tmp_path / "file", lambda: 1.0))
+    assert isinstance(error, OSError)
+    assert isinstance(other, OSError)
 
 
 class Store:
