@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from src.quality.labelled import Pairs
 ALPHA = 0.01
 # A version that is worse by less is kept: one point of accuracy.
 LEAST_DROP = 0.01
+# How long after the end of a watch a rollback that fails is still requested.
+GRACE = timedelta(hours=1)
 WATCHER = "quality service"
 
 
@@ -51,7 +53,7 @@ class Watch:
         told = _in_words(rollout, verdict)
         obstacle = self._obstacle(rollout) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:
-            return self._roll_back(rollout, told)
+            return self._roll_back(rollout, told, now)
         if now >= rollout.until:
             reason = f"{told}; {obstacle}" if obstacle else told
             self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
@@ -74,13 +76,17 @@ class Watch:
             return "the promotion before was rolled back automatically, which never happens twice in a row"
         return None
 
-    def _roll_back(self, rollout: Rollout, reason: str) -> list[str]:
+    def _roll_back(self, rollout: Rollout, reason: str, now: datetime) -> list[str]:
         # First: a rollback whose answer is lost counts as an automatic one.
         self.rollouts.request(rollout.id)
         try:
             self.roll_back(rollout, reason)
         except LoopError as error:
-            return [f"{reason}, and cannot be rolled back: {error}"]
+            failed = f"{reason}, and cannot be rolled back: {error}"
+            if now >= rollout.until + GRACE:
+                # Or else it would be rolled back whenever a person makes it champion again.
+                self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=failed)
+            return [failed]
         return []
 
 

@@ -10,7 +10,7 @@ import pytest
 from src.core.errors import ConnectionFailedError
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.quality.labelled import Pairs
-from src.quality.watch import ALPHA, LEAST_DROP, WATCHER, Watch
+from src.quality.watch import ALPHA, GRACE, LEAST_DROP, WATCHER, Watch
 from tests.support.quality_rows import DAY, HOUR, NOW
 
 
@@ -156,6 +156,17 @@ def test_a_rollback_that_fails_is_reported_and_requested_again(world: World) -> 
     world.fails = False
     assert world.watch().step(world.record(), WORSE, NOW) == []
     assert world.record().state is RolloutState.ROLLED_BACK
+
+
+def test_a_rollback_that_fails_until_after_the_watch_is_not_requested_for_ever(world: World) -> None:
+    rollout = world.promote()
+    world.fails = True
+    world.watch().step(rollout, WORSE, rollout.until)
+    assert world.record().state is RolloutState.WATCHING
+    (problem,) = world.watch().step(rollout, WORSE, rollout.until + GRACE)
+    record = world.record()
+    assert (record.state, record.by, record.reason) == (RolloutState.KEPT, WATCHER, problem)
+    assert world.watch().watched() is None
 
 
 def test_numbers_are_compared_by_their_errors(world: World) -> None:
