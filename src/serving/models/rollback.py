@@ -110,6 +110,14 @@ class Rollback:
         except (OSError, SpoolFullError) as error:
             logger.error("cannot record the rollback of version %s: %s", version, error)  # noqa: TRY400 - one line
 
+    def _end_lost_watch(self, version: str, champion: str) -> None:
+        """End the watch of a version whose rollback was not recorded: the one before it is champion again."""
+        with contextlib.suppress(OSError, SpoolFullError):  # a repeated request tries again
+            watched = self.rollouts.watched(self.model)
+            if watched is not None and (watched.version, watched.previous) == (version, champion):
+                state, reason = RolloutState.ROLLED_BACK, f"version {champion} is champion again"
+                self.rollouts.end(watched.id, state, now=datetime.now(UTC), by="an earlier rollback", reason=reason)
+
     async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         """The champion and the version to go back to."""
         champion, previous = await asyncio.gather(*map(self.registry.version_of, (CHAMPION, PREVIOUS)))
@@ -129,7 +137,8 @@ class Rollback:
                 f"MLflow, point it to the version that was rolled back (its tag {TAG_ROLLBACK_TO} names "
                 f"{champion.version}), or to another one"
             )
-        if expected not in {None, champion.version}:
+        if expected is not None and expected != champion.version:
+            await asyncio.to_thread(self._end_lost_watch, expected, champion.version)
             raise RollbackRefusedError(
                 f"the champion is version {champion.version} now, not {expected}; check the versions, then try again"
             )

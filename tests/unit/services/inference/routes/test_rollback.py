@@ -109,6 +109,24 @@ async def test_rollback_stands_where_it_cannot_be_recorded(served: Any, caplog: 
     assert folder.watched("iris") is not None
 
 
+async def test_repeated_rollback_ends_a_watch_that_the_first_could_not_end(served: Any) -> None:
+    rollouts = promoted(served, "2", "1")
+    started = await served.client.post("/rollback", params={"champion": "2"})
+    (served.service.settings.rollouts_dir / f"{rollouts.recent('iris', 1)[0].id}.json").unlink()
+    assert started.status_code == 200
+    rollouts = promoted(served, "2", "1")  # as a process killed before the end of the watch leaves it
+    assert (await served.client.post("/rollback", params={"champion": "2"})).status_code == 409
+    (record,) = rollouts.recent("iris", 5)
+    assert (record.state, record.by) == (RolloutState.ROLLED_BACK, "an earlier rollback")
+    assert served.mlflow.aliases["champion"] == "1"
+
+
+async def test_refused_rollback_leaves_the_watch_of_another_version(served: Any) -> None:
+    rollouts = promoted(served, "3", "2")
+    assert (await served.client.post("/rollback", params={"champion": "1"})).status_code == 409
+    assert rollouts.watched("iris") is not None
+
+
 async def test_watched_promotion_is_shadowed_by_the_previous_champion(served: Any) -> None:
     promoted(served, "2", "1")
     await served.service.shadowing.look()
