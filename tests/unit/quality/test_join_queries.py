@@ -29,7 +29,7 @@ def shares_of(rows: Labelled) -> dict[str, list[float]]:
 
 
 def test_versions_have_the_classes_of_their_own_files(tmp_path: Path) -> None:
-    log = write_log(tmp_path, [Row("1", shares={"a": 0.25, "b": 0.75})])
+    log = write_log(tmp_path, [Row("1", shares={"b": 0.75, "a": 0.25})])
     log += write_log(tmp_path, [Row("2", version="2", shares={"c": 0.5, "b": 0.4, "a": 0.1})])
     log += write_log(tmp_path, [Row("3", version="3")])
     found = seen(tmp_path, log, ["1", "2", "3"])
