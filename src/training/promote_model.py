@@ -21,7 +21,7 @@ from src.core.model_registry import (
     TAG_VERDICT,
 )
 from src.core.retrain_record import Outcome, Scores
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.training.comparison import Comparison
 from src.training.gate import ROUNDING, Candidate, Verdict, decide
 from src.training.registry import ModelRegistry
@@ -43,7 +43,7 @@ def promote(
 
 
 def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, replaced: str | None) -> None:
-    """Record a promotion that is to be watched; a volume that cannot be written to does not undo it.
+    """Record a promotion, and watch it if so configured; a volume that cannot be written to does not undo it.
 
     Args:
         rollouts: the records of promotions.
@@ -51,7 +51,7 @@ def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, rep
         verdict: the gate's.
         replaced: the champion before, with which it was compared.
     """
-    if verdict.outcome is not Outcome.PROMOTED or replaced in {None, verdict.model_version} or not config.watch_hours:
+    if verdict.outcome is not Outcome.PROMOTED or replaced in {None, verdict.model_version}:
         return
     now = datetime.now(UTC)
     rollout = Rollout(
@@ -64,6 +64,9 @@ def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, rep
     )
     try:
         rollouts.begin(rollout)
+        if not config.watch_hours:
+            reason = "promotions are not watched"
+            rollouts.end(rollout.id, RolloutState.KEPT, now=now, by="rollout.watch_hours: 0", reason=reason)
     except (OSError, SpoolFullError) as error:
         logger.error("version %s is served, but is not watched: %s", verdict.model_version, error)  # noqa: TRY400 - says it all
 

@@ -9,7 +9,7 @@ import pytest
 
 from src.core.gate_config import RolloutConfig
 from src.core.retrain_record import Outcome
-from src.core.rollout_record import Rollouts
+from src.core.rollout_record import Rollouts, RolloutState
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict
 from src.training.promote_model import begin_watch, promote
@@ -355,18 +355,27 @@ def test_a_promotion_is_watched_for_the_configured_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "replaced", "hours"),
+    ("outcome", "replaced"),
     [
-        (Outcome.REJECTED, "3", 24),
-        (Outcome.PROMOTED, None, 24),  # the first champion
-        (Outcome.PROMOTED, "5", 24),  # a repeated step
-        (Outcome.PROMOTED, "3", 0),
+        (Outcome.REJECTED, "3"),
+        (Outcome.PROMOTED, None),  # the first champion
+        (Outcome.PROMOTED, "5"),  # a repeated step
     ],
 )
-def test_nothing_else_is_watched(tmp_path: Path, outcome: Outcome, replaced: str | None, hours: float) -> None:
+def test_nothing_else_is_recorded(tmp_path: Path, outcome: Outcome, replaced: str | None) -> None:
     rollouts = Rollouts(tmp_path / "rollouts")
-    begin_watch(rollouts, RolloutConfig(watch_hours=hours), verdict(outcome), replaced)
+    begin_watch(rollouts, RolloutConfig(), verdict(outcome), replaced)
+    assert not (tmp_path / "rollouts").exists()
+
+
+def test_a_promotion_that_is_not_watched_is_kept_and_ends_the_watch_before_it(tmp_path: Path) -> None:
+    rollouts = Rollouts(tmp_path / "rollouts")
+    begin_watch(rollouts, RolloutConfig(), verdict(), "3")
+    begin_watch(rollouts, RolloutConfig(watch_hours=0), verdict(), "4")
     assert rollouts.watched("wine") is None
+    newest, before = rollouts.recent("wine", 5)
+    assert (newest.previous, newest.state, newest.reason) == ("4", RolloutState.KEPT, "promotions are not watched")
+    assert (before.previous, before.state) == ("3", RolloutState.KEPT)
 
 
 def test_a_promotion_that_cannot_be_recorded_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
