@@ -168,6 +168,8 @@ class PredictionLog:
         """Write what waits. Runs in threads, one at a time; at the end without the shadow's answers."""
         with self._writing:
             blocks = [self._blocks.popleft() for _ in range(len(self._blocks))]
+            with self._lock:
+                self._waiting -= sum(len(block.ids) for block in blocks)
             # Each change of these starts a new segment.
             blocks.sort(key=lambda block: (block.source.version, block.source.role, block.source.rate))
             errors = [error for block in blocks if (error := self._write_block(block))]
@@ -218,8 +220,6 @@ class PredictionLog:
 
     def _write_block(self, block: LoggedRows) -> OSError | None:
         """Write and count the rows; return an error by which some were lost."""
-        with self._lock:
-            self._waiting -= len(block.ids)
         lines, failed = block.lines(), None
         while some := list(islice(lines, WRITE_ROWS)):
             try:

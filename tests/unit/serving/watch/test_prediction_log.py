@@ -283,3 +283,13 @@ def test_rows_added_by_many_threads_are_all_counted_and_written(world: World) ->
     ids = world.ids()
     assert len(ids) == len(set(ids)) == 2000
     assert world.counts() == (2000, 0, 0)
+
+
+def test_rows_that_cannot_be_encoded_leave_room_for_the_next_ones(world: World) -> None:
+    wrong = Answer(object(), None)  # type: ignore[arg-type] # no JSON
+    world.log.add_rows(Model(classes=()), ["wrong"], [world.now], [(1.5, None)], [wrong])  # type: ignore[arg-type]
+    world.add_table(MAX_WAITING - 1)
+    with pytest.raises(TypeError):
+        world.log.write()
+    world.add("next", "last")
+    assert world.ids() == ["next", "last"]
