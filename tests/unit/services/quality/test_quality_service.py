@@ -101,6 +101,15 @@ def test_hourly_task_is_done_in_the_first_step_and_again_after_an_hour(world: Wo
         assert world.done.count("compact") == times, seconds
 
 
+def test_clock_that_is_set_back_does_not_delay_an_hourly_task(world: World) -> None:
+    world.task("compact", HOUR)
+    service = world.service()
+    for days, times in ((365, 1), (0, 2)):
+        world.now = NOW + timedelta(days=days)
+        service.step()
+        assert world.done.count("compact") == times
+
+
 def test_failed_task_is_repeated_in_the_next_step_and_keeps_nothing_else_from_being_done(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
