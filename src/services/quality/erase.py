@@ -12,7 +12,7 @@ from src.core.errors import LoopError
 from src.core.settings import QualitySettings, load_settings
 from src.quality.erase import erase
 from src.quality.stores import label_store, log_store
-from src.services.quality.tasks import logged_key_of
+from src.services.quality.tasks import StoreTasks, logged_key_of
 
 USAGE = "error: give one id: of a request, of a row (<request id>/3), or your own (dataset.id)"
 
@@ -25,11 +25,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load_settings(QualitySettings)
         folder, model = settings.quality_dir, settings.model_name
+        now = datetime.now(UTC)
+        StoreTasks(settings).take_in_rows(now)
         done = erase(
             log_store(folder, model),
             label_store(folder, model),
             arguments[0].strip(),
-            datetime.now(UTC),
+            now,
             functools.partial(logged_key_of, settings),
         )
     except (LoopError, OSError) as error:

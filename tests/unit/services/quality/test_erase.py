@@ -65,6 +65,18 @@ def test_what_arrives_later_is_left_out(stored: QualitySettings) -> None:
     assert counts(stored) == (1, 1)
 
 
+def test_labels_of_rows_that_are_not_taken_in_yet_are_erased_by_the_key(
+    stored: QualitySettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_segment(stored.quality_dir, [("new", "setosa")], NOW, key="9")
+    write_feedback(stored.quality_dir, {"new": "setosa"}, NOW)
+    StoreTasks(stored).take_in_feedback(NOW)
+    assert erase.main(["9"]) == 0
+    assert capsys.readouterr().out.startswith("erased 1 rows and 1 labels")
+    take_in(stored)
+    assert counts(stored) == (3, 2)
+
+
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("arguments", [[], [""], [" "], ["a", "b"]])
 def test_erase_needs_one_id(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
