@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,19 @@ def groups_of(folder: Path, suffix: str, max_bytes: int) -> Iterator[list[str]]:
         yield group
 
 
-def bad_files(folder: Path) -> list[str]:
-    """The names of the files that could not be read and were set aside."""
-    return sorted(path.name for path in (folder / BAD_FOLDER).glob("*"))
-
-
 def set_aside(folder: Path, name: str, reason: str) -> None:
     """Move a file that cannot be read to ``bad``, and log the reason."""
     bad = folder / BAD_FOLDER
     bad.mkdir(exist_ok=True)
     (folder / name).rename(bad / name)
     logger.error("moved to %a: %s", str(bad / name), reason)
+
+
+def expire_bad(folder: Path, before: datetime) -> None:
+    """Delete the files in ``bad`` that were last written before a time: they may have the rows of people."""
+    for path in (folder / BAD_FOLDER).glob("*"):
+        if path.stat().st_mtime < before.timestamp():
+            path.unlink()
 
 
 def _table(header: SegmentHeader, rows: Sequence[dict[str, Any]]) -> pa.Table:

@@ -11,7 +11,7 @@ from src.core.settings import QualitySettings
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_sources import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
-from src.quality.segments import ingest_segments
+from src.quality.segments import expire_bad, ingest_segments
 from src.quality.stores import FEEDBACK_FOLDER, SEGMENTS_FOLDER, label_store, log_store
 from src.services.quality.quality_service import Task
 from src.training.sql_source import stream_sql
@@ -90,6 +90,8 @@ class StoreTasks:
         for store in (self._log, self._labels):
             with store.locked():
                 store.expire(before, self._settings.prediction_log_max_bytes)
+        for name in (SEGMENTS_FOLDER, FEEDBACK_FOLDER):
+            expire_bad(self._settings.quality_dir / name, before)
         return ()
 
     def _config(self) -> PipelineConfig:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from src.quality import segments
-from src.quality.segments import bad_files, ingest_segments, read_segment
+from src.quality.segments import ingest_segments, read_segment
 from tests.support.quality_files import (
     MODEL,
     NOON,
@@ -124,7 +124,7 @@ def test_segment_with_a_row_of_another_form_is_set_aside_and_the_others_are_stor
         assert ingest_segments(store, tmp_path / "segments", MODEL) == 2
     assert stored_ids(store) == ["r1", "r3"]
     assert names(tmp_path / "segments") == ["bad"]
-    assert bad_files(tmp_path / "segments") == ["b.ndjson"]
+    assert names(tmp_path / "segments" / "bad") == ["b.ndjson"]
     (record,) = caplog.records
     assert "bad/b.ndjson" in record.getMessage()
     assert "a row has another form (" in record.getMessage()
@@ -136,7 +136,7 @@ def test_file_without_a_header_is_set_aside(tmp_path: Path, content: str) -> Non
     segment = write_segment(tmp_path, "a", [])
     segment.write_bytes(content.encode(errors="surrogatepass"))
     assert ingest_segments(log_store(tmp_path), tmp_path / "segments", MODEL) == 0
-    assert bad_files(tmp_path / "segments") == ["a.ndjson"]
+    assert names(tmp_path / "segments" / "bad") == ["a.ndjson"]
 
 
 def test_last_microsecond_that_can_be_stored(tmp_path: Path) -> None:
@@ -246,4 +246,4 @@ def test_rows_around_midnight_are_filed_by_their_day_in_utc(tmp_path: Path) -> N
 
 def test_folder_without_segments(tmp_path: Path) -> None:
     assert ingest_segments(log_store(tmp_path), tmp_path / "segments", MODEL) == 0
-    assert bad_files(tmp_path / "segments") == []
+    assert not (tmp_path / "segments" / "bad").exists()

@@ -219,3 +219,14 @@ def test_key_is_known_without_the_configuration_where_nothing_is_hashed(
     settings: QualitySettings, tmp_path: Path
 ) -> None:
     assert logged_key_of(changed(settings, pipeline_config=tmp_path / "absent"), "7") == "7"
+
+
+def test_files_that_were_set_aside_expire_as_rows_do(settings: QualitySettings) -> None:
+    for folder in ("segments", "feedback"):
+        for name, days in (("old.ndjson", 91), ("new.ndjson", 89)):
+            path = settings.quality_dir / folder / "bad" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            os.utime(path, ((NOW - timedelta(days=days)).timestamp(),) * 2)
+    StoreTasks(settings).expire(NOW)
+    assert [path.name for path in sorted(settings.quality_dir.glob("*/bad/*"))] == ["new.ndjson"] * 2
