@@ -1,6 +1,7 @@
 """Writes the segments of the prediction log; ``core.prediction_log`` describes their form."""
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ from src.core.prediction_log import OPEN_SUFFIX, SEGMENT_SUFFIX, LoggedColumn, R
 # A segment is closed when it is so old, or has so many bytes.
 MAX_SECONDS = 10.0
 MAX_BYTES = 4_000_000
+# Of files that wait for the quality service, and of their bytes; with more, nothing is written.
+MAX_PENDING, MAX_PENDING_BYTES = 20_000, 2_000_000_000
 # Of a file without a lock: readers lock and rename abandoned files that are named as open ones.
 NEW_SUFFIX = ".new"
 
@@ -77,12 +80,13 @@ class SegmentWriter:
         self._folder = folder
         self._clock = clock
         self._segment: _Segment | None = None
+        self._refused_at: float | None = None
 
     def write(self, source: SegmentSource, lines: Iterable[bytes]) -> None:
         """Append lines, each with its line end.
 
         Raises:
-            OSError: not all of them were written. The next call opens another segment.
+            OSError: not all of them were written, or too many segments wait. The next call opens another segment.
         """
         if self._segment is not None and self._segment.source != source:
             self.close()
@@ -113,6 +117,7 @@ class SegmentWriter:
         """A new segment with its header. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         now = self._clock()
+        self._check_pending(now)
         path = self._folder / f"{uuid_utils.uuid7()}{SEGMENT_SUFFIX}{OPEN_SUFFIX}"
         new = path.with_name(path.name + NEW_SUFFIX)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -136,3 +141,17 @@ class SegmentWriter:
             new.unlink(missing_ok=True)
             raise
         return segment
+
+    def _check_pending(self, now: float) -> None:
+        """Raise OSError if too much waits, by a look at the folder at most every ``MAX_SECONDS``."""
+        if self._refused_at is None or abs(now - self._refused_at) >= MAX_SECONDS:
+            files = size = 0
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):  # taken in meanwhile
+                        size += entry.stat(follow_symlinks=False).st_size
+                        files += 1
+            is_full = files >= MAX_PENDING or size >= MAX_PENDING_BYTES
+            self._refused_at = now if is_full else None
+        if self._refused_at is not None:
+            raise OSError(errno.EDQUOT, "too many segments wait; check that the quality service runs")

@@ -13,6 +13,7 @@ import pytest
 
 from src.core.file_lock import is_locked
 from src.core.prediction_log import LoggedColumn, Role, SegmentHeader
+from src.serving.watch import segment_writer
 from src.serving.watch.segment_writer import MAX_BYTES, SegmentSource, SegmentWriter
 
 SOURCE = SegmentSource("iris", "3", Role.CHAMPION, (LoggedColumn(name="a", type="number"),), ("x", "y"), 0.5)
@@ -175,3 +176,22 @@ def test_folder_that_was_deleted_is_made_anew(folder: Folder) -> None:
     folder.writer.write(SOURCE, [json.dumps({"a": 1}).encode() + b"\n"])
     folder.writer.close()
     assert folder.segments() == [[b'{"a": 1}']]
+
+
+@pytest.mark.parametrize(("name", "limit"), [("MAX_PENDING", 2), ("MAX_PENDING_BYTES", 300)])
+def test_segments_that_nobody_takes_in_do_not_fill_the_disk(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    monkeypatch.setattr(segment_writer, name, limit)
+    for _ in range(2):
+        folder.writer.write(SOURCE, [b"1\n"])
+        folder.writer.close()
+    for _ in range(2):
+        with pytest.raises(OSError, match="check that the quality service runs"):
+            folder.writer.write(SOURCE, [b"2\n"])
+    for path in folder.path.iterdir():
+        path.unlink()
+    folder.now += 10
+    folder.writer.write(SOURCE, [b"3\n"])
+    folder.writer.close()
+    assert folder.segments() == [[b"3"]]
