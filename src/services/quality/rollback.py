@@ -37,7 +37,7 @@ class RollbackRequest:
         headers = {"X-Request-ID": REQUEST_ID}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
-        query = {"champion": rollout.version, "reason": reason[:MAX_REASON]}
+        query = {"model": rollout.model, "champion": rollout.version, "reason": reason[:MAX_REASON]}
         try:
             with httpx.Client(transport=self._transport, timeout=SECONDS, trust_env=False) as client:
                 answer = client.post(f"{self._url}/rollback", params=query, headers=headers)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from src.services.inference.routes.endpoints import Service, errors
 from src.serving.http.errors import request_id_of
-from src.serving.models.rollback import RollbackAnswer
+from src.serving.models.rollback import RollbackAnswer, RollbackRefusedError
 
 router = APIRouter(tags=["registry"])
 
@@ -16,6 +16,7 @@ class RollbackQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused, as a misspelt condition would have no effect."""
 
     champion: str | None = Field(None, pattern=r"^[0-9]{1,18}$", description="Only if this version is still champion")
+    model: str | None = Field(None, max_length=256, description="Only if this registered model is served")
     reason: str = Field("requested", min_length=1, max_length=300, description="Why, for the record of its promotion")
 
 
@@ -35,6 +36,9 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     limited.
     """
     await request.body()
+    served = service.settings.model_name
+    if asked.model not in {None, served}:
+        raise RollbackRefusedError(f"this service serves the model {served}; check MODEL_NAME of the client")
     return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion, reason=asked.reason)
 
 

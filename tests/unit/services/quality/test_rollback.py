@@ -31,7 +31,7 @@ def test_the_promoted_version_is_rolled_back_with_the_reason_and_the_key() -> No
     asking(answer, "k" * 16)(ROLLOUT, "r" * 400)
     (request,) = sent
     assert (request.method, str(request.url.copy_with(query=None))) == ("POST", "http://inference:8000/rollback")
-    assert dict(request.url.params) == {"champion": "3", "reason": "r" * 300}
+    assert dict(request.url.params) == {"model": "iris", "champion": "3", "reason": "r" * 300}
     assert request.headers["authorization"] == f"Bearer {'k' * 16}"
     assert request.headers["x-request-id"] == "automatic-rollback"
 

@@ -158,6 +158,13 @@ async def test_rollback_to_nothing_is_refused_and_changes_nothing(
     assert "rollback.at" not in served.mlflow.versions["2"].tags
 
 
+async def test_rollback_of_another_model_is_refused(served: Any) -> None:
+    answer = await served.client.post("/rollback", params={"model": "churn", "champion": "2"})
+    assert (answer.status_code, "serves the model iris" in answer.json()["detail"]) == (409, True)
+    assert served.mlflow.aliases["champion"] == "2"
+    assert (await served.client.post("/rollback", params={"model": "iris", "champion": "2"})).status_code == 200
+
+
 async def test_rollback_from_another_champion_than_expected_is_refused(served: Any) -> None:
     answer = await served.client.post("/rollback", params={"champion": "1"})
     assert answer.status_code == 409
