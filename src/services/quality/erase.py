@@ -15,6 +15,10 @@ from src.quality.stores import label_store, log_store
 from src.services.quality.tasks import StoreTasks, logged_key_of
 
 USAGE = "error: give one id: of a request, of a row (<request id>/3), or your own (dataset.id)"
+NOTHING = (
+    "nothing is stored about this id; check the id, and that MODEL_NAME, DATA_DIR, PREDICTION_LOG_HASH and "
+    "PREDICTION_LOG_KEY have the values that the services have"
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     except (LoopError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 1
-    print(f"erased {done.rows} rows and {done.labels} labels; what arrives later for this id is left out")  # noqa: T201 - as above
+    print(f"erased {done.rows} rows and {done.labels} labels of the model {model}")  # noqa: T201 - as above
+    if not done.rows and not done.labels:
+        print(NOTHING)  # noqa: T201 - as above
     return 0
 
 

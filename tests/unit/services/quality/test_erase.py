@@ -13,7 +13,6 @@ from tests.support.configuration import CONFIG_FILE
 from tests.support.quality_arrivals import write_feedback, write_segment
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-LATER = "what arrives later for this id is left out"
 
 
 @pytest.fixture
@@ -53,7 +52,8 @@ def test_erase_says_how_much_it_has_deleted(
     stored: QualitySettings, capsys: pytest.CaptureFixture[str], given: str, said: str, left: tuple[int, int]
 ) -> None:
     assert erase.main([given]) == 0
-    assert capsys.readouterr().out == f"{said}; {LATER}\n"
+    hint = f"{erase.NOTHING}\n" if given == "nobody" else ""
+    assert capsys.readouterr().out == f"{said} of the model iris\n{hint}"
     assert counts(stored) == left
 
 
