@@ -86,6 +86,13 @@ def test_without_a_prediction_log_nothing_can_be_compared() -> None:
     )
 
 
+def test_a_watch_that_ended_without_a_prediction_log_is_described() -> None:
+    assert said(promotion=promotion(until=NOW - HOUR, shadow=False), logs=False) == (
+        "Version 3 was not compared with version 2 until the end of its watch, 1 h ago , because the prediction log is "
+        "off."
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "is_said"),
     [

@@ -82,7 +82,7 @@ def test_without_labels_the_card_says_how_to_send_them(predictor: Predictor) -> 
     markup = card(model=predictor, quality=report(*NOTHING.values()))
     assert (
         "No prediction of version 2 has a label yet; logged in the last day: 7. When the true class of a "
-        "prediction is known, send it with the prediction's X-Request-Id : POST /feedback"
+        "prediction is known, send it with the prediction's X-Request-ID : POST /feedback"
     ) in text_of(markup)
     assert rows_of(markup) == []
 
@@ -108,6 +108,13 @@ def test_old_report_is_said_to_be_old(predictor: Predictor) -> None:
         markup = card(model=predictor, quality=report(NEWEST, DAY, at=NOW - age))
         assert (says in text_of(markup)) == old
         assert len(rows_of(markup)) == 8
+
+
+def test_report_from_before_the_log_was_switched_off_is_said_to_be_old(predictor: Predictor) -> None:
+    markup = card(model=predictor, quality=report(NEWEST, DAY, at=NOW - timedelta(hours=1)), logs=False)
+    says = "The prediction log is off; this was computed 1 h ago. Set PREDICTION_LOG=true to measure live quality."
+    assert text_of(markup).startswith(f"Live quality {says} newest labels")
+    assert len(rows_of(markup)) == 8
 
 
 def test_first_problems_are_shown(predictor: Predictor) -> None:

@@ -118,6 +118,6 @@ def test_source_is_reported_in_words(source: str, asked: str) -> None:
 
 
 def test_requests_that_cannot_be_read_are_told_apart_from_none() -> None:
-    assert "No training has been asked for yet." in watched()
+    assert "No training has been requested yet." in watched()
     assert "No training" not in watched(requests_problem="the volume is gone")
     assert "the volume is gone" in watched(requests_problem="the volume is gone")
