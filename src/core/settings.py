@@ -336,7 +336,7 @@ def load_settings(settings_class: type[Settings]) -> Settings:
         raise ConfigError(f"{file} cannot be read ({error}); fix it or name another one in ENV_FILE") from error
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {_problem(item, settings_class)}"
+            "".join(f"{part}: ".upper() for part in item["loc"]) + _problem(item, settings_class)
             for item in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None

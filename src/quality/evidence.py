@@ -84,6 +84,6 @@ def judge(advantages: Floats, alpha: float, least_drop: float = 0.0) -> Verdict:
     return Verdict(
         is_worse=bool(len(reached)),
         rows=last + 1,
-        drop=float(drops[last]),
+        drop=float(drops[last]) + 0.0,  # not -0.0
         e_value=float(np.exp(np.minimum(largest, 700.0))),
     )

@@ -151,7 +151,11 @@ class ShadowFollower:
             # The served version may have changed meanwhile.
             if predictor is not None and self._is_beside(rollout):
                 self._shadow.use(predictor, rollout.version)
-                logger.info("version %s answers logged rows of %s as a shadow", rollout.previous, rollout.version)
+                logger.info(
+                    "version %s is the shadow of version %s: it answers the logged rows too",
+                    rollout.previous,
+                    rollout.version,
+                )
 
     def _is_beside(self, rollout: Rollout) -> bool:
         """Whether the watched version is served, and the watch goes on."""

@@ -39,6 +39,7 @@ def test_evidence_of_several_runs_is_that_of_each() -> None:
 
 def test_equal_rows_are_no_evidence() -> None:
     assert log_evidence(np.zeros(1000))[-1] == pytest.approx(0.0)
+    assert str(judge(np.zeros(1000), 0.01).drop) == "0.0"
 
 
 def test_without_labels_there_is_no_verdict() -> None:
