@@ -11,7 +11,7 @@ from src.core.settings import CommonSettings, load_settings
 from src.services.local.one_loop import only_loop_on
 from src.services.local.processes import REPOSITORY
 
-KEPT = ("README.md", "incoming")
+KEPT = ("README.md", "incoming", "labels")
 MARK = "retrain"
 # The loop's files; anything else, such as a data set, is kept. The entry that identifies the folder comes last, so that
 # after a failure the command can be repeated.

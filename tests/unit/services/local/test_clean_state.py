@@ -40,7 +40,7 @@ def state(tmp_path: Path) -> Path:
     (data / "quality" / "segments").mkdir(parents=True)
     (data / "quality" / "segments" / "rows.ndjson").touch()
     (data / "labels").mkdir()
-    (data / "labels" / "truth.csv").write_text("whose loss nobody can mend")
+    (data / "labels" / "truth.csv").write_text("delivered")
     (data / "incoming").mkdir()
     (data / "incoming" / "rows.csv").write_text("delivered")
     (data / "README.md").touch()
@@ -48,7 +48,7 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "elsewhere" / "file").touch()
     (tmp_path / "elsewhere" / "wine_preprocessed.csv").touch()
     (data / "local").symlink_to(tmp_path / "elsewhere")
-    (data / "wine.csv").write_text("whose loss nobody can mend")
+    (data / "wine.csv").write_text("delivered")
     return data
 
 
@@ -56,7 +56,7 @@ def test_clean_state_empties_the_data_folder_of_the_environment(state: Path, tmp
     answer = make_clean_state(tmp_path, DATA_DIR=str(state))
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout == (
-        f"{state} holds no state any more; kept, because the loop did not write it: .hidden, labels, wine.csv\n"
+        f"{state} holds no state any more; kept, because the loop did not write it: .hidden, wine.csv\n"
     )
     assert sorted(path.name for path in state.iterdir()) == [".hidden", "README.md", "incoming", "labels", "wine.csv"]
     assert (state / "labels" / "truth.csv").exists()
