@@ -28,12 +28,15 @@ class Watch:
         rollouts: the records of promotions.
         model: the registered model's name.
         by_class: whether predictions are classes, or numbers.
+        by_gate: scores both versions by the gate's metric, the new one first, the sign such that greater is better;
+            None where it cannot be computed.
         roll_back: makes the previous version champion again, for a reason; raises LoopError where it cannot.
     """
 
     rollouts: Rollouts
     model: str
     by_class: bool
+    by_gate: Callable[[Pairs], tuple[float, float] | None]
     roll_back: Callable[[Rollout, str], None]
 
     def watched(self) -> Rollout | None:
@@ -51,7 +54,7 @@ class Watch:
             rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
         )
         told = _in_words(rollout, verdict)
-        obstacle = self._obstacle(rollout) if verdict.is_worse else None
+        obstacle = self._obstacle(rollout, pairs) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:
             return self._roll_back(rollout, told, now)
         if now >= rollout.until:
@@ -67,14 +70,18 @@ class Watch:
         truth, new, previous = (column[usable] for column in numbers)
         return number_advantages(truth, new, previous)
 
-    def _obstacle(self, rollout: Rollout) -> str | None:
+    def _obstacle(self, rollout: Rollout, pairs: Pairs) -> str | None:
         """Why this version is not rolled back without a person, if so."""
         if not rollout.automatic:
             return "rollout.automatic_rollback is off"
         earlier = self.rollouts.recent(self.model, 2)[1:]
         if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in earlier):
             return "the promotion before was rolled back automatically, which never happens twice in a row"
-        return None
+        # What is proved is about accuracy. The gate may have promoted the version for another merit.
+        scores = self.by_gate(pairs)
+        if scores is None:
+            return "gate.metric cannot be computed from predictions and labels alone"
+        return None if scores[0] < scores[1] else "by gate.metric it is not"
 
     def _roll_back(self, rollout: Rollout, reason: str, now: datetime) -> list[str]:
         # First: a rollback whose answer is lost counts as an automatic one.

@@ -76,7 +76,7 @@ class QualityReporter:
             sampling=Sampling(self._settings.log_key),
             patience=timedelta(seconds=self._settings.feedback_patience_seconds),
             resources=self._resources,
-            watch=Watch(rollouts, model, scorer.by_class, self._roll_back),
+            watch=Watch(rollouts, model, scorer.by_class, scorer.by_gate, self._roll_back),
         )
         report = self._builder.build(now, problems)
         write_report(self._file, report)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
 from src.core.quality_report import Score
-from src.quality.labelled import Labelled, Scored
+from src.quality.labelled import Labelled, Pairs, Scored
 from src.training.answers import Answers
 from src.training.resampling import bootstrap
 from src.training.scoring import Metric, metrics_of
@@ -36,6 +36,7 @@ class LiveScorer:
 
     def __init__(self, config: PipelineConfig, own: Mapping[str, Metric]) -> None:
         self._metrics = metrics_of(config, own)
+        self._gate = self._metrics[config.gate.metric]
         self._classes = tuple(sorted(config.dataset.classes or ()))
 
     @property
@@ -67,6 +68,24 @@ class LiveScorer:
             if score is not None:
                 scores[name] = score
         return Scored(int(known.sum()), scores, unknown=int((~known).sum()), failures=failures)
+
+    def by_gate(self, pairs: Pairs) -> tuple[float, float] | None:
+        """The scores of the new and of the previous version by ``gate.metric``, the sign such that greater is better.
+
+        None where it is undefined for these rows, or needs probabilities, which pairs do not have.
+        """
+        as_values = _as_text if self._classes else _numbers
+        truth, new, previous = columns = [as_values(column) for column in pairs]
+        known = np.isin(truth, self._classes) if self._classes else np.isfinite(columns).all(axis=0)
+        if self._gate.probabilities or not known.any():
+            return None
+        try:
+            scores = [self._gate.of(Answers("", (), truth[known], values[known])) for values in (new, previous)]
+        except ConfigError:  # the adopter's metric may need probabilities, too
+            return None
+        if not all(map(math.isfinite, scores)):
+            return None
+        return self._gate.sign * scores[0], self._gate.sign * scores[1]
 
     def _known(self, rows: Labelled) -> NDArray[np.bool_]:
         """A mask of the rows with a usable label and prediction."""

@@ -18,7 +18,7 @@ from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.segment_writer import SegmentWriter
 
 # How often the records of promotions are read, and the pause after a shadow that could not be loaded.
-LOOK_SECONDS, RETRY_SECONDS = 5.0, 60.0
+LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
 # The shadow's share of a second: rows beyond it are skipped, so that a slow model does not slow down the served one.
 MAX_SECONDS = 0.05
 PREDICTED, SKIPPED, FAILED = "predicted", "skipped", "failed"

@@ -149,7 +149,13 @@ def test_the_watched_promotion_is_judged_by_rows_since_its_start(stores: Stores,
     rollouts = Rollouts(tmp_path / "rollouts")
     asked: list[str] = []
     report = builder(stores, tmp_path)
-    report.watch = Watch(rollouts, "iris", by_class=True, roll_back=lambda rollout, _: asked.append(rollout.version))
+    report.watch = Watch(
+        rollouts,
+        "iris",
+        by_class=True,
+        by_gate=lambda _: (0, 1),
+        roll_back=lambda rollout, _: asked.append(rollout.version),
+    )
     assert report.build(NOW).problems == []
     started = NOW - 2 * HOUR
     rollout = Rollout(model="iris", version="2", previous="1", started=started, until=NOW + DAY, automatic=False)

@@ -32,9 +32,10 @@ class World:
         self.rollouts = Rollouts(folder)
         self.asked: list[tuple[str, str]] = []
         self.fails = False
+        self.by_gate: tuple[float, float] | None = (0.1, 0.2)
 
     def watch(self, *, by_class: bool = True) -> Watch:
-        return Watch(self.rollouts, "iris", by_class, self._roll_back)
+        return Watch(self.rollouts, "iris", by_class, lambda _: self.by_gate, self._roll_back)
 
     def promote(self, version: str = "2", *, automatic: bool = True) -> Rollout:
         rollout = Rollout(
@@ -129,6 +130,23 @@ def test_it_never_rolls_back_twice_in_a_row_without_a_person(world: World) -> No
     assert [version for version, _ in world.asked] == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("scores", "obstacle"),
+    [
+        (None, "gate.metric cannot be computed"),
+        ((0.5, 0.4), "by gate.metric it is not"),
+        ((0.5, 0.5), "by gate.metric it is not"),
+    ],
+)
+def test_a_version_that_the_gates_metric_does_not_find_worse_is_only_reported(
+    world: World, scores: tuple[float, float] | None, obstacle: str
+) -> None:
+    world.by_gate = scores
+    (problem,) = world.watch().step(world.promote(), WORSE, NOW)
+    assert obstacle in problem
+    assert (world.asked, world.record().state) == ([], RolloutState.WATCHING)
+
+
 def by_a_person(world: World, rollout: Rollout) -> None:
     world.rollouts.end(rollout.id, RolloutState.ROLLED_BACK, now=NOW, by="api", reason="requested")
 
@@ -197,4 +215,7 @@ def test_a_drop_that_is_not_worth_it_is_kept(world: World) -> None:
 def test_only_the_promotion_of_this_model_is_watched(world: World) -> None:
     rollout = world.promote()
     assert world.watch().watched() == rollout
-    assert Watch(world.rollouts, "churn", by_class=True, roll_back=lambda *_: None).watched() is None
+    assert (
+        Watch(world.rollouts, "churn", by_class=True, by_gate=lambda _: None, roll_back=lambda *_: None).watched()
+        is None
+    )

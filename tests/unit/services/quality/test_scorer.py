@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
-from src.quality.labelled import Labelled, Scored
+from src.quality.labelled import Labelled, Pairs, Scored
 from src.services.quality.scorer import LiveScorer
 from src.training.scoring import Metric
 from tests.support.datasets import houses
@@ -281,3 +281,40 @@ def test_report_of_the_largest_size_takes_seconds() -> None:
     started = time.process_time()
     scorer(rows)
     assert 18 * (time.process_time() - started) < 15
+
+
+def paired(truth: list[str], new: list[str], previous: list[str]) -> Pairs:
+    return Pairs(*(np.array(column, dtype=object) for column in (truth, new, previous)))
+
+
+def test_both_versions_are_scored_by_the_gates_metric_on_known_labels() -> None:
+    truth, new, previous = [SETOSA, SETOSA, VIRGINICA, "rose"], [SETOSA] * 4, [SETOSA, VIRGINICA, VIRGINICA, "rose"]
+    pairs = paired(truth, new, previous)
+    assert LiveScorer(iris("accuracy"), {}).by_gate(pairs) == pytest.approx((2 / 3, 2 / 3))
+    expected = [sklearn_metrics.balanced_accuracy_score(truth[:3], found[:3]) for found in (new, previous)]
+    assert LiveScorer(iris("balanced_accuracy"), {}).by_gate(pairs) == pytest.approx(tuple(expected))
+
+
+def test_numbers_are_scored_by_the_gates_metric_too(tmp_path: Path) -> None:
+    pairs = paired(["1", "2", "many", "3"], ["1", "4", "1", "nan"], ["2", "2", "1", "3"])
+    settings = houses(tmp_path / "houses.csv")
+    gate = settings.gate.model_copy(update={"metric": "neg_mean_absolute_error"})
+    scorer = LiveScorer(settings.model_copy(update={"gate": gate}), {})
+    assert scorer.by_gate(pairs) == pytest.approx((-1.0, -0.5))
+
+
+def test_of_a_metric_where_lower_is_better_the_sign_is_turned() -> None:
+    own = Metric("cost", lambda truth, found, *_: float((truth != found).sum()), greater_is_better=False)
+    pairs = paired([SETOSA] * 3, [SETOSA] * 3, [SETOSA, VIRGINICA, VIRGINICA])
+    assert LiveScorer(iris("cost"), {"cost": own}).by_gate(pairs) == (0, -2)
+
+
+def test_what_predictions_and_labels_do_not_say_is_not_scored() -> None:
+    pairs = paired([SETOSA, VIRGINICA], [SETOSA] * 2, [VIRGINICA] * 2)
+    assert LiveScorer(iris("neg_log_loss"), {}).by_gate(pairs) is None
+    assert LiveScorer(iris("accuracy"), {}).by_gate(paired(["rose"], [SETOSA], [SETOSA])) is None
+    assert LiveScorer(iris("accuracy"), {}).by_gate(paired([], [], [])) is None
+    fails = Metric("own", lambda truth, found, shares, weight: float(shares[0, 0]))  # noqa: ARG005 - as metrics are called
+    assert LiveScorer(iris("own"), {"own": fails}).by_gate(pairs) is None
+    undefined = Metric("own", lambda *_: float("nan"))
+    assert LiveScorer(iris("own"), {"own": undefined}).by_gate(pairs) is None
