@@ -13,7 +13,7 @@ from src.quality import ingest_labels, label_staging
 from src.quality.ingest_labels import Ingested, LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_sources import RawLabel
 from src.quality.parquet_store import ParquetStore
-from src.quality.segments import bad_files
+from src.quality.segments import BAD_FOLDER
 from src.quality.stores import label_store
 from tests.support.faults import Fault, Killed
 from tests.support.quality_files import MODEL, NOON, stored_rows
@@ -114,7 +114,7 @@ def test_file_with_something_else_is_set_aside_as_a_whole_and_the_others_are_sto
     with caplog.at_level(logging.ERROR):
         assert ingest_feedback(store, feedback_of(store), RULES) == 2
     assert found(store, "request_id") == [("r1",), ("r3",)]
-    assert bad_files(feedback_of(store)) == ["b.ndjson"]
+    assert [path.name for path in (feedback_of(store) / BAD_FOLDER).iterdir()] == ["b.ndjson"]
     (record,) = caplog.records
     assert "an unreadable file of labels: " in record.getMessage()
     assert "secret" not in record.getMessage()
