@@ -38,7 +38,7 @@ class OldState(Loop):
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Inference alone."""
-        _, inference, _ = loop_processes(self.settings())
+        _, inference, *_ = loop_processes(self.settings())
         with running(inference, self.folder / "inference.log", **self.environment):
             wait_until("a model is served", self.is_ready)
             yield
@@ -46,7 +46,7 @@ class OldState(Loop):
     @contextlib.contextmanager
     def training(self) -> Iterator[None]:
         """MLflow and the monitor, beside inference."""
-        mlflow, _, monitor, _ = loop_processes(self.settings())
+        mlflow, _, monitor, *_ = loop_processes(self.settings())
         with (
             running(mlflow, self.folder / "mlflow.log"),
             running(monitor, self.folder / "monitor.log", **self.environment),
