@@ -42,6 +42,18 @@ def write_durably(temporary: Path, target: Path, pieces: Iterable[bytes], *, rep
         raise
 
 
+def replace_durably(file: Path, content: bytes) -> None:
+    """Write a file, or replace it in one step, durably. Only one process at a time may do so.
+
+    Raises:
+        SpoolFullError: the volume is full; the file is unchanged.
+        OSError: writing fails for another reason.
+    """
+    temporary = file.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)  # of a killed process
+    write_durably(temporary, file, [content], replaces=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the renames in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

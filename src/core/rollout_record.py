@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from src.core.durable_file import write_durably
+from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, new_id
@@ -142,10 +142,7 @@ class Rollouts:
             return None
 
     def _write(self, rollout: Rollout) -> None:
-        file = self._folder / f"{rollout.id}.json"
-        temporary = file.with_suffix(".tmp")
-        temporary.unlink(missing_ok=True)  # of a killed process; only the lock's holder writes
-        write_durably(temporary, file, [rollout.model_dump_json().encode()], replaces=True)
+        replace_durably(self._folder / f"{rollout.id}.json", rollout.model_dump_json().encode())
 
 
 def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason: str) -> Rollout:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from src.core.durable_file import write_durably
+from src.core.durable_file import replace_durably
 from src.core.errors import ConfigError
 
 MANIFEST_FILE = "manifest.json"
@@ -114,7 +114,4 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         SpoolFullError: the volume is full; the manifest is unchanged.
         OSError: writing fails for another reason.
     """
-    path = folder / MANIFEST_FILE
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)  # of a killed process
-    write_durably(temporary, path, [manifest.model_dump_json(indent=1).encode()], replaces=True)
+    replace_durably(folder / MANIFEST_FILE, manifest.model_dump_json(indent=1).encode())

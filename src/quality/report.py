@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from src.core.durable_file import write_durably
+from src.core.durable_file import replace_durably
 from src.core.folders import make_folder
 from src.core.prediction_log import Sampling
 from src.core.quality_report import QualityReport
@@ -88,8 +88,10 @@ class ReportBuilder:
 
     def _decide(self, quality: LiveQuality, now: datetime) -> list[str]:
         """Judge the watched promotion, if there is one."""
-        rollout = self.watch.watched() if self.watch else None
-        if self.watch is None or rollout is None:
+        if self.watch is None:
+            return []
+        rollout = self.watch.watched()
+        if rollout is None:
             return []
         return self.watch.step(rollout, quality.pairs(rollout.version, rollout.previous, rollout.started), now)
 
@@ -102,6 +104,4 @@ def write_report(path: Path, report: QualityReport) -> None:
         OSError: writing fails for another reason.
     """
     make_folder(path.parent)
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)  # of a killed process
-    write_durably(temporary, path, [report.model_dump_json(indent=1).encode()], replaces=True)
+    replace_durably(path, report.model_dump_json(indent=1).encode())
