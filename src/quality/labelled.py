@@ -1,5 +1,6 @@
 """Labelled rows as the metrics take them, and what the metrics say about them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -112,3 +113,15 @@ class Scorer(Protocol):
 
 def _text(column: NDArray[Any]) -> NDArray[Any]:
     return np.ma.getdata(column).astype(object)
+
+
+def numbers_of(texts: NDArray[Any]) -> NDArray[np.float64]:
+    """(n,) texts as numbers; NaN where a text is none."""
+    return np.array([_number(text) for text in texts], dtype=np.float64)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -3,9 +3,11 @@
 from pathlib import Path
 from urllib.parse import quote
 
+from src.core.feedback import FEEDBACK_FOLDER
+from src.core.prediction_log import SEGMENTS_FOLDER
 from src.quality.parquet_store import ParquetStore
 
-SEGMENTS_FOLDER, FEEDBACK_FOLDER, LOG_FOLDER, LABELS_FOLDER = "segments", "feedback", "log", "labels"
+LOG_FOLDER, LABELS_FOLDER = "log", "labels"
 
 
 def log_store(quality_dir: Path, model: str) -> ParquetStore:

@@ -9,7 +9,7 @@ import numpy as np
 from src.core.errors import LoopError
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.quality.evidence import Floats, Verdict, class_advantages, judge, number_advantages
-from src.quality.labelled import Pairs
+from src.quality.labelled import Pairs, numbers_of
 
 # The largest probability that a version that is not worse is rolled back, over the whole watch.
 ALPHA = 0.01
@@ -53,19 +53,19 @@ class Watch:
         self.rollouts.note(
             rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
         )
-        told = _in_words(rollout, verdict)
+        finding = _in_words(rollout, verdict)
         obstacle = self._obstacle(rollout, pairs) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:
-            return self._roll_back(rollout, told, now)
+            return self._roll_back(rollout, finding, now)
         if now >= rollout.until:
-            reason = f"{told}; {obstacle}" if obstacle else told
+            reason = f"{finding}; {obstacle}" if obstacle else finding
             self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
-        return [f"{told}; {obstacle}: check it, and roll back with POST /rollback if it is so"] if obstacle else []
+        return [f"{finding}; {obstacle}: check it, and roll back with POST /rollback if it is so"] if obstacle else []
 
     def _advantages(self, pairs: Pairs) -> Floats:
         if self.by_class:
             return class_advantages(pairs.truth, pairs.new, pairs.previous)
-        numbers = [_numbers(column) for column in pairs]
+        numbers = [numbers_of(column) for column in pairs]
         usable = np.logical_and.reduce([np.isfinite(column) for column in numbers])
         truth, new, previous = (column[usable] for column in numbers)
         return number_advantages(truth, new, previous)
@@ -105,15 +105,3 @@ def _in_words(rollout: Rollout, verdict: Verdict) -> str:
             f"(evidence {verdict.e_value:,.0f}, needed {1 / ALPHA:,.0f})"
         )
     return f"no proof that version {rollout.version} is worse than version {rollout.previous} {on}"
-
-
-def _numbers(texts: Floats) -> Floats:
-    """Texts as numbers; NaN for others."""
-
-    def number(text: str) -> float:
-        try:
-            return float(text)
-        except ValueError:
-            return np.nan
-
-    return np.array([number(text) for text in texts], dtype=np.float64)

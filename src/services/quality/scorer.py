@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
 from src.core.quality_report import Score
-from src.quality.labelled import Labelled, Pairs, Scored
+from src.quality.labelled import Labelled, Pairs, Scored, numbers_of
 from src.training.answers import Answers
 from src.training.resampling import bootstrap
 from src.training.scoring import Metric, metrics_of
@@ -74,7 +74,7 @@ class LiveScorer:
 
         None where it is undefined for these rows, or needs probabilities, which pairs do not have.
         """
-        as_values = _as_text if self._classes else _numbers
+        as_values = _as_text if self._classes else numbers_of
         truth, new, previous = columns = [as_values(column) for column in pairs]
         known = np.isin(truth, self._classes) if self._classes else np.isfinite(columns).all(axis=0)
         if self._gate.probabilities or not known.any():
@@ -91,11 +91,11 @@ class LiveScorer:
         """A mask of the rows with a usable label and prediction."""
         if self._classes:
             return np.isin(rows.truth.astype(str), self._classes)
-        return np.isfinite(_numbers(rows.truth)) & np.isfinite(_numbers(rows.predictions))
+        return np.isfinite(numbers_of(rows.truth)) & np.isfinite(numbers_of(rows.predictions))
 
     def _usable(self, rows: Labelled, mask: NDArray[np.bool_]) -> "_Usable":
         """The rows of a mask, with probabilities if all of them have some."""
-        as_values = _as_text if self._classes else _numbers
+        as_values = _as_text if self._classes else numbers_of
         truth, values = as_values(rows.truth[mask]), as_values(rows.predictions[mask])
         answers = Answers(rows.version, (), truth, values)
         if rows.probabilities is not None and np.isfinite(rows.probabilities[mask]).all():
@@ -145,15 +145,3 @@ def _summing_to_one(shares: Floats) -> Floats:
 
 def _as_text(values: NDArray[Any]) -> NDArray[np.str_]:
     return values.astype(str)
-
-
-def _numbers(texts: NDArray[Any]) -> Floats:
-    """(n,) the numbers; NaN where a text is none."""
-    return np.array([_number(text) for text in texts], dtype=np.float64)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

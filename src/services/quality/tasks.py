@@ -1,18 +1,19 @@
 """What a step of the quality service does before it reports: takes in rows and labels, and limits the stores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 from src.core.errors import DataError
+from src.core.feedback import FEEDBACK_FOLDER
 from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline_config
-from src.core.prediction_log import keyed_hash
+from src.core.prediction_log import SEGMENTS_FOLDER, keyed_hash
 from src.core.settings import QualitySettings
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_sources import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
 from src.quality.segments import expire_bad, ingest_segments
-from src.quality.stores import FEEDBACK_FOLDER, SEGMENTS_FOLDER, label_store, log_store
+from src.quality.stores import label_store, log_store
 from src.services.quality.quality_service import Task
 from src.training.sql_source import stream_sql
 
@@ -98,9 +99,7 @@ class StoreTasks:
         return load_pipeline_config(self._settings.pipeline_config)
 
     def _rules(self, config: PipelineConfig) -> LabelRules:
-        hashed = self._settings.hashed_columns.intersection(config.dataset.id)
-        logged_key = partial(keyed_hash, self._settings.log_key) if hashed else str
-        return LabelRules(config.dataset.classes or (), logged_key)
+        return LabelRules(config.dataset.classes or (), _key_rule(self._settings, config))
 
     def _rows(self, labels: LabelsConfig) -> Iterator[RawLabel]:
         for row in stream_sql(labels.query, self._settings.dataset_url, QUERY_KEY):
@@ -117,5 +116,10 @@ def logged_key_of(settings: QualitySettings, key: str) -> str:
     """
     if not settings.hashed_columns:
         return key
-    config = load_pipeline_config(settings.pipeline_config)
-    return keyed_hash(settings.log_key, key) if settings.hashed_columns.intersection(config.dataset.id) else key
+    return _key_rule(settings, load_pipeline_config(settings.pipeline_config))(key)
+
+
+def _key_rule(settings: QualitySettings, config: PipelineConfig) -> Callable[[str], str]:
+    """What makes a key one as the log has it."""
+    is_hashed = settings.hashed_columns.intersection(config.dataset.id)
+    return partial(keyed_hash, settings.log_key) if is_hashed else str
