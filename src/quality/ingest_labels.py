@@ -95,9 +95,10 @@ def ingest_folder(store: ParquetStore, folder: Path, rules: LabelRules, now: dat
     done = Ingested()
     paths = [path for path in sorted(folder.glob("*")) if path.is_file() and not path.name.startswith(".")]
     store.forget_read([file.name for file in store.manifest.read if folder / file.name not in paths])
+    known = {file.name: file for file in store.manifest.read}
     for path in paths:
         try:
-            done.stored += _ingest_file(store, path, rules, now)
+            done.stored += _ingest_file(store, path, known.get(path.name), rules, now)
         except OSError as error:
             done.problems.append(f"{path.name} cannot be read ({error.strerror})")
     done.problems += [f"{file.name} {file.problem}" for file in store.manifest.read if file.problem]
@@ -153,14 +154,13 @@ class _Checked:
         return f"has {self._wrong} invalid rows of {self._rows}, which are left out: {'; '.join(self._listed)}{more}"
 
 
-def _ingest_file(store: ParquetStore, path: Path, rules: LabelRules, now: datetime) -> int:
-    """Store what is new in a file; return the number of stored labels.
+def _ingest_file(store: ParquetStore, path: Path, before: ReadFile | None, rules: LabelRules, now: datetime) -> int:
+    """Store what is new in a file, which was read as ``before`` says; return the number of stored labels.
 
     Raises:
         OSError: the file cannot be read; it is tried again.
     """
     found = path.stat()
-    before = {file.name: file for file in store.manifest.read}.get(path.name)
     if before is not None and (before.bytes, before.modified_ns) == (found.st_size, found.st_mtime_ns):
         return 0
     if abs(now.timestamp() - found.st_mtime) < SETTLED_SECONDS:  # a time in the future is that of another clock
