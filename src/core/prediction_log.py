@@ -32,10 +32,9 @@ HASH_DIGITS = 32
 
 
 class Role(StrEnum):
-    """What a model version does: it answers all requests, a share of them, or none."""
+    """What a model version does: it answers requests, or rows for the log alone."""
 
     CHAMPION = "champion"
-    CANARY = "canary"
     SHADOW = "shadow"
 
 

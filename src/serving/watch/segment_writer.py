@@ -124,7 +124,7 @@ class SegmentWriter:
         descriptor = os.open(new, flags, 0o660)
         segment = _Segment(path, descriptor, source, now)
         try:
-            try_lock(descriptor)  # nobody else knows the file
+            try_lock(descriptor)  # no other process uses the file yet
             header = SegmentHeader(
                 model=source.model,
                 version=source.version,

@@ -54,8 +54,8 @@ class Shadow:
 
     def use(self, predictor: Predictor | None, beside: str) -> None:
         """Answer the rows of the version ``beside`` with this model from now on; None for none."""
-        layout = predictor and RowLayout(predictor, self._settings, Role.SHADOW)
-        self._used = (predictor, layout, beside) if predictor and layout else None
+        used = None if predictor is None else (predictor, RowLayout(predictor, self._settings, Role.SHADOW), beside)
+        self._used = used
 
     def write(self, blocks: Iterable[LoggedRows], writer: SegmentWriter) -> list[OSError]:
         """Write the answers to the rows of a second, as far as there is time; return the errors."""
