@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-log dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ measure-rollback: $(READY) ## simulate how often the rollback's test is wrong, a
 
 measure-quality: $(READY) ## measure a report of live quality over 10 million logged rows (QUALITY_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_quality $(QUALITY_ARGS)
+
+measure-log: $(READY) ## measure what the prediction log and the shadow cost `/predict`, on an idle machine (LOG_ARGS=--help)
+	@$(BIN)/python -m benchmarks.measure_log $(LOG_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards

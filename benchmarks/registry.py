@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from src.core.model_registry import MANIFEST_FILE, TAG_MANIFEST_SHA256, sha256_file
+from src.core.model_registry import MANIFEST_FILE, PREVIOUS, TAG_MANIFEST_SHA256, sha256_file
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -30,9 +30,14 @@ class SwappingRegistry:
         self._digest = sha256_file(model / MANIFEST_FILE)
         self.version = 1
 
+    @property
+    def previous(self) -> int:
+        """The version that is not the champion."""
+        return 3 - self.version
+
     def swap(self) -> int:
         """Move the alias to the other version; return its number."""
-        self.version = 3 - self.version
+        self.version = self.previous
         return self.version
 
     def answer(self, target: str) -> bytes:
@@ -40,7 +45,8 @@ class SwappingRegistry:
         parts = urlsplit(target)
         if parts.path == f"{API}/registered-models/alias":
             tags = [{"key": TAG_MANIFEST_SHA256, "value": self._digest}]
-            version = {"name": self._name, "version": str(self.version), "tags": tags}
+            number = self.previous if parse_qs(parts.query)["alias"] == [PREVIOUS] else self.version
+            version = {"name": self._name, "version": str(number), "tags": tags}
             return json.dumps({"model_version": version}).encode()
         if parts.path == f"{API}/model-versions/get-download-uri":
             return json.dumps({"artifact_uri": f"mlflow-artifacts:/{LOCATION}"}).encode()

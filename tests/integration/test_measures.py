@@ -1,10 +1,11 @@
-"""The measurements of trainings, of a retrain request and of a report of live quality, each of a small size."""
+"""The measurements of trainings, of a retrain request, of a quality report and of the log, each of a small size."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks.measure_log import main as measure_log
 from benchmarks.measure_quality import main as measure_quality
 from benchmarks.measure_retrain import main as measure_retrain
 from benchmarks.measure_training import PROPOSED, measure, write_table
@@ -46,3 +47,11 @@ def test_report_over_a_small_log_is_measured_in_a_process_of_its_own(tmp_path: P
     assert 0 < float(seconds) < 60
     assert 100 < float(megabytes.replace(",", "")) < 1000
     assert "\n3,000 labels belong to a row.\n" in text
+
+
+def test_log_and_shadow_are_measured_beside_a_service_without_them(tmp_path: Path) -> None:
+    file = tmp_path / "log.md"
+    assert measure_log(["--rounds", "1", "--seconds", "0.2", "--report", str(file)]) == 0
+    lines = re.findall(r"^\| ([a-z ]+) \| ([\d,]+) \|", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name, _ in lines] == ["without both", "log", "log and shadow"]
+    assert min(int(per_second.replace(",", "")) for _, per_second in lines) > 100
