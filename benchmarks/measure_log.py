@@ -1,4 +1,4 @@
-"""Measures what the prediction log and the shadow cost `/predict`: requests/s and memory with each of them, and without.
+"""Measures what the prediction log and the shadow cost `/predict`: requests/s and memory with each, and without.
 
 The three services run one after the other in each round, so that a change of the machine's speed affects all alike.
 The load is a closed loop of one row per request. The registry is a fake one with the same model under two versions, so
@@ -113,8 +113,8 @@ def report(conditions: str, connections: int, found: dict[str, list[Cost]]) -> s
         "",
         conditions,
         "",
-        f"One row per request on {connections} connections, {len(found[OFF])} rounds. The change of requests/s is the",
-        "median over rounds of the change to the service without both in the same round, with the least and the largest.",
+        f"One row per request on {connections} connections, {len(found[OFF])} rounds. A change is the median",
+        "over rounds of the change to the service without both in the same round, with the least and the largest.",
         "",
         "| service | requests/s | change | p99 ms | memory MB | change MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -130,7 +130,7 @@ def _line(name: str, costs: list[Cost], without: list[Cost]) -> str:
     more = statistics.median(cost.memory_bytes - base.memory_bytes for cost, base in pairs) / 1e6
     p99 = statistics.median(cost.figures.p99 or 0.0 for cost in costs)
     per_second = statistics.median(cost.figures.per_second for cost in costs)
-    change, grown = "–", "–"
+    change, grown = "", ""
     if costs is not without:
         change = f"{statistics.median(changes):+.1%} ({min(changes):+.1%} to {max(changes):+.1%})"
         grown = f"{more:+.1f}"
