@@ -18,6 +18,9 @@ SQL = "sql"
 # The type of a column that is not read.
 IGNORE = "ignore"
 BINARY = 2
+# The column of a prepared data set that labelled rows of the prediction log have: when they were predicted, in days
+# since 1970-01-01 UTC; NaN in the rows of the source.
+FEEDBACK_TIME = "feedback_time"
 
 
 class Strict(BaseModel):
@@ -142,6 +145,18 @@ class InvalidRows(Strict):
     max_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.01
 
 
+class FeedbackConfig(Strict):
+    """Whether rows of the prediction log whose true labels have come are learned from, too.
+
+    Only rows that were predicted in the last ``max_age_days``. Each of them counts ``weight`` times as much as a row
+    of the source.
+    """
+
+    use: bool = False
+    max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 90.0
+    weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
+
+
 class DatasetConfig(Strict):
     """Where the rows come from and what must hold for them.
 
@@ -167,6 +182,7 @@ class DatasetConfig(Strict):
     min_rows_per_class: Annotated[int, Field(ge=2)] | None = None
     duplicates: Literal["keep", "drop", "error"]
     invalid_rows: InvalidRows = InvalidRows()
+    feedback: FeedbackConfig = FeedbackConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -205,6 +221,8 @@ class DatasetConfig(Strict):
             raise ValueError(f"the target {self.target!r} cannot be an id, time, group or ignored column, too")
         if len(set(self.id)) != len(self.id):
             raise ValueError("the id columns must differ")
+        if FEEDBACK_TIME in {*named, *self.features, *self.ignored, self.target}:
+            raise ValueError(f"the name {FEEDBACK_TIME!r} is reserved for labelled rows; rename the column")
         both = sorted(set(self.ignored) & (named | set(self.features)))
         if both:
             raise ValueError(f"ignored columns are used elsewhere: {', '.join(both)}")

@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, InvalidRows
+from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, FeedbackConfig, InvalidRows
 from src.core.gate_config import GateConfig, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
 from src.core.pipeline_config import REPORT, LabelsConfig
@@ -31,9 +31,10 @@ def fields(model: type[BaseModel], prefix: str = "", without: tuple[str, ...] = 
     [
         (
             "dataset",
-            fields(DatasetConfig, without=("csv", "ignored", "invalid_rows"))
+            fields(DatasetConfig, without=("csv", "ignored", "invalid_rows", "feedback"))
             | fields(CsvFormat, "csv.")
-            | fields(InvalidRows, "invalid_rows."),
+            | fields(InvalidRows, "invalid_rows.")
+            | fields(FeedbackConfig, "feedback."),
         ),
         ("split", fields(SplitConfig)),
         ("model", fields(ModelConfig, without=("search",)) | fields(SearchConfig, "search.")),
@@ -52,6 +53,7 @@ def test_every_key_has_a_line(section: str, keys: set[str]) -> None:
     [
         ("dataset", "csv.", CsvFormat),
         ("dataset", "invalid_rows.", InvalidRows),
+        ("dataset", "feedback.", FeedbackConfig),
         ("split", "", SplitConfig),
         ("model", "", ModelConfig),
         ("model", "search.", SearchConfig),
