@@ -11,7 +11,8 @@ from src.core.errors import LoopError
 from src.core.exit_codes import ExitCode
 from src.core.log import configure_logging
 from src.core.own_code import OWN_FOLDER
-from src.core.settings import TrainSettings, load_settings
+from src.core.settings import load_settings
+from src.core.training_settings import TrainSettings
 from src.training.nothing_new import nothing_new
 from src.training.retention import retain
 from src.training.termination import exit_on_signals

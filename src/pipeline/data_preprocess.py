@@ -15,7 +15,8 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.pipeline_config import load_pipeline_config
-from src.core.settings import TrainSettings, load_settings
+from src.core.settings import load_settings
+from src.core.training_settings import TrainSettings
 from src.training.check_rows import CheckedRows, check_rows
 from src.training.dataset_file import save
 from src.training.sources import read

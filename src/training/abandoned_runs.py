@@ -9,7 +9,7 @@ from zenml.enums import ExecutionStatus
 from zenml.models import PipelineRunResponse, PipelineRunUpdate, StepRunUpdate
 from zenml.utils.pagination_utils import depaginate
 
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 
 REASON = "the process ended before the run"
 

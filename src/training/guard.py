@@ -40,7 +40,8 @@ def report() -> None:
     """Log that the training ran out of memory, and what to do."""
     # Only now: until here this process must stay small.
     from src.core.log import configure_logging  # noqa: PLC0415
-    from src.core.settings import TrainSettings, load_settings  # noqa: PLC0415
+    from src.core.settings import load_settings  # noqa: PLC0415
+    from src.core.training_settings import TrainSettings  # noqa: PLC0415
     from src.training.training_run import SERVICE, logger  # noqa: PLC0415
 
     settings = load_settings(TrainSettings)

@@ -10,7 +10,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConnectionFailedError
 from src.core.model_registry import CHAMPION, TAG_FINGERPRINT, TAG_ROLLBACK_AT, TAG_VERDICT
 from src.core.pipeline_config import PipelineConfig
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.connections import find_versions, has_alias, probe_mlflow, wait_until_answering
 from src.training.fingerprint import fingerprint_of
 

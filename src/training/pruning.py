@@ -12,7 +12,7 @@ from zenml.utils.pagination_utils import depaginate
 
 from src.core.errors import LoopError
 from src.core.model_registry import TAG_ZENML_RUN_ID, says_missing
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.abandoned_runs import runs_of_model
 from src.training.connections import delete_artifacts, shown
 from src.training.registry import ModelRegistry

@@ -12,7 +12,7 @@ from src.core.log import configure_logging
 from src.core.model_registry import CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Step
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_until_answering
 from src.training.gate import Verdict
 from src.training.served_requests import ServedRequests

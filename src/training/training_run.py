@@ -11,7 +11,7 @@ from src.core.file_lock import locked_file
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.gate import Verdict
 
 SERVICE = "train-model"

@@ -5,7 +5,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.connections import login_of, shown
 
 if TYPE_CHECKING:  # importing ZenML reads the environment, which must be prepared first

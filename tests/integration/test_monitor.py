@@ -25,7 +25,8 @@ pytestmark = pytest.mark.integration
 
 STOP_SECONDS = 5.0
 RUN = "import sys; from src.services.monitor.run_monitor import serve; from src.core.log import configure_logging; \
-from src.core.settings import MonitorSettings; configure_logging('monitor', log_format='console', level='INFO'); \
+from src.core.monitor_settings import MonitorSettings; \
+configure_logging('monitor', log_format='console', level='INFO'); \
 serve(MonitorSettings(), (sys.executable, *sys.argv[1:]))"
 
 # Takes the lock and the requests as run_pipeline.py does; ends once the file `go` exists, as the outcome in it says.

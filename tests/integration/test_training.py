@@ -170,7 +170,8 @@ def test_first_run_links_zenml_and_mlflow(world: World, first: Outcome) -> None:
 def test_training_rows_of_a_version_are_found_in_zenml(world: World, first: Outcome) -> None:
     assert first.process.returncode == 0
     code = (
-        "import os, sys; from src.core.settings import TrainSettings, load_settings;"
+        "import os, sys; from src.core.settings import load_settings;"
+        "from src.core.training_settings import TrainSettings;"
         "from src.training.zenml_connection import prepare_environment;"
         "prepare_environment(load_settings(TrainSettings), os.environ);"
         "from zenml.utils.source_utils import set_custom_source_root; set_custom_source_root(os.getcwd());"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from src.core.settings import LocalSettings
+from src.core.local_settings import LocalSettings
 from src.services.local.preflight import make_state_folders
 from src.services.local.processes import REPOSITORY, loop_processes, preprocess_process
 from tests.support.inference_client import InferenceClient

@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from src.core.settings import InferenceSettings
+from src.core.inference_settings import InferenceSettings
 from src.services.inference.page.rendering import create_templates
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from src.core.settings import InferenceSettings
+from src.core.inference_settings import InferenceSettings
 from src.services.inference.inference_service import ServiceState, create_app
 from src.serving.http.front_protocol import FrontProtocol
 from tests.support.fake_mlflow import FakeMlflow

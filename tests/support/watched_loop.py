@@ -29,10 +29,9 @@ NOTIFICATION = {
     "groupKey": '{}:{alertname="FeatureDrift"}',
     "alerts": [{"status": "firing", "labels": {"action": "retrain"}}],
 }
-MONITOR = (
-    "import sys; from src.services.monitor.run_monitor import serve; from src.core.settings import MonitorSettings; \
+MONITOR = "import sys; from src.services.monitor.run_monitor import serve; \
+from src.core.monitor_settings import MonitorSettings; \
 serve(MonitorSettings(), (sys.executable, *sys.argv[1:]))"
-)
 
 # In the training's place: takes the lock and the requests, moves the alias and tells the verdict, as run_pipeline.py
 # does. It waits for the verdict.

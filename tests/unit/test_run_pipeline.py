@@ -5,7 +5,7 @@ import pytest
 from run_pipeline import hash_data
 from src.core.retrain_record import State
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.pipeline.data_preprocess import prepare
 from src.training.dataset_file import data_sha256
 from tests.support.configuration import CONFIG_FILE

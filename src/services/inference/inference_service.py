@@ -13,10 +13,10 @@ from starlette.types import Scope
 from src.core.feedback import FEEDBACK_FOLDER
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
+from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import SEGMENTS_FOLDER
 from src.core.retrain_signal import RetrainSpool
 from src.core.rollout_record import Rollouts
-from src.core.settings import InferenceSettings
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
 from src.services.inference.routes import feedback, page, predict

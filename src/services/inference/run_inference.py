@@ -9,8 +9,9 @@ import sys
 import uvicorn
 
 from src.core.errors import ConfigError, LoopError
+from src.core.inference_settings import InferenceSettings
 from src.core.log import configure_logging
-from src.core.settings import InferenceSettings, load_settings
+from src.core.settings import load_settings
 from src.services.inference.inference_service import create_app, prepare_folders
 from src.serving.http.front_protocol import FrontProtocol
 from src.serving.http.stopping import GracefulStop

@@ -11,7 +11,8 @@ from dataclasses import replace
 from src.core.errors import LoopError
 from src.core.log import show_progress
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.settings import TrainSettings, load_settings
+from src.core.settings import load_settings
+from src.core.training_settings import TrainSettings
 from src.pipeline.data_preprocess import clean
 from src.pipeline.metrics import METRICS
 from src.pipeline.train_model import build_model, check_model

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import httpx
 
 from src.core.errors import LoopError
+from src.core.local_settings import LocalSettings
 from src.core.model_registry import CHAMPION
 from src.core.retrain_record import RetrainRecord, State
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings
 from src.services.local.processes import base_url
 
 POLL_SECONDS = 0.2

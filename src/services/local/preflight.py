@@ -8,10 +8,12 @@ from dotenv import dotenv_values
 
 from src.core.errors import ConfigError
 from src.core.folders import explaining_unwritable, make_folder
+from src.core.local_settings import LocalSettings
 from src.core.misspelt import example_text, misspelt
 from src.core.pipeline_config import load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings, TrainSettings, env_file, load_settings
+from src.core.settings import env_file, load_settings
+from src.core.training_settings import TrainSettings
 from src.services.local.processes import REPOSITORY
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from src.core.settings import LocalSettings
+from src.core.local_settings import LocalSettings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 NO_PROXY = ("NO_PROXY", "no_proxy")

@@ -5,8 +5,9 @@ import sys
 import threading
 
 from src.core.errors import LoopError
+from src.core.local_settings import LocalSettings
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings, load_settings
+from src.core.settings import load_settings
 from src.services.local.guide import Guide
 from src.services.local.one_loop import only_loop_on
 from src.services.local.preflight import check_ports, doubts, make_state_folders

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.file_lock import locked_file
+from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import MonitorSettings, load_settings
+from src.core.settings import load_settings
 
 SECONDS_BETWEEN_TRIES = 1.0
 # Below the folder of predictions and labels: of the log and of the labels, of each model.

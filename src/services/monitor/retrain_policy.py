@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_record import RetrainRecord
-from src.core.settings import MonitorSettings
 
 # A failed start is retried soon, because no event says that it would succeed now.
 START_PAUSE_MAX_SECONDS = 15.0

@@ -15,8 +15,9 @@ from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable
 from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
+from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import MonitorSettings, load_settings
+from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
 from src.services.monitor.metrics import MonitorMetrics
 from src.services.monitor.monitor_service import MonitorService

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from src.core.errors import LoopError
-from src.core.settings import QualitySettings, load_settings
+from src.core.quality_settings import QualitySettings
+from src.core.settings import load_settings
 from src.quality.erase import erase
 from src.quality.stores import label_store, log_store
 from src.services.quality.tasks import StoreTasks, logged_key_of

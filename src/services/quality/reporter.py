@@ -10,8 +10,8 @@ from src.core.memory import memory_limit
 from src.core.pipeline_config import load_pipeline_config
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
+from src.core.quality_settings import QualitySettings
 from src.core.rollout_record import Rollouts
-from src.core.settings import QualitySettings
 from src.pipeline.metrics import METRICS
 from src.quality.live_quality import Resources
 from src.quality.report import ReportBuilder, Stores, write_report

@@ -12,7 +12,8 @@ from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
-from src.core.settings import QualitySettings, load_settings
+from src.core.quality_settings import QualitySettings
+from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.quality_service import QualityService

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
 from src.core.errors import InvalidInputError, LoopError
-from src.core.settings import InferenceSettings
+from src.core.inference_settings import InferenceSettings
 from src.serving.http.errors import IncompleteRequestError, StoppingError
 from src.serving.http.guards import announced_length
 from src.serving.models.admission import QUEUE_FULL, OverloadedError

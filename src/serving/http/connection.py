@@ -9,7 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from src.core.errors import LoopError
-from src.core.settings import InferenceSettings
+from src.core.inference_settings import InferenceSettings
 from src.serving.http.errors import IncompleteRequestError, refusal_bytes
 from src.serving.http.fast_predict import PendingPrediction
 from src.serving.http.guards import new_request_id

@@ -13,8 +13,8 @@ from starlette.requests import ClientDisconnect
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.core.inference_settings import InferenceSettings
 from src.core.predictions import Predictions
-from src.core.settings import InferenceSettings
 from src.serving.models.admission import Admission
 from src.serving.models.inference_scheduler import INLINE_BYTES, InferenceScheduler
 from src.serving.models.predictor import Predictor

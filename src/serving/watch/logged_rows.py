@@ -9,8 +9,8 @@ import msgspec
 from src.core.feature_schema import ColumnType
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log import LoggedColumn, Role, key_of, keyed_hash
+from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
-from src.core.settings import PredictionLogSettings
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer, answers_of
 from src.serving.tables.parts import text_of

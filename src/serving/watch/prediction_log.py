@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from src.core.feature_table import FeatureTable, Row
 from src.core.prediction_log import Role, Sampling, row_id
+from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
-from src.core.settings import PredictionLogSettings
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout

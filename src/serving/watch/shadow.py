@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from src.core.errors import LoopError
 from src.core.feature_schema import FeatureSchema
 from src.core.prediction_log import Role
+from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.rollout_record import Rollout, Rollouts
-from src.core.settings import PredictionLogSettings
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.watch.logged_rows import LoggedRows, RowLayout

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from src.core.inference_settings import InferenceSettings
 from src.core.misspelt import did_you_mean, example_text, misspelt
-from src.core.settings import InferenceSettings
 from src.services.local.processes import REPOSITORY
 from src.services.stack.variables import REQUIRED
 

@@ -8,16 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from src.core.errors import ConfigError
-from src.core.settings import (
-    CommonSettings,
-    InferenceSettings,
-    LocalSettings,
-    MonitorSettings,
-    PredictionLogSettings,
-    QualitySettings,
-    TrainSettings,
-    load_settings,
-)
+from src.core.inference_settings import InferenceSettings
+from src.core.local_settings import LocalSettings
+from src.core.monitor_settings import MonitorSettings
+from src.core.prediction_log_settings import PredictionLogSettings
+from src.core.quality_settings import QualitySettings
+from src.core.settings import CommonSettings, load_settings
+from src.core.training_settings import TrainSettings
 from src.services.local.processes import REPOSITORY
 
 CLASSES = [CommonSettings, TrainSettings, InferenceSettings, MonitorSettings, QualitySettings, LocalSettings]

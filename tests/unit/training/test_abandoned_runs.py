@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training import abandoned_runs
 from src.training.abandoned_runs import end_abandoned_runs, runs_of_model
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from src.core.errors import ConnectionFailedError, DataError
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.fingerprint import fingerprint_of
 from src.training.nothing_new import nothing_new
 from tests.support.http_server import serving

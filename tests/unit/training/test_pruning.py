@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST
 
 from src.core.errors import ConnectionFailedError
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training import pruning
 from src.training.pruning import Pruner
 

@@ -7,7 +7,7 @@ import pytest
 
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training import retention
 from src.training.retention import NOTHING, Plan, carry_out, choose_versions, make_plan, retain
 from tests.support.training import config

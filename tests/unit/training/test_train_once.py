@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from src.core.errors import LoopError, RegistryError
 from src.core.retrain_record import Step
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training import abandoned_runs
 from src.training import train_once as module
 from src.training.step_context import STEP_SECONDS

@@ -12,7 +12,7 @@ from src.core.file_lock import is_locked
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, RetrainResult, Source, State, Step
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.gate import Verdict
 from src.training.training_run import Tasks, Training, TrainingRun
 from tests.support.configuration import CONFIG_FILE

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pydantic import AnyHttpUrl, SecretStr
 
-from src.core.settings import TrainSettings
+from src.core.training_settings import TrainSettings
 from src.training.zenml_connection import describe_store, prepare_environment
 
 

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from src.core.errors import LoopError
+from src.core.inference_settings import InferenceSettings
 from src.core.quality_report import REPORT_FILE, read_report
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import InferenceSettings
 from src.services.inference.page.form import fields_of, mark_of
 from src.services.inference.page.rendering import create_templates, drift_bars
 from src.serving.http.stopping import Stopping

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import Role
 from src.core.quality_report import QualityReport, Window
 from src.core.retrain_record import RetrainRecord, Step
-from src.core.settings import InferenceSettings
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases
 from src.serving.models.predictor import Predictor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import ConfigError
-from src.core.settings import InferenceSettings
+from src.core.inference_settings import InferenceSettings
 from src.services.inference.inference_service import create_app, prepare_folders
 from src.services.inference.run_inference import listen, main
 from src.services.local.processes import REPOSITORY
@@ -31,7 +31,7 @@ def test_service_imports_nothing_heavy_and_writes_nothing(tmp_path: Path) -> Non
     program = (
         "import json, sys\n"
         "import src.services.inference.run_inference\n"
-        "from src.core.settings import InferenceSettings\n"
+        "from src.core.inference_settings import InferenceSettings\n"
         "from src.services.inference.inference_service import create_app\n"
         "create_app(InferenceSettings()).openapi()\n"
         "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))\n"

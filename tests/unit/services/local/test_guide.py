@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from src.core.local_settings import LocalSettings
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
-from src.core.settings import LocalSettings
 from src.services.local.guide import Guide
 from src.services.local.processes import base_url
 from tests.support.http_server import serving

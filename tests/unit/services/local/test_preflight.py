@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.core.errors import ConfigError
-from src.core.settings import LocalSettings
+from src.core.local_settings import LocalSettings
 from src.services.local.preflight import check_ports, doubts, explain, make_state_folders
 from tests.support.configuration import CONFIG_FILE
 from tests.support.running import free_port

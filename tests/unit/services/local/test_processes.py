@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.settings import LocalSettings
+from src.core.local_settings import LocalSettings
 from src.services.local.processes import loop_processes, preprocess_process, without_proxy
 
 

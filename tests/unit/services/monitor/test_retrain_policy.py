@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_record import RetrainRecord, new_id
-from src.core.settings import MonitorSettings
 from src.services.monitor.retrain_policy import RetrainPolicy
 
 POLICY = RetrainPolicy(max_attempts=3, backoff_seconds=2, backoff_max_seconds=5, poll_seconds=1)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.settings import QualitySettings
+from src.core.quality_settings import QualitySettings
 from tests.support.configuration import CONFIG_FILE
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.core.settings import QualitySettings
+from src.core.quality_settings import QualitySettings
 from src.quality.stores import label_store, log_store
 from src.services.quality import erase
 from src.services.quality.tasks import StoreTasks

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from src.core.errors import ConfigError
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
-from src.core.settings import QualitySettings
+from src.core.quality_settings import QualitySettings
 from src.quality.stores import label_store
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.reporter import QualityReporter

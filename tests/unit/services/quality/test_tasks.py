@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from src.core.errors import ConfigError, DataError
 from src.core.prediction_log import keyed_hash
-from src.core.settings import QualitySettings
+from src.core.quality_settings import QualitySettings
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store, log_store
 from src.services.local.processes import REPOSITORY

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.core.settings import InferenceSettings, QualitySettings
+from src.core.inference_settings import InferenceSettings
+from src.core.quality_settings import QualitySettings
 from src.services.local.processes import REPOSITORY
 from src.services.stack import variables
 from src.services.stack.compose_config import Port

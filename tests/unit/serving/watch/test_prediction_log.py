@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
-from src.core.settings import PredictionLogSettings
 from src.serving.tables.answers import Answer
 from src.serving.watch.prediction_log import MAX_WAITING, WRITE_ROWS, PredictionLog
 from tests.support.logged import Segment, segments_in

@@ -14,9 +14,9 @@ from src.core.errors import ConnectionFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log import Role
+from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
-from src.core.settings import PredictionLogSettings
 from src.serving.models.predictor import Cost
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.prediction_log import PredictionLog

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from src.core.errors import ConfigError
-from src.core.settings import InferenceSettings, load_settings
+from src.core.inference_settings import InferenceSettings
+from src.core.settings import load_settings
 from tests.support.fake_mlflow import FakeMlflow
 
 pytestmark = pytest.mark.anyio
