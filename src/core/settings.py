@@ -68,6 +68,11 @@ class CommonSettings(BaseSettings):
         return self.quality_dir / "rollouts"
 
     @property
+    def audit_file(self) -> Path:
+        """The audit log, on the shared volume."""
+        return self.data_dir / "audit" / "audit.ndjson"
+
+    @property
     def labels_dir(self) -> Path:
         """Where the team puts files with true labels, on the shared volume."""
         return self.data_dir / "labels"
