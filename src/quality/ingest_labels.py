@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from src.core.errors import DataError
 from src.core.feedback import FEEDBACK_SUFFIX, Label
 from src.core.prediction_log import canonical_id
-from src.quality.label_sources import CheckedLabel, NumberedRow, RawLabel, check_label, read_labels
+from src.quality.label_sources import CheckedLabel, NumberedRow, RawLabel, check_label, is_missing, read_labels
 from src.quality.label_staging import LabelStaging
 from src.quality.manifest import ReadFile
 from src.quality.parquet_store import ParquetStore
@@ -47,7 +47,7 @@ class LabelRules:
     """What the labels of a model have in common.
 
     Attributes:
-        classes: its classes, if they are known; a typed label is the one of equal value.
+        classes: its classes; none for a regression. Inference checks what it accepts by those of the served model.
         logged_key: the team's id as the log has it, which may be hashed.
     """
 
@@ -108,6 +108,8 @@ def ingest_folder(store: ParquetStore, folder: Path, rules: LabelRules, now: dat
 def ingest_query(store: ParquetStore, rows: Iterable[RawLabel], rules: LabelRules, now: datetime) -> Ingested:
     """Store what is new in the rows of a query: request id or key, label, and time or None.
 
+    Rows without a label are not labelled yet, and are skipped.
+
     Args:
         store: the model's labels, locked and settled.
         rows: any values.
@@ -115,9 +117,10 @@ def ingest_query(store: ParquetStore, rows: Iterable[RawLabel], rules: LabelRule
         now: when the labels are received.
     """
     checked = _Checked(rules)
-    numbered = (NumberedRow(f"row {number}", RawLabel(*row)) for number, row in enumerate(rows, start=1))
+    numbered = enumerate(rows, start=1)
+    labelled = (NumberedRow(f"row {number}", row) for number, row in numbered if not is_missing(row.label))
     with LabelStaging(store.folder) as staging:
-        staging.append((label, now) for label in checked.valid(numbered))
+        staging.append((label, now) for label in checked.valid(labelled))
         stored = store.add(staging.news(store.paths(), QUERY, now))
     return Ingested(stored, [f"the query of labels {checked.problem}"] if checked.problem else [])
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from src.core.errors import DataError
 from src.core.feedback import MAX_KEY, MAX_LABEL
 from src.core.prediction_log import canonical_id
-from src.core.typed_cells import text_cell
+from src.core.typed_cells import number_cell, text_cell
 from src.quality.parquet_files import TIME
 
 REQUEST_ID, KEY, LABEL, TIME_COLUMN = "request_id", "id", "label", "time"
@@ -67,12 +67,13 @@ def read_labels(path: Path, file: BinaryIO) -> Iterator[NumberedRow]:
     return reader(file)
 
 
-def check_label(raw: RawLabel, classes: Collection[str] = ()) -> CheckedLabel:
+def check_label(raw: RawLabel, classes: Collection[str]) -> CheckedLabel:
     """A row as it is stored.
 
     Args:
         raw: the row.
-        classes: the model's classes, if they are known; a typed label is the one of equal value.
+        classes: the model's classes, of which a typed label is the one of equal value; none for a regression, whose
+            labels are finite numbers.
 
     Raises:
         ValueError: what the row lacks, to follow "row 3".
@@ -83,10 +84,15 @@ def check_label(raw: RawLabel, classes: Collection[str] = ()) -> CheckedLabel:
     label = _text(raw.label, A_LABEL, MAX_LABEL, classes)
     if label is None:
         raise ValueError("has no label")
+    if classes and label not in classes:
+        raise ValueError("has a label that is not a class of the model")
+    if not classes and number_cell(label) is None:
+        raise ValueError("has a label that is not a finite number")
     return CheckedLabel(None if request_id is None else canonical_id(request_id), key, label, _moment(raw.time))
 
 
-def _is_missing(cell: Any) -> bool:
+def is_missing(cell: Any) -> bool:
+    """Whether a cell of a typed table has no value: null, or not a number, or not a time."""
     return cell is None or (isinstance(cell, float | datetime) and cell != cell)  # noqa: PLR0124 - as NaN and NaT do
 
 
@@ -94,12 +100,12 @@ def _text(cell: Any, name: str, longest: int, known: Collection[str] = ()) -> st
     """A cell as text, None if it is missing or empty."""
     if isinstance(cell, np.generic):
         cell = cell.item()
-    if _is_missing(cell):
+    if is_missing(cell):
         return None
     text = text_cell(cell, known)
     if text is None:
         raise ValueError(f"has {name} that is neither text nor a finite number")
-    text = text.strip()
+    text = text if text in known else text.strip()
     if len(text) > longest:
         raise ValueError(f"has {name} of more than {longest} characters")
     try:
@@ -111,7 +117,7 @@ def _text(cell: Any, name: str, longest: int, known: Collection[str] = ()) -> st
 
 def _moment(cell: Any) -> datetime | None:
     """A time in UTC, which is the zone where there is none; a date is its midnight."""
-    if _is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
+    if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
         return None
     written = cell.isoformat() if isinstance(cell, date) else cell
     try:

@@ -1,17 +1,16 @@
 """Reads true labels in JSON, JSON lines or CSV; problems are reported by row, without values of the input."""
 
-import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from src.core.column_rules import number_of
 from src.core.errors import InvalidInputError
 from src.core.feedback import MAX_KEY, MAX_LABEL, Label
 from src.core.prediction_log import canonical_id
 from src.core.predictions import Label as ClassLabel
+from src.core.typed_cells import number_cell
 from src.serving.tables.parts import Format
 from src.serving.tables.problems import (
     MALFORMED,
@@ -135,16 +134,8 @@ class LabelRule(NamedTuple):
 
 def _number_text(value: Any) -> str | None:
     """The text of a regression's true value, a finite number; None for anything else."""
-    if isinstance(value, str):
-        number = number_of(value)
-        return None if number is None else repr(number)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return repr(number) if math.isfinite(number) else None
+    number = number_cell(value)
+    return None if number is None else repr(number)
 
 
 def _texts(value: Any) -> Iterator[str]:

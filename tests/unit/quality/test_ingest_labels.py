@@ -219,7 +219,7 @@ def test_of_a_changed_file_only_what_is_new_is_stored(store: ParquetStore) -> No
 def test_label_that_goes_back_to_an_earlier_one_is_new(store: ParquetStore) -> None:
     for minute, label in enumerate(["x", "y", "x", "x"]):
         drop(store, "labels.ndjson", json.dumps({"id": "k", "label": label}), NOON + minute * 60 * SECOND)
-        ingest(store, NOON + (minute * 60 + 30) * SECOND)
+        ingest(store, NOON + (minute * 60 + 30) * SECOND, LabelRules(("x", "y")))
     newest = sorted(stored_rows(store), key=lambda row: row["received"])
     assert [row["label"] for row in newest] == ["x", "y", "x"]
 
@@ -335,6 +335,32 @@ def test_classes_and_hidden_keys(store: ParquetStore) -> None:
     assert found(store, "key", "label") == [("K", "yes")]
 
 
+@pytest.mark.parametrize(
+    ("rules", "stored", "wrong", "reason"),
+    [
+        (LabelRules(("x", "y")), [("a", "x")], 2, "has a label that is not a class of the model"),
+        (LabelRules(), [("b", "2")], 1, "has a label that is not a finite number"),
+    ],
+)
+def test_labels_that_the_model_cannot_have_are_left_out(
+    store: ParquetStore, rules: LabelRules, stored: list[tuple[str, str]], wrong: int, reason: str
+) -> None:
+    problem = "has 1 invalid rows of 2, which are left out:"
+    drop(store, "labels.csv", "request_id,label\na,x\nb,2\n")
+    assert ingest(store, rules=rules) == Ingested(1, [f"labels.csv {problem} line {wrong + 1} {reason}"])
+    raw = rows(("a", None, "x", None), ("b", None, 2, None))
+    done = ingest_query(store, raw, rules, NOON)
+    assert done == Ingested(1, [f"the query of labels {problem} row {wrong} {reason}"])
+    assert found(store) == stored * 2
+
+
+def test_labels_that_inference_has_accepted_are_stored_whatever_the_configuration_says(store: ParquetStore) -> None:
+    send(store, "a", sent("a", "daisy"))
+    for rules in (LabelRules(("x", "y")), LabelRules()):
+        ingest_feedback(store, feedback_of(store), rules)
+    assert found(store) == [("a", "daisy")]
+
+
 def test_folder_whose_name_is_like_a_pattern(tmp_path: Path) -> None:
     store = new_store(tmp_path / "[a] *?")
     drop(store, "labels.csv", CSV)
@@ -351,7 +377,7 @@ def rows(*labels: tuple[Any, ...]) -> Sequence[RawLabel]:
 
 
 def test_of_a_query_only_what_is_new_is_stored(store: ParquetStore) -> None:
-    first = rows(("a", None, 1, None), (None, "k", 0.5, NOON), ("b", None, None, None))
+    first = rows(("a", None, 1, None), (None, "k", 0.5, NOON), ("b", None, "", None))
     problem = "the query of labels has 1 invalid rows of 3, which are left out: row 3 has no label"
     assert ingest_query(store, first, RULES, NOON) == Ingested(2, [problem])
     assert ingest_query(store, first, RULES, NOON + SECOND) == Ingested(0, [problem])
@@ -361,6 +387,15 @@ def test_of_a_query_only_what_is_new_is_stored(store: ParquetStore) -> None:
         ("a", None, "2", None, "query"),
         (None, "k", "0.5", NOON, "query"),
     ]
+
+
+@pytest.mark.parametrize("label", [None, float("nan")])
+def test_rows_of_a_query_without_a_label_are_not_labelled_yet(store: ParquetStore, label: object) -> None:
+    found_rows = rows(("a", None, label, None), ("b", None, "x", None), ("c", None, label, None), ("d", None, 1, None))
+    problem = "the query of labels has 1 invalid rows of 2, which are left out: row 2 has a label that is not"
+    done = ingest_query(store, found_rows, RULES, NOON)
+    assert (done.stored, done.problems[0][: len(problem)]) == (1, problem)
+    assert found(store) == [("d", "1")]
 
 
 def test_nothing_is_stored_when_the_query_fails_halfway(store: ParquetStore) -> None:

@@ -35,6 +35,7 @@ def parquet(table: pa.Table) -> bytes:
 @pytest.mark.parametrize(
     ("raw", "checked"),
     [
+        (RawLabel("abc", None, " yes", None), ("abc", None, "yes", None)),
         (RawLabel("abc", None, "yes", None), ("abc", None, "yes", None)),
         (RawLabel(" abc/0 ", "", " yes ", " "), ("abc", None, "yes", None)),
         (RawLabel("abc/02", None, "yes", None), ("abc/2", None, "yes", None)),
@@ -43,30 +44,45 @@ def parquet(table: pa.Table) -> bytes:
         (RawLabel(None, 42.0, "yes", pd.NaT), (None, "42", "yes", None)),
         (RawLabel(None, np.int64(7), np.float64(1), None), (None, "7", "1", None)),
         (RawLabel(None, "k", "NA", None), (None, "k", "NA", None)),
+        (RawLabel(None, "k", " no ", None), (None, "k", " no ", None)),
         (RawLabel(None, "k" * MAX_KEY, "x" * MAX_LABEL, None), (None, "k" * MAX_KEY, "x" * MAX_LABEL, None)),
     ],
 )
 def test_row_is_stored_as_text_without_white_space_around_it(raw: RawLabel, checked: tuple[Any, ...]) -> None:
-    assert check_label(raw) == CheckedLabel(*checked)
+    assert check_label(raw, ("yes", "1", "NA", " no ", "x" * MAX_LABEL)) == CheckedLabel(*checked)
 
 
 @pytest.mark.parametrize(
     ("label", "classes", "text"),
     [
-        (1, (), "1"),
-        (1.0, (), "1"),
-        (0.25, (), "0.25"),
-        (Decimal("1.50"), (), "1.5"),
-        (True, (), "true"),
+        (True, ("true", "false"), "true"),
         (1, ("0.0", "1.0"), "1.0"),
         (True, ("no", "yes"), "yes"),
         (False, ("False", "True"), "False"),
-        ("1", ("0.0", "1.0"), "1"),
-        (2, ("0.0", "1.0"), "2"),
     ],
 )
 def test_typed_label_is_the_class_of_equal_value(label: object, classes: tuple[str, ...], text: str) -> None:
     assert check_label(RawLabel("abc", None, label, None), classes).label == text
+
+
+@pytest.mark.parametrize("label", ["Yes", "maybe", True, 1, "yes,no", float(1), date(2026, 3, 4)])
+def test_label_of_a_classification_must_be_a_class(label: object) -> None:
+    with pytest.raises(ValueError, match=r"^has a label that is not a class of the model$"):
+        check_label(RawLabel("a", None, label, None), ("setosa", "virginica"))
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [(1, "1"), (1.0, "1"), (0.25, "0.25"), (Decimal("1.50"), "1.5"), (" -3e2 ", "-3e2"), (np.float32(0.5), "0.5")],
+)
+def test_label_of_a_regression_is_a_finite_number(label: object, text: str) -> None:
+    assert check_label(RawLabel("a", None, label, None), ()).label == text
+
+
+@pytest.mark.parametrize("label", ["x", "nan", "inf", "1e999", "1,5", "1_0", True, date(2026, 3, 4)])
+def test_other_labels_of_a_regression_are_refused(label: object) -> None:
+    with pytest.raises(ValueError, match=r"^has a label that is not a finite number$"):
+        check_label(RawLabel("a", None, label, None), ())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +99,7 @@ def test_typed_label_is_the_class_of_equal_value(label: object, classes: tuple[s
     ],
 )
 def test_time_is_in_utc(time: object, moment: datetime) -> None:
-    found = check_label(RawLabel("abc", None, "x", time)).time
+    found = check_label(RawLabel("abc", None, 1, time), ()).time
     assert found == moment
     assert found is not None
     assert found.tzinfo is UTC
@@ -113,7 +129,7 @@ def test_time_is_in_utc(time: object, moment: datetime) -> None:
 )
 def test_invalid_row_is_refused_without_its_values(raw: RawLabel, reason: str) -> None:
     with pytest.raises(ValueError, match="^" + reason):
-        check_label(raw)
+        check_label(raw, ("x",))
 
 
 # -- files -----------------------------------------------------------------------------------------------
@@ -161,7 +177,7 @@ def test_parquet_times_with_a_zone_and_categories(zone: str) -> None:
     table = pa.table({"request_id": ["a"], "label": pa.array(["x"]).dictionary_encode(), "time": times})
     ((_, row),) = read("a.parquet", parquet(table))
     assert isinstance(row, RawLabel)
-    assert check_label(row) == CheckedLabel("a", None, "x", NOON)
+    assert check_label(row, ("x",)) == CheckedLabel("a", None, "x", NOON)
 
 
 def test_parquet_time_that_python_does_not_know_makes_its_row_invalid() -> None:
@@ -170,8 +186,8 @@ def test_parquet_time_that_python_does_not_know_makes_its_row_invalid() -> None:
     assert isinstance(first.row, RawLabel)
     assert isinstance(second.row, RawLabel)
     with pytest.raises(ValueError, match="has a time that is not ISO 8601"):
-        check_label(first.row)
-    assert check_label(second.row).time == datetime(1970, 1, 1, tzinfo=UTC)
+        check_label(first.row, ("x", "y"))
+    assert check_label(second.row, ("x", "y")).time == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
