@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from src.core.errors import DataError
 from src.core.feedback import FEEDBACK_SUFFIX, Label
 from src.core.prediction_log import canonical_id
-from src.quality.label_sources import CheckedLabel, NumberedRow, RawLabel, check_label, is_missing, read_labels
+from src.quality.label_rows import CheckedLabel, CheckedRows, NumberedRow, RawLabel, is_missing
+from src.quality.label_sources import read_labels
 from src.quality.label_staging import LabelStaging
 from src.quality.manifest import ReadFile
 from src.quality.parquet_store import ParquetStore
@@ -22,8 +23,6 @@ from src.quality.segments import MAX_BYTES, groups_of, set_aside
 SETTLED_SECONDS = 5.0
 # The source of labels from a query; files have suffixes.
 QUERY = "query"
-# Rows that a message lists.
-MAX_LISTED = 5
 NANOSECONDS = 1_000_000_000
 
 logger = logging.getLogger(__name__)
@@ -116,45 +115,13 @@ def ingest_query(store: ParquetStore, rows: Iterable[RawLabel], rules: LabelRule
         rules: of the model.
         now: when the labels are received.
     """
-    checked = _Checked(rules)
+    checked = CheckedRows(rules.classes)
     numbered = enumerate(rows, start=1)
     labelled = (NumberedRow(f"row {number}", row) for number, row in numbered if not is_missing(row.label))
     with LabelStaging(store.folder) as staging:
-        staging.append((label, now) for label in checked.valid(labelled))
+        staging.append((_as_logged(label, rules), now) for label in checked.valid(labelled))
         stored = store.add(staging.news(store.paths(), QUERY, now))
     return Ingested(stored, [f"the query of labels {checked.problem}"] if checked.problem else [])
-
-
-class _Checked:
-    """Checks rows, and describes those that are left out."""
-
-    def __init__(self, rules: LabelRules) -> None:
-        self._rules = rules
-        self._rows = 0
-        self._wrong = 0
-        self._listed: list[str] = []
-
-    def valid(self, rows: Iterable[NumberedRow]) -> Iterator[CheckedLabel]:
-        for place, row in rows:
-            self._rows += 1
-            try:
-                if isinstance(row, str):
-                    raise ValueError(row)  # noqa: TRY004, TRY301 - what is wrong with the row
-                label = check_label(row, self._rules.classes)
-            except ValueError as error:
-                self._wrong += 1
-                if len(self._listed) < MAX_LISTED:
-                    self._listed.append(f"{place} {error}")
-                continue
-            yield _as_logged(label, self._rules)
-
-    @property
-    def problem(self) -> str | None:
-        """What is left out, to follow the source's name; None if nothing is."""
-        if not self._wrong:
-            return None
-        more = "; …" if self._wrong > len(self._listed) else ""
-        return f"has {self._wrong} invalid rows of {self._rows}, which are left out: {'; '.join(self._listed)}{more}"
 
 
 def _ingest_file(store: ParquetStore, path: Path, before: ReadFile | None, rules: LabelRules, now: datetime) -> int:
@@ -175,9 +142,9 @@ def _ingest_file(store: ParquetStore, path: Path, before: ReadFile | None, rules
         if before is not None and before.sha256 == digest:
             return store.add([], read=read.model_copy(update={"problem": before.problem}))
         file.seek(0)
-        checked = _Checked(rules)
+        checked = CheckedRows(rules.classes)
         try:
-            staging.append((label, now) for label in checked.valid(read_labels(path, file)))
+            staging.append((_as_logged(label, rules), now) for label in checked.valid(read_labels(path, file)))
             problem = checked.problem
         except DataError as error:
             problem = str(error)

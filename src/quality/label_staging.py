@@ -11,7 +11,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from src.quality.label_sources import CheckedLabel
+from src.quality.label_rows import CheckedLabel
 from src.quality.parquet_files import TIME, as_pattern
 
 LABEL_SCHEMA = pa.schema(

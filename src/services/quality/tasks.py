@@ -10,7 +10,7 @@ from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline
 from src.core.prediction_log import SEGMENTS_FOLDER, keyed_hash
 from src.core.quality_settings import QualitySettings
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
-from src.quality.label_sources import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
+from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
 from src.quality.segments import expire_bad, ingest_segments
 from src.quality.stores import label_store, log_store

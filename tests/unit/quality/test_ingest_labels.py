@@ -11,7 +11,7 @@ import pytest
 from src.core.feedback import Label
 from src.quality import ingest_labels, label_staging
 from src.quality.ingest_labels import Ingested, LabelRules, ingest_feedback, ingest_folder, ingest_query
-from src.quality.label_sources import RawLabel
+from src.quality.label_rows import RawLabel
 from src.quality.parquet_store import ParquetStore
 from src.quality.segments import BAD_FOLDER
 from src.quality.stores import label_store
