@@ -24,3 +24,6 @@ class MonitorSettings(CommonSettings):
     retrain_max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="training attempts per request")
     retrain_backoff_seconds: Seconds = Field(2.0, description="pause before a second attempt; doubles from there")
     retrain_backoff_max_seconds: Seconds = Field(300.0, description="longest pause between attempts")
+    retrain_schedule: str | None = Field(
+        None, description="when a training is requested: five fields of cron, and a time zone unless it is UTC"
+    )

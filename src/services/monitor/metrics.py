@@ -56,6 +56,11 @@ class MonitorMetrics:
             "monitor_heartbeat_timestamp_seconds", "When the monitor's loop last ran", registry=registry
         )
         self._queue = Gauge("monitor_queue", "Signals in each folder of the spool", ["folder"], registry=registry)
+        self._scheduled = Gauge(
+            "monitor_next_scheduled_timestamp_seconds",
+            "Next time at which RETRAIN_SCHEDULE requests a training; 0 without one",
+            registry=registry,
+        )
         self._duration = Gauge(
             "monitor_last_run_duration_seconds",
             "Duration of the last training run that was not skipped; NaN if it failed, or there is none",
@@ -104,6 +109,10 @@ class MonitorMetrics:
         """Set the number of signals per folder."""
         for folder, depth in depths.items():
             self._queue.labels(folder).set(depth)
+
+    def show_scheduled(self, at: datetime | None) -> None:
+        """Set the next scheduled time; None without a schedule."""
+        self._scheduled.set(0.0 if at is None else at.timestamp())
 
     def count_claimed(self, record: RetrainRecord) -> None:
         """A waiting signal was claimed."""

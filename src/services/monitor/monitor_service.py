@@ -12,6 +12,7 @@ from src.core.wakeups import Wakeups
 from src.services.monitor.exits import ExitKind, describe, kind_of
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
 from src.services.monitor.retrain_policy import RetrainPolicy
+from src.services.monitor.schedule import ScheduledRequests
 from src.services.monitor.trainer import StartOutcome, Trainer
 
 SWEEP_SECONDS = 3600.0
@@ -33,7 +34,7 @@ class MonitorService:
         spool: the retrain spool, whose folders exist.
         trainer: starts a training run.
         metrics: the monitor's metrics.
-        policy: attempts and pauses.
+        policy: the schedule, attempts and pauses.
         clock: the current time, with its zone.
     """
 
@@ -50,6 +51,7 @@ class MonitorService:
         self._metrics = metrics
         self._policy = policy
         self._clock = clock
+        self._scheduled = ScheduledRequests(spool, policy.schedule)
         self._open: set[str] | None = None  # claimed ids whose end is not counted yet; None before the first step
         self._run: set[str] = set()  # ids that the current run was started for
         self._uncharged: dict[str, RetrainRecord] = {}  # their state before an attempt that did not take place
@@ -97,7 +99,7 @@ class MonitorService:
         return self._policy.poll_seconds
 
     def step(self) -> float:
-        """Check the spool once, and start a training if needed.
+        """Check the spool once, start a training if needed, and submit a request if one is scheduled.
 
         Returns:
             Seconds until the next step, if nothing wakes the loop earlier.
@@ -109,6 +111,8 @@ class MonitorService:
         self._metrics.beat(now.timestamp())
         state, delay = self._act(now)
         self._metrics.show_state(state)
+        # Last, so that a request that cannot be submitted keeps no other one from being served.
+        self._metrics.show_scheduled(self._scheduled.step(now))
         self._metrics.show_queue(self._spool.depths())
         return delay
 

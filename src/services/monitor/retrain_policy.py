@@ -1,10 +1,11 @@
-"""How often a request is tried, and how long to wait in between."""
+"""When a training is requested, how often a request is tried, and how long to wait in between."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_record import RetrainRecord
+from src.services.monitor.schedule import Schedule
 
 # A failed start is retried soon, because no event says that it would succeed now.
 START_PAUSE_MAX_SECONDS = 15.0
@@ -12,21 +13,24 @@ START_PAUSE_MAX_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class RetrainPolicy:
-    """The policy's numbers; times in seconds."""
+    """The policy's numbers; times in seconds. ``schedule`` is None where no training is scheduled."""
 
     max_attempts: int
     backoff_seconds: float
     backoff_max_seconds: float
     poll_seconds: float
+    schedule: Schedule | None = None
 
     @classmethod
     def from_settings(cls, settings: MonitorSettings) -> "RetrainPolicy":
-        """The policy from the environment's settings."""
+        """The policy from the environment's settings. Raises ConfigError: the schedule is invalid."""
+        text = settings.retrain_schedule
         return cls(
             max_attempts=settings.retrain_max_attempts,
             backoff_seconds=settings.retrain_backoff_seconds,
             backoff_max_seconds=settings.retrain_backoff_max_seconds,
             poll_seconds=settings.monitor_poll_seconds,
+            schedule=None if text is None else Schedule.parse(text),
         )
 
     def backoff(self, attempts: int) -> float:

@@ -51,12 +51,13 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
         command: the training otherwise, run in the repository's root.
 
     Raises:
-        ConfigError: the data folder is not writable.
+        ConfigError: the data folder is not writable, or RETRAIN_SCHEDULE is invalid.
         ConnectionFailedError: the metrics port is in use, or DOCKER_HOST is not an address.
     """
     wakeups = Wakeups()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())
+    policy = RetrainPolicy.from_settings(settings)
     with explaining_unwritable():
         spool = RetrainSpool(settings.retrain_dir).create()
     registry = CollectorRegistry()
@@ -72,9 +73,7 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
         )
     )
     metrics = MonitorMetrics(registry)
-    service = MonitorService(
-        spool, trainer, metrics, RetrainPolicy.from_settings(settings), clock=lambda: datetime.now(UTC)
-    )
+    service = MonitorService(spool, trainer, metrics, policy, clock=lambda: datetime.now(UTC))
     with (
         serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port, variable="MONITOR_PORT"),
         contextlib.closing(trainer),
