@@ -1,6 +1,7 @@
 """The monitor as a real process, with a small script in the training's place."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from tests.support.running import free_port, running, wait_until
 pytestmark = pytest.mark.integration
 
 STOP_SECONDS = 5.0
+NEXT_TIME = re.compile(r"^monitor_next_scheduled_timestamp_seconds 1\.\d+e\+09$", re.MULTILINE)
 RUN = "import sys; from src.services.monitor.run_monitor import serve; from src.core.log import configure_logging; \
 from src.core.monitor_settings import MonitorSettings; \
 configure_logging('monitor', log_format='console', level='INFO'); \
@@ -56,6 +58,7 @@ class Desk:
     folder: Path
     spool: RetrainSpool
     port: int
+    schedule: str = ""
 
     @property
     def log(self) -> str:
@@ -77,6 +80,7 @@ class Desk:
             "MONITOR_PORT": str(self.port),
             "MONITOR_POLL_SECONDS": str(poll),
             "RETRAIN_BACKOFF_SECONDS": "0.1",
+            "RETRAIN_SCHEDULE": self.schedule,
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -205,6 +209,20 @@ def test_training_that_always_dies_ends_as_failed(desk: Desk) -> None:
     assert re.findall(r"training attempt (\d) of 3 failed: exit code 4", desk.log) == ["1", "2", "3"]
 
 
+def test_time_that_was_missed_while_the_monitor_was_down_is_trained_once(desk: Desk) -> None:
+    schedule = "0 0 1 1 * Europe/Berlin"
+    handled = {"expression": schedule, "until": "2020-06-01T00:00:00Z"}
+    (desk.spool.root / "schedule.json").write_text(json.dumps(handled))
+    desk.finish_trainings()
+    desk.schedule = schedule
+    for _ in range(2):
+        with desk.monitor():
+            wait_until("it is trained", lambda: [r.state for r in desk.spool.recent(9)] == [State.PROMOTED], seconds=30)
+            wait_until("the next time is shown", lambda: NEXT_TIME.search(desk.metrics()), seconds=30)
+    (request,) = desk.spool.recent(9)
+    assert (request.source, request.cause) == ("schedule", schedule)
+
+
 # -- the entry point itself ----------------------------------------------------------------------------
 
 
@@ -242,6 +260,12 @@ def test_run_monitor_with_a_wrong_setting_says_so_in_one_line(desk: Desk) -> Non
     ended = run_monitor(desk, MONITOR_POLL_SECONDS="often")
     assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
     assert ended.stderr.startswith("error: wrong environment: MONITOR_POLL_SECONDS: ")
+
+
+def test_run_monitor_with_a_wrong_schedule_says_so_in_one_line(desk: Desk) -> None:
+    ended = run_monitor(desk, RETRAIN_SCHEDULE="0 3 * * 1 Europe/Berlim")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
+    assert ended.stderr.startswith("error: wrong environment: RETRAIN_SCHEDULE: there is no time zone 'Europe/Berlim'")
 
 
 def test_run_monitor_without_a_place_for_its_spool_says_so_in_one_line(desk: Desk) -> None:

@@ -117,6 +117,11 @@ def test_source_is_reported_in_words(source: str, asked: str) -> None:
     assert text(record(source=source)).endswith(asked)
 
 
+def test_cause_of_a_scheduled_request_is_shown_as_text() -> None:
+    assert text(record(source="schedule", cause="0 3 * * 1 <UTC>")).endswith("by a schedule (0 3 * * 1 <UTC>)")
+    assert text(record(source="alert", cause="{}:{alertname=1}")).endswith("by an alert")
+
+
 def test_requests_that_cannot_be_read_are_told_apart_from_none() -> None:
     assert "No training has been requested yet." in watched()
     assert "No training" not in watched(requests_problem="the volume is gone")
