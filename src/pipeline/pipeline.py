@@ -31,12 +31,14 @@ from src.training.fit_model import Study
 from src.training.gate import Candidate, Verdict
 from src.training.importance import rank_columns
 from src.training.learned_columns import learn_columns
+from src.training.live_rows import are_live
 from src.training.mlflow_run import (
     cause_tags,
     log_cause,
     log_data,
     log_estimator,
     log_evaluation,
+    log_live_rows,
     log_report,
     log_search,
     run_link,
@@ -109,6 +111,7 @@ def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
             **zenml_tags(),
         }
         log_data(train_rows, holdout, config.dataset.target, data_report, data_sha256)
+        live_rows = log_live_rows(train_rows, holdout)
         log_report(data_report, invalid_rows_file(Path(dataset_file)))
         started = time.monotonic()
         dataset = learn_columns(train_rows, config.dataset)
@@ -125,7 +128,7 @@ def train(  # noqa: PLR0913, PLR0917 - ZenML's graph shows the step's inputs
         registry.tag(version, {TAG_MANIFEST_SHA256: manifest_sha256})
         registry.set_alias(CHALLENGER, version)
         seconds = {"fit": round(fitted - started, 2), "register": round(time.monotonic() - fitted, 2)}
-        log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds})
+        log_metadata({"mlflow_run_id": run.info.run_id, "model_version": version, "seconds": seconds, **live_rows})
         logger.info("train: registered %s version %s", model_name, version)
         return Candidate(model_version=version, mlflow_run_id=run.info.run_id, fingerprint=tags[TAG_FINGERPRINT])
 
@@ -146,6 +149,10 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
         repeats = rolled_back_twin(registry, candidate.fingerprint)
         comparison = comparison.model_copy(update={"repeats": repeats})
         log_evaluation(evaluation, comparison, config.gate.metric)
+        if config.dataset.feedback.use:
+            live_rows_only = comparison.live_days is not None
+            weight = config.dataset.feedback.weight
+            note({"rows": comparison.rows, "live_rows_only": live_rows_only, "live_row_weight": weight})
         return comparison
 
 
@@ -168,7 +175,8 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
         promote_model.begin_watch(rollouts, config.rollout, verdict, comparison.champion_version)
         mlflow.set_tags(promote_model.verdict_tags(verdict))
         note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
-        rank_columns(registry, candidate.model_version, holdout, config, METRICS)
+        scored = holdout if comparison.live_days is None else holdout[are_live(holdout)]
+        rank_columns(registry, candidate.model_version, scored, config, METRICS)
         return verdict
 
 

@@ -17,6 +17,7 @@ from src.training.estimators import (
     build_estimator,
     find_estimator,
     require_valid_values,
+    require_weights,
     with_names,
 )
 from src.training.fit_model import Study, fit_model
@@ -53,6 +54,7 @@ def check_model(config: ModelConfig, dataset: DatasetConfig) -> None:
     entry = find_estimator(config, dataset.task, ESTIMATORS, OWN_PACKAGE)
     estimator = build_estimator(entry, config, dataset)
     require_options(config, dataset, estimator.get_params(deep=False))
+    require_weights(config, dataset, entry, ESTIMATORS)
     if ":" not in config.estimator:  # your own class may not accept synthetic rows
         require_valid_values(estimator, dataset)
 

@@ -11,6 +11,7 @@ from src.core.errors import ConfigError, InvalidModelError, OtherCodeError
 from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
+from src.training.compared_rows import Choice, baseline_target, choose_rows
 from src.training.comparison import Comparison
 from src.training.compatibility import breaking_changes
 from src.training.evaluate_model import Evaluation, Material, answers_of, judge
@@ -32,8 +33,10 @@ def compare(
 ) -> tuple[Evaluation, Comparison]:
     """Score a new version, the champion and the best former champion on the same rows, as serving loads them.
 
-    Each version gets its own columns. Where the champion cannot be compared (it is damaged, it has other classes, or
-    too few rows are known to be new to it), only the floor and the best answer without features decide.
+    With a champion, these are the labelled live rows of the holdout where there are enough, as they show what
+    production sees now. Each version gets its own columns. Where the champion cannot be compared (it is damaged, it has
+    other classes, or too few rows are known to be new to it), only the floor and the best answer without features
+    decide.
 
     Args:
         registry: holds the versions.
@@ -55,12 +58,15 @@ def compare(
         rivals.add(CHAMPION, champion)
     if best is not None and best not in {champion, version}:
         rivals.add(BEST, best)
-    rows = split.holdout[rivals.mask].reset_index(drop=True)
+    chosen = Choice(rivals.mask) if champion is None else choose_rows(split, rivals.mask, config.dataset)
+    rows = split.holdout[chosen.mask].reset_index(drop=True)
     answers = rivals.answers(rows, metrics)
-    material = Material(config, metrics, split.train[target].to_numpy(), rows, clusters(split.rule, rows))
+    train_target = baseline_target(split, target, live=chosen.live)
+    material = Material(config, metrics, train_target, rows, clusters(split.rule, rows))
     evaluation, comparison = judge(answers_of(challenger, rows, target), answers, material)
     known = {
-        "basis": rivals.basis(answers),
+        "basis": "; ".join(filter(None, (rivals.basis(answers), chosen.note))),
+        "live_days": config.dataset.feedback.max_age_days if chosen.live else None,
         "champion_version": champion,
         "champion_problem": rivals.problems.get(CHAMPION),
         "champion_of_other_code": CHAMPION in rivals.of_other_code,

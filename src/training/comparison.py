@@ -60,6 +60,8 @@ class Comparison(_Frozen):
         challenger: scores by metric, each in its own direction.
         lower_is_better: the metrics where lower is better.
         rows: the number of rows that were scored.
+        live_days: where these are labelled live rows only, how many days ago they were predicted at most; None where
+            they are rows of all kinds.
         basis: which rows these are, to follow the words "on n rows": "that neither was trained on".
         baseline: None where all baselines are ignored or undefined.
         baselines_undefined: whether the gate's metric is undefined for every baseline.
@@ -76,6 +78,7 @@ class Comparison(_Frozen):
     challenger: Scores
     lower_is_better: tuple[str, ...] = ()
     rows: int | None = None
+    live_days: FiniteFloat | None = None
     basis: str = ""
     baseline: Baseline | None = None
     baselines_undefined: bool = False

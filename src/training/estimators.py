@@ -1,5 +1,6 @@
 """Finds the configured estimator, checks its parameters before data is read, and builds it."""
 
+import contextlib
 import importlib
 import inspect
 import warnings
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import VotingClassifier
+from sklearn.utils.validation import has_fit_parameter
 
 from src.core.dataset_config import DatasetConfig, Task
 from src.core.errors import ConfigError, first_line
@@ -116,6 +118,34 @@ def require_valid_values(estimator: BaseEstimator, dataset: DatasetConfig) -> No
                 raise ConfigError(f"model.params: {type(estimator).__name__}: {first_line(error)}") from error
 
 
+def require_weights(config: ModelConfig, dataset: DatasetConfig, entry: Estimator, catalogue: Catalogue) -> None:
+    """Refuse a weight of labelled live rows that the estimator cannot apply; the weight 1 works with each.
+
+    Args:
+        config: names the estimator.
+        dataset: has the weight.
+        entry: the configured estimator.
+        catalogue: entries by name, of which those that can weight rows are suggested.
+
+    Raises:
+        ConfigError: saying what to change.
+    """
+    if not dataset.feedback.use or dataset.feedback.weight == 1:
+        return
+    if not _takes_weights(entry, dataset.task):
+        able = [name for name, other in catalogue.items() if _takes_weights(other, dataset.task)]
+        raise ConfigError(
+            f"dataset.feedback.weight: the fit of {config.estimator} has no sample_weight, so that all rows count "
+            f"alike; set it to 1, or model.estimator to one of {', '.join(able)}"
+        )
+    if config.calibrate is not None and (entry.xgboost or config.class_weight is not None):
+        other = "model.class_weight" if config.class_weight is not None else config.estimator
+        raise ConfigError(
+            f"dataset.feedback.weight cannot be combined with model.calibrate and {other}, as the weights of rows "
+            "would be lost; set it to 1, or remove model.calibrate"
+        )
+
+
 def with_names(estimator: BaseEstimator) -> BaseEstimator:
     """A classifier of class names from one that accepts numbers only: a voting classifier with one member."""
     return VotingClassifier([("classifier", estimator)], voting="soft", flatten_transform=False)
@@ -145,6 +175,14 @@ def _import_class(entry: Estimator, task: Task) -> Any:
     if not (inspect.isclass(found) and all(hasattr(found, method) for method in ("fit", "predict", "get_params"))):
         raise ConfigError(f"model.estimator: {path} is not an estimator; derive it from scikit-learn's BaseEstimator")
     return found
+
+
+def _takes_weights(entry: Estimator, task: Task) -> bool:
+    if entry.path(task) is None:
+        return False
+    with contextlib.suppress(ConfigError):  # not installed
+        return bool(has_fit_parameter(_import_class(entry, task), "sample_weight"))
+    return False
 
 
 def _parameters_of(estimator_class: Any) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Material:
     Attributes:
         config: names the gate's metric, the minimums, the slices and the classes.
         metrics: as ``metrics_of`` returns them.
-        train_target: (m,) the training rows' target, from which the baselines are fitted.
+        train_target: (m,) the target of training rows, from which the baselines are fitted.
         rows: (n, …) the holdout rows; only the columns of ``gate.slices`` are read.
         clusters: (n,) each row's cluster; a cluster is resampled as a whole.
     """

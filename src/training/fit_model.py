@@ -15,7 +15,6 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
-from sklearn.utils.class_weight import compute_sample_weight
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, DataError, first_line
@@ -23,6 +22,7 @@ from src.core.memory import MEGABYTE, memory_limit
 from src.core.model_config import ModelConfig
 from src.training.fitted_parts import answer_on_one_core, with_threshold
 from src.training.folds import folds_of
+from src.training.row_weights import Weights, live_weights, weighted
 from src.training.scoring import Metric
 from src.training.search import FoldScore, candidates_of, search
 from src.training.size_estimate import estimate_of, require_room
@@ -61,19 +61,22 @@ def fit_model(
 
     Args:
         model: not fitted; the last step is the estimator.
-        train: the data set's columns.
+        train: the data set's columns; labelled live rows count ``dataset.feedback.weight`` times.
         config: the options, which ``require_options`` has passed.
-        dataset: names the columns.
+        dataset: names the columns, and has the weight of labelled live rows.
         study: the context of the fit.
 
     Raises:
         ConfigError: the fit fails on these valid rows: a parameter or a step of the model is wrong.
         DataError: an option cannot be applied to the rows.
     """
+    # Weights are found by the rows' numbers.
+    train = train.reset_index(drop=True)
     # Python strings: otherwise the saved classes have pandas' string type.
     target = train[dataset.target].to_numpy(dtype=object if dataset.classes else np.float64)
     rows, name = train[list(dataset.features)], type(model[-1]).__name__
-    model, given = _weighted(model, config, target)
+    counts = live_weights(train, dataset)
+    model, given = weighted(model, config, target, counts)
     if config.target_transform is not None:
         if target.min() <= -1:
             raise DataError(f"model.target_transform: log needs targets above -1; the least is {target.min():g}")
@@ -81,12 +84,12 @@ def fit_model(
     with _errors_of(name, model, rows, target):
         if config.search is not None:
             folds = folds_of(train, dataset, study.by, config.search.folds, each_row_once=False)
-            score = FoldScore(_metric_of(study), len(folds), candidates_of(config.search), study.report)
+            score = FoldScore(_metric_of(study), len(folds), candidates_of(config.search), study.report, counts)
             model, table = search(model, rows, target, given, config.search, folds, score)
             study.record(table)
         _require_room(model, rows, target, config)
         with _heartbeat(f"fitting {name} on {len(rows):,} rows", study.report):
-            return _fitted(model, train, target, given, config, dataset, study)
+            return _fitted(model, train, target, given, counts, config, dataset, study)
 
 
 def _fitted(  # noqa: PLR0913, PLR0917 - all inputs of a fit
@@ -94,6 +97,7 @@ def _fitted(  # noqa: PLR0913, PLR0917 - all inputs of a fit
     train: pd.DataFrame,
     target: NDArray[Any],
     given: dict[str, Any],
+    counts: Weights | None,
     config: ModelConfig,
     dataset: DatasetConfig,
     study: Study,
@@ -106,7 +110,7 @@ def _fitted(  # noqa: PLR0913, PLR0917 - all inputs of a fit
         model = _with_last(model, CalibratedClassifierCV(model[-1], method=config.calibrate, cv=folds, ensemble=False))
     if least == TUNE:
         found = out_of_fold(_without_folds(model), rows, target, given, folds)
-        least = best_threshold(found, target, str(dataset.positive), _metric_of(study), study.minimums)
+        least = best_threshold(found, target, str(dataset.positive), _metric_of(study), study.minimums, counts)
         logger.info("threshold: predicting %s from a probability of %.5f is best", dataset.positive, least)
     model.fit(rows, target, **given)
     if config.calibrate is not None:
@@ -126,21 +130,6 @@ def _metric_of(study: Study) -> Metric:
     if study.metric is None:
         raise ConfigError("model.search and model.threshold: tune need the gate's metric")
     return study.metric
-
-
-def _weighted(model: Pipeline, config: ModelConfig, target: NDArray[Any]) -> tuple[Pipeline, dict[str, Any]]:
-    """The model and, for class weights, the arguments of ``fit``: the weight of each row.
-
-    In a calibrated model only the estimator gets the class weights: the calibration must not be weighted.
-    """
-    weight, step = config.class_weight, model.steps[-1][0]
-    if weight is None:
-        return model, {}
-    if config.calibrate is not None:
-        return model.set_params(**{f"{step}__class_weight": weight}), {}
-    if isinstance(weight, dict):
-        weight = dict.fromkeys(np.unique(target).tolist(), 1.0) | weight
-    return model, {f"{step}__sample_weight": compute_sample_weight(weight, target)}
 
 
 @contextlib.contextmanager

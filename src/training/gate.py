@@ -131,7 +131,9 @@ def _figures(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
     if comparison.baseline is not None:
         limits.append(f"best answer without features {number(comparison.baseline.score)}")
     yield f"{metric} {number(comparison.challenger.get(metric))}" + (f" ({', '.join(limits)})" if limits else "")
-    rows = "" if comparison.rows is None else f" on {comparison.rows} rows {comparison.basis}".rstrip()
+    days = comparison.live_days
+    kind = "rows" if days is None else f"labelled live rows of the last {days:g} days"
+    rows = "" if comparison.rows is None else f" on {comparison.rows} {kind} {comparison.basis}".rstrip()
     if comparison.champion is not None:
         champion = f"champion version {comparison.champion_version} has {number(comparison.champion.get(metric))}"
         yield f"{champion}{_difference(comparison.champion_difference)}{rows}"

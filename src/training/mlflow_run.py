@@ -11,12 +11,14 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.pandas_dataset import from_pandas
 from sklearn.pipeline import Pipeline
 
+from src.core.dataset_config import FEEDBACK_TIME
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
 from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
 from src.training.evaluate_model import Evaluation
 from src.training.fitted_parts import parts_of
+from src.training.live_rows import are_live
 from src.training.pictures import draw, draw_importance, draw_search
 from src.training.remote_source import shown_source
 
@@ -32,11 +34,13 @@ DIGEST_LENGTH = 32
 def log_cause(config: PipelineConfig, data_sha256: str, request_ids: Sequence[str], zenml_tags: dict[str, str]) -> None:
     """Log the configuration, the data set and the retrain requests of the active run."""
     data = config.dataset
-    dataset = {
+    dataset: dict[str, str | float] = {
         "source": shown_source(data.source),
         "duplicates": data.duplicates,
         "invalid_rows": data.invalid_rows.policy,
     }
+    if data.feedback.use:
+        dataset |= {f"feedback.{key}": value for key, value in data.feedback.model_dump(exclude={"use"}).items()}
     sections = {
         "dataset": dataset,
         "split": config.split.model_dump(),
@@ -85,6 +89,18 @@ def log_data(train: pd.DataFrame, holdout: pd.DataFrame, target: str, report: Da
             mlflow.log_input(from_pandas(frame, source, targets=target, name=name, digest=digest), context=context)
 
 
+def log_live_rows(train: pd.DataFrame, holdout: pd.DataFrame) -> dict[str, int]:
+    """Log how many rows of both parts are labelled live rows to the active run, and return the numbers by name.
+
+    Nothing is logged for a data set without ``dataset.feedback``.
+    """
+    if FEEDBACK_TIME not in train.columns:
+        return {}
+    counts = {"live_train_rows": int(are_live(train).sum()), "live_holdout_rows": int(are_live(holdout).sum())}
+    mlflow.log_metrics({f"data_{name}": float(count) for name, count in counts.items()})
+    return counts
+
+
 def log_report(report: DataReport, invalid_rows: Path) -> None:
     """Log the files that were read, the number of rows, and what was invalid or repeated, to the active run.
 
@@ -128,6 +144,8 @@ def comparison_metrics(comparison: Comparison) -> dict[str, float]:
     for rival, difference in differences.items():
         if difference is not None:
             metrics |= {f"difference_{rival}_{end}": value for end, value in difference.model_dump().items()}
+    if comparison.live_days is not None:
+        metrics["compared_live_rows"] = float(comparison.rows or 0)
     if comparison.skipped:
         metrics["resamples_skipped"] = float(comparison.skipped)
     return {name: value for name, value in metrics.items() if math.isfinite(value)}

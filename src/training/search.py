@@ -34,13 +34,22 @@ class FoldScore:
         folds: per candidate.
         candidates: how many there are in all.
         report: is called after each candidate.
+        counts: (n,) how often each row counts, by the row's number in the frame's index; None for once.
     """
 
-    def __init__(self, metric: Metric, folds: int, candidates: int, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        folds: int,
+        candidates: int,
+        report: Callable[[str], None],
+        counts: NDArray[np.float64] | None = None,
+    ) -> None:
         self._metric = metric
         self._folds = folds
         self._candidates = candidates
         self._report = report
+        self._counts = counts
         self._calls = 0
 
     def __call__(self, model: Any, rows: pd.DataFrame, target: NDArray[Any]) -> float:
@@ -53,7 +62,8 @@ class FoldScore:
             line = f"search: {self._calls // self._folds} of {self._candidates} candidates scored"
             logger.info("%s", line)
             self._report(line)
-        return self._metric.sign * float(self._metric.function(truth, answers, probabilities, np.ones(len(truth))))
+        counts = np.ones(len(truth)) if self._counts is None else self._counts[rows.index]
+        return self._metric.sign * float(self._metric.function(truth, answers, probabilities, counts))
 
 
 def candidates_of(config: SearchConfig) -> int:

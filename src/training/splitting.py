@@ -1,7 +1,7 @@
 """The stable split: whether a row is held out depends on that row alone, never on which other rows exist."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from src.core.column_rules import SECONDS_PER_DAY
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
+from src.training.live_rows import are_live, source_rows
 from src.training.row_keys import days, row_hashes
 
 # The relative deviation from the configured share that the holdout may have.
@@ -91,9 +92,13 @@ def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule
         DataError: the holdout's share deviates too much, or a part lacks a class or has too few rows.
     """
     rule, note = _rule_for(frame, config, inherited)
-    if note:
-        logger.info("split: %s", note)
     split = split_by(rule, frame, note)
+    live = int(are_live(frame).sum())
+    if live and not are_live(split.train).any():
+        held = f"all {live} labelled live rows are in the holdout, and none is learned from yet"
+        split = replace(split, note="; ".join(filter(None, (note, held))))
+    if split.note:
+        logger.info("split: %s", split.note)
     problems = _problems(split, config)
     if problems:
         remedy = f"{_remedy(rule)}; " + _heaviest(rule, frame)
@@ -107,13 +112,15 @@ def split_by(rule: SplitRule, frame: pd.DataFrame, note: str = "") -> Split:
 
 
 def with_sketch(rule: SplitRule, frame: pd.DataFrame) -> SplitRule:
-    """The rule with a sketch of the frame's keys: their smallest hashes, a uniform sample; only for rules by hash.
+    """The rule with a sketch of the source's keys: their smallest hashes, a uniform sample; only for rules by hash.
+
+    Labelled live rows are left out: they are never rewritten, and those of a former training may have expired.
 
     A bottom-k sketch (Cohen and Kaplan, "Summarizing data using bottom-k sketches", PODC 2007).
     """
     if rule.by != "hash":
         return rule
-    hashes = np.unique(row_hashes(frame, rule.columns, rule.seed))[:SKETCH_SIZE]
+    hashes = np.unique(row_hashes(source_rows(frame), rule.columns, rule.seed))[:SKETCH_SIZE]
     return rule.model_copy(update={"sketch": hashes.tolist()})
 
 
@@ -126,7 +133,7 @@ def share_changed(rule: SplitRule, frame: pd.DataFrame) -> float:
     if not rule.sketch:
         return 0.0
     sketch = np.array(rule.sketch, dtype=np.uint64)
-    hashes = np.unique(row_hashes(frame, rule.columns, rule.seed))
+    hashes = np.unique(row_hashes(source_rows(frame), rule.columns, rule.seed))
     if len(sketch) == SKETCH_SIZE:  # otherwise it has all keys
         hashes = hashes[hashes <= sketch.max()]
     known = int(np.isin(sketch, hashes).sum())

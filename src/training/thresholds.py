@@ -40,12 +40,13 @@ def out_of_fold(
     return found
 
 
-def best_threshold(
+def best_threshold(  # noqa: PLR0913, PLR0917 - what the choice depends on
     probabilities: NDArray[np.float64],
     target: NDArray[Any],
     positive: str,
     metric: Metric,
     minimums: Mapping[Metric, float],
+    counts: NDArray[np.float64] | None = None,
 ) -> float:
     """The threshold with the best score on these rows; of equally good thresholds the one nearest to 0.5.
 
@@ -57,6 +58,7 @@ def best_threshold(
         positive: the class that is predicted from the threshold on.
         metric: the gate's.
         minimums: the gate's minimum scores, by metric.
+        counts: (n,) how often each row counts; None for once.
 
     Raises:
         ConfigError: the metric is the same, or undefined, for every threshold.
@@ -69,14 +71,14 @@ def best_threshold(
     candidates = np.unique(np.clip([*known, 0.5], smallest, 1 - smallest))
     # The last two are constant predictions: a metric that ignores labels scores them like any other threshold.
     answers = _answers(probabilities, target.astype(str), place, [*candidates, 0.0, 2.0])
-    scores = _scores(metric, answers)
+    scores = _scores(metric, answers, counts)
     if len(set(scores[np.isfinite(scores)])) <= 1:
         raise ConfigError(
             f"model.threshold: tune finds no threshold, as {metric.name} does not depend on it, or is undefined; use a "
             "gate.metric of labels such as f1 or balanced_accuracy, or set a number"
         )
     scores, answers = scores[: len(candidates)], answers[: len(candidates)]
-    missed = np.where(np.isfinite(scores), _missed(minimums, answers), np.inf)
+    missed = np.where(np.isfinite(scores), _missed(minimums, answers, counts), np.inf)
     if missed.min() > 0:
         logger.warning(
             "threshold: no threshold reaches gate.minimums (%s) on the training folds; the nearest one is used",
@@ -96,15 +98,17 @@ def _answers(
     return [Answers("threshold", tuple(names.tolist()), truth, values, probabilities) for values in labels]
 
 
-def _scores(metric: Metric, answers: list[Answers]) -> NDArray[np.float64]:
+def _scores(metric: Metric, answers: list[Answers], counts: NDArray[np.float64] | None) -> NDArray[np.float64]:
     """The scores of the candidates, (candidates,); higher is better, NaN is undefined."""
-    return metric.sign * np.array([defined(metric, candidate) for candidate in answers])
+    return metric.sign * np.array([defined(metric, candidate, counts) for candidate in answers])
 
 
-def _missed(minimums: Mapping[Metric, float], answers: list[Answers]) -> NDArray[np.float64]:
+def _missed(
+    minimums: Mapping[Metric, float], answers: list[Answers], counts: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
     """By how much the candidates miss the minimums in all, (candidates,); 0 where they reach them."""
     missed = np.zeros(len(answers))
     for metric, limit in minimums.items():
-        gap = metric.sign * limit - _scores(metric, answers)
+        gap = metric.sign * limit - _scores(metric, answers, counts)
         missed += np.where(np.isnan(gap), np.inf, np.where(gap > ROUNDING, gap, 0.0))
     return missed

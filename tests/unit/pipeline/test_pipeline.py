@@ -329,3 +329,34 @@ def test_promotion_is_watched_with_the_champion_that_it_replaces(
     watched = Rollouts(folder).watched(registry.name)
     assert watched is not None
     assert (watched.version, watched.previous) == ("5", "3")
+
+
+@pytest.mark.parametrize("live_days", [None, 30.0])
+def test_evaluation_notes_which_rows_decide_and_importance_is_of_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Followed, live_days: float | None
+) -> None:
+    noted: dict[str, Any] = {}
+    ranked: list[pd.DataFrame] = []
+    learning = config(dataset={"feedback": {"use": True, "weight": 3.0}})
+    comparison = Comparison(challenger=PERFECT, rows=400, live_days=live_days)
+    monkeypatch.setattr(step_context, "log_metadata", noted.update)
+    monkeypatch.setattr(steps, "MlflowClient", lambda: None)
+    monkeypatch.setattr(steps, "ModelRegistry", lambda *_: FakeRegistry())
+    monkeypatch.setattr(steps, "compare", lambda *_: (None, comparison))
+    monkeypatch.setattr(steps, "rolled_back_twin", lambda *_: None)
+    monkeypatch.setattr(steps, "log_evaluation", lambda *_: None)
+    monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
+    monkeypatch.setattr(steps, "rank_columns", lambda _, __, rows, *___: ranked.append(rows))
+    frame = iris_split().frame
+    steps.evaluate_on_holdout.entrypoint(CANDIDATE, frame, iris_rule(), config(), "iris", followed.served)
+    assert set(noted) == {"step_seconds"}
+    steps.evaluate_on_holdout.entrypoint(CANDIDATE, frame, iris_rule(), learning, "iris", followed.served)
+    assert {name: value for name, value in noted.items() if name != "step_seconds"} == {
+        "rows": 400,
+        "live_rows_only": live_days is not None,
+        "live_row_weight": 3.0,
+    }
+    holdout = frame.assign(feedback_time=[*[None] * 100, *[20_000.0] * 49])
+    lock, rollouts = str(tmp_path / "aliases.lock"), str(tmp_path / "rollouts")
+    steps.promote.entrypoint(CANDIDATE, comparison, holdout, learning, "iris", lock, rollouts, followed.served)
+    assert [len(rows) for rows in ranked] == [149 if live_days is None else 49]

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import StandardScaler
 
@@ -146,3 +147,68 @@ def test_fit_leaves_columns_alone_that_are_no_features() -> None:
     one, two = (fit(rows, ModelConfig(params={"n_estimators": 3}), DATASET) for rows in (train, more))
     rows = train[list(DATASET.features)]
     assert np.array_equal(one.predict_proba(rows), two.predict_proba(rows))
+
+
+class Unweighted(ClassifierMixin, BaseEstimator):
+    """An estimator of one's own whose fit takes no weights."""
+
+    def fit(self, _rows: Any, _target: Any) -> "Unweighted":
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return rows
+
+
+class Weighted(Unweighted):
+    """One that takes them."""
+
+    def fit(self, _rows: Any, _target: Any, sample_weight: Any = None) -> "Weighted":  # noqa: ARG002 - is looked up
+        return self
+
+
+def learning(weight: float, *, use: bool = True) -> DatasetConfig:
+    """Iris with labelled live rows."""
+    return config(dataset={"feedback": {"use": use, "weight": weight}}).dataset
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_model, "OWN_PACKAGE", "tests.unit.pipeline")
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("name", ["Unweighted", "Weighted"])
+def test_weight_one_and_no_live_rows_are_for_every_estimator(name: str) -> None:
+    model = ModelConfig(estimator=f"test_train_model:{name}")
+    check_model(model, learning(1.0))
+    check_model(model, learning(3.0, use=False))
+
+
+@pytest.mark.usefixtures("own")
+def test_other_weights_need_an_estimator_whose_fit_takes_them() -> None:
+    check_model(ModelConfig(estimator="test_train_model:Weighted"), learning(3.0))
+    with pytest.raises(
+        ConfigError, match=r"fit of test_train_model:Unweighted has no sample_weight.*random_forest"
+    ) as error:
+        check_model(ModelConfig(estimator="test_train_model:Unweighted"), learning(3.0))
+    assert "ridge" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ESTIMATORS.items() if entry.classification])
+def test_every_classifier_of_the_catalogue_takes_weights(name: str) -> None:
+    check_model(ModelConfig(estimator=name), learning(3.0))
+
+
+def test_weights_of_live_rows_that_a_calibration_would_lose_are_refused() -> None:
+    for model in (
+        ModelConfig(estimator="logistic_regression", calibrate="sigmoid"),
+        ModelConfig(estimator="xgboost", class_weight="balanced"),
+    ):
+        check_model(model, learning(2.0))
+    for model, other in (
+        (ModelConfig(estimator="xgboost", calibrate="sigmoid"), "xgboost"),
+        (ModelConfig(calibrate="isotonic", class_weight="balanced"), r"model\.class_weight"),
+    ):
+        check_model(model, learning(1.0))
+        with pytest.raises(ConfigError, match=rf"cannot be combined with model\.calibrate and {other}"):
+            check_model(model, learning(2.0))

@@ -143,6 +143,11 @@ FULL = {
     [
         ({}, compared(**FULL), FIGURES),
         (
+            {},
+            compared(**FULL | {"live_days": 90.0}),
+            FIGURES.replace("412 rows", "412 labelled live rows of the last 90 days"),
+        ),
+        (
             {"floor": 0.95},
             compared(**FULL),
             f"f1_macro 0.9107 is below the floor 0.95; {FIGURES.replace('0.85', '0.95')}",

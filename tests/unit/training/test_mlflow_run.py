@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from src.core.dataset_config import FEEDBACK_TIME
 from src.core.retrain_record import new_id
 from src.training import mlflow_run
 from src.training.answers import Answers
@@ -22,6 +23,7 @@ from src.training.mlflow_run import (
     log_estimator,
     log_evaluation,
     log_importance,
+    log_live_rows,
     log_report,
     log_search,
     request_ids_tag,
@@ -139,6 +141,23 @@ def test_query_of_a_source_s_address_is_not_logged(recorder: Recorder) -> None:
     assert "s3cret" not in str(recorder.calls)
 
 
+def test_weight_and_number_of_live_rows_are_logged_where_they_are_learned_from(recorder: Recorder) -> None:
+    log_cause(config(dataset={"feedback": {"use": True, "weight": 2.5, "max_age_days": 30.0}}), "abc", [], {})
+    ((params,),) = recorder.calls["log_params"]
+    found = {name: value for name, value in params.items() if "feedback" in name}
+    assert found == {"dataset.feedback.weight": 2.5, "dataset.feedback.max_age_days": 30.0}
+    train, holdout = (pd.DataFrame({FEEDBACK_TIME: times}) for times in ([np.nan, 1.0, 2.0], [3.0, np.nan]))
+    assert log_live_rows(train, holdout) == {"live_train_rows": 2, "live_holdout_rows": 1}
+    assert recorder.calls["log_metrics"] == [({"data_live_train_rows": 2.0, "data_live_holdout_rows": 1.0},)]
+
+
+def test_nothing_is_logged_of_live_rows_without_feedback(recorder: Recorder) -> None:
+    log_cause(config(dataset={"feedback": {"use": False, "weight": 2.5}}), "abc", [], {})
+    assert "feedback" not in str(recorder.calls["log_params"])
+    assert log_live_rows(pd.DataFrame({"x": [1]}), pd.DataFrame({"x": [2]})) == {}
+    assert "log_metrics" not in recorder.calls
+
+
 def difference(point: float, low: float = -0.5) -> Difference:
     return Difference(point=point, low=low, high=0.5, bound=-0.25)
 
@@ -193,6 +212,13 @@ def test_evaluation_leaves_the_slices_as_a_table(logged: dict[str, Any]) -> None
     log_evaluation(EVALUATION, COMPARISON.model_copy(update={"slices": (found,), "skipped": 40}), "f1")
     assert logged["resamples_skipped"] == 40.0
     assert logged["slices.json"].to_dict("records") == [{**found.model_dump(), "difference": -0.25}]
+
+
+def test_number_of_live_rows_is_a_metric_where_they_decide(logged: dict[str, Any]) -> None:
+    log_evaluation(EVALUATION, COMPARISON.model_copy(update={"rows": 412}), "f1")
+    assert "compared_live_rows" not in logged
+    log_evaluation(EVALUATION, COMPARISON.model_copy(update={"rows": 412, "live_days": 90.0}), "f1")
+    assert logged["compared_live_rows"] == 412.0
 
 
 def test_evaluation_of_a_regression_without_rivals_leaves_its_scores(logged: dict[str, Any]) -> None:

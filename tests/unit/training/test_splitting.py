@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.core.dataset_config import FEEDBACK_TIME
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.row_keys import row_hashes
@@ -302,3 +303,39 @@ def test_inherited_sketch_is_not_taken_for_one_of_the_new_rows() -> None:
     champions = with_sketch(split_rows(table(), settings(), None).rule, table())
     split = split_rows(table(), settings(), champions)
     assert (split.note, split.rule.sketch) == ("", [])
+
+
+def with_live(source: pd.DataFrame, live: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the source and labelled live rows."""
+    return pd.concat([source.assign(**{FEEDBACK_TIME: np.nan}), live.assign(**{FEEDBACK_TIME: 20_000.0})])
+
+
+def test_live_rows_that_expire_do_not_look_like_rewritten_rows() -> None:
+    rule = with_sketch(CHAMPIONS, with_live(table(), table(400, seed=3)))
+    assert rule == with_sketch(CHAMPIONS, table())
+    assert share_changed(rule, with_live(table(), table(400, seed=4))) == 0
+    # Rewritten rows of the source are found behind any number of live rows.
+    rewritten = pd.concat([table(400, seed=9).iloc[:200], table().iloc[200:]])
+    assert share_changed(rule, with_live(rewritten, table(900, seed=3))) == pytest.approx(0.5, abs=0.1)
+
+
+def test_rows_are_held_out_by_their_key_whether_they_are_live_or_not() -> None:
+    frame = with_live(table(), table())
+    split = split_rows(frame, settings(), None)
+    assert split.mask[:400].tolist() == split.mask[400:].tolist()
+    assert (split.rule, split.note) == (split_rows(table(), settings(), None).rule, "")
+
+
+def test_by_time_the_newest_rows_are_held_out_and_it_is_noted_if_these_are_all_live_rows() -> None:
+    newer = table(40, seed=2).assign(day=19_600.0 + np.arange(40))
+    split = split_rows(with_live(table(), newer), BY_TIME, None)
+    assert len(split.holdout) == pytest.approx(110, abs=3)
+    assert split.note == "all 40 labelled live rows are in the holdout, and none is learned from yet"
+    # Some days later, when they are more, the oldest ones are learned from.
+    more = table(300, seed=2).assign(day=19_600.0 + np.arange(300) / 5)
+    later = split_rows(with_live(table(), more), BY_TIME, split.rule)
+    assert later.rule.cutoff is not None
+    assert split.rule.cutoff is not None
+    assert later.rule.cutoff > split.rule.cutoff
+    assert (later.train[FEEDBACK_TIME].notna().sum(), later.note) == (125, "")
+    assert split_rows(table(), BY_TIME, None).note == ""

@@ -28,6 +28,18 @@ def test_best_threshold_parts_the_classes() -> None:
     assert found == 0.3
 
 
+def test_rows_count_as_often_as_they_are_said_to() -> None:
+    target = np.array(["no", "yes", "no", "yes", "yes"], dtype=object)
+    probabilities = shares([0.1, 0.2, 0.6, 0.7, 0.9])
+    weigh = Metric("weigh", lambda truth, labels, _, weight: float(np.average(truth == labels, weights=weight)))
+    low, high = np.array([1.0, 3, 1, 1, 1]), np.array([1.0, 1, 3, 1, 1])
+    assert [best_threshold(probabilities, target, "yes", weigh, {}, counts) for counts in (low, high)] == [0.2, 0.7]
+    # Of the thresholds that reach the minimum, 0.2 has the best F1 unless the third row counts thrice.
+    minimum = {Metric("at least", weigh.function): 0.8}
+    assert best_threshold(probabilities, target, "yes", F1, minimum) == 0.2
+    assert best_threshold(probabilities, target, "yes", F1, minimum, high) == 0.7
+
+
 def test_threshold_of_a_rare_class_is_found_among_hundreds() -> None:
     positive = np.linspace(0, 1, 1000).tolist()
     target = np.array(["no"] * 980 + ["yes"] * 20, dtype=object)
