@@ -33,8 +33,8 @@ from src.quality.live_quality import Resources
 from src.quality.manifest import Manifest, StoredFile, write_manifest
 from src.quality.parquet_files import TIME, write_rows
 from src.quality.parquet_store import ParquetStore
-from src.quality.report import ReportBuilder, Stores
-from src.quality.stores import label_store, log_store
+from src.quality.report import ReportBuilder
+from src.quality.stores import Stores, label_store, log_store
 from src.services.local.processes import REPOSITORY
 from src.services.quality.scorer import LiveScorer
 

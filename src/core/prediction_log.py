@@ -11,11 +11,13 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from src.core.model_registry import checked_model_name
 
 # Below ``CommonSettings.quality_dir``.
 SEGMENTS_FOLDER = "segments"
@@ -62,7 +64,7 @@ class SegmentHeader(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     format: Literal[1] = 1
-    model: str
+    model: Annotated[str, AfterValidator(checked_model_name)]
     version: str
     role: Role
     columns: list[LoggedColumn]

@@ -1,11 +1,12 @@
 """Erases everything that is stored about an id: predictions, labels, and what arrives later."""
 
-from collections.abc import Callable
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 
 from src.quality.erased_rows import names_of
-from src.quality.parquet_store import ParquetStore
+from src.quality.stores import Stores
 
 
 @dataclass(frozen=True)
@@ -16,26 +17,24 @@ class Erasure:
     labels: int
 
 
-def erase(
-    log: ParquetStore, labels: ParquetStore, given: str, now: datetime, logged_key: Callable[[str], str] = str
-) -> Erasure:
+def erase(stores: Collection[Stores], given: str, now: datetime, hashed: str | None = None) -> Erasure:
     """Erase a request (all its rows), one row of a request (``abc/0`` is the first one), or all rows with a key.
 
     Labels that were sent for rows with the key are erased, too, also where they name the row instead. To know these
     rows, ingest the segments before. Rows and labels that are not stored yet are left out when they arrive.
 
     Args:
-        log: the prediction log of a model; this waits for its lock.
-        labels: the labels of the model.
+        stores: of all models; this waits for their locks.
         given: the id or key.
         now: when it is erased.
-        logged_key: the key as the log has it, which may be hashed.
+        hashed: the key as a log has it that has only hashes of keys.
     """
-    names = list(dict.fromkeys([*names_of(given), logged_key(given)]))
-    with log.locked(), labels.locked():
-        log.settle()
-        labels.settle()
-        with_labels = list(dict.fromkeys([*names, *log.rows_with_key(names)]))
+    names = list(dict.fromkeys([*names_of(given), *([] if hashed is None else [hashed])]))
+    with ExitStack() as stack:
+        for store in [store for both in stores for store in (both.log, both.labels)]:
+            stack.enter_context(store.locked())
+            store.settle()
+        with_labels = list(dict.fromkeys([*names, *(row for both in stores for row in both.log.rows_with_key(names))]))
         # Labels first: a process that is killed in between finds the same rows by their key again.
-        erased_labels = labels.erase(with_labels, now)
-        return Erasure(log.erase(names, now), erased_labels)
+        erased_labels = sum(both.labels.erase(with_labels, now) for both in stores)
+        return Erasure(sum(both.log.erase(names, now) for both in stores), erased_labels)

@@ -12,16 +12,8 @@ from src.core.prediction_log import Sampling
 from src.core.quality_report import QualityReport
 from src.quality.labelled import Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
-from src.quality.parquet_store import ParquetStore
+from src.quality.stores import Stores
 from src.quality.watch import Watch
-
-
-@dataclass(frozen=True)
-class Stores:
-    """The log of a model and its labels."""
-
-    log: ParquetStore
-    labels: ParquetStore
 
 
 @dataclass

@@ -1,12 +1,13 @@
 """Reads the segments of the prediction log into tables; ``core.prediction_log`` describes their form."""
 
+import contextlib
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +67,15 @@ def ingest_segments(store: ParquetStore, folder: Path, model: str) -> int:
     return rows
 
 
+def waiting_models(folder: Path) -> set[str]:
+    """The models of the closed segments that can be read."""
+    found = set[str]()
+    for path in folder.glob(f"*{SEGMENT_SUFFIX}"):
+        with contextlib.suppress(ValueError), path.open("rb") as file:
+            found.add(_header(file).model)
+    return found
+
+
 def read_segment(path: Path, model: str) -> pa.Table | None:
     """The complete rows of a segment; None if it is of another model.
 
@@ -73,10 +83,7 @@ def read_segment(path: Path, model: str) -> pa.Table | None:
         ValueError: it is not a segment.
     """
     with path.open("rb") as file:
-        try:
-            header = SegmentHeader.model_validate_json(file.readline())
-        except ValidationError as error:
-            raise ValueError(f"not a segment's header: {error.errors(include_input=False)[0]['msg']}") from None
+        header = _header(file)
         if header.model != model:
             return None
         lines = file.read().split(b"\n")[:-1]  # what follows the last line's end is incomplete
@@ -114,6 +121,14 @@ def expire_bad(folder: Path, before: datetime) -> None:
     for path in (folder / BAD_FOLDER).glob("*"):
         if path.stat().st_mtime < before.timestamp():
             path.unlink()
+
+
+def _header(file: BinaryIO) -> SegmentHeader:
+    """The header of a segment, which is read. Raises ValueError: it is none."""
+    try:
+        return SegmentHeader.model_validate_json(file.readline())
+    except ValidationError as error:
+        raise ValueError(f"not a segment's header: {error.errors(include_input=False)[0]['msg']}") from None
 
 
 def _table(header: SegmentHeader, rows: Sequence[dict[str, Any]]) -> pa.Table:

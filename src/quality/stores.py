@@ -1,13 +1,24 @@
-"""Where the log and the labels of a model are, below the folder ``quality`` of ``DATA_DIR``."""
+"""Where the logs and the labels of all models are, below the folder ``quality`` of ``DATA_DIR``."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from src.core.feedback import FEEDBACK_FOLDER
 from src.core.prediction_log import SEGMENTS_FOLDER
-from src.quality.parquet_store import ParquetStore
+from src.quality.parquet_store import LOCK_FILE, ParquetStore
 
-LOG_FOLDER, LABELS_FOLDER = "log", "labels"
+STORE_FOLDERS = LOG_FOLDER, LABELS_FOLDER = "log", "labels"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The log of a model and its labels."""
+
+    log: ParquetStore
+    labels: ParquetStore
 
 
 def log_store(quality_dir: Path, model: str) -> ParquetStore:
@@ -18,6 +29,37 @@ def log_store(quality_dir: Path, model: str) -> ParquetStore:
 def label_store(quality_dir: Path, model: str) -> ParquetStore:
     """The labels of a registered model."""
     return ParquetStore(quality_dir / LABELS_FOLDER / _name(model), quality_dir / FEEDBACK_FOLDER, time="received")
+
+
+def all_stores(quality_dir: Path) -> dict[str, Stores]:
+    """The stores of every model that has had one, by its name: those of a former MODEL_NAME stay until they expire."""
+    locks = [path for folder in STORE_FOLDERS for path in (quality_dir / folder).glob(f"*/{LOCK_FILE}")]
+    models = sorted({unquote(path.parent.name) for path in locks})
+    return {model: Stores(log_store(quality_dir, model), label_store(quality_dir, model)) for model in models}
+
+
+def expire_together(stores: Sequence[ParquetStore], before: datetime, max_bytes: int) -> None:
+    """Delete files without a row from ``before`` on, then the oldest ones of all stores until the rest is small enough.
+
+    Args:
+        stores: logs or labels of several models; each is locked meanwhile.
+        before: the oldest time that is kept.
+        max_bytes: the most bytes of all stores together.
+    """
+    kept = [
+        (file.first, place, file.bytes)
+        for place, store in enumerate(stores)
+        for file in store.manifest.files
+        if file.last >= before
+    ]
+    room = [0] * len(stores)
+    for _, place, size in sorted(kept, reverse=True):
+        if sum(room) + size > max_bytes:
+            break
+        room[place] += size
+    for store, limit in zip(stores, room, strict=True):
+        with store.locked():
+            store.expire(before, limit)
 
 
 def _name(model: str) -> str:

@@ -15,12 +15,11 @@ CLASSES = ["setosa", "versicolor", "virginica"]
 
 
 def write_segment(
-    quality_dir: Path, rows: Iterable[tuple[str, str]], at: datetime, *, key: str | None = None, version: str = "1"
+    quality_dir: Path, rows: Iterable[tuple[str, str]], at: datetime, *, key: str | None = None, **changes: str
 ) -> Path:
-    """A closed segment of the model iris, without columns; each row is an id and a predicted class."""
-    header = SegmentHeader(
-        model="iris", version=version, role=Role.CHAMPION, columns=[], classes=CLASSES, rate=1.0, started=at
-    )
+    """A closed segment of the model iris, version 1, without columns; each row is an id and a predicted class."""
+    given = {"model": "iris", "version": "1", **changes}
+    header = SegmentHeader(role=Role.CHAMPION, columns=[], classes=CLASSES, rate=1.0, started=at, **given)
     lines: list[Any] = [header.model_dump(mode="json")]
     for row_id, prediction in rows:
         shares = [0.8 if name == prediction else 0.1 for name in CLASSES]

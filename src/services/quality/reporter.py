@@ -14,8 +14,8 @@ from src.core.quality_settings import QualitySettings
 from src.core.rollout_record import Rollouts
 from src.pipeline.metrics import METRICS
 from src.quality.live_quality import Resources
-from src.quality.report import ReportBuilder, Stores, write_report
-from src.quality.stores import label_store, log_store
+from src.quality.report import ReportBuilder, write_report
+from src.quality.stores import Stores, label_store, log_store
 from src.quality.watch import Watch
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.rollback import RollbackRequest

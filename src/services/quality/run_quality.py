@@ -43,7 +43,7 @@ def main() -> int:
 def serve(settings: QualitySettings) -> bool:
     """Take in rows and labels and report, until SIGTERM or SIGINT; return whether the last step has ended.
 
-    With ``PREDICTION_LOG=false`` nothing is reported, no label is taken in, and what was logged before expires.
+    With ``PREDICTION_LOG=false`` nothing is reported, and what came before expires.
 
     Raises:
         ConfigError: the data folder is not writable.

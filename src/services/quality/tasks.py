@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from src.core.errors import DataError
 from src.core.feedback import FEEDBACK_FOLDER
@@ -12,8 +13,8 @@ from src.core.quality_settings import QualitySettings
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
-from src.quality.segments import expire_bad, ingest_segments
-from src.quality.stores import label_store, log_store
+from src.quality.segments import expire_bad, ingest_segments, waiting_models
+from src.quality.stores import all_stores, expire_together, label_store, log_store
 from src.services.quality.quality_service import Task
 from src.training.sql_source import stream_sql
 
@@ -22,7 +23,7 @@ QUERY_KEY = "labels.query"
 
 
 class StoreTasks:
-    """The tasks of one model's log and labels.
+    """The tasks of a model's log and labels, and of those that former models have left.
 
     Args:
         settings: folders, limits, and the pipeline's configuration, which is read anew each time.
@@ -30,7 +31,6 @@ class StoreTasks:
 
     def __init__(self, settings: QualitySettings) -> None:
         self._settings = settings
-        self._log: ParquetStore = log_store(settings.quality_dir, settings.model_name)
         self._labels: ParquetStore = label_store(settings.quality_dir, settings.model_name)
 
     def all(self) -> list[Task]:
@@ -45,17 +45,18 @@ class StoreTasks:
         ]
 
     def without_log(self) -> list[Task]:
-        """The tasks while the prediction log is off: what was logged before is kept no longer than it would be."""
+        """The tasks while the prediction log is off: what came before is kept no longer than it would be."""
         if not self._settings.quality_dir.exists():
             return []
-        kept = ("taking in predictions", "deleting old rows")
+        kept = ("taking in predictions", "taking in feedback", "deleting old rows")
         return [task for task in self.all() if task.name in kept]
 
     def take_in_rows(self, _: datetime) -> Sequence[str]:
-        """Move closed segments to the log."""
-        with self._log.locked():
-            self._log.settle()
-            ingest_segments(self._log, self._settings.quality_dir / SEGMENTS_FOLDER, self._settings.model_name)
+        """Move closed segments to the log of their model, which may be a former one."""
+        own, folder = self._settings.model_name, self._settings.quality_dir / SEGMENTS_FOLDER
+        self._take_in(own, folder)
+        for model in sorted(waiting_models(folder) - {own}):
+            self._take_in(model, folder)
         return ()
 
     def take_in_feedback(self, _: datetime) -> Sequence[str]:
@@ -80,20 +81,27 @@ class StoreTasks:
 
     def compact(self, _: datetime) -> Sequence[str]:
         """Join small files."""
-        for store in (self._log, self._labels):
-            with store.locked():
-                store.compact()
+        for stores in all_stores(self._settings.quality_dir).values():
+            for store in (stores.log, stores.labels):
+                with store.locked():
+                    store.compact()
         return ()
 
     def expire(self, now: datetime) -> Sequence[str]:
         """Delete what is older than ``prediction_log_days``, or more than ``prediction_log_max_bytes``."""
         before = now - timedelta(days=self._settings.prediction_log_days)
-        for store in (self._log, self._labels):
-            with store.locked():
-                store.expire(before, self._settings.prediction_log_max_bytes)
+        stores = all_stores(self._settings.quality_dir).values()
+        for together in ([both.log for both in stores], [both.labels for both in stores]):
+            expire_together(together, before, self._settings.prediction_log_max_bytes)
         for name in (SEGMENTS_FOLDER, FEEDBACK_FOLDER):
             expire_bad(self._settings.quality_dir / name, before)
         return ()
+
+    def _take_in(self, model: str, folder: Path) -> None:
+        log = log_store(self._settings.quality_dir, model)
+        with log.locked():
+            log.settle()
+            ingest_segments(log, folder, model)
 
     def _config(self) -> PipelineConfig:
         return load_pipeline_config(self._settings.pipeline_config)
@@ -106,17 +114,6 @@ class StoreTasks:
             if LABEL not in row or not {REQUEST_ID, KEY} & set(row):
                 raise DataError(f"{QUERY_KEY} must select {LABEL}, and {KEY} or {REQUEST_ID}; rename columns with AS")
             yield RawLabel(row.get(REQUEST_ID), row.get(KEY), row[LABEL], row.get(TIME_COLUMN))
-
-
-def logged_key_of(settings: QualitySettings, key: str) -> str:
-    """A key as the log has it: hashed, if a column of ``dataset.id`` is.
-
-    Raises:
-        ConfigError: the pipeline's configuration is needed to know that, and cannot be read.
-    """
-    if not settings.hashed_columns:
-        return key
-    return _key_rule(settings, load_pipeline_config(settings.pipeline_config))(key)
 
 
 def _key_rule(settings: QualitySettings, config: PipelineConfig) -> Callable[[str], str]:

@@ -17,7 +17,8 @@ from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import Resources
 from src.quality.manifest import MANIFEST_FILE
 from src.quality.parquet_store import LOCK_FILE, ParquetStore
-from src.quality.report import ReportBuilder, Stores, write_report
+from src.quality.report import ReportBuilder, write_report
+from src.quality.stores import Stores
 from src.quality.watch import Watch
 from tests.support.quality_rows import DAY, HOUR, NOW, CountingScorer, Given, Row, write_labels, write_log
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
 from src.quality.stores import label_store, log_store
 from src.services.quality import erase
@@ -53,7 +54,7 @@ def test_erase_says_how_much_it_has_deleted(
 ) -> None:
     assert erase.main([given]) == 0
     hint = f"{erase.NOTHING}\n" if given == "nobody" else ""
-    assert capsys.readouterr().out == f"{said} of the model iris\n{hint}"
+    assert capsys.readouterr().out == f"{said}; models: iris\n{hint}"
     assert counts(stored) == left
 
 
@@ -75,6 +76,25 @@ def test_labels_of_rows_that_are_not_taken_in_yet_are_erased_by_the_key(
     assert capsys.readouterr().out.startswith("erased 1 rows and 1 labels")
     take_in(stored)
     assert counts(stored) == (3, 2)
+
+
+def test_totals_are_those_of_all_models(stored: QualitySettings, capsys: pytest.CaptureFixture[str]) -> None:
+    write_segment(stored.quality_dir, [("a", "setosa"), ("c", "setosa")], NOW, model="former")
+    assert erase.main(["a"]) == 0
+    assert capsys.readouterr().out == "erased 3 rows and 1 labels; models: former, iris\n"
+    assert log_store(stored.quality_dir, "former").manifest.rows == 1
+
+
+@pytest.mark.parametrize("hashed", ["", "number"])
+def test_hashed_key_is_found_also_if_it_is_no_longer_hashed(
+    stored: QualitySettings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, hashed: str
+) -> None:
+    key = "0123456789abcdef"
+    monkeypatch.setenv("PREDICTION_LOG_KEY", key)
+    monkeypatch.setenv("PREDICTION_LOG_HASH", hashed)
+    write_segment(stored.quality_dir, [("hidden", "setosa")], NOW, key=keyed_hash(key, "7"))
+    assert erase.main(["7"]) == 0
+    assert capsys.readouterr().out.startswith("erased 3 rows and 1 labels;")
 
 
 @pytest.mark.usefixtures("stored")

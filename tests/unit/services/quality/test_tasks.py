@@ -17,7 +17,7 @@ from src.core.quality_settings import QualitySettings
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store, log_store
 from src.services.local.processes import REPOSITORY
-from src.services.quality.tasks import StoreTasks, logged_key_of
+from src.services.quality.tasks import StoreTasks
 from tests.support.configuration import CONFIG_FILE
 from tests.support.quality_arrivals import write_feedback, write_segment
 
@@ -207,18 +207,11 @@ def test_keys_are_hashed_as_in_the_log(settings: QualitySettings, *, hashed: str
         prediction_log_key=SecretStr(KEY),
     )
     expected = keyed_hash(KEY, "7") if is_hashed else "7"
-    assert logged_key_of(settings, "7") == expected
     settings.labels_dir.mkdir()
     (settings.labels_dir / "a.csv").write_text("id,label\n7,setosa\n")
     os.utime(settings.labels_dir / "a.csv", (NOW.timestamp() - 60,) * 2)
     StoreTasks(settings).read_files(NOW)
     assert rows(labels(settings), "key") == [(expected,)]
-
-
-def test_key_is_known_without_the_configuration_where_nothing_is_hashed(
-    settings: QualitySettings, tmp_path: Path
-) -> None:
-    assert logged_key_of(changed(settings, pipeline_config=tmp_path / "absent"), "7") == "7"
 
 
 def test_files_that_were_set_aside_expire_as_rows_do(settings: QualitySettings) -> None:
@@ -230,3 +223,63 @@ def test_files_that_were_set_aside_expire_as_rows_do(settings: QualitySettings) 
             os.utime(path, ((NOW - timedelta(days=days)).timestamp(),) * 2)
     StoreTasks(settings).expire(NOW)
     assert [path.name for path in sorted(settings.quality_dir.glob("*/bad/*"))] == ["new.ndjson"] * 2
+
+
+# -- former models -----------------------------------------------------------------------------------
+
+
+def test_rows_of_a_former_model_go_to_its_own_log(settings: QualitySettings) -> None:
+    write_segment(settings.quality_dir, [("a", "setosa")], NOW, model="former")
+    write_segment(settings.quality_dir, [("b", "setosa")], NOW)
+    (settings.quality_dir / "segments/wrong.ndjson").write_text("{}")
+    StoreTasks(settings).take_in_rows(NOW)
+    assert rows(log(settings), "request_id") == [("b",)]
+    assert rows(log_store(settings.quality_dir, "former"), "request_id") == [("a",)]
+    assert list((settings.quality_dir / "segments").glob("*.ndjson")) == []
+
+
+def test_segment_with_a_name_that_no_model_can_have_is_set_aside(settings: QualitySettings) -> None:
+    segment = write_segment(settings.quality_dir, [("a", "setosa")], NOW)
+    segment.write_text(segment.read_text().replace('"iris"', '".."'))
+    StoreTasks(settings).take_in_rows(NOW)
+    assert [path.name for path in (segment.parent / "bad").iterdir()] == [segment.name]
+    assert not (settings.quality_dir / "store.lock").exists()
+
+
+def test_rows_and_labels_of_a_former_model_are_joined_and_expire(settings: QualitySettings) -> None:
+    former = StoreTasks(changed(settings, model_name="former"))
+    for name in ("a", "b"):
+        write_segment(settings.quality_dir, [(name, "setosa")], NOW, model="former")
+        write_feedback(settings.quality_dir, {name: "setosa"}, NOW)
+        former.take_in_rows(NOW)
+        former.take_in_feedback(NOW)
+    stores = [log_store(settings.quality_dir, "former"), label_store(settings.quality_dir, "former")]
+    tasks = StoreTasks(settings)
+    tasks.compact(NOW)
+    assert [len(store.paths()) for store in stores] == [1, 1]
+    tasks.expire(NOW + timedelta(days=90))
+    assert [rows(store, "request_id") for store in stores] == [[("a",), ("b",)]] * 2
+    tasks.expire(NOW + timedelta(days=91))
+    assert [rows(store, "request_id") for store in stores] == [[], []]
+    assert [store.paths() for store in stores] == [[], []]
+
+
+def test_the_logs_of_all_models_share_the_bytes(settings: QualitySettings) -> None:
+    write_segment(settings.quality_dir, [("young", "setosa")], NOW)
+    write_segment(settings.quality_dir, [("old", "setosa")], NOW - timedelta(days=1), model="former")
+    StoreTasks(settings).take_in_rows(NOW)
+    former = log_store(settings.quality_dir, "former")
+    size = log(settings).manifest.bytes + former.manifest.bytes
+    StoreTasks(changed(settings, prediction_log_max_bytes=size)).expire(NOW)
+    assert rows(former, "request_id") == [("old",)]
+    StoreTasks(changed(settings, prediction_log_max_bytes=size - 1)).expire(NOW)
+    assert (rows(former, "request_id"), rows(log(settings), "request_id")) == ([], [("young",)])
+
+
+def test_without_the_log_what_waits_is_taken_in_so_that_it_expires(settings: QualitySettings) -> None:
+    write_segment(settings.quality_dir, [("a", "setosa")], NOW - timedelta(days=91))
+    write_feedback(settings.quality_dir, {"a": "setosa"}, NOW - timedelta(days=91))
+    for task in StoreTasks(settings).without_log():
+        task.run(NOW)
+    assert list(settings.quality_dir.glob("*/*.ndjson")) == []
+    assert rows(log(settings), "request_id") == rows(labels(settings), "request_id") == []
