@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from src.core.durable_file import sync_folder
+from src.core.durable_file import explaining_unusable, sync_folder
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
 from src.core.retrain_record import Reason, Text, new_id
@@ -57,7 +57,7 @@ class Entry(BaseModel):
         event: what happened.
         model: the registered model's name.
         version: the version that it is about.
-        previous: the champion before it, or, after a rollback, the version that is champion again.
+        previous: the champion that it was compared with, or, after a rollback, the version that is champion again.
         outcome: how a retrain request or a watch ended.
         source: what kind of client requested a training.
         by: who or what did it.
@@ -123,25 +123,30 @@ class AuditLog:
             before: the page's position in bytes, from the page before; None for the newest.
 
         Raises:
-            OSError: the file cannot be read.
+            SpoolUnavailableError: the file cannot be read.
         """
-        try:
-            descriptor = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return EntryPage([], None)
-        try:
-            size = os.fstat(descriptor).st_size
-            end = size if before is None else min(before, size)
-            found: dict[str, Entry] = {}
-            for start, line in _lines_before(descriptor, end):
-                entry = _entry_of(line)
-                if entry is not None:
-                    found.setdefault(entry.id, entry)
-                if start > 0 and (len(found) >= limit or end - start >= MAX_READ):
-                    return EntryPage(list(found.values()), start)
-            return EntryPage(list(found.values()), None)
-        finally:
-            os.close(descriptor)
+        with explaining_unusable("the audit log"):
+            try:
+                descriptor = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return EntryPage([], None)
+            try:
+                return self._read(descriptor, limit, before)
+            finally:
+                os.close(descriptor)
+
+    @staticmethod
+    def _read(descriptor: int, limit: int, before: int | None) -> EntryPage:
+        size = os.fstat(descriptor).st_size
+        end = size if before is None else min(before, size)
+        found: dict[str, Entry] = {}
+        for start, line in _lines_before(descriptor, end):
+            entry = _entry_of(line)
+            if entry is not None:
+                found.setdefault(entry.id, entry)
+            if start > 0 and (len(found) >= limit or end - start >= MAX_READ):
+                return EntryPage(list(found.values()), start)
+        return EntryPage(list(found.values()), None)
 
     def _append(self, entries: tuple[Entry, ...]) -> None:
         """Write the entries that are not among the newest, after a line end if the last line has none."""

@@ -18,10 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from src.core.audit_log import AuditLog
 from src.core.durable_file import explaining_unusable
 from src.core.errors import SpoolBusyError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
+from src.core.retrain_audit import entries_of_end, entry_of_request
 from src.core.retrain_record import (
     ID_PATTERN,
     NO_PROGRESS,
@@ -44,10 +46,12 @@ class RetrainSpool:
     Args:
         root: the spool's folder, on a volume that all processes share.
         max_pending: the maximum number of requests in ``new/``.
+        audit: where requests and their outcomes are recorded; None if this process neither submits nor ends any.
     """
 
-    def __init__(self, root: Path, *, max_pending: int = 1000) -> None:
+    def __init__(self, root: Path, *, max_pending: int = 1000, audit: AuditLog | None = None) -> None:
         self.root = root
+        self._audit = audit
         self._files = SpoolFiles(root)
         self._max_pending = max_pending
 
@@ -59,12 +63,13 @@ class RetrainSpool:
 
     # -- submitting (inference) ------------------------------------------------------------------------
 
-    def submit(self, source: Source, *, cause: str | None = None) -> RetrainRecord:
+    def submit(self, source: Source, *, cause: str | None = None, by: str | None = None) -> RetrainRecord:
         """Accept a request durably: after this returns, it survives a power failure.
 
         Args:
             source: who requests the training.
             cause: the reason, such as an alert.
+            by: the client, for the audit log.
 
         Raises:
             SpoolBusyError: ``max_pending`` requests are pending.
@@ -77,7 +82,9 @@ class RetrainSpool:
                 raise SpoolBusyError(f"{waiting} retrain requests are pending; one training run will serve them all")
             record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC), cause=cause)
             self._files.write("new", record)
-            return record
+        if self._audit is not None:
+            self._audit.append(entry_of_request(record, by))
+        return record
 
     # -- reading (anyone) ------------------------------------------------------------------------------
 
@@ -171,7 +178,7 @@ class RetrainSpool:
                 self._files.tell_once(self.root / "cur" / name, f"cannot read it ({error.strerror}); trying again")
                 continue
             if record.result is not None:
-                self._files.move_to_done(record)
+                self._move_to_done(record)
             else:
                 records.append(record)
         return records
@@ -187,8 +194,14 @@ class RetrainSpool:
             changes["last_error"] = None
         ended = record.model_copy(update=changes)
         self._files.write("cur", ended)
-        self._files.move_to_done(ended)
+        self._move_to_done(ended)
         return ended
+
+    def _move_to_done(self, record: RetrainRecord) -> None:
+        """Record the end, then move the file: after a crash between them, ``claimed`` does both again."""
+        if self._audit is not None:
+            self._audit.append(*entries_of_end(record))
+        self._files.move_to_done(record)
 
     def unfinished(self) -> set[str]:
         """The ids of all requests without an outcome. Raises OSError."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from src.core.audit_log import AuditLog, Entry, Event
 from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
@@ -70,10 +71,16 @@ class Rollout(BaseModel):
 
 
 class Rollouts:
-    """The records of all models in one folder. Methods raise OSError, or SpoolFullError, if it cannot be used."""
+    """The records of all models in one folder. Methods raise OSError, or SpoolFullError, if it cannot be used.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        audit: where ends of watches are recorded; None if this process ends none.
+    """
+
+    def __init__(self, folder: Path, audit: AuditLog | None = None) -> None:
         self._folder = folder
+        self._audit = audit
 
     def begin(self, rollout: Rollout) -> None:
         """Record a promotion, and end the watch of the version that it replaces: it is kept."""
@@ -143,6 +150,23 @@ class Rollouts:
 
     def _write(self, rollout: Rollout) -> None:
         replace_durably(self._folder / f"{rollout.id}.json", rollout.model_dump_json().encode())
+        if self._audit is not None and rollout.ended is not None:
+            self._audit.append(_entry_of_end(rollout, rollout.ended))
+
+
+def _entry_of_end(rollout: Rollout, ended: datetime) -> Entry:
+    return Entry(
+        id=f"{Event.WATCH_ENDED}:{rollout.id}",
+        at=ended,
+        event=Event.WATCH_ENDED,
+        model=rollout.model,
+        version=rollout.version,
+        previous=rollout.previous,
+        outcome=rollout.state,
+        by=rollout.by,
+        reason=rollout.reason,
+        rollout_id=rollout.id,
+    )
 
 
 def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason: str) -> Rollout:

@@ -12,6 +12,7 @@ from zenml import log_metadata, pipeline, step
 from zenml.enums import ExecutionMode
 from zenml.metadata.metadata_types import Uri
 
+from src.core.audit_log import AuditLog
 from src.core.dataset_config import DatasetConfig
 from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SHA256, TAG_PARITY
 from src.core.own_code import OWN_FOLDER
@@ -165,13 +166,16 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     model_name: str,
     alias_lock: str,
     rollouts_dir: str,
+    audit_file: str,
     served: ServedRequests,
 ) -> Annotated[Verdict, "verdict"]:
     """Promote or reject the challenger; the verdict is recorded before the feature importance is computed."""
     with timed_step(Step.PROMOTE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
         verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
-        rollouts = Rollouts(Path(rollouts_dir))
+        audit = AuditLog(Path(audit_file))
+        promote_model.record_verdict(audit, verdict, comparison.champion_version, served.ids)
+        rollouts = Rollouts(Path(rollouts_dir), audit)
         promote_model.begin_watch(rollouts, config.rollout, verdict, comparison.champion_version)
         mlflow.set_tags(promote_model.verdict_tags(verdict))
         note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
@@ -190,6 +194,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
     served: ServedRequests,
     alias_lock: str,
     rollouts_dir: str,
+    audit_file: str,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and promote or reject.
 
@@ -228,5 +233,6 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         model_name=model_name,
         alias_lock=alias_lock,
         rollouts_dir=rollouts_dir,
+        audit_file=audit_file,
         served=served,
     )

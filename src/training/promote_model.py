@@ -1,9 +1,11 @@
 """Applies the gate: tags the candidate with the verdict and moves the aliases when it may serve."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from src.core.audit_log import AuditLog, Entry, Event
 from src.core.errors import SpoolFullError
 from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig, RolloutConfig
@@ -40,6 +42,29 @@ def promote(
     with locked_file(alias_lock):
         complete_move(registry)
         return _promote(registry, gate, candidate, comparison)
+
+
+def record_verdict(audit: AuditLog, verdict: Verdict, compared: str | None, request_ids: Sequence[str]) -> None:
+    """Add a verdict to the audit log.
+
+    Args:
+        audit: the log.
+        verdict: the gate's.
+        compared: the champion that the version was compared with.
+        request_ids: the retrain requests that the training served, oldest first; the entry has the first.
+    """
+    audit.append(
+        Entry(
+            id=f"{verdict.outcome}:{verdict.mlflow_run_id}",
+            event=Event(verdict.outcome),
+            model=verdict.model_name,
+            version=verdict.model_version,
+            previous=compared,
+            by="gate",
+            reason=verdict.reason,
+            request_id=next(iter(request_ids), None),
+        )
+    )
 
 
 def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, replaced: str | None) -> None:

@@ -79,6 +79,7 @@ def train_once(
                 served=ServedRequests(ids=list(request_ids), retrain_dir=str(settings.retrain_dir.resolve())),
                 alias_lock=str(settings.alias_lock.resolve()),
                 rollouts_dir=str(settings.rollouts_dir.resolve()),
+                audit_file=str(settings.audit_file.resolve()),
             )
         verdict = _verdict_of(run)
         steps = _step_seconds(run, STEP_SECONDS)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from src.core.audit_log import AuditLog
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.exit_codes import ExitCode
 from src.core.file_lock import locked_file
@@ -71,7 +72,7 @@ class TrainingRun:
         self._tasks = tasks
         self._clock = clock
         self._patience = patience
-        self._spool = RetrainSpool(settings.retrain_dir)
+        self._spool = RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file))
 
     def run(self) -> ExitCode:
         """Train once; an error is logged in one line and returned as the exit code."""

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
+from src.core.audit_log import AuditLog
 from src.core.feedback import FEEDBACK_FOLDER
 from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
@@ -69,18 +70,19 @@ class ServiceState:
         is_training = partial(is_locked, settings.training_lock)
         store = ModelStore(registry, cache, backoff, is_training, metrics.model_loaded, metrics.reload)
         metrics.watch(store)
-        spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending)
+        self.audit = AuditLog(settings.audit_file, metrics.audit_failed)
+        spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending, audit=self.audit)
         self.settings = settings
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
         self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
         self.batches = Batches(settings, self.scheduler, metrics)
         self.feedback = _feedback_store(settings)
-        rollouts, model = Rollouts(settings.rollouts_dir), settings.model_name
-        self.rollback = Rollback(registry, store, settings.alias_lock, rollouts, model)
+        rollouts, model = Rollouts(settings.rollouts_dir, self.audit), settings.model_name
+        self.rollback = Rollback(registry, store, settings.alias_lock, rollouts, self.audit, model)
         self.shadowing = ShadowFollower(self.log.shadow, store, rollouts, model) if self.log else None
         self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
         self.stopping = Stopping()
-        self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.stopping)
+        self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.audit, self.stopping)
         self._add_edge(settings, catalogue)
 
     def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:

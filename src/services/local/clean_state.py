@@ -17,7 +17,7 @@ MARK = "retrain"
 # after a failure the command can be repeated.
 WRITTEN = (
     *(".*_preprocessed.csv*.tmp", "*_preprocessed.csv", "*_preprocessed.csv.sha256"),
-    *(".*_invalid_rows.csv*.tmp", "*_invalid_rows.csv", "local", "quality", MARK),
+    *(".*_invalid_rows.csv*.tmp", "*_invalid_rows.csv", "audit", "local", "quality", MARK),
 )
 
 

@@ -111,7 +111,7 @@ class Guide:
         if answer.status_code not in {httpx.codes.NOT_FOUND, httpx.codes.BAD_REQUEST}:
             return None
         unfinished = [record for record in self._spool.recent(10) if record.result is None]
-        return unfinished[-1] if unfinished else self._spool.submit("bootstrap")
+        return unfinished[-1] if unfinished else self._spool.submit("bootstrap", by="make local")
 
     def _report(self, record: RetrainRecord) -> None:
         if record.state is State.QUEUED:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from src.core.audit_log import AuditLog
 from src.core.errors import ConfigError
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.local_settings import LocalSettings
@@ -86,4 +87,4 @@ def make_state_folders(settings: LocalSettings) -> RetrainSpool:
     with explaining_unwritable():
         for folder in (settings.data_dir, settings.local_dir / "mlflow" / "artifacts", settings.cache_dir):
             make_folder(folder)
-        return RetrainSpool(settings.retrain_dir).create()
+        return RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file)).create()

@@ -81,6 +81,9 @@ class MonitorMetrics:
         self._promoted_at = Gauge(
             "monitor_last_promoted_timestamp_seconds", "When a training run last promoted its model", registry=registry
         )
+        self.audit_failed = Counter(
+            "monitor_audit_failures", "Times that the audit log could not be written", registry=registry
+        ).inc
         for source in get_args(Source):
             for outcome in (CLAIMED, *Outcome):
                 self._signals.labels(source, outcome)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from src.core.audit_log import AuditLog
 from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable
 from src.core.log import configure_logging
@@ -58,9 +59,10 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())
     policy = RetrainPolicy.from_settings(settings)
-    with explaining_unwritable():
-        spool = RetrainSpool(settings.retrain_dir).create()
     registry = CollectorRegistry()
+    metrics = MonitorMetrics(registry)
+    with explaining_unwritable():
+        spool = RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file, metrics.audit_failed)).create()
     trainer: Trainer = (
         DockerTrainer(settings.docker_host, settings.train_container)
         if settings.train_container is not None
@@ -72,7 +74,6 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
             on_exit=wakeups.wake,
         )
     )
-    metrics = MonitorMetrics(registry)
     service = MonitorService(spool, trainer, metrics, policy, clock=lambda: datetime.now(UTC))
     with (
         serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port, variable="MONITOR_PORT"),

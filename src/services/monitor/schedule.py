@@ -129,7 +129,7 @@ class ScheduledRequests:
         if any(self._is_waiting(request_id) for request_id in self._spool.unfinished()):
             logger.info("scheduled for %s: a retrain request is waiting already", due.isoformat())
             return
-        record = self._spool.submit("schedule", cause=schedule.expression)
+        record = self._spool.submit("schedule", cause=schedule.expression, by="monitor")
         logger.info("scheduled for %s: retrain request %s", due.isoformat(), record.id)
 
     def _is_waiting(self, request_id: str) -> bool:

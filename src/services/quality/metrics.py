@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -29,11 +29,16 @@ class QualityMetrics(Collector):
         self._started: float | None = None
         self._report: QualityReport | None = None
         self._newest_label: datetime | None = None
+        self._audit_failures = 0
         registry.register(self)
 
     def beat(self, at: datetime) -> None:
         """A step begins."""
         self._beat = at.timestamp()
+
+    def audit_failed(self) -> None:
+        """An entry of the audit log could not be written."""
+        self._audit_failures += 1
 
     def expect_reports(self, since: datetime) -> None:
         """Reports are written from now on; before the first one, ``since`` counts as the time of the last."""
@@ -52,6 +57,9 @@ class QualityMetrics(Collector):
         """The current figures."""
         report = self._report
         yield GaugeMetricFamily(HEARTBEAT, "When the loop last ran", value=self._beat)
+        yield CounterMetricFamily(
+            "quality_audit_failures", "Times that the audit log could not be written", value=self._audit_failures
+        )
         reported_at = self._started if report is None else report.at.timestamp()
         if reported_at is not None:
             yield GaugeMetricFamily(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from src.core.audit_log import AuditLog
 from src.core.errors import LoopError
 from src.core.memory import memory_limit
 from src.core.pipeline_config import load_pipeline_config
@@ -68,7 +69,8 @@ class QualityReporter:
         """
         model = self._settings.model_name
         scorer = LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS)
-        rollouts = Rollouts(self._settings.rollouts_dir)
+        audit = AuditLog(self._settings.audit_file, self._metrics.audit_failed)
+        rollouts = Rollouts(self._settings.rollouts_dir, audit)
         self._builder = ReportBuilder(
             model=model,
             stores=self._stores,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from src.core.audit_log import AuditLog, Entry, Event
 from src.core.errors import LoopError, RegistryError, SpoolFullError, SpoolUnavailableError
 from src.core.file_lock import lock_at_once
 from src.core.model_registry import (
@@ -57,13 +58,14 @@ class Rollback:
 
     MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
     point; the next rollback or training (``training/promote_model.py``) completes an interrupted move. ``lock_file`` is
-    held meanwhile. The record of the promotion that is taken back, in ``rollouts``, ends.
+    held meanwhile. The record of the promotion that is taken back, in ``rollouts``, ends, and ``audit`` gets an entry.
     """
 
     registry: RegistryClient
     store: ModelStore
     lock_file: Path
     rollouts: Rollouts
+    audit: AuditLog
     model: str
     _moving: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -84,8 +86,21 @@ class Rollback:
             record = {TAG_ROLLBACK_AT: at, TAG_ROLLBACK_TO: previous.version, TAG_ROLLBACK_BY: by}
             await self.registry.tag(champion.version, record)
             await self.registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
+            entry = Entry(
+                event=Event.ROLLED_BACK,
+                model=self.model,
+                version=champion.version,
+                previous=previous.version,
+                by=by,
+                reason=reason,
+            )
             try:
                 await self._move(champion.version, previous.version)
+                await asyncio.to_thread(self.audit.append, entry)
+            except RollbackUnfinishedError as error:
+                changes = {"event": Event.ROLLBACK_UNFINISHED, "reason": f"{reason}; {error}"}
+                await asyncio.to_thread(self.audit.append, Entry(**entry.model_dump() | changes))
+                raise
             finally:
                 # A request without an answer may have been carried out.
                 self.store.poke()

@@ -93,6 +93,10 @@ class ServingMetrics:
             "inference_feedback_labels_total", "True labels that clients sent", ["result"], registry=registry
         )
         self.feedback = {result: feedback.labels(result).inc for result in FEEDBACK_RESULTS}
+        audit = Counter(
+            "inference_audit_failures_total", "Times that the audit log could not be written", registry=registry
+        )
+        self.audit_failed = audit.inc
         labels = ["route", "method", "status"]
         requests = Counter("inference_http_requests_total", "Requests by route template", labels, registry=registry)
         # Cached, because looking for labels takes longer than counting.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from src.core import audit_log
 from src.core.audit_log import BLOCK_BYTES, MAX_LINE, MAX_READ, REPEAT_BYTES, AuditLog, Entry, Event
+from src.core.errors import SpoolUnavailableError
 from src.core.retrain_record import MAX_REASON, MAX_TEXT
 from src.services.local.processes import REPOSITORY
 
@@ -189,7 +190,7 @@ def test_a_folder_that_cannot_be_used_does_not_stop_the_caller(tmp_path: Path) -
 
 def test_a_file_that_cannot_be_read_raises(tmp_path: Path) -> None:
     (tmp_path / "audit.ndjson").mkdir()
-    with pytest.raises(OSError, match="Is a directory"):
+    with pytest.raises(SpoolUnavailableError, match=r"the audit log cannot be used \(Is a directory\)"):
         AuditLog(tmp_path / "audit.ndjson").recent(1)
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from src.core.audit_log import AuditLog, Event
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -108,3 +109,34 @@ def test_records_that_cannot_be_read_are_not_taken_for_none(rollouts: Rollouts, 
     (tmp_path / "rollouts").write_text("in the folder's place")
     with pytest.raises(NotADirectoryError):
         rollouts.recent("iris", 5)
+
+
+def test_the_end_of_a_watch_is_one_entry_of_the_audit_log(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    rollouts, rollout = Rollouts(tmp_path / "rollouts", audit), promotion()
+    rollouts.begin(rollout)
+    rollouts.note(rollout.id, rows=300, drop=0.05, e_value=120.0, is_worse=True)
+    rollouts.request(rollout.id)
+    assert audit.recent(5).entries == []
+    for reason in ("it is worse", "too late"):
+        rollouts.end(rollout.id, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason=reason)
+    (entry,) = audit.recent(5).entries
+    assert entry.model_dump(exclude={"id"}, exclude_none=True) == {
+        "at": NOW + HOUR,
+        "event": Event.WATCH_ENDED,
+        "model": "iris",
+        "version": "2",
+        "previous": "1",
+        "outcome": "rolled_back",
+        "by": "quality service",
+        "reason": "it is worse",
+        "rollout_id": rollout.id,
+    }
+
+
+def test_a_watch_ends_although_the_audit_log_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "audit").touch()
+    rollouts, rollout = Rollouts(tmp_path / "rollouts", AuditLog(tmp_path / "audit" / "audit.ndjson")), promotion()
+    rollouts.begin(rollout)
+    assert rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="quality service", reason="over")
+    assert rollouts.watched("iris") is None

@@ -10,6 +10,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from src.core.audit_log import AuditLog, Event
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
@@ -118,7 +119,7 @@ def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=reason):
         steps.training_pipeline.entrypoint(
-            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts"
+            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit"
         )
 
 
@@ -251,7 +252,7 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=message):
         steps.training_pipeline.entrypoint(
-            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts"
+            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit"
         )
 
 
@@ -301,7 +302,15 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
     lock = str(tmp_path / "aliases.lock")
     verdict = steps.promote.entrypoint(
-        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(tmp_path / "rollouts"), followed.served
+        CANDIDATE,
+        comparison,
+        pd.DataFrame(),
+        config(),
+        "iris",
+        lock,
+        str(tmp_path / "rollouts"),
+        str(tmp_path / "audit.ndjson"),
+        followed.served,
     )
     assert followed.step is Step.PROMOTE
     assert verdict.outcome is Outcome.PROMOTED
@@ -323,12 +332,16 @@ def test_promotion_is_watched_with_the_champion_that_it_replaces(
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=PERFECT, champion_version="3")
     lock, folder = str(tmp_path / "aliases.lock"), tmp_path / "rollouts"
-    steps.promote.entrypoint(
-        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(folder), followed.served
+    audit = tmp_path / "audit.ndjson"
+    verdict = steps.promote.entrypoint(
+        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(folder), str(audit), followed.served
     )
     watched = Rollouts(folder).watched(registry.name)
     assert watched is not None
     assert (watched.version, watched.previous) == ("5", "3")
+    (entry,) = AuditLog(audit).recent(5).entries
+    assert (entry.event, entry.model, entry.version, entry.previous) == (Event.PROMOTED, registry.name, "5", "3")
+    assert (entry.by, entry.reason, entry.request_id) == ("gate", verdict.reason, followed.served.ids[0])
 
 
 @pytest.mark.parametrize("live_days", [None, 30.0])
@@ -357,6 +370,6 @@ def test_evaluation_notes_which_rows_decide_and_importance_is_of_the_same_rows(
         "live_row_weight": 3.0,
     }
     holdout = frame.assign(feedback_time=[*[None] * 100, *[20_000.0] * 49])
-    lock, rollouts = str(tmp_path / "aliases.lock"), str(tmp_path / "rollouts")
-    steps.promote.entrypoint(CANDIDATE, comparison, holdout, learning, "iris", lock, rollouts, followed.served)
+    lock, rollouts, audit = (str(tmp_path / name) for name in ("aliases.lock", "rollouts", "audit.ndjson"))
+    steps.promote.entrypoint(CANDIDATE, comparison, holdout, learning, "iris", lock, rollouts, audit, followed.served)
     assert [len(rows) for rows in ranked] == [149 if live_days is None else 49]

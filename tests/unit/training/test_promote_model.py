@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from src.core.audit_log import AuditLog, Event
 from src.core.gate_config import RolloutConfig
 from src.core.retrain_record import Outcome
 from src.core.rollout_record import Rollouts, RolloutState
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict
-from src.training.promote_model import begin_watch, promote
+from src.training.promote_model import begin_watch, promote, record_verdict
 from tests.support.training import PERFECT, config
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
@@ -382,3 +383,34 @@ def test_a_promotion_that_cannot_be_recorded_is_logged(tmp_path: Path, caplog: p
     (tmp_path / "file").touch()
     begin_watch(Rollouts(tmp_path / "file" / "rollouts"), RolloutConfig(), verdict(), "3")
     assert "version 5 is served, but is not watched" in caplog.text
+
+
+def test_the_verdict_of_a_training_is_one_entry_of_the_audit_log(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    record_verdict(audit, verdict(Outcome.REJECTED), "3", ["first", "second"])
+    record_verdict(audit, verdict(Outcome.REJECTED), "3", ["first", "second"])
+    record_verdict(audit, verdict().model_copy(update={"mlflow_run_id": "another"}), None, [])
+    promoted, rejected = audit.recent(5).entries
+    assert rejected.model_dump(exclude={"id", "at"}, exclude_none=True) == {
+        "event": Event.REJECTED,
+        "model": "wine",
+        "version": "5",
+        "previous": "3",
+        "by": "gate",
+        "reason": "better",
+        "request_id": "first",
+    }
+    assert (promoted.event, promoted.previous, promoted.request_id) == (Event.PROMOTED, None, None)
+
+
+def test_a_promotion_that_ends_a_watch_and_is_not_watched_itself_records_both_ends(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    rollouts = Rollouts(tmp_path / "rollouts", audit)
+    begin_watch(rollouts, RolloutConfig(), verdict(), "3")
+    assert audit.recent(5).entries == []
+    begin_watch(rollouts, RolloutConfig(watch_hours=0), verdict(), "4")
+    ends = audit.recent(5).entries
+    assert [(end.event, end.outcome, end.previous, end.by) for end in ends] == [
+        (Event.WATCH_ENDED, "kept", "4", "rollout.watch_hours: 0"),
+        (Event.WATCH_ENDED, "kept", "3", "promotion of version 5"),
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.core.audit_log import AuditLog, Event
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
 from src.core.exit_codes import ExitCode
 from src.core.file_lock import is_locked
@@ -300,3 +301,12 @@ def test_run_says_when_the_volume_cannot_be_used(tmp_path: Path, caplog: pytest.
     settings = TrainSettings(_env_file=None, data_dir=tmp_path / "file", pipeline_config=CONFIG_FILE)
     assert TrainingRun(settings, Tasks(lambda *_: Training(VERDICT, {}))).run() == 1
     assert "make it writable or set DATA_DIR" in caplog.messages[0]
+
+
+def test_ends_of_requests_are_in_the_audit_log(case: Case) -> None:
+    case.run(VERDICT)
+    found = AuditLog(case.settings.audit_file).recent(10).entries
+    ends = [entry for entry in found if entry.event is Event.RETRAIN_ENDED]
+    assert [(end.request_id, end.outcome, end.version, end.reason) for end in reversed(ends)] == [
+        (request_id, "promoted", "4", "good") for request_id in case.ids
+    ]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from src.core.audit_log import AuditLog
 from src.core.errors import LoopError
 from src.core.inference_settings import InferenceSettings
 from src.core.quality_report import REPORT_FILE, read_report
@@ -28,6 +29,8 @@ MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
 REPORT_SECONDS = 5.0
 # How many retrain requests are shown.
 REQUESTS = 8
+# How many entries of the audit log are shown.
+ENTRIES = 20
 # Seconds between two polls of an open page: while something is about to change, and otherwise.
 QUICK, SLOW = 1, 4
 
@@ -44,6 +47,7 @@ class Page:
     spool: RetrainSpool
     registry: RegistryClient
     promotions: Promotions
+    audit: AuditLog
     stopping: Stopping
 
     def __post_init__(self) -> None:
@@ -53,6 +57,7 @@ class Page:
         read = partial(asyncio.to_thread, read_report, report, self.settings.model_name)
         self._quality = Fresh(read, REPORT_SECONDS)
         self._promotions = Fresh(partial(asyncio.to_thread, self.promotions.recent, 1), VOLUME_SECONDS)
+        self._audit = Fresh(partial(asyncio.to_thread, self.audit.recent, ENTRIES), VOLUME_SECONDS)
         self._templates = create_templates(self.settings)
 
     async def whole(self) -> str:
@@ -79,6 +84,7 @@ class Page:
         self._requests.forget()
         self._quality.forget()
         self._promotions.forget()
+        self._audit.forget()
 
     async def render(self, name: str, **given: Any) -> str:
         """The HTML of a template."""
@@ -93,6 +99,7 @@ class Page:
         (quality, quality_problem), (promotions, promotions_problem) = await asyncio.gather(
             self._quality.read(), self._promotions.read()
         )
+        audit, audit_problem = await self._audit.read()
         store, model, report = self.store, self.store.current, self.traffic.report()
         state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
         given = {
@@ -113,9 +120,16 @@ class Page:
             "requests_problem": requests_problem,
         }
         card, rest = await self.render("card.html", **given), await self.render("watch.html", **given)
+        entries = await self.render("audit.html", entries=audit.entries if audit else [], problem=audit_problem)
         is_moving = state != "ready" or any(record.result is None for record in requests or [])
-        seen = hashlib.sha256((card + rest).encode()).hexdigest()[:16]
-        return {"card": card, "rest": rest, "seen": seen, "pause": QUICK if is_moving else SLOW}
+        seen = hashlib.sha256((card + rest + entries).encode()).hexdigest()[:16]
+        return {
+            "card": card,
+            "rest": rest,
+            "entries": entries,
+            "seen": seen,
+            "pause": QUICK if is_moving else SLOW,
+        }
 
 
 @dataclass

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from src.services.inference.routes import (
     alerts,
+    audit,
     documentation,
     feedback,
     health,
@@ -38,7 +39,7 @@ class Catalogue:
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
         predictions = [predict, invocations, open_inference]
-        modules = [*predictions, health, feedback, quality, retrain, rollback, rollouts, page, documentation]
+        modules = [*predictions, health, feedback, quality, retrain, rollback, rollouts, audit, page, documentation]
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]

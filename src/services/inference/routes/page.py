@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -69,11 +70,11 @@ async def predict(request: Request, service: Service) -> Response:
 
 
 @router.post("/page/retrain")
-async def retrain(service: Service) -> Response:
+async def retrain(request: Request, service: Service) -> Response:
     """As ``POST /retrain``, with the page's live part."""
     form = mark_of(service.store.current)
     try:
-        await asyncio.to_thread(service.spool.submit, "api")
+        await asyncio.to_thread(partial(service.spool.submit, "api", by=asked_by(request, "page")))
     except LoopError as error:
         return _html(await service.page.after(f"Nothing was requested: {error}", form, failed=True))
     return _html(await service.page.after("A training was requested; follow it below.", form))

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
 from src.services.inference.routes.endpoints import Service, errors
+from src.services.inference.routes.rollback import asked_by
 from src.serving.http.errors import RefusedError
 from src.serving.models.model_store import ModelStore
 
@@ -85,7 +87,8 @@ async def submit(
     of an earlier training. Other requests always train. After an error, nothing was accepted.
     """
     await request.body()
-    record = await asyncio.to_thread(service.spool.submit, given.source)
+    by = asked_by(request, "api")
+    record = await asyncio.to_thread(partial(service.spool.submit, given.source, by=by))
     response.headers["Location"] = f"/retrain/{record.id}"
     return record
 

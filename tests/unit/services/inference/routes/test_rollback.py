@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from src.core.audit_log import Entry, Event
 from src.core.file_lock import lock_at_once
 from src.core.prediction_log import Role
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
@@ -384,3 +385,52 @@ async def test_rollback_is_guarded_as_retrain_is(serving: Any, mlflow: FakeMlflo
 async def test_rollback_refuses_a_body_over_the_limit(served: Any) -> None:
     assert (await served.client.post("/rollback", content=b"x" * 1_000_001)).status_code == 413
     assert served.mlflow.aliases["champion"] == "2"
+
+
+def audited(served: Any) -> list[Entry]:
+    return list(served.service.audit.recent(10).entries)
+
+
+async def test_rollbacks_and_the_ends_of_watches_are_in_the_audit_log(served: Any) -> None:
+    promoted(served, "2", "1")
+    await served.client.post("/rollback", params={"reason": "callers complain"}, headers={"X-Request-ID": "mine"})
+    await served.client.post("/rollback", headers={"X-Request-ID": "back"})
+    by = "api, 127.0.0.1, request "
+    returned, ended, rolled_back = audited(served)
+    assert rolled_back.model_dump(exclude={"id", "at"}, exclude_none=True) == {
+        "event": Event.ROLLED_BACK,
+        "model": "iris",
+        "version": "2",
+        "previous": "1",
+        "by": f"{by}mine",
+        "reason": "callers complain",
+    }
+    assert (ended.event, ended.version, ended.outcome) == (Event.WATCH_ENDED, "2", "rolled_back")
+    assert (ended.by, ended.reason) == (f"{by}mine", "callers complain")
+    assert (returned.event, returned.version, returned.previous) == (Event.ROLLED_BACK, "1", "2")
+    assert (returned.by, returned.reason) == (f"{by}back", "requested")
+
+
+async def test_an_unfinished_rollback_is_in_the_audit_log(served: Any) -> None:
+    def go_down() -> None:
+        served.mlflow.down = True
+
+    served.mlflow.before_answer = on(SET_ALIAS, go_down, call=4)
+    await served.client.post("/rollback", params={"reason": "callers complain"})
+    (entry,) = audited(served)
+    assert (entry.event, entry.version, entry.previous) == (Event.ROLLBACK_UNFINISHED, "2", "1")
+    assert (entry.reason or "").startswith("callers complain; version 1 is champion again, but the alias previous may")
+
+
+async def test_a_refused_rollback_is_not_in_the_audit_log(served: Any) -> None:
+    assert (await served.client.post("/rollback", params={"champion": "1"})).status_code == 409
+    assert audited(served) == []
+
+
+async def test_a_rollback_succeeds_and_is_counted_although_the_audit_log_cannot_be_written(served: Any) -> None:
+    file = served.service.settings.audit_file
+    file.parent.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.write_text("in the folder's place")
+    assert await served.metric("inference_audit_failures_total") == 0
+    assert (await served.client.post("/rollback")).json()["served"] == "1"
+    assert await served.metric("inference_audit_failures_total") == 1
