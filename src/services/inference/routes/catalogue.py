@@ -39,7 +39,8 @@ class Catalogue:
     def __init__(self, *, alert_retrain: bool) -> None:
         # The busiest first: routes are tried in this order.
         predictions = [predict, invocations, open_inference]
-        modules = [*predictions, health, feedback, quality, retrain, rollback, rollouts, audit, page, documentation]
+        modules = [*predictions, health, feedback, quality, retrain]
+        modules += [rollback, rollouts, audit, page, documentation]
         if alert_retrain:
             modules.append(alerts)
         self.routers: list[APIRouter] = [module.router for module in modules]

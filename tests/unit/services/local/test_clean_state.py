@@ -39,6 +39,8 @@ def state(tmp_path: Path) -> Path:
         (data / name).touch()
     (data / "quality" / "segments").mkdir(parents=True)
     (data / "quality" / "segments" / "rows.ndjson").touch()
+    (data / "audit").mkdir()
+    (data / "audit" / "audit.ndjson").touch()
     (data / "labels").mkdir()
     (data / "labels" / "truth.csv").write_text("delivered")
     (data / "incoming").mkdir()

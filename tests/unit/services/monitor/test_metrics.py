@@ -45,6 +45,7 @@ def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
         "monitor_heartbeat_timestamp_seconds",
         "monitor_last_promoted_timestamp_seconds",
         "monitor_next_scheduled_timestamp_seconds",
+        "monitor_audit_failures_total",
         *(f"monitor_queue {folder}" for folder in ("new", "cur", "bad")),
     }
     unknown = {

@@ -50,8 +50,8 @@ def metrics(registry: CollectorRegistry) -> QualityMetrics:
 
 
 @pytest.mark.usefixtures("metrics")
-def test_service_that_writes_no_report_has_a_heartbeat_alone(registry: CollectorRegistry) -> None:
-    assert values(registry) == {"quality_heartbeat_timestamp_seconds": 0}
+def test_service_that_writes_no_report_has_a_heartbeat_and_counts_alone(registry: CollectorRegistry) -> None:
+    assert values(registry) == {"quality_heartbeat_timestamp_seconds": 0, "quality_audit_failures_total": 0}
 
 
 def test_start_counts_as_the_last_report_until_there_is_one(
@@ -61,6 +61,7 @@ def test_start_counts_as_the_last_report_until_there_is_one(
     metrics.expect_reports(NOW)
     assert values(registry) == {
         "quality_heartbeat_timestamp_seconds": NOW.timestamp() + 1,
+        "quality_audit_failures_total": 0,
         "quality_last_report_timestamp_seconds": NOW.timestamp(),
     }
     metrics.show(report(), None)
@@ -71,8 +72,10 @@ def test_report_is_shown_and_what_is_unknown_has_no_series(
     registry: CollectorRegistry, metrics: QualityMetrics
 ) -> None:
     metrics.show(report(version("3", WINDOW, EMPTY)), NOW - timedelta(hours=1))
+    metrics.audit_failed()
     assert values(registry) == {
         "quality_heartbeat_timestamp_seconds": 0,
+        "quality_audit_failures_total": 1,
         "quality_last_report_timestamp_seconds": NOW.timestamp() + 30,
         "quality_last_label_timestamp_seconds": NOW.timestamp() - 3600,
         "quality_log_rows": 100,

@@ -46,7 +46,7 @@ def filled(record: dict[str, Any]) -> dict[str, str]:
 
 
 def page_of(fields: list[Field]) -> str:
-    return rendered("page.html", fields=fields, card="", rest="", seen="", form_mark="", pause=1)
+    return rendered("page.html", fields=fields, card="", rest="", entries="", seen="", form_mark="", pause=1)
 
 
 def hint_of(field: Field) -> str:
