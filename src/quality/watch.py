@@ -97,6 +97,19 @@ class Watch:
         return []
 
 
+def end_without_log(rollouts: Rollouts, model: str, now: datetime) -> None:
+    """End the watch of a model at its time while the prediction log is off: the version is kept.
+
+    Raises:
+        OSError, SpoolFullError: the record cannot be changed.
+    """
+    rollout = rollouts.watched(model)
+    if rollout is not None and now >= rollout.until:
+        so_far = f"only {rollout.rows:,} labelled rows were compared" if rollout.rows else "nothing was compared"
+        reason = f"{so_far}, because the prediction log is off (PREDICTION_LOG=false)"
+        rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
+
+
 def _in_words(rollout: Rollout, verdict: Verdict) -> str:
     on = f"on {verdict.rows:,} labelled rows"
     if verdict.is_worse:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
-from src.quality.stores import log_store
+from src.quality.stores import label_store, log_store
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
 from tests.support.quality_arrivals import CLASSES, write_feedback, write_segment
@@ -143,15 +143,14 @@ def test_service_without_a_prediction_log_idles(desk: Desk) -> None:
     assert "because PREDICTION_LOG=false" in desk.log
 
 
-def test_rows_of_a_log_that_was_switched_off_expire_and_labels_are_left_alone(desk: Desk) -> None:
+def test_rows_and_labels_of_a_log_that_was_switched_off_expire(desk: Desk) -> None:
     now = datetime.now(UTC)
     segments = [write_segment(desk.quality_dir, [("r", "setosa")], now - timedelta(days=days)) for days in (1, 3)]
-    sent = write_feedback(desk.quality_dir, {"r": "setosa"}, now)
-    store = log_store(desk.quality_dir, "iris")
+    sent = [write_feedback(desk.quality_dir, {"r": "setosa"}, now - timedelta(days=days)) for days in (1, 3)]
+    stores = (log_store(desk.quality_dir, "iris"), label_store(desk.quality_dir, "iris"))
     with desk.service(PREDICTION_LOG="false", PREDICTION_LOG_DAYS="2"):
-        wait_until("both are taken in", lambda: not any(path.exists() for path in segments))
-        wait_until("the older one has expired", lambda: store.manifest.rows == 1)
-    assert sent.exists()
+        wait_until("all are taken in", lambda: not any(path.exists() for path in [*segments, *sent]))
+        wait_until("the older ones have expired", lambda: [store.manifest.rows for store in stores] == [1, 1])
     assert desk.report() is None
 
 

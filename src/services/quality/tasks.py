@@ -10,11 +10,13 @@ from src.core.feedback import FEEDBACK_FOLDER
 from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline_config
 from src.core.prediction_log import SEGMENTS_FOLDER, keyed_hash
 from src.core.quality_settings import QualitySettings
+from src.core.rollout_record import Rollouts
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
 from src.quality.segments import expire_bad, ingest_segments, waiting_models
 from src.quality.stores import all_stores, expire_together, label_store, log_store
+from src.quality.watch import end_without_log
 from src.services.quality.quality_service import Task
 from src.training.sql_source import stream_sql
 
@@ -46,10 +48,12 @@ class StoreTasks:
 
     def without_log(self) -> list[Task]:
         """The tasks while the prediction log is off: what came before is kept no longer than it would be."""
-        if not self._settings.quality_dir.exists():
-            return []
-        kept = ("taking in predictions", "taking in feedback", "deleting old rows")
-        return [task for task in self.all() if task.name in kept]
+        return [
+            Task("taking in predictions", self._if_used(self.take_in_rows)),
+            Task("taking in feedback", self._if_used(self.take_in_feedback)),
+            Task("deleting old rows", self._if_used(self.expire)),
+            Task("ending the watch of a promotion", self.end_watch),
+        ]
 
     def take_in_rows(self, _: datetime) -> Sequence[str]:
         """Move closed segments to the log of their model, which may be a former one."""
@@ -96,6 +100,15 @@ class StoreTasks:
         for name in (SEGMENTS_FOLDER, FEEDBACK_FOLDER):
             expire_bad(self._settings.quality_dir / name, before)
         return ()
+
+    def end_watch(self, now: datetime) -> Sequence[str]:
+        """End the watch of a promotion at its time, without a comparison."""
+        end_without_log(Rollouts(self._settings.rollouts_dir), self._settings.model_name, now)
+        return ()
+
+    def _if_used(self, run: Callable[[datetime], Sequence[str]]) -> Callable[[datetime], Sequence[str]]:
+        """A task that does nothing, and creates no folder, while there is nothing that was logged."""
+        return lambda now: run(now) if self._settings.quality_dir.exists() else ()
 
     def _take_in(self, model: str, folder: Path) -> None:
         log = log_store(self._settings.quality_dir, model)

@@ -10,7 +10,7 @@ import pytest
 from src.core.errors import ConnectionFailedError
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.quality.labelled import Pairs
-from src.quality.watch import ALPHA, GRACE, LEAST_DROP, WATCHER, Watch
+from src.quality.watch import ALPHA, GRACE, LEAST_DROP, WATCHER, Watch, end_without_log
 from tests.support.quality_rows import DAY, HOUR, NOW
 
 
@@ -219,3 +219,21 @@ def test_only_the_promotion_of_this_model_is_watched(world: World) -> None:
         Watch(world.rollouts, "churn", by_class=True, by_gate=lambda _: None, roll_back=lambda *_: None).watched()
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [(0, "nothing was compared, because"), (1200, "only 1,200 labelled rows were compared, because")],
+)
+def test_without_the_log_a_version_is_kept_at_the_end_of_its_watch(world: World, rows: int, reason: str) -> None:
+    end_without_log(world.rollouts, "iris", NOW)
+    rollout = world.promote()
+    world.rollouts.note(rollout.id, rows=rows, drop=0.0, e_value=1.0, is_worse=False)
+    end_without_log(world.rollouts, "iris", rollout.until - timedelta(microseconds=1))
+    end_without_log(world.rollouts, "other", rollout.until)
+    assert world.record().state is RolloutState.WATCHING
+    end_without_log(world.rollouts, "iris", rollout.until)
+    record = world.record()
+    assert (record.state, record.ended, record.by) == (RolloutState.KEPT, rollout.until, WATCHER)
+    assert record.reason == f"{reason} the prediction log is off (PREDICTION_LOG=false)"
+    assert world.asked == []

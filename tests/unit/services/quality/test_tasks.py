@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from src.core.errors import ConfigError, DataError
 from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store, log_store
 from src.services.local.processes import REPOSITORY
@@ -274,6 +275,19 @@ def test_the_logs_of_all_models_share_the_bytes(settings: QualitySettings) -> No
     assert rows(former, "request_id") == [("old",)]
     StoreTasks(changed(settings, prediction_log_max_bytes=size - 1)).expire(NOW)
     assert (rows(former, "request_id"), rows(log(settings), "request_id")) == ([], [("young",)])
+
+
+def test_without_the_log_the_watch_of_a_promotion_ends_also_if_it_began_later(settings: QualitySettings) -> None:
+    tasks = StoreTasks(settings).without_log()
+    for task in tasks:
+        assert list(task.run(NOW)) == []
+    assert not settings.quality_dir.exists()
+    rollouts = Rollouts(settings.rollouts_dir)
+    rollouts.begin(Rollout(model="iris", version="2", previous="1", started=NOW - timedelta(days=1), until=NOW))
+    for task in tasks:
+        task.run(NOW)
+    (record,) = rollouts.recent("iris", 2)
+    assert record.state is RolloutState.KEPT
 
 
 def test_without_the_log_what_waits_is_taken_in_so_that_it_expires(settings: QualitySettings) -> None:
