@@ -8,26 +8,13 @@ from pydantic_settings import BaseSettings
 from src.core.settings import BASE
 
 
-class PredictionLogSettings(BaseSettings):
-    """Settings of processes that write or read the prediction log."""
+class LoggedColumnsSettings(BaseSettings):
+    """Which columns the prediction log does not have as they are."""
 
     model_config = BASE
 
-    prediction_log: bool = Field(default=True, description="whether rows and their predictions are kept")
-    prediction_log_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        200.0, description="most rows per second that are kept, on average; of more rows, a random sample"
-    )
-    prediction_log_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
-        None, description="secret key of hashed columns and of the sampling"
-    )
     prediction_log_omit: str = Field("", description="columns that are not kept, separated by commas")
     prediction_log_hash: str = Field("", description="columns of which only a keyed hash is kept, separated by commas")
-
-    @model_validator(mode="after")
-    def _hashes_need_key(self) -> Self:
-        if self.hashed_columns and self.prediction_log_key is None:
-            raise ValueError("PREDICTION_LOG_HASH needs PREDICTION_LOG_KEY; set both, or neither")
-        return self
 
     @property
     def omitted_columns(self) -> frozenset[str]:
@@ -38,6 +25,24 @@ class PredictionLogSettings(BaseSettings):
     def hashed_columns(self) -> frozenset[str]:
         """The names in ``prediction_log_hash``."""
         return _names(self.prediction_log_hash)
+
+
+class PredictionLogSettings(LoggedColumnsSettings):
+    """Settings of processes that write or read the prediction log."""
+
+    prediction_log: bool = Field(default=True, description="whether rows and their predictions are kept")
+    prediction_log_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        200.0, description="most rows per second that are kept, on average; of more rows, a random sample"
+    )
+    prediction_log_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="secret key of hashed columns and of the sampling"
+    )
+
+    @model_validator(mode="after")
+    def _hashes_need_key(self) -> Self:
+        if self.hashed_columns and self.prediction_log_key is None:
+            raise ValueError("PREDICTION_LOG_HASH needs PREDICTION_LOG_KEY; set both, or neither")
+        return self
 
     @property
     def log_key(self) -> str:

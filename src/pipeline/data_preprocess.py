@@ -17,6 +17,7 @@ from src.core.log import configure_logging
 from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import load_settings
 from src.core.training_settings import TrainSettings
+from src.quality.training_rows import training_rows
 from src.training.check_rows import CheckedRows, check_rows
 from src.training.dataset_file import save
 from src.training.sources import read
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 def clean(frame: pd.DataFrame) -> pd.DataFrame:
     """YOURS to change: clean the raw rows before they are validated.
 
-    Clients send the features as they are after this step; add new features in ``features.py`` instead.
+    Clients send the features as they are after this step, so labelled rows of the prediction log do not pass it; add
+    new features in ``features.py`` instead.
 
     Args:
         frame: the configured columns as the source has them: text from CSV files ("" where a cell is empty), typed
@@ -42,7 +44,7 @@ def clean(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def prepare(dataset: DatasetConfig, url: SecretStr | None = None) -> CheckedRows:
-    """Read, clean and validate the configured data set.
+    """Read, clean and validate the configured data set, with the labelled rows of ``dataset.feedback``.
 
     Args:
         dataset: the source, and the valid values of its columns.
@@ -50,11 +52,11 @@ def prepare(dataset: DatasetConfig, url: SecretStr | None = None) -> CheckedRows
 
     Raises:
         DataError: the source cannot be read, or its rows are invalid; the message lists every problem.
-        ConfigError: the source needs a setting or a package that is missing.
+        ConfigError: a setting is missing or does not allow to learn from labelled rows, or a package is missing.
         ConnectionFailedError: a server does not answer.
     """
     raw = read(dataset, url)
-    return check_rows(replace(raw, frame=clean(raw.frame)), dataset)
+    return check_rows(replace(raw, frame=clean(raw.frame)), dataset, training_rows(dataset))
 
 
 def main() -> int:

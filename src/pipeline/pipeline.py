@@ -23,9 +23,9 @@ from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
 from src.training import promote_model
-from src.training.check_rows import DataReport
 from src.training.compare_models import compare
 from src.training.comparison import Comparison
+from src.training.data_report import DataReport
 from src.training.dataset_file import invalid_rows_file, save
 from src.training.fingerprint import fingerprint_of
 from src.training.fit_model import Study

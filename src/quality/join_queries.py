@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.quality.parquet_files import as_pattern
@@ -17,7 +18,7 @@ _NO_LABELS = (
     "NULL::BIGINT AS received WHERE false"
 )
 # What the views select of the files' columns.
-_LOG = {
+LOG_COLUMNS = {
     "request_id": "{0} AS request_id",
     "key": "{0}::VARCHAR AS key",
     "time": "epoch_us({0}) AS time",
@@ -121,19 +122,19 @@ def log_query(files: Sequence[str]) -> tuple[str, dict[str, str]]:
     """
     columns: dict[str, str] = {}
     parts = []
-    for names, group in _by_columns(files).items():
-        selected = dict(_LOG)
-        for name in names:
+    for schema, group in by_schema(files).items():
+        selected = dict(LOG_COLUMNS)
+        for name in schema.names:
             if name.startswith(PROBABILITY):
                 column = columns.setdefault(name.removeprefix(PROBABILITY), f"share_{len(columns)}")
                 selected[name] = f"{{0}} AS {column}"
-        parts.append(_selection(names, group, selected))
+        parts.append(selection(schema.names, group, selected))
     return " UNION ALL BY NAME ".join(parts) or _NO_LOG, columns
 
 
 def labels_query(files: Sequence[str]) -> str:
     """The rows of the labels' files."""
-    parts = [_selection(names, group, _LABELS) for names, group in _by_columns(files).items()]
+    parts = [selection(schema.names, group, _LABELS) for schema, group in by_schema(files).items()]
     return " UNION ALL BY NAME ".join(parts) or _NO_LABELS
 
 
@@ -161,17 +162,20 @@ def delays_query(windows: Sequence[str]) -> str:
     return f"SELECT version, role, {medians} FROM labelled JOIN starts USING (version, role) GROUP BY ALL"  # noqa: S608 - of constants
 
 
-def _by_columns(files: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """The files by the names of their columns."""
-    found: dict[tuple[str, ...], list[str]] = {}
+def by_schema(files: Sequence[str]) -> dict[pa.Schema, list[str]]:
+    """The files by the names and types of their columns."""
+    found: dict[pa.Schema, list[str]] = {}
     for file in files:
-        found.setdefault(tuple(pq.read_schema(file).names), []).append(file)
+        found.setdefault(pq.read_schema(file).remove_metadata(), []).append(file)
     return found
 
 
-def _selection(names: Sequence[str], files: Sequence[str], selected: dict[str, str]) -> str:
-    """The query for some columns of files that have the same ones."""
+def selection(
+    names: Sequence[str], files: Sequence[str], selected: dict[str, str], constants: Sequence[str] = ()
+) -> str:
+    """The query for some columns of files that have the same ones, and for constants."""
     paths = ", ".join("'" + as_pattern(file).replace("'", "''") + "'" for file in files)
     places = ", ".join(f"c{place}" for place in range(len(names)))
-    values = ", ".join(selected[name].format(f"c{place}") for place, name in enumerate(names) if name in selected)
+    read = [selected[name].format(f"c{place}") for place, name in enumerate(names) if name in selected]
+    values = ", ".join([*read, *constants])
     return f"SELECT {values} FROM read_parquet([{paths}], hive_partitioning = false) AS file({places})"  # noqa: S608 - of places and quoted paths

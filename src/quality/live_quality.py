@@ -46,6 +46,17 @@ class Resources:
     folder: Path
     threads: int
 
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """An empty database with these limits."""
+        return duckdb.connect(
+            config={
+                "memory_limit": f"{self.memory_bytes}B",
+                "temp_directory": str(self.folder),
+                "threads": self.threads,
+                "preserve_insertion_order": False,
+            }
+        )
+
 
 class Served(NamedTuple):
     """A model version in a role."""
@@ -86,14 +97,7 @@ class LiveQuality:
         self._scorer = scorer
         self._problems: dict[str, None] = {}
         self._interrupted = False
-        self._connection = duckdb.connect(
-            config={
-                "memory_limit": f"{resources.memory_bytes}B",
-                "temp_directory": str(resources.folder),
-                "threads": resources.threads,
-                "preserve_insertion_order": False,
-            }
-        )
+        self._connection = resources.connect()
 
     def __enter__(self) -> Self:
         """Join log and labels."""

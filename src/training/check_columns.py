@@ -83,6 +83,13 @@ def check_columns(raw: pd.DataFrame, dataset: DatasetConfig) -> list[Column]:
     return found + [check_extra(raw[name], name, dataset) for name in dataset.extra_columns]
 
 
+def finished_frame(columns: list[Column], keep: Bools, dataset: DatasetConfig) -> pd.DataFrame:
+    """The finished columns of the rows that are kept, by name; columns other than features as numbers or text."""
+    frame = pd.DataFrame({column.name: column.finished(keep) for column in columns})
+    names = [name for name in frame.columns if name not in dataset.features and frame[name].dtype == object]
+    return frame.astype(dict.fromkeys(names, "str"))
+
+
 def _features(dataset: DatasetConfig) -> dict[str, Feature]:
     """The features; those that also identify a row or give its time are required."""
     needed = {*dataset.id, dataset.time}

@@ -4,55 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from src.core.dataset_config import DatasetConfig, InvalidRows
 from src.core.errors import DataError
 from src.training.cells import Bools
-from src.training.check_columns import EXAMPLES, Column, Problem, check_columns
+from src.training.check_columns import EXAMPLES, Column, Problem, check_columns, finished_frame
 from src.training.data_files import duplicates_of, lacks
+from src.training.data_report import DataReport
+from src.training.labelled_rows import Labelled, with_labelled
 from src.training.remote_source import shown_source
-from src.training.sources import DataFile, RawData
+from src.training.sources import RawData
 
 MAX_LISTED = 10_000
 INVALID_COLUMNS = ["file", "row", "column", "problem"]
-
-
-class DataReport(BaseModel):
-    """Where a data set's rows came from and which of them were not used.
-
-    Attributes:
-        source: as configured, without an address's query.
-        files: what was read.
-        skipped_files: files that had just changed; the next run reads them.
-        rows: rows of the validated data set.
-        invalid_rows: rows of the source with an invalid cell.
-        dropped_rows: invalid rows that were left out.
-        duplicate_rows: rows that were left out because they repeat another row.
-        problems: one description for each kind of invalid cell, with counts.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    files: list[DataFile]
-    skipped_files: list[str] = []
-    rows: int
-    invalid_rows: int = 0
-    dropped_rows: int = 0
-    duplicate_rows: int = 0
-    problems: list[str] = []
-
-    def summary(self) -> str:
-        """The report in one line, for the log."""
-        several = f"{len(self.files)} files" if len(self.files) > 1 else self.source
-        text = f"{self.rows} rows from {several}"
-        if self.invalid_rows:
-            kept = self.invalid_rows - self.dropped_rows
-            text += f"; {self.dropped_rows} invalid rows left out, {kept} kept with missing values"
-            text += f" ({'; '.join(self.problems)})"
-        text += f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else ""
-        return text + (f"; files left for the next run: {len(self.skipped_files)}" if self.skipped_files else "")
 
 
 @dataclass(frozen=True)
@@ -60,9 +24,9 @@ class CheckedRows:
     """A validated data set.
 
     Attributes:
-        frame: (rows, ``dataset.columns``). Numbers, dates (days since 1970-01-01 UTC) and times are float64, integers
-            int64 (float64 where one is missing), booleans bool (objects where one is missing), other columns text; a
-            missing value is NaN or None.
+        frame: (rows, ``dataset.columns``), and as a last column ``feedback_time`` where labelled rows were asked for.
+            Numbers, dates (days since 1970-01-01 UTC) and times are float64, integers int64 (float64 where one is
+            missing), booleans bool (objects where one is missing), other columns text; a missing value is NaN or None.
         report: what was read and left out.
         invalid: (cells, 4) file, row in the file, column and problem of up to ``MAX_LISTED`` invalid cells.
     """
@@ -72,10 +36,16 @@ class CheckedRows:
     invalid: pd.DataFrame
 
 
-def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
+def check_rows(raw: RawData, dataset: DatasetConfig, labelled: Labelled | None = None) -> CheckedRows:
     """Validate all cells, and drop or accept invalid rows as ``dataset.invalid_rows`` says.
 
+    Args:
+        raw: the rows of the source.
+        dataset: their valid values.
+        labelled: rows of the prediction log that are added; invalid ones are left out, and never stop the training.
+
     Raises:
+        ConfigError: the labelled rows cannot be added to such a source.
         DataError: the rows are invalid; the message lists every problem with its count and example rows (the first row
             of a file is 1).
     """
@@ -88,13 +58,19 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
     ]
     affected, dropped = _any_of(invalid, total), _any_of(_row_problems(invalid, columns, dataset), total)
     wrong = _refused(described, int(affected.sum()), total, dataset.invalid_rows)
-    frame = _frame(columns, ~dropped, dataset)
+    frame = finished_frame(columns, ~dropped, dataset)
     repeats = np.zeros(total, dtype=bool)
     if dataset.duplicates != "keep":
         repeats[~dropped] = frame.duplicated().to_numpy()
     if dataset.duplicates == "error" and repeats.any():
         wrong.append(f"repeats an earlier row in every column: {places.examples(repeats)}")
     frame = frame[~repeats[~dropped]].reset_index(drop=True)
+    left_out: dict[str, int] = {}
+    live = None
+    if labelled is not None:
+        source_rows = len(frame)
+        frame, left_out = with_labelled(frame, raw.frame, labelled, dataset)
+        live = len(frame) - source_rows
     # Last: rows with other problems would be missing from the counts and be reported twice.
     wrong = wrong or _unlearnable(frame, dataset)
     if wrong:
@@ -108,6 +84,8 @@ def check_rows(raw: RawData, dataset: DatasetConfig) -> CheckedRows:
         dropped_rows=int(dropped.sum()),
         duplicate_rows=int(repeats.sum()),
         problems=described,
+        feedback_rows=live,
+        feedback_left_out=left_out,
     )
     return CheckedRows(frame, report, places.listed(invalid))
 
@@ -147,13 +125,6 @@ def _refused(described: list[str], affected: int, total: int, allowed: InvalidRo
         f"{affected} of {total} rows are invalid, more than dataset.invalid_rows.max_share {allowed.max_share:g} allows"
     )
     return [share, *described]
-
-
-def _frame(columns: list[Column], keep: Bools, dataset: DatasetConfig) -> pd.DataFrame:
-    """The finished columns of the rows that are kept."""
-    frame = pd.DataFrame({column.name: column.finished(keep) for column in columns})
-    names = [name for name in frame.columns if name not in dataset.features and frame[name].dtype == object]
-    return frame.astype(dict.fromkeys(names, "str"))
 
 
 def _unlearnable(frame: pd.DataFrame, dataset: DatasetConfig) -> list[str]:

@@ -14,8 +14,8 @@ from sklearn.pipeline import Pipeline
 from src.core.dataset_config import FEEDBACK_TIME
 from src.core.model_registry import TAG_DATA_SHA256, TAG_REQUEST_IDS
 from src.core.pipeline_config import PipelineConfig
-from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
+from src.training.data_report import DataReport
 from src.training.evaluate_model import Evaluation
 from src.training.fitted_parts import parts_of
 from src.training.live_rows import are_live
@@ -108,7 +108,12 @@ def log_report(report: DataReport, invalid_rows: Path) -> None:
     """
     counts = {"rows": report.rows, "files": len(report.files), "invalid_rows": report.invalid_rows}
     counts |= {"dropped_rows": report.dropped_rows, "duplicate_rows": report.duplicate_rows}
-    mlflow.log_metrics({f"data_{name}": float(count) for name, count in counts.items()})
+    metrics = {f"data_{name}": float(count) for name, count in counts.items()}
+    if report.feedback_rows is not None:
+        metrics["data_feedback_rows"] = float(report.feedback_rows)
+        metrics["data_feedback_left_out"] = float(sum(report.feedback_left_out.values()))
+        metrics["data_feedback_share"] = report.feedback_share
+    mlflow.log_metrics(metrics)
     mlflow.log_dict(report.model_dump(), REPORT_FILE)
     if report.invalid_rows:
         mlflow.log_artifact(str(invalid_rows))

@@ -16,6 +16,7 @@ from src.core.training_settings import TrainSettings
 from src.pipeline.data_preprocess import clean
 from src.pipeline.metrics import METRICS
 from src.pipeline.train_model import build_model, check_model
+from src.quality.training_rows import training_rows
 from src.training.check_rows import check_rows
 from src.training.describe_data import as_table, describe_classes, describe_columns, describe_split
 from src.training.holdout_size import size_warnings
@@ -62,7 +63,7 @@ def findings(raw: RawData, config: PipelineConfig) -> tuple[list[str], list[Loop
     errors: list[LoopError] = []
     split: Split | None = None
     with collected(errors):
-        rows = check_rows(raw, config.dataset)
+        rows = check_rows(raw, config.dataset, training_rows(config.dataset))
         lines.append(rows.report.summary())
         if config.dataset.classes is not None:
             lines.append(f"classes: {describe_classes(rows.frame[config.dataset.target])}")
