@@ -152,7 +152,7 @@ def _joined(
                 + join_queries.JOIN
             )
             unusable, usable = connection.execute(training_queries.COUNTS, parameters).fetchall()[0]
-            table: pa.Table = connection.execute(training_queries.ROWS, parameters).to_arrow_table()
+            table: pa.Table = connection.sql(training_queries.ROWS, params=parameters).to_arrow_table()
         finally:
             connection.close()
     left_out["of versions without a required column"] = unusable

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from src.core.training_settings import TrainSettings
 from src.pipeline.data_preprocess import prepare
 from src.training.dataset_file import data_sha256
 from tests.support.configuration import CONFIG_FILE
+from tests.support.labelled_log import HOUR, LabelledLog, columns_of
 from tests.support.running import free_port
 from tests.support.training import config, last_line, run_training
 
@@ -76,6 +78,22 @@ def test_scheduled_run_reads_the_configured_data_before_it_decides(tmp_path: Pat
     assert hash_data(settings, dataset) == hash_data(settings, config().dataset) == data_sha256(iris, dataset)
     iris.iloc[:-1].to_csv(data, index=False)
     assert hash_data(settings, dataset) == data_sha256(iris.iloc[:-1], dataset)
+
+
+def test_new_labels_change_the_data_so_that_a_scheduled_run_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    dataset = config(dataset={"feedback": {"use": True}}).dataset
+    log = LabelledLog(tmp_path / "quality", columns_of(dataset.feature_schema), now=datetime.now(UTC))
+    settings = TrainSettings(_env_file=None)
+    log.add("r", (5.1, 3.5, 1.4, 0.3), None)
+    first = hash_data(settings, dataset)
+    assert first == hash_data(settings, dataset)
+    log.label("virginica", request_id="r")
+    second = hash_data(settings, dataset)
+    log.label("versicolor", request_id="r", ago=-HOUR)
+    assert len({first, second, hash_data(settings, dataset)}) == 3
 
 
 def test_second_training_ends_with_75(tmp_path: Path, nobody: str) -> None:

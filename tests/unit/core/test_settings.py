@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from src.core.errors import ConfigError
 from src.core.inference_settings import InferenceSettings
+from src.core.learning_settings import LearningSettings
 from src.core.local_settings import LocalSettings
 from src.core.monitor_settings import MonitorSettings
 from src.core.prediction_log_settings import PredictionLogSettings
@@ -17,7 +18,8 @@ from src.core.settings import CommonSettings, load_settings
 from src.core.training_settings import TrainSettings
 from src.services.local.processes import REPOSITORY
 
-CLASSES = [CommonSettings, TrainSettings, InferenceSettings, MonitorSettings, QualitySettings, LocalSettings]
+OF_SERVICES = [InferenceSettings, MonitorSettings, QualitySettings, LocalSettings]
+CLASSES = [CommonSettings, TrainSettings, LearningSettings, *OF_SERVICES]
 FIELDS = {name.upper() for settings_class in CLASSES for name in settings_class.model_fields}
 
 

@@ -1,17 +1,19 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from src.core.dataset_config import DatasetConfig
+from src.core.dataset_config import FEEDBACK_TIME, DatasetConfig
 from src.core.errors import DataError
 from src.pipeline import data_preprocess
 from src.pipeline.data_preprocess import prepare
 from src.services.local.processes import REPOSITORY
 from src.training.dataset_file import to_csv
+from tests.support.labelled_log import LabelledLog, columns_of
 from tests.support.training import config, training_environment, write_config
 
 pytestmark = pytest.mark.slow
@@ -60,6 +62,35 @@ def test_rows_are_cleaned_before_they_are_checked_and_keep_their_numbers(
         prepare(from_csv(file))
 
 
+@pytest.fixture
+def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LabelledLog:
+    """The log of the model and folder of the environment."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    return LabelledLog(tmp_path / "quality", columns_of(DATASET.feature_schema), now=datetime.now(UTC))
+
+
+def test_labelled_rows_join_the_source_s_uncleaned(labelled: LabelledLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled.add("r", (5.1, 3.5, 1.4, 0.3), "virginica")
+
+    def clean(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(petal_width=frame["petal_width"] + 1)
+
+    monkeypatch.setattr(data_preprocess, "clean", clean)
+    found = prepare(config(dataset={"feedback": {"use": True}}).dataset)
+    assert list(found.frame.columns) == [*DATASET.columns, FEEDBACK_TIME]
+    assert found.frame.iloc[-1, :5].to_list() == [5.1, 3.5, 1.4, 0.3, "virginica"]
+    assert found.frame.iloc[0]["petal_width"] == 1.2
+    assert found.report.feedback_rows == 1
+
+
+def test_without_feedback_the_log_changes_nothing(labelled: LabelledLog) -> None:
+    before = to_csv(prepare(DATASET).frame, DATASET)
+    labelled.add("r", (5.1, 3.5, 1.4, 0.3), "virginica")
+    found = prepare(DATASET)
+    assert to_csv(found.frame, DATASET) == before
+    assert found.report.feedback_rows is None
+
+
 def run_main(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "src.pipeline.data_preprocess"],
@@ -85,6 +116,21 @@ def test_main_writes_the_data_set_says_so_in_one_line_and_imports_nothing_that_o
     assert "149 rows from iris; 1 repeated rows left out; wrote " in line
     heavy = (" zenml", " mlflow", " skops", " onnx", " onnxruntime", " matplotlib", " s3fs")
     assert not [line for line in ended.stderr.splitlines() if line.endswith(heavy)]
+
+
+def test_main_writes_labelled_rows_and_exits_2_where_anyone_can_send_labels(
+    labelled: LabelledLog, tmp_path: Path
+) -> None:
+    labelled.add("r", (5.1, 3.5, 1.4, 0.3), "virginica")
+    file = str(write_config(tmp_path / "p.yaml", dataset={"feedback": {"use": True}}))
+    ended = run_main(tmp_path, PIPELINE_CONFIG=file)
+    assert ended.returncode == 0, ended.stderr
+    assert "; 1 labelled rows of the prediction log (0.7% of all); wrote " in own_lines(ended)[0]
+    *_, last = (tmp_path / "iris_preprocessed.csv").read_text().splitlines()
+    assert last.startswith("5.1,3.5,1.4,0.3,virginica,2")
+    ended = run_main(tmp_path, PIPELINE_CONFIG=file, INFERENCE_HOST="0.0.0.0")  # noqa: S104 - nothing is bound
+    (line,) = own_lines(ended)
+    assert (ended.returncode, "listens on 0.0.0.0 without WRITE_API_KEY" in line) == (2, True)
 
 
 def test_main_reads_the_database_of_its_environment(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from src.core.rollout_record import Rollouts
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
-from src.training.check_rows import DataReport
 from src.training.comparison import Comparison
+from src.training.data_report import DataReport
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate
 from src.training.learned_columns import learn_columns

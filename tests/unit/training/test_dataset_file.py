@@ -9,7 +9,8 @@ import pytest
 
 from src.core.column_rules import days_of
 from src.core.errors import LoopError
-from src.training.check_rows import CheckedRows, DataReport
+from src.training.check_rows import CheckedRows
+from src.training.data_report import DataReport
 from src.training.dataset_file import data_sha256, invalid_rows_file, save, to_csv
 from tests.support.training import config
 

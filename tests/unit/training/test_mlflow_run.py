@@ -13,8 +13,8 @@ from src.core.dataset_config import FEEDBACK_TIME
 from src.core.retrain_record import new_id
 from src.training import mlflow_run
 from src.training.answers import Answers
-from src.training.check_rows import DataReport
 from src.training.comparison import Baseline, Comparison, Difference, SliceScore
+from src.training.data_report import DataReport
 from src.training.evaluate_model import Evaluation
 from src.training.mlflow_run import (
     cause_tags,
@@ -131,6 +131,22 @@ def test_files_and_counts_of_the_data_set_are_logged_with_the_list_of_invalid_ce
 def test_no_list_is_logged_where_every_row_is_valid(recorder: Recorder, tmp_path: Path) -> None:
     log_report(REPORT.model_copy(update={"invalid_rows": 0}), tmp_path / "invalid.csv")
     assert "log_artifact" not in recorder.calls
+
+
+def test_labelled_rows_and_their_settings_are_logged_where_they_are_used(recorder: Recorder, tmp_path: Path) -> None:
+    used = REPORT.model_copy(update={"feedback_rows": 9, "feedback_left_out": {"invalid": 2, "repeated": 3}})
+    log_report(used, tmp_path / "invalid.csv")
+    ((metrics,),) = recorder.calls["log_metrics"]
+    found = {name: value for name, value in metrics.items() if name.startswith("data_feedback")}
+    assert found == {"data_feedback_rows": 9.0, "data_feedback_left_out": 5.0, "data_feedback_share": 0.1}
+    log_cause(config(dataset={"feedback": {"use": True, "max_age_days": 30.0}}), "abc", [], {})
+    log_cause(config(), "abc", [], {})
+    (on,), (off,) = recorder.calls["log_params"]
+    assert {name: value for name, value in on.items() if name not in off} == {
+        "dataset.feedback.use": True,
+        "dataset.feedback.max_age_days": 30.0,
+        "dataset.feedback.weight": 1.0,
+    }
 
 
 def test_query_of_a_source_s_address_is_not_logged(recorder: Recorder) -> None:

@@ -1,5 +1,6 @@
 """`make check-data` finds what would stop a training, without one."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from src.services.local import check_data
 from src.services.local.check_data import main
 from src.training.scoring import Metric
 from tests.support.configuration import CONFIG_FILE
+from tests.support.labelled_log import LabelledLog, columns_of
+from tests.support.training import config
 
 
 @pytest.fixture
@@ -53,6 +56,24 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
         "warning: one wrong answer ",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pipeline.yaml"]
+
+
+def test_labelled_rows_are_checked_too_and_their_share_is_shown(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LabelledLog(tmp_path / "data" / "quality", columns_of(config().dataset.feature_schema), now=datetime.now(UTC))
+    log.add("r", (5.1, 3.5, 1.4, 0.3), "virginica")
+    log.add("s", (5.1, 3.5, 1.4, 0.3), "rose")
+    code, printed, errors = run(dataset={"feedback": {"use": True}})
+    assert (code, errors) == (0, [])
+    assert printed.splitlines()[7] == (
+        "149 rows from iris; 1 repeated rows left out; 1 labelled rows of the prediction log (0.7% of all); "
+        "labelled rows left out: 1 invalid"
+    )
+    assert "classes: setosa 50 (33.3 %), versicolor 50 (33.3 %), virginica 50 (33.3 %)" in printed.splitlines()
+    monkeypatch.setenv("INFERENCE_HOST", "0.0.0.0")  # noqa: S104 - nothing is bound
+    code, _, (error,) = run(dataset={"feedback": {"use": True}})
+    assert (code, error.startswith("error: dataset.feedback.use is on, and inference listens on 0.0.0.0")) == (2, True)
 
 
 def test_estimator_of_your_own_needs_the_group_pyfunc(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,20 @@ def test_quality_service_runs_in_the_image_of_the_training() -> None:
     assert module == ["python", "-m", "src.services.quality.run_quality"]
 
 
+@pytest.mark.parametrize("service", ["preprocess", "train-model"])
+def test_whatever_learns_from_labelled_rows_knows_the_log_and_who_can_send_labels_and_no_key(service: str) -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    given = services[service]["environment"]
+    for name in ("PREDICTION_LOG_OMIT", "PREDICTION_LOG_HASH", "MODEL_NAME"):
+        assert given[name] is services["inference"]["environment"][name] is None
+    (port,) = services["inference"]["ports"]
+    assert port.startswith(f"{given['INFERENCE_HOST']}:")
+    assert given["WRITE_KEY_IS_SET"] == "${WRITE_API_KEY:+true}"
+    assert not {"WRITE_API_KEY", "PREDICTION_LOG_KEY"} & set(given)
+    dockerfile = (REPOSITORY / services[service]["build"]["dockerfile"]).read_text(encoding="utf-8")
+    assert "COPY src/quality src/quality" in dockerfile.splitlines()
+
+
 def test_gateway_takes_the_port_of_the_one_container() -> None:
     port = r'ports: \["(\S+INFERENCE_PORT\S+)"\]'
     assert re.findall(port, SCALE_TEXT) == re.findall(port, TEXT) != []
