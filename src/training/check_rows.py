@@ -84,8 +84,8 @@ def check_rows(raw: RawData, dataset: DatasetConfig, labelled: Labelled | None =
         dropped_rows=int(dropped.sum()),
         duplicate_rows=int(repeats.sum()),
         problems=described,
-        feedback_rows=live,
-        feedback_left_out=left_out,
+        live_rows=live,
+        live_left_out=left_out,
     )
     return CheckedRows(frame, report, places.listed(invalid))
 

@@ -17,9 +17,9 @@ class DataReport(BaseModel):
         dropped_rows: invalid rows that were left out.
         duplicate_rows: rows that were left out because they repeat another row.
         problems: one description for each kind of invalid cell, with counts.
-        feedback_rows: those of ``rows`` that are labelled rows of the prediction log, not of the source; None
+        live_rows: those of ``rows`` that are labelled rows of the prediction log, not of the source; None
             where they were not asked for.
-        feedback_left_out: how many labelled rows are not used, by reason.
+        live_left_out: how many labelled rows are not used, by reason.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -32,27 +32,27 @@ class DataReport(BaseModel):
     dropped_rows: int = 0
     duplicate_rows: int = 0
     problems: list[str] = []
-    feedback_rows: int | None = None
-    feedback_left_out: dict[str, int] = {}
+    live_rows: int | None = None
+    live_left_out: dict[str, int] = {}
 
     @property
-    def feedback_share(self) -> float:
+    def live_share(self) -> float:
         """The share of labelled rows of the prediction log, in [0, 1)."""
-        return (self.feedback_rows or 0) / max(1, self.rows)
+        return (self.live_rows or 0) / max(1, self.rows)
 
     def summary(self) -> str:
         """The report in one line, for the log."""
         several = f"{len(self.files)} files" if len(self.files) > 1 else self.source
-        text = f"{self.rows - (self.feedback_rows or 0)} rows from {several}"
+        text = f"{self.rows - (self.live_rows or 0)} rows from {several}"
         if self.invalid_rows:
             kept = self.invalid_rows - self.dropped_rows
             text += f"; {self.dropped_rows} invalid rows left out, {kept} kept with missing values"
             text += f" ({'; '.join(self.problems)})"
         text += f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else ""
         text += f"; files left for the next run: {len(self.skipped_files)}" if self.skipped_files else ""
-        if self.feedback_rows is not None:
-            text += f"; {self.feedback_rows} labelled rows of the prediction log ({self.feedback_share:.1%} of all)"
-        if self.feedback_left_out:
-            reasons = ", ".join(f"{rows} {reason}" for reason, rows in self.feedback_left_out.items())
-            text += f"; labelled rows left out: {reasons}"
+        if self.live_rows is not None:
+            text += f"; {self.live_rows} labelled live rows ({self.live_share:.1%} of all)"
+        if self.live_left_out:
+            reasons = ", ".join(f"{rows} {reason}" for reason, rows in self.live_left_out.items())
+            text += f"; live rows left out: {reasons}"
         return text

@@ -109,10 +109,10 @@ def log_report(report: DataReport, invalid_rows: Path) -> None:
     counts = {"rows": report.rows, "files": len(report.files), "invalid_rows": report.invalid_rows}
     counts |= {"dropped_rows": report.dropped_rows, "duplicate_rows": report.duplicate_rows}
     metrics = {f"data_{name}": float(count) for name, count in counts.items()}
-    if report.feedback_rows is not None:
-        metrics["data_feedback_rows"] = float(report.feedback_rows)
-        metrics["data_feedback_left_out"] = float(sum(report.feedback_left_out.values()))
-        metrics["data_feedback_share"] = report.feedback_share
+    if report.live_rows is not None:
+        metrics["data_live_rows"] = float(report.live_rows)
+        metrics["data_live_left_out"] = float(sum(report.live_left_out.values()))
+        metrics["data_live_share"] = report.live_share
     mlflow.log_metrics(metrics)
     mlflow.log_dict(report.model_dump(), REPORT_FILE)
     if report.invalid_rows:

@@ -80,7 +80,7 @@ def test_labelled_rows_join_the_source_s_uncleaned(labelled: LabelledLog, monkey
     assert list(found.frame.columns) == [*DATASET.columns, FEEDBACK_TIME]
     assert found.frame.iloc[-1, :5].to_list() == [5.1, 3.5, 1.4, 0.3, "virginica"]
     assert found.frame.iloc[0]["petal_width"] == 1.2
-    assert found.report.feedback_rows == 1
+    assert found.report.live_rows == 1
 
 
 def test_without_feedback_the_log_changes_nothing(labelled: LabelledLog) -> None:
@@ -88,7 +88,7 @@ def test_without_feedback_the_log_changes_nothing(labelled: LabelledLog) -> None
     labelled.add("r", (5.1, 3.5, 1.4, 0.3), "virginica")
     found = prepare(DATASET)
     assert to_csv(found.frame, DATASET) == before
-    assert found.report.feedback_rows is None
+    assert found.report.live_rows is None
 
 
 def run_main(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -125,7 +125,7 @@ def test_main_writes_labelled_rows_and_exits_2_where_anyone_can_send_labels(
     file = str(write_config(tmp_path / "p.yaml", dataset={"feedback": {"use": True}}))
     ended = run_main(tmp_path, PIPELINE_CONFIG=file)
     assert ended.returncode == 0, ended.stderr
-    assert "; 1 labelled rows of the prediction log (0.7% of all); wrote " in own_lines(ended)[0]
+    assert "; 1 labelled live rows (0.7% of all); wrote " in own_lines(ended)[0]
     *_, last = (tmp_path / "iris_preprocessed.csv").read_text().splitlines()
     assert last.startswith("5.1,3.5,1.4,0.3,virginica,2")
     ended = run_main(tmp_path, PIPELINE_CONFIG=file, INFERENCE_HOST="0.0.0.0")  # noqa: S104 - nothing is bound

@@ -82,25 +82,23 @@ def test_report_counts_them_apart_from_the_source_s() -> None:
     chosen = dataset(invalid_rows={"policy": "drop", "max_share": 0.5})
     report = joined(live([{"length": 7.0}, {"kind": "rose"}], chosen, early=3), chosen, raw).report
     assert (report.rows, report.invalid_rows, report.dropped_rows, report.duplicate_rows) == (4, 1, 1, 0)
-    assert (report.feedback_rows, report.feedback_share) == (1, 0.25)
-    assert report.feedback_left_out == {"early": 3, "invalid": 1}
+    assert (report.live_rows, report.live_share) == (1, 0.25)
+    assert report.live_left_out == {"early": 3, "invalid": 1}
     summary = report.summary()
     assert summary.startswith("3 rows from iris; 1 invalid rows left out")
-    assert summary.endswith(
-        "; 1 labelled rows of the prediction log (25.0% of all); labelled rows left out: 3 early, 1 invalid"
-    )
+    assert summary.endswith("; 1 labelled live rows (25.0% of all); live rows left out: 3 early, 1 invalid")
 
 
 def test_without_labelled_rows_there_is_no_column_and_with_none_of_them_an_empty_one() -> None:
     plain = check_rows(RawData(source(), (DataFile(name="rows.csv", rows=4),)), dataset())
     assert list(plain.frame.columns) == ["length", "color", "kind"]
-    assert (plain.report.feedback_rows, plain.report.feedback_share) == (None, 0.0)
+    assert (plain.report.live_rows, plain.report.live_share) == (None, 0.0)
     assert plain.report.summary() == "4 rows from iris"
     for found in (live([]), live([{"kind": "rose"}])):
         none = joined(found)
         assert none.frame.drop(columns=FEEDBACK_TIME).equals(plain.frame)
         assert none.frame[FEEDBACK_TIME].isna().all()
-        assert none.report.summary().startswith("4 rows from iris; 0 labelled rows of the prediction log (0.0% of all)")
+        assert none.report.summary().startswith("4 rows from iris; 0 labelled live rows (0.0% of all)")
 
 
 @pytest.mark.parametrize("policy", ["fail", "drop", "missing"])
@@ -111,7 +109,7 @@ def test_invalid_labelled_rows_are_dropped_and_never_an_error(policy: str) -> No
     wrong = [{"length": None}, {"length": 101.0}, {"length": float("inf")}, {"kind": None}, {"kind": "rose"}]
     found = joined(live([*wrong, {"length": 5.0}], chosen), chosen, source(count=["1", "2", "", "4"]))
     assert added(found) == [5.0]
-    assert found.report.feedback_left_out == {"invalid": 5}
+    assert found.report.live_left_out == {"invalid": 5}
     assert found.report.invalid_rows == 0
     assert found.invalid.empty
 
@@ -142,7 +140,7 @@ def test_repeated_labelled_rows_are_dropped_unless_duplicates_are_kept(policy: s
     found = joined(live([{"length": 1.0}, {"length": 9.0}, {"length": 9.0}], chosen), chosen)
     assert added(found) == left
     assert found.report.duplicate_rows == 0
-    assert found.report.feedback_left_out == ({} if policy == "keep" else {"repeated": 2})
+    assert found.report.live_left_out == ({} if policy == "keep" else {"repeated": 2})
     # Of equal rows, the newest stays.
     assert added(found, FEEDBACK_TIME)[-1] == (19_998.0 if policy == "keep" else 19_999.0)
 
@@ -166,7 +164,7 @@ def test_id_of_the_source_wins_and_of_labelled_rows_with_one_id_the_newest() -> 
     ]
     found = joined(live(rows, chosen), chosen, source(flower=["1", "2", "3", "4"]))
     assert added(found) == [5.0, 8.0]
-    assert found.report.feedback_left_out == {
+    assert found.report.live_left_out == {
         "invalid": 1,
         "with an id of the source": 1,
         "with the id of a newer one": 1,
@@ -229,7 +227,7 @@ def test_new_categories_are_learned_and_left_out_where_they_would_be_too_many(mo
     monkeypatch.setattr(labelled_rows, "MAX_VALUES", 2)
     found = joined(live(rows))
     assert added(found) == [6.0, 7.0]
-    assert found.report.feedback_left_out == {"of too many new categories": 1}
+    assert found.report.live_left_out == {"of too many new categories": 1}
     listed = dataset(
         features={**FEATURES, "color": {"type": "category", "missing": True, "values": ["red", "blue", "green"]}}
     )
@@ -263,6 +261,6 @@ def test_whatever_clients_send_the_valid_new_rows_are_added_and_each_other_one_i
         seen.add((length, kind))
         expected.append((length, kind))
     assert list(zip(added(found), added(found, "kind"), strict=True)) == expected
-    assert found.report.feedback_rows == len(expected)
-    assert sum(found.report.feedback_left_out.values()) == len(rows) - len(expected)
+    assert found.report.live_rows == len(expected)
+    assert sum(found.report.live_left_out.values()) == len(rows) - len(expected)
     assert found.frame["length"].to_list()[:4] == [1.0, 2.0, 3.0, 4.0]

@@ -134,16 +134,15 @@ def test_no_list_is_logged_where_every_row_is_valid(recorder: Recorder, tmp_path
 
 
 def test_labelled_rows_and_their_settings_are_logged_where_they_are_used(recorder: Recorder, tmp_path: Path) -> None:
-    used = REPORT.model_copy(update={"feedback_rows": 9, "feedback_left_out": {"invalid": 2, "repeated": 3}})
+    used = REPORT.model_copy(update={"live_rows": 9, "live_left_out": {"invalid": 2, "repeated": 3}})
     log_report(used, tmp_path / "invalid.csv")
     ((metrics,),) = recorder.calls["log_metrics"]
-    found = {name: value for name, value in metrics.items() if name.startswith("data_feedback")}
-    assert found == {"data_feedback_rows": 9.0, "data_feedback_left_out": 5.0, "data_feedback_share": 0.1}
+    found = {name: value for name, value in metrics.items() if name.startswith("data_live_")}
+    assert found == {"data_live_rows": 9.0, "data_live_left_out": 5.0, "data_live_share": 0.1}
     log_cause(config(dataset={"feedback": {"use": True, "max_age_days": 30.0}}), "abc", [], {})
     log_cause(config(), "abc", [], {})
     (on,), (off,) = recorder.calls["log_params"]
     assert {name: value for name, value in on.items() if name not in off} == {
-        "dataset.feedback.use": True,
         "dataset.feedback.max_age_days": 30.0,
         "dataset.feedback.weight": 1.0,
     }

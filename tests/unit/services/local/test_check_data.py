@@ -67,8 +67,8 @@ def test_labelled_rows_are_checked_too_and_their_share_is_shown(
     code, printed, errors = run(dataset={"feedback": {"use": True}})
     assert (code, errors) == (0, [])
     assert printed.splitlines()[7] == (
-        "149 rows from iris; 1 repeated rows left out; 1 labelled rows of the prediction log (0.7% of all); "
-        "labelled rows left out: 1 invalid"
+        "149 rows from iris; 1 repeated rows left out; 1 labelled live rows (0.7% of all); "
+        "live rows left out: 1 invalid"
     )
     assert "classes: setosa 50 (33.3 %), versicolor 50 (33.3 %), virginica 50 (33.3 %)" in printed.splitlines()
     monkeypatch.setenv("INFERENCE_HOST", "0.0.0.0")  # noqa: S104 - nothing is bound
