@@ -23,6 +23,12 @@ class QualitySettings(CommonSettings, SourceSettings, PredictionLogSettings):
     feedback_patience_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         3600.0, description="how long a label may wait for its row before it counts as unmatched"
     )
+    retrain_min_new_rows: Annotated[int, Field(ge=0)] = Field(
+        0, description="how many new rows of the source request a training; 0: none"
+    )
+    retrain_min_new_labels: Annotated[int, Field(ge=0)] = Field(
+        0, description="how many new labels request a training; 0: none"
+    )
     inference_url: AnyHttpUrl = Field(
         AnyHttpUrl("http://127.0.0.1:8000"), description="inference service from which a rollback is requested"
     )

@@ -54,7 +54,7 @@ def read_csv(
         )
     try:
         with file.open() as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
-            lines = _lines(text, delimiter)
+            lines = nonblank_lines(text, delimiter)
             header = [name.strip() for name in next(lines, [])]
             columns = columns_to_read(header, columns, optional)
             places = _places(file, header, columns)
@@ -113,7 +113,7 @@ def quote_problem(lines: Iterable[str], delimiter: str) -> str | None:
     return None
 
 
-def _lines(text: TextIO, delimiter: str) -> Iterator[list[str]]:
+def nonblank_lines(text: TextIO, delimiter: str) -> Iterator[list[str]]:
     """The header and the rows, without blank lines."""
     return filter(None, csv.reader(_without_mark(text), delimiter=delimiter, skipinitialspace=True, strict=True))
 

@@ -81,12 +81,12 @@ def train_once(
                 rollouts_dir=str(settings.rollouts_dir.resolve()),
                 audit_file=str(settings.audit_file.resolve()),
             )
-        verdict = _verdict_of(run)
+        verdict, rows = _verdict_of(run), _rows_of(run)
         steps = _step_seconds(run, STEP_SECONDS)
         seconds |= steps
     seconds["total"] = time.monotonic() - started
     logger.info("seconds: %s", ", ".join(f"{name} {value:.1f}" for name, value in seconds.items()))
-    return Training(verdict, {step: steps[step] for step in Step if step in steps})
+    return Training(verdict, {step: steps[step] for step in Step if step in steps}, rows)
 
 
 def has_champion(settings: TrainSettings) -> bool:
@@ -113,6 +113,14 @@ def _verdict_of(run: "PipelineRunResponse | None") -> Verdict:
     if not isinstance(verdict, Verdict):
         raise RegistryError(f"ZenML returned {type(verdict).__name__} instead of the verdict")
     return verdict
+
+
+def _rows_of(run: "PipelineRunResponse | None") -> dict[str, int]:
+    """The rows of the source by file."""
+    if run is None:
+        return {}
+    report = run.steps["preprocess"].outputs["data_report"][0].load()
+    return {file.name: file.rows for file in report.files}
 
 
 def _step_seconds(run: "PipelineRunResponse | None", key: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from src.core.audit_log import AuditLog
@@ -12,6 +12,7 @@ from src.core.file_lock import locked_file
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
+from src.core.training_baseline import TrainingBaseline, write_baseline
 from src.core.training_settings import TrainSettings
 from src.training.gate import Verdict
 
@@ -23,10 +24,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """The verdict of a training, and the duration of each step in seconds."""
+    """The verdict of a training, the duration of each step in seconds, and the rows of the source by file."""
 
     verdict: Verdict
     step_seconds: Mapping[Step, float]
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 Train = Callable[[TrainSettings, PipelineConfig, Sequence[str]], Training]
@@ -90,7 +92,7 @@ class TrainingRun:
         return ExitCode.FAILED
 
     def _run_locked(self) -> ExitCode:
-        records = self._spool.claimed()
+        started, records = self._clock(), self._spool.claimed()
         try:
             if not records and not self._tasks.is_needed():
                 name = self._settings.model_name
@@ -110,10 +112,22 @@ class TrainingRun:
             return self._fail(records, f"{type(error).__name__}: {error}", permanent=False)
         # After the verdict is in the registry: an interruption from here on costs at most one more training.
         verdict = training.verdict
+        self._record_baseline(training, started)
         self._finish(records, verdict.to_result(self._clock(), training.step_seconds))
         logger.info("%s: version %s; %s", verdict.outcome, verdict.model_version, verdict.reason)
         self._retain(config)
         return ExitCode.OK
+
+    def _record_baseline(self, training: Training, started: datetime) -> None:
+        """Record what was read, before the requests end; without it, the same rows and labels count as new again."""
+        verdict = training.verdict
+        baseline = TrainingBaseline(
+            model=verdict.model_name, version=verdict.model_version, started_at=started, rows=dict(training.rows)
+        )
+        try:
+            write_baseline(self._spool.root, baseline)
+        except (LoopError, OSError):
+            logger.exception("what the training has read is not recorded")
 
     def _retain(self, config: PipelineConfig) -> None:
         try:

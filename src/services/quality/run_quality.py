@@ -13,10 +13,12 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
 from src.core.quality_settings import QualitySettings
+from src.core.retrain_signal import RetrainSpool
 from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
+from src.services.quality.amounts import AmountRequests
 from src.services.quality.metrics import QualityMetrics
-from src.services.quality.quality_service import QualityService
+from src.services.quality.quality_service import QualityService, Task
 from src.services.quality.reporter import QualityReporter
 from src.services.quality.tasks import StoreTasks
 
@@ -72,12 +74,21 @@ def build_service(settings: QualitySettings, metrics: QualityMetrics) -> Quality
     else:
         logger.info("no live quality is computed, because PREDICTION_LOG=false")
     return QualityService(
-        tasks.all() if settings.prediction_log else tasks.without_log(),
+        [*(tasks.all() if settings.prediction_log else tasks.without_log()), *_amount_tasks(settings)],
         reporter,
         metrics,
         settings.quality_seconds,
         clock=lambda: datetime.now(UTC),
     )
+
+
+def _amount_tasks(settings: QualitySettings) -> list[Task]:
+    """The tasks that request trainings, if any threshold is set. Raises ConfigError: the folder is not writable."""
+    if not (settings.retrain_min_new_rows or settings.retrain_min_new_labels):
+        return []
+    with explaining_unwritable():
+        spool = RetrainSpool(settings.retrain_dir).create()
+    return AmountRequests(settings, spool).tasks()
 
 
 if __name__ == "__main__":

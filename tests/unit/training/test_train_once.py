@@ -21,9 +21,12 @@ from tests.support.training import VERDICT, config
 def run_with(verdict: Any) -> SimpleNamespace:
     """A pipeline's run as ZenML returns it."""
     promoted = {"verdict": [SimpleNamespace(load=lambda: verdict)]}
+    files = [SimpleNamespace(name="a.csv", rows=3), SimpleNamespace(name="b.csv", rows=4)]
+    read = {"data_report": [SimpleNamespace(load=lambda: SimpleNamespace(files=files))]}
     times: dict[str, Any] = {STEP_SECONDS: 1.5, "seconds": {"fit": 1.25}}
     return SimpleNamespace(
         steps={
+            "preprocess": SimpleNamespace(outputs=read, run_metadata={}),
             "train": SimpleNamespace(outputs={}, run_metadata=times),
             "split": SimpleNamespace(outputs={}, run_metadata={}),
             "promote": SimpleNamespace(outputs=promoted, run_metadata={STEP_SECONDS: 0.25}),
@@ -46,7 +49,7 @@ def test_training_returns_the_verdict_and_logs_what_took_how_long(
 ) -> None:
     with caplog.at_level(logging.INFO):
         found = trained(lambda **_: run_with(VERDICT))
-    assert found == Training(VERDICT, {Step.TRAIN: 1.5, Step.PROMOTE: 0.25})
+    assert found == Training(VERDICT, {Step.TRAIN: 1.5, Step.PROMOTE: 0.25}, {"a.csv": 3, "b.csv": 4})
     line = caplog.messages[-1]
     assert "train 1.5, train.fit 1.2, promote 0.2, total " in line
     assert all(f"{phase} " in line for phase in ("imports", "connect", "pipeline"))

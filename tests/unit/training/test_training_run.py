@@ -1,19 +1,21 @@
 import logging
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError
+from src.core.errors import ConfigError, ConnectionFailedError, DataError, InvalidModelError, SpoolFullError
 from src.core.exit_codes import ExitCode
 from src.core.file_lock import is_locked
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import MAX_TEXT, Outcome, RetrainRecord, RetrainResult, Source, State, Step
 from src.core.retrain_signal import RetrainSpool
+from src.core.training_baseline import TrainingBaseline, read_baseline
 from src.core.training_settings import TrainSettings
+from src.training import training_run
 from src.training.gate import Verdict
 from src.training.training_run import Tasks, Training, TrainingRun
 from tests.support.configuration import CONFIG_FILE
@@ -38,7 +40,7 @@ class FakeTrain:
         self.states = [record.state for record in self._spool.claimed()]
         if isinstance(self._answer, Exception):
             raise self._answer
-        return Training(self._answer, STEP_SECONDS)
+        return Training(self._answer, STEP_SECONDS, {"a.csv": 3})
 
 
 class Case:
@@ -310,3 +312,58 @@ def test_ends_of_requests_are_in_the_audit_log(case: Case) -> None:
     assert [(end.request_id, end.outcome, end.version, end.reason) for end in reversed(ends)] == [
         (request_id, "promoted", "4", "good") for request_id in case.ids
     ]
+
+
+# -- what was read ---------------------------------------------------------------------------------------
+
+
+class Ticking:
+    """A clock that goes on by a minute whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now = NOW - timedelta(minutes=1)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+
+@pytest.mark.parametrize("outcome", [Outcome.PROMOTED, Outcome.REJECTED])
+def test_training_with_a_verdict_records_what_it_has_read_and_when_it_began(case: Case, outcome: Outcome) -> None:
+    train = FakeTrain(VERDICT.model_copy(update={"outcome": outcome}), case.spool)
+    TrainingRun(case.settings, Tasks(train), clock=Ticking(), patience=0.05).run()
+    assert read_baseline(case.settings.retrain_dir, VERDICT.model_name) == TrainingBaseline(
+        model=VERDICT.model_name, version=VERDICT.model_version, started_at=NOW, rows={"a.csv": 3}
+    )
+
+
+def test_training_without_a_verdict_keeps_the_former_record(case: Case) -> None:
+    case.run(DataError("wrong rows"))
+    assert read_baseline(case.settings.retrain_dir, VERDICT.model_name) is None
+
+
+def test_skipped_training_keeps_the_former_record(tmp_path: Path) -> None:
+    skipping(tmp_path, ["schedule"], "same")
+    assert list(tmp_path.rglob("last_training.json")) == []
+
+
+def test_record_is_there_before_the_requests_end(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[State] = []
+    monkeypatch.setattr(
+        training_run, "write_baseline", lambda *_: states.extend(record.state for record in case.records())
+    )
+    case.run(VERDICT)
+    assert states == [State.RUNNING] * 2
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), SpoolFullError("full")])
+def test_record_that_cannot_be_written_does_not_fail_the_training(
+    case: Case, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(training_run, "write_baseline", fail)
+    code, _ = case.run(VERDICT)
+    assert (code, [record.state for record in case.records()]) == (0, [State.PROMOTED] * 2)
+    assert "what the training has read is not recorded" in caplog.text
