@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from src.core.errors import InvalidModelError
 from src.core.model_registry import verify_manifest
 from src.core.retrain_record import RetrainRecord, Step
+from src.core.training_baseline import read_baseline
 from src.services.local.processes import REPOSITORY, LocalProcess
 from src.training.compare_models import compare
 from src.training.package_model import log_package
@@ -122,6 +123,15 @@ def test_first_run_ends_its_request_with_the_outcome(world: World, first: Outcom
     assert result.mlflow_run_id == run.info.run_id
     assert result.challenger is not None
     assert result.challenger.items() <= run.data.metrics.items()
+
+
+def test_first_run_records_how_many_rows_it_has_read(world: World, first: Outcome) -> None:
+    baseline = read_baseline(world.folder / "retrain", NAME)
+    assert baseline is not None
+    assert (baseline.version, baseline.rows) == ("1", {"iris": 150})
+    result = first.record.result
+    assert result is not None
+    assert first.record.submitted_at <= baseline.started_at < result.finished_at
 
 
 def test_first_run_tells_how_long_each_step_took_within_the_time_that_zenml_saw(world: World, first: Outcome) -> None:

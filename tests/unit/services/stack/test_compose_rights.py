@@ -73,7 +73,7 @@ RIGHTS = {
         "${QUALITY_MEMORY:-1g}",
         100,
         writes=("data",),
-        reads=("./config/pipeline.yaml", "./data-file/labels"),
+        reads=("./config/pipeline.yaml", "./data-file/incoming", "./data-file/labels"),
     ),
     "docker-proxy": Rights(
         ("docker",),
