@@ -100,7 +100,7 @@ class AmountRequests:
         new, asked = count(baseline), self._asked_since(baseline)
         if new - asked.new.get(kind, 0) >= threshold:
             cause = f"{new:,} new {kind} since version {baseline.version}"
-            record = self._spool.submit("schedule", cause=cause)
+            record = self._spool.submit("schedule", cause=cause, by="quality service")
             logger.info("%s: retrain request %s", cause, record.id)
             # In memory first: while the volume is full, the same amount must not be requested again.
             self._asked = asked.model_copy(update={"new": {**asked.new, kind: new}})

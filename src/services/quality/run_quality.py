@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
+from src.core.audit_log import AuditLog
 from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.log import configure_logging
@@ -74,7 +75,7 @@ def build_service(settings: QualitySettings, metrics: QualityMetrics) -> Quality
     else:
         logger.info("no live quality is computed, because PREDICTION_LOG=false")
     return QualityService(
-        [*(tasks.all() if settings.prediction_log else tasks.without_log()), *_amount_tasks(settings)],
+        [*(tasks.all() if settings.prediction_log else tasks.without_log()), *_amount_tasks(settings, metrics)],
         reporter,
         metrics,
         settings.quality_seconds,
@@ -82,12 +83,13 @@ def build_service(settings: QualitySettings, metrics: QualityMetrics) -> Quality
     )
 
 
-def _amount_tasks(settings: QualitySettings) -> list[Task]:
+def _amount_tasks(settings: QualitySettings, metrics: QualityMetrics) -> list[Task]:
     """The tasks that request trainings, if any threshold is set. Raises ConfigError: the folder is not writable."""
     if not (settings.retrain_min_new_rows or settings.retrain_min_new_labels):
         return []
     with explaining_unwritable():
-        spool = RetrainSpool(settings.retrain_dir).create()
+        audit = AuditLog(settings.audit_file, metrics.audit_failed)
+        spool = RetrainSpool(settings.retrain_dir, audit=audit).create()
     return AmountRequests(settings, spool).tasks()
 
 

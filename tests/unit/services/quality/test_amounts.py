@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from src.core.audit_log import AuditLog
 from src.core.errors import ConfigError, DataError, LoopError, SpoolFullError
 from src.core.quality_settings import QualitySettings
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
@@ -320,6 +321,8 @@ def test_service_requests_trainings_with_and_without_the_prediction_log(world: W
     settings = world.settings.model_copy(update={"prediction_log": prediction_log})
     build_service(settings, QualityMetrics(CollectorRegistry())).step()
     assert world.causes == ["10 new rows since version 7"]
+    (entry,) = AuditLog(settings.audit_file).recent(10).entries
+    assert (entry.source, entry.by, entry.reason) == ("schedule", "quality service", "10 new rows since version 7")
 
 
 def test_service_without_a_threshold_leaves_the_spool_alone(settings: QualitySettings) -> None:
