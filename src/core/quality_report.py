@@ -42,6 +42,7 @@ class Window(_Frozen):
         delay_seconds: the median time from prediction to label; None without labels.
         scores: by metric; empty without labels.
         coverage: by predicted class; empty for a regression.
+        unlabelled: the classes that are no scored row's label, which a macro average counts as 0; empty without labels.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Window(_Frozen):
     delay_seconds: float | None = None
     scores: dict[str, Score] = {}
     coverage: dict[str, ClassCoverage] = {}
+    unlabelled: list[str] = []
 
 
 class VersionQuality(_Frozen):

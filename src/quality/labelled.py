@@ -88,12 +88,14 @@ class Scored:
         scores: those that are defined, by metric.
         unknown: rows whose label is no class of the configuration, or no number; they were left out.
         failures: messages by metric.
+        unlabelled: the classes that no scored row has as its label.
     """
 
     rows: int = 0
     scores: dict[str, Score] = field(default_factory=dict)
     unknown: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    unlabelled: tuple[str, ...] = ()
 
 
 class Scorer(Protocol):

@@ -219,6 +219,7 @@ class LiveQuality:
             delay_seconds=None if counts.delay is None else counts.delay / 1e6,
             scores=scored.scores,
             coverage=coverage,
+            unlabelled=list(scored.unlabelled),
         )
 
     def _scored(self, one: Served, columns: Columns) -> Scored:

@@ -67,7 +67,9 @@ class LiveScorer:
                 continue
             if score is not None:
                 scores[name] = score
-        return Scored(int(known.sum()), scores, unknown=int((~known).sum()), failures=failures)
+        labels = set(rows.truth[known].astype(str))
+        unlabelled = tuple(name for name in self._classes if labels and name not in labels)
+        return Scored(int(known.sum()), scores, int((~known).sum()), failures, unlabelled)
 
     def by_gate(self, pairs: Pairs) -> tuple[float, float] | None:
         """The scores of the new and of the previous version by ``gate.metric``, the sign such that greater is better.

@@ -239,6 +239,18 @@ def test_periods_with_the_same_labels_are_scored_once(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_windows_name_the_classes_without_a_label(tmp_path: Path) -> None:
+    def answer(rows: Labelled) -> Scored:
+        return Scored(len(rows), unlabelled=() if len(rows) > 1 else ("b", "c"))
+
+    labels = [Given("a", id="1"), Given("b", id="2")]
+    with joined(tmp_path, [Row("1"), Row("2", 2 * DAY)], labels, CountingScorer(answer=answer)) as quality:
+        windows = windows_of(quality)
+    assert {name: window.unlabelled for name, window in windows.items()} == {
+        "newest": [], "day": ["b", "c"], "week": [], "month": [],
+    }  # fmt: skip
+
+
 def test_unusable_labels_and_failing_metrics_are_problems(tmp_path: Path) -> None:
     def answer(rows: Labelled) -> Scored:
         return Scored(0, unknown=len(rows), failures={"cost": f"fails for version {rows.version}"})

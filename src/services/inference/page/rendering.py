@@ -23,6 +23,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 FULL = 0.5
 # A report that is not replaced for so long is out of date.
 REPORT_AGE = timedelta(minutes=10)
+# Of more classes without a label, the first ones are named.
+MAX_NAMED = 3
 # With more classes, the coverage of each is left out.
 MAX_COVERED = 12
 
@@ -50,6 +52,7 @@ def create_templates(settings: InferenceSettings) -> Environment:
         "prediction_log": settings.prediction_log,
         "report_age": REPORT_AGE,
         "max_covered": MAX_COVERED,
+        "max_named": MAX_NAMED,
         "first_training": FIRST_TRAINING,
         "no_champion": NO_CHAMPION,
         "asks_key": settings.write_api_key is not None,

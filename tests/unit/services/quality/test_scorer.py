@@ -234,6 +234,19 @@ def test_regression_parses_numbers_and_leaves_other_labels_out(tmp_path: Path) -
     assert not scorer.by_class
 
 
+@pytest.mark.parametrize(
+    ("truth", "unlabelled"),
+    [
+        ([VIRGINICA, "rose", VIRGINICA], (SETOSA, VERSICOLOR)),
+        ([VIRGINICA, SETOSA, VERSICOLOR], ()),
+        (["rose"], ()),
+    ],
+)
+def test_classes_without_a_label_are_named(truth: list[str], unlabelled: tuple[str, ...]) -> None:
+    found = LiveScorer(iris("accuracy"), {})(labelled(truth, [SETOSA] * len(truth)))
+    assert found.unlabelled == unlabelled
+
+
 def test_unknown_metric_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown metric"):
         LiveScorer(iris("acuracy"), {})

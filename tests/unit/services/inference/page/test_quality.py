@@ -1,5 +1,6 @@
 """The card of live quality."""
 
+import dataclasses
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from src.core.quality_report import REPORT_FILE, ClassCoverage, QualityReport, Score, VersionQuality, Window
 from src.quality.report import write_report
 from src.serving.models.predictor import Predictor
+from tests.support.fake_models import FakeEngine
 from tests.support.page_text import NOW, text_of, watched
 
 MINUTES = timedelta(minutes=10)
@@ -63,6 +65,34 @@ def test_scores_of_the_served_version_have_intervals_labels_coverage_and_delay(p
     ]
     assert "Of version 2, with 95 % intervals." in text_of(markup)
     assert "labels that come late, or for one class only, bias what is seen" in text_of(markup)
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "note"),
+    [
+        ([], ""),
+        (["rose"], " no label yet, counts as 0: rose"),
+        (["a", "b", "c"], " no label yet, counts as 0: a, b, c"),
+        (["a", "b", "c", "d"], " no label yet, counts as 0: a, b, c, …"),
+    ],
+)
+def test_classes_without_a_label_are_named_beside_macro_averages(
+    predictor: Predictor, unlabelled: list[str], note: str
+) -> None:
+    day = DAY.model_copy(update={"unlabelled": unlabelled})
+    scores = rows_of(card(model=predictor, quality=report(NEWEST, day)))[1:4]
+    assert scores == [
+        ["f1_macro", "0.9123 0.9000 to 0.9200", f"0.8000 0.5000 to 1.0000{note}"],
+        ["cost lower is better", "2.0000", "—"],
+        ["brier", "—", "0.1000"],
+    ]
+
+
+def test_for_a_regression_nothing_is_said_about_classes(predictor: Predictor) -> None:
+    number = dataclasses.replace(predictor, engine=FakeEngine(len))
+    text = text_of(card(model=number, quality=report(NEWEST, DAY)))
+    assert "labels that come late, or for some predictions only, bias what is seen" in text
+    assert "class" not in text
 
 
 @pytest.mark.parametrize(("classes", "rows"), [(12, 12), (13, 0)])
