@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-log dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-log dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ measure-drift: $(READY) ## simulate how often drift is reported without drift, a
 
 measure-gate: $(READY) ## measure how often the gate is wrong, in about ten minutes (GATE_ARGS=--help lists what can be chosen)
 	@$(BIN)/python -m benchmarks.gate.measure_gate $(GATE_ARGS)
+
+measure-feedback: $(READY) ## measure how often the gate is wrong where labelled live rows decide, in about ten minutes (FEEDBACK_ARGS=--help)
+	@$(BIN)/python -m benchmarks.gate.measure_feedback $(FEEDBACK_ARGS)
 
 measure-intervals: $(READY) ## simulate how often the gate's intervals cover the true difference (INTERVALS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.intervals $(INTERVALS_ARGS)
