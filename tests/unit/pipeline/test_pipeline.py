@@ -162,6 +162,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     monkeypatch.setattr(steps, "log_package", log_package)
     monkeypatch.setattr(steps, "log_estimator", lambda model: seen.update(estimator=model))
     monkeypatch.setattr(steps, "log_report", lambda *given: seen.update(report=given))
+    monkeypatch.setattr(steps, "log_live_rows", lambda *parts: seen.update(live=[len(part) for part in parts]) or {})
     monkeypatch.setattr(steps.train_model, "fit", fit)
     monkeypatch.setattr(steps, "build_package", build_package)
     with pytest.raises(StopError):
@@ -184,6 +185,7 @@ def test_training_fits_and_packages_with_what_is_learned_and_logs_what_was_left_
     assert seen["study"].record is steps.log_search
     assert (seen["estimator"], seen["package"][0]) == ("model", "model")
     assert seen["package"][3] == seen["fit"][1]
+    assert seen["live"] == [100, 49]
     assert seen["report"] == (report, tmp_path / "iris_invalid_rows.csv")
     assert seen["registered"][:2] == ("passed", "iris")
     assert seen["registered"][2] == {

@@ -15,6 +15,7 @@ from src.training.estimators import (
     build_estimator,
     find_estimator,
     require_valid_values,
+    require_weights,
 )
 from tests.support.training import config
 
@@ -199,3 +200,21 @@ def test_trial_fit_is_small_and_ignores_errors_about_synthetic_rows(monkeypatch:
 def test_entry_has_a_path_for_each_task() -> None:
     entry = Estimator("a:B", None)
     assert (entry.path("classification"), entry.path("regression")) == ("a:B", None)
+
+
+def test_estimators_that_can_weight_rows_are_suggested() -> None:
+    catalogue = {
+        "neighbours": Estimator("sklearn.neighbors:KNeighborsClassifier", "sklearn.neighbors:KNeighborsRegressor"),
+        "trees": Estimator("sklearn.tree:DecisionTreeClassifier", "sklearn.tree:DecisionTreeRegressor"),
+        "lines": Estimator(None, "sklearn.linear_model:Ridge"),
+        "missing": Estimator("no_such_package:Classifier", None, group="extra"),
+    }
+    dataset = config(dataset={"feedback": {"use": True, "weight": 0.5}}).dataset
+    settings = ModelConfig(estimator="neighbours")
+    with pytest.raises(ConfigError, match=r"no sample_weight, so that all rows count alike; .* to one of trees$"):
+        require_weights(settings, dataset, catalogue["neighbours"], catalogue)
+    number = dataset.model_copy(update={"classes": None})
+    with pytest.raises(ConfigError, match=r"to one of trees, lines$"):
+        require_weights(settings, number, catalogue["neighbours"], catalogue)
+    require_weights(settings, IRIS, catalogue["neighbours"], catalogue)
+    require_weights(settings, dataset, catalogue["trees"], catalogue)
