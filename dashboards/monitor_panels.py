@@ -8,7 +8,7 @@ LOADED = series("inference_model_loaded_timestamp_seconds")
 
 
 def monitor_panels(limits: dict[str, float]) -> list[Panel]:
-    """The monitor's heartbeat, its queue, and whether promoted versions are served."""
+    """The monitor's heartbeat and queue, whether promoted versions are served, and the audit log's failures."""
     return [
         Lines(
             title="From promoted to served",
@@ -34,6 +34,15 @@ def monitor_panels(limits: dict[str, float]) -> list[Panel]:
             unit="s",
             queries=(Query(f"time() - {series('monitor_heartbeat_timestamp_seconds')}", "{{instance}}"),),
             steps=((limits["MonitorStalled"], RED),),
+        ),
+        Bars(
+            title="Audit log failures",
+            description="Times that a process could not write to the audit log. AuditLogFailing fires for each.",
+            unit="none",
+            queries=tuple(
+                Query(f"sum by (job) ({increase(f'{service}_audit_failures_total')})", "{{job}}")
+                for service in ("inference", "monitor", "quality")
+            ),
         ),
     ]
 

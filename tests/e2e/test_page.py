@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, expect
 from sklearn.datasets import load_iris
 
+from src.core.audit_log import AuditLog, Entry, Event
 from src.core.quality_report import REPORT_FILE, ClassCoverage, QualityReport, Score, VersionQuality, Window
 from src.quality.report import write_report
 from src.services.local.processes import REPOSITORY
@@ -306,6 +307,30 @@ def test_live_quality_is_accessible_and_fits(
         expect(card.get_by_role("row", name="predicted")).to_have_count(3 if windows is QUALITY else 0)
         assert opened.barriers() == []
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert opened.complaints == []
+
+
+@pytest.mark.parametrize("viewport", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_audit_log_is_accessible_fits_and_stays_open_while_it_grows(
+    browser: Browser, tmp_path: Path, viewport: dict[str, int]
+) -> None:
+    inference = without_mlflow(tmp_path)
+    log = AuditLog(tmp_path / "data" / "audit" / "audit.ndjson")
+    by = "api, 127.0.0.1, request 0199f3c2-5a10-7c3e-9d57-0d1b5c1e8a42"
+    log.append(
+        Entry(event=Event.ROLLED_BACK, model="iris", version="3", previous="2", by=by, reason="callers complain")
+    )
+    with inference.serving(), tab(browser, inference.url, viewport=viewport) as opened:
+        page = opened.page
+        rows = page.locator("#audit tbody tr")
+        expect(rows).to_be_hidden()
+        page.get_by_text("Audit log").click()
+        expect(rows).to_contain_text("callers complain")
+        assert opened.barriers() == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        log.append(Entry(event=Event.PROMOTED, model="iris", version="4"))
+        expect(rows).to_have_count(2, timeout=15_000)
+        expect(rows.first).to_be_visible()
         assert opened.complaints == []
 
 
