@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from src.core.audit_log import AuditLog
 from src.core.errors import DataError
 from src.core.feedback import FEEDBACK_FOLDER
 from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline_config
@@ -103,7 +104,8 @@ class StoreTasks:
 
     def end_watch(self, now: datetime) -> Sequence[str]:
         """End the watch of a promotion at its time, without a comparison."""
-        end_without_log(Rollouts(self._settings.rollouts_dir), self._settings.model_name, now)
+        rollouts = Rollouts(self._settings.rollouts_dir, AuditLog(self._settings.audit_file))
+        end_without_log(rollouts, self._settings.model_name, now)
         return ()
 
     def _if_used(self, run: Callable[[datetime], Sequence[str]]) -> Callable[[datetime], Sequence[str]]:

@@ -244,6 +244,12 @@ def test_a_page_reads_a_bounded_part_of_a_damaged_file(file: Path) -> None:
     assert log.recent(100, page.before) == ([entry("a")], None)
 
 
+def test_the_next_page_begins_at_the_oldest_entry_of_this_one(file: Path) -> None:
+    log = AuditLog(file)
+    log.append(*(entry(str(number)) for number in range(200)))
+    assert log.recent(150).before == file.read_bytes().index(b'{"id":"50"')
+
+
 @pytest.mark.parametrize("before", [0, 10, 10**12])
 def test_any_position_is_accepted(file: Path, before: int) -> None:
     log = AuditLog(file)

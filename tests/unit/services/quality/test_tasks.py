@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
+from src.core.audit_log import AuditLog, Event
 from src.core.errors import ConfigError, DataError
 from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
@@ -288,6 +289,8 @@ def test_without_the_log_the_watch_of_a_promotion_ends_also_if_it_began_later(se
         task.run(NOW)
     (record,) = rollouts.recent("iris", 2)
     assert record.state is RolloutState.KEPT
+    (entry,) = AuditLog(settings.audit_file).recent(5).entries
+    assert (entry.event, entry.outcome, entry.rollout_id) == (Event.WATCH_ENDED, "kept", record.id)
 
 
 def test_without_the_log_what_waits_is_taken_in_so_that_it_expires(settings: QualitySettings) -> None:
