@@ -49,7 +49,8 @@ class GateConfig(Strict):
     ``-tolerance``. For your own metrics where lower is better, floor and minimums are upper limits. A challenger that
     is significantly worse for a value of a column of ``slices`` (at least 50 rows) is rejected, and so are breaking
     changes for the champion's callers, unless ``allow_breaking``. A champion whose own classes have changed since
-    cannot be compared, and is replaced only with a ``floor`` or ``allow_breaking``.
+    cannot be compared, and is replaced only with a ``floor`` or ``allow_breaking``. With ``approval: manual``, a
+    challenger that passes replaces the champion only once a person approves it; the first version needs no approval.
     """
 
     metric: MetricName
@@ -59,6 +60,7 @@ class GateConfig(Strict):
     minimums: dict[MetricName, Finite] = Field(default_factory=dict)
     slices: list[ColumnName] = Field(default_factory=list)
     allow_breaking: bool = False
+    approval: Literal["automatic", "manual"] = "automatic"
 
     @model_validator(mode="after")
     def _slices_differ(self) -> Self:

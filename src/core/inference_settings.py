@@ -52,6 +52,9 @@ class InferenceSettings(LinkingSettings, PredictionLogSettings):
     write_api_key: WriteKey | None = Field(
         None, description="key that writing requests must send as a bearer token; unset: none is needed"
     )
+    sign_in_proxy_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="proves that the sign-in proxy has set a request's user name; unset: none is accepted"
+    )
     drift_window_rows: Annotated[int, Field(ge=200)] = Field(
         300, description="how many of the newest rows are compared with the training rows, at least 200"
     )

@@ -15,7 +15,7 @@ PREVIOUS = "previous"  # the target of a rollback
 BEST = "best"  # the best champion so far; later ones may be worse by at most the gate's tolerance
 
 # Tags on the MLflow run and on the model version.
-TAG_VERDICT = "gate.verdict"  # promoted | rejected
+TAG_VERDICT = "gate.verdict"  # promoted | passed | rejected
 TAG_REASON = "gate.reason"
 TAG_REQUEST_IDS = "retrain.request_ids"  # comma-separated
 TAG_DATA_SHA256 = "data.sha256"
@@ -28,6 +28,7 @@ TAG_ZENML_RUN_ID = "zenml.run_id"
 TAG_ROLLBACK_AT = "rollback.at"
 TAG_ROLLBACK_TO = "rollback.to"
 TAG_ROLLBACK_BY = "rollback.by"
+TAGS_ROLLBACK = (TAG_ROLLBACK_AT, TAG_ROLLBACK_TO, TAG_ROLLBACK_BY)
 # On a version that becomes champion: the version to which the alias previous moves next. MLflow moves one alias at a
 # time; if the champion still has this tag, the next promotion or rollback completes the move.
 TAG_PENDING_PREVIOUS = "pending.previous"

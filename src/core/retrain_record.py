@@ -33,9 +33,10 @@ def created_at(request_id: str) -> float:
 
 
 class Outcome(StrEnum):
-    """How a retrain request ended."""
+    """How a retrain request ended; ``passed``: the version awaits a person's approval."""
 
     PROMOTED = "promoted"
+    PASSED = "passed"
     REJECTED = "rejected"
     SKIPPED = "skipped"
     FAILED = "failed"
@@ -57,6 +58,7 @@ class State(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     PROMOTED = "promoted"
+    PASSED = "passed"
     REJECTED = "rejected"
     SKIPPED = "skipped"
     FAILED = "failed"

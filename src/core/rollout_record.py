@@ -1,7 +1,8 @@
-"""What happens to a version after its promotion: one record per promotion, on the shared volume.
+"""What happens to a version that has passed the gate: one record for each, on the shared volume.
 
-While a promotion is watched, the previous champion answers the logged rows too, as a shadow. The watch ends with the
-version kept or rolled back. Only a promotion begins a watch, and a watch ends once.
+With ``gate.approval: manual``, it first waits for a person, and is promoted or aborted. While a promotion is watched,
+the previous champion answers the logged rows too, as a shadow. The watch ends with the version kept or rolled back.
+Only a promotion begins a watch, and a watch ends once. A model's waiting version is always its newest record.
 """
 
 from collections.abc import Callable
@@ -15,34 +16,55 @@ from src.core.audit_log import AuditLog, Entry, Event
 from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
-from src.core.retrain_record import ID_PATTERN, new_id
+from src.core.retrain_record import ID_PATTERN, Reason, Scores, new_id
 
 LOCK_FILE = "rollouts.lock"
 MAX_TEXT = 500
 
 
 class RolloutState(StrEnum):
-    """The state of a promotion."""
+    """The state of a version that has passed the gate."""
 
+    AWAITING_APPROVAL = "awaiting_approval"
     WATCHING = "watching"
     KEPT = "kept"
     ROLLED_BACK = "rolled_back"
+    ABORTED = "aborted"
+
+
+# The states of a promotion.
+PROMOTED = frozenset({RolloutState.WATCHING, RolloutState.KEPT, RolloutState.ROLLED_BACK})
+ANY = frozenset(RolloutState)
+
+
+class Decision(StrEnum):
+    """What a person has decided about a waiting version."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
 
 
 class Rollout(BaseModel):
-    """One promotion.
+    """One version that has passed the gate.
 
     Attributes:
         id: unique; ids sort by time.
         model: the registered model's name.
-        version: the promoted version.
-        previous: the champion before it.
-        started: when it was promoted.
-        until: when the watch ends at the latest.
+        version: the version.
+        previous: the champion before it, with which it was compared.
+        started: when it was promoted; until then, when it passed the gate.
+        until: when the watch ends at the latest; before an approval, ``started`` and the duration of the watch.
         automatic: whether it may be rolled back without a person.
-        ended: when the watch ended.
+        ended: when the watch ended, or when the version was aborted.
         by: who or what ended it: ``quality service``, ``promotion of version 4``, or a client.
         reason: why, in a sentence.
+        verdict: the gate's reason, of a version that needs an approval.
+        challenger: its scores in that comparison.
+        champion: those of ``previous``, on the same rows.
+        best: where the alias ``best`` points once it is approved; None if it does not move.
+        decision: a person's; an approval is recorded before the aliases move, so that it can be completed.
+        decided_by: the person, as far as known.
+        decision_reason: the person's reason.
         requested: whether the quality service has requested the rollback, rather than a person.
         rows: labelled rows on which both versions were compared.
         drop: the previous version's mean advantage on them, as in ``src.quality.evidence``.
@@ -63,6 +85,13 @@ class Rollout(BaseModel):
     ended: AwareDatetime | None = None
     by: str | None = Field(None, max_length=MAX_TEXT)
     reason: str | None = Field(None, max_length=MAX_TEXT)
+    verdict: Reason | None = None
+    challenger: Scores = {}
+    champion: Scores = {}
+    best: str | None = None
+    decision: Decision | None = None
+    decided_by: str | None = Field(None, max_length=MAX_TEXT)
+    decision_reason: str | None = Field(None, max_length=MAX_TEXT)
     requested: bool = False
     rows: int = 0
     drop: float = 0.0
@@ -83,55 +112,107 @@ class Rollouts:
         self._audit = audit
 
     def begin(self, rollout: Rollout) -> None:
-        """Record a promotion, and end the watch of the version that it replaces: it is kept."""
+        """Record a promotion or a version that awaits approval; it replaces a version that waits.
+
+        A promotion also ends the watch before it: that version is kept.
+        """
         make_folder(self._folder)
         with locked_file(self._folder / LOCK_FILE):
-            for other in self._watched(rollout.model):
-                by = f"promotion of version {rollout.version}"
-                self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
-            self._write(rollout)
+            waiting, now = self.waiting(rollout.model), rollout.started
+            if waiting is not None and waiting.version == rollout.previous:
+                self._promote(_approved(waiting, now))  # its approval was interrupted after it had become champion
+            elif waiting is not None:
+                is_promotion = rollout.state is RolloutState.WATCHING
+                reason = "a later version was promoted" if is_promotion else "a later version passed the gate"
+                by = f"training of version {rollout.version}"
+                self._write(_ended(waiting, RolloutState.ABORTED, now, by, reason))
+            if rollout.state is RolloutState.WATCHING:
+                self._promote(rollout)
+            else:
+                self._write(rollout)
+
+    def decide(self, rollout_id: str, decision: Decision, *, by: str, reason: str) -> bool:
+        """Record a person's decision about a waiting version; False if none waits or there is a decision."""
+        found = {"decision": decision, "decided_by": by[:MAX_TEXT], "decision_reason": reason[:MAX_TEXT]}
+
+        def change(stored: Rollout) -> Rollout:
+            return stored.model_copy(update=found if stored.decision is None else {})
+
+        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change)
+
+    def approve(self, rollout_id: str, now: datetime) -> bool:
+        """Record that a waiting version was promoted; False if it does not wait."""
+        with locked_file(self._folder / LOCK_FILE):
+            stored = self.get(rollout_id)
+            if stored is None or stored.state is not RolloutState.AWAITING_APPROVAL:
+                return False
+            self._promote(_approved(stored, now))
+        return True
 
     def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
         """Record the evidence of a watch so far; False if it has ended."""
         found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
-        return self._change(rollout_id, lambda stored: stored.model_copy(update=found))
+        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=found))
 
     def request(self, rollout_id: str) -> bool:
         """Record that a rollback is requested without a person; False if the watch has ended."""
-        return self._change(rollout_id, lambda stored: stored.model_copy(update={"requested": True}))
+        found = {"requested": True}
+        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=found))
 
     def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
-        """End a watch; False if it has ended already."""
-        return self._change(rollout_id, lambda stored: _ended(stored, state, now, by, reason))
+        """End a watch, or abort a waiting version; False if it has ended already."""
+        aborts = state is RolloutState.ABORTED
+        required = RolloutState.AWAITING_APPROVAL if aborts else RolloutState.WATCHING
+        return self._change(rollout_id, required, lambda stored: _ended(stored, state, now, by, reason))
+
+    def get(self, rollout_id: str) -> Rollout | None:
+        """A record; None if there is none, or it is damaged. Any string is a safe argument."""
+        return self._read(rollout_id) if ID_PATTERN.fullmatch(rollout_id) else None
 
     def watched(self, model: str) -> Rollout | None:
         """The promotion of a model that is being watched."""
         return next(iter(self._watched(model)), None)
 
-    def recent(self, model: str, limit: int) -> list[Rollout]:
-        """A model's newest promotions, newest first."""
+    def waiting(self, model: str) -> Rollout | None:
+        """The version of a model that awaits approval."""
+        newest = self.recent(model, 1)
+        return newest[0] if newest and newest[0].state is RolloutState.AWAITING_APPROVAL else None
+
+    def recent(self, model: str, limit: int, among: frozenset[RolloutState] = ANY) -> list[Rollout]:
+        """A model's newest records in these states, newest first."""
         found: list[Rollout] = []
         for rollout_id in self._ids():
             rollout = self._read(rollout_id)
-            if rollout is not None and rollout.model == model:
+            if rollout is not None and rollout.model == model and rollout.state in among:
                 found.append(rollout)
             if len(found) == limit:
                 break
         return found
 
-    def _change(self, rollout_id: str, change: Callable[[Rollout], Rollout]) -> bool:
-        """Change the record of a watch that has not ended."""
+    def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> bool:
+        """Change a record that is in this state."""
         with locked_file(self._folder / LOCK_FILE):
             stored = self._read(rollout_id)
-            if stored is None or stored.state is not RolloutState.WATCHING:
+            if stored is None or stored.state is not required:
                 return False
             changed = change(stored)
             if changed != stored:
                 self._write(changed)
         return True
 
+    def _promote(self, rollout: Rollout) -> None:
+        """Write the record of a promotion and end the watch before it."""
+        for other in self._watched(rollout.model):
+            by = f"promotion of version {rollout.version}"
+            self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
+        if rollout.until == rollout.started:
+            reason = "promotions are not watched"
+            rollout = _ended(rollout, RolloutState.KEPT, rollout.started, "rollout.watch_hours: 0", reason)
+        self._write(rollout)
+
     def _watched(self, model: str) -> list[Rollout]:
-        return [rollout for rollout in self.recent(model, 2) if rollout.state is RolloutState.WATCHING]
+        newest = self.recent(model, 2, PROMOTED)
+        return [rollout for rollout in newest if rollout.state is RolloutState.WATCHING]
 
     def _ids(self) -> list[str]:
         """All ids, newest first; none before the first promotion, which creates the folder."""
@@ -171,3 +252,8 @@ def _entry_of_end(rollout: Rollout, ended: datetime) -> Entry:
 
 def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason: str) -> Rollout:
     return rollout.model_copy(update={"state": state, "ended": now, "by": by[:MAX_TEXT], "reason": reason[:MAX_TEXT]})
+
+
+def _approved(rollout: Rollout, now: datetime) -> Rollout:
+    until = now + (rollout.until - rollout.started)
+    return rollout.model_copy(update={"state": RolloutState.WATCHING, "started": now, "until": until})

@@ -22,7 +22,6 @@ from src.core.rollout_record import Rollouts
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
-from src.training import promote_model
 from src.training.compare_models import compare
 from src.training.comparison import Comparison
 from src.training.data_report import DataReport
@@ -45,6 +44,7 @@ from src.training.mlflow_run import (
     run_link,
 )
 from src.training.package_model import build_package, log_package
+from src.training.promote_model import Promoter, record_verdict, verdict_tags
 from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
 from src.training.seen_rows import inherited_rule
@@ -169,15 +169,15 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     audit_file: str,
     served: ServedRequests,
 ) -> Annotated[Verdict, "verdict"]:
-    """Promote or reject the challenger; the verdict is recorded before the feature importance is computed."""
+    """Apply the gate to the challenger; the verdict is recorded before the feature importance is computed."""
     with timed_step(Step.PROMOTE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
-        verdict = promote_model.promote(registry, config.gate, candidate, comparison, Path(alias_lock))
         audit = AuditLog(Path(audit_file))
-        promote_model.record_verdict(audit, verdict, comparison.champion_version, served.ids)
         rollouts = Rollouts(Path(rollouts_dir), audit)
-        promote_model.begin_watch(rollouts, config.rollout, verdict, comparison.champion_version)
-        mlflow.set_tags(promote_model.verdict_tags(verdict))
+        promoter = Promoter(registry, config.gate, config.rollout, rollouts, Path(alias_lock))
+        verdict = promoter.promote(candidate, comparison)
+        record_verdict(audit, verdict, comparison.champion_version, served.ids)
+        mlflow.set_tags(verdict_tags(verdict))
         note({"mlflow_run_id": candidate.mlflow_run_id, "model_version": candidate.model_version})
         scored = holdout if comparison.live_days is None else holdout[are_live(holdout)]
         rank_columns(registry, candidate.model_version, scored, config, METRICS)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from src.core.errors import LoopError
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PROMOTED, Rollout, Rollouts, RolloutState
 from src.quality.evidence import Floats, Verdict, class_advantages, judge, number_advantages
 from src.quality.labelled import Pairs, numbers_of
 
@@ -74,7 +74,7 @@ class Watch:
         """Why this version is not rolled back without a person, if so."""
         if not rollout.automatic:
             return "rollout.automatic_rollback is off"
-        earlier = self.rollouts.recent(self.model, 2)[1:]
+        earlier = self.rollouts.recent(self.model, 2, PROMOTED)[1:]
         if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in earlier):
             return "the promotion before was rolled back automatically, which never happens twice in a row"
         # What is proved is about accuracy. The gate may have promoted the version for another merit.

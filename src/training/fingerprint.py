@@ -8,8 +8,10 @@ from src.core.code_hash import code_sha256
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
 
-# The sections that decide what is learned and whether it serves; ``report`` and ``retention`` change neither.
+# The sections that decide what is learned and whether it passes the gate; ``report`` and ``retention`` change neither,
+# nor does who promotes what has passed.
 SECTIONS = {"dataset", "split", "model", "gate"}
+WITHOUT = {"gate": {"approval"}}
 # The exact version of every package; in the repository's root and in the training image.
 LOCK_FILE = Path(__file__).resolve().parents[2] / "uv.lock"
 
@@ -29,7 +31,7 @@ def fingerprint_of(data_sha256: str, config: PipelineConfig, code: Path, lock_fi
     try:
         parts = {
             "data": data_sha256,
-            "config": config.model_dump(mode="json", include=SECTIONS),
+            "config": config.model_dump(mode="json", include=SECTIONS, exclude=WITHOUT),
             "code": code_sha256(code),
             "packages": hashlib.sha256(lock_file.read_bytes()).hexdigest(),
         }

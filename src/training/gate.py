@@ -31,7 +31,7 @@ class Candidate(_Frozen):
 class Verdict(_Frozen):
     """The gate's decision about a candidate, with the scores."""
 
-    outcome: Literal[Outcome.PROMOTED, Outcome.REJECTED]
+    outcome: Literal[Outcome.PROMOTED, Outcome.PASSED, Outcome.REJECTED]
     reason: str
     model_name: str
     model_version: str

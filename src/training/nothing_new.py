@@ -10,6 +10,7 @@ from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConnectionFailedError
 from src.core.model_registry import CHAMPION, TAG_FINGERPRINT, TAG_ROLLBACK_AT, TAG_VERDICT
 from src.core.pipeline_config import PipelineConfig
+from src.core.retrain_record import Outcome
 from src.core.training_settings import TrainSettings
 from src.training.connections import find_versions, has_alias, probe_mlflow, wait_until_answering
 from src.training.fingerprint import fingerprint_of
@@ -54,6 +55,8 @@ def _reason(versions: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     newest = max(judged, key=lambda found: int(found["version"]))
     verdict = "rolled back" if TAG_ROLLBACK_AT in newest["tags"] else newest["tags"][TAG_VERDICT]
+    if verdict == Outcome.PASSED:
+        verdict = "passed the gate, GET /rollouts says whether it still awaits approval"
     trained = datetime.fromtimestamp(int(newest["creation_timestamp"]) / 1000, UTC)
     return (
         f"nothing new to learn from since version {newest['version']} ({verdict}, trained {trained:%Y-%m-%d %H:%M} "

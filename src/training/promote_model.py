@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,39 +10,122 @@ from src.core.audit_log import AuditLog, Entry, Event
 from src.core.errors import SpoolFullError
 from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig, RolloutConfig
-from src.core.model_registry import (
-    BEST,
-    CHAMPION,
-    PREVIOUS,
-    TAG_FINGERPRINT,
-    TAG_PENDING_PREVIOUS,
-    TAG_REASON,
-    TAG_ROLLBACK_AT,
-    TAG_ROLLBACK_BY,
-    TAG_ROLLBACK_TO,
-    TAG_SCORE,
-    TAG_VERDICT,
-)
+from src.core.model_registry import BEST, CHAMPION, TAG_REASON, TAG_SCORE, TAG_VERDICT
 from src.core.retrain_record import Outcome, Scores
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.training.alias_moves import best_after, complete_move, move_aliases
 from src.training.comparison import Comparison
-from src.training.gate import ROUNDING, Candidate, Verdict, decide
+from src.training.gate import Candidate, Verdict, decide
 from src.training.registry import ModelRegistry
-from src.training.version_history import best_version
 
 logger = logging.getLogger(__name__)
 
 
-def promote(
-    registry: ModelRegistry, gate: GateConfig, candidate: Candidate, comparison: Comparison, alias_lock: Path
-) -> Verdict:
-    """Decide, tag the version with the verdict and, if it may serve, make it champion.
+@dataclass(frozen=True)
+class Promoter:
+    """Promotes what passes the gate, or has it wait for a person.
 
-    Promotions and rollbacks hold ``alias_lock`` from reading the aliases until they are moved.
+    Attributes:
+        registry: the model's versions.
+        gate: the gate's rules.
+        rollout: whether and how long a promotion is watched.
+        rollouts: the records of what has passed.
+        alias_lock: promotions, approvals and rollbacks hold it from reading the aliases until they are moved.
     """
-    with locked_file(alias_lock):
-        complete_move(registry)
-        return _promote(registry, gate, candidate, comparison)
+
+    registry: ModelRegistry
+    gate: GateConfig
+    rollout: RolloutConfig
+    rollouts: Rollouts
+    alias_lock: Path
+
+    def promote(self, candidate: Candidate, comparison: Comparison) -> Verdict:
+        """Decide, tag the version with the verdict and, if it may serve, make it champion and begin its watch.
+
+        With ``gate.approval: manual``, a version that passes awaits approval, unless there is no champion.
+
+        Raises:
+            OSError, SpoolFullError: the record of a version that awaits approval cannot be written.
+        """
+        with locked_file(self.alias_lock):
+            complete_move(self.registry)
+            verdict = self._promote(candidate, comparison)
+        if verdict.outcome is Outcome.PROMOTED:
+            self._begin_watch(verdict, comparison.champion_version)
+        return verdict
+
+    def _promote(self, candidate: Candidate, comparison: Comparison) -> Verdict:
+        found = self.registry.version_of(CHAMPION)
+        champion = str(found.version) if found is not None else None
+        passed, reason = decide(self.gate, comparison)
+        overtaken = passed and champion not in {None, candidate.model_version, comparison.champion_version}
+        if overtaken:
+            # Most likely a rollback, which a comparison with the replaced version must not undo.
+            passed, reason = False, _overtaken(champion, comparison.champion_version)
+        outcome = Outcome.PROMOTED if passed else Outcome.REJECTED
+        verdict = Verdict(
+            outcome=outcome,
+            reason=reason,
+            model_name=self.registry.name,
+            model_version=candidate.model_version,
+            mlflow_run_id=candidate.mlflow_run_id,
+            challenger=comparison.challenger,
+            champion=comparison.champion,
+        )
+        if passed and self.gate.approval == "manual":
+            verdict = self._await_approval(verdict, champion, comparison)
+        # Tags before the alias: a served version always has its verdict.
+        tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
+        if overtaken:  # not compared with the current champion: the next request on the same data must train
+            del tags[TAG_VERDICT]
+        self.registry.tag(candidate.model_version, tags)
+        if verdict.outcome is Outcome.PROMOTED:
+            # First: if killed after this, the next challenger is compared with one version too many, never too few.
+            best = best_after(self.registry, self.gate.metric, candidate.model_version, comparison)
+            if best is not None:
+                self.registry.set_alias(BEST, best)
+            move_aliases(self.registry, candidate.model_version, champion)
+        return verdict
+
+    def _await_approval(self, verdict: Verdict, champion: str | None, comparison: Comparison) -> Verdict:
+        """Record that a version awaits approval, before its tags say so: without the record nobody could approve it."""
+        if champion is None:
+            reason = f"{verdict.reason}; promoted without approval, because no version was champion"
+            return verdict.model_copy(update={"reason": reason})
+        if champion == verdict.model_version:  # a repeated step
+            return verdict
+        rollout = self._record(verdict, champion).model_copy(
+            update={
+                "state": RolloutState.AWAITING_APPROVAL,
+                "verdict": verdict.reason,
+                "challenger": verdict.challenger,
+                "champion": verdict.champion or {},
+                "best": best_after(self.registry, self.gate.metric, verdict.model_version, comparison),
+            }
+        )
+        self.rollouts.begin(rollout)
+        reason = f"{verdict.reason}; it awaits approval: POST /rollouts/{rollout.id}/approve, or on the page"
+        return verdict.model_copy(update={"outcome": Outcome.PASSED, "reason": reason})
+
+    def _begin_watch(self, verdict: Verdict, replaced: str | None) -> None:
+        """Record a promotion, and watch it if so configured; a volume that cannot be written to does not undo it."""
+        if replaced is None or replaced == verdict.model_version:
+            return
+        try:
+            self.rollouts.begin(self._record(verdict, replaced))
+        except (OSError, SpoolFullError) as error:
+            logger.error("version %s is served, but is not watched: %s", verdict.model_version, error)  # noqa: TRY400 - says it all
+
+    def _record(self, verdict: Verdict, previous: str) -> Rollout:
+        now = datetime.now(UTC)
+        return Rollout(
+            model=verdict.model_name,
+            version=verdict.model_version,
+            previous=previous,
+            started=now,
+            until=now + timedelta(hours=self.rollout.watch_hours),
+            automatic=self.rollout.automatic_rollback,
+        )
 
 
 def record_verdict(audit: AuditLog, verdict: Verdict, compared: str | None, request_ids: Sequence[str]) -> None:
@@ -67,135 +151,9 @@ def record_verdict(audit: AuditLog, verdict: Verdict, compared: str | None, requ
     )
 
 
-def begin_watch(rollouts: Rollouts, config: RolloutConfig, verdict: Verdict, replaced: str | None) -> None:
-    """Record a promotion, and watch it if so configured; a volume that cannot be written to does not undo it.
-
-    Args:
-        rollouts: the records of promotions.
-        config: whether and how long it is watched.
-        verdict: the gate's.
-        replaced: the champion before, with which it was compared.
-    """
-    if verdict.outcome is not Outcome.PROMOTED or replaced in {None, verdict.model_version}:
-        return
-    now = datetime.now(UTC)
-    rollout = Rollout(
-        model=verdict.model_name,
-        version=verdict.model_version,
-        previous=replaced,
-        started=now,
-        until=now + timedelta(hours=config.watch_hours),
-        automatic=config.automatic_rollback,
-    )
-    try:
-        rollouts.begin(rollout)
-        if not config.watch_hours:
-            reason = "promotions are not watched"
-            rollouts.end(rollout.id, RolloutState.KEPT, now=now, by="rollout.watch_hours: 0", reason=reason)
-    except (OSError, SpoolFullError) as error:
-        logger.error("version %s is served, but is not watched: %s", verdict.model_version, error)  # noqa: TRY400 - says it all
-
-
-def complete_move(registry: ModelRegistry) -> None:
-    """Complete an interrupted promotion or rollback: point ``previous`` to the version in the champion's tag."""
-    champion = registry.version_of(CHAMPION)
-    previous = champion.tags.get(TAG_PENDING_PREVIOUS) if champion is not None else None
-    if champion is None or previous is None:
-        return
-    if registry.has(previous):
-        registry.set_alias(PREVIOUS, previous)
-    registry.untag(str(champion.version), TAG_PENDING_PREVIOUS)
-
-
-def _promote(registry: ModelRegistry, gate: GateConfig, candidate: Candidate, comparison: Comparison) -> Verdict:
-    found = registry.version_of(CHAMPION)
-    champion = str(found.version) if found is not None else None
-    promoted, reason = decide(gate, comparison)
-    overtaken = promoted and champion not in {None, candidate.model_version, comparison.champion_version}
-    if overtaken:
-        # Most likely a rollback, which a comparison with the replaced version must not undo.
-        promoted, reason = (
-            False,
-            (
-                f"version {champion} became champion while this one was compared with "
-                f"{f'version {comparison.champion_version}' if comparison.champion_version else 'none'}; train again"
-            ),
-        )
-    verdict = Verdict(
-        outcome=Outcome.PROMOTED if promoted else Outcome.REJECTED,
-        reason=reason,
-        model_name=registry.name,
-        model_version=candidate.model_version,
-        mlflow_run_id=candidate.mlflow_run_id,
-        challenger=comparison.challenger,
-        champion=comparison.champion,
-    )
-    # Tags before the alias: a served version always has its verdict.
-    tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
-    if overtaken:  # not compared with the current champion: the next request on the same data must train
-        del tags[TAG_VERDICT]
-    registry.tag(candidate.model_version, tags)
-    if promoted:
-        # First: if killed after this, the next challenger is compared with one version too many, never one too few.
-        _mark_best(registry, gate.metric, candidate.model_version, comparison)
-        _move_aliases(registry, candidate.model_version, champion)
-    return verdict
-
-
-def _mark_best(registry: ModelRegistry, metric: str, promoted: str, comparison: Comparison) -> None:
-    """Point ``best`` to the best of promoted version, champion and best champion so far, on the rows of this run.
-
-    Versions that were rolled back do not count; of equal versions the newest wins. A best champion that could not be
-    scored in this run stays the best: later versions are compared with it once it can be scored again.
-    """
-    if comparison.best_unscored and best_version(registry) is not None:
-        return
-    scored = {comparison.champion_version: comparison.champion}
-    if best_version(registry) == comparison.best_version:
-        scored[comparison.best_version] = comparison.best
-    best, best_score = promoted, comparison.sign(metric) * comparison.challenger[metric]
-    for version, scores in scored.items():
-        if version is None or scores is None or metric not in scores:
-            continue
-        score = comparison.sign(metric) * scores[metric]
-        if score > best_score + ROUNDING:
-            best, best_score = version, score
-    registry.set_alias(BEST, best)
-
-
-def _move_aliases(registry: ModelRegistry, promoted: str, champion: str | None) -> None:
-    """Make a version champion and the current champion previous; the next run completes an interrupted move.
-
-    An existing ``previous`` stays if the current champion was trained on the same data, settings and code.
-    """
-    if champion is None or champion == promoted:
-        registry.set_alias(CHAMPION, promoted)
-        return
-    _forget_rollback(registry, champion)
-    # A rollback to the same model would change nothing; it is accepted only where there is no other version.
-    if registry.version_of(PREVIOUS) is not None and _are_twins(registry, promoted, champion):
-        registry.set_alias(CHAMPION, promoted)
-        return
-    registry.tag(promoted, {TAG_PENDING_PREVIOUS: champion})
-    registry.set_alias(CHAMPION, promoted)
-    complete_move(registry)
-
-
-def _are_twins(registry: ModelRegistry, one: str, other: str) -> bool:
-    """Whether two versions record the same data, settings and code."""
-    fingerprint = registry.version(one).tags.get(TAG_FINGERPRINT)
-    return fingerprint is not None and fingerprint == registry.version(other).tags.get(TAG_FINGERPRINT)
-
-
-def _forget_rollback(registry: ModelRegistry, champion: str) -> None:
-    """Delete a champion's rollback tags: it has returned since, or the rollback was interrupted.
-
-    A champion is not rolled back, whatever its tags say; as the previous version its tags would count again.
-    """
-    tags = registry.version(champion).tags
-    for key in (TAG_ROLLBACK_AT, TAG_ROLLBACK_TO, TAG_ROLLBACK_BY):
-        if key in tags:
-            registry.untag(champion, key)
+def _overtaken(champion: str | None, compared_with: str | None) -> str:
+    other = f"version {compared_with}" if compared_with else "none"
+    return f"version {champion} became champion while this one was compared with {other}; train again"
 
 
 def verdict_tags(verdict: Verdict) -> dict[str, str]:

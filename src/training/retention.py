@@ -14,6 +14,7 @@ from src.core.log import configure_logging
 from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS, TAG_ZENML_RUN_ID
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
+from src.core.rollout_record import Rollouts
 from src.core.settings import load_settings
 from src.core.training_settings import TrainSettings
 from src.training.train_once import library_errors_in_one_line, probe
@@ -60,13 +61,14 @@ def choose_versions(
 ) -> list[str]:
     """The versions to delete, oldest first.
 
-    The newest ``keep`` versions are kept. So are all versions that have an alias, that an interrupted move of the
-    aliases points to, that serve a request without an outcome, or that were not registered by this pipeline.
+    The newest ``keep`` versions are kept. So are all versions that have an alias or await approval, that an
+    interrupted move of the aliases points to, that serve a request without an outcome, or that were not registered by
+    this pipeline.
 
     Args:
         versions: all versions.
         keep: how many of the other versions are kept.
-        aliases: the version of each alias.
+        aliases: the version of each alias, and one that awaits approval.
         unfinished: ids of the pending and running requests.
     """
     protected = {str(version) for version in aliases.values()}
@@ -85,16 +87,18 @@ def choose_versions(
 def retain(settings: TrainSettings, config: PipelineConfig) -> None:
     """Delete what is no longer kept; call it under the trainer lock, in a process connected to ZenML."""
     spool, pruner = RetrainSpool(settings.retrain_dir), _connect(settings)
-    plan = make_plan(spool, pruner, config, datetime.now(UTC))
+    plan = make_plan(spool, pruner, _waiting(settings), config, datetime.now(UTC))
     if plan != NOTHING:
         carry_out(plan, spool, pruner)
         logger.info("retention: deleted %s", plan)
 
 
-def make_plan(spool: RetrainSpool, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
-    """What to delete now, by the section ``retention`` of the configuration."""
+def make_plan(
+    spool: RetrainSpool, pruner: "Pruner", waiting: Mapping[str, str], config: PipelineConfig, now: datetime
+) -> Plan:
+    """What to delete now, by the section ``retention`` of the configuration; ``waiting`` versions await approval."""
     versions, keep = pruner.versions(), config.retention.versions
-    gone = choose_versions(versions, keep, pruner.aliases(), spool.unfinished())
+    gone = choose_versions(versions, keep, {**pruner.aliases(), **waiting}, spool.unfinished())
     return Plan(
         versions=tuple(gone),
         zenml_runs=tuple(pruner.runs_without(versions, gone)),
@@ -109,6 +113,12 @@ def carry_out(plan: Plan, spool: RetrainSpool, pruner: "Pruner") -> None:
         pruner.delete_run(run)
     for version in plan.versions:
         pruner.delete_version(version)
+
+
+def _waiting(settings: TrainSettings) -> dict[str, str]:
+    """The version that awaits approval, by its state."""
+    waiting = Rollouts(settings.rollouts_dir).waiting(settings.model_name)
+    return {waiting.state.value: waiting.version} if waiting is not None else {}
 
 
 def _connect(settings: TrainSettings) -> "Pruner":
@@ -142,7 +152,7 @@ def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> Non
     quiet_libraries(settings.log_level)
     with spool.lock(patience=LOCK_PATIENCE_SECONDS), library_errors_in_one_line():
         activate_stack(settings)
-        plan = make_plan(spool, pruner, config, datetime.now(UTC))
+        plan = make_plan(spool, pruner, _waiting(settings), config, datetime.now(UTC))
         if apply:
             carry_out(plan, spool, pruner)
     logger.info("%s %s", "deleted" if apply else "would delete (use --apply to delete)", plan)

@@ -32,6 +32,8 @@ from src.serving.http.middleware import AdmissionMiddleware, RequestContextMiddl
 from src.serving.http.request_parser import MAX_KEPT_BYTES
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
+from src.serving.models.alias_moves import AliasMoves
+from src.serving.models.approval import Approval
 from src.serving.models.inference_scheduler import MAX_THREADS, InferenceScheduler, available_cores
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_store import Backoff, ModelStore
@@ -39,6 +41,7 @@ from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
 from src.serving.protocols.batches import Batches
 from src.serving.protocols.single_rows import single_rows
+from src.serving.watch.approvals import ApprovalFollower
 from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
@@ -78,7 +81,10 @@ class ServiceState:
         self.batches = Batches(settings, self.scheduler, metrics)
         self.feedback = _feedback_store(settings)
         rollouts, model = Rollouts(settings.rollouts_dir, self.audit), settings.model_name
-        self.rollback = Rollback(registry, store, settings.alias_lock, rollouts, self.audit, model)
+        moves = AliasMoves(registry, settings.alias_lock)
+        self.rollback = Rollback(moves, store, rollouts, self.audit, model)
+        self.approval = Approval(moves, store, rollouts, model)
+        self.approvals = ApprovalFollower(self.approval, collected)
         self.shadowing = ShadowFollower(self.log.shadow, store, rollouts, model) if self.log else None
         self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
         self.stopping = Stopping()
@@ -156,6 +162,7 @@ async def _running(
     await asyncio.to_thread(prepare_folders, state.settings)
     await state.store.restore()
     running = [asyncio.create_task(state.store.follow(), name="follow-champion")]
+    running.append(asyncio.create_task(state.approvals.follow(), name="follow-approvals"))
     if state.log:
         running.append(asyncio.create_task(state.log.run(state.metrics.traffic.work_off), name="prediction-log"))
     if state.shadowing:

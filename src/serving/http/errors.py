@@ -16,7 +16,8 @@ from starlette.types import Scope
 from src.core import errors as core
 from src.core.errors import InvalidInputError, LoopError
 from src.serving.models.admission import OverloadedError
-from src.serving.models.rollback import RollbackRefusedError
+from src.serving.models.alias_moves import ChangeRefusedError
+from src.serving.models.approval import UnknownRolloutError
 from src.serving.tables.problems import MALFORMED, MAX_NAME, TOO_LARGE, InvalidRecordError
 from src.serving.tables.workers import WorkerNotStartedError
 from src.serving.watch.metrics import NOT_ACCEPTABLE, UNKNOWN_MODEL, UNSUPPORTED_MEDIA_TYPE
@@ -38,7 +39,8 @@ STATUS: Mapping[type[LoopError], tuple[int, int | None]] = {
     core.SpoolFullError: (507, None),
     core.SpoolUnavailableError: (503, 5),
     core.DamagedReportError: (503, 60),
-    RollbackRefusedError: (409, None),
+    ChangeRefusedError: (409, None),
+    UnknownRolloutError: (404, None),
     core.ConnectionFailedError: (503, 5),
     core.RegistryError: (503, 5),
 }

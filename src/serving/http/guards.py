@@ -98,23 +98,34 @@ def encoding_guard(scope: Scope) -> RefusedError | None:
 
 
 class WriteGuard:
-    """Refuses requests to some fixed paths if they come from other sites' pages, or lack the path's key, if any."""
+    """Refuses requests to some paths if they come from other sites' pages, or lack the path's key, if any.
+
+    A route's template, such as ``/rollouts/{rollout_id}/approve``, stands for all paths that begin as it does.
+    """
 
     def __init__(self, keys: Mapping[str, SecretStr | None]) -> None:
-        self._keys = {path: None if key is None else key.get_secret_value().encode() for path, key in keys.items()}
+        found = {path: None if key is None else key.get_secret_value().encode() for path, key in keys.items()}
+        self._keys = {path: key for path, key in found.items() if "{" not in path}
+        self._below = {path.partition("{")[0]: key for path, key in found.items() if "{" in path}
+        self._beginnings = tuple(self._below)
 
     def __call__(self, scope: Scope) -> RefusedError | None:
         """Check one request."""
-        if scope["method"] in READING or scope["path"] not in self._keys:
+        path = scope["path"]
+        is_known = path in self._keys
+        if scope["method"] in READING or not (is_known or path.startswith(self._beginnings)):
             return None
         if _is_cross_site(scope):
             return RefusedError(403, CROSS_SITE)
         scheme, _, token = (header(scope, b"authorization") or b"").partition(b" ")
         # In constant time, so that the key cannot be guessed byte by byte.
-        key = self._keys[scope["path"]]
+        key = self._keys[path] if is_known else self._key_below(path)
         if key is None or (hmac.compare_digest(token.strip(), key) and scheme.lower() == b"bearer"):
             return None
         return RefusedError(401, UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+
+    def _key_below(self, path: str) -> bytes | None:
+        return next(key for beginning, key in self._below.items() if path.startswith(beginning))
 
 
 def _is_cross_site(scope: Scope) -> bool:

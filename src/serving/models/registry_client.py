@@ -70,6 +70,17 @@ class RegistryClient:
         problem = f"MLflow at {self._url} does not describe a version as MLflow does"
         return await self._version(alias, RegisteredVersion, problem)
 
+    async def tags_of(self, version: str) -> dict[str, str] | None:
+        """The tags of a version; None if the version does not exist."""
+        answer = await self._ask("GET", f"{VERSIONS}/get", params={"name": self._name, "version": version})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        try:
+            found = self._object_in(answer)["model_version"]
+            return {str(tag["key"]): str(tag["value"]) for tag in found.get("tags", [])}
+        except MALFORMED as error:
+            raise RegistryError(f"MLflow at {self._url} does not describe version {version} as MLflow does") from error
+
     async def move(self, alias: str, version: str) -> None:
         """Point an alias to a version."""
         await self._change("POST", ALIAS, alias=alias, version=version)

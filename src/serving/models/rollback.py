@@ -3,17 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import os
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from src.core.audit_log import AuditLog, Entry, Event
-from src.core.errors import LoopError, RegistryError, SpoolFullError, SpoolUnavailableError
-from src.core.file_lock import lock_at_once
+from src.core.errors import LoopError, SpoolFullError
 from src.core.model_registry import (
     CHAMPION,
     PREVIOUS,
@@ -21,25 +17,23 @@ from src.core.model_registry import (
     TAG_ROLLBACK_AT,
     TAG_ROLLBACK_BY,
     TAG_ROLLBACK_TO,
+    TAG_VERDICT,
 )
 from src.core.rollout_record import Rollouts, RolloutState
+from src.serving.models.alias_moves import CATCH_UP_SECONDS, AliasMoves, ChangeRefusedError, ChangeUnfinishedError
 from src.serving.models.model_store import ModelStore
 from src.serving.models.model_version import RegisteredVersion
-from src.serving.models.registry_client import RegistryClient
 
-# How long a request waits for the version to be loaded; usually it is in the cache.
-CATCH_UP_SECONDS = 5.0
 NOTHING = "there is nothing to go back to"
-BUSY = "another promotion or rollback is in progress; check the versions, then try again"
 
 logger = logging.getLogger(__name__)
 
 
-class RollbackRefusedError(LoopError):
+class RollbackRefusedError(ChangeRefusedError):
     """There is no version to go back to, or the champion is not the expected one; nothing was changed."""
 
 
-class RollbackUnfinishedError(RegistryError):
+class RollbackUnfinishedError(ChangeUnfinishedError):
     """MLflow failed while the aliases were moved: the message says what was done, or may have been."""
 
 
@@ -54,20 +48,17 @@ class RollbackAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Rollback:
-    """Moves the aliases, one caller at a time among all replicas and trainings that share the volume.
+    """Makes the previous champion champion again.
 
-    MLflow moves one alias at a time. The version that becomes champion is first tagged with where ``previous`` must
-    point; the next rollback or training (``training/promote_model.py``) completes an interrupted move. ``lock_file`` is
-    held meanwhile. The record of the promotion that is taken back, in ``rollouts``, ends, and ``audit`` gets an entry.
+    The record of the promotion that is taken back, in ``rollouts``, ends, and ``audit`` gets an entry. A version that
+    awaits approval is aborted: it was compared with the champion that is replaced.
     """
 
-    registry: RegistryClient
+    moves: AliasMoves
     store: ModelStore
-    lock_file: Path
     rollouts: Rollouts
     audit: AuditLog
     model: str
-    _moving: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def run(self, *, by: str, expected: str | None = None, reason: str = "requested") -> RollbackAnswer:
         """Make the previous champion champion again, and load it.
@@ -75,17 +66,17 @@ class Rollback:
         ``by`` says who requests it, for the version's tags, and ``reason`` why, for the record of its promotion;
         ``expected``, if given, must be champion.
 
-        Raises RollbackRefusedError (not possible, or not now), RollbackUnfinishedError (MLflow failed, and an alias was
+        Raises ChangeRefusedError (not possible, or not now), RollbackUnfinishedError (MLflow failed, and an alias was
         moved, or may have been), ConnectionFailedError or RegistryError (MLflow failed before that), and
         SpoolUnavailableError.
         """
-        async with self._locked():
+        async with self.moves.locked():
             champion, previous = await self._pair(expected)
             # The tags first, so that the version is marked as rolled back even if a later step fails.
             at = datetime.now(UTC).isoformat(timespec="seconds")
             record = {TAG_ROLLBACK_AT: at, TAG_ROLLBACK_TO: previous.version, TAG_ROLLBACK_BY: by}
-            await self.registry.tag(champion.version, record)
-            await self.registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
+            await self.moves.registry.tag(champion.version, record)
+            await self.moves.registry.tag(previous.version, {TAG_PENDING_PREVIOUS: champion.version})
             entry = Entry(
                 event=Event.ROLLED_BACK,
                 model=self.model,
@@ -106,6 +97,7 @@ class Rollback:
                 self.store.poke()
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
         await asyncio.to_thread(self._end_watch, champion.version, by, reason)
+        await self._abort_waiting(champion.version, by)
         await self.store.catch_up(seconds=CATCH_UP_SECONDS)
         current = self.store.current
         return RollbackAnswer(
@@ -118,12 +110,31 @@ class Rollback:
     def _end_watch(self, version: str, by: str, reason: str) -> None:
         """End the watch of the version that was rolled back; the rollback stands even if that fails."""
         try:
+            waiting = self.rollouts.waiting(self.model)
+            if waiting is not None and waiting.version == version:
+                self.rollouts.approve(waiting.id, datetime.now(UTC))  # interrupted after it had become champion
             watched = self.rollouts.watched(self.model)
             if watched is not None and watched.version == version:
                 state = RolloutState.ROLLED_BACK
                 self.rollouts.end(watched.id, state, now=datetime.now(UTC), by=by, reason=reason)
         except (OSError, SpoolFullError) as error:
             logger.error("cannot record the rollback of version %s: %s", version, error)  # noqa: TRY400 - one line
+
+    async def _abort_waiting(self, version: str, by: str) -> None:
+        """Abort a version that awaits approval and was compared with the one that was rolled back.
+
+        Without its verdict, the next request on the same data trains. The rollback stands even if that fails.
+        """
+        try:
+            waiting = await asyncio.to_thread(self.rollouts.waiting, self.model)
+            if waiting is None:
+                return
+            await self.moves.registry.untag(waiting.version, TAG_VERDICT)
+            reason = f"version {version}, with which it was compared, was rolled back; train again"
+            end = self.rollouts.end
+            await asyncio.to_thread(end, waiting.id, RolloutState.ABORTED, now=datetime.now(UTC), by=by, reason=reason)
+        except (OSError, LoopError) as error:  # an approval is refused all the same
+            logger.warning("cannot abort a version that awaits approval: %s", error)
 
     def _end_lost_watch(self, version: str, champion: str) -> None:
         """End the watch of a version whose rollback was not recorded: the one before it is champion again."""
@@ -135,12 +146,12 @@ class Rollback:
 
     async def _pair(self, expected: str | None) -> tuple[RegisteredVersion, RegisteredVersion]:
         """The champion and the version to go back to."""
-        champion, previous = await asyncio.gather(*map(self.registry.version_of, (CHAMPION, PREVIOUS)))
+        champion, previous = await asyncio.gather(*map(self.moves.registry.version_of, (CHAMPION, PREVIOUS)))
         if champion is None:
             raise RollbackRefusedError("no version is champion, so there is nothing to roll back")
         if champion.pending_previous is not None:
             # Not followed by a rollback: a client that repeats an interrupted request wants one step back, not two.
-            await self._complete(champion.version, champion.pending_previous)
+            await self.moves.complete(champion.version, champion.pending_previous)
             raise RollbackRefusedError(
                 f"an interrupted promotion or rollback was completed: version {champion.version} is champion and "
                 f"{champion.pending_previous} is {PREVIOUS}; check the versions, then try again"
@@ -167,35 +178,9 @@ class Rollback:
         state += f", and the alias {PREVIOUS} was not moved"
         advice = "Check which version is champion before you go on"
         try:
-            await self.registry.move(CHAMPION, back_to)
+            await self.moves.registry.move(CHAMPION, back_to)
             state = f"version {back_to} is champion again, but the alias {PREVIOUS} may or may not point to {back_from}"
             advice = "The next rollback or training corrects it"
-            await self._complete(back_to, back_from)
+            await self.moves.complete(back_to, back_from)
         except LoopError as error:
             raise RollbackUnfinishedError(f"{state}: {error}. {advice}") from error
-
-    async def _complete(self, champion: str, previous: str) -> None:
-        """The second half of a move; the champion's tag is then no longer needed."""
-        await self.registry.move(PREVIOUS, previous)
-        await self.registry.untag(champion, TAG_PENDING_PREVIOUS)
-
-    @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        # Of two requests at once, also to one process, the second must not wait: it would undo the first.
-        if self._moving.locked():
-            raise RollbackRefusedError(BUSY)
-        async with self._moving:
-            locking = asyncio.create_task(asyncio.to_thread(lock_at_once, self.lock_file))
-            try:
-                if await asyncio.shield(locking) is None:
-                    raise RollbackRefusedError(BUSY)
-                yield
-            except OSError as error:
-                raise SpoolUnavailableError(
-                    f"the shared volume cannot be used ({error.strerror}); nothing was rolled back"
-                ) from error
-            finally:
-                with contextlib.suppress(OSError):
-                    # Awaited here too, because a request may be cancelled while the thread opens the file.
-                    if (descriptor := await locking) is not None:
-                        await asyncio.to_thread(os.close, descriptor)

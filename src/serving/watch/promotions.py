@@ -1,28 +1,38 @@
-"""The served model's newest promotions and their watches, for clients and the page."""
+"""The served model's versions that have passed the gate, and their watches, for clients and the page."""
 
 from dataclasses import dataclass
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.core.errors import SpoolUnavailableError
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.retrain_record import Scores
+from src.core.rollout_record import ANY, Decision, Rollout, Rollouts, RolloutState
 from src.serving.watch.shadow import Shadow
 
 
 class Promotion(BaseModel):
-    """A promotion and its watch; what its end says is null until then."""
+    """A version that has passed the gate, and its watch; what its end says is null until then."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
-    version: str = Field(description="The promoted version")
-    previous: str = Field(description="The champion before it")
+    id: str = Field(description="For POST /rollouts/{rollout_id}/approve and …/reject")
+    version: str = Field(description="The version that has passed the gate")
+    previous: str = Field(description="The champion before it, with which it was compared")
     state: RolloutState
-    started: AwareDatetime
-    until: AwareDatetime = Field(description="When the watch ends at the latest")
+    started: AwareDatetime = Field(description="When it was promoted; until then, when it passed the gate")
+    until: AwareDatetime = Field(
+        description="When the watch ends at the latest; before an approval, started and the duration of its watch"
+    )
     automatic: bool = Field(description="Whether it may be rolled back without a person")
     ended: AwareDatetime | None
-    by: str | None = Field(description="Who or what ended the watch")
+    by: str | None = Field(description="Who or what ended the watch, or aborted the version")
     reason: str | None
+    verdict: str | None = Field(description="The gate's reason, if the version needed an approval")
+    challenger: Scores = Field(description="The version's scores on the holdout, if it needed an approval")
+    champion: Scores = Field(description="Those of the champion before it, on the same rows")
+    decision: Decision | None = Field(description="A person's decision about it")
+    decided_by: str | None = Field(description="Who decided, as far as known")
+    decision_reason: str | None
     requested: bool = Field(description="Whether the quality service has requested the rollback")
     rows: int = Field(description="Labelled rows on which both versions were compared")
     drop: float = Field(description="By how much the promoted version is worse on them; below 0 it is better")
@@ -33,7 +43,7 @@ class Promotion(BaseModel):
 
 @dataclass(frozen=True)
 class Promotions:
-    """The records of promotions of one model, with what this process does about them.
+    """The records of one model, with what this process does about them.
 
     Attributes:
         rollouts: the records.
@@ -45,18 +55,20 @@ class Promotions:
     model: str
     shadow: Shadow | None
 
-    def recent(self, limit: int) -> list[Promotion]:
-        """The newest promotions, newest first. Raises SpoolUnavailableError if the records cannot be read."""
+    def recent(self, limit: int, among: frozenset[RolloutState] = ANY) -> list[Promotion]:
+        """The newest records, newest first. Raises SpoolUnavailableError if they cannot be read."""
         try:
-            found = self.rollouts.recent(self.model, limit)
+            found = self.rollouts.recent(self.model, limit, among)
         except OSError as error:
             raise SpoolUnavailableError(
                 f"the records of promotions cannot be read ({error.strerror}); check the shared volume"
             ) from error
-        return [
-            Promotion(**rollout.model_dump(include=set(Promotion.model_fields)), shadow=self._is_shadowed(rollout))
-            for rollout in found
-        ]
+        return [self.shown(rollout) for rollout in found]
+
+    def shown(self, rollout: Rollout) -> Promotion:
+        """A record, with what this process does about it."""
+        found = rollout.model_dump(include=set(Promotion.model_fields))
+        return Promotion(**found, shadow=self._is_shadowed(rollout))
 
     def _is_shadowed(self, rollout: Rollout) -> bool:
         is_watched = rollout.state is RolloutState.WATCHING

@@ -15,13 +15,14 @@ from src.core.errors import LoopError
 from src.core.inference_settings import InferenceSettings
 from src.core.quality_report import REPORT_FILE, read_report
 from src.core.retrain_signal import RetrainSpool
+from src.core.rollout_record import PROMOTED
 from src.services.inference.page.form import fields_of, mark_of
 from src.services.inference.page.rendering import create_templates, drift_bars
 from src.serving.http.stopping import Stopping
 from src.serving.models.model_store import ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.watch.live_traffic import LiveTraffic
-from src.serving.watch.promotions import Promotions
+from src.serving.watch.promotions import Promotion, Promotions
 
 # The greatest age of what is shown of MLflow and of the shared volume, and how long MLflow is waited for.
 MLFLOW_SECONDS, VOLUME_SECONDS, PATIENCE_SECONDS = 2.0, 1.0, 1.0
@@ -56,7 +57,7 @@ class Page:
         report = self.settings.quality_dir / REPORT_FILE
         read = partial(asyncio.to_thread, read_report, report, self.settings.model_name)
         self._quality = Fresh(read, REPORT_SECONDS)
-        self._promotions = Fresh(partial(asyncio.to_thread, self.promotions.recent, 1), VOLUME_SECONDS)
+        self._promotions = Fresh(partial(asyncio.to_thread, self._passed), VOLUME_SECONDS)
         self._audit = Fresh(partial(asyncio.to_thread, self.audit.recent, ENTRIES), VOLUME_SECONDS)
         self._templates = create_templates(self.settings)
 
@@ -91,6 +92,12 @@ class Page:
         # In a thread: compiling a template the first time takes milliseconds, which would delay predictions.
         return await asyncio.to_thread(lambda: self._templates.get_template(name).render(given))
 
+    def _passed(self) -> tuple[Promotion | None, Promotion | None]:
+        """The newest promotion, and a later version that awaits approval or was aborted."""
+        promoted, newest = self.promotions.recent(1, PROMOTED), self.promotions.recent(1)
+        later = [found for found in newest if found.state not in PROMOTED]
+        return next(iter(promoted), None), next(iter(later), None)
+
     async def _live(self) -> dict[str, Any]:
         """The live parts as HTML, the mark of these parts, and the seconds until the page should poll again."""
         (aliases, aliases_problem), (requests, requests_problem) = await asyncio.gather(
@@ -100,6 +107,7 @@ class Page:
             self._quality.read(), self._promotions.read()
         )
         audit, audit_problem = await self._audit.read()
+        promotion, candidate = promotions or (None, None)
         store, model, report = self.store, self.store.current, self.traffic.report()
         state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
         given = {
@@ -114,7 +122,8 @@ class Page:
             "versions_problem": aliases_problem,
             "quality": quality,
             "quality_problem": quality_problem,
-            "promotion": next(iter(promotions or []), None),
+            "promotion": promotion,
+            "candidate": candidate,
             "promotion_problem": promotions_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,

@@ -24,8 +24,9 @@ from src.services.inference.routes import (
 from src.serving.http.guards import READING
 from src.serving.watch.metrics import UNMATCHED, RouteInfo
 
-# Fixed paths of the routes that change something. Predictions do not.
-WRITING = frozenset({"/retrain", "/rollback", "/feedback"}) | page.WRITING
+# The routes that change something, by path or template. Predictions do not.
+DECISIONS = frozenset({"/rollouts/{rollout_id}/approve", "/rollouts/{rollout_id}/reject"})
+WRITING = frozenset({"/retrain", "/rollback", "/feedback"}) | DECISIONS | page.WRITING
 # Alertmanager's route, which has a separate token.
 ALERTING = frozenset({"/alerts"})
 # The statuses that any route may return: refused, overloaded, and failed.
@@ -67,7 +68,8 @@ class Catalogue:
     @property
     def infos(self) -> list[RouteInfo]:
         """Each route with its documented statuses and those that any route, or any writing route, may return."""
-        found = [RouteInfo(path, "POST", (401, 403)) for path in self._fixed & (WRITING | ALERTING)]
+        guarded = {route.path for route in self._routes} & (WRITING | ALERTING)
+        found = [RouteInfo(path, "POST", (401, 403)) for path in guarded]
         for route, method in self._operations():
             anyway = ANYWHERE if method in READING else WITH_BODY
             found.append(RouteInfo(route.path, method, (route.status_code or 200, *map(int, route.responses), *anyway)))

@@ -34,9 +34,14 @@ ERRORS = {
 }
 
 
+def service_of(connection: HTTPConnection) -> "ServiceState":
+    """The service's objects."""
+    return cast("ServiceState", connection.scope["state"]["service"])
+
+
 async def _service(connection: HTTPConnection) -> "ServiceState":
     """Async, because FastAPI calls a plain function in a thread, which is slow while the event loop is busy."""
-    return cast("ServiceState", connection.scope["state"]["service"])
+    return service_of(connection)
 
 
 Service = Annotated["ServiceState", Depends(_service)]

@@ -11,15 +11,16 @@ from starlette.responses import HTMLResponse
 
 from src.core.errors import LoopError, ModelNotLoadedError
 from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
+from src.services.inference.routes.callers import asked_by
 from src.services.inference.routes.documentation import POLICY
 from src.services.inference.routes.endpoints import Service, count_failure
-from src.services.inference.routes.rollback import asked_by
 from src.serving.http.errors import request_id_of
+from src.serving.models.alias_moves import ChangeUnfinishedError
 from src.serving.models.rollback import RollbackUnfinishedError
 from src.serving.tables.problems import InvalidRecordError
 
 # Fixed paths of the page's routes that change something.
-WRITING = frozenset({"/page/retrain", "/page/rollback"})
+WRITING = frozenset({"/page/retrain", "/page/rollback", "/page/approve", "/page/reject"})
 # Fixed paths that refuse requests of other sites' pages and large bodies, as parsing a form blocks the event loop.
 FORMS = WRITING | {"/page/predict"}
 MAX_FORM_BYTES = 1 << 16
@@ -99,6 +100,38 @@ async def roll_back(
             f"It is {'served now' if served else 'not served yet'}."
         )
     return _html(await service.page.after(result, form, failed=not served))
+
+
+@router.post("/page/approve")
+async def approve(
+    request: Request, service: Service, rollout: Annotated[str, Query(alias="id", max_length=64)]
+) -> Response:
+    """As ``POST /rollouts/{rollout_id}/approve``, with the page's live part."""
+    form = mark_of(service.store.current)
+    try:
+        done = await service.approval.approve(rollout, by=asked_by(request, "page"), reason="requested")
+    except ChangeUnfinishedError as error:
+        result, failed = f"{error}.", True
+    except LoopError as error:
+        result, failed = f"Not approved: {error}.", True
+    else:
+        current = service.store.current
+        failed = current is None or current.version.version != done.version
+        result = f"Version {done.version} is champion. It is {'not served yet' if failed else 'served now'}."
+    return _html(await service.page.after(result, form, failed=failed))
+
+
+@router.post("/page/reject")
+async def reject(
+    request: Request, service: Service, rollout: Annotated[str, Query(alias="id", max_length=64)]
+) -> Response:
+    """As ``POST /rollouts/{rollout_id}/reject``, with the page's live part."""
+    form = mark_of(service.store.current)
+    try:
+        done = await service.approval.reject(rollout, by=asked_by(request, "page"), reason="requested")
+    except LoopError as error:
+        return _html(await service.page.after(f"Not rejected: {error}.", form, failed=True))
+    return _html(await service.page.after(f"Version {done.version} was rejected; the champion stays.", form))
 
 
 async def _answer(request: Request, service: Service) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from src.services.inference.routes.callers import asked_by
 from src.services.inference.routes.endpoints import Service, errors
-from src.serving.http.errors import request_id_of
 from src.serving.models.rollback import RollbackAnswer, RollbackRefusedError
 
 router = APIRouter(tags=["registry"])
@@ -40,9 +40,3 @@ async def roll_back(request: Request, service: Service, asked: Annotated[Rollbac
     if asked.model not in {None, served}:
         raise RollbackRefusedError(f"this service serves the model {served}; check MODEL_NAME of the client")
     return await service.rollback.run(by=asked_by(request, "api"), expected=asked.champion, reason=asked.reason)
-
-
-def asked_by(request: Request, way: str) -> str:
-    """Who requests the rollback, as far as known: the route, the address and the request's id."""
-    client = request.client.host if request.client is not None else "unknown"
-    return f"{way}, {client}, request {request_id_of(request.scope)}"

@@ -1,0 +1,63 @@
+"""Follows the version that awaits approval: completes interrupted decisions, and shows since when it waits."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from src.core.errors import LoopError
+from src.serving.models.alias_moves import ChangeRefusedError
+from src.serving.models.approval import Approval
+
+LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
+
+logger = logging.getLogger(__name__)
+
+
+class ApprovalFollower:
+    """Looks every few seconds.
+
+    Args:
+        approval: carries out decisions.
+        registry: of the metrics.
+        wait: waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        approval: Approval,
+        registry: CollectorRegistry,
+        *,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._approval = approval
+        self._wait = wait
+        self._since = Gauge(
+            "inference_approval_waiting_since_timestamp_seconds",
+            "Since when a version has awaited approval; 0 if none does",
+            registry=registry,
+        )
+
+    async def follow(self) -> None:
+        """Look until cancelled."""
+        while True:
+            pause = LOOK_SECONDS
+            try:
+                await self.look()
+            except ChangeRefusedError as error:  # a replica or a training is at it, or the version was aborted
+                logger.info("the decision about a version was not carried out: %s", error)
+            except LoopError as error:
+                logger.warning("the decision about a version is not carried out yet: %s", error)
+                pause = RETRY_SECONDS
+            except Exception:  # the outermost loop: the next look may succeed
+                logger.exception("following the version that awaits approval failed")
+                pause = RETRY_SECONDS
+            await self._wait(pause)
+
+    async def look(self) -> None:
+        """Look once. Raises LoopError if a decision cannot be completed, or the records cannot be read."""
+        waiting = await self._approval.waiting()
+        self._since.set(waiting.started.timestamp() if waiting is not None else 0)
+        if waiting is not None and waiting.decision is not None:
+            await self._approval.resume(waiting)
