@@ -43,6 +43,7 @@ class Event(StrEnum):
     PASSED = "passed"
     APPROVED = "approved"
     APPROVAL_REFUSED = "approval_refused"
+    ABORTED = "aborted"
     ROLLED_BACK = "rolled_back"
     ROLLBACK_UNFINISHED = "rollback_unfinished"
     WATCH_ENDED = "watch_ended"

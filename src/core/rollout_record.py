@@ -104,7 +104,7 @@ class Rollouts:
 
     Args:
         folder: the folder.
-        audit: where ends of watches are recorded; None if this process ends none.
+        audit: where approvals, and ends of watches and of waiting, are recorded; None if this process records none.
     """
 
     def __init__(self, folder: Path, audit: AuditLog | None = None) -> None:
@@ -202,6 +202,8 @@ class Rollouts:
 
     def _promote(self, rollout: Rollout) -> None:
         """Write the record of a promotion and end the watch before it."""
+        if self._audit is not None and rollout.decision is Decision.APPROVED:
+            self._audit.append(_entry(rollout, Event.APPROVED, rollout.started))
         for other in self._watched(rollout.model):
             by = f"promotion of version {rollout.version}"
             self._write(_ended(other, RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
@@ -232,22 +234,30 @@ class Rollouts:
     def _write(self, rollout: Rollout) -> None:
         replace_durably(self._folder / f"{rollout.id}.json", rollout.model_dump_json().encode())
         if self._audit is not None and rollout.ended is not None:
-            self._audit.append(_entry_of_end(rollout, rollout.ended))
+            self._audit.append(_entry(rollout, _event_of_end(rollout), rollout.ended))
 
 
-def _entry_of_end(rollout: Rollout, ended: datetime) -> Entry:
+def _entry(rollout: Rollout, event: Event, at: datetime) -> Entry:
+    """The entry of an approval, or of the end of a watch or of a version that awaited approval."""
+    is_approval = event is Event.APPROVED
     return Entry(
-        id=f"{Event.WATCH_ENDED}:{rollout.id}",
-        at=ended,
-        event=Event.WATCH_ENDED,
+        id=f"{event}:{rollout.id}",
+        at=at,
+        event=event,
         model=rollout.model,
         version=rollout.version,
         previous=rollout.previous,
-        outcome=rollout.state,
-        by=rollout.by,
-        reason=rollout.reason,
+        outcome=None if is_approval else rollout.state,
+        by=rollout.decided_by if is_approval else rollout.by,
+        reason=rollout.decision_reason if is_approval else rollout.reason,
         rollout_id=rollout.id,
     )
+
+
+def _event_of_end(rollout: Rollout) -> Event:
+    if rollout.state is not RolloutState.ABORTED:
+        return Event.WATCH_ENDED
+    return Event.APPROVAL_REFUSED if rollout.decision is Decision.REJECTED else Event.ABORTED
 
 
 def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason: str) -> Rollout:

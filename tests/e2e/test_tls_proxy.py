@@ -27,7 +27,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.tls.yml")
 PROXY: dict[str, Any] = COMPOSE["services"]["tls-proxy"]
 # A name that is on no command line, with what a shell or a configuration file could read as its own.
 TEAM = ("team", 'pass: "word" $HOME # 16')
-KEY = "k" * 20
+KEY, PROXY_KEY = "k" * 20, "p" * 20
 SERVICES = {
     "inference": (8443, "127.0.0.1:8000"),
     "mlflow": (5443, "mlflow:5000"),
@@ -92,6 +92,7 @@ def _proxy(folder: Path, network: str, ports: dict[str, int]) -> list[str]:
     words += [f"--ulimit=nofile={PROXY['ulimits']['nofile']}"]
     words += [f"--publish=127.0.0.1:{ports[service]}:{inside}" for service, (inside, _) in SERVICES.items()]
     words += [f"--env=SIGN_IN_USER={TEAM[0]}", f"--env=SIGN_IN_PASSWORD={TEAM[1]}", f"--env=WRITE_API_KEY={KEY}"]
+    words += [f"--env=SIGN_IN_PROXY_KEY={PROXY_KEY}"]
     words += [f"--volume={REPOSITORY}/config/tls/haproxy.cfg:/usr/local/etc/haproxy/haproxy.cfg:ro"]
     words += [f"--volume={folder / certificate.FILE}:{PROXY['volumes'][1]['target']}:ro"]
     return [*words, PROXY["image"]]
@@ -128,6 +129,16 @@ def test_service_gets_its_own_name_and_no_password_and_what_the_proxy_says_of_th
     assert "9.9.9.9" not in str(headers)
     assert {"origin", "forwarded", "x-forwarded-prefix"} & set(headers) == set()
     assert ("authorization" in headers) == (service == "zenml")
+
+
+def test_inference_alone_gets_the_name_of_who_has_signed_in_and_no_client_can_choose_it(rig: Rig) -> None:
+    lies = {"X_Forwarded_User": "eve", "X_Forwarded_User_Key": PROXY_KEY}
+    names = ("x-forwarded-user", "x-forwarded-user-key")
+    signed_in = rig.sent_on("inference", **lies)["headers"]
+    assert [signed_in[name] for name in names] == [TEAM[0], PROXY_KEY]
+    with_key = rig.sent_on("inference", auth=None, Authorization=f"Bearer {KEY}", **lies)["headers"]
+    elsewhere = [rig.sent_on(service, **lies)["headers"] for service in ("mlflow", "zenml", "prometheus")]
+    assert not any(name in headers for name in names for headers in (with_key, *elsewhere))
 
 
 def test_own_sign_in_of_zenml_goes_through(rig: Rig) -> None:

@@ -74,14 +74,25 @@ class FakeMlflow:
             return self.override[path]
         if request.method in {"POST", "DELETE"}:
             return self._change(path, json.loads(request.content))
+        return self._read(path, params)
+
+    def _read(self, path: str, params: httpx.QueryParams) -> httpx.Response:
         match path.removeprefix("/api/2.0/"):
             case "mlflow/registered-models/alias":
                 return self._alias(params["name"], params["alias"])
+            case "mlflow/model-versions/get":
+                return self._get(params["version"])
             case "mlflow/model-versions/get-download-uri":
                 return httpx.Response(200, json={"artifact_uri": self.versions[params["version"]].location})
             case "mlflow-artifacts/artifacts":
                 return self._listing(params["path"])
         return self._file(path.removeprefix(f"{ARTIFACTS}/"))
+
+    def _get(self, version: str) -> httpx.Response:
+        if version not in self.versions:
+            return _error(404, "RESOURCE_DOES_NOT_EXIST", f"Model Version (name=iris, version={version}) not found")
+        tags = [{"key": key, "value": value} for key, value in self.versions[version].tags.items()]
+        return httpx.Response(200, json={"model_version": {"version": version, "tags": tags}})
 
     def _alias(self, name: str, alias: str) -> httpx.Response:
         if name != self.model_name or not self.versions:

@@ -15,6 +15,7 @@ ALERT_TOKEN = "ALERT_TOKEN"  # noqa: S105 - as above
 LOG_KEY = "PREDICTION_LOG_KEY"
 WRITE_KEY = "WRITE_API_KEY"
 SIGN_IN_PASSWORD = "SIGN_IN_PASSWORD"  # noqa: S105 - a variable's name
+SIGN_IN_PROXY_KEY = "SIGN_IN_PROXY_KEY"
 PROFILES = {"COMPOSE_PROFILES": "monitoring"}
 
 # The number of random bytes of each, written in hexadecimal: safe in .env, in a URL and in a shell. Three are short
@@ -31,6 +32,7 @@ _RANDOM_BYTES = {
     ALERT_TOKEN: 32,
     LOG_KEY: 32,
     SIGN_IN_PASSWORD: 16,
+    SIGN_IN_PROXY_KEY: 32,
 }
 REQUIRED = (*_RANDOM_BYTES, API_KEY)
 # Secrets that the database was created with: it does not accept new values.
@@ -79,7 +81,7 @@ def check(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
 
 
 def _check_keys(file: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    for name in (SIGN_IN_PASSWORD, ALERT_TOKEN, LOG_KEY, WRITE_KEY):
+    for name in (SIGN_IN_PASSWORD, SIGN_IN_PROXY_KEY, ALERT_TOKEN, LOG_KEY, WRITE_KEY):
         value = environment.get(name) or file.get(name, "")
         if value and "$" not in value and len(value) < _KEY_CHARACTERS:
             advice = "" if name == WRITE_KEY else ", or remove it there to get a random one"

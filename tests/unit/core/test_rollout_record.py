@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PROMOTED, Decision, Rollout, Rollouts, RolloutState
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+FORMER = {"id", "model", "version", "previous", "state", "started", "until", "automatic", "requested", "rows", "drop"}
 
 
 @pytest.fixture
@@ -140,3 +141,143 @@ def test_a_watch_ends_although_the_audit_log_cannot_be_written(tmp_path: Path) -
     rollouts.begin(rollout)
     assert rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="quality service", reason="over")
     assert rollouts.watched("iris") is None
+
+
+def passed(version: str = "3", previous: str = "2") -> Rollout:
+    """A version that awaits approval, and will be watched for an hour."""
+    return promotion(version, previous).model_copy(update={"state": RolloutState.AWAITING_APPROVAL})
+
+
+def test_a_version_that_passed_waits_beside_the_watch_that_goes_on(rollouts: Rollouts) -> None:
+    watch, waiting = promotion(), passed()
+    rollouts.begin(watch)
+    rollouts.begin(waiting)
+    assert rollouts.watched("iris") == watch
+    assert rollouts.waiting("iris") == waiting
+    assert rollouts.waiting("churn") is None
+    assert rollouts.recent("iris", 5) == [waiting, watch]
+    assert rollouts.recent("iris", 5, PROMOTED) == [watch]
+
+
+def test_an_approved_version_is_watched_from_then_on_and_ends_the_watch_before_it(rollouts: Rollouts) -> None:
+    watch, waiting, later = promotion(), passed(), NOW + 5 * HOUR
+    rollouts.begin(watch)
+    rollouts.begin(waiting)
+    assert rollouts.approve(waiting.id, later)
+    found = rollouts.watched("iris")
+    assert found is not None
+    assert (found.id, found.started, found.until) == (waiting.id, later, later + HOUR)
+    assert rollouts.waiting("iris") is None
+    before = rollouts.get(watch.id)
+    assert before is not None
+    assert (before.state, before.ended, before.by) == (RolloutState.KEPT, later, "promotion of version 3")
+    assert not rollouts.approve(waiting.id, later + HOUR)
+    assert rollouts.watched("iris") == found
+
+
+def test_an_approved_version_that_is_not_watched_is_kept(rollouts: Rollouts) -> None:
+    waiting = passed().model_copy(update={"until": NOW})
+    rollouts.begin(waiting)
+    assert rollouts.waiting("iris") == waiting
+    assert rollouts.approve(waiting.id, NOW + HOUR)
+    (found,) = rollouts.recent("iris", 5)
+    assert (found.state, found.ended, found.by) == (RolloutState.KEPT, NOW + HOUR, "rollout.watch_hours: 0")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (RolloutState.AWAITING_APPROVAL, "a later version passed the gate"),
+        (RolloutState.WATCHING, "a later version was promoted"),
+    ],
+)
+def test_a_later_version_replaces_the_waiting_one(rollouts: Rollouts, state: RolloutState, reason: str) -> None:
+    first = passed()
+    rollouts.begin(first)
+    rollouts.begin(promotion("4", "2").model_copy(update={"state": state}))
+    aborted = rollouts.get(first.id)
+    assert aborted is not None
+    assert (aborted.state, aborted.by, aborted.reason) == (RolloutState.ABORTED, "training of version 4", reason)
+    assert not rollouts.approve(first.id, NOW)
+    waits = rollouts.waiting("iris")
+    assert (waits and waits.version) == ("4" if state is RolloutState.AWAITING_APPROVAL else None)
+
+
+def test_a_waiting_version_that_has_become_champion_was_promoted_once_a_later_one_comes(rollouts: Rollouts) -> None:
+    first = passed()
+    rollouts.begin(first)
+    rollouts.begin(passed("4", "3"))
+    found = rollouts.get(first.id)
+    assert found is not None
+    assert found.state is RolloutState.WATCHING
+    rollouts.begin(promotion("5", "3"))
+    assert [one.state for one in rollouts.recent("iris", 5)] == ["watching", "aborted", "kept"]
+
+
+def test_the_first_decision_about_a_waiting_version_counts(rollouts: Rollouts) -> None:
+    watch, waiting = promotion(), passed()
+    rollouts.begin(watch)
+    rollouts.begin(waiting)
+    assert rollouts.decide(waiting.id, Decision.APPROVED, by="ann", reason="it is better")
+    assert rollouts.decide(waiting.id, Decision.REJECTED, by="ben", reason="it is not")
+    found = rollouts.waiting("iris")
+    assert found is not None
+    assert (found.decision, found.decided_by, found.decision_reason) == ("approved", "ann", "it is better")
+    assert not rollouts.decide(watch.id, Decision.APPROVED, by="ann", reason="watched")
+
+
+def test_a_version_is_aborted_only_while_it_waits_and_a_watch_never_is(rollouts: Rollouts) -> None:
+    watch, waiting = promotion(), passed()
+    rollouts.begin(watch)
+    rollouts.begin(waiting)
+    assert not rollouts.end(watch.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
+    assert not rollouts.end(waiting.id, RolloutState.KEPT, now=NOW, by="ann", reason="no")
+    assert rollouts.end(waiting.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
+    assert not rollouts.note(waiting.id, rows=1, drop=0.0, e_value=1.0, is_worse=False)
+    assert rollouts.waiting("iris") is None
+    assert rollouts.watched("iris") == watch
+
+
+@pytest.mark.parametrize("rollout_id", ["", "../rollouts", "0" * 36])
+def test_any_text_is_a_safe_id(rollouts: Rollouts, rollout_id: str) -> None:
+    rollouts.begin(promotion())
+    assert rollouts.get(rollout_id) is None
+
+
+def test_records_of_a_former_release_are_read(rollouts: Rollouts, tmp_path: Path) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    former = rollout.model_dump_json(include=FORMER)
+    (tmp_path / "rollouts" / f"{rollout.id}.json").write_text(former)
+    assert rollouts.watched("iris") == rollout
+
+
+def test_an_approval_and_other_ends_of_waiting_are_in_the_audit_log(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    rollouts, approved, replaced, refused = Rollouts(tmp_path / "rollouts", audit), passed(), passed("4"), passed("5")
+    rollouts.begin(approved)
+    rollouts.decide(approved.id, Decision.APPROVED, by="ann", reason="it is better")
+    assert audit.recent(5).entries == []
+    rollouts.approve(approved.id, NOW + HOUR)
+    rollouts.note(approved.id, rows=1, drop=0.0, e_value=1.0, is_worse=False)
+    (entry,) = audit.recent(5).entries
+    assert entry.model_dump(exclude={"id"}, exclude_none=True) == {
+        "at": NOW + HOUR,
+        "event": Event.APPROVED,
+        "model": "iris",
+        "version": "3",
+        "previous": "2",
+        "by": "ann",
+        "reason": "it is better",
+        "rollout_id": approved.id,
+    }
+    rollouts.begin(replaced)
+    rollouts.begin(refused)
+    rollouts.decide(refused.id, Decision.REJECTED, by="ben", reason="too old")
+    rollouts.end(refused.id, RolloutState.ABORTED, now=NOW + 2 * HOUR, by="ben", reason="too old")
+    found = [(entry.event, entry.version, entry.outcome, entry.by) for entry in audit.recent(5).entries]
+    assert found[:2] == [
+        (Event.APPROVAL_REFUSED, "5", "aborted", "ben"),
+        (Event.ABORTED, "4", "aborted", "training of version 5"),
+    ]
+    assert len(found) == 3

@@ -43,6 +43,11 @@ def test_other_settings_have_another_fingerprint(code: Path, lock: Path, section
     assert fingerprint_of("d1", config(**sections), code, lock) != fingerprint_of("d1", config(), code, lock)
 
 
+def test_who_promotes_does_not_change_the_fingerprint(code: Path, lock: Path) -> None:
+    manual = config(gate={"approval": "manual"})
+    assert fingerprint_of("d1", manual, code, lock) == fingerprint_of("d1", config(), code, lock)
+
+
 def test_other_data_code_or_packages_have_another_fingerprint(code: Path, lock: Path) -> None:
     seen = {fingerprint_of("d1", config(), code, lock), fingerprint_of("d2", config(), code, lock)}
     (code / "train_model.py").write_text("ESTIMATOR = 2\n")

@@ -102,6 +102,14 @@ def test_version_with_the_same_fingerprint_is_the_reason(registry: Registry, cod
     )
 
 
+def test_version_that_passed_and_awaits_approval_is_a_reason_that_says_so(registry: Registry, code: Path) -> None:
+    registry.versions["3"] = version(code, **{"gate.verdict": "passed"})
+    assert look(registry.server.server_port, code) == (
+        "nothing new to learn from since version 3 (passed the gate, GET /rollouts says whether it still awaits "
+        "approval, trained 2026-11-28 12:00 UTC): same data, settings, code and packages"
+    )
+
+
 def test_newest_such_version_is_named_and_a_roll_back_of_it(registry: Registry, code: Path) -> None:
     registry.versions["9"] = version(code, **{"gate.verdict": "rejected"})
     registry.versions["10"] = version(code, **{"gate.verdict": "promoted", "rollback.at": "2026-11-28T13:00:00+00:00"})

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.gate_config import RolloutConfig
+from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.retrain_record import Outcome
 from src.core.rollout_record import Rollouts, RolloutState
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict
-from src.training.promote_model import begin_watch, promote, record_verdict
+from src.training.promote_model import Promoter, record_verdict
 from tests.support.training import PERFECT, config
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
@@ -79,6 +79,11 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "aliases.lock"
 
 
+def promoter(registry: FakeRegistry, gate: GateConfig, lock: Path, rollout: RolloutConfig | None = None) -> Promoter:
+    rollouts = Rollouts(lock.parent / "rollouts", AuditLog(lock.parent / "audit.ndjson"))
+    return Promoter(registry, gate, rollout or RolloutConfig(), rollouts, lock)  # type: ignore[arg-type]
+
+
 def run(registry: FakeRegistry, floor: float, lock: Path, *, compared_with: str | None = "3") -> Outcome:
     gate = config(gate={"floor": floor}).gate
     comparison = Comparison(
@@ -86,7 +91,7 @@ def run(registry: FakeRegistry, floor: float, lock: Path, *, compared_with: str 
         champion=PERFECT | {"f1_macro": 0.88} if compared_with else None,
         champion_version=compared_with,
     )
-    return promote(registry, gate, CANDIDATE, comparison, lock).outcome  # type: ignore[arg-type]
+    return promoter(registry, gate, lock).promote(CANDIDATE, comparison).outcome
 
 
 def test_promote_says_where_previous_must_point_before_it_moves_an_alias(lock: Path) -> None:
@@ -176,7 +181,7 @@ def best_after(
         best_unscored=unscored,
     )
     gate = config(gate={"floor": None, "tolerance": 0.05}).gate
-    verdict = promote(registry, gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    verdict = promoter(registry, gate, lock).promote(CANDIDATE, comparison)
     assert verdict.outcome is Outcome.PROMOTED
     return registry.aliases["best"]
 
@@ -228,7 +233,7 @@ def test_champion_without_a_score_is_not_the_best(lock: Path) -> None:
     registry = FakeRegistry(champion="3")
     # As of a metric that is undefined for its answers alone.
     comparison = Comparison(challenger=PERFECT, champion={}, champion_version="3")
-    promote(registry, config(gate={"floor": None}).gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    promoter(registry, config(gate={"floor": None}).gate, lock).promote(CANDIDATE, comparison)
     assert (registry.aliases["champion"], registry.aliases["best"]) == ("5", "5")
 
 
@@ -328,8 +333,55 @@ def test_promote_moves_aliases_only_under_the_alias_lock(lock: Path) -> None:
 
 def test_verdict_names_the_model_and_the_version(lock: Path) -> None:
     comparison = Comparison(challenger=PERFECT)
-    found = promote(FakeRegistry(), config().gate, CANDIDATE, comparison, lock)  # type: ignore[arg-type]
+    found = promoter(FakeRegistry(), config().gate, lock).promote(CANDIDATE, comparison)
     assert (found.model_name, found.model_version) == ("wine", "5")
+
+
+def watched(lock: Path, rollout: RolloutConfig, champion: str | None = "3", floor: float = 0.85) -> Rollouts:
+    """The records after a run of version 5 against this champion."""
+    registry = FakeRegistry(**({"champion": champion} if champion else {}))
+    gate = config(gate={"floor": floor}).gate
+    comparison = Comparison(challenger=PERFECT | {"f1_macro": 0.9}, champion_version=champion)
+    promoter(registry, gate, lock, rollout).promote(CANDIDATE, comparison)
+    return Rollouts(lock.parent / "rollouts")
+
+
+def test_a_promotion_is_watched_for_the_configured_time(lock: Path) -> None:
+    before = datetime.now(UTC)
+    found = watched(lock, RolloutConfig(watch_hours=1.5, automatic_rollback=False)).watched("wine")
+    assert found is not None
+    assert (found.version, found.previous, found.automatic) == ("5", "3", False)
+    assert found.until - found.started == timedelta(hours=1.5)
+    assert before <= found.started <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("champion", "floor"),
+    [
+        ("3", 0.95),  # rejected
+        (None, 0.85),  # the first champion
+        ("5", 0.85),  # a repeated step
+    ],
+)
+def test_nothing_else_is_recorded(lock: Path, champion: str | None, floor: float) -> None:
+    watched(lock, RolloutConfig(), champion, floor)
+    assert not (lock.parent / "rollouts").exists()
+
+
+def test_a_promotion_that_is_not_watched_is_kept_and_ends_the_watch_before_it(lock: Path) -> None:
+    watched(lock, RolloutConfig(), "3")
+    rollouts = watched(lock, RolloutConfig(watch_hours=0), "4")
+    assert rollouts.watched("wine") is None
+    newest, before = rollouts.recent("wine", 5)
+    assert (newest.previous, newest.state, newest.reason) == ("4", RolloutState.KEPT, "promotions are not watched")
+    assert newest.by == "rollout.watch_hours: 0"
+    assert (before.previous, before.state) == ("3", RolloutState.KEPT)
+
+
+def test_a_promotion_that_cannot_be_recorded_is_logged(lock: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (lock.parent / "rollouts").touch()
+    watched(lock, RolloutConfig())
+    assert "version 5 is served, but is not watched" in caplog.text
 
 
 def verdict(outcome: Outcome = Outcome.PROMOTED) -> Verdict:
@@ -342,47 +394,6 @@ def verdict(outcome: Outcome = Outcome.PROMOTED) -> Verdict:
         challenger=PERFECT,
         champion=None,
     )
-
-
-def test_a_promotion_is_watched_for_the_configured_time(tmp_path: Path) -> None:
-    rollouts = Rollouts(tmp_path / "rollouts")
-    before = datetime.now(UTC)
-    begin_watch(rollouts, RolloutConfig(watch_hours=1.5, automatic_rollback=False), verdict(), "3")
-    found = rollouts.watched("wine")
-    assert found is not None
-    assert (found.version, found.previous, found.automatic) == ("5", "3", False)
-    assert found.until - found.started == timedelta(hours=1.5)
-    assert before <= found.started <= datetime.now(UTC)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "replaced"),
-    [
-        (Outcome.REJECTED, "3"),
-        (Outcome.PROMOTED, None),  # the first champion
-        (Outcome.PROMOTED, "5"),  # a repeated step
-    ],
-)
-def test_nothing_else_is_recorded(tmp_path: Path, outcome: Outcome, replaced: str | None) -> None:
-    rollouts = Rollouts(tmp_path / "rollouts")
-    begin_watch(rollouts, RolloutConfig(), verdict(outcome), replaced)
-    assert not (tmp_path / "rollouts").exists()
-
-
-def test_a_promotion_that_is_not_watched_is_kept_and_ends_the_watch_before_it(tmp_path: Path) -> None:
-    rollouts = Rollouts(tmp_path / "rollouts")
-    begin_watch(rollouts, RolloutConfig(), verdict(), "3")
-    begin_watch(rollouts, RolloutConfig(watch_hours=0), verdict(), "4")
-    assert rollouts.watched("wine") is None
-    newest, before = rollouts.recent("wine", 5)
-    assert (newest.previous, newest.state, newest.reason) == ("4", RolloutState.KEPT, "promotions are not watched")
-    assert (before.previous, before.state) == ("3", RolloutState.KEPT)
-
-
-def test_a_promotion_that_cannot_be_recorded_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "file").touch()
-    begin_watch(Rollouts(tmp_path / "file" / "rollouts"), RolloutConfig(), verdict(), "3")
-    assert "version 5 is served, but is not watched" in caplog.text
 
 
 def test_the_verdict_of_a_training_is_one_entry_of_the_audit_log(tmp_path: Path) -> None:
@@ -403,14 +414,87 @@ def test_the_verdict_of_a_training_is_one_entry_of_the_audit_log(tmp_path: Path)
     assert (promoted.event, promoted.previous, promoted.request_id) == (Event.PROMOTED, None, None)
 
 
-def test_a_promotion_that_ends_a_watch_and_is_not_watched_itself_records_both_ends(tmp_path: Path) -> None:
-    audit = AuditLog(tmp_path / "audit.ndjson")
-    rollouts = Rollouts(tmp_path / "rollouts", audit)
-    begin_watch(rollouts, RolloutConfig(), verdict(), "3")
+def test_a_promotion_that_ends_a_watch_and_is_not_watched_itself_records_both_ends(lock: Path) -> None:
+    audit = AuditLog(lock.parent / "audit.ndjson")
+    watched(lock, RolloutConfig(), "3")
     assert audit.recent(5).entries == []
-    begin_watch(rollouts, RolloutConfig(watch_hours=0), verdict(), "4")
+    watched(lock, RolloutConfig(watch_hours=0), "4")
     ends = audit.recent(5).entries
     assert [(end.event, end.outcome, end.previous, end.by) for end in ends] == [
         (Event.WATCH_ENDED, "kept", "4", "rollout.watch_hours: 0"),
         (Event.WATCH_ENDED, "kept", "3", "promotion of version 5"),
     ]
+
+
+def test_a_version_that_awaits_approval_is_in_the_audit_log(lock: Path) -> None:
+    audit = AuditLog(lock.parent / "audit.ndjson")
+    record_verdict(audit, pass_gate(lock, FakeRegistry(champion="3")), "3", ["first"])
+    (entry,) = audit.recent(5).entries
+    assert (entry.event, entry.version, entry.previous, entry.by) == (Event.PASSED, "5", "3", "gate")
+
+
+def pass_gate(lock: Path, registry: FakeRegistry, *, floor: float = 0.85, compared_with: str | None = "3") -> Verdict:
+    """A run of version 5 with gate.approval: manual."""
+    gate = config(gate={"floor": floor, "approval": "manual"}).gate
+    comparison = Comparison(
+        challenger=PERFECT | {"f1_macro": 0.9},
+        champion=PERFECT | {"f1_macro": 0.88} if compared_with else None,
+        champion_version=compared_with,
+    )
+    return promoter(registry, gate, lock, RolloutConfig(watch_hours=2)).promote(CANDIDATE, comparison)
+
+
+def test_a_version_that_needs_an_approval_waits_and_moves_no_alias(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", previous="2", challenger="5", best="2")
+    verdict = pass_gate(lock, registry)
+    waiting = Rollouts(lock.parent / "rollouts").waiting("wine")
+    assert waiting is not None
+    assert (waiting.version, waiting.previous, waiting.best) == ("5", "3", "5")
+    assert (waiting.challenger["f1_macro"], waiting.champion["f1_macro"]) == (0.9, 0.88)
+    assert waiting.until - waiting.started == timedelta(hours=2)
+    assert verdict.outcome is Outcome.PASSED
+    assert (
+        verdict.reason == f"{waiting.verdict}; it awaits approval: POST /rollouts/{waiting.id}/approve, or on the page"
+    )
+    assert registry.tags["5"]["gate.verdict"] == "passed"
+    assert registry.tags["5"]["score.f1_macro"] == "0.9"
+    assert registry.aliases == {"champion": "3", "previous": "2", "challenger": "5", "best": "2"}
+
+
+def test_the_record_of_a_waiting_version_comes_before_its_verdict(lock: Path) -> None:
+    registry = FakeRegistry(champion="3")
+    (lock.parent / "rollouts").touch()
+    with pytest.raises(OSError, match="rollouts"):
+        pass_gate(lock, registry)
+    assert registry.done == []
+
+
+def test_the_first_version_needs_no_approval(lock: Path) -> None:
+    registry = FakeRegistry()
+    verdict = pass_gate(lock, registry, compared_with=None)
+    assert verdict.outcome is Outcome.PROMOTED
+    assert verdict.reason.endswith("promoted without approval, because no version was champion")
+    assert registry.aliases == {"champion": "5", "best": "5"}
+    assert not (lock.parent / "rollouts").exists()
+
+
+@pytest.mark.parametrize(("champion", "floor"), [("3", 0.95), ("4", 0.85)], ids=["rejected", "overtaken"])
+def test_a_version_that_does_not_pass_leaves_the_waiting_one_alone(lock: Path, champion: str, floor: float) -> None:
+    pass_gate(lock, FakeRegistry(champion="3"))
+    before = Rollouts(lock.parent / "rollouts").waiting("wine")
+    verdict = pass_gate(lock, FakeRegistry(champion=champion), floor=floor)
+    assert verdict.outcome is Outcome.REJECTED
+    assert Rollouts(lock.parent / "rollouts").waiting("wine") == before
+
+
+def test_a_repeated_step_of_the_champion_does_not_await_approval(lock: Path) -> None:
+    registry = FakeRegistry(champion="5", previous="2")
+    assert pass_gate(lock, registry, compared_with="5").outcome is Outcome.PROMOTED
+    assert not (lock.parent / "rollouts").exists()
+
+
+def test_a_promotion_replaces_the_waiting_version(lock: Path) -> None:
+    pass_gate(lock, FakeRegistry(champion="3"))
+    rollouts = watched(lock, RolloutConfig())
+    assert rollouts.waiting("wine") is None
+    assert [found.state for found in rollouts.recent("wine", 5)] == ["watching", "aborted"]

@@ -108,7 +108,7 @@ def test_plan_follows_the_configuration_and_is_carried_out(spool: RetrainSpool) 
     waiting = spool.submit("api").id
     later = now + timedelta(days=7, hours=2)
     pruner: Any = FakePruner(made(1), made(2), made(3), made(4, **{"retrain.request_ids": waiting}), champion="3")
-    plan = make_plan(spool, pruner, config(retention={"versions": 1, "request_days": 7}), later)
+    plan = make_plan(spool, pruner, {}, config(retention={"versions": 1, "request_days": 7}), later)
     assert plan == Plan(versions=("1",), zenml_runs=("run of 1",), requests=(old,))
     assert pruner.deleted == []
     assert spool.get(old) is not None, "a plan deletes nothing"
@@ -119,12 +119,19 @@ def test_plan_follows_the_configuration_and_is_carried_out(spool: RetrainSpool) 
     assert spool.get(waiting) is not None
 
 
+def test_version_that_awaits_approval_is_kept(spool: RetrainSpool) -> None:
+    pruner: Any = FakePruner(made(1), made(2), made(3), made(4), champion="4")
+    few = config(retention={"versions": 1})
+    assert make_plan(spool, pruner, {}, few, datetime.now(UTC)).versions == ("1", "2")
+    assert make_plan(spool, pruner, {"awaiting_approval": "1"}, few, datetime.now(UTC)).versions == ("2",)
+
+
 def test_request_is_kept_for_as_long_as_configured_from_its_end(spool: RetrainSpool) -> None:
     ended = datetime.now(UTC) + timedelta(minutes=1)
     request_id = finish(spool, ended)
     days = config(retention={"request_days": 2})
     for after, expected in ((timedelta(days=2), ()), (timedelta(days=2, seconds=1), (request_id,))):
-        assert make_plan(spool, FakePruner(), days, ended + after).requests == expected  # type: ignore[arg-type]
+        assert make_plan(spool, FakePruner(), {}, days, ended + after).requests == expected  # type: ignore[arg-type]
 
 
 def test_plan_names_what_it_deletes_up_to_a_bound() -> None:

@@ -28,12 +28,12 @@ def test_every_value_exists_from_the_start_at_0_or_unknown() -> None:
     signals = [
         f"monitor_signals_total {source} {outcome}"
         for source in ("api", "alert", "schedule", "bootstrap")
-        for outcome in ("claimed", "promoted", "rejected", "skipped", "failed")
+        for outcome in ("claimed", "promoted", "passed", "rejected", "skipped", "failed")
     ]
     zeros = {
         *signals,
         "monitor_signals_total unknown poison",
-        *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "rejected", "skipped", "failed")),
+        *(f"monitor_runs_total {outcome}" for outcome in ("promoted", "passed", "rejected", "skipped", "failed")),
         "monitor_attempts_total",
         *(
             f"monitor_trainer_exits_total {kind}"

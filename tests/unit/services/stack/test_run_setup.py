@@ -209,6 +209,7 @@ def test_setup_lets_only_what_is_not_in_the_database_be_made_anew(checkout: Chec
         "PREDICTION_LOG_KEY",
         "MYSQL_EXPORTER_PASSWORD",
         "SIGN_IN_PASSWORD",
+        "SIGN_IN_PROXY_KEY",
     }:
         checkout.set_up()
     else:

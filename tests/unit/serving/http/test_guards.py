@@ -100,6 +100,26 @@ def test_writing_needs_the_key(sent: str) -> None:
     assert status_of(guard, scope()) == 401
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "status"),
+    [
+        ("/rollouts/1/approve", "POST", 401),
+        ("/rollouts/1/anything", "POST", 401),
+        ("/rollouts//approve", "POST", 401),
+        ("/rollouts", "GET", None),
+        ("/rollouts/1/approve", "GET", None),
+        ("/predict", "POST", None),
+    ],
+)
+def test_key_of_a_template_is_that_of_all_paths_below(path: str, method: str, status: int | None) -> None:
+    guard = WriteGuard({"/retrain": None, "/rollouts/{rollout_id}/approve": SecretStr(KEY)})
+    assert status_of(guard, scope(path=path, method=method)) == status
+    authorized = scope(("authorization", f"Bearer {KEY}"), path=path, method=method)
+    assert status_of(guard, authorized) is None
+    other_site = scope(("authorization", f"Bearer {KEY}"), ("sec-fetch-site", "cross-site"), path=path, method=method)
+    assert status_of(guard, other_site) == (403 if status else None)
+
+
 async def test_every_route_that_is_no_reading_and_no_prediction_is_guarded(served: Any) -> None:
     documented = {
         path
@@ -194,7 +214,7 @@ async def test_compressed_body_is_refused_on_every_route(serving: Any, mlflow: A
         for path in paths:
             labels = {"route": path, "method": "POST", "status": "415"}
             assert await served.metric("inference_http_requests_total", **labels) == 0
-            target = path.format(model_name="iris", model_version="1")
+            target = path.format(model_name="iris", model_version="1", rollout_id="0")
             answer = await served.client.post(target, json=SETOSA, headers={"Content-Encoding": "gzip"})
             assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity"), path
             assert "Content-Encoding gzip is not supported" in answer.text

@@ -26,8 +26,11 @@ def mlflow(mlflow: FakeMlflow) -> FakeMlflow:
 def promotion(state: RolloutState = RolloutState.WATCHING, **given: Any) -> Promotion:
     """The promotion of version 3, which is watched for another hour."""
     some: dict[str, Any] = {
-        "version": "3", "previous": "2", "state": state, "started": NOW - HOUR, "until": NOW + HOUR, "automatic": True,
-        "ended": None, "by": None, "reason": None, "requested": False, "rows": 1412, "drop": 0.0, "e_value": 1.0,
+        "id": "0", "version": "3", "previous": "2", "state": state, "started": NOW - HOUR, "until": NOW + HOUR,
+        "automatic": True,
+        "ended": None, "by": None, "reason": None, "requested": False, "verdict": None, "challenger": {},
+        "champion": {},
+        "decision": None, "decided_by": None, "decision_reason": None, "rows": 1412, "drop": 0.0, "e_value": 1.0,
         "is_worse": False, "shadow": True,
     }  # fmt: skip
     return Promotion(**some | given)

@@ -16,7 +16,7 @@ from src.core.audit_log import Entry, Event
 from src.core.file_lock import lock_at_once
 from src.core.prediction_log import Role
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
-from src.serving.models import rollback
+from src.serving.models import alias_moves
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.logged import logged
 from tests.support.models import SETOSA
@@ -304,7 +304,7 @@ async def test_rollback_without_the_volume_is_503_and_changes_nothing(served: An
     (served.service.spool.root / "aliases.lock").mkdir()
     answer = await served.client.post("/rollback")
     assert answer.status_code == 503
-    assert "nothing was rolled back" in answer.json()["detail"]
+    assert "nothing was changed" in answer.json()["detail"]
     assert served.mlflow.aliases["champion"] == "2"
 
 
@@ -317,7 +317,7 @@ async def test_rollback_on_a_volume_that_cannot_lock_is_503_and_changes_nothing(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     answer = await served.client.post("/rollback")
     assert answer.status_code == 503
-    assert "(No locks available); nothing was rolled back" in answer.json()["detail"]
+    assert "(No locks available); nothing was changed" in answer.json()["detail"]
     assert served.mlflow.aliases["champion"] == "2"
 
 
@@ -339,7 +339,7 @@ class SlowVolume:
 @pytest.fixture
 def slow_volume(monkeypatch: pytest.MonkeyPatch) -> SlowVolume:
     volume = SlowVolume()
-    monkeypatch.setattr(rollback, "lock_at_once", volume.lock)
+    monkeypatch.setattr(alias_moves, "lock_at_once", volume.lock)
     return volume
 
 

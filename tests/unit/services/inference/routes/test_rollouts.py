@@ -46,9 +46,11 @@ async def test_a_promotion_is_listed_with_its_evidence_and_its_end(served: Any) 
     records(served).note(rollout.id, rows=412, drop=0.05, e_value=120.5, is_worse=True)
     records(served).request(rollout.id)
     watched = {
-        "version": "2", "previous": "1", "state": "watching", "started": "2026-11-30T00:00:00Z",
+        "id": rollout.id, "version": "2", "previous": "1", "state": "watching", "started": "2026-11-30T00:00:00Z",
         "until": "2026-11-30T01:00:00Z", "automatic": True, "ended": None, "by": None, "reason": None,
-        "requested": True, "rows": 412, "drop": 0.05, "e_value": 120.5, "is_worse": True, "shadow": False,
+        "verdict": None, "challenger": {}, "champion": {}, "decision": None, "decided_by": None,
+        "decision_reason": None, "requested": True, "rows": 412, "drop": 0.05, "e_value": 120.5, "is_worse": True,
+        "shadow": False,
     }  # fmt: skip
     assert await listed(served) == [watched]
     records(served).end(rollout.id, RolloutState.ROLLED_BACK, now=END, by="quality service", reason="it is worse")
