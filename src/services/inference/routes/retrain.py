@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
+from src.services.inference.routes.callers import asked_by
 from src.services.inference.routes.endpoints import Service, errors
-from src.services.inference.routes.rollback import asked_by
 from src.serving.http.errors import RefusedError
 from src.serving.models.model_store import ModelStore
 
