@@ -1,9 +1,12 @@
-"""The measure of the gate with labelled live rows at a reduced size."""
+"""The measure of the gate with labelled live rows at a reduced size, and its published results."""
+
+import re
 
 import pytest
 
 from benchmarks.gate import measure_feedback
-from benchmarks.gate.measure_feedback import change, measure, no_change, report
+from benchmarks.gate.measure_feedback import PUBLISHED, change, measure, no_change, report
+from benchmarks.gate.outcomes import MOST_WRONG
 from benchmarks.gate.pairs import POINTS
 
 RUNS = 8
@@ -32,7 +35,7 @@ def test_worse_model_of_an_unchanged_world_is_rejected_by_live_rows() -> None:
 
 def test_report_has_a_line_for_each_weight_and_world(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = measure_feedback.Outcome(0.05, promoted=True, by_all_rows=False, restricted=True)
-    monkeypatch.setattr(measure_feedback, "change", lambda _, weight: outcome if weight > 1 else no())
+    monkeypatch.setattr(measure_feedback, "change", lambda _, weight: outcome if weight > 1 else _unchanged())
     monkeypatch.setattr(measure_feedback, "no_change", lambda _: outcome)
     page = report("conditions", 4, measure(4))
     assert figures(page)["changed; weight 3"] == [100, 100, 0]
@@ -40,5 +43,14 @@ def test_report_has_a_line_for_each_weight_and_world(monkeypatch: pytest.MonkeyP
     assert "| changed; weight 10 | +5.0 (+5.0 to +5.0) |" in page
 
 
-def no() -> measure_feedback.Outcome:
+def _unchanged() -> measure_feedback.Outcome:
     return measure_feedback.Outcome(0.0, promoted=False, by_all_rows=True, restricted=False)
+
+
+def test_published_results_are_of_a_whole_run_and_keep_the_promise() -> None:
+    page = PUBLISHED.read_text(encoding="utf-8")
+    assert re.search(r"^`make measure-feedback`, commit [0-9a-f]{7,},", page, re.MULTILINE)
+    found = figures(page)
+    assert found["unchanged, the challenger is worse"][1] <= 100 * MOST_WRONG
+    assert found["changed; weight 10"][1] >= 100 * (1 - MOST_WRONG)
+    assert found["changed; weight 10"][2] <= 100 * MOST_WRONG
