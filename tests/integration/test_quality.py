@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
+from src.core.retrain_signal import RetrainSpool
+from src.core.training_baseline import TrainingBaseline, write_baseline
 from src.quality.stores import label_store, log_store
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
@@ -70,6 +72,17 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path, free_port())
+
+
+def test_enough_new_labels_request_one_training(desk: Desk) -> None:
+    spool = RetrainSpool(desk.folder / "retrain").create()
+    trained = datetime.now(UTC) - timedelta(hours=1)
+    write_baseline(spool.root, TrainingBaseline(model="iris", version="7", started_at=trained, rows={"iris": 150}))
+    with desk.service(RETRAIN_MIN_NEW_LABELS="3"):
+        write_feedback(desk.quality_dir, {"old": "setosa"}, trained - timedelta(hours=1))
+        write_feedback(desk.quality_dir, dict.fromkeys("abc", "setosa"), datetime.now(UTC))
+        wait_until("a training is requested", lambda: spool.recent(9), seconds=30)
+    assert [(one.source, one.cause) for one in spool.recent(9)] == [("schedule", "3 new labels since version 7")]
 
 
 def test_rows_and_labels_become_scores(desk: Desk) -> None:

@@ -141,7 +141,10 @@ def test_only_what_has_a_threshold_is_counted(world: World, changes: dict[str, o
 
 
 def test_labels_that_are_not_taken_in_are_reported(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    AmountRequests(world.settings.model_copy(update={"prediction_log": False}), world.spool).tasks()
+    without = world.settings.model_copy(update={"prediction_log": False})
+    AmountRequests(without.model_copy(update={"retrain_min_new_labels": 0}), world.spool).tasks()
+    assert caplog.messages == []
+    AmountRequests(without, world.spool).tasks()
     assert caplog.messages == [
         "RETRAIN_MIN_NEW_LABELS has no effect, because PREDICTION_LOG=false: no label is taken in"
     ]
