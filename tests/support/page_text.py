@@ -17,9 +17,13 @@ NOTHING: dict[str, Any] = {
 
 
 def rendered(template: str, **given: Any) -> str:
-    """The HTML of a template of the service for iris, with MLflow at http://mlflow; ``logs`` is PREDICTION_LOG."""
+    """The HTML of a template of the service for iris; ``logs`` and ``omit`` are settings of its log."""
     settings = InferenceSettings(
-        _env_file=None, model_name="iris", mlflow_public_url="http://mlflow", prediction_log=given.pop("logs", True)
+        _env_file=None,
+        model_name="iris",
+        mlflow_public_url="http://mlflow",
+        prediction_log=given.pop("logs", True),
+        prediction_log_omit=given.pop("omit", ""),
     )
     return create_templates(settings).get_template(template).render(given)
 

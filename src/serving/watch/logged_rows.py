@@ -33,6 +33,8 @@ class LoggedRow(msgspec.Struct, frozen=True, gc=False):
 class RowLayout:
     """How the rows of one model are logged. It does not hold the model, so that a replaced one leaves memory at once.
 
+    Values and keys are left out as long as the settings have a name that the model does not have: it may be misspelt.
+
     Args:
         predictor: the model.
         settings: the columns to omit and to hash.
@@ -44,18 +46,24 @@ class RowLayout:
         omitted, self._hashed = settings.omitted_columns, settings.hashed_columns
         self._hash_key = settings.log_key
         self.schema, self.classes = schema, predictor.classes
-        logged = [(place, column) for place, column in enumerate(schema.columns) if column.name not in omitted]
+        self.unknown = settings.unknown_columns({*schema.names, *schema.ids})
+        columns = () if self.unknown else schema.columns
+        logged = [(place, column) for place, column in enumerate(columns) if column.name not in omitted]
         self._places = [(place, column.name in self._hashed) for place, column in logged]
-        self._ids = () if omitted.intersection(schema.ids) else schema.ids
-        columns = tuple(
+        self._ids = () if self.unknown or omitted.intersection(schema.ids) else schema.ids
+        types = tuple(
             LoggedColumn(name=column.name, type=ColumnType.STRING if column.name in self._hashed else column.type)
             for _, column in logged
         )
-        self._source = SegmentSource(version.name, version.version, role, columns, predictor.classes, 1.0)
-        for variable, names in (("OMIT", omitted), ("HASH", self._hashed)):
-            if unknown := sorted(names.difference(schema.names, schema.ids)):
-                message = "PREDICTION_LOG_%s lists columns that version %s does not have: %s"
-                logger.warning(message, variable, version.version, ", ".join(map(ascii, unknown)))
+        self._source = SegmentSource(version.name, version.version, role, types, predictor.classes, 1.0)
+        if self.unknown:
+            logger.error(
+                "no values and no ids of yours are logged: PREDICTION_LOG_OMIT or PREDICTION_LOG_HASH lists columns "
+                "that version %s does not have: %s; correct the name, or write a question mark after it if the column "
+                "may be absent",
+                version.version,
+                ", ".join(map(ascii, self.unknown)),
+            )
 
     def source(self, rate: float) -> SegmentSource:
         """The source of this model's rows that were sampled at a rate."""

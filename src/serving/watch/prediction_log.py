@@ -89,10 +89,12 @@ class PredictionLog:
         self._count = {result: rows.labels(result).inc for result in (WRITTEN, NOT_SAMPLED, DROPPED)}
         rate = Gauge("inference_prediction_log_rate", "Share of rows that are written to the log", registry=registry)
         rate.set_function(lambda: self._rate.rate)
+        name, documentation = "inference_prediction_log_unknown_columns", "Columns to hide that the model does not have"
+        self._show_unknown = Gauge(name, documentation, registry=registry).set
 
     def follow(self, predictor: Predictor) -> None:
-        """A model is served from now on: warn about columns in the settings that it does not have."""
-        self._layout(predictor)
+        """A model is served from now on: report columns in the settings that it does not have."""
+        self._show_unknown(len(self._layout(predictor).unknown))
 
     def add_rows(
         self,

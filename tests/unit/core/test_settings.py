@@ -282,3 +282,15 @@ def test_env_example_states_the_defaults() -> None:
             assert value == str(default).lower(), name
         elif isinstance(default, int | float):
             assert float(value) == default, name
+
+
+def test_columns_to_hide_may_be_absent_where_a_question_mark_says_so() -> None:
+    settings = PredictionLogSettings(
+        _env_file=None, prediction_log_omit="a, b ?,c?", prediction_log_hash="d?,e", prediction_log_key="k" * 16
+    )
+    assert settings.omitted_columns >= {"a", "b", "c", "c?"}
+    assert settings.hashed_columns >= {"d", "e"}
+    assert not settings.omitted_columns & {"", "d", "e"}
+    assert settings.unknown_columns(["x"]) == ["a", "e"]
+    assert settings.unknown_columns(["a", "x"]) == ["e"]
+    assert settings.unknown_columns(["e", "a", "c"]) == []

@@ -41,6 +41,9 @@ def create_templates(settings: InferenceSettings) -> Environment:
     )
     templates.filters |= {"ago": ago, "doing": doing, "lasting": lasting, "metrics": metrics, "score": score}
     templates.filters |= {"took": took, "utc": utc, "windows": windows}
+    templates.filters["unknown_columns"] = lambda model: settings.unknown_columns(
+        {*model.schema.names, *model.schema.ids}
+    )
     templates.filters["quoted"] = partial(quote, safe="")
     zenml = settings.zenml_public_url
     templates.globals |= {

@@ -32,7 +32,7 @@ async def typed(serving: Any, tmp_path: Path) -> AsyncIterator[Any]:
     fake = FakeMlflow()
     fake.add("1", tmp_path / "typed", build_typed_model(tmp_path / "typed"))
     fake.promote("1")
-    columns = {"prediction_log_omit": "heating,nothing", "prediction_log_hash": "city, area (m²)"}
+    columns = {"prediction_log_omit": "heating,nothing?", "prediction_log_hash": "city, area (m²)"}
     async with serving(tmp_path, fake, prediction_log_key=KEY, **columns) as running:
         yield running
 
@@ -182,15 +182,33 @@ async def test_values_have_their_types_and_secret_ones_are_hashed_or_left_out(ty
     assert house[0] != flat[0]
 
 
-async def test_columns_that_the_model_does_not_have_are_warned_about_when_it_is_loaded(
-    typed: Any, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("variable", ["prediction_log_omit", "prediction_log_hash"])
+async def test_with_a_misspelt_column_no_values_and_keys_are_logged_until_a_model_has_it(
+    serving: Any, tmp_path: Path, mlflow: Any, caplog: pytest.LogCaptureFixture, variable: str
 ) -> None:
-    message = "PREDICTION_LOG_OMIT lists columns that version 1 does not have: 'nothing'"
-    follow, model = typed.service.metrics.model_loaded, typed.service.store.require()
-    follow(dataclasses.replace(model, schema=dataclasses.replace(model.schema, ids=("nothing",))))
-    assert caplog.messages == []
-    follow(dataclasses.replace(model))
-    assert caplog.messages == [message]
+    metric = "inference_prediction_log_unknown_columns"
+    async with serving(tmp_path, mlflow, prediction_log_key=KEY, **{variable: "custmer,region"}) as served:
+        assert await served.metric(metric) == 2
+        identify(served, "customer")
+        store = served.service.store
+        served.service.metrics.model_loaded(store.current)
+        columns = {name: [value] for name, value in SETOSA.items()} | {"customer": ["a"], "custmer": ["b"]}
+        await post(served, "/predict/batch?extra_columns=keep", columns, "hidden")
+        await post(served, "/predict", SETOSA, "single")
+        (segment,) = logged(served)
+        assert segment.header.columns == []
+        assert [(row["id"], row["values"], row["key"], row["prediction"]) for row in segment.rows] == [
+            ("hidden", [], None, "setosa"),
+            ("single", [], None, "setosa"),
+        ]
+        (message,) = {text for text in caplog.messages if "does not have" in text}
+        assert message.startswith("no values and no ids of yours are logged: ")
+        assert "version 1 does not have: 'custmer', 'region'; correct" in message
+        identify(served, "custmer", "region")
+        served.service.metrics.model_loaded(store.current)
+        assert await served.metric(metric) == 0
+        await post(served, "/predict", SETOSA, "again")
+        assert len(logged(served)[1].rows[0]["values"]) == len(VALUES)
 
 
 @pytest.mark.parametrize("form", ["columns", "records", "arrow", "infer"])
@@ -303,3 +321,4 @@ async def test_metrics_are_there_from_the_start(served: Any) -> None:
     for result in ("written", "not_sampled", "dropped"):
         assert await served.metric("inference_prediction_log_rows_total", result=result) == 0
     assert await served.metric("inference_prediction_log_rate") == 1
+    assert await served.metric("inference_prediction_log_unknown_columns") == 0

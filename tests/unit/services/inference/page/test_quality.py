@@ -95,6 +95,23 @@ def test_for_a_regression_nothing_is_said_about_classes(predictor: Predictor) ->
     assert "class" not in text
 
 
+@pytest.mark.parametrize(
+    ("omit", "logs", "says"), [("ssn, name", True, True), ("ssn?", True, False), ("ssn", False, False)]
+)
+def test_columns_to_hide_that_the_model_does_not_have_are_named(
+    predictor: Predictor, *, omit: str, logs: bool, says: bool
+) -> None:
+    text = text_of(card(model=predictor, quality=report(NEWEST, DAY), omit=omit, logs=logs))
+    assert ("lists columns that version 2 does not have: name, ssn. Correct the name" in text) == says
+    assert ("No values of rows" in text) == says
+
+
+def test_columns_to_hide_that_the_model_has_are_no_problem(predictor: Predictor) -> None:
+    known = dataclasses.replace(predictor, schema=dataclasses.replace(predictor.schema, ids=("customer",)))
+    omit = f"customer,{predictor.schema.names[0]}"
+    assert "No values of rows" not in text_of(card(model=known, quality=report(NEWEST, DAY), omit=omit))
+
+
 @pytest.mark.parametrize(("classes", "rows"), [(12, 12), (13, 0)])
 def test_coverage_of_many_classes_is_left_out(predictor: Predictor, classes: int, rows: int) -> None:
     coverage = {f"c{number}": ClassCoverage(predicted=1, labelled=1) for number in range(classes)}
