@@ -1,7 +1,7 @@
 """How often the test for an automatic rollback is wrong about a version that is not worse, and how soon it finds one.
 
 ``make measure-rollback`` simulates promotions: two versions answer the same rows, a share of them gets a label, and the
-test is asked after every label.
+test is asked after every label. The rollback on errors and latency is simulated in the same way.
 """
 
 import argparse
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import instant_rollback
 from benchmarks.conditions import heading, make_command, tell
-from src.quality.evidence import judge
+from benchmarks.instant_rollback import InstantDecisions
+from src.core.evidence import LABELS_ALPHA, judge
 
 PUBLISHED = Path(__file__).parent / "results/rollback.md"
-ALPHA = 0.01
 ROWS = 10_000
 LABELLED = 0.3
 # Numbers of labels after which it is counted how many runs are decided; most runs have no more labels than the last.
@@ -80,12 +81,12 @@ def simulate(null_runs: int, worse_runs: int) -> Iterator[Decisions]:
     """The decisions in every world."""
     for world in WORLDS:
         random, runs = np.random.default_rng(SEED), worse_runs if world.is_worse else null_runs
-        found = [judge(world.advantages(ROWS, LABELLED, random), ALPHA) for _ in range(runs)]
+        found = [judge(world.advantages(ROWS, LABELLED, random), LABELS_ALPHA) for _ in range(runs)]
         at = [verdict.rows for verdict in found if verdict.is_worse]
         yield Decisions(world, runs, tuple(sum(rows <= limit for rows in at) for limit in LABELS), len(at))
 
 
-def report(conditions: str, found: Sequence[Decisions]) -> str:
+def report(conditions: str, found: Sequence[Decisions], instant: Sequence[InstantDecisions]) -> str:
     """The shares as Markdown, below the lines that say how they were measured."""
     null = [decisions for decisions in found if not decisions.world.is_worse]
     wrong, runs = sum(decisions.in_all for decisions in null), sum(decisions.runs for decisions in null)
@@ -94,9 +95,11 @@ def report(conditions: str, found: Sequence[Decisions]) -> str:
         "",
         conditions,
         "",
+        "## On true labels",
+        "",
         f"Of {runs:,} runs in which the new version is not worse, {wrong / runs:.2%} were rolled back; the test",
-        f"promises at most {ALPHA:.0%} in each world. Each run has {ROWS:,} rows, {LABELLED:.0%} of them labelled, and",
-        "the test is asked after every label.",
+        f"promises at most {LABELS_ALPHA:.1%} in each world. Each run has {ROWS:,} rows, {LABELLED:.0%} of them",
+        "labelled, and the test is asked after every label.",
         "",
         f"| new version | runs | rolled back | {' | '.join(f'within {limit:,} labels' for limit in LABELS)} |",
         f"| --- | ---: | ---: | {' | '.join('---:' for _ in LABELS)} |",
@@ -108,6 +111,8 @@ def report(conditions: str, found: Sequence[Decisions]) -> str:
         "",
         "The more often the two versions differ, the more labels a difference of 5 points takes: chance alone moves",
         "the difference of their accuracies by more.",
+        "",
+        *instant_rollback.report(instant),
     ]
     return "\n".join(lines) + "\n"
 
@@ -125,7 +130,9 @@ def main(arguments: Sequence[str]) -> int:
     for decisions in simulate(options.null_runs, options.worse_runs):
         found.append(decisions)
         tell(f"{len(found)} of {len(WORLDS)}: {decisions.world.name}: {decisions.in_all} of {decisions.runs}")
-    options.report.write_text(report(conditions, found), encoding="utf-8")
+    instant = list(instant_rollback.simulate(options.null_runs, options.worse_runs))
+    tell(f"errors and latency: {sum(decisions.in_all for decisions in instant)} rolled back")
+    options.report.write_text(report(conditions, found, instant), encoding="utf-8")
     return 0
 
 

@@ -73,12 +73,14 @@ class RolloutConfig(Strict):
     """What happens after a promotion.
 
     For ``watch_hours`` the previous champion goes on answering the logged rows, so that both can be compared on the
-    same labels; 0 switches it off. With ``automatic_rollback`` the previous champion returns if the labels prove that
-    the new one is worse.
+    same labels, errors and times; 0 switches it off. With ``automatic_rollback`` the previous champion returns if these
+    prove that the new one is worse. ``max_slowdown`` is how many times as long a prediction may take as before; with
+    null, times are not compared.
     """
 
     watch_hours: Annotated[float, Field(ge=0, le=24 * 365, allow_inf_nan=False)] = 24
     automatic_rollback: bool = True
+    max_slowdown: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 3.0
 
 
 class RetentionConfig(Strict):

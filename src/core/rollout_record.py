@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,6 +45,18 @@ class Decision(StrEnum):
     REJECTED = "rejected"
 
 
+class PairCount(BaseModel):
+    """Of pairs of attempts by both versions, those in which the promoted one alone, or the previous one, was worse."""
+
+    model_config = ConfigDict(frozen=True)
+
+    worse: int = 0
+    better: int = 0
+
+    def __add__(self, other: "PairCount") -> "PairCount":
+        return PairCount(worse=self.worse + other.worse, better=self.better + other.better)
+
+
 class Rollout(BaseModel):
     """One version that has passed the gate.
 
@@ -55,6 +68,7 @@ class Rollout(BaseModel):
         started: when it was promoted; until then, when it passed the gate.
         until: when the watch ends at the latest; before an approval, ``started`` and the duration of the watch.
         automatic: whether it may be rolled back without a person.
+        max_slowdown: how many times as long as the previous version's a prediction may take; None: not compared.
         ended: when the watch ended, or when the version was aborted.
         by: who or what ended it: ``quality service``, ``promotion of version 4``, or a client.
         reason: why, in a sentence.
@@ -65,11 +79,14 @@ class Rollout(BaseModel):
         decision: a person's; an approval is recorded before the aliases move, so that it can be completed.
         decided_by: the person, as far as known.
         decision_reason: the person's reason.
-        requested: whether the quality service has requested the rollback, rather than a person.
+        requested: whether the rollback was requested automatically, rather than by a person.
         rows: labelled rows on which both versions were compared.
-        drop: the previous version's mean advantage on them, as in ``src.quality.evidence``.
+        drop: the previous version's mean advantage on them, as in ``src.core.evidence``.
         e_value: the evidence that the promoted version is worse.
         is_worse: whether that evidence is a proof.
+        errors: rows on which only one version fails, of all replicas.
+        latency: predictions by whether the promoted version is slower than ``max_slowdown`` allows, of all replicas.
+        finding: what these two prove of the promoted version, in a sentence.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +99,7 @@ class Rollout(BaseModel):
     started: AwareDatetime
     until: AwareDatetime
     automatic: bool = True
+    max_slowdown: float | None = None
     ended: AwareDatetime | None = None
     by: str | None = Field(None, max_length=MAX_TEXT)
     reason: str | None = Field(None, max_length=MAX_TEXT)
@@ -97,6 +115,9 @@ class Rollout(BaseModel):
     drop: float = 0.0
     e_value: float = 1.0
     is_worse: bool = False
+    errors: PairCount = PairCount()
+    latency: PairCount = PairCount()
+    finding: str | None = Field(None, max_length=MAX_TEXT)
 
 
 class Rollouts:
@@ -138,7 +159,7 @@ class Rollouts:
         def change(stored: Rollout) -> Rollout:
             return stored.model_copy(update=found if stored.decision is None else {})
 
-        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change)
+        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
 
     def approve(self, rollout_id: str, now: datetime) -> bool:
         """Record that a waiting version was promoted; False if it does not wait."""
@@ -152,18 +173,38 @@ class Rollouts:
     def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
         """Record the evidence of a watch so far; False if it has ended."""
         found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
-        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=found))
+        return self._update(rollout_id, found) is not None
+
+    def count(self, rollout_id: str, errors: PairCount, latency: PairCount) -> Rollout | None:
+        """Add what a replica has counted, and return the sums; None if the watch has ended."""
+
+        def added(stored: Rollout) -> Rollout:
+            return stored.model_copy(update={"errors": stored.errors + errors, "latency": stored.latency + latency})
+
+        return self._change(rollout_id, RolloutState.WATCHING, added)
+
+    def find(self, rollout_id: str, finding: str) -> bool:
+        """Record what errors or latency prove; False if the watch has ended."""
+        return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}) is not None
 
     def request(self, rollout_id: str) -> bool:
         """Record that a rollback is requested without a person; False if the watch has ended."""
-        found = {"requested": True}
-        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=found))
+        return self._update(rollout_id, {"requested": True}) is not None
+
+    def obstacle(self, rollout: Rollout) -> str | None:
+        """Why a promotion is not rolled back without a person, whatever is proved; None if it may be."""
+        if not rollout.automatic:
+            return "rollout.automatic_rollback is off"
+        before = self.recent(rollout.model, 2, PROMOTED)[1:]
+        if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in before):
+            return "the promotion before was rolled back automatically, which never happens twice in a row"
+        return None
 
     def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
         """End a watch, or abort a waiting version; False if it has ended already."""
         aborts = state is RolloutState.ABORTED
         required = RolloutState.AWAITING_APPROVAL if aborts else RolloutState.WATCHING
-        return self._change(rollout_id, required, lambda stored: _ended(stored, state, now, by, reason))
+        return self._change(rollout_id, required, lambda stored: _ended(stored, state, now, by, reason)) is not None
 
     def get(self, rollout_id: str) -> Rollout | None:
         """A record; None if there is none, or it is damaged. Any string is a safe argument."""
@@ -189,16 +230,19 @@ class Rollouts:
                 break
         return found
 
-    def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> bool:
+    def _update(self, rollout_id: str, values: dict[str, Any]) -> Rollout | None:
+        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=values))
+
+    def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> Rollout | None:
         """Change a record that is in this state."""
         with locked_file(self._folder / LOCK_FILE):
             stored = self._read(rollout_id)
             if stored is None or stored.state is not required:
-                return False
+                return None
             changed = change(stored)
             if changed != stored:
                 self._write(changed)
-        return True
+        return changed
 
     def _promote(self, rollout: Rollout) -> None:
         """Write the record of a promotion and end the watch before it."""

@@ -10,7 +10,8 @@ from src.core.durable_file import replace_durably
 from src.core.folders import make_folder
 from src.core.prediction_log import Sampling
 from src.core.quality_report import QualityReport
-from src.quality.labelled import Scorer
+from src.core.rollout_record import Rollout
+from src.quality.labelled import Pairs, Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
 from src.quality.stores import Stores
 from src.quality.watch import Watch
@@ -40,14 +41,19 @@ class ReportBuilder:
     _running: LiveQuality | None = field(default=None, init=False)
 
     def build(self, now: datetime, problems: Sequence[str] = ()) -> QualityReport:
-        """The report with these problems and its own; meanwhile, no other process changes the stores.
+        """The report with these problems and its own. While rows are read, no other process changes the stores.
 
         Raises:
             duckdb.Error, OSError, pyarrow.ArrowException: a file cannot be read, or the resources do not suffice.
             ConfigError: a manifest is damaged.
         """
         with self.stores.log.locked(), self.stores.labels.locked():
-            return self._build(now, problems)
+            report, watched = self._build(now, problems)
+        if self.watch is None or watched is None:
+            return report
+        # Without the locks, as a rollback may take a minute.
+        decided = self.watch.step(*watched, now)
+        return report.model_copy(update={"problems": [*report.problems, *decided]})
 
     def interrupt(self) -> None:
         """Stop a report that another thread builds; there it raises duckdb.InterruptException."""
@@ -55,7 +61,8 @@ class ReportBuilder:
         if running is not None:
             running.interrupt()
 
-    def _build(self, now: datetime, problems: Sequence[str]) -> QualityReport:
+    def _build(self, now: datetime, problems: Sequence[str]) -> tuple[QualityReport, tuple[Rollout, Pairs] | None]:
+        """The report without decisions, and the watched promotion with its labelled rows."""
         manifest = self.stores.log.manifest
         shutil.rmtree(self.resources.folder, ignore_errors=True)  # what a killed process has left
         quality = LiveQuality(self.stores.log.paths(), self.stores.labels.paths(), now, self.scorer, self.resources)
@@ -64,10 +71,10 @@ class ReportBuilder:
             with quality:
                 versions = quality.versions()
                 labels = quality.label_counts(self.patience, self.sampling, manifest.lowest_rate(now - FATES))
-                decided = self._decide(quality, now)
+                watched = self._watched(quality)
         finally:
             self._running = None
-        return QualityReport(
+        report = QualityReport(
             model=self.model,
             at=now,
             lower_is_better=list(self.scorer.lower_is_better),
@@ -75,17 +82,15 @@ class ReportBuilder:
             labels=labels,
             rows=manifest.rows,
             log_bytes=manifest.bytes,
-            problems=[*problems, *quality.problems, *decided],
+            problems=[*problems, *quality.problems],
         )
+        return report, watched
 
-    def _decide(self, quality: LiveQuality, now: datetime) -> list[str]:
-        """Judge the watched promotion, if there is one."""
-        if self.watch is None:
-            return []
-        rollout = self.watch.watched()
+    def _watched(self, quality: LiveQuality) -> tuple[Rollout, Pairs] | None:
+        rollout = self.watch.watched() if self.watch is not None else None
         if rollout is None:
-            return []
-        return self.watch.step(rollout, quality.pairs(rollout.version, rollout.previous, rollout.started), now)
+            return None
+        return rollout, quality.pairs(rollout.version, rollout.previous, rollout.started)
 
 
 def write_report(path: Path, report: QualityReport) -> None:

@@ -7,12 +7,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from src.core.errors import LoopError
-from src.core.rollout_record import PROMOTED, Rollout, Rollouts, RolloutState
-from src.quality.evidence import Floats, Verdict, class_advantages, judge, number_advantages
+from src.core.evidence import LABELS_ALPHA, Floats, Verdict, judge
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.quality.advantages import class_advantages, number_advantages
 from src.quality.labelled import Pairs, numbers_of
 
-# The largest probability that a version that is not worse is rolled back, over the whole watch.
-ALPHA = 0.01
 # A version that is worse by less is kept: one point of accuracy.
 LEAST_DROP = 0.01
 # How long after the end of a watch a rollback that fails is still requested.
@@ -46,21 +45,30 @@ class Watch:
     def step(self, rollout: Rollout, pairs: Pairs, now: datetime) -> list[str]:
         """Judge a promotion by its labels so far; return sentences for people.
 
+        A proof stays one when the log deletes rows on which it rests.
+
         Raises:
             OSError, SpoolFullError: the record cannot be changed.
         """
-        verdict = judge(self._advantages(pairs), ALPHA, LEAST_DROP)
-        self.rollouts.note(
+        verdict = judge(self._advantages(pairs), LABELS_ALPHA, LEAST_DROP)
+        if rollout.is_worse and not verdict.is_worse:
+            verdict = Verdict(is_worse=True, rows=rollout.rows, drop=rollout.drop, e_value=rollout.e_value)
+        if not self.rollouts.note(
             rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
-        )
+        ):
+            return []  # the watch has ended meanwhile
         finding = _in_words(rollout, verdict)
         obstacle = self._obstacle(rollout, pairs) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:
             return self._roll_back(rollout, finding, now)
+        found = [f"{finding}; {obstacle}"] if obstacle else []
+        if rollout.finding:
+            hindrance = self.rollouts.obstacle(rollout) or "its rollback has not succeeded yet"
+            found.append(f"{rollout.finding}; {hindrance}")
         if now >= rollout.until:
-            reason = f"{finding}; {obstacle}" if obstacle else finding
+            reason = "; ".join(found or [finding])
             self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
-        return [f"{finding}; {obstacle}: check it, and roll back with POST /rollback if it is so"] if obstacle else []
+        return [f"{text}: check it, and roll back with POST /rollback if it is so" for text in found]
 
     def _advantages(self, pairs: Pairs) -> Floats:
         if self.by_class:
@@ -72,11 +80,9 @@ class Watch:
 
     def _obstacle(self, rollout: Rollout, pairs: Pairs) -> str | None:
         """Why this version is not rolled back without a person, if so."""
-        if not rollout.automatic:
-            return "rollout.automatic_rollback is off"
-        earlier = self.rollouts.recent(self.model, 2, PROMOTED)[1:]
-        if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in earlier):
-            return "the promotion before was rolled back automatically, which never happens twice in a row"
+        obstacle = self.rollouts.obstacle(rollout)
+        if obstacle is not None:
+            return obstacle
         # What is proved is about accuracy. The gate may have promoted the version for another merit.
         scores = self.by_gate(pairs)
         if scores is None:
@@ -115,6 +121,6 @@ def _in_words(rollout: Rollout, verdict: Verdict) -> str:
     if verdict.is_worse:
         return (
             f"version {rollout.version} is worse than version {rollout.previous} by {verdict.drop:.1%} {on} "
-            f"(evidence {verdict.e_value:,.0f}, needed {1 / ALPHA:,.0f})"
+            f"(evidence {verdict.e_value:,.0f}, needed {1 / LABELS_ALPHA:,.0f})"
         )
     return f"no proof that version {rollout.version} is worse than version {rollout.previous} {on}"

@@ -125,6 +125,7 @@ class Promoter:
             started=now,
             until=now + timedelta(hours=self.rollout.watch_hours),
             automatic=self.rollout.automatic_rollback,
+            max_slowdown=self.rollout.max_slowdown,
         )
 
 

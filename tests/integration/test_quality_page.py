@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from src.core.evidence import LABELS_ALPHA
 from src.core.feedback import Label
 from src.core.gate_config import RolloutConfig
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
-from src.quality.watch import ALPHA
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import Inference, without_mlflow
 from tests.support.readme import on_ports, title
@@ -74,7 +74,7 @@ def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
     assert run(inference, LISTING) == LISTED
     assert (shown["version"], shown["state"]) == ("3", RolloutState.ROLLED_BACK)
     assert f"by {shown['drop']:.1%} on {shown['rows']:,} labelled rows" in shown["reason"]
-    assert f"(evidence {shown['e_value']:,.0f}, needed {1 / ALPHA:,.0f})" in shown["reason"]
+    assert f"(evidence {shown['e_value']:,.0f}, needed {1 / LABELS_ALPHA:,.0f})" in shown["reason"]
 
 
 @pytest.mark.parametrize(

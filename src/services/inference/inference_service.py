@@ -46,7 +46,7 @@ from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
 from src.serving.watch.promotions import Promotions
-from src.serving.watch.shadow import ShadowFollower
+from src.serving.watch.shadow_follower import ShadowFollower
 
 DESCRIPTION = "Serves the champion of a registered model and takes requests to train a new one."
 VERSION = "0.1.0"
@@ -77,7 +77,8 @@ class ServiceState:
         spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending, audit=self.audit)
         self.settings = settings
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
-        self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS))
+        failed = {"on_failure": self.log.add_failed} if self.log else {}
+        self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS), **failed)
         self.batches = Batches(settings, self.scheduler, metrics)
         self.feedback = _feedback_store(settings)
         rollouts, model = Rollouts(settings.rollouts_dir, self.audit), settings.model_name
@@ -85,7 +86,7 @@ class ServiceState:
         self.rollback = Rollback(moves, store, rollouts, self.audit, model)
         self.approval = Approval(moves, store, rollouts, model)
         self.approvals = ApprovalFollower(self.approval, collected)
-        self.shadowing = ShadowFollower(self.log.shadow, store, rollouts, model) if self.log else None
+        self.shadowing = ShadowFollower(self.log.shadow, self.rollback) if self.log else None
         self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.audit, self.stopping)

@@ -4,7 +4,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from src.core.feature_table import FeatureTable
 from src.core.mlmodel import ONNX_FLAVOUR, ModelDescription
@@ -37,6 +37,10 @@ class ServedEngine(ABC):
     @abstractmethod
     def predict(self, table: FeatureTable) -> Predictions:
         """Predict every row; there must be at least one. A model may raise errors of any type."""
+
+    def exclusive(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which no other thread predicts, for an engine whose calls wait for each other: to time one."""
+        return contextlib.nullcontext()
 
     @classmethod
     def loading(cls, directory: Path) -> contextlib.AbstractContextManager[None]:  # noqa: ARG003 - others use it

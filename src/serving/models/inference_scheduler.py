@@ -36,6 +36,7 @@ CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 T = TypeVar("T")
 Steps = Generator[FeatureTable, Any, T]
 _Waiting = tuple[Row, asyncio.Future[Answer]]
+OnFailure = Callable[[Predictor, FeatureTable], None]
 
 
 class SharedTurn(Generic[T]):
@@ -80,17 +81,19 @@ class InferenceScheduler:
     """Runs models for the routes, which get the models' errors. Use from one event loop; close it with ``close``.
 
     Rows that are predicted together get bitwise the same answers as each alone. ``threads`` parts of a table may be
-    predicted at the same time while no other table is.
+    predicted at the same time while no other table is. ``on_failure`` gets the rows on which a model has raised an
+    error: a single one, or a table with at least one such row; it may be called from any thread.
     """
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, threads: int = 1, on_failure: OnFailure = lambda _predictor, _table: None) -> None:
         # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threads = threads
+        self._on_failure = on_failure
         self._parts = ThreadPoolExecutor(threads, thread_name_prefix="predict-part")
         # The tables, or parts of them, that are predicted in threads now.
         self._running: set[asyncio.Future[Predictions]] = set()
-        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, _answers(predictor, batch)))
+        self._quick = SharedTurn[_Waiting](lambda predictor, batch: _settle(batch, self._answers(predictor, batch)))
         self._slow: dict[Predictor, list[_Waiting]] = {}
         self._calling: asyncio.Task[None] | None = None
         # Seconds that tables have taken in this iteration of the event loop.
@@ -129,7 +132,7 @@ class InferenceScheduler:
             if isinstance(table, _Returned):
                 return table.value
             at_once = at_once and self.takes(predictor, len(table))
-            found = predictor.engine.predict(table) if at_once else await self.predict(predictor, table)
+            found = self.call(predictor, table) if at_once else await self.predict(predictor, table)
 
     async def turn(self) -> None:
         """Wait for a loop iteration that has time for tables, first come first served."""
@@ -170,7 +173,7 @@ class InferenceScheduler:
                 is_shared = alone and self._threads > 1 and predictor.engine.is_parallel
                 executor, most = (self._parts, self._threads) if is_shared else (self._thread, 1)
                 for table in islice(rest, max(0, most - len(running))):
-                    future = loop.run_in_executor(executor, predictor.engine.predict, table)
+                    future = loop.run_in_executor(executor, self.call, predictor, table)
                     future.add_done_callback(self._running.discard)
                     self._running.add(future)
                     running.append(future)
@@ -181,9 +184,27 @@ class InferenceScheduler:
             for future in running:
                 future.cancel()
 
+    def call(self, predictor: Predictor, table: FeatureTable) -> Predictions:
+        """Predict a table in this thread. Raises what the model raises on it."""
+        try:
+            return predictor.engine.predict(table)
+        except Exception:
+            self._on_failure(predictor, table)
+            raise
+
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run a function in the models' thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _answers(self, predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
+        """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
+        try:
+            return list(predictor.answer([row for row, _ in batch]))
+        except Exception as error:  # noqa: BLE001 - it is raised to the row's request
+            if len(batch) == 1:
+                self._on_failure(predictor, FeatureTable.from_rows(predictor.schema, [batch[0][0]]))
+                return [error]
+            return [answer for item in batch for answer in self._answers(predictor, [item])]
 
     def _end_turn(self) -> None:
         self._taken = 0.0
@@ -195,7 +216,7 @@ class InferenceScheduler:
                 predictor = next(iter(self._slow))
                 batch = self._slow.pop(predictor)
                 try:
-                    answers = await self.in_thread(functools.partial(_answers, predictor, batch))
+                    answers = await self.in_thread(functools.partial(self._answers, predictor, batch))
                 except BaseException:  # the service stops, or the thread ended
                     for _, future in batch:
                         future.cancel()
@@ -220,16 +241,6 @@ def _next(steps: Steps[T], found: Predictions | None) -> FeatureTable | _Returne
         return steps.send(found)
     except StopIteration as end:
         return _Returned(end.value)
-
-
-def _answers(predictor: Predictor, batch: list[_Waiting]) -> list[Answer | Exception]:
-    """A prediction or an error for each row, so that a row on which the model fails does not fail the others."""
-    try:
-        return list(predictor.answer([row for row, _ in batch]))
-    except Exception as error:  # noqa: BLE001 - it is raised to the row's request
-        if len(batch) == 1:
-            return [error]
-        return [answer for item in batch for answer in _answers(predictor, [item])]
 
 
 def _settle(batch: list[_Waiting], answers: Iterable[Answer | Exception]) -> None:

@@ -56,7 +56,7 @@ class PyfuncEngine(ServedEngine):
     def __init__(self, directory: Path, description: ModelDescription, *, verified: bool) -> None:
         if description.code_sha256 is not None:
             require_own_code(description.code_sha256)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._model = _load(directory)
         raw = None
         with contextlib.suppress(NotImplementedError):  # most flavours give the model of their library
@@ -107,6 +107,10 @@ class PyfuncEngine(ServedEngine):
             kind = type(error).__name__
             logger.error("the model failed: %s at %s:%d in %s", kind, frame.filename, frame.lineno, frame.name)  # noqa: TRY400 - for the same reason
             raise ModelFailedError(f"the model failed on these values ({kind}); the log says where") from None
+
+    def exclusive(self) -> contextlib.AbstractContextManager[Any]:
+        """See ``ServedEngine``."""
+        return self._lock
 
     def _predictions(self, answers: Any, probabilities: Any, rows: int) -> Predictions:
         values = np.asarray(answers)

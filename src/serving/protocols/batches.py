@@ -125,7 +125,7 @@ class Batches:
 
             if worker is None and self._scheduler.takes(predictor, rows):
                 for table in tables():
-                    yield encode(predictor.engine.predict(table))
+                    yield encode(self._scheduler.call(predictor, table))
             else:
                 # Not in the models' thread, which other requests need, if it is to wait for a worker.
                 run = worker.run if worker else self._scheduler.in_thread

@@ -153,6 +153,10 @@ class PredictionLog:
             )
             self._blocks.append(block)
 
+    def add_failed(self, predictor: Predictor, table: FeatureTable) -> None:
+        """A model has failed on at least one row of a table: the shadow, if there is one, gets a sample of its rows."""
+        self.shadow.add_failed(predictor, table, self._rate.rate)
+
     async def run(self, gather: Callable[[], None]) -> None:
         """Write once a second what ``gather``, called from the event loop, and others have added, until cancelled."""
         await asyncio.to_thread(self._announce)

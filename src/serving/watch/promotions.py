@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.core.errors import SpoolUnavailableError
 from src.core.retrain_record import Scores
-from src.core.rollout_record import ANY, Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import ANY, Decision, PairCount, Rollout, Rollouts, RolloutState
 from src.serving.watch.shadow import Shadow
 
 
@@ -33,11 +33,15 @@ class Promotion(BaseModel):
     decision: Decision | None = Field(description="A person's decision about it")
     decided_by: str | None = Field(description="Who decided, as far as known")
     decision_reason: str | None
-    requested: bool = Field(description="Whether the quality service has requested the rollback")
+    requested: bool = Field(description="Whether the rollback was requested automatically")
     rows: int = Field(description="Labelled rows on which both versions were compared")
     drop: float = Field(description="By how much the promoted version is worse on them; below 0 it is better")
-    e_value: float = Field(description="Evidence that it is worse; 100 is a proof")
+    e_value: float = Field(description="Evidence that it is worse; 200 is a proof")
     is_worse: bool = Field(description="Whether it is proved to be worse")
+    max_slowdown: float | None = Field(description="How many times as long a prediction may take as before")
+    errors: PairCount = Field(description="Rows on which only this version (worse) or the one before it fails")
+    latency: PairCount = Field(description="Timed predictions: too slow (worse) or not")
+    finding: str | None = Field(description="What errors or latency prove")
     shadow: bool = Field(description="Whether the champion before it answers as a shadow now")
 
 

@@ -1,24 +1,21 @@
 """The shadow: while a promotion is watched, the previous champion answers the logged rows too, for the log alone."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from src.core.errors import LoopError
 from src.core.feature_schema import FeatureSchema
+from src.core.feature_table import FeatureTable
 from src.core.prediction_log import Role
 from src.core.prediction_log_settings import PredictionLogSettings
-from src.core.rollout_record import Rollout, Rollouts
-from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
+from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
+from src.serving.watch.paired_checks import LATENCY_SECONDS, PairedChecks, PairMetrics
 from src.serving.watch.segment_writer import SegmentWriter
 
-# How often the records of promotions are read, and the pause after a shadow that could not be loaded.
-LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
 # The shadow's share of a second: rows beyond it are skipped, so that a slow model does not slow down the served one.
 MAX_SECONDS = 0.05
 PREDICTED, SKIPPED, FAILED = "predicted", "skipped", "failed"
@@ -26,8 +23,26 @@ PREDICTED, SKIPPED, FAILED = "predicted", "skipped", "failed"
 logger = logging.getLogger(__name__)
 
 
+class _Used(NamedTuple):
+    """The shadow, and the version beside which it answers."""
+
+    predictor: Predictor
+    layout: RowLayout
+    served: Predictor
+    checks: PairedChecks
+
+    def takes(self, schema: FeatureSchema, version: str) -> bool:
+        """Whether rows of this version and schema are its own."""
+        return version == self.served.version.version and _takes(self.predictor.schema, schema)
+
+    def check(self, blocks: Sequence[LoggedRows]) -> float:
+        """Check errors and latency for a second, and return the seconds that are left for the shadow's answers."""
+        tables = [block.table for block in blocks if self.takes(block.layout.schema, block.source.version)]
+        return MAX_SECONDS - min(self.checks.run(tables), LATENCY_SECONDS)
+
+
 class Shadow:
-    """Answers logged rows with the previous champion. ``use`` and ``answers`` may be called from different threads.
+    """Answers logged rows with the previous champion. Its methods may be called from different threads.
 
     Args:
         settings: of the prediction log.
@@ -36,7 +51,8 @@ class Shadow:
 
     def __init__(self, settings: PredictionLogSettings, registry: CollectorRegistry) -> None:
         self._settings = settings
-        self._used: tuple[Predictor, RowLayout, str] | None = None
+        self._used: _Used | None = None
+        self._metrics = PairMetrics(registry)
         self._is_failing = False
         name, documentation = "inference_shadow_rows", "Logged rows by what the shadow did with them"
         rows = Counter(name, documentation, ["result"], registry=registry)
@@ -50,18 +66,36 @@ class Shadow:
     def version(self) -> str | None:
         """The shadow's version, while there is one."""
         used = self._used
-        return used[0].version.version if used else None
+        return used.predictor.version.version if used else None
 
-    def use(self, predictor: Predictor | None, beside: str) -> None:
-        """Answer the rows of the version ``beside`` with this model from now on; None for none."""
-        used = None if predictor is None else (predictor, RowLayout(predictor, self._settings, Role.SHADOW), beside)
-        self._used = used
+    @property
+    def checks(self) -> PairedChecks | None:
+        """The comparison of errors and latency, while there is a shadow."""
+        used = self._used
+        return used.checks if used else None
 
-    def write(self, blocks: Iterable[LoggedRows], writer: SegmentWriter) -> list[OSError]:
-        """Write the answers to the rows of a second, as far as there is time; return the errors."""
+    def use(self, predictor: Predictor, served: Predictor, max_slowdown: float | None) -> None:
+        """Answer the rows of the served version with this model from now on; compare errors and, if given, latency."""
+        layout = RowLayout(predictor, self._settings, Role.SHADOW)
+        checks = PairedChecks(served, predictor, max_slowdown, self._metrics)
+        self._used = _Used(predictor, layout, served, checks)
+
+    def release(self) -> None:
+        """Answer no more rows."""
+        self._used = None
+
+    def add_failed(self, predictor: Predictor, table: FeatureTable, rate: float) -> None:
+        """Keep rows on which a model has failed, at the log's sampling rate, if it is compared with the shadow."""
+        used = self._used
+        if used is not None and used.takes(table.schema, predictor.version.version):
+            used.checks.add_failed(table, rate)
+
+    def write(self, blocks: Sequence[LoggedRows], writer: SegmentWriter) -> list[OSError]:
+        """Check a second's rows, and write the answers to them as far as there is time; return the errors."""
         errors: list[OSError] = []
-        seconds = MAX_SECONDS
-        for block in blocks:
+        used = self._used
+        seconds = used.check(blocks) if used is not None else 0.0
+        for block in blocks if used is not None else ():
             answered, seconds = self.answers(block, seconds)
             if answered is not None:
                 try:
@@ -73,94 +107,48 @@ class Shadow:
     def answers(self, block: LoggedRows, seconds: float) -> tuple[LoggedRows | None, float]:
         """The shadow's answers to as many of the rows as it has time for, and the seconds that are left."""
         used = self._used
-        if used is None or used[2] != block.source.version or not _takes(used[0].schema, block.layout.schema):
+        if used is None or not used.takes(block.layout.schema, block.source.version):
             return None, seconds
-        predictor, layout, _ = used
+        predictor = used.predictor
         rows = min(len(block.ids), int(seconds / predictor.cost.of(1)))
         self._count[SKIPPED](len(block.ids) - rows)
         if not rows:
             return None, seconds
-        table = block.table.part(0, rows)
+        seconds -= predictor.cost.of(rows)
+        source, table = used.layout.source(block.source.rate), block.table.part(0, rows)
         try:
             found = predictor.engine.predict(table)
         except Exception as error:  # noqa: BLE001 - a model may raise errors of any type, and the served one must not mind
-            self._count[FAILED](rows)
             if not self._is_failing:
                 logger.warning("the shadow, version %s, fails: %s", predictor.version.version, type(error).__name__)
             self._is_failing = True
-            return None, seconds
+            return self._one_by_one(used, block, rows, seconds)
         self._is_failing = False
         self._count[PREDICTED](rows)
-        source = layout.source(block.source.rate)
-        answered = LoggedRows(layout, source, block.ids[:rows], block.times[:rows], table, found, block.keys[:rows])
-        return answered, seconds - predictor.cost.of(rows)
+        ids, times, keys = block.ids[:rows], block.times[:rows], block.keys[:rows]
+        return LoggedRows(used.layout, source, ids, times, table, found, keys), seconds
 
-
-class ShadowFollower:
-    """Loads and releases the shadow as the records of promotions say.
-
-    Args:
-        shadow: uses what is loaded.
-        store: the served model, and where others are loaded from.
-        rollouts: the records.
-        model: the registered model's name.
-        clock: the current time.
-        wait: waits so many seconds.
-    """
-
-    def __init__(  # noqa: PLR0913 - the last two are for tests
-        self,
-        shadow: Shadow,
-        store: ModelStore,
-        rollouts: Rollouts,
-        model: str,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._shadow = shadow
-        self._store = store
-        self._rollouts = rollouts
-        self._model = model
-        self._clock = clock
-        self._wait = wait
-
-    async def follow(self) -> None:
-        """Look every few seconds until cancelled."""
-        while True:
-            pause = LOOK_SECONDS
+    def _one_by_one(self, used: _Used, block: LoggedRows, rows: int, seconds: float) -> tuple[LoggedRows | None, float]:
+        """The answers to the rows of a block on which the shadow fails, without those on which it fails alone."""
+        cost = used.predictor.cost.of(1)
+        # A single row has failed alone already.
+        tried = min(rows, int(max(0.0, seconds) / cost)) if rows > 1 else 1
+        self._count[SKIPPED](rows - tried)
+        answers: dict[int, Answer] = {}
+        for place in range(tried):
             try:
-                await self.look()
-            except (LoopError, OSError) as error:
-                logger.warning("the previous champion cannot answer as a shadow: %s", error)
-                pause = RETRY_SECONDS
-            except Exception:  # the outermost loop: the next look may succeed
-                logger.exception("following the records of promotions failed")
-                pause = RETRY_SECONDS
-            await self._wait(pause)
-
-    async def look(self) -> None:
-        """Load or release the shadow once. Raises LoopError and OSError if it cannot be loaded."""
-        rollout = await asyncio.to_thread(self._rollouts.watched, self._model)
-        if rollout is None or not self._is_beside(rollout):
-            if self._shadow.version is not None:
-                logger.info("version %s no longer answers as a shadow", self._shadow.version)
-                self._shadow.use(None, "")
-        elif self._shadow.version != rollout.previous:
-            predictor = await self._store.load_previous(rollout.previous)
-            # The served version may have changed meanwhile.
-            if predictor is not None and self._is_beside(rollout):
-                self._shadow.use(predictor, rollout.version)
-                logger.info(
-                    "version %s is the shadow of version %s: it answers the logged rows too",
-                    rollout.previous,
-                    rollout.version,
-                )
-
-    def _is_beside(self, rollout: Rollout) -> bool:
-        """Whether the watched version is served, and the watch goes on."""
-        current = self._store.current
-        return current is not None and current.version.version == rollout.version and self._clock() < rollout.until
+                (answers[place],) = used.predictor.answer([block.table.row(place)])
+            except Exception:  # noqa: BLE001 - as above
+                self._count[FAILED](1)
+        self._count[PREDICTED](len(answers))
+        seconds -= tried * cost
+        if not answers:
+            return None, seconds
+        table = FeatureTable.from_rows(block.layout.schema, [block.table.row(place) for place in answers])
+        ids, times = [block.ids[place] for place in answers], [block.times[place] for place in answers]
+        keys = [block.keys[place] for place in answers]
+        source = used.layout.source(block.source.rate)
+        return LoggedRows(used.layout, source, ids, times, table, list(answers.values()), keys), seconds
 
 
 def _takes(schema: FeatureSchema, rows: FeatureSchema) -> bool:

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rollback import ALPHA, LABELS, PUBLISHED, WORLDS, Decisions, World, main, report
+from benchmarks import instant_rollback
+from benchmarks.instant_rollback import CHECKED, InstantDecisions
+from benchmarks.rollback import LABELS, PUBLISHED, WORLDS, Decisions, World, main, report
+from src.core.evidence import LABELS_ALPHA
 
 
 def test_a_world_draws_its_shares_in_each_half() -> None:
@@ -16,31 +19,55 @@ def test_a_world_draws_its_shares_in_each_half() -> None:
 
 def test_report_counts_wrong_rollbacks_over_the_worlds_without_harm() -> None:
     fine, worse = WORLDS[0], WORLDS[-1]
-    text = report("measured so", [Decisions(fine, 400, (0, 0, 1, 1, 2), 2), Decisions(worse, 50, (1, 2, 3, 4, 5), 25)])
-    assert "measured so\n\nOf 400 runs in which the new version is not worse, 0.50% were rolled back" in text
+    some = [Decisions(fine, 400, (0, 0, 1, 1, 2), 2), Decisions(worse, 50, (1, 2, 3, 4, 5), 25)]
+    quick, slow = instant_rollback.WORLDS[0], instant_rollback.WORLDS[-1]
+    instant = [InstantDecisions(quick, 200, (0, 1, 1, 1), 1), InstantDecisions(slow, 10, (1, 2, 3, 4), 5)]
+    text = report("measured so", some, instant)
+    assert "Of 200 runs in which the new version neither fails more often nor is too slow, 0.50% were" in text
+    assert f"| {slow.name} | 10 | 50.0% | 10.0% | 20.0% | 30.0% | 40.0% |" in text
+    assert (
+        "measured so\n\n## On true labels\n\nOf 400 runs in which the new version is not worse, 0.50% were rolled back"
+        in text
+    )
     assert f"| {worse.name} | 50 | 50.0% | 2.0% | 4.0% | 6.0% | 8.0% | 10.0% |" in text
 
 
-def test_published_decisions_keep_the_promise() -> None:
+def published() -> dict[str, tuple[int, list[float]]]:
+    """The runs of each world, and the shares of them."""
     rows = re.findall(r"^\| (.+?) \| ([\d,]+) \| (.+) \|$", PUBLISHED.read_text(encoding="utf-8"), re.MULTILINE)
-    found = {name: [float(share.strip("%")) / 100 for share in shares.split(" | ")] for name, _, shares in rows}
-    runs = sum(int(count.replace(",", "")) for name, count, _ in rows if not _is_worse(name))
-    assert runs >= 5000
-    assert set(found) == {world.name for world in WORLDS}
-    assert max(shares[0] for name, shares in found.items() if not _is_worse(name)) <= ALPHA
+    return {
+        name: (int(runs.replace(",", "")), [float(share.strip("%")) / 100 for share in shares.split(" | ")])
+        for name, runs, shares in rows
+    }
+
+
+def test_published_decisions_keep_the_promise() -> None:
+    found = published()
+    assert set(found) == {world.name for world in (*WORLDS, *instant_rollback.WORLDS)}
+    null = [found[world.name] for world in WORLDS if not world.is_worse]
+    assert sum(runs for runs, _ in null) >= 5000
+    assert max(shares[0] for _, shares in null) <= LABELS_ALPHA
     within = 1 + LABELS.index(2000)
-    decided = [found[world.name][within] for world in WORLDS if world.is_worse]
+    decided = [found[world.name][1][within] for world in WORLDS if world.is_worse]
     assert min(decided[:3]) >= 0.95
     assert decided == sorted(decided, reverse=True)
+
+
+def test_published_decisions_on_errors_and_latency_keep_the_promise() -> None:
+    found = published()
+    for world in instant_rollback.WORLDS:
+        runs, shares = found[world.name]
+        assert runs >= 1000
+        if world.is_worse:
+            assert shares[1 + CHECKED.index(1000)] >= 0.6
+            assert shares[0] == 1.0
+        else:
+            assert shares[0] <= world.alpha
 
 
 def test_measure_writes_a_line_for_every_world(tmp_path: Path) -> None:
     file = tmp_path / "rollback.md"
     assert main(["--null-runs", "2", "--worse-runs", "3", "--report", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
-    for world in WORLDS:
+    for world in (*WORLDS, *instant_rollback.WORLDS):
         assert f"| {world.name} | {3 if world.is_worse else 2} | " in text
-
-
-def _is_worse(name: str) -> bool:
-    return next(world for world in WORLDS if world.name == name).is_worse

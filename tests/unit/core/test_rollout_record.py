@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.rollout_record import PROMOTED, Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PROMOTED, Decision, PairCount, Rollout, Rollouts, RolloutState
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -281,3 +281,44 @@ def test_an_approval_and_other_ends_of_waiting_are_in_the_audit_log(tmp_path: Pa
         (Event.ABORTED, "4", "aborted", "training of version 5"),
     ]
     assert len(found) == 3
+
+
+def test_counts_of_all_replicas_are_added_until_the_watch_ends(rollouts: Rollouts) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    rollouts.count(rollout.id, PairCount(worse=1, better=2), PairCount(better=3))
+    counted = rollouts.count(rollout.id, PairCount(worse=10), PairCount(worse=20, better=30))
+    assert counted is not None
+    assert counted.errors == PairCount(worse=11, better=2)
+    assert counted.latency == PairCount(worse=20, better=33)
+    assert rollouts.watched("iris") == counted
+    rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="someone", reason="over")
+    assert rollouts.count(rollout.id, PairCount(worse=1), PairCount()) is None
+    assert rollouts.recent("iris", 1)[0].errors == counted.errors
+
+
+def test_what_is_found_is_recorded_until_the_watch_ends(rollouts: Rollouts) -> None:
+    rollout = promotion()
+    rollouts.begin(rollout)
+    assert rollouts.find(rollout.id, "f" * 600)
+    rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="someone", reason="over")
+    assert not rollouts.find(rollout.id, "too late")
+    assert rollouts.recent("iris", 1)[0].finding == "f" * 500
+
+
+def test_a_promotion_after_an_automatic_rollback_is_left_to_a_person(rollouts: Rollouts) -> None:
+    first, second, third = promotion("2", "1"), promotion("3", "1"), promotion("4", "1")
+    rollouts.begin(first)
+    assert rollouts.obstacle(first) is None
+    rollouts.request(first.id)
+    rollouts.end(first.id, RolloutState.ROLLED_BACK, now=NOW, by="someone", reason="worse")
+    rollouts.begin(second)
+    assert "never happens twice in a row" in str(rollouts.obstacle(second))
+    rollouts.begin(third)  # the second one was kept
+    assert rollouts.obstacle(third) is None
+
+
+def test_a_promotion_may_be_left_to_a_person(rollouts: Rollouts) -> None:
+    rollout = promotion().model_copy(update={"automatic": False})
+    rollouts.begin(rollout)
+    assert rollouts.obstacle(rollout) == "rollout.automatic_rollback is off"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from src.core.errors import ConnectionFailedError
+from src.core.evidence import LABELS_ALPHA
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.quality.labelled import Pairs
-from src.quality.watch import ALPHA, GRACE, LEAST_DROP, WATCHER, Watch, end_without_log
+from src.quality.watch import GRACE, LEAST_DROP, WATCHER, Watch, end_without_log
 from tests.support.quality_rows import DAY, HOUR, NOW
 
 
@@ -70,12 +71,12 @@ def test_a_version_that_is_proved_worse_is_rolled_back_with_its_evidence(world: 
     ((version, reason),) = world.asked
     assert version == "2"
     assert reason.startswith("version 2 is worse than version 1 by 100.0% on ")
-    assert reason.endswith("needed 100)")
+    assert reason.endswith("needed 200)")
     record = world.record()
     assert (record.state, record.requested, record.reason) == (RolloutState.ROLLED_BACK, True, reason)
     assert record.rows < len(WORSE.truth)
     assert record.drop == 1.0
-    assert record.e_value >= 1 / ALPHA
+    assert record.e_value >= 1 / LABELS_ALPHA
     assert record.is_worse
 
 
@@ -187,6 +188,35 @@ def test_a_rollback_that_fails_until_after_the_watch_is_not_requested_for_ever(w
     assert world.watch().watched() is None
 
 
+def test_a_proof_stays_one_when_the_log_deletes_its_rows(world: World) -> None:
+    rollout = world.promote(automatic=False)
+    world.watch().step(rollout, WORSE, NOW)
+    proved = world.record()
+    (problem,) = world.watch().step(proved, EQUAL, NOW)
+    assert "is worse than version 1 by 100.0%" in problem
+    assert world.record() == proved
+
+
+def test_a_watch_that_has_ended_meanwhile_is_not_judged(world: World) -> None:
+    rollout = world.promote()
+    by_a_person(world, rollout)
+    assert world.watch().step(rollout, WORSE, NOW) == []
+    assert world.asked == []
+
+
+@pytest.mark.parametrize(
+    ("automatic", "why"), [(False, "rollout.automatic_rollback is off"), (True, "its rollback has not succeeded yet")]
+)
+def test_what_errors_or_latency_prove_is_reported_until_the_end(world: World, why: str, *, automatic: bool) -> None:
+    rollout = world.promote(automatic=automatic)
+    world.rollouts.find(rollout.id, "version 2 fails")
+    (problem,) = world.watch().step(world.record(), EQUAL, NOW)
+    assert problem == f"version 2 fails; {why}: check it, and roll back with POST /rollback if it is so"
+    assert world.record().state is RolloutState.WATCHING
+    world.watch().step(world.record(), EQUAL, rollout.until)
+    assert (world.record().state, world.record().reason) == (RolloutState.KEPT, f"version 2 fails; {why}")
+
+
 def test_numbers_are_compared_by_their_errors(world: World) -> None:
     rollout = world.promote()
     rows = paired(*[("10", "14.0", "11.0")] * 100)
@@ -207,7 +237,7 @@ def test_a_drop_that_is_not_worth_it_is_kept(world: World) -> None:
     share = round(2 / LEAST_DROP)
     world.watch().step(rollout, paired(*[*[BOTH] * (share - 1), ONLY_PREVIOUS] * 30), NOW)
     record = world.record()
-    assert record.e_value > 1 / ALPHA
+    assert record.e_value > 1 / LABELS_ALPHA
     assert record.drop == pytest.approx(LEAST_DROP / 2)
     assert record.state is RolloutState.WATCHING
 

@@ -348,9 +348,9 @@ def watched(lock: Path, rollout: RolloutConfig, champion: str | None = "3", floo
 
 def test_a_promotion_is_watched_for_the_configured_time(lock: Path) -> None:
     before = datetime.now(UTC)
-    found = watched(lock, RolloutConfig(watch_hours=1.5, automatic_rollback=False)).watched("wine")
+    found = watched(lock, RolloutConfig(watch_hours=1.5, automatic_rollback=False, max_slowdown=2)).watched("wine")
     assert found is not None
-    assert (found.version, found.previous, found.automatic) == ("5", "3", False)
+    assert (found.version, found.previous, found.automatic, found.max_slowdown) == ("5", "3", False, 2)
     assert found.until - found.started == timedelta(hours=1.5)
     assert before <= found.started <= datetime.now(UTC)
 

@@ -1,8 +1,5 @@
-"""The shadow: whose rows it answers, how many, and when it is loaded and released."""
+"""The shadow: whose rows it answers, how many, and what is checked beside it."""
 
-import asyncio
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +7,19 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from src.core.errors import ConnectionFailedError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log import Role
 from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
-from src.serving.models.predictor import Cost
+from src.core.rollout_record import PairCount
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
+from src.serving.watch.paired_checks import TIMED_ROWS
 from src.serving.watch.prediction_log import PredictionLog
 from src.serving.watch.segment_writer import SegmentWriter
-from src.serving.watch.shadow import LOOK_SECONDS, MAX_SECONDS, RETRY_SECONDS, Shadow, ShadowFollower
+from src.serving.watch.shadow import MAX_SECONDS, Shadow
 from tests.support.logged import segments_in
-
-pytestmark = pytest.mark.anyio
-SCHEMA = FeatureSchema((Column("x"),))
-CLASSES = ("a", "b")
-NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
-
-
-class Model:
-    """As much of a predictor as the shadow reads; it answers with the class that it prefers."""
-
-    def __init__(self, version: str, prefers: str = "a", schema: FeatureSchema = SCHEMA, cost: float = 1e-6) -> None:
-        self.schema, self.classes, self.prefers = schema, CLASSES, prefers
-        self.cost = Cost(0.0, cost)
-        self.engine = self
-        self.version: Any = type("Version", (), {"name": "iris", "version": version})
-        self.fails = False
-
-    def predict(self, table: FeatureTable) -> Predictions:
-        if self.fails:
-            raise ValueError("made up")
-        shares = [0.75, 0.25] if self.prefers == "a" else [0.25, 0.75]
-        return Predictions(None, np.array([shares] * len(table)), CLASSES)
+from tests.support.watched_models import SCHEMA, Model
 
 
 def settings() -> PredictionLogSettings:
@@ -83,9 +58,10 @@ def world() -> World:
     return World()
 
 
-def use(world: World, model: Model, beside: str = "2") -> None:
-    predictor: Any = model
-    world.shadow.use(predictor, beside)
+def use(world: World, model: Model, served: Model | None = None, max_slowdown: float | None = None) -> None:
+    new: Any = served or Model("2")
+    previous: Any = model
+    world.shadow.use(previous, new, max_slowdown)
 
 
 def test_nobody_answers_before_a_promotion(world: World) -> None:
@@ -142,7 +118,7 @@ def test_a_shadow_that_fails_is_counted_and_logged_once(world: World, caplog: py
     use(world, model)
     model.fails = True
     for _ in range(2):
-        assert world.shadow.answers(block_of(2), 1.0) == (None, 1.0)
+        assert world.shadow.answers(block_of(2), 1.0) == (None, pytest.approx(1.0 - 4e-6))
     assert world.counts() == (0, 0, 4)
     assert caplog.text.count("the shadow, version 1, fails: ValueError") == 1
     model.fails = False
@@ -152,9 +128,123 @@ def test_a_shadow_that_fails_is_counted_and_logged_once(world: World, caplog: py
     assert caplog.text.count("fails") == 2
 
 
+def test_a_shadow_that_fails_on_a_row_answers_the_others(world: World) -> None:
+    model = Model("1", prefers="b")
+    model.fails_above = 1.0
+    use(world, model)
+    answered, _ = world.shadow.answers(block_of(3), 1.0)
+    assert answered is not None
+    assert (answered.ids, answered.times, answered.keys) == (["r0", "r1"], [1.0] * 2, ["k", None])
+    assert [b'"prediction":"b"' in line for line in answered.lines()] == [True, True]
+    assert answered.table.row(1) == (1.0,)
+    assert world.counts() == (2, 0, 1)
+
+
+def test_rows_of_a_failed_block_are_tried_alone_as_far_as_there_is_time(world: World) -> None:
+    model = Model("1", cost=0.01)
+    model.fails = True
+    use(world, model)
+    # 4 rows at once, and 2 alone.
+    assert world.shadow.answers(block_of(4), 0.0601) == (None, pytest.approx(0.0001))
+    assert world.counts() == (0, 2, 2)
+    assert world.shadow.answers(block_of(4), 0.0101) == (None, pytest.approx(-0.0099))
+    assert world.counts() == (0, 5, 3)
+
+
+def taken(world: World) -> tuple[PairCount, PairCount]:
+    checks = world.shadow.checks
+    assert checks is not None
+    return checks.take()
+
+
+def failed(rows: int, schema: FeatureSchema = SCHEMA) -> FeatureTable:
+    return FeatureTable.from_rows(schema, [(float(row),) * len(schema.columns) for row in range(rows)])
+
+
+def alarm(world: World, served: Any, folder: Path) -> None:
+    """A failure some time ago."""
+    world.shadow.add_failed(served, failed(1), 1.0)
+    write(world, folder)
+
+
+def write(world: World, folder: Path, *blocks: LoggedRows) -> None:
+    assert world.shadow.write(blocks, SegmentWriter(folder, lambda: 1.0)) == []
+
+
+def test_rows_on_which_the_served_version_fails_are_checked_within_the_second(world: World, tmp_path: Path) -> None:
+    served: Any = Model("2")
+    served.fails = True
+    use(world, Model("1"), served)
+    alarm(world, served, tmp_path)
+    world.shadow.add_failed(served, failed(3), 1.0)
+    write(world, tmp_path)
+    assert taken(world) == (PairCount(worse=3), PairCount())
+    write(world, tmp_path)
+    assert taken(world) == (PairCount(), PairCount())
+
+
+@pytest.mark.parametrize(("version", "columns"), [("3", (Column("x"),)), ("2", (Column("y"),))])
+def test_failures_that_cannot_be_compared_are_not_checked(
+    world: World, tmp_path: Path, version: str, columns: tuple[Column, ...]
+) -> None:
+    served: Any = Model("2")
+    served.fails = True
+    use(world, Model("1"), served)
+    alarm(world, served, tmp_path)
+    other: Any = Model(version)
+    world.shadow.add_failed(other, failed(3, FeatureSchema(columns)), 1.0)
+    write(world, tmp_path)
+    assert taken(world) == (PairCount(), PairCount())
+
+
+def test_without_a_shadow_failures_are_forgotten(world: World, tmp_path: Path) -> None:
+    served: Any = Model("2")
+    served.fails = True
+    world.shadow.add_failed(served, failed(3), 1.0)
+    use(world, Model("1"), served)
+    write(world, tmp_path)
+    write(world, tmp_path, block_of(3))
+    assert taken(world) == (PairCount(), PairCount())
+    assert served.rows == 0
+
+
+def test_the_log_passes_failures_on_at_its_rate(tmp_path: Path) -> None:
+    rare = PredictionLogSettings(_env_file=None, prediction_log_rate=1e-9)  # type: ignore[call-arg]
+    for chosen, found in ((settings(), 2), (rare, 0)):
+        log = PredictionLog(chosen, CollectorRegistry(), tmp_path)
+        served: Any = Model("2")
+        previous: Any = Model("1")
+        served.fails = True
+        log.shadow.use(previous, served, None)
+        log.shadow.add_failed(served, failed(1), 1.0)
+        log.write()
+        log.batch(served, "t", 1000)  # sets the rate
+        log.add_failed(served, failed(2))
+        log.write()
+        assert log.shadow.checks is not None
+        assert log.shadow.checks.take() == (PairCount(worse=found), PairCount())
+
+
+def test_logged_rows_are_timed(world: World, tmp_path: Path) -> None:
+    use(world, Model("1"), max_slowdown=3.0)
+    write(world, tmp_path, block_of(3), block_of(3, version="9"))
+    assert taken(world) == (PairCount(), PairCount(better=TIMED_ROWS))
+    write(world, tmp_path, block_of(3, version="9"))
+    assert taken(world) == (PairCount(), PairCount())
+
+
+def test_checks_take_at_most_half_of_the_time(world: World, tmp_path: Path) -> None:
+    served: Any = Model("2")
+    use(world, Model("1", cost=MAX_SECONDS / 10.5), served, max_slowdown=3.0)
+    checks: Any = world.shadow.checks
+    checks._clock = iter(range(1000)).__next__  # noqa: SLF001 - each look at the clock takes a second
+    write(world, tmp_path, block_of(20))
+    assert world.counts() == (5, 15, 0)
+
+
 def test_a_released_shadow_answers_nothing(world: World) -> None:
     use(world, Model("1"))
-    world.shadow.use(None, "")
+    world.shadow.release()
     assert world.shadow.answers(block_of(3), 1.0) == (None, 1.0)
     assert (world.shadow.version, world.active) == (None, 0)
 
@@ -163,7 +253,7 @@ def test_the_log_has_both_answers_of_a_row(tmp_path: Path) -> None:
     log = PredictionLog(settings(), CollectorRegistry(), tmp_path)
     served: Any = Model("2")
     previous: Any = Model("1", prefers="b", cost=MAX_SECONDS / 2.5)
-    log.shadow.use(previous, "2")
+    log.shadow.use(previous, served, None)
     answers = served.predict(FeatureTable.from_rows(SCHEMA, [(1.0,)] * 3))
     batch = log.batch(served, "t", 3)
     log.add_part(batch, FeatureTable.from_columns(SCHEMA, [np.ones(3)]), answers, {})
@@ -176,7 +266,7 @@ def test_the_log_has_both_answers_of_a_row(tmp_path: Path) -> None:
 
 
 def test_the_time_of_a_second_is_shared_by_its_blocks(world: World, tmp_path: Path) -> None:
-    world.shadow.use(Model("1", cost=MAX_SECONDS / 4.5), "2")  # type: ignore[arg-type]
+    use(world, Model("1", cost=MAX_SECONDS / 4.5))
     writer = SegmentWriter(tmp_path, lambda: 1.0)
     assert world.shadow.write([block_of(3), block_of(3), block_of(3)], writer) == []
     writer.close()
@@ -186,131 +276,8 @@ def test_the_time_of_a_second_is_shared_by_its_blocks(world: World, tmp_path: Pa
 
 
 def test_answers_that_cannot_be_written_are_errors(world: World, tmp_path: Path) -> None:
-    world.shadow.use(Model("1"), "2")  # type: ignore[arg-type]
+    use(world, Model("1"))
     (tmp_path / "file").touch()
     (error, other) = world.shadow.write([block_of(1), block_of(1)], SegmentWriter(tmp_path / "file", lambda: 1.0))
     assert isinstance(error, OSError)
     assert isinstance(other, OSError)
-
-
-class Store:
-    """Serves a version, and loads others unless it fails."""
-
-    def __init__(self) -> None:
-        self.current: Any = Model("2")
-        self.loaded: list[str] = []
-        self.error: Exception | None = None
-        self.meanwhile: Callable[[], None] = lambda: None
-        self.has_previous = True
-
-    async def load_previous(self, version: str) -> Any:
-        self.loaded.append(version)
-        if self.error is not None:
-            raise self.error
-        self.meanwhile()
-        return Model(version) if self.has_previous else None
-
-
-class Followed:
-    """A follower of records in a folder, on a clock that stands still."""
-
-    def __init__(self, folder: Path) -> None:
-        self.shadow, self.rollouts, self.now = Shadow(settings(), CollectorRegistry()), Rollouts(folder), NOW
-        self.store: Any = Store()
-        self.pauses = asyncio.Queue[float]()
-        self.follower = ShadowFollower(
-            self.shadow, self.store, self.rollouts, "iris", clock=lambda: self.now, wait=self._wait
-        )
-
-    async def _wait(self, seconds: float) -> None:
-        self.pauses.put_nowait(seconds)
-        await asyncio.sleep(0)
-
-    def promote(self, version: str = "2", previous: str = "1") -> Rollout:
-        until = NOW + timedelta(hours=1)
-        rollout = Rollout(model="iris", version=version, previous=previous, started=NOW, until=until)
-        self.rollouts.begin(rollout)
-        return rollout
-
-
-@pytest.fixture
-def followed(tmp_path: Path) -> Followed:
-    return Followed(tmp_path)
-
-
-async def test_a_watched_promotion_loads_the_previous_champion_once(followed: Followed) -> None:
-    await followed.follower.look()
-    assert followed.shadow.version is None
-    followed.promote()
-    for _ in range(2):
-        await followed.follower.look()
-    assert followed.shadow.version == "1"
-    assert followed.store.loaded == ["1"]
-
-
-async def test_the_shadow_is_released_when_the_watch_ends(followed: Followed) -> None:
-    rollout = followed.promote()
-    await followed.follower.look()
-    followed.rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="test", reason="over")
-    await followed.follower.look()
-    assert followed.shadow.version is None
-
-
-async def test_the_shadow_is_released_at_the_end_of_the_time_even_if_nobody_ends_the_watch(followed: Followed) -> None:
-    rollout = followed.promote()
-    followed.now = rollout.until - timedelta(seconds=1)
-    await followed.follower.look()
-    assert followed.shadow.version == "1"
-    followed.now = rollout.until
-    await followed.follower.look()
-    assert followed.shadow.version is None
-
-
-async def test_a_version_that_is_not_served_yet_has_no_shadow(followed: Followed) -> None:
-    followed.promote("3", "2")
-    await followed.follower.look()
-    assert (followed.shadow.version, followed.store.loaded) == (None, [])
-    followed.store.current = None
-    await followed.follower.look()
-    assert followed.shadow.version is None
-
-
-async def test_a_model_that_was_swapped_while_the_shadow_was_loaded_has_none(followed: Followed) -> None:
-    followed.promote()
-    followed.store.meanwhile = lambda: setattr(followed.store, "current", Model("9"))
-    await followed.follower.look()
-    assert followed.shadow.version is None
-
-
-async def test_where_another_version_is_previous_there_is_no_shadow(followed: Followed) -> None:
-    followed.promote()
-    followed.store.has_previous = False
-    await followed.follower.look()
-    assert followed.shadow.version is None
-
-
-async def test_a_later_promotion_brings_another_shadow(followed: Followed) -> None:
-    followed.promote()
-    await followed.follower.look()
-    followed.promote("3", "2")
-    followed.store.current = Model("3")
-    await followed.follower.look()
-    assert followed.shadow.version == "2"
-
-
-async def test_a_shadow_that_cannot_be_loaded_is_tried_again_later(
-    followed: Followed, caplog: pytest.LogCaptureFixture
-) -> None:
-    followed.promote()
-    followed.store.error = ConnectionFailedError("MLflow is away")
-    task = asyncio.create_task(followed.follower.follow())
-    assert await followed.pauses.get() == RETRY_SECONDS
-    assert "cannot answer as a shadow: MLflow is away" in caplog.text
-    followed.store.error = ZeroDivisionError("a fault")
-    while "following the records of promotions failed" not in caplog.text:
-        assert await followed.pauses.get() == RETRY_SECONDS
-    followed.store.error = None
-    while await followed.pauses.get() != LOOK_SECONDS:
-        pass
-    assert followed.shadow.version == "1"
-    task.cancel()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PairCount, Rollout, Rollouts, RolloutState
 from src.serving.watch.promotions import Promotion
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.page_text import NOW, text_of, watched
@@ -31,7 +31,8 @@ def promotion(state: RolloutState = RolloutState.WATCHING, **given: Any) -> Prom
         "ended": None, "by": None, "reason": None, "requested": False, "verdict": None, "challenger": {},
         "champion": {},
         "decision": None, "decided_by": None, "decision_reason": None, "rows": 1412, "drop": 0.0, "e_value": 1.0,
-        "is_worse": False, "shadow": True,
+        "is_worse": False, "shadow": True, "max_slowdown": 3.0, "errors": PairCount(), "latency": PairCount(),
+        "finding": None,
     }  # fmt: skip
     return Promotion(**some | given)
 
@@ -76,6 +77,14 @@ def test_nothing_is_said_without_a_record() -> None:
                 "Version 3 is worse than version 2 by 5.3% on 1,412 labelled rows. Its rollback was requested, and has "
                 "not succeeded yet."
             ),
+        ),
+        (
+            {"finding": "version 3 fails"},
+            "Version 3 fails. It is not rolled back automatically: check it, and roll back above.",
+        ),
+        (
+            {"finding": "version 3 fails", "requested": True},
+            "Version 3 fails. Its rollback was requested, and has not succeeded yet.",
         ),
     ],
 )
@@ -145,8 +154,10 @@ def test_the_end_of_a_watch_is_described_with_its_reason(given: dict[str, Any], 
     [
         ({}, False),
         ({"is_worse": True}, True),
+        ({"finding": "version 3 fails"}, True),
         ({"state": RolloutState.KEPT, **ENDED}, False),
         ({"state": RolloutState.KEPT, "is_worse": True, **ENDED}, True),
+        ({"state": RolloutState.KEPT, "finding": "version 3 fails", **ENDED}, True),
         ({"state": RolloutState.ROLLED_BACK, **ENDED}, False),
         ({"state": RolloutState.ROLLED_BACK, "requested": True, **ENDED}, True),
     ],

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PairCount, Rollout, Rollouts, RolloutState
 from tests.support.fake_mlflow import FakeMlflow
 
 pytestmark = pytest.mark.anyio
@@ -45,12 +45,16 @@ async def test_a_promotion_is_listed_with_its_evidence_and_its_end(served: Any) 
     rollout = promote(served, "2", "1")
     records(served).note(rollout.id, rows=412, drop=0.05, e_value=120.5, is_worse=True)
     records(served).request(rollout.id)
+    records(served).count(rollout.id, PairCount(worse=3, better=1), PairCount(better=9))
+    records(served).find(rollout.id, "version 2 fails")
     watched = {
         "id": rollout.id, "version": "2", "previous": "1", "state": "watching", "started": "2026-11-30T00:00:00Z",
         "until": "2026-11-30T01:00:00Z", "automatic": True, "ended": None, "by": None, "reason": None,
         "verdict": None, "challenger": {}, "champion": {}, "decision": None, "decided_by": None,
         "decision_reason": None, "requested": True, "rows": 412, "drop": 0.05, "e_value": 120.5, "is_worse": True,
         "shadow": False,
+        "max_slowdown": None, "errors": {"worse": 3, "better": 1}, "latency": {"worse": 0, "better": 9},
+        "finding": "version 2 fails",
     }  # fmt: skip
     assert await listed(served) == [watched]
     records(served).end(rollout.id, RolloutState.ROLLED_BACK, now=END, by="quality service", reason="it is worse")

@@ -1,4 +1,4 @@
-"""Evidence that a new version answers the same labelled rows worse than the previous one, valid at any time.
+"""Evidence that a new version is worse than the previous one on the same rows, valid at any time.
 
 For each row, the advantage of the new version is a number from -1 to 1. While its mean is not negative, whatever was
 seen before, the wealth of a gambler who bets on negative advantages, ``prod(1 - bet * advantage)``, is a nonnegative
@@ -6,16 +6,18 @@ supermartingale with the expectation 1, and so is the mean over several bets. Th
 ``1 / alpha`` is at most ``alpha``, however often it is looked at (Ville 1939). So nothing is assumed of the rows'
 distribution, which may change for both versions at once. Waudby-Smith & Ramdas 2024, Estimating means of bounded random
 variables by betting, JRSS B 86; Ramdas, Gruenwald, Vovk & Shafer 2023, Game-theoretic statistics and safe anytime-valid
-inference, Statistical Science 38.
+inference, Statistical Science 38. Several criteria share ``ALPHA`` by the union bound.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+# The largest probability that a version that is not worse is rolled back, over a whole watch; the criteria share it.
+ALPHA = 0.01
+LABELS_ALPHA, ERRORS_ALPHA, LATENCY_ALPHA = 0.005, 0.0025, 0.0025
 # Shares of the wealth that are bet. The best one is the mean advantage divided by the mean of its square.
 BETS = np.geomspace(0.02, 0.98, 24)
 
@@ -38,21 +40,6 @@ class Verdict:
     e_value: float
 
 
-def class_advantages(truth: NDArray[Any], new: NDArray[Any], previous: NDArray[Any]) -> Floats:
-    """The advantages for class labels, shape (n,): 1 where only the new version is right, -1 where only the other."""
-    return np.asarray((new == truth).astype(np.float64) - (previous == truth))
-
-
-def number_advantages(truth: Floats, new: Floats, previous: Floats) -> Floats:
-    """The advantages for numbers, shape (n,): the difference of the absolute errors relative to their sum.
-
-    It does not depend on the unit, and a single large error counts as much as any other.
-    """
-    mine, other = np.abs(new - truth), np.abs(previous - truth)
-    total = mine + other
-    return np.asarray(np.divide(other - mine, total, out=np.zeros_like(total), where=total > 0))
-
-
 def log_evidence(advantages: Floats) -> Floats:
     """The logarithm of the evidence after each row.
 
@@ -63,6 +50,12 @@ def log_evidence(advantages: Floats) -> Floats:
     for bet in BETS:
         np.logaddexp(total, np.cumsum(np.log1p(-bet * advantages), axis=-1), out=total)
     return np.asarray(total - np.log(len(BETS)))
+
+
+def count_evidence(worse: int, better: int) -> float:
+    """The evidence after so many advantages of -1 and of 1, in any order; at most exp(700)."""
+    wealth = worse * np.log1p(BETS) + better * np.log1p(-BETS)
+    return float(np.exp(np.minimum(np.logaddexp.reduce(wealth) - np.log(len(BETS)), 700.0)))
 
 
 def judge(advantages: Floats, alpha: float, least_drop: float = 0.0) -> Verdict:

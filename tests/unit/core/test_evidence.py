@@ -3,23 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from src.quality.evidence import BETS, class_advantages, judge, log_evidence, number_advantages
+from src.core.evidence import (
+    ALPHA,
+    BETS,
+    ERRORS_ALPHA,
+    LABELS_ALPHA,
+    LATENCY_ALPHA,
+    count_evidence,
+    judge,
+    log_evidence,
+)
 
 LOST, EVEN, WON = -1.0, 0.0, 1.0
-
-
-def test_a_class_counts_where_only_one_version_is_right() -> None:
-    truth = np.array(["a", "a", "b", "b"])
-    new = np.array(["a", "a", "a", "a"])
-    previous = np.array(["a", "b", "b", "c"])
-    assert class_advantages(truth, new, previous).tolist() == [EVEN, WON, LOST, EVEN]
-
-
-def test_a_number_counts_by_its_relative_error() -> None:
-    truth = np.array([10.0, 10.0, 10.0, 10.0])
-    new = np.array([11.0, 7.0, 10.0, 10.0])
-    previous = np.array([13.0, 9.0, 10.0, 12.0])
-    assert number_advantages(truth, new, previous).tolist() == [0.5, -0.5, 0.0, 1.0]
 
 
 def test_evidence_is_the_mean_wealth_of_all_bets() -> None:
@@ -35,6 +30,21 @@ def test_evidence_is_the_mean_wealth_of_all_bets() -> None:
 def test_evidence_of_several_runs_is_that_of_each() -> None:
     runs = np.random.default_rng(0).choice([LOST, EVEN, WON], size=(3, 50))
     assert log_evidence(runs) == pytest.approx(np.array([log_evidence(run) for run in runs]))
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0, 0), (12, 0), (7, 3), (0, 30)])
+def test_the_evidence_of_counts_is_that_of_their_rows(worse: int, better: int) -> None:
+    rows = np.array([EVEN, *[LOST] * worse, *[WON] * better])
+    assert count_evidence(worse, better) == pytest.approx(math.exp(log_evidence(rows)[-1]))
+
+
+def test_overwhelming_counts_are_finite_evidence() -> None:
+    assert math.isfinite(count_evidence(10**6, 0))
+    assert count_evidence(0, 10**6) == pytest.approx(0.0)
+
+
+def test_the_criteria_share_the_error_rate() -> None:
+    assert pytest.approx(ALPHA) == LABELS_ALPHA + ERRORS_ALPHA + LATENCY_ALPHA
 
 
 def test_equal_rows_are_no_evidence() -> None:
