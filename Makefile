@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-log dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ measure-retrain: $(READY) ## measure the time from a retrain request to the new 
 
 measure-rollback: $(READY) ## simulate how often the rollback's test is wrong, and how soon it is right (ROLLBACK_ARGS=--help)
 	@$(BIN)/python -m benchmarks.rollback $(ROLLBACK_ARGS)
+
+measure-estimate: $(READY) ## simulate how well the quality is estimated without labels (ESTIMATE_ARGS=--help)
+	@$(BIN)/python -m benchmarks.estimate $(ESTIMATE_ARGS)
 
 measure-quality: $(READY) ## measure a report of live quality over 10 million logged rows (QUALITY_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_quality $(QUALITY_ARGS)

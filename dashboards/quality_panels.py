@@ -1,6 +1,6 @@
 """The last row of the Model dashboard: scores over labelled rows, the labels, the prediction log and the shadow."""
 
-from dashboards.panels import BLUE, RED, Bars, Lines, Panel, Query, Stat
+from dashboards.panels import BLUE, GREEN, RED, Bars, Lines, Panel, Query, Stat
 from dashboards.queries import increase, series
 
 # Of six figures side by side.
@@ -43,6 +43,34 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
             "of not_sampled was not kept, and there is no row for unmatched.",
             unit="none",
             queries=(Query(f"sum by (fate) ({series('quality_labels')})", "{{fate}}"),),
+        ),
+        Lines(
+            title="Estimate without labels",
+            description="What the scores of the last day's predictions are by the model's own calibrated confidence, "
+            "dashed: the limits of the 95 % interval. It cannot see that the relation of rows and classes has changed. "
+            "EstimatedQualityLow compares the upper limit with the score in training while there are few labels.",
+            unit="none",
+            width=12,
+            least=None,
+            decimals=3,
+            queries=tuple(
+                Query(
+                    f"max by (metric, model_version) ({series(f'quality_estimate{end}', _window('day'))})",
+                    f"{{{{metric}}}} {{{{model_version}}}}{name}",
+                )
+                for end, name in LIMITS
+            ),
+            dashed=".* (low|high)$",
+        ),
+        Stat(
+            title="Last promotion",
+            description="Whether labels prove that the version of the newest promotion is worse than the one before. "
+            "QualityDropAfterPromotion fires while it is, and is still served.",
+            unit="none",
+            width=12,
+            queries=(Query(f"max({series('quality_promotion_is_worse')})"),),
+            words={"0": ("not proved worse", GREEN), "1": ("worse", RED)},
+            nothing="none",
         ),
         Bars(
             title="Rows logged",

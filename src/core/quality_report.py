@@ -55,14 +55,43 @@ class Window(_Frozen):
     unlabelled: list[str] = []
 
 
+class EstimatedWindow(_Frozen):
+    """What the scores over some logged rows would be, estimated without labels.
+
+    Attributes:
+        name: ``newest`` for the newest 1,000 rows, else the period: ``day`` or ``week``.
+        rows: the rows that the estimate is about: of a period, at most 1,000 drawn at random.
+        scores: by metric, with 95 % intervals for the scores that the labels of these rows will show.
+    """
+
+    name: str
+    rows: int
+    scores: dict[str, Score]
+
+
+class Estimate(_Frozen):
+    """The quality that a version's own, calibrated probabilities suggest.
+
+    Attributes:
+        reason: why there is no estimate, in a sentence; None if there is one.
+        holdout: the scores on the holdout, by metric.
+        windows: those with enough rows.
+    """
+
+    reason: str | None = None
+    holdout: dict[str, float] = {}
+    windows: list[EstimatedWindow] = []
+
+
 class VersionQuality(_Frozen):
-    """One model version in one role."""
+    """One model version in one role; the newest champion of a classification has an estimate."""
 
     version: str
     role: str
     first: AwareDatetime
     last: AwareDatetime
     windows: list[Window]
+    estimate: Estimate | None = None
 
 
 class LabelCounts(_Frozen):

@@ -68,6 +68,11 @@ class CommonSettings(BaseSettings):
         return self.quality_dir / "rollouts"
 
     @property
+    def calibration_dir(self) -> Path:
+        """How each version's probabilities become calibrated ones, on the shared volume."""
+        return self.quality_dir / "calibration"
+
+    @property
     def audit_file(self) -> Path:
         """The audit log, on the shared volume."""
         return self.data_dir / "audit" / "audit.ndjson"

@@ -22,6 +22,7 @@ from src.core.rollout_record import Rollouts
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS
+from src.training.calibrate import store_calibration
 from src.training.compare_models import compare
 from src.training.comparison import Comparison
 from src.training.data_report import DataReport
@@ -141,9 +142,10 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     rule: SplitRule,
     config: PipelineConfig,
     model_name: str,
+    calibration_dir: str,
     served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
-    """Score the challenger and its rivals on rows that none was trained on; log the scores to MLflow."""
+    """Score the challenger and its rivals on rows that none was trained on; log the scores, store the calibration."""
     with timed_step(Step.EVALUATE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
         evaluation, comparison = compare(registry, candidate.model_version, split_by(rule, frame), config, METRICS)
@@ -154,6 +156,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
             live_rows_only = comparison.live_days is not None
             weight = config.dataset.feedback.weight
             note({"rows": comparison.rows, "live_rows_only": live_rows_only, "live_row_weight": weight})
+        store_calibration(Path(calibration_dir), model_name, candidate.model_version, evaluation.calibration)
         return comparison
 
 
@@ -195,6 +198,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
     alias_lock: str,
     rollouts_dir: str,
     audit_file: str,
+    calibration_dir: str,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and promote or reject.
 
@@ -223,6 +227,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         rule=rule,
         config=config,
         model_name=model_name,
+        calibration_dir=calibration_dir,
         served=served,
     )
     promote(

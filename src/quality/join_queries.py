@@ -100,6 +100,15 @@ SAMPLED_ROWS = """
 SELECT * FROM labelled WHERE version = $version AND role = $role AND time >= $start
 ORDER BY hash(request_id) LIMIT $limit
 """
+# Rows with or without a label, which is not read.
+NEWEST_LOGGED = """
+SELECT *, prediction AS label FROM log WHERE version = $version AND role = 'champion'
+ORDER BY time DESC, hash(request_id) LIMIT $limit
+"""
+SAMPLED_LOGGED = """
+SELECT *, prediction AS label FROM log WHERE version = $version AND role = 'champion' AND time >= $start
+ORDER BY hash(request_id) LIMIT $limit
+"""
 
 # Rows that two versions have answered, in the order in which their labels arrived. Rows with the same key or request id
 # depend on each other, so that only the first of them counts.

@@ -1,8 +1,8 @@
 """Labelled rows as the metrics take them, and what the metrics say about them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +37,17 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    def take(self, rows: NDArray[np.bool_]) -> "Labelled":
+        """The rows of a mask."""
+        return replace(
+            self,
+            truth=self.truth[rows],
+            predictions=self.predictions[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+            weights=self.weights[rows],
+            keys=self.keys[rows],
+        )
 
     @classmethod
     def of(cls, version: str, columns: Columns, shares: Mapping[str, str]) -> "Labelled":
@@ -111,6 +122,17 @@ class Scorer(Protocol):
 
     def __call__(self, rows: Labelled) -> Scored:
         """Score at least one row."""
+
+    def simulate(self, rows: Labelled, truths: Iterable[NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Score rows with each of many truths, (n,) class names; NaN where a metric is undefined. ``truth`` is ignored.
+
+        Args:
+            rows: at least one, all with probabilities.
+            truths: in turn.
+
+        Returns:
+            By metric (truths,) scores; a metric that fails is left out.
+        """
 
 
 def _text(column: NDArray[Any]) -> NDArray[Any]:

@@ -167,6 +167,21 @@ class LiveQuality:
         columns = self._execute(queries.PAIRED_ROWS, parameters).fetchnumpy()
         return Pairs(*(np.ma.getdata(columns[name]).astype(object) for name in Pairs._fields))
 
+    def logged(self, version: str, window: str, limit: int) -> Labelled:
+        """Rows that a version answered as champion, in a window; instead of labels, they have the predictions.
+
+        Args:
+            version: the version.
+            window: ``newest`` or a period.
+            limit: the most rows: the newest ones, or of a period a random sample.
+        """
+        parameters: dict[str, Any] = {"version": version, "limit": limit}
+        query = queries.NEWEST_LOGGED
+        if window != NEWEST:
+            query, parameters = queries.SAMPLED_LOGGED, parameters | {"start": self._ago(PERIODS[window])}
+        columns = cast("Columns", self._execute(query, parameters).fetchnumpy())
+        return Labelled.of(version, columns, self._shares)
+
     def _starts(self, newest: Columns) -> dict[str, int]:
         """The starts of a version's windows; without labels, the newest ones start now."""
         oldest = int(newest["time"].min()) if len(newest["time"]) else self._ago(timedelta())

@@ -11,6 +11,7 @@ from src.core.folders import make_folder
 from src.core.prediction_log import Sampling
 from src.core.quality_report import QualityReport
 from src.core.rollout_record import Rollout
+from src.quality.estimate import Estimator
 from src.quality.labelled import Pairs, Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
 from src.quality.stores import Stores
@@ -29,6 +30,7 @@ class ReportBuilder:
         patience: how long after its receipt a label's row may still be on its way to the log.
         resources: for the join; the folder is deleted.
         watch: decides about a promotion that is being watched.
+        estimator: estimates what the labels will show.
     """
 
     model: str
@@ -38,6 +40,7 @@ class ReportBuilder:
     patience: timedelta
     resources: Resources
     watch: Watch | None = None
+    estimator: Estimator | None = None
     _running: LiveQuality | None = field(default=None, init=False)
 
     def build(self, now: datetime, problems: Sequence[str] = ()) -> QualityReport:
@@ -70,6 +73,8 @@ class ReportBuilder:
         try:
             with quality:
                 versions = quality.versions()
+                if self.estimator is not None:
+                    versions = self.estimator.added(versions, quality.logged)
                 labels = quality.label_counts(self.patience, self.sampling, manifest.lowest_rate(now - FATES))
                 watched = self._watched(quality)
         finally:

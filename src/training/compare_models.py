@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from src.core.errors import ConfigError, InvalidModelError, OtherCodeError
 from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
 from src.training.answers import Answers
+from src.training.calibrate import calibrate
 from src.training.compared_rows import Choice, baseline_target, choose_rows
 from src.training.comparison import Comparison
 from src.training.compatibility import breaking_changes
@@ -64,6 +66,10 @@ def compare(
     train_target = baseline_target(split, target, live=chosen.live)
     material = Material(config, metrics, train_target, rows, clusters(split.rule, rows))
     evaluation, comparison = judge(answers_of(challenger, rows, target), answers, material)
+    if evaluation.classes:
+        features = rows[list(config.dataset.features)]
+        calibration = calibrate(evaluation.answers, features, material.clusters, evaluation.scores)
+        evaluation = replace(evaluation, calibration=calibration)
     known = {
         "basis": "; ".join(filter(None, (rivals.basis(answers), chosen.note))),
         "live_days": config.dataset.feedback.max_age_days if chosen.live else None,

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report, confusion_matrix
 
+from src.core.calibration import Calibration
 from src.core.errors import InvalidModelError, OtherSchemaError
 from src.core.feature_table import FeatureTable
 from src.core.pipeline_config import PipelineConfig
@@ -28,10 +29,11 @@ CHAMPION, BEST = "champion", "best"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's scores and answers on the holdout."""
+    """A model's scores and answers on the holdout; for a classifier, with its calibration."""
 
     scores: Scores
     answers: Answers
+    calibration: Calibration | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:

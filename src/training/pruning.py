@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from zenml.client import Client
 from zenml.utils.pagination_utils import depaginate
 
+from src.core.calibration import calibration_file
 from src.core.errors import LoopError
 from src.core.model_registry import TAG_ZENML_RUN_ID, says_missing
 from src.core.training_settings import TrainSettings
@@ -36,6 +37,7 @@ class Pruner:
 
     def __init__(self, settings: TrainSettings) -> None:
         self._url = settings.mlflow_url
+        self._calibrations = settings.calibration_dir
         self._name = settings.model_name
         # With an explicit URL: ZenML resets MLflow's default when its pipeline ends.
         self._client = MlflowClient(shown(settings.mlflow_url))
@@ -68,7 +70,7 @@ class Pruner:
         return [run for run in runs[first:] if run not in needed]
 
     def delete_version(self, version: str) -> None:
-        """Delete a version, its files and the MLflow run that made it. A failure is logged."""
+        """Delete a version, its files, its calibration and the MLflow run that made it. A failure is logged."""
         try:
             versions = {str(found.version): found for found in self._registry.versions()}
             found = versions.pop(version)
@@ -78,6 +80,7 @@ class Pruner:
                 self._delete_logged_model(source.removeprefix("models:/"))
             if found.run_id and found.run_id not in {other.run_id for other in others}:
                 self._delete_mlflow_run(found.run_id)
+            calibration_file(self._calibrations, self._name, version).unlink(missing_ok=True)
             self._client.delete_model_version(self._name, version)
         except (MlflowException, LoopError, OSError) as error:
             logger.warning("version %s was not deleted completely: %s", version, error)

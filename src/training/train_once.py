@@ -80,6 +80,7 @@ def train_once(
                 alias_lock=str(settings.alias_lock.resolve()),
                 rollouts_dir=str(settings.rollouts_dir.resolve()),
                 audit_file=str(settings.audit_file.resolve()),
+                calibration_dir=str(settings.calibration_dir.resolve()),
             )
         verdict, rows = _verdict_of(run), _rows_of(run)
         steps = _step_seconds(run, STEP_SECONDS)

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import uuid_utils
+from numpy.typing import NDArray
 
 from src.core.quality_report import Score
 from src.quality.labelled import Labelled, Scored
@@ -83,6 +85,11 @@ class CountingScorer:
             return self._answer(rows)
         right = float((rows.weights * (rows.truth == rows.predictions)).sum() / rows.weights.sum())
         return Scored(len(rows), {"accuracy": Score(value=right)})
+
+    def simulate(self, rows: Labelled, truths: Iterable[NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """The weighted share of right predictions for each truth."""
+        shares = [np.average(truth == rows.predictions, weights=rows.weights) for truth in truths]
+        return {"accuracy": np.array(shares)}
 
 
 def write_log(folder: Path, rows: Iterable[Row], **features: pa.Array) -> list[str]:

@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from src.core.quality_report import QualityReport
+from src.core.rollout_record import Rollout
 
 HEARTBEAT = "quality_heartbeat_timestamp_seconds"
 _OF_VERSION = ["model_version", "role"]
@@ -30,6 +31,7 @@ class QualityMetrics(Collector):
         self._report: QualityReport | None = None
         self._newest_label: datetime | None = None
         self._audit_failures = 0
+        self._rollout: Rollout | None = None
         registry.register(self)
 
     def beat(self, at: datetime) -> None:
@@ -44,14 +46,15 @@ class QualityMetrics(Collector):
         """Reports are written from now on; before the first one, ``since`` counts as the time of the last."""
         self._started = since.timestamp()
 
-    def show(self, report: QualityReport, newest_label: datetime | None) -> None:
+    def show(self, report: QualityReport, newest_label: datetime | None, rollout: Rollout | None = None) -> None:
         """Replace the figures.
 
         Args:
             report: the newest report.
             newest_label: when the newest label was received; None if there is none.
+            rollout: the newest promotion; None if there is none.
         """
-        self._report, self._newest_label = report, newest_label
+        self._report, self._newest_label, self._rollout = report, newest_label, rollout
 
     def collect(self) -> Iterator[Metric]:
         """The current figures."""
@@ -88,6 +91,9 @@ class QualityMetrics(Collector):
         yield labels
         yield from _windows(report)
         yield from _scores(report)
+        yield from _estimates(report)
+        if self._rollout is not None:
+            yield _promotion(self._rollout)
 
 
 def _windows(report: QualityReport) -> Iterator[Metric]:
@@ -119,3 +125,27 @@ def _scores(report: QualityReport) -> Iterator[Metric]:
                     if figure is not None:
                         family.add_metric(names, figure)
     yield from (value, low, high)
+
+
+def _estimates(report: QualityReport) -> Iterator[Metric]:
+    of_estimate = ["model_version", "metric", "window"]
+    value = GaugeMetricFamily("quality_estimate", "Score of a window, estimated without labels", labels=of_estimate)
+    low = GaugeMetricFamily("quality_estimate_low", "Lower limit of the estimate's 95 % interval", labels=of_estimate)
+    high = GaugeMetricFamily("quality_estimate_high", "Upper limit of the estimate's 95 % interval", labels=of_estimate)
+    for version in report.versions:
+        for window in version.estimate.windows if version.estimate is not None else ():
+            for metric, score in window.scores.items():
+                for family, figure in ((value, score.value), (low, score.low), (high, score.high)):
+                    if figure is not None:
+                        family.add_metric([version.version, metric, window.name], figure)
+    yield from (value, low, high)
+
+
+def _promotion(rollout: Rollout) -> Metric:
+    family = GaugeMetricFamily(
+        "quality_promotion_is_worse",
+        "Whether labels prove that the version of the newest promotion is worse than the one before",
+        labels=["model_version", "previous_version"],
+    )
+    family.add_metric([rollout.version, rollout.previous], rollout.is_worse)
+    return family

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from src.core.audit_log import AuditLog
+from src.core.calibration import Calibration, calibration_file, read_calibration
 from src.core.errors import LoopError
 from src.core.memory import memory_limit
 from src.core.pipeline_config import load_pipeline_config
@@ -14,6 +15,7 @@ from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
 from src.core.rollout_record import Rollouts
 from src.pipeline.metrics import METRICS
+from src.quality.estimate import Estimator
 from src.quality.live_quality import Resources
 from src.quality.report import ReportBuilder, write_report
 from src.quality.stores import Stores, label_store, log_store
@@ -52,12 +54,13 @@ class QualityReporter:
         memory = int(min(MAX_MEMORY_BYTES, memory_limit() * MEMORY_SHARE))
         self._resources = Resources(memory, folder / SPILL_FOLDER, threads=min(MAX_THREADS, os.cpu_count() or 1))
         self._roll_back = RollbackRequest(str(settings.inference_url), settings.write_api_key)
+        self._rollouts = Rollouts(settings.rollouts_dir, AuditLog(settings.audit_file, metrics.audit_failed))
         self._builder: ReportBuilder | None = None
         try:
             report = read_report(self._file, model)
             if report is not None:
                 self._show(report)
-        except LoopError as error:  # the first step says more
+        except (LoopError, OSError) as error:  # the first step says more
             logger.warning("the former report is not shown: %s", error)
 
     def report(self, now: datetime, problems: Sequence[str]) -> None:
@@ -69,8 +72,6 @@ class QualityReporter:
         """
         model = self._settings.model_name
         scorer = LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS)
-        audit = AuditLog(self._settings.audit_file, self._metrics.audit_failed)
-        rollouts = Rollouts(self._settings.rollouts_dir, audit)
         self._builder = ReportBuilder(
             model=model,
             stores=self._stores,
@@ -78,7 +79,8 @@ class QualityReporter:
             sampling=Sampling(self._settings.log_key),
             patience=timedelta(seconds=self._settings.feedback_patience_seconds),
             resources=self._resources,
-            watch=Watch(rollouts, model, scorer.by_class, scorer.by_gate, self._roll_back),
+            watch=Watch(self._rollouts, model, scorer.by_class, scorer.by_gate, self._roll_back),
+            estimator=Estimator(self._calibration_of, scorer),
         )
         report = self._builder.build(now, problems)
         write_report(self._file, report)
@@ -90,6 +92,11 @@ class QualityReporter:
         if builder is not None:
             builder.interrupt()
 
+    def _calibration_of(self, version: str) -> Calibration | None:
+        folder, model = self._settings.calibration_dir, self._settings.model_name
+        return read_calibration(calibration_file(folder, model, version))
+
     def _show(self, report: QualityReport) -> None:
         received = [file.last for file in self._stores.labels.manifest.files]
-        self._metrics.show(report, max(received, default=None))
+        newest = self._rollouts.recent(self._settings.model_name, 1)
+        self._metrics.show(report, max(received, default=None), newest[0] if newest else None)

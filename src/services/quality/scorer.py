@@ -1,8 +1,8 @@
 """The scores of live quality: the configuration's metrics, with intervals, over labelled rows."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,19 @@ class LiveScorer:
         unlabelled = tuple(name for name in self._classes if labels and name not in labels)
         return Scored(int(known.sum()), scores, int((~known).sum()), failures, unlabelled)
 
+    def simulate(self, rows: Labelled, truths: Iterable[NDArray[Any]]) -> dict[str, Floats]:
+        """Score rows with each of many truths; see ``src.quality.labelled.Scorer``."""
+        usable = self._usable(rows, np.ones(len(rows), dtype=bool))
+        found: dict[str, list[float]] = {name: [] for name in self._metrics}
+        for truth in truths:
+            answers = replace(usable.answers, truth=truth)
+            for name in list(found):
+                try:
+                    found[name].append(_value(self._metrics[name], answers, usable.weights))
+                except ConfigError:  # the adopter's metric fails
+                    del found[name]
+        return {name: np.array(values) for name, values in found.items()}
+
     def by_gate(self, pairs: Pairs) -> tuple[float, float] | None:
         """The scores of the new and of the previous version by ``gate.metric``, the sign such that greater is better.
 
@@ -137,6 +150,14 @@ class _Usable:
         if count < MIN_CLUSTERS and np.ptp(found.deviations) == 0:
             return None
         return found.interval(0)
+
+
+def _value(metric: Metric, answers: Answers, weights: Floats) -> float:
+    """A score; as a function of sums where there is one, which is several times faster."""
+    if metric.sums is None:
+        return metric.of(answers, weights)
+    sums = metric.sums([answers])
+    return float(sums.score((weights @ sums.rows[0])[None])[0])
 
 
 def _summing_to_one(shares: Floats) -> Floats:

@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
 from src.core.audit_log import AuditLog, Event
+from src.core.calibration import Calibration, calibration_file, read_calibration
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
@@ -20,8 +22,10 @@ from src.core.rollout_record import Rollouts
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context
+from src.training.answers import Answers
 from src.training.comparison import Comparison
 from src.training.data_report import DataReport
+from src.training.evaluate_model import Evaluation
 from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate
 from src.training.learned_columns import learn_columns
@@ -260,7 +264,7 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
 
 @pytest.mark.parametrize("twin", ["3", None])
 def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
-    monkeypatch: pytest.MonkeyPatch, followed: Followed, twin: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, followed: Followed, twin: str | None
 ) -> None:
     asked: list[tuple[object, str]] = []
     logged: list[Comparison] = []
@@ -274,12 +278,15 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch.setattr(steps, "MlflowClient", lambda: None)
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
     compared: list[tuple[Any, ...]] = []
-    result = (None, Comparison(challenger=PERFECT))
+    calibration = Calibration(rows=3, reason="few")
+    result = (Evaluation({}, Answers("5", (), np.array([]), np.array([])), calibration), Comparison(challenger=PERFECT))
     monkeypatch.setattr(steps, "compare", lambda *given: compared.append(given) or result)
     monkeypatch.setattr(steps, "rolled_back_twin", rolled_back_twin)
     monkeypatch.setattr(steps, "log_evaluation", lambda _, comparison, __: logged.append(comparison))
     step = steps.evaluate_on_holdout.entrypoint
-    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", followed.served)
+    folder = tmp_path / "calibration"
+    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", str(folder), followed.served)
+    assert read_calibration(calibration_file(folder, "iris", "5")) == calibration
     assert followed.step is Step.EVALUATE
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]

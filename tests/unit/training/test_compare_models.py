@@ -107,6 +107,19 @@ def test_without_a_champion_the_whole_holdout_is_scored() -> None:
     assert found.baseline is not None
 
 
+def test_classifier_is_calibrated_on_the_rows_that_it_is_scored_on() -> None:
+    evaluation, _ = compared(model("1", 0.1))
+    assert evaluation.calibration is not None
+    assert evaluation.calibration.reason == f"the holdout has {len(SPLIT.holdout)} rows, and 500 are needed"
+    split = split_by(RULE, frame(2400))
+    evaluation, found = compared(model("1", 0.1), split=split)
+    assert evaluation.calibration is not None
+    assert evaluation.calibration.rows == found.rows == len(split.holdout)
+    # It is always right except just above 0, with the same confidence for all rows.
+    assert evaluation.calibration.reason is not None
+    assert evaluation.calibration.reason.startswith("calibration is bad for low values of x: 94% ")
+
+
 def test_models_of_one_rule_are_compared_on_the_whole_holdout() -> None:
     _, found = compared(model("1", 0.4), model("2", 0.1), champion="1")
     assert (found.rows, found.champion_version, found.champion_problem) == (len(SPLIT.holdout), "1", None)

@@ -1,6 +1,7 @@
 """What is deleted in MLflow and ZenML, in which order, and what is left because something kept needs it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST
 
+from src.core.calibration import Calibration, calibration_file, write_calibration
 from src.core.errors import ConnectionFailedError
 from src.core.training_settings import TrainSettings
 from src.training import pruning
@@ -116,6 +118,17 @@ def test_version_is_deleted_from_its_files_to_its_name(world: World) -> None:
     Pruner(SETTINGS).delete_version("2")
     model = ["mlflow-artifacts:/1/models/m-2/artifacts", "m-2"]
     assert world.done == [*model, "mlflow-artifacts:/1/r2/artifacts", "r2", ("wine", "2")]
+
+
+def test_version_is_deleted_with_its_calibration(world: World, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"data_dir": tmp_path})
+    for version in ("1", "2"):
+        write_calibration(
+            calibration_file(settings.calibration_dir, "wine", version), Calibration(rows=1, reason="few")
+        )
+    Pruner(settings).delete_version("2")
+    assert world.done[-1] == ("wine", "2")
+    assert [path.name for path in (settings.calibration_dir / "wine").iterdir()] == ["1.json"]
 
 
 def test_model_and_run_that_another_version_needs_are_kept(world: World) -> None:

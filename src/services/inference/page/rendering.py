@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import Role
-from src.core.quality_report import QualityReport, Window
+from src.core.quality_report import Estimate, QualityReport, VersionQuality, Window
 from src.core.retrain_record import RetrainRecord, Step
 from src.serving.models.model_store import FIRST_TRAINING, NO_CHAMPION
 from src.serving.models.model_version import Aliases
@@ -40,7 +40,7 @@ def create_templates(settings: InferenceSettings) -> Environment:
         auto_reload=False,
     )
     templates.filters |= {"ago": ago, "doing": doing, "lasting": lasting, "metrics": metrics, "score": score}
-    templates.filters |= {"took": took, "utc": utc, "windows": windows}
+    templates.filters |= {"took": took, "utc": utc, "windows": windows, "estimate": estimate}
     templates.filters["unknown_columns"] = lambda model: settings.unknown_columns(
         {*model.schema.names, *model.schema.ids}
     )
@@ -79,11 +79,21 @@ def metrics(versions: Aliases) -> list[str]:
 
 def windows(quality: QualityReport | None, model: Predictor | None) -> dict[str, Window]:
     """The windows of the served version, by name; none without a report about it."""
+    found = _served(quality, model)
+    return {window.name: window for window in found.windows} if found else {}
+
+
+def estimate(quality: QualityReport | None, model: Predictor | None) -> Estimate | None:
+    """The estimate for the served version; None without a report about it, or for a regression."""
+    found = _served(quality, model)
+    return found.estimate if found else None
+
+
+def _served(quality: QualityReport | None, model: Predictor | None) -> VersionQuality | None:
     if quality is None or model is None:
-        return {}
+        return None
     served = (model.version.version, Role.CHAMPION)
-    found = [version.windows for version in quality.versions if (version.version, version.role) == served]
-    return {window.name: window for window in found[0]} if found else {}
+    return next((found for found in quality.versions if (found.version, found.role) == served), None)
 
 
 def ago(at: datetime, now: datetime) -> str:

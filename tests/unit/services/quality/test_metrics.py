@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from src.core.quality_report import LabelCounts, QualityReport, Score, VersionQuality, Window
+from src.core.quality_report import (
+    Estimate,
+    EstimatedWindow,
+    LabelCounts,
+    QualityReport,
+    Score,
+    VersionQuality,
+    Window,
+)
+from src.core.rollout_record import Rollout
 from src.services.quality.metrics import QualityMetrics
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -103,6 +112,26 @@ def test_labels_are_named_as_queries_name_them(registry: CollectorRegistry, metr
     assert 'quality_score{metric="accuracy",model_version="3",role="champion",window="day"} 0.9' in text
     assert 'quality_labelled_rows{model_version="3",role="champion",window="day"} 20.0' in text
     assert 'quality_labels{fate="matched"} 5.0' in text
+
+
+def test_estimates_and_the_newest_promotion_are_shown(registry: CollectorRegistry, metrics: QualityMetrics) -> None:
+    scores = {"accuracy": Score(value=0.8, low=0.7, high=0.9)}
+    estimate = Estimate(windows=[EstimatedWindow(name="day", rows=300, scores=scores)])
+    served = version("3", WINDOW).model_copy(update={"estimate": estimate})
+    rollout = Rollout(model="iris", version="3", previous="2", started=NOW, until=NOW)
+    metrics.show(report(served, version("2", WINDOW)), None, rollout)
+    seen = values(registry)
+    assert {name: value for name, value in seen.items() if "estimate" in name or "promotion" in name} == {
+        "quality_estimate 3 accuracy day": 0.8,
+        "quality_estimate_low 3 accuracy day": 0.7,
+        "quality_estimate_high 3 accuracy day": 0.9,
+        "quality_promotion_is_worse 3 2": 0,
+    }
+    text = generate_latest(registry).decode()
+    assert 'quality_estimate_high{metric="accuracy",model_version="3",window="day"} 0.9' in text
+    metrics.show(report(), None, rollout.model_copy(update={"is_worse": True}))
+    assert values(registry)["quality_promotion_is_worse 3 2"] == 1
+    assert "quality_estimate 3 accuracy day" not in values(registry)
 
 
 def test_version_that_leaves_the_report_loses_its_series(registry: CollectorRegistry, metrics: QualityMetrics) -> None:

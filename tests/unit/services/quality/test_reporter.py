@@ -10,10 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
+from src.core.calibration import Calibration, calibration_file, write_calibration
 from src.core.errors import ConfigError
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
+from src.core.rollout_record import Rollout, Rollouts
 from src.quality.stores import label_store
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.reporter import QualityReporter
@@ -58,6 +60,36 @@ def test_report_has_the_scores_of_the_configuration_and_is_shown(settings: Quali
     newest = registry.get_sample_value("quality_last_label_timestamp_seconds")
     assert newest == (NOW - 5 * MINUTE).timestamp()
     assert not (settings.quality_dir / "spill").exists()
+
+
+def test_report_has_an_estimate_and_the_newest_promotion(settings: QualitySettings) -> None:
+    names = [(f"r{number}", CLASSES[number % 3]) for number in range(120)]
+    write_segment(settings.quality_dir, names, NOW - 10 * MINUTE)
+    StoreTasks(settings).take_in_rows(NOW)
+    rollout = Rollout(model="iris", version="1", previous="0", started=NOW, until=NOW + MINUTE)
+    Rollouts(settings.rollouts_dir).begin(rollout)
+    curve = (1.0, 1.0, 0.0, 0.0)
+    calibration = Calibration(rows=600, classes=tuple(CLASSES), scores={"accuracy": 0.8}, curves=[[curve] * 3] * 100)
+    write_calibration(calibration_file(settings.calibration_dir, "iris", "1"), calibration)
+    registry = CollectorRegistry()
+    QualityReporter(settings, QualityMetrics(registry)).report(NOW, [])
+    estimate = reported(settings).versions[0].estimate
+    assert estimate is not None
+    assert [(window.name, window.rows, set(window.scores)) for window in estimate.windows] == [
+        (name, 120, {"accuracy"}) for name in ("newest", "day", "week")
+    ]
+    score = estimate.windows[1].scores["accuracy"]
+    assert score.value == pytest.approx(0.8, abs=0.02)
+    names_of = {"model_version": "1", "metric": "accuracy", "window": "day"}
+    assert registry.get_sample_value("quality_estimate", names_of) == score.value
+    assert registry.get_sample_value("quality_estimate_high", names_of) == score.high
+    of_promotion = {"model_version": "1", "previous_version": "0"}
+    assert registry.get_sample_value("quality_promotion_is_worse", of_promotion) == 0
+    calibration_file(settings.calibration_dir, "iris", "1").unlink()
+    QualityReporter(settings, QualityMetrics(registry := CollectorRegistry())).report(NOW, [])
+    estimate = reported(settings).versions[0].estimate
+    assert estimate is not None
+    assert estimate.reason == "version 1 was registered without a calibration; train again"
 
 
 @pytest.mark.parametrize(("age", "waiting"), [(59, 1), (61, 0)])

@@ -331,3 +331,32 @@ def test_what_predictions_and_labels_do_not_say_is_not_scored() -> None:
     assert LiveScorer(iris("own"), {"own": fails}).by_gate(pairs) is None
     undefined = Metric("own", lambda *_: float("nan"))
     assert LiveScorer(iris("own"), {"own": undefined}).by_gate(pairs) is None
+
+
+# -- simulated truths --------------------------------------------------------------------------------
+
+
+def test_simulated_scores_are_those_of_each_truth() -> None:
+    rows = random_rows(300, weights=np.random.default_rng(1).choice([1.0, 4.0], 300))
+    truths = [random_rows(300, seed).truth.astype(str) for seed in (7, 8)]
+    metric = Metric("share", lambda truth, values, _, weight: float(np.average(truth == values, weights=weight)))
+    scorer = LiveScorer(iris("share", "accuracy", "neg_log_loss", "f1_macro", "roc_auc_ovr"), {"share": metric})
+    found = scorer.simulate(rows, iter(truths))
+    assert set(found) == {"share", "accuracy", "neg_log_loss", "f1_macro", "roc_auc_ovr"}
+    for place, truth in enumerate(truths):
+        scored = scorer(dataclasses.replace(rows, truth=truth.astype(object))).scores
+        assert {name: values[place] for name, values in found.items()} == pytest.approx(
+            {name: score.value for name, score in scored.items()}
+        )
+
+
+def test_metric_that_fails_for_a_simulated_truth_is_left_out() -> None:
+    def fail(truth: Any, *_: Any) -> float:
+        if truth[0] == SETOSA:
+            raise ValueError
+        return 1.0
+
+    rows = random_rows(3)
+    truths = [np.array([VIRGINICA] * 3), np.array([SETOSA] * 3), np.array([VIRGINICA] * 3)]
+    found = LiveScorer(iris("accuracy", "bad"), {"bad": Metric("bad", fail)}).simulate(rows, truths)
+    assert {name: len(values) for name, values in found.items()} == {"accuracy": 3}

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from src.core.quality_report import REPORT_FILE, ClassCoverage, QualityReport, Score, VersionQuality, Window
+from src.core.quality_report import (
+    REPORT_FILE,
+    ClassCoverage,
+    Estimate,
+    EstimatedWindow,
+    QualityReport,
+    Score,
+    VersionQuality,
+    Window,
+)
 from src.quality.report import write_report
 from src.serving.models.predictor import Predictor
 from tests.support.fake_models import FakeEngine
@@ -110,6 +119,40 @@ def test_columns_to_hide_that_the_model_has_are_no_problem(predictor: Predictor)
     known = dataclasses.replace(predictor, schema=dataclasses.replace(predictor.schema, ids=("customer",)))
     omit = f"customer,{predictor.schema.names[0]}"
     assert "No values of rows" not in text_of(card(model=known, quality=report(NEWEST, DAY), omit=omit))
+
+
+def test_estimate_is_shown_beside_the_holdout_and_called_one(predictor: Predictor) -> None:
+    day = {"f1_macro": Score(value=0.7, low=0.6, high=0.8), "cost": Score(value=3, low=2, high=4)}
+    windows = [
+        EstimatedWindow(name="newest", rows=1000, scores=day | {"f1_macro": Score(value=0.5, low=0.4, high=0.6)}),
+        EstimatedWindow(name="day", rows=300, scores=day),
+    ]
+    found = report(*NOTHING.values())
+    served = found.versions[0].model_copy(update={"estimate": Estimate(holdout={"f1_macro": 0.9}, windows=windows)})
+    markup = card(model=predictor, quality=found.model_copy(update={"versions": [served]}))
+    assert rows_of(markup) == [
+        ["", "holdout", "newest rows", "last day"],
+        ["f1_macro", "0.9000", "0.5000 0.4000 to 0.6000", "0.7000 0.6000 to 0.8000"],
+        ["cost lower is better", "—", "3.0000 2.0000 to 4.0000", "3.0000 2.0000 to 4.0000"],
+        ["rows", "—", "1000", "300"],
+    ]
+    assert "Estimate without labels" in text_of(markup)
+    assert "It cannot see that the relation of rows and classes has changed" in text_of(markup)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "says"),
+    [
+        (Estimate(reason="the holdout has 30 rows"), "No estimate without labels: the holdout has 30 rows."),
+        (Estimate(), "No estimate without labels yet: there are too few logged rows."),
+    ],
+)
+def test_without_an_estimate_the_card_says_why(predictor: Predictor, estimate: Estimate, says: str) -> None:
+    found = report(NEWEST, DAY)
+    assert "stimate" not in card(model=predictor, quality=found)
+    served = found.versions[0].model_copy(update={"estimate": estimate})
+    markup = card(model=predictor, quality=found.model_copy(update={"versions": [served]}))
+    assert says in text_of(markup)
 
 
 @pytest.mark.parametrize(("classes", "rows"), [(12, 12), (13, 0)])
