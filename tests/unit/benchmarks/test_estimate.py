@@ -1,4 +1,4 @@
-"""The measurement of the estimate without labels: what it reports."""
+"""The measurement of the estimate without labels: what it reports, and that the published figures keep the promise."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.estimate import Outcome, main, report
+from benchmarks.estimate import PUBLISHED, Outcome, main, report
 from benchmarks.estimate_worlds import CONCEPT, MODELS, SHIFTS, Case, Found, Trained, draw_classes
 
 CASE = Case("linear", 2, "logistic regression")
@@ -70,3 +70,15 @@ def test_measure_writes_a_line_for_every_model_and_change(tmp_path: Path) -> Non
     for model in MODELS:
         for shift in SHIFTS:
             assert f"| {model} | {shift} | " in text
+
+
+def test_published_figures_keep_the_promise() -> None:
+    text = PUBLISHED.read_text(encoding="utf-8")
+    count, error, *_, covered = figures(text, NAMES["unchanged"])
+    assert count >= 500
+    assert abs(error) <= 0.01
+    assert covered >= 0.93
+    _, error, *_ = figures(text, NAMES["shifted"])
+    assert abs(error) <= 0.02
+    _, _, distance, unchanged, _ = figures(text, NAMES["moved"])
+    assert distance <= unchanged / 2

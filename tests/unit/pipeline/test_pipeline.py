@@ -123,7 +123,7 @@ def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=reason):
         steps.training_pipeline.entrypoint(
-            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit"
+            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit", "calibration"
         )
 
 
@@ -258,7 +258,7 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=message):
         steps.training_pipeline.entrypoint(
-            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit"
+            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit", "calibration"
         )
 
 
