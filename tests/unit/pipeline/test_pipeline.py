@@ -34,6 +34,7 @@ from src.training.splitting import SplitRule, split_rows, with_sketch
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
 CANDIDATE = Candidate(model_version="5", mlflow_run_id="run", fingerprint="f")
+UNCALIBRATED = Evaluation({}, Answers("5", (), np.array([]), np.array([])))
 
 
 class FakeRegistry:
@@ -364,15 +365,19 @@ def test_evaluation_notes_which_rows_decide_and_importance_is_of_the_same_rows(
     monkeypatch.setattr(step_context, "log_metadata", noted.update)
     monkeypatch.setattr(steps, "MlflowClient", lambda: None)
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: FakeRegistry())
-    monkeypatch.setattr(steps, "compare", lambda *_: (None, comparison))
+    monkeypatch.setattr(steps, "compare", lambda *_: (UNCALIBRATED, comparison))
     monkeypatch.setattr(steps, "rolled_back_twin", lambda *_: None)
     monkeypatch.setattr(steps, "log_evaluation", lambda *_: None)
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     monkeypatch.setattr(steps, "rank_columns", lambda _, __, rows, *___: ranked.append(rows))
     frame = iris_split().frame
-    steps.evaluate_on_holdout.entrypoint(CANDIDATE, frame, iris_rule(), config(), "iris", followed.served)
+    steps.evaluate_on_holdout.entrypoint(
+        CANDIDATE, frame, iris_rule(), config(), "iris", str(tmp_path), followed.served
+    )
     assert set(noted) == {"step_seconds"}
-    steps.evaluate_on_holdout.entrypoint(CANDIDATE, frame, iris_rule(), learning, "iris", followed.served)
+    steps.evaluate_on_holdout.entrypoint(
+        CANDIDATE, frame, iris_rule(), learning, "iris", str(tmp_path), followed.served
+    )
     assert {name: value for name, value in noted.items() if name != "step_seconds"} == {
         "rows": 400,
         "live_rows_only": live_days is not None,
