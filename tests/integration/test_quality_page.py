@@ -79,7 +79,13 @@ def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [*zip(SWITCHES, [RolloutConfig(automatic_rollback=False), RolloutConfig(watch_hours=0)], strict=True)],
+    [
+        *zip(
+            SWITCHES,
+            [RolloutConfig(automatic_rollback=False), RolloutConfig(watch_hours=0), RolloutConfig(max_slowdown=None)],
+            strict=True,
+        )
+    ],
 )
 def test_settings_of_the_page_switch_it_off(text: str, expected: RolloutConfig) -> None:
     assert RolloutConfig(**yaml.safe_load(text)["rollout"]) == expected
