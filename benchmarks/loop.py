@@ -191,12 +191,12 @@ def step_seconds(lines: Sequence[str]) -> dict[str, float]:
 def _running(
     process: LocalProcess, log: Path, chosen: dict[str, str], code: Path = REPOSITORY
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    environment = _inherited() | process.environment | chosen
+    environment = inherited_environment() | process.environment | chosen
     with process_of(process.command, code, environment, log) as child:
         yield child
 
 
-def _inherited() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """This process's environment without what would lead to other servers, or make each start slower."""
     left_out = ("ZENML_", "MLFLOW_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

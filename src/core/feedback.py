@@ -9,6 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 # Below ``quality_dir``.
 FEEDBACK_FOLDER = "feedback"
 FEEDBACK_SUFFIX = ".ndjson"
+# Of a file that is being written.
+UNFINISHED_FEEDBACK_SUFFIX = ".tmp"
 MAX_KEY = 200
 MAX_LABEL = 200
 

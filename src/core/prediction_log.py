@@ -23,6 +23,8 @@ from src.core.model_registry import checked_model_name
 SEGMENTS_FOLDER = "segments"
 SEGMENT_SUFFIX = ".ndjson"
 OPEN_SUFFIX = ".open"
+# Of a file without a lock and a header: readers lock and rename abandoned files that are named as open ones.
+UNFINISHED_SEGMENT_SUFFIX = ".new"
 # A request id has none.
 ROW_SEPARATOR = "/"
 # Longer numbers are part of an id, which may be anybody's.

@@ -14,8 +14,9 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from src.core.feature_schema import ColumnType
+from src.core.feedback import UNFINISHED_FEEDBACK_SUFFIX
 from src.core.file_lock import try_lock
-from src.core.prediction_log import OPEN_SUFFIX, SEGMENT_SUFFIX, SegmentHeader
+from src.core.prediction_log import OPEN_SUFFIX, SEGMENT_SUFFIX, UNFINISHED_SEGMENT_SUFFIX, SegmentHeader
 from src.quality.parquet_files import END_OF_TIME, TIME
 from src.quality.parquet_store import ParquetStore
 
@@ -32,6 +33,9 @@ FEATURE, PROBABILITY = "feature_", "probability_"
 MAX_BYTES = 32_000_000
 # Files that cannot be read are moved here.
 BAD_FOLDER = "bad"
+# Of segments and labels that are not complete yet; their writers rename them at once.
+UNFINISHED_SUFFIXES = frozenset({UNFINISHED_SEGMENT_SUFFIX, UNFINISHED_FEEDBACK_SUFFIX})
+UNFINISHED_SECONDS = 3600
 # What a row of another form raises, from its text to its column.
 _WRONG_ROWS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException)
 
@@ -121,6 +125,15 @@ def expire_bad(folder: Path, before: datetime) -> None:
     for path in (folder / BAD_FOLDER).glob("*"):
         if path.stat().st_mtime < before.timestamp():
             path.unlink()
+
+
+def delete_unfinished(folder: Path, now: datetime) -> None:
+    """Delete the files that killed writers had begun to write an hour ago or earlier: they may have people's ids."""
+    for path in folder.glob("*"):
+        if path.suffix in UNFINISHED_SUFFIXES:
+            with contextlib.suppress(FileNotFoundError):  # completed, or deleted by inference
+                if now.timestamp() - path.stat().st_mtime >= UNFINISHED_SECONDS:
+                    path.unlink()
 
 
 def _header(file: BinaryIO) -> SegmentHeader:

@@ -1,10 +1,11 @@
-"""The measurements of trainings, of a retrain request, of a quality report and of the log, each of a small size."""
+"""The measurements of trainings, a retrain request, a quality report, the log and kills, each of a small size."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks.kills import main as measure_kills
 from benchmarks.measure_log import main as measure_log
 from benchmarks.measure_quality import main as measure_quality
 from benchmarks.measure_retrain import main as measure_retrain
@@ -55,3 +56,22 @@ def test_log_and_shadow_are_measured_beside_a_service_without_them(tmp_path: Pat
     lines = re.findall(r"^\| ([a-z ]+) \| ([\d,]+) \|", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for name, _ in lines] == ["without both", "log", "log and shadow"]
     assert min(int(per_second.replace(",", "")) for _, per_second in lines) > 100
+
+
+def test_processes_are_killed_under_load_and_nothing_that_was_promised_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "kills.md"
+    assert measure_kills(["--rounds", "3", "--longest", "2", "--report", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    rows = {
+        what: int(count.replace(",", ""))
+        for what, count in re.findall(r"^\| ([a-z ,0-9]+) \| ([\d,]+) \|$", text, re.M)
+    }
+    assert "3 rounds of SIGKILL (inference 2, quality 1;" in text
+    assert "\n- none\n" in text
+    assert (
+        rows["answered"] - rows["answered, but not in the log"]
+        <= rows["rows in the log"]
+        <= rows["predictions requested"]
+    )
+    assert 100 < rows["acknowledged with 202"] <= rows["labels in the store"] <= rows["labels sent"]
+    assert rows["rows in the log"] > 100

@@ -15,7 +15,7 @@ from src.core.rollout_record import Rollouts
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
-from src.quality.segments import expire_bad, ingest_segments, waiting_models
+from src.quality.segments import delete_unfinished, expire_bad, ingest_segments, waiting_models
 from src.quality.stores import all_stores, expire_together, label_store, log_store
 from src.quality.watch import end_without_log
 from src.services.quality.quality_service import Task
@@ -93,13 +93,14 @@ class StoreTasks:
         return ()
 
     def expire(self, now: datetime) -> Sequence[str]:
-        """Delete what is older than ``prediction_log_days``, or more than ``prediction_log_max_bytes``."""
+        """Delete unfinished files, and what is too old or too much: ``prediction_log_days`` and ``…_max_bytes``."""
         before = now - timedelta(days=self._settings.prediction_log_days)
         stores = all_stores(self._settings.quality_dir).values()
         for together in ([both.log for both in stores], [both.labels for both in stores]):
             expire_together(together, before, self._settings.prediction_log_max_bytes)
         for name in (SEGMENTS_FOLDER, FEEDBACK_FOLDER):
             expire_bad(self._settings.quality_dir / name, before)
+            delete_unfinished(self._settings.quality_dir / name, now)
         return ()
 
     def end_watch(self, now: datetime) -> Sequence[str]:

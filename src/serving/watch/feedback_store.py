@@ -8,12 +8,11 @@ from pathlib import Path
 
 from src.core.durable_file import explaining_unusable, write_durably
 from src.core.errors import SpoolBusyError
-from src.core.feedback import FEEDBACK_SUFFIX
+from src.core.feedback import FEEDBACK_SUFFIX, UNFINISHED_FEEDBACK_SUFFIX
 from src.core.folders import make_folder
 from src.core.retrain_record import new_id
 
 WHAT = "the folder of labels"
-TEMPORARY_SUFFIX = ".tmp"
 STALE_SECONDS = 3600
 
 
@@ -35,7 +34,7 @@ class FeedbackStore:
         Raises OSError if the folder is not writable.
         """
         make_folder(self.folder, mode=0o770)
-        for path in self.folder.glob(f"*{TEMPORARY_SUFFIX}"):
+        for path in self.folder.glob(f"*{UNFINISHED_FEEDBACK_SUFFIX}"):
             with contextlib.suppress(OSError):  # another service was faster
                 if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     path.unlink()
@@ -57,4 +56,4 @@ class FeedbackStore:
                     "requests with more labels each"
                 )
             name = new_id() + FEEDBACK_SUFFIX
-            write_durably(self.folder / (name + TEMPORARY_SUFFIX), self.folder / name, lines)
+            write_durably(self.folder / (name + UNFINISHED_FEEDBACK_SUFFIX), self.folder / name, lines)

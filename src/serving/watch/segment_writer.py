@@ -13,15 +13,20 @@ from typing import NamedTuple
 import uuid_utils
 
 from src.core.file_lock import try_lock
-from src.core.prediction_log import OPEN_SUFFIX, SEGMENT_SUFFIX, LoggedColumn, Role, SegmentHeader
+from src.core.prediction_log import (
+    OPEN_SUFFIX,
+    SEGMENT_SUFFIX,
+    UNFINISHED_SEGMENT_SUFFIX,
+    LoggedColumn,
+    Role,
+    SegmentHeader,
+)
 
 # A segment is closed when it is so old, or has so many bytes.
 MAX_SECONDS = 10.0
 MAX_BYTES = 4_000_000
 # Of files that wait for the quality service, and of their bytes; with more, nothing is written.
 MAX_PENDING, MAX_PENDING_BYTES = 20_000, 2_000_000_000
-# Of a file without a lock: readers lock and rename abandoned files that are named as open ones.
-NEW_SUFFIX = ".new"
 
 
 class SegmentSource(NamedTuple):
@@ -119,7 +124,7 @@ class SegmentWriter:
         now = self._clock()
         self._check_pending(now)
         path = self._folder / f"{uuid_utils.uuid7()}{SEGMENT_SUFFIX}{OPEN_SUFFIX}"
-        new = path.with_name(path.name + NEW_SUFFIX)
+        new = path.with_name(path.name + UNFINISHED_SEGMENT_SUFFIX)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(new, flags, 0o660)
         segment = _Segment(path, descriptor, source, now)

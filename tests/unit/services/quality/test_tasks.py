@@ -227,6 +227,19 @@ def test_files_that_were_set_aside_expire_as_rows_do(settings: QualitySettings) 
     assert [path.name for path in sorted(settings.quality_dir.glob("*/bad/*"))] == ["new.ndjson"] * 2
 
 
+def test_files_that_a_killed_process_had_begun_to_write_are_deleted_after_an_hour(settings: QualitySettings) -> None:
+    names = ["feedback/a.ndjson", "feedback/a.ndjson.tmp", "segments/b.ndjson.open", "segments/b.ndjson.open.new"]
+    paths = [settings.quality_dir / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (NOW.timestamp(), NOW.timestamp()))
+    StoreTasks(settings).expire(NOW + timedelta(seconds=3599))
+    assert all(path.exists() for path in paths)
+    StoreTasks(settings).expire(NOW + timedelta(seconds=3600))
+    assert [path.exists() for path in paths] == [True, False, True, False]
+
+
 # -- former models -----------------------------------------------------------------------------------
 
 
