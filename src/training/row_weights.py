@@ -45,13 +45,21 @@ def weighted(
     if weight is None:
         return model, given
     if config.calibrate is not None:
-        return model.set_params(**{f"{step}__class_weight": weight}), given
+        by_name = weight if isinstance(weight, str) else _with_numbers(weight, target)
+        return model.set_params(**{f"{step}__class_weight": by_name}), given
     if counts is not None and weight == "balanced":
         weight = _balanced(target, counts)
     if isinstance(weight, Mapping):
         weight = dict.fromkeys(np.unique(target).tolist(), 1.0) | dict(weight)
     by_class = compute_sample_weight(weight, target)
     return model, {f"{step}__sample_weight": by_class if counts is None else by_class * counts}
+
+
+def _with_numbers(weight: Mapping[str, float], target: NDArray[Any]) -> dict[str | int, float]:
+    """Weights by class, and by its number in sorted order: calibration fits the folds' clones on the numbers."""
+    names = np.unique(target).tolist()
+    by_name = dict.fromkeys(names, 1.0) | dict(weight)
+    return by_name | {number: by_name[name] for number, name in enumerate(names)}
 
 
 def _balanced(target: NDArray[Any], counts: Weights) -> dict[str, float]:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier
@@ -81,6 +81,23 @@ def test_calibration_is_of_one_estimator_that_learned_from_all_rows() -> None:
     rate = (rare()["y"] == "yes").mean()
     assert weighted.predict_proba(rare()[["x"]])[:, 1].mean() == pytest.approx(rate, abs=0.02)
     assert weighted[-1].calibrated_classifiers_[0].estimator.class_weight == "balanced"
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DecisionTreeClassifier(min_samples_leaf=20, random_state=0),
+        RandomForestClassifier(n_estimators=10, min_samples_leaf=20, random_state=0),
+        LogisticRegression(),
+    ],
+)
+def test_calibrated_estimator_takes_weights_by_class(estimator: Any) -> None:
+    by_name = fitted(clone(estimator), calibrate="sigmoid", class_weight={"yes": 3.0})
+    again = fitted(clone(estimator), calibrate="sigmoid", class_weight={"no": 1.0, "yes": 3.0})
+    without = fitted(clone(estimator), calibrate="sigmoid")
+    found, same, other = (model.predict_proba(rare()[["x"]])[:, 1] for model in (by_name, again, without))
+    assert np.array_equal(found, same)
+    assert not np.allclose(found, other)
 
 
 def test_calibration_folds_respect_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
