@@ -10,6 +10,7 @@ from src.serving.watch.drift import MIN_ROWS
 DRIFT = "inference_drift_score"
 PREDICTIONS = "inference_predictions_total"
 DRIFTED = {"0": ("no drift", GREEN), "1": ("drifted", RED), **glance.FEW_ROWS}
+APPROVAL = "inference_approval_waiting_since_timestamp_seconds"
 TRAINED = "inference_model_trained_timestamp_seconds"
 
 
@@ -26,7 +27,7 @@ def model_board(limits: dict[str, float]) -> Board:
         span="now-6h",
         rows=[
             Row("", _glance(limits)),
-            Row("Versions", _versions()),
+            Row("Versions", _versions(limits)),
             Row("Predictions", _predictions()),
             Row("Features", _features(limits)),
             Row("Live quality", quality_panels(limits)),
@@ -82,14 +83,14 @@ def _glance(limits: dict[str, float]) -> list[Panel]:
     return [glance.answering(), glance.served(), age, loaded, glance.drifted_features(), predictions, rows, registry]
 
 
-def _versions() -> list[Panel]:
+def _versions(limits: dict[str, float]) -> list[Panel]:
     return [
         States(
             title="Versions served",
             description="Replicas by version and engine. Two rows at once are a swap, or a replica that still serves"
             " the previous version (PromotedNotServed).",
             unit="none",
-            width=12,
+            width=8,
             queries=(
                 Query(
                     f"sum by (name, version, engine) ({series('inference_model_info')})",
@@ -97,6 +98,17 @@ def _versions() -> list[Panel]:
                 ),
             ),
             base=BLUE,
+        ),
+        Stat(
+            title="Awaits approval",
+            description="For how long a version that passed the gate has awaited approval. ApprovalWaiting fires at the "
+            "red step.",
+            unit="s",
+            decimals=1,
+            width=4,
+            queries=(Query(f"time() - max({series(APPROVAL)} != 0)"),),
+            steps=((limits["ApprovalWaiting"], RED),),
+            nothing="none",
         ),
         Lines(
             title="Scores of the served model",
