@@ -69,7 +69,10 @@ def test_labels_are_accepted_as_the_page_says(inference: Inference, command: str
 def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
     (shown,) = LISTED["rollouts"]
     rollouts = Rollouts(inference.folder / "data" / "quality" / "rollouts")
-    rollouts.begin(Rollout(model=inference.model_name, version="2", previous="1", started=START, until=START))
+    before = "0199f3b1-0000-7000-8000-000000000000"
+    rollouts.begin(
+        Rollout(id=before, model=inference.model_name, version="2", previous="1", started=START, until=START)
+    )
     rollouts.begin(Rollout(model=inference.model_name, **shown))
     assert run(inference, LISTING) == LISTED
     assert (shown["version"], shown["state"]) == ("3", RolloutState.ROLLED_BACK)
