@@ -101,8 +101,8 @@ def _versions(limits: dict[str, float]) -> list[Panel]:
         ),
         Stat(
             title="Awaits approval",
-            description="For how long a version that passed the gate has awaited approval. ApprovalWaiting fires at the "
-            "red step.",
+            description="For how long a version that passed the gate has awaited approval. ApprovalWaiting fires at "
+            "the red step.",
             unit="s",
             decimals=1,
             width=4,
