@@ -324,7 +324,8 @@ def test_empty_stores_give_no_rows_and_are_not_created(tmp_path: Path, log: Labe
     assert (len(found.table), found.left_out) == (0, {})
 
 
-def _read(folder: str, done: Any) -> None:
+def _read(folder: str, begun: Any, done: Any) -> None:
+    begun.set()
     read_training_rows(dataset(), settings(Path(folder)), NOW)
     done.set()
 
@@ -336,12 +337,13 @@ def test_stores_are_locked_while_they_are_read_and_not_afterwards(
 ) -> None:
     log.add("r", VALUES, "setosa")
     context = multiprocessing.get_context("spawn")
-    done = context.Event()
-    process = context.Process(target=_read, args=(str(tmp_path), done))
+    begun, done = context.Event(), context.Event()
+    process = context.Process(target=_read, args=(str(tmp_path), begun, done))
     with store(tmp_path / "quality", "iris").locked():
         process.start()
-        assert not done.wait(3)
-    assert done.wait(30)
+        assert begun.wait(60)
+        assert not done.wait(2)
+    assert done.wait(60)
     process.join()
     read()
     with log_store(tmp_path / "quality", "iris").locked(), label_store(tmp_path / "quality", "iris").locked():
