@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills dashboards check format clean-state
+.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -141,6 +141,9 @@ measure-log: $(READY) ## measure what the prediction log and the shadow cost `/p
 
 measure-kills: $(READY) ## kill inference and quality at random under load, and check what is lost, in about three minutes (KILLS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.kills $(KILLS_ARGS)
+
+measure-real-rollbacks: $(READY) ## promote worse and equal versions on real services: which are rolled back, in about twelve minutes (ROLLBACKS_ARGS=--help)
+	@$(BIN)/python -m benchmarks.real_rollbacks $(ROLLBACKS_ARGS)
 
 dashboards: $(READY) ## write Grafana's dashboards again, after a change of dashboards/ or config/alerts.yml
 	@$(BIN)/python -m dashboards.write_dashboards
