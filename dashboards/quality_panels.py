@@ -75,10 +75,13 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
         Bars(
             title="Rows logged",
             description="Predicted rows by what became of them in the prediction log. PredictionLogDropping fires when "
-            "rows are dropped.",
+            "rows are dropped, and PredictionLogColumnsUnknown while columns to hide are not columns of the model.",
             unit="none",
             width=12,
-            queries=(Query(f"sum by (result) ({increase('inference_prediction_log_rows_total')})", "{{result}}"),),
+            queries=(
+                Query(f"sum by (result) ({increase('inference_prediction_log_rows_total')})", "{{result}}"),
+                Query(f"max({series('inference_prediction_log_unknown_columns')})", "unknown columns to hide"),
+            ),
         ),
         Bars(
             title="Rows of the shadow",
