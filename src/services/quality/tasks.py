@@ -74,6 +74,7 @@ class StoreTasks:
     def read_files(self, now: datetime) -> Sequence[str]:
         """Store what is new in the folder of label files."""
         with self._labels.locked():
+            self._labels.settle()
             return ingest_folder(self._labels, self._settings.labels_dir, self._rules(self._config()), now).problems
 
     def run_query(self, now: datetime) -> Sequence[str]:
@@ -82,6 +83,7 @@ class StoreTasks:
         if config.labels is None:
             return ()
         with self._labels.locked():
+            self._labels.settle()
             return ingest_query(self._labels, self._rows(config.labels), self._rules(config), now).problems
 
     def compact(self, _: datetime) -> Sequence[str]:

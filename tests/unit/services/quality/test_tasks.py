@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -114,6 +115,24 @@ def test_label_files_are_read_and_their_problems_reported_until_they_are_gone(se
     (folder / "bad.csv").unlink()
     assert list(tasks.read_files(NOW)) == []
     assert rows(labels(settings), "key", "label") == [("7", "setosa")]
+
+
+@pytest.mark.parametrize("task", [StoreTasks.read_files, StoreTasks.run_query])
+def test_sent_labels_whose_file_could_not_be_deleted_are_stored_once(
+    database: QualitySettings, task: Callable[[StoreTasks, datetime], object]
+) -> None:
+    sent = write_feedback(database.quality_dir, {"a": "versicolor"}, NOW)
+    content, tasks = sent.read_bytes(), StoreTasks(database)
+    tasks.take_in_feedback(NOW)
+    sent.write_bytes(content)  # as if deleting it had failed
+    database.labels_dir.mkdir()
+    file = database.labels_dir / "more.csv"
+    file.write_text("request_id,label\nb,setosa\n")
+    os.utime(file, (NOW.timestamp() - 60,) * 2)
+    task(tasks, NOW)
+    tasks.take_in_feedback(NOW)
+    assert rows(labels(database), "label").count(("versicolor",)) == 1
+    assert ("setosa",) in rows(labels(database), "label")  # of the task
 
 
 def test_file_with_which_git_keeps_the_folder_is_no_file_of_labels(settings: QualitySettings) -> None:
