@@ -60,7 +60,7 @@ def test_log_and_shadow_are_measured_beside_a_service_without_them(tmp_path: Pat
 
 def test_processes_are_killed_under_load_and_nothing_that_was_promised_is_lost(tmp_path: Path) -> None:
     file = tmp_path / "kills.md"
-    assert measure_kills(["--rounds", "3", "--longest", "2", "--report", str(file)]) == 0
+    assert measure_kills(["--rounds", "3", "--longest", "1", "--report", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
     rows = {
         what: int(count.replace(",", ""))
