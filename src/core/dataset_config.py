@@ -8,7 +8,9 @@ from src.core.feature_schema import TYPES, Column, ColumnType, FeatureSchema
 from src.core.misspelt import did_you_mean
 from src.core.source_address import without_secrets
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=100)]
+# Characters of a column's, a class's or a category's name.
+MAX_NAME = 100
+ColumnName = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 # The largest single-precision number, the precision in which trees compare.
 LARGEST = 3.4028234e38
 Limit = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]

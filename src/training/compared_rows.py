@@ -39,7 +39,7 @@ def choose_rows(split: Split, mask: NDArray[np.bool_], dataset: DatasetConfig) -
     """Restrict a comparison to the labelled live rows of the holdout, if there are enough.
 
     Enough are ``MIN_LIVE_ROWS``, and ``MIN_LIVE_ROWS_PER_CLASS`` of each class. Rows with one key, or of one group,
-    count as one: repeated requests are no evidence.
+    count as one, also for a class: repeated requests are no evidence.
 
     Args:
         split: the challenger's.
@@ -51,8 +51,9 @@ def choose_rows(split: Split, mask: NDArray[np.bool_], dataset: DatasetConfig) -
         return Choice(mask)
     rows = split.holdout[chosen]
     # By time, clusters are blocks of rows, and not what is repeated.
-    count = len(rows) if split.rule.by == "time" else len(np.unique(clusters(split.rule, rows)))
-    counts = rows[dataset.target].value_counts()
+    keys = np.arange(len(rows)) if split.rule.by == "time" else clusters(split.rule, rows)
+    count = len(np.unique(keys))
+    counts = rows[dataset.target].groupby(keys).unique().explode().value_counts()
     few = [name for name in dataset.classes or [] if counts.get(name, 0) < MIN_LIVE_ROWS_PER_CLASS]
     if count >= MIN_LIVE_ROWS and not few:
         return Choice(chosen, live=True)

@@ -1,13 +1,13 @@
 """Adds labelled rows of the prediction log to the validated rows of the source."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from src.core.dataset_config import FEEDBACK_TIME, CategoryFeature, DatasetConfig
+from src.core.dataset_config import FEEDBACK_TIME, MAX_NAME, CategoryFeature, DatasetConfig
 from src.core.errors import ConfigError
 from src.training.cells import Bools, dates
 from src.training.check_columns import check_columns, finished_frame
@@ -63,7 +63,8 @@ def with_labelled(
 
     live, wrong = _validated(labelled.table, dataset)
     live = drop(live, wrong, "invalid")
-    live = drop(live, _of_new_categories(live, source, dataset), "of too many new categories")
+    live = drop(live, _with_new_texts(live, source, dataset, _unfit), "with a text that is no category")
+    live = drop(live, _with_new_texts(live, source, dataset, _too_many), "of too many new categories")
     if dataset.id:
         live = drop(live, np.isin(_ids(live, dataset), _ids(source, dataset)), "with an id of the source")
         live = drop(live, pd.Series(_ids(live, dataset)).duplicated().to_numpy(), "with the id of a newer one")
@@ -106,16 +107,32 @@ def _ids(rows: pd.DataFrame, dataset: DatasetConfig) -> Hashes:
     return row_hashes(rows, dataset.id, 0)
 
 
-def _of_new_categories(live: pd.DataFrame, source: pd.DataFrame, dataset: DatasetConfig) -> Bools:
-    """Rows with texts that the source does not have, in columns that would have too many to be learned.
+def _with_new_texts(
+    live: pd.DataFrame, source: pd.DataFrame, dataset: DatasetConfig, refused: Callable[[set[str], set[str]], set[str]]
+) -> Bools:
+    """Rows with texts that the source does not have and that are refused, in columns without configured values.
 
-    Otherwise a client could stop every training by sending many of them.
+    Otherwise a client could stop or slow down every training, or the service, by sending them.
+
+    Args:
+        live: the labelled rows.
+        source: the source's.
+        dataset: names the columns.
+        refused: which new texts cannot be learned; its arguments are the new ones and those of the source.
     """
     found = np.zeros(len(live), dtype=bool)
     for name, feature in dataset.features.items():
         if isinstance(feature, CategoryFeature) and feature.values is None:
             known = set(source[name].dropna())
-            texts = live[name]
-            if len(known | set(texts.dropna())) > MAX_VALUES:
-                found |= (texts.notna() & ~texts.isin(known)).to_numpy()
+            found |= live[name].isin(refused(set(live[name].dropna()) - known, known)).to_numpy()
     return found
+
+
+def _unfit(new: set[str], _: set[str]) -> set[str]:
+    """Texts that are longer than a configured value may be, or that ONNX ends at a null character."""
+    return {text for text in new if len(text) > MAX_NAME or "\0" in text}
+
+
+def _too_many(new: set[str], known: set[str]) -> set[str]:
+    """All of the new texts, if there would be too many to be learned."""
+    return new if len(new | known) > MAX_VALUES else set()

@@ -198,12 +198,18 @@ def _cutoff(rule: SplitRule, frame: pd.DataFrame) -> float:
 
 def _problems(split: Split, config: PipelineConfig) -> list[str]:
     frame, mask, share = split.frame, split.mask, split.rule.share
-    rows, held = len(frame), int(mask.sum())
+    rows, held, whose = len(frame), int(mask.sum()), ""
     problems = []
     if min(held, rows - held) < MIN_ROWS:
         problems.append(f"{rows - held} training rows and {held} holdout rows are too few")
-    elif not 1 - SHARE_SLACK <= held / rows / share <= 1 + SHARE_SLACK:
-        problems.append(f"the holdout has {held} of {rows} rows ({held / rows:.1%}), not {share:.1%} ± a third of it")
+    live = are_live(frame)
+    if split.rule.by != "time" and live.any():
+        # A client that repeats one key in many requests must not stop the trainings.
+        rows, held, whose = int((~live).sum()), int((mask & ~live).sum()), " of the source"
+    if not problems and not 1 - SHARE_SLACK <= held / rows / share <= 1 + SHARE_SLACK:
+        problems.append(
+            f"the holdout has {held} of {rows} rows{whose} ({held / rows:.1%}), not {share:.1%} ± a third of it"
+        )
     for name in config.dataset.classes or []:
         there = (frame[config.dataset.target] == name).to_numpy()
         for part, rows_of_it in (("training rows", there & ~mask), ("holdout", there & mask)):

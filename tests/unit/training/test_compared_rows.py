@@ -125,6 +125,22 @@ def test_repeated_requests_count_once() -> None:
     assert chosen(frame.assign(**{FEEDBACK_TIME: 20_000.0}), by_time).live
 
 
+def test_repeated_requests_count_once_for_a_class() -> None:
+    frame = rows(100, 2 * MIN_LIVE_ROWS)
+    live = np.flatnonzero(are_live(frame))
+    frame.loc[live, "label"] = "low"
+    frame.loc[live[:MIN_LIVE_ROWS_PER_CLASS], "label"] = "high"
+    assert chosen(frame).live
+    frame.loc[live[1], ["x", "u"]] = frame.loc[live[0], ["x", "u"]]
+    assert "the class high has fewer than 10" in chosen(frame).note
+    # One key with both labels counts for both.
+    frame.loc[live[-1], ["x", "u", "label"]] = [*frame.loc[live[-2], ["x", "u"]], "high"]
+    assert chosen(frame).live
+    by_time = RULE.model_copy(update={"by": "time", "columns": [FEEDBACK_TIME], "cutoff": 0.0})
+    frame.loc[live[-1], "label"] = "low"
+    assert chosen(frame, by_time).live
+
+
 def test_data_set_without_live_rows_is_compared_as_a_whole() -> None:
     for frame in (rows(400, 0), rows(400, 0).drop(columns=FEEDBACK_TIME)):
         found = chosen(frame)

@@ -234,6 +234,22 @@ def test_new_categories_are_learned_and_left_out_where_they_would_be_too_many(mo
     assert added(joined(live(rows, listed), listed)) == [5.0, 6.0, 7.0]
 
 
+@pytest.mark.parametrize("text", ["a\0", "\0", "x" * 101])
+def test_texts_that_would_slow_down_training_or_service_are_no_new_categories(text: str) -> None:
+    rows = [{"color": text, "length": 5.0}, {"color": "x" * 100, "length": 6.0}, {"color": None, "length": 7.0}]
+    found = joined(live(rows))
+    assert added(found) == [6.0, 7.0]
+    assert found.report.live_left_out == {"with a text that is no category": 1}
+    # The source may have them.
+    assert added(joined(live(rows), raw=source(color=[text, "red", "red", "red"]))) == [5.0, 6.0, 7.0]
+
+
+def test_refused_texts_do_not_count_as_new_categories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelled_rows, "MAX_VALUES", 3)
+    rows = [{"color": f"{place}\0", "length": 5.0 + place} for place in range(5)]
+    assert added(joined(live([*rows, {"color": "green", "length": 4.5}]))) == [4.5]
+
+
 # -- all rules against plain Python ----------------------------------------------------------------------------
 
 IDS, LENGTHS = st.sampled_from(["1", "2", "3", "x", "y", None]), st.sampled_from([1.0, 2.0, 5.0, 6.0, -1.0, None])

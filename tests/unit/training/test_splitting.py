@@ -326,6 +326,23 @@ def test_rows_are_held_out_by_their_key_whether_they_are_live_or_not() -> None:
     assert (split.rule, split.note) == (split_rows(table(), settings(), None).rule, "")
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_live_row_that_is_repeated_in_any_number_does_not_stop_a_training(*, held: bool) -> None:
+    """Whichever side its key is on, and also with a group that sends most of the requests."""
+    for chosen in (settings(), settings({"by": "group"}, group="customer")):
+        split = split_rows(table(), chosen, None)
+        one = (split.holdout if held else split.train).iloc[:1]
+        flooded = split_rows(with_live(table(), pd.concat([one] * 5000)), chosen, None)
+        assert flooded.mask[:400].tolist() == split.mask.tolist()
+        assert set(flooded.mask[400:]) == {held}
+
+
+def test_the_source_s_rows_must_have_their_share_in_the_holdout_whatever_the_live_rows_are() -> None:
+    heavy = pd.concat([table(), *[table().iloc[:1]] * 1000])
+    with pytest.raises(DataError, match=r"the holdout has \d+ of 1400 rows of the source "):
+        split_rows(with_live(heavy, table(5000, seed=3)), settings(), None)
+
+
 def test_by_time_the_newest_rows_are_held_out_and_it_is_noted_if_these_are_all_live_rows() -> None:
     newer = table(40, seed=2).assign(day=19_600.0 + np.arange(40))
     split = split_rows(with_live(table(), newer), BY_TIME, None)
