@@ -223,11 +223,21 @@ def test_a_prediction_is_slow_by_ratio_and_by_time(served: float, previous: floa
 def test_both_versions_come_first_equally_often() -> None:
     world = World(max_slowdown=3.0, alarmed=False)
     for _ in range(100):
-        world.checks.run([rows(1.0)])
+        world.checks.run([rows(*map(float, range(TIMED_ROWS + 1)))])
     firsts = world.order[::2]
     assert world.order[1::2] == ["previous" if name == "served" else "served" for name in firsts]
     assert 200 < firsts.count("served") < 300
     assert world.checks.take() == (NOTHING, PairCount(better=100 * TIMED_ROWS))
+
+
+def test_no_row_is_timed_twice() -> None:
+    # Of a row that is slow, all times are: they would be taken for as many independent rows.
+    world = World(max_slowdown=3.0, alarmed=False)
+    world.takes(0.006, 0.001)
+    world.checks.run([rows(1.0)])
+    assert world.checks.take() == (NOTHING, PairCount(worse=1))
+    world.checks.run([rows(1.0), rows(2.0)])
+    assert world.checks.take() == (NOTHING, PairCount(worse=2))
 
 
 def test_rows_of_all_tables_are_timed() -> None:

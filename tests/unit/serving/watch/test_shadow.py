@@ -14,7 +14,6 @@ from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
 from src.core.rollout_record import PairCount
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
-from src.serving.watch.paired_checks import TIMED_ROWS
 from src.serving.watch.prediction_log import PredictionLog
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import MAX_SECONDS, Shadow
@@ -228,7 +227,7 @@ def test_the_log_passes_failures_on_at_its_rate(tmp_path: Path) -> None:
 def test_logged_rows_are_timed(world: World, tmp_path: Path) -> None:
     use(world, Model("1"), max_slowdown=3.0)
     write(world, tmp_path, block_of(3), block_of(3, version="9"))
-    assert taken(world) == (PairCount(), PairCount(better=TIMED_ROWS))
+    assert taken(world) == (PairCount(), PairCount(better=3))
     write(world, tmp_path, block_of(3, version="9"))
     assert taken(world) == (PairCount(), PairCount())
 
