@@ -50,8 +50,8 @@ class Promoter:
         with locked_file(self.alias_lock):
             complete_move(self.registry)
             verdict = self._promote(candidate, comparison)
-        if verdict.outcome is Outcome.PROMOTED:
-            self._begin_watch(verdict, comparison.champion_version)
+            if verdict.outcome is Outcome.PROMOTED:  # still locked: a rollback must find the watch, to end it
+                self._begin_watch(verdict, comparison.champion_version)
         return verdict
 
     def _promote(self, candidate: Candidate, comparison: Comparison) -> Verdict:

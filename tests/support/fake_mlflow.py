@@ -114,6 +114,8 @@ class FakeMlflow:
 
     def _change(self, path: str, given: dict[str, str]) -> httpx.Response:
         assert given["name"] == self.model_name
+        if given["version"] not in self.versions:
+            return self._get(given["version"])
         match path.removeprefix("/api/2.0/mlflow/"):
             case "registered-models/alias":
                 self.aliases[given["alias"]] = given["version"]

@@ -14,6 +14,7 @@ from src.core.model_registry import (
     TAG_FINGERPRINT,
     TAG_PENDING_PREVIOUS,
     TAG_REASON,
+    TAG_ROLLBACK_AT,
     TAG_VERDICT,
     TAGS_ROLLBACK,
 )
@@ -86,8 +87,9 @@ class Approval:
                 if rollout.decision is Decision.REJECTED and rollout.state is RolloutState.ABORTED:
                     return rollout
                 _require_undecided(rollout, Decision.REJECTED)
-                tags = {TAG_VERDICT: Outcome.REJECTED.value, TAG_REASON: f"rejected by {by}: {reason}"}
-                await self.moves.registry.tag(rollout.version, tags)
+                if await self.moves.registry.tags_of(rollout.version) is not None:
+                    tags = {TAG_VERDICT: Outcome.REJECTED.value, TAG_REASON: f"rejected by {by}: {reason}"}
+                    await self.moves.registry.tag(rollout.version, tags)
                 await self._decide(rollout, Decision.REJECTED, by, reason)
                 await self._abort(rollout, by, reason)
         logger.warning("version %s was rejected, for %s", rollout.version, by)
@@ -120,13 +122,16 @@ class Approval:
     async def _require_same_champion(self, rollout: Rollout, by: str) -> None:
         """Abort a version whose comparison no longer holds, or that is gone."""
         champion = await self.moves.registry.version_of(CHAMPION)
+        tags = await self.moves.registry.tags_of(rollout.version)
         if champion is None or champion.version != rollout.previous:
             now = f"version {champion.version} is champion now" if champion else "no version is champion now"
             problem = f"it was compared with version {rollout.previous}, and {now}"
             # Without its verdict, the next request on the same data trains.
             await self.moves.registry.untag(rollout.version, TAG_VERDICT)
-        elif await self.moves.registry.tags_of(rollout.version) is None:
+        elif tags is None:
             problem = "it was deleted from MLflow"
+        elif TAG_ROLLBACK_AT in tags:  # it had become champion before its approval was interrupted
+            problem = "it was rolled back"
         else:
             return
         await self._abort(rollout, by, f"{problem}; train again")
@@ -151,7 +156,8 @@ class Approval:
     async def _move_aliases(self, rollout: Rollout) -> None:
         """Tags and aliases in the order of a training's promotion."""
         registry, version, champion = self.moves.registry, rollout.version, rollout.previous
-        await registry.tag(version, {TAG_VERDICT: Outcome.PROMOTED.value})
+        reason = f"{rollout.verdict}; approved" if rollout.verdict else "approved"
+        await registry.tag(version, {TAG_VERDICT: Outcome.PROMOTED.value, TAG_REASON: reason})
         if rollout.best is not None and await registry.tags_of(rollout.best) is not None:
             await registry.move(BEST, rollout.best)
         new, old = await registry.tags_of(version) or {}, await registry.tags_of(champion) or {}

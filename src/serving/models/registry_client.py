@@ -83,16 +83,19 @@ class RegistryClient:
 
     async def move(self, alias: str, version: str) -> None:
         """Point an alias to a version."""
-        await self._change("POST", ALIAS, alias=alias, version=version)
+        await self._change(ALIAS, alias=alias, version=version)
 
     async def tag(self, version: str, tags: Mapping[str, str]) -> None:
         """Set tags on a version."""
         for key, value in tags.items():
-            await self._change("POST", f"{VERSIONS}/set-tag", version=version, key=key, value=value)
+            await self._change(f"{VERSIONS}/set-tag", version=version, key=key, value=value)
 
     async def untag(self, version: str, key: str) -> None:
-        """Delete a version's tag."""
-        await self._change("DELETE", f"{VERSIONS}/delete-tag", version=version, key=key)
+        """Delete a version's tag, if there is such a version."""
+        given = {"name": self._name, "version": version, "key": key}
+        answer = await self._ask("DELETE", f"{VERSIONS}/delete-tag", json=given)
+        if not _is_missing(answer):
+            self._check(answer)
 
     async def download(self, version: ModelVersion, directory: Path) -> None:
         """Download the files that serving needs into an existing, empty directory.
@@ -177,11 +180,8 @@ class RegistryClient:
     async def _version(self, alias: str, kind: type[V], problem: str) -> V | None:
         """The version that an alias points to; None if the model or its alias does not exist."""
         answer = await self._ask("GET", ALIAS, params={"name": self._name, "alias": alias})
-        if answer.status_code in {400, 404}:
-            with contextlib.suppress(ValueError, AttributeError):
-                error = answer.json()
-                if says_missing(error.get("error_code"), error.get("message")):
-                    return None
+        if _is_missing(answer):
+            return None
         fields = self._object_in(answer).get("model_version")
         if not isinstance(fields, dict):
             raise RegistryError(f"MLflow at {self._url} returned no version; is it an MLflow server?")
@@ -193,8 +193,8 @@ class RegistryClient:
     async def _get(self, path: str, /, **params: str) -> dict[str, Any]:
         return self._object_in(await self._ask("GET", path, params=params))
 
-    async def _change(self, method: str, path: str, **content: str) -> None:
-        self._check(await self._ask(method, path, json={"name": self._name, **content}))
+    async def _change(self, path: str, **content: str) -> None:
+        self._check(await self._ask("POST", path, json={"name": self._name, **content}))
 
     async def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         """MLflow's answer, of any status."""
@@ -228,6 +228,15 @@ class RegistryClient:
                 f"MLflow at {self._url} cannot be reached ({type(error).__name__}); "
                 "check that it runs and that MLFLOW_TRACKING_URI is right"
             ) from error
+
+
+def _is_missing(answer: httpx.Response) -> bool:
+    """Whether MLflow has answered that a model, its version or its alias does not exist."""
+    if answer.status_code in {400, 404}:
+        with contextlib.suppress(ValueError, AttributeError):
+            error = answer.json()
+            return says_missing(error.get("error_code"), error.get("message"))
+    return False
 
 
 def _require_size(size: int) -> None:

@@ -19,7 +19,7 @@ from src.core.model_registry import (
     TAG_ROLLBACK_TO,
     TAG_VERDICT,
 )
-from src.core.rollout_record import Rollouts, RolloutState
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.serving.models.alias_moves import CATCH_UP_SECONDS, AliasMoves, ChangeRefusedError, ChangeUnfinishedError
 from src.serving.models.model_store import ModelStore
 from src.serving.models.model_version import RegisteredVersion
@@ -95,9 +95,10 @@ class Rollback:
             finally:
                 # A request without an answer may have been carried out.
                 self.store.poke()
+            # Still locked: or else an interrupted approval could be completed, which would undo the rollback.
+            await asyncio.to_thread(self._end_watch, champion.version, by, reason)
+            await self._abort_waiting(champion.version, by)
         logger.warning("rolled back from version %s to %s, for %s", champion.version, previous.version, by)
-        await asyncio.to_thread(self._end_watch, champion.version, by, reason)
-        await self._abort_waiting(champion.version, by)
         await self.store.catch_up(seconds=CATCH_UP_SECONDS)
         current = self.store.current
         return RollbackAnswer(
@@ -106,6 +107,25 @@ class Rollback:
             served=current and current.version.version,
             last_error=self.store.last_error,
         )
+
+    async def settle(self, watched: Rollout) -> None:
+        """End a watch whose version was rolled back without a record of it; any other watch goes on.
+
+        A process that is killed during a rollback leaves such a watch, and so does a failure of MLflow. Raises
+        ConnectionFailedError, RegistryError and SpoolUnavailableError.
+        """
+        current = self.store.current
+        if current is None or current.version.version != watched.previous or not await self._is_champion(watched):
+            return
+        with contextlib.suppress(ChangeRefusedError):  # the next look tries again
+            async with self.moves.locked():
+                if await self._is_champion(watched):
+                    await asyncio.to_thread(self._end_lost_watch, watched.version, watched.previous)
+
+    async def _is_champion(self, watched: Rollout) -> bool:
+        """Whether the version before the watched one is champion."""
+        champion = await self.moves.registry.version_of(CHAMPION)
+        return champion is not None and champion.version == watched.previous
 
     def _end_watch(self, version: str, by: str, reason: str) -> None:
         """End the watch of the version that was rolled back; the rollback stands even if that fails."""
@@ -127,7 +147,7 @@ class Rollback:
         """
         try:
             waiting = await asyncio.to_thread(self.rollouts.waiting, self.model)
-            if waiting is None:
+            if waiting is None or waiting.previous != version:
                 return
             await self.moves.registry.untag(waiting.version, TAG_VERDICT)
             reason = f"version {version}, with which it was compared, was rolled back; train again"

@@ -66,6 +66,8 @@ class ShadowFollower:
             if self._shadow.version is not None:
                 logger.info("version %s no longer answers as a shadow", self._shadow.version)
                 self._shadow.release()
+            if rollout is not None:
+                await self._rollback.settle(rollout)
         elif self._shadow.version is None or self._followed != rollout.id:
             predictor = await self._rollback.store.load_previous(rollout.previous)
             # The served version may have changed meanwhile.

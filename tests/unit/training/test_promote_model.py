@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from src.core.audit_log import AuditLog, Event
+from src.core.file_lock import is_locked
 from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.retrain_record import Outcome
-from src.core.rollout_record import Rollouts, RolloutState
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict
 from src.training.promote_model import Promoter, record_verdict
@@ -376,6 +377,19 @@ def test_a_promotion_that_is_not_watched_is_kept_and_ends_the_watch_before_it(lo
     assert (newest.previous, newest.state, newest.reason) == ("4", RolloutState.KEPT, "promotions are not watched")
     assert newest.by == "rollout.watch_hours: 0"
     assert (before.previous, before.state) == ("3", RolloutState.KEPT)
+
+
+def test_the_watch_begins_under_the_alias_lock(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A rollback between promotion and record would find no watch to end.
+    begin, locked = Rollouts.begin, list[bool]()
+
+    def noting(self: Rollouts, rollout: Rollout) -> None:
+        locked.append(is_locked(lock))
+        begin(self, rollout)
+
+    monkeypatch.setattr(Rollouts, "begin", noting)
+    watched(lock, RolloutConfig())
+    assert locked == [True]
 
 
 def test_a_promotion_that_cannot_be_recorded_is_logged(lock: Path, caplog: pytest.LogCaptureFixture) -> None:

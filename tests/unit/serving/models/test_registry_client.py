@@ -180,6 +180,12 @@ async def test_other_answers_than_mlflows_are_reported_without_its_password(
     assert "hunter2" not in str(caught.value)
 
 
+async def test_tag_of_a_version_that_does_not_exist_needs_no_deletion(mlflow: FakeMlflow) -> None:
+    await client(mlflow).untag("9", "a")
+    with pytest.raises(RegistryError):
+        await client(mlflow).tag("9", {"a": "1"})
+
+
 @pytest.mark.parametrize(("status", "error"), [(403, ConnectionFailedError), (404, RegistryError)])
 async def test_refused_changes_are_reported(mlflow: FakeMlflow, status: int, error: type[LoopError]) -> None:
     mlflow.override |= dict.fromkeys((ALIAS, SET_TAG, DELETE_TAG), httpx.Response(status))

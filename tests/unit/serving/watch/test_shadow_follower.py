@@ -50,6 +50,7 @@ class Followed:
         self.store: Any = Store()
         self.model = "iris"
         self.asked: list[tuple[str, str, str]] = []
+        self.settled: list[str] = []
         self.pauses = asyncio.Queue[float]()
         rollback: Any = self
         self.follower = ShadowFollower(self.shadow, rollback, clock=lambda: self.now, wait=self._wait)
@@ -59,6 +60,10 @@ class Followed:
         self.asked.append((by, expected, reason))
         (rollout,) = self.rollouts.recent("iris", 1)
         self.rollouts.end(rollout.id, RolloutState.ROLLED_BACK, now=NOW, by=by, reason=reason)
+
+    async def settle(self, watched: Rollout) -> None:
+        """End a lost watch, in the place of ``Rollback``."""
+        self.settled.append(watched.version)
 
     def fail(self, rows: int) -> None:
         """The served version fails on so many rows, of which a second's checks are made."""
@@ -116,7 +121,7 @@ async def test_the_shadow_is_released_at_the_end_of_the_time_even_if_nobody_ends
 async def test_a_version_that_is_not_served_yet_has_no_shadow(followed: Followed) -> None:
     followed.promote("3", "2")
     await followed.follower.look()
-    assert (followed.shadow.version, followed.store.loaded) == (None, [])
+    assert (followed.shadow.version, followed.store.loaded, followed.settled) == (None, [], ["3"])
     followed.store.current = None
     await followed.follower.look()
     assert followed.shadow.version is None

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from src.core.errors import LoopError
-from src.core.file_lock import locked_file
+from src.core.file_lock import lock_at_once, locked_file
 from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
@@ -65,12 +65,13 @@ async def decide(served: Any, rollout: Rollout, decision: str = "approve", **opt
 
 
 async def test_approved_version_is_served_at_once_and_watched(served: Any) -> None:
-    rollout, before = wait_for_approval(served), datetime.now(UTC)
+    rollout, before = wait_for_approval(served, verdict="better"), datetime.now(UTC)
     answer = await decide(served, rollout, params={"reason": "looks good"}, headers={"X-Request-ID": "mine"})
     assert answer.status_code == 200
     assert (answer.json()["served"], answer.json()["last_error"]) == ("2", None)
     assert served.mlflow.aliases == APPROVED
-    assert served.mlflow.versions["2"].tags["gate.verdict"] == "promoted"
+    tags = served.mlflow.versions["2"].tags
+    assert (tags["gate.verdict"], tags["gate.reason"]) == ("promoted", "better; approved")
     assert "pending.previous" not in served.mlflow.versions["2"].tags
     assert (await served.client.post("/predict", json=SETOSA)).json()["model"]["version"] == "2"
     watched = records(served).watched("iris")
@@ -170,6 +171,19 @@ async def test_version_that_is_gone_is_aborted(served: Any) -> None:
     assert record_of(served, rollout).state is RolloutState.ABORTED
 
 
+async def test_version_that_is_gone_with_its_champion_is_aborted(served: Any) -> None:
+    rollout = wait_for_approval(served, version="9")
+    served.mlflow.aliases["champion"] = "0"
+    assert (await decide(served, rollout)).status_code == 409
+    assert record_of(served, rollout).state is RolloutState.ABORTED
+
+
+async def test_version_that_is_gone_can_be_rejected(served: Any) -> None:
+    rollout = wait_for_approval(served, version="9")
+    assert (await decide(served, rollout, "reject")).status_code == 200
+    assert record_of(served, rollout).state is RolloutState.ABORTED
+
+
 async def test_rejected_version_is_aborted_with_name_and_reason(served: Any) -> None:
     rollout = wait_for_approval(served)
     options: dict[str, Any] = {"params": {"reason": "too few rows"}, "headers": {"X-Request-ID": "mine"}}
@@ -213,6 +227,38 @@ async def test_rollback_aborts_the_version_that_waits(served: Any) -> None:
     assert (stored.state, stored.by) == (RolloutState.ABORTED, "api, 127.0.0.1, request mine")
     assert stored.reason == "version 1, with which it was compared, was rolled back; train again"
     assert "gate.verdict" not in served.mlflow.versions["2"].tags
+
+
+async def test_rollback_of_another_champion_leaves_the_version_that_waits(served: Any) -> None:
+    served.mlflow.aliases |= {"champion": "0", "previous": "1"}  # moved in MLflow
+    rollout = wait_for_approval(served)
+    assert (await served.client.post("/rollback")).status_code == 200
+    assert record_of(served, rollout) == rollout
+    assert served.mlflow.versions["2"].tags["gate.verdict"] == "passed"
+    assert (await decide(served, rollout)).status_code == 200
+
+
+async def test_interrupted_approval_does_not_undo_a_rollback_that_was_interrupted_too(served: Any) -> None:
+    rollout = wait_for_approval(served)
+    records(served).decide(rollout.id, Decision.APPROVED, by="ann", reason="good")
+    served.mlflow.versions["2"].tags |= ROLLBACK | {"rollback.to": "1"}
+    with pytest.raises(LoopError, match="version 2 cannot be approved: it was rolled back"):
+        await served.service.approvals.look()
+    assert record_of(served, rollout).state is RolloutState.ABORTED
+    assert served.mlflow.aliases == ALIASES
+
+
+async def test_rollback_holds_the_lock_until_the_waiting_version_is_aborted(served: Any) -> None:
+    rollout, refused = wait_for_approval(served), []
+
+    def at_the_last_change(path: str) -> None:
+        if path.endswith("delete-tag"):
+            refused.append(lock_at_once(served.service.settings.alias_lock) is None)
+
+    served.mlflow.before_answer = at_the_last_change
+    assert (await served.client.post("/rollback")).status_code == 200
+    assert refused == [True, True]
+    assert record_of(served, rollout).state is RolloutState.ABORTED
 
 
 async def test_rollback_of_a_version_whose_approval_was_not_recorded_ends_its_watch(served: Any) -> None:
@@ -269,8 +315,8 @@ def failing_at(mlflow: FakeMlflow, number: int, *, answered: bool) -> Callable[[
     return lambda: seen[0]
 
 
-# verdict, best, 3 rollback tags, pending, champion, previous, untag
-STEPS = 9
+# verdict, reason, best, 3 rollback tags, pending, champion, previous, untag
+STEPS = 10
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])

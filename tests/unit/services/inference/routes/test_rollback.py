@@ -1,7 +1,9 @@
 import asyncio
+import dataclasses
 import errno
 import fcntl
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,6 +122,49 @@ async def test_repeated_rollback_ends_a_watch_that_the_first_could_not_end(serve
     (record,) = rollouts.recent("iris", 5)
     assert (record.state, record.by) == (RolloutState.ROLLED_BACK, "an earlier rollback")
     assert served.mlflow.aliases["champion"] == "1"
+
+
+async def test_rollback_that_was_interrupted_ends_its_watch_at_the_next_look(served: Any) -> None:
+    rollouts = promoted(served, "2", "1")
+
+    def go_down() -> None:
+        served.mlflow.down = True
+
+    served.mlflow.before_answer = on(SET_ALIAS, go_down, call=4)
+    assert (await served.client.post("/rollback")).status_code == 503
+    served.mlflow.down, served.mlflow.before_answer = False, lambda _: None
+    await served.look()
+    await served.service.shadowing.look()
+    (record,) = rollouts.recent("iris", 5)
+    assert (record.state, record.by) == (RolloutState.ROLLED_BACK, "an earlier rollback")
+
+
+async def test_look_during_a_rollback_leaves_the_watch_to_it(served: Any) -> None:
+    rollouts = promoted(served, "2", "1")
+    served.mlflow.aliases |= {"champion": "1", "previous": "2"}
+    await served.look()
+    lock = lock_at_once(served.service.settings.alias_lock)
+    assert lock is not None
+    await served.service.shadowing.look()
+    assert rollouts.watched("iris") is not None
+    os.close(lock)
+    await served.service.shadowing.look()
+    assert rollouts.watched("iris") is None
+
+
+@pytest.mark.parametrize(
+    ("loaded", "champion"), [("1", "2"), ("3", "1")], ids=["not loaded yet", "another version is loaded"]
+)
+async def test_watch_goes_on_where_its_version_is_champion_or_unknown(
+    served: Any, loaded: str, champion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollouts = promoted(served, "2", "1")
+    current = served.service.store.current
+    version = dataclasses.replace(current, version=current.version.model_copy(update={"version": loaded}))
+    monkeypatch.setattr(served.service.store, "current", version)
+    served.mlflow.aliases["champion"] = champion
+    await served.service.shadowing.look()
+    assert rollouts.watched("iris") is not None
 
 
 async def test_refused_rollback_leaves_the_watch_of_another_version(served: Any) -> None:
