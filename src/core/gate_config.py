@@ -70,14 +70,18 @@ class GateConfig(Strict):
 
 
 class RolloutConfig(Strict):
-    """What happens after a promotion.
+    """What happens before and after a promotion.
 
-    For ``watch_hours`` the previous champion goes on answering the logged rows, so that both can be compared on the
-    same labels, errors and times; 0 switches it off. With ``automatic_rollback`` the previous champion returns if these
-    prove that the new one is worse. ``max_slowdown`` is how many times as long a prediction may take as before; with
-    null, times are not compared.
+    With ``minimum_rows``, a version that passes the gate first answers so many logged rows beside the champion, as a
+    shadow, and is aborted if true labels prove that it is worse; 0 switches it off.
+
+    After a promotion, for ``watch_hours``, the previous champion goes on answering the logged rows, so that both can be
+    compared on the same labels, errors and times; 0 switches it off. With ``automatic_rollback`` the previous champion
+    returns if these prove that the new one is worse. ``max_slowdown`` is how many times as long a prediction may take
+    as before; with null, times are not compared.
     """
 
+    minimum_rows: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     watch_hours: Annotated[float, Field(ge=0, le=24 * 365, allow_inf_nan=False)] = 24
     automatic_rollback: bool = True
     max_slowdown: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 3.0

@@ -1,6 +1,7 @@
 """What happens to a version that has passed the gate: one record for each, on the shared volume.
 
-With ``gate.approval: manual``, it first waits for a person, and is promoted or aborted. While a promotion is watched,
+With ``rollout.minimum_rows``, it first answers logged rows beside the champion, as a shadow; with ``gate.approval:
+manual``, it waits for a person. Either way it is then promoted or aborted. While a promotion is watched,
 the previous champion answers the logged rows too, as a shadow. The watch ends with the version kept or rolled back.
 Only a promotion begins a watch, and a watch ends once. A model's waiting version is always its newest record.
 """
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +19,7 @@ from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN, Reason, Scores, new_id
+from src.core.version_comparison import VersionComparison
 
 LOCK_FILE = "rollouts.lock"
 MAX_TEXT = 500
@@ -39,7 +41,7 @@ ANY = frozenset(RolloutState)
 
 
 class Decision(StrEnum):
-    """What a person has decided about a waiting version."""
+    """What a person, or the quality service, has decided about a waiting version."""
 
     APPROVED = "approved"
     REJECTED = "rejected"
@@ -72,18 +74,23 @@ class Rollout(BaseModel):
         ended: when the watch ended, or when the version was aborted.
         by: who or what ended it: ``quality service``, ``promotion of version 4``, or a client.
         reason: why, in a sentence.
-        verdict: the gate's reason, of a version that needs an approval.
+        minimum_rows: how many logged rows it has to answer as a shadow before a promotion; 0: none.
+        approval: who decides after these rows; before them, a person may.
+        shadowed: rows that it has answered as a shadow before a promotion.
+        shadow_problem: why these rows cannot decide, in a sentence: a person has to.
+        comparison: its answers beside those of ``previous``, while one of them is a shadow.
+        verdict: the gate's reason, of a version that was not promoted at once.
         challenger: its scores in that comparison.
         champion: those of ``previous``, on the same rows.
         best: where the alias ``best`` points once it is approved; None if it does not move.
-        decision: a person's; an approval is recorded before the aliases move, so that it can be completed.
-        decided_by: the person, as far as known.
-        decision_reason: the person's reason.
+        decision: a person's, or the quality service's; it is recorded before it is carried out, to be completed.
+        decided_by: who has decided, as far as known.
+        decision_reason: why.
         requested: whether the rollback was requested automatically, rather than by a person.
         rows: labelled rows on which both versions were compared.
         drop: the previous version's mean advantage on them, as in ``src.core.evidence``.
         e_value: the evidence that the promoted version is worse.
-        is_worse: whether that evidence is a proof.
+        is_worse: whether that evidence is a proof. An approval resets these four and ``comparison``.
         errors: rows on which only one version fails, of all replicas.
         latency: predictions by whether the promoted version is slower than ``max_slowdown`` allows, of all replicas.
         finding: what these two prove of the promoted version, in a sentence.
@@ -103,6 +110,11 @@ class Rollout(BaseModel):
     ended: AwareDatetime | None = None
     by: str | None = Field(None, max_length=MAX_TEXT)
     reason: str | None = Field(None, max_length=MAX_TEXT)
+    minimum_rows: int = 0
+    approval: Literal["automatic", "manual"] = "manual"
+    shadowed: int = 0
+    shadow_problem: str | None = Field(None, max_length=MAX_TEXT)
+    comparison: VersionComparison | None = None
     verdict: Reason | None = None
     challenger: Scores = {}
     champion: Scores = {}
@@ -118,6 +130,17 @@ class Rollout(BaseModel):
     errors: PairCount = PairCount()
     latency: PairCount = PairCount()
     finding: str | None = Field(None, max_length=MAX_TEXT)
+
+    @property
+    def is_shadowed(self) -> bool:
+        """Whether it waits, and answers rows as a shadow, also beyond ``minimum_rows`` until a person decides."""
+        is_undecided = self.state is RolloutState.AWAITING_APPROVAL and self.decision is None
+        return is_undecided and self.minimum_rows > 0 and self.shadow_problem is None
+
+    @property
+    def has_its_rows(self) -> bool:
+        """Whether it has answered ``minimum_rows``."""
+        return self.minimum_rows > 0 and self.shadowed >= self.minimum_rows
 
 
 class Rollouts:
@@ -153,7 +176,7 @@ class Rollouts:
                 self._write(rollout)
 
     def decide(self, rollout_id: str, decision: Decision, *, by: str, reason: str) -> bool:
-        """Record a person's decision about a waiting version; False if none waits or there is a decision."""
+        """Record a decision about a waiting version; False if none waits or there is a decision."""
         found = {"decision": decision, "decided_by": by[:MAX_TEXT], "decision_reason": reason[:MAX_TEXT]}
 
         def change(stored: Rollout) -> Rollout:
@@ -174,6 +197,23 @@ class Rollouts:
         """Record the evidence of a watch so far; False if it has ended."""
         found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
         return self._update(rollout_id, found) is not None
+
+    def note_waiting(self, rollout: Rollout, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
+        """Record ``shadowed`` of a waiting version, as given, and the evidence so far; False if it does not wait."""
+        found = {"shadowed": rollout.shadowed, "rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
+        return self._update(rollout.id, found, RolloutState.AWAITING_APPROVAL) is not None
+
+    def hinder(self, rollout_id: str, problem: str) -> bool:
+        """Record why a waiting version's rows as a shadow cannot decide; the first reason stays. False as above."""
+
+        def change(stored: Rollout) -> Rollout:
+            return stored if stored.shadow_problem else stored.model_copy(update={"shadow_problem": problem[:MAX_TEXT]})
+
+        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
+
+    def compare(self, rollout: Rollout, comparison: VersionComparison) -> bool:
+        """Record how both versions have answered; False if the state is no longer the given one."""
+        return self._update(rollout.id, {"comparison": comparison}, rollout.state) is not None
 
     def count(self, rollout_id: str, errors: PairCount, latency: PairCount) -> Rollout | None:
         """Add what a replica has counted, and return the sums; None if the watch has ended."""
@@ -230,8 +270,10 @@ class Rollouts:
                 break
         return found
 
-    def _update(self, rollout_id: str, values: dict[str, Any]) -> Rollout | None:
-        return self._change(rollout_id, RolloutState.WATCHING, lambda stored: stored.model_copy(update=values))
+    def _update(
+        self, rollout_id: str, values: dict[str, Any], required: RolloutState = RolloutState.WATCHING
+    ) -> Rollout | None:
+        return self._change(rollout_id, required, lambda stored: stored.model_copy(update=values))
 
     def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> Rollout | None:
         """Change a record that is in this state."""
@@ -309,5 +351,7 @@ def _ended(rollout: Rollout, state: RolloutState, now: datetime, by: str, reason
 
 
 def _approved(rollout: Rollout, now: datetime) -> Rollout:
-    until = now + (rollout.until - rollout.started)
-    return rollout.model_copy(update={"state": RolloutState.WATCHING, "started": now, "until": until})
+    """The record of a promotion; the evidence is collected anew, as the versions have changed their roles."""
+    changed = {"state": RolloutState.WATCHING, "started": now, "until": now + (rollout.until - rollout.started)}
+    anew = {"rows": 0, "drop": 0.0, "e_value": 1.0, "is_worse": False, "comparison": None}
+    return rollout.model_copy(update=changed | anew)

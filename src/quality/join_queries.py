@@ -110,17 +110,19 @@ SELECT *, prediction AS label FROM log WHERE version = $version AND role = 'cham
 ORDER BY hash(request_id) LIMIT $limit
 """
 
-# Rows that two versions have answered, in the order in which their labels arrived. Rows with the same key or request id
-# depend on each other, so that only the first of them counts.
+# Rows that two versions have answered, one of them as a shadow, in the order in which their labels arrived. Rows with
+# the same key or request id depend on each other, so that only the first of them counts.
 PAIRED_ROWS = """
 SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous
 FROM labelled AS new JOIN labelled AS previous USING (request_id, time)
-WHERE new.version = $version AND new.role = 'champion' AND time >= $start
-    AND previous.version = $previous AND previous.role = 'shadow'
+WHERE new.version = $version AND new.role = $role AND time >= $start
+    AND previous.version = $previous AND previous.role = $previous_role
 QUALIFY row_number() OVER (PARTITION BY new.key IS NULL, coalesce(new.key, request_id)
     ORDER BY new.received, request_id, time, new.prediction, previous.prediction) = 1
 ORDER BY new.received, request_id LIMIT $limit
 """
+
+ANSWERED = "SELECT count(*) FROM log WHERE version = $version AND role = $role AND time >= $start"
 
 
 def log_query(files: Sequence[str]) -> tuple[str, dict[str, str]]:

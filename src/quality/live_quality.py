@@ -13,9 +13,12 @@ from typing import Any, NamedTuple, Self, cast
 import duckdb
 import numpy as np
 
-from src.core.prediction_log import Sampling
+from src.core.prediction_log import Role, Sampling
 from src.core.quality_report import NEWEST, ClassCoverage, LabelCounts, VersionQuality, Window
+from src.core.rollout_record import Rollout
+from src.core.version_comparison import VersionComparison
 from src.quality import join_queries as queries
+from src.quality.compare_answers import AnswersQuery, roles_of
 from src.quality.labelled import Columns, Labelled, Pairs, Scored, Scorer
 
 # Labels in the window ``newest``.
@@ -160,10 +163,11 @@ class LiveQuality:
         unmatched = late_keys + late_ids - not_sampled
         return LabelCounts(matched=matched, waiting=waiting, not_sampled=not_sampled, unmatched=unmatched)
 
-    def pairs(self, version: str, previous: str, start: datetime) -> Pairs:
-        """The labelled rows since a time that a version has answered, and its shadow, once a key."""
-        start_us = (start - EPOCH) // MICROSECOND
-        parameters = {"version": version, "previous": previous, "start": start_us, "limit": MAX_PAIRS}
+    def pairs(self, rollout: Rollout) -> Pairs:
+        """The labelled rows since the start of a record that both of its versions have answered, once a key."""
+        role, previous_role = roles_of(rollout)
+        of = {"version": rollout.version, "previous": rollout.previous, "role": role, "previous_role": previous_role}
+        parameters = {**of, "start": _microseconds(rollout.started), "limit": MAX_PAIRS}
         columns = self._execute(queries.PAIRED_ROWS, parameters).fetchnumpy()
         return Pairs(*(np.ma.getdata(columns[name]).astype(object) for name in Pairs._fields))
 
@@ -181,6 +185,23 @@ class LiveQuality:
             query, parameters = queries.SAMPLED_LOGGED, parameters | {"start": self._ago(PERIODS[window])}
         columns = cast("Columns", self._execute(query, parameters).fetchnumpy())
         return Labelled.of(version, columns, self._shares)
+
+    def answered(self, rollout: Rollout) -> int:
+        """How many rows the version of a record has answered in its role since the record's start."""
+        start, (role, _) = _microseconds(rollout.started), roles_of(rollout)
+        ((rows,),) = self._rows(queries.ANSWERED, version=rollout.version, role=role, start=start)
+        return int(rows)
+
+    def compared(self, rollout: Rollout, scored: Sequence[VersionQuality]) -> VersionComparison:
+        """How both versions of a record have answered the same rows since its start, with their scores."""
+        query = AnswersQuery(self._shares, by_class=self._scorer.by_class)
+        role, previous_role = roles_of(rollout)
+        of = {role: rollout.version, previous_role: rollout.previous}
+        start = _microseconds(rollout.started)
+        (found,) = self._rows(
+            query.text(), shadow=of[Role.SHADOW], served=of[Role.CHAMPION], start=start, limit=MAX_PAIRS
+        )
+        return query.comparison(found, rollout, scored)
 
     def _starts(self, newest: Columns) -> dict[str, int]:
         """The starts of a version's windows; without labels, the newest ones start now."""
@@ -267,4 +288,9 @@ class LiveQuality:
 
     def _ago(self, period: timedelta) -> int:
         """The microseconds since the epoch, a period ago."""
-        return (self._now - period - EPOCH) // MICROSECOND
+        return _microseconds(self._now - period)
+
+
+def _microseconds(at: datetime) -> int:
+    """The microseconds since the epoch."""
+    return (at - EPOCH) // MICROSECOND

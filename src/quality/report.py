@@ -9,8 +9,10 @@ from pathlib import Path
 from src.core.durable_file import replace_durably
 from src.core.folders import make_folder
 from src.core.prediction_log import Sampling
-from src.core.quality_report import QualityReport
+from src.core.quality_report import QualityReport, VersionQuality
 from src.core.rollout_record import Rollout
+from src.core.version_comparison import VersionComparison
+from src.quality.challenger_watch import ChallengerWatch
 from src.quality.estimate import Estimator
 from src.quality.labelled import Pairs, Scorer
 from src.quality.live_quality import FATES, LiveQuality, Resources
@@ -31,6 +33,7 @@ class ReportBuilder:
         resources: for the join; the folder is deleted.
         watch: decides about a promotion that is being watched.
         estimator: estimates what the labels will show.
+        challengers: decides about a version that answers as a shadow before a promotion.
     """
 
     model: str
@@ -41,6 +44,7 @@ class ReportBuilder:
     resources: Resources
     watch: Watch | None = None
     estimator: Estimator | None = None
+    challengers: ChallengerWatch | None = None
     _running: LiveQuality | None = field(default=None, init=False)
 
     def build(self, now: datetime, problems: Sequence[str] = ()) -> QualityReport:
@@ -51,11 +55,15 @@ class ReportBuilder:
             ConfigError: a manifest is damaged.
         """
         with self.stores.log.locked(), self.stores.labels.locked():
-            report, watched = self._build(now, problems)
-        if self.watch is None or watched is None:
-            return report
-        # Without the locks, as a rollback may take a minute.
-        decided = self.watch.step(*watched, now)
+            report, watched, waiting = self._build(now, problems)
+        # Without the locks, as a rollback or an approval may take a minute.
+        decided: list[str] = []
+        if self.watch is not None and watched is not None:
+            self.watch.rollouts.compare(watched.rollout, watched.comparison)
+            decided += self.watch.step(watched.rollout, watched.pairs, now)
+        if self.challengers is not None and waiting is not None:
+            self.challengers.watch.rollouts.compare(waiting.rollout, waiting.comparison)
+            decided += self.challengers.step(waiting.rollout, waiting.pairs, waiting.answered)
         return report.model_copy(update={"problems": [*report.problems, *decided]})
 
     def interrupt(self) -> None:
@@ -64,8 +72,10 @@ class ReportBuilder:
         if running is not None:
             running.interrupt()
 
-    def _build(self, now: datetime, problems: Sequence[str]) -> tuple[QualityReport, tuple[Rollout, Pairs] | None]:
-        """The report without decisions, and the watched promotion with its labelled rows."""
+    def _build(
+        self, now: datetime, problems: Sequence[str]
+    ) -> tuple[QualityReport, "_Shadowed | None", "_Shadowed | None"]:
+        """The report without decisions, the watched promotion, and the version that answers before one."""
         manifest = self.stores.log.manifest
         shutil.rmtree(self.resources.folder, ignore_errors=True)  # what a killed process has left
         quality = LiveQuality(self.stores.log.paths(), self.stores.labels.paths(), now, self.scorer, self.resources)
@@ -76,7 +86,8 @@ class ReportBuilder:
                 if self.estimator is not None:
                     versions = self.estimator.added(versions, quality.logged)
                 labels = quality.label_counts(self.patience, self.sampling, manifest.lowest_rate(now - FATES))
-                watched = self._watched(quality)
+                watched = _shadowed(quality, self.watch.watched() if self.watch else None, versions)
+                waiting = _shadowed(quality, self.challengers.waiting() if self.challengers else None, versions)
         finally:
             self._running = None
         report = QualityReport(
@@ -89,13 +100,24 @@ class ReportBuilder:
             log_bytes=manifest.bytes,
             problems=[*problems, *quality.problems],
         )
-        return report, watched
+        return report, watched, waiting
 
-    def _watched(self, quality: LiveQuality) -> tuple[Rollout, Pairs] | None:
-        rollout = self.watch.watched() if self.watch is not None else None
-        if rollout is None:
-            return None
-        return rollout, quality.pairs(rollout.version, rollout.previous, rollout.started)
+
+@dataclass(frozen=True)
+class _Shadowed:
+    """A record, what its versions have answered since its start, and how many rows the version itself has."""
+
+    rollout: Rollout
+    pairs: Pairs
+    comparison: VersionComparison
+    answered: int
+
+
+def _shadowed(quality: LiveQuality, rollout: Rollout | None, versions: Sequence[VersionQuality]) -> _Shadowed | None:
+    if rollout is None:
+        return None
+    pairs, comparison = quality.pairs(rollout), quality.compared(rollout, versions)
+    return _Shadowed(rollout, pairs, comparison, quality.answered(rollout))
 
 
 def write_report(path: Path, report: QualityReport) -> None:

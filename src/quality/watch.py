@@ -50,14 +50,12 @@ class Watch:
         Raises:
             OSError, SpoolFullError: the record cannot be changed.
         """
-        verdict = judge(self._advantages(pairs), LABELS_ALPHA, LEAST_DROP)
-        if rollout.is_worse and not verdict.is_worse:
-            verdict = Verdict(is_worse=True, rows=rollout.rows, drop=rollout.drop, e_value=rollout.e_value)
+        verdict = self.verdict(rollout, pairs)
         if not self.rollouts.note(
             rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
         ):
             return []  # the watch has ended meanwhile
-        finding = _in_words(rollout, verdict)
+        finding = in_words(rollout, verdict)
         obstacle = self._obstacle(rollout, pairs) if verdict.is_worse else None
         if verdict.is_worse and obstacle is None:
             return self._roll_back(rollout, finding, now)
@@ -70,6 +68,21 @@ class Watch:
             self.rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
         return [f"{text}: check it, and roll back with POST /rollback if it is so" for text in found]
 
+    def verdict(self, rollout: Rollout, pairs: Pairs) -> Verdict:
+        """What the labels so far say of a version; a proof that is recorded stays one."""
+        verdict = judge(self._advantages(pairs), LABELS_ALPHA, LEAST_DROP)
+        if rollout.is_worse and not verdict.is_worse:
+            return Verdict(is_worse=True, rows=rollout.rows, drop=rollout.drop, e_value=rollout.e_value)
+        return verdict
+
+    def doubt(self, pairs: Pairs) -> str | None:
+        """Why a version that is proved worse by its labels may not be worse by ``gate.metric``."""
+        # What is proved is about accuracy. The gate may have passed the version for another merit.
+        scores = self.by_gate(pairs)
+        if scores is None:
+            return "gate.metric cannot be computed from predictions and labels alone"
+        return None if scores[0] < scores[1] else "by gate.metric it is not"
+
     def _advantages(self, pairs: Pairs) -> Floats:
         if self.by_class:
             return class_advantages(pairs.truth, pairs.new, pairs.previous)
@@ -80,14 +93,7 @@ class Watch:
 
     def _obstacle(self, rollout: Rollout, pairs: Pairs) -> str | None:
         """Why this version is not rolled back without a person, if so."""
-        obstacle = self.rollouts.obstacle(rollout)
-        if obstacle is not None:
-            return obstacle
-        # What is proved is about accuracy. The gate may have promoted the version for another merit.
-        scores = self.by_gate(pairs)
-        if scores is None:
-            return "gate.metric cannot be computed from predictions and labels alone"
-        return None if scores[0] < scores[1] else "by gate.metric it is not"
+        return self.rollouts.obstacle(rollout) or self.doubt(pairs)
 
     def _roll_back(self, rollout: Rollout, reason: str, now: datetime) -> list[str]:
         # First: a rollback whose answer is lost counts as an automatic one.
@@ -106,17 +112,23 @@ class Watch:
 def end_without_log(rollouts: Rollouts, model: str, now: datetime) -> None:
     """End the watch of a model at its time while the prediction log is off: the version is kept.
 
+    A version that has to answer rows as a shadow is left to a person.
+
     Raises:
         OSError, SpoolFullError: the record cannot be changed.
     """
-    rollout = rollouts.watched(model)
+    waiting, rollout = rollouts.waiting(model), rollouts.watched(model)
+    if waiting is not None and waiting.is_shadowed:
+        off = "the prediction log is off (PREDICTION_LOG=false), so that it cannot answer as a shadow: a person decides"
+        rollouts.hinder(waiting.id, off)
     if rollout is not None and now >= rollout.until:
         so_far = f"only {rollout.rows:,} labelled rows were compared" if rollout.rows else "nothing was compared"
         reason = f"{so_far}, because the prediction log is off (PREDICTION_LOG=false)"
         rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
 
 
-def _in_words(rollout: Rollout, verdict: Verdict) -> str:
+def in_words(rollout: Rollout, verdict: Verdict) -> str:
+    """What the labels so far say of a version, in a sentence."""
     on = f"on {verdict.rows:,} labelled rows"
     if verdict.is_worse:
         return (

@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promoter:
-    """Promotes what passes the gate, or has it wait for a person.
+    """Promotes what passes the gate, or has it wait for a person or for its rows as a shadow.
 
     Attributes:
         registry: the model's versions.
         gate: the gate's rules.
-        rollout: whether and how long a promotion is watched.
+        rollout: what comes before a promotion, and whether and how long it is watched.
         rollouts: the records of what has passed.
         alias_lock: promotions, approvals and rollbacks hold it from reading the aliases until they are moved.
     """
@@ -42,7 +42,8 @@ class Promoter:
     def promote(self, candidate: Candidate, comparison: Comparison) -> Verdict:
         """Decide, tag the version with the verdict and, if it may serve, make it champion and begin its watch.
 
-        With ``gate.approval: manual``, a version that passes awaits approval, unless there is no champion.
+        With ``gate.approval: manual`` or ``rollout.minimum_rows``, a version that passes awaits approval, unless there
+        is no champion.
 
         Raises:
             OSError, SpoolFullError: the record of a version that awaits approval cannot be written.
@@ -72,7 +73,7 @@ class Promoter:
             challenger=comparison.challenger,
             champion=comparison.champion,
         )
-        if passed and self.gate.approval == "manual":
+        if passed and (self.gate.approval == "manual" or self.rollout.minimum_rows):
             verdict = self._await_approval(verdict, champion, comparison)
         # Tags before the alias: a served version always has its verdict.
         tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
@@ -97,6 +98,8 @@ class Promoter:
         rollout = self._record(verdict, champion).model_copy(
             update={
                 "state": RolloutState.AWAITING_APPROVAL,
+                "minimum_rows": self.rollout.minimum_rows,
+                "approval": self.gate.approval,
                 "verdict": verdict.reason,
                 "challenger": verdict.challenger,
                 "champion": verdict.champion or {},
@@ -104,7 +107,11 @@ class Promoter:
             }
         )
         self.rollouts.begin(rollout)
-        reason = f"{verdict.reason}; it awaits approval: POST /rollouts/{rollout.id}/approve, or on the page"
+        waits = "it awaits approval"
+        if rollout.minimum_rows:
+            end = " and an approval" if rollout.approval == "manual" else "; to promote it earlier"
+            waits = f"it awaits {rollout.minimum_rows:,} rows as a shadow of version {champion}{end}"
+        reason = f"{verdict.reason}; {waits}: POST /rollouts/{rollout.id}/approve, or on the page"
         return verdict.model_copy(update={"outcome": Outcome.PASSED, "reason": reason})
 
     def _begin_watch(self, verdict: Verdict, replaced: str | None) -> None:

@@ -15,13 +15,14 @@ from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
 from src.core.rollout_record import Rollouts
 from src.pipeline.metrics import METRICS
+from src.quality.challenger_watch import ChallengerWatch
 from src.quality.estimate import Estimator
 from src.quality.live_quality import Resources
 from src.quality.report import ReportBuilder, write_report
 from src.quality.stores import Stores, label_store, log_store
 from src.quality.watch import Watch
 from src.services.quality.metrics import QualityMetrics
-from src.services.quality.rollback import RollbackRequest
+from src.services.quality.rollout_requests import RolloutRequests
 from src.services.quality.scorer import LiveScorer
 
 # The share of the memory limit that the join gets: scikit-learn and the rows that are scored need the rest.
@@ -53,8 +54,8 @@ class QualityReporter:
         self._file = folder / REPORT_FILE
         memory = int(min(MAX_MEMORY_BYTES, memory_limit() * MEMORY_SHARE))
         self._resources = Resources(memory, folder / SPILL_FOLDER, threads=min(MAX_THREADS, os.cpu_count() or 1))
-        self._roll_back = RollbackRequest(str(settings.inference_url), settings.write_api_key)
         self._rollouts = Rollouts(settings.rollouts_dir, AuditLog(settings.audit_file, metrics.audit_failed))
+        self._requests = RolloutRequests(str(settings.inference_url), settings.write_api_key)
         self._builder: ReportBuilder | None = None
         try:
             report = read_report(self._file, model)
@@ -72,6 +73,7 @@ class QualityReporter:
         """
         model = self._settings.model_name
         scorer = LiveScorer(load_pipeline_config(self._settings.pipeline_config), METRICS)
+        watch = Watch(self._rollouts, model, scorer.by_class, scorer.by_gate, self._requests.roll_back)
         self._builder = ReportBuilder(
             model=model,
             stores=self._stores,
@@ -79,8 +81,9 @@ class QualityReporter:
             sampling=Sampling(self._settings.log_key),
             patience=timedelta(seconds=self._settings.feedback_patience_seconds),
             resources=self._resources,
-            watch=Watch(self._rollouts, model, scorer.by_class, scorer.by_gate, self._roll_back),
             estimator=Estimator(self._calibration_of, scorer),
+            watch=watch,
+            challengers=ChallengerWatch(watch, self._requests.approve, self._requests.reject),
         )
         report = self._builder.build(now, problems)
         write_report(self._file, report)

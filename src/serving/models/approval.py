@@ -1,4 +1,4 @@
-"""Approves or rejects a version that has passed the gate and awaits a person."""
+"""Approves or rejects a version that has passed the gate and waits: for a person, or for its rows as a shadow."""
 
 import asyncio
 import logging
@@ -36,7 +36,7 @@ class UnknownRolloutError(LoopError):
 
 @dataclass(frozen=True)
 class Approval:
-    """Carries out a person's decision about a version, one at a time among all replicas and trainings.
+    """Carries out a decision about a version, one at a time among all replicas and trainings.
 
     An approval is recorded before anything else, and moves the aliases in the order in which a training does
     (``src.training.promote_model``). One that was interrupted is completed by the next request, or by ``resume``.
@@ -47,12 +47,15 @@ class Approval:
     rollouts: Rollouts
     model: str
 
-    async def approve(self, rollout_id: str, *, by: str, reason: str) -> Rollout:
+    async def approve(self, rollout_id: str, *, by: str, reason: str, automatic: bool = False) -> Rollout:
         """Make the version champion, load it, and begin its watch; a repeated approval changes nothing.
 
-        Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, or the champion is another
-        one than it was compared with), ChangeUnfinishedError (MLflow failed after the approval was recorded),
-        ConnectionFailedError or RegistryError (MLflow failed before that), and SpoolUnavailableError.
+        An ``automatic`` one is the quality service's, after the version's rows as a shadow.
+
+        Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, its rows do not allow an
+        automatic one, or the champion is another one than it was compared with), ChangeUnfinishedError (MLflow failed
+        after the approval was recorded), ConnectionFailedError or RegistryError (MLflow failed before that), and
+        SpoolUnavailableError.
         """
         async with self.moves.locked():
             with explaining_unusable(RECORDS):
@@ -60,6 +63,7 @@ class Approval:
                 if rollout.decision is Decision.APPROVED and rollout.state in SERVES:
                     return rollout
                 _require_undecided(rollout, Decision.APPROVED)
+                by = _after_rows(rollout, Decision.APPROVED) if automatic else by
                 try:
                     if await self._champion() != rollout.version:
                         await self._require_same_champion(rollout, by)
@@ -75,10 +79,11 @@ class Approval:
         await self.store.catch_up(seconds=CATCH_UP_SECONDS)
         return await self._find(rollout_id)
 
-    async def reject(self, rollout_id: str, *, by: str, reason: str) -> Rollout:
+    async def reject(self, rollout_id: str, *, by: str, reason: str, automatic: bool = False) -> Rollout:
         """Abort the version; a repeated rejection changes nothing.
 
-        Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, or was approved),
+        Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, was approved, or for an
+        ``automatic`` rejection is not proved worse),
         ConnectionFailedError or RegistryError (MLflow failed; the version still waits), and SpoolUnavailableError.
         """
         async with self.moves.locked():
@@ -87,6 +92,7 @@ class Approval:
                 if rollout.decision is Decision.REJECTED and rollout.state is RolloutState.ABORTED:
                     return rollout
                 _require_undecided(rollout, Decision.REJECTED)
+                by = _after_rows(rollout, Decision.REJECTED) if automatic else by
                 if await self.moves.registry.tags_of(rollout.version) is not None:
                     tags = {TAG_VERDICT: Outcome.REJECTED.value, TAG_REASON: f"rejected by {by}: {reason}"}
                     await self.moves.registry.tag(rollout.version, tags)
@@ -104,6 +110,19 @@ class Approval:
         """Complete a recorded decision that was interrupted. Raises as ``approve`` and ``reject``."""
         carry_out = self.approve if waiting.decision is Decision.APPROVED else self.reject
         await carry_out(waiting.id, by=waiting.decided_by or "unknown", reason=waiting.decision_reason or "unknown")
+
+    async def abort_overtaken(self, waiting: Rollout) -> None:
+        """Abort a version if the champion is another one than it was compared with.
+
+        Raises ChangeRefusedError (it was aborted, or not now), ConnectionFailedError, RegistryError and
+        SpoolUnavailableError.
+        """
+        async with self.moves.locked():
+            with explaining_unusable(RECORDS):
+                rollout = await self._find(waiting.id)
+                is_undecided = rollout.state is RolloutState.AWAITING_APPROVAL and rollout.decision is None
+                if is_undecided and await self._champion() != rollout.version:
+                    await self._require_same_champion(rollout, "inference")
 
     async def _find(self, rollout_id: str) -> Rollout:
         with explaining_unusable(RECORDS):
@@ -185,3 +204,15 @@ def _require_undecided(rollout: Rollout, decision: Decision) -> None:
         raise ChangeRefusedError(
             f"version {rollout.version} was {rollout.decision} by {rollout.decided_by}, which is being carried out"
         )
+
+
+def _after_rows(rollout: Rollout, decision: Decision) -> str:
+    """Refuse a decision that the version's rows as a shadow do not allow; return who makes it."""
+    if decision is Decision.REJECTED:
+        is_allowed = rollout.is_worse
+    else:
+        is_allowed = rollout.approval == "automatic" and rollout.has_its_rows and not rollout.is_worse
+    if not is_allowed or rollout.shadow_problem:
+        rows = f"{rollout.shadowed:,} of {rollout.minimum_rows:,} rows as a shadow"
+        raise ChangeRefusedError(f"version {rollout.version} waits for a person, or for more rows: it has {rows}")
+    return f"quality service, after {rollout.shadowed:,} rows"

@@ -111,6 +111,13 @@ class ModelStore:
             return None
         return await self._load_cached(found) or await self._download(found)
 
+    async def load_version(self, version: str) -> Predictor | None:
+        """A version by its number; None if it was deleted. Raises LoopError and OSError."""
+        found = await self.registry.servable(version)
+        if found is None:
+            return None
+        return await self._load_cached(found) or await self._download(found)
+
     async def follow(self) -> None:
         """Poll the alias until cancelled."""
         while True:

@@ -24,6 +24,7 @@ from src.serving.models.model_version import MALFORMED, Aliases, ModelVersion, R
 
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
 VERSIONS = "/api/2.0/mlflow/model-versions"
+UNSERVABLE = f"has no valid version or tag {TAG_MANIFEST_SHA256}; register it with the training pipeline"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 MAX_MODEL_BYTES = 1 << 30
 MAX_FILES = 1000
@@ -60,6 +61,16 @@ class RegistryClient:
     async def previous(self) -> ModelVersion | None:
         """The version to go back to, or None if there is none."""
         return await self._servable(PREVIOUS)
+
+    async def servable(self, version: str) -> ModelVersion | None:
+        """A version by its number; None if it does not exist."""
+        answer = await self._ask("GET", f"{VERSIONS}/get", params={"name": self._name, "version": version})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        try:
+            return ModelVersion.from_mlflow(self._name, self._object_in(answer)["model_version"])
+        except MALFORMED as error:
+            raise RegistryError(f"version {version} of {self._name} {UNSERVABLE}") from error
 
     async def aliases(self) -> Aliases:
         """The versions under all three aliases."""
@@ -173,8 +184,7 @@ class RegistryClient:
         return await self._version(
             alias,
             ModelVersion,
-            f"the {alias} of {self._name} has no valid version or tag {TAG_MANIFEST_SHA256}; "
-            "register it with the training pipeline, or move the alias to a version that has them",
+            f"the {alias} of {self._name} {UNSERVABLE}, or move the alias to a version that has them",
         )
 
     async def _version(self, alias: str, kind: type[V], problem: str) -> V | None:

@@ -1,4 +1,7 @@
-"""Follows the version that awaits approval: completes interrupted decisions, and shows since when it waits."""
+"""Follows the version that awaits approval: completes interrupted decisions, and shows since when it waits.
+
+It also aborts the version once the champion is another one, as after a move of the alias in MLflow.
+"""
 
 import asyncio
 import logging
@@ -7,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry, Gauge
 
 from src.core.errors import LoopError
+from src.core.rollout_record import Rollout
 from src.serving.models.alias_moves import ChangeRefusedError
 from src.serving.models.approval import Approval
 
@@ -61,3 +65,11 @@ class ApprovalFollower:
         self._since.set(waiting.started.timestamp() if waiting is not None else 0)
         if waiting is not None and waiting.decision is not None:
             await self._approval.resume(waiting)
+        elif waiting is not None and self._is_overtaken(waiting):
+            await self._approval.abort_overtaken(waiting)
+
+    def _is_overtaken(self, waiting: Rollout) -> bool:
+        """Whether, as far as is known, the champion is another one than the version was compared with."""
+        store = self._approval.store
+        served = store.current.version.version if store.current is not None and store.serves_champion else None
+        return served not in {None, waiting.previous, waiting.version}

@@ -1,12 +1,14 @@
 """The served model's versions that have passed the gate, and their watches, for clients and the page."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.core.errors import SpoolUnavailableError
 from src.core.retrain_record import Scores
 from src.core.rollout_record import ANY, Decision, PairCount, Rollout, Rollouts, RolloutState
+from src.core.version_comparison import VersionComparison
 from src.serving.watch.shadow import Shadow
 
 
@@ -27,10 +29,15 @@ class Promotion(BaseModel):
     ended: AwareDatetime | None
     by: str | None = Field(description="Who or what ended the watch, or aborted the version")
     reason: str | None
-    verdict: str | None = Field(description="The gate's reason, if the version needed an approval")
-    challenger: Scores = Field(description="The version's scores on the holdout, if it needed an approval")
+    minimum_rows: int = Field(description="Logged rows that it has to answer as a shadow before a promotion; 0: none")
+    approval: Literal["automatic", "manual"] = Field(description="Who decides after them; before, a person may")
+    shadowed: int = Field(description="Rows that it has answered as a shadow before a promotion")
+    shadow_problem: str | None = Field(description="Why these rows cannot decide, so that a person has to")
+    comparison: VersionComparison | None = Field(description="How it and the previous version answer the same rows")
+    verdict: str | None = Field(description="The gate's reason, if the version was not promoted at once")
+    challenger: Scores = Field(description="The version's scores on the holdout, if it was not promoted at once")
     champion: Scores = Field(description="Those of the champion before it, on the same rows")
-    decision: Decision | None = Field(description="A person's decision about it")
+    decision: Decision | None = Field(description="The decision about it, of a person or the quality service")
     decided_by: str | None = Field(description="Who decided, as far as known")
     decision_reason: str | None
     requested: bool = Field(description="Whether the rollback was requested automatically")
@@ -42,7 +49,7 @@ class Promotion(BaseModel):
     errors: PairCount = Field(description="Rows on which only this version (worse) or the one before it fails")
     latency: PairCount = Field(description="Timed predictions: too slow (worse) or not")
     finding: str | None = Field(description="What errors or latency prove")
-    shadow: bool = Field(description="Whether the champion before it answers as a shadow now")
+    shadow: bool = Field(description="Whether it, or after a promotion the one before it, answers as a shadow now")
 
 
 @dataclass(frozen=True)
@@ -75,5 +82,9 @@ class Promotions:
         return Promotion(**found, shadow=self._is_shadowed(rollout))
 
     def _is_shadowed(self, rollout: Rollout) -> bool:
-        is_watched = rollout.state is RolloutState.WATCHING
-        return is_watched and self.shadow is not None and self.shadow.version == rollout.previous
+        answers = {RolloutState.WATCHING: rollout.previous, RolloutState.AWAITING_APPROVAL: rollout.version}
+        return (
+            self.shadow is not None
+            and self.shadow.version is not None
+            and (self.shadow.version == answers.get(rollout.state))
+        )

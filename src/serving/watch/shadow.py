@@ -1,4 +1,7 @@
-"""The shadow: while a promotion is watched, the previous champion answers the logged rows too, for the log alone."""
+"""The shadow: a second version that answers the logged rows too, for the log alone.
+
+While a promotion is watched, it is the previous champion; before a promotion, it is the version that may follow.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -29,20 +32,22 @@ class _Used(NamedTuple):
     predictor: Predictor
     layout: RowLayout
     served: Predictor
-    checks: PairedChecks
+    checks: PairedChecks | None
 
     def takes(self, schema: FeatureSchema, version: str) -> bool:
         """Whether rows of this version and schema are its own."""
-        return version == self.served.version.version and _takes(self.predictor.schema, schema)
+        return version == self.served.version.version and takes_rows(self.predictor.schema, schema)
 
     def check(self, blocks: Sequence[LoggedRows]) -> float:
         """Check errors and latency for a second, and return the seconds that are left for the shadow's answers."""
+        if self.checks is None:
+            return MAX_SECONDS
         tables = [block.table for block in blocks if self.takes(block.layout.schema, block.source.version)]
         return MAX_SECONDS - min(self.checks.run(tables), LATENCY_SECONDS)
 
 
 class Shadow:
-    """Answers logged rows with the previous champion. Its methods may be called from different threads.
+    """Answers logged rows with a second version. Its methods may be called from different threads.
 
     Args:
         settings: of the prediction log.
@@ -54,12 +59,11 @@ class Shadow:
         self._used: _Used | None = None
         self._metrics = PairMetrics(registry)
         self._is_failing = False
+        self._failure: str | None = None
         name, documentation = "inference_shadow_rows", "Logged rows by what the shadow did with them"
         rows = Counter(name, documentation, ["result"], registry=registry)
         self._count = {result: rows.labels(result).inc for result in (PREDICTED, SKIPPED, FAILED)}
-        active = Gauge(
-            "inference_shadow_active", "1 while the previous champion answers as a shadow", registry=registry
-        )
+        active = Gauge("inference_shadow_active", "1 while a second version answers as a shadow", registry=registry)
         active.set_function(lambda: float(self._used is not None))
 
     @property
@@ -70,14 +74,26 @@ class Shadow:
 
     @property
     def checks(self) -> PairedChecks | None:
-        """The comparison of errors and latency, while there is a shadow."""
+        """The comparison of errors and latency, while the previous champion is the shadow."""
         used = self._used
         return used.checks if used else None
 
+    @property
+    def failure(self) -> str | None:
+        """The type of the error that the shadow has raised on a single row which the served version has answered."""
+        return self._failure
+
     def use(self, predictor: Predictor, served: Predictor, max_slowdown: float | None) -> None:
-        """Answer the rows of the served version with this model from now on; compare errors and, if given, latency."""
+        """Answer the served version's rows with the previous champion; compare errors and, if given, latency."""
+        self._use(predictor, served, PairedChecks(served, predictor, max_slowdown, self._metrics))
+
+    def use_challenger(self, predictor: Predictor, served: Predictor) -> None:
+        """Answer the served version's rows with one that may follow it, without these comparisons."""
+        self._use(predictor, served, None)
+
+    def _use(self, predictor: Predictor, served: Predictor, checks: PairedChecks | None) -> None:
         layout = RowLayout(predictor, self._settings, Role.SHADOW)
-        checks = PairedChecks(served, predictor, max_slowdown, self._metrics)
+        self._failure = None
         self._used = _Used(predictor, layout, served, checks)
 
     def release(self) -> None:
@@ -87,8 +103,9 @@ class Shadow:
     def add_failed(self, predictor: Predictor, table: FeatureTable, rate: float) -> None:
         """Keep rows on which a model has failed, at the log's sampling rate, if it is compared with the shadow."""
         used = self._used
-        if used is not None and used.takes(table.schema, predictor.version.version):
-            used.checks.add_failed(table, rate)
+        checks = used.checks if used is not None else None
+        if used is not None and checks is not None and used.takes(table.schema, predictor.version.version):
+            checks.add_failed(table, rate)
 
     def write(self, blocks: Sequence[LoggedRows], writer: SegmentWriter) -> list[OSError]:
         """Check a second's rows, and write the answers to them as far as there is time; return the errors."""
@@ -138,8 +155,9 @@ class Shadow:
         for place in range(tried):
             try:
                 (answers[place],) = used.predictor.answer([block.table.row(place)])
-            except Exception:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - as above
                 self._count[FAILED](1)
+                self._failure = type(error).__name__
         self._count[PREDICTED](len(answers))
         seconds -= tried * cost
         if not answers:
@@ -151,7 +169,7 @@ class Shadow:
         return LoggedRows(used.layout, source, ids, times, table, list(answers.values()), keys), seconds
 
 
-def _takes(schema: FeatureSchema, rows: FeatureSchema) -> bool:
+def takes_rows(schema: FeatureSchema, rows: FeatureSchema) -> bool:
     """Whether a model with this schema takes the rows of another one."""
     return [(column.name, column.type) for column in schema.columns] == [
         (column.name, column.type) for column in rows.columns

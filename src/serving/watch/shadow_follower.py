@@ -1,16 +1,19 @@
-"""Follows the records of promotions: loads and releases the shadow, and passes on what it has found."""
+"""Follows the records of rollouts: loads and releases the shadow, and passes on what it has found.
+
+There is one shadow at a time: while a promotion is watched, a version that waits does not answer yet.
+"""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from src.core.errors import LoopError
-from src.core.rollout_record import Rollout
+from src.core.errors import InvalidModelError, LoopError
+from src.core.rollout_record import Rollout, RolloutState
 from src.serving.models.predictor import Predictor
 from src.serving.models.rollback import Rollback
 from src.serving.watch.instant_rollback import InstantRollback
-from src.serving.watch.shadow import Shadow
+from src.serving.watch.shadow import MAX_SECONDS, Shadow, takes_rows
 
 # How often the records of promotions are read, and the pause after a failure.
 LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
@@ -19,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShadowFollower:
-    """Loads and releases the shadow as the records of promotions say, and rolls back at once where it must.
+    """Loads and releases the shadow as the records say, and rolls back at once where it must.
 
     Args:
         shadow: uses what is loaded.
@@ -39,7 +42,7 @@ class ShadowFollower:
         self._shadow = shadow
         self._rollback = rollback
         self._instant = InstantRollback(rollback)
-        self._followed: str | None = None  # the id of the record for which the shadow was loaded
+        self._followed: tuple[str, RolloutState] | None = None  # the record for which the shadow was loaded
         self._clock = clock
         self._wait = wait
 
@@ -50,7 +53,7 @@ class ShadowFollower:
             try:
                 await self.look()
             except (LoopError, OSError) as error:
-                logger.warning("the previous champion cannot answer as a shadow: %s", error)
+                logger.warning("no version can answer as a shadow: %s", error)
                 pause = RETRY_SECONDS
             except Exception:  # the outermost loop: the next look may succeed
                 logger.exception("following the records of promotions failed")
@@ -59,29 +62,63 @@ class ShadowFollower:
 
     async def look(self) -> None:
         """Load, question or release the shadow once. Raises LoopError and OSError if that fails."""
-        rollouts, model = self._rollback.rollouts, self._rollback.model
-        rollout = await asyncio.to_thread(rollouts.watched, model)
+        rollout = await asyncio.to_thread(self._record)
         served = self._served_of(rollout)
         if rollout is None or served is None:
             if self._shadow.version is not None:
                 logger.info("version %s no longer answers as a shadow", self._shadow.version)
                 self._shadow.release()
-            if rollout is not None:
+            if rollout is not None and rollout.state is RolloutState.WATCHING:
                 await self._rollback.settle(rollout)
-        elif self._shadow.version is None or self._followed != rollout.id:
-            predictor = await self._rollback.store.load_previous(rollout.previous)
-            # The served version may have changed meanwhile.
-            served = self._served_of(rollout)
-            if predictor is not None and served is not None:
-                self._shadow.use(predictor, served, rollout.max_slowdown)
-                self._followed = rollout.id
-                logger.info(
-                    "version %s is the shadow of version %s: it answers the logged rows too",
-                    rollout.previous,
-                    rollout.version,
-                )
-        else:
+        elif self._shadow.version is None or self._followed != (rollout.id, rollout.state):
+            is_watched = rollout.state is RolloutState.WATCHING
+            used = await (self._use_previous(rollout) if is_watched else self._use_challenger(rollout))
+            if used is not None:
+                self._followed = rollout.id, rollout.state
+                logger.info("version %s is the shadow of version %s: it answers the logged rows too", *used)
+        elif rollout.state is RolloutState.WATCHING:
             await self._decide(rollout)
+        elif self._shadow.failure is not None:
+            await self._hinder(rollout, f"fails on a row that version {rollout.previous} answers")
+
+    def _record(self) -> Rollout | None:
+        """The promotion that is watched, or else the version that has to answer rows before it is promoted."""
+        rollouts, model = self._rollback.rollouts, self._rollback.model
+        watched = rollouts.watched(model)
+        waiting = rollouts.waiting(model) if watched is None else None
+        return waiting if waiting is not None and waiting.is_shadowed else watched
+
+    async def _use_previous(self, rollout: Rollout) -> tuple[str, str] | None:
+        """Have the previous champion answer; return the shadow's and the served version, or None if that fails."""
+        predictor = await self._rollback.store.load_previous(rollout.previous)
+        # The served version may have changed meanwhile.
+        served = self._served_of(rollout)
+        if predictor is None or served is None:
+            return None
+        self._shadow.use(predictor, served, rollout.max_slowdown)
+        return rollout.previous, rollout.version
+
+    async def _use_challenger(self, rollout: Rollout) -> tuple[str, str] | None:
+        """Have the version that waits answer; as above. If it never can, its record says so."""
+        self._shadow.release()  # of another record
+        problem: str | None = None
+        try:
+            predictor = await self._rollback.store.load_version(rollout.version)
+        except InvalidModelError as error:
+            predictor, problem = None, f"cannot be loaded ({error})"
+        served = self._served_of(rollout)
+        if served is None:
+            return None
+        if predictor is not None and (problem := _obstacle(predictor, served)) is None:
+            self._shadow.use_challenger(predictor, served)
+            return rollout.version, rollout.previous
+        await self._hinder(rollout, problem or "was deleted from MLflow")
+        return None
+
+    async def _hinder(self, rollout: Rollout, problem: str) -> None:
+        text = f"version {rollout.version} {problem}, so that it cannot answer as a shadow: a person decides"
+        logger.warning("%s", text)
+        await asyncio.to_thread(self._rollback.rollouts.hinder, rollout.id, text)
 
     async def _decide(self, rollout: Rollout) -> None:
         """Pass on what the shadow has counted since the last look."""
@@ -95,8 +132,18 @@ class ShadowFollower:
             logger.warning("errors and latency of version %s cannot be recorded: %s", rollout.version, error)
 
     def _served_of(self, rollout: Rollout | None) -> Predictor | None:
-        """The served model, if it is the watched version and the watch goes on."""
+        """The served model, if it is the one beside which the shadow has to answer now."""
         current = self._rollback.store.current
-        if rollout is None or current is None or current.version.version != rollout.version:
+        if rollout is None or current is None:
             return None
-        return current if self._clock() < rollout.until else None
+        is_watched = rollout.state is RolloutState.WATCHING
+        if current.version.version != (rollout.version if is_watched else rollout.previous):
+            return None
+        return current if not is_watched or self._clock() < rollout.until else None
+
+
+def _obstacle(predictor: Predictor, served: Predictor) -> str | None:
+    """Why a version can never answer the rows of the served one."""
+    if not takes_rows(predictor.schema, served.schema):
+        return f"takes other columns or types than version {served.version.version}"
+    return f"takes more than {MAX_SECONDS * 1000:g} ms for a row" if predictor.cost.of(1) > MAX_SECONDS else None

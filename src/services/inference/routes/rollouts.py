@@ -1,4 +1,4 @@
-"""``GET /rollouts``: the versions that have passed the gate; ``POST …/approve`` and ``…/reject``: a person decides."""
+"""``GET /rollouts``: the versions that have passed the gate; ``POST …/approve`` and ``…/reject``."""
 
 import asyncio
 from typing import Annotated, Any
@@ -30,8 +30,10 @@ class RolloutList(BaseModel):
 async def recent(service: Service, asked: Annotated[RolloutQuery, Query()]) -> RolloutList:
     """The served model's versions that have passed the gate, newest first, and what happened to them.
 
-    With ``gate.approval: manual``, such a version awaits approval: approve or reject it by its id. It is aborted if it
-    is rejected, if a later version passes the gate, or if the champion that it was compared with is replaced.
+    With ``gate.approval: manual``, such a version awaits approval: approve or reject it by its id. With
+    ``rollout.minimum_rows``, it first answers so many logged rows as a shadow of the champion, and may be approved or
+    rejected meanwhile. It is aborted if it is rejected, if labels prove that it is worse, if a later version passes the
+    gate, or if the champion that it was compared with is replaced.
 
     While a promotion is watched, the champion before it answers the logged rows too, as a shadow, and both are compared
     on the rows that have a label. A promotion that needed no approval has no record if there was no champion before it.
@@ -43,6 +45,9 @@ class DecisionQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused."""
 
     reason: str = Field("requested", min_length=1, max_length=300, description="Why, for the version's record")
+    automatic: bool = Field(
+        default=False, description="For the quality service: only if the version's rows as a shadow allow it"
+    )
 
 
 class DecisionAnswer(BaseModel):
@@ -69,7 +74,8 @@ async def approve(rollout_id: str, request: Request, service: Service, asked: As
     fails after the approval was recorded, the service completes it as soon as MLflow answers.
     """
     await request.body()
-    rollout = await service.approval.approve(rollout_id, by=asked_by(request, "api"), reason=asked.reason)
+    by = asked_by(request, "api")
+    rollout = await service.approval.approve(rollout_id, by=by, reason=asked.reason, automatic=asked.automatic)
     return _answer(service, rollout)
 
 
@@ -77,7 +83,8 @@ async def approve(rollout_id: str, request: Request, service: Service, asked: As
 async def reject(rollout_id: str, request: Request, service: Service, asked: Asked) -> DecisionAnswer:
     """Keep the champion: the version is aborted. A repeated rejection changes nothing."""
     await request.body()
-    rollout = await service.approval.reject(rollout_id, by=asked_by(request, "api"), reason=asked.reason)
+    by = asked_by(request, "api")
+    rollout = await service.approval.reject(rollout_id, by=by, reason=asked.reason, automatic=asked.automatic)
     return _answer(service, rollout)
 
 

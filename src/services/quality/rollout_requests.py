@@ -1,4 +1,4 @@
-"""Requests a rollback from the inference service."""
+"""Requests rollbacks, and decisions about versions that answer as a shadow, from the inference service."""
 
 from http import HTTPStatus
 
@@ -12,10 +12,13 @@ from src.core.rollout_record import Rollout
 SECONDS = 60.0
 MAX_REASON = 300
 REQUEST_ID = "automatic-rollback"
+DECISION_ID = "automatic-decision"
 
 
-class RollbackRequest:
-    """Requests ``POST /rollback``.
+class RolloutRequests:
+    """Requests ``POST /rollback`` and ``POST /rollouts/{id}/approve`` and ``…/reject``.
+
+    Each raises ConnectionFailedError if the service cannot be reached, or refuses; the message says why.
 
     Args:
         url: the inference service's.
@@ -28,19 +31,30 @@ class RollbackRequest:
         self._key = key
         self._transport = transport
 
-    def __call__(self, rollout: Rollout, reason: str) -> None:
-        """Make the previous version champion again, if the promoted one still is it.
+    def roll_back(self, rollout: Rollout, reason: str) -> None:
+        """Make the previous version champion again, if the promoted one still is it."""
+        query = {"model": rollout.model, "champion": rollout.version, "reason": reason[:MAX_REASON]}
+        self._post("rollback", query, REQUEST_ID)
 
-        Raises:
-            ConnectionFailedError: the service cannot be reached, or refuses; the message says why.
-        """
-        headers = {"X-Request-ID": REQUEST_ID}
+    def approve(self, rollout: Rollout, reason: str) -> None:
+        """Make a version champion that has answered its rows as a shadow."""
+        self._decide(rollout, "approve", reason)
+
+    def reject(self, rollout: Rollout, reason: str) -> None:
+        """Abort a version that is proved worse while it answers as a shadow."""
+        self._decide(rollout, "reject", reason)
+
+    def _decide(self, rollout: Rollout, decision: str, reason: str) -> None:
+        query = {"automatic": "true", "reason": reason[:MAX_REASON]}
+        self._post(f"rollouts/{rollout.id}/{decision}", query, DECISION_ID)
+
+    def _post(self, path: str, query: dict[str, str], request_id: str) -> None:
+        headers = {"X-Request-ID": request_id}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
-        query = {"model": rollout.model, "champion": rollout.version, "reason": reason[:MAX_REASON]}
         try:
             with httpx.Client(transport=self._transport, timeout=SECONDS, trust_env=False) as client:
-                answer = client.post(f"{self._url}/rollback", params=query, headers=headers)
+                answer = client.post(f"{self._url}/{path}", params=query, headers=headers)
         except httpx.HTTPError as error:
             raise ConnectionFailedError(
                 f"the inference service at {self._url} cannot be reached ({type(error).__name__}); check INFERENCE_URL"

@@ -9,16 +9,16 @@ from pydantic import SecretStr
 
 from src.core.errors import ConnectionFailedError
 from src.core.rollout_record import Rollout
-from src.services.quality.rollback import RollbackRequest
+from src.services.quality.rollout_requests import RolloutRequests
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 ROLLOUT = Rollout(model="iris", version="3", previous="2", started=NOW, until=NOW + timedelta(hours=1))
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def asking(answer: Answer, key: str | None = None) -> RollbackRequest:
+def asking(answer: Answer, key: str | None = None) -> RolloutRequests:
     secret = None if key is None else SecretStr(key)
-    return RollbackRequest("http://inference:8000/", secret, httpx.MockTransport(answer))
+    return RolloutRequests("http://inference:8000/", secret, httpx.MockTransport(answer))
 
 
 def test_the_promoted_version_is_rolled_back_with_the_reason_and_the_key() -> None:
@@ -28,7 +28,7 @@ def test_the_promoted_version_is_rolled_back_with_the_reason_and_the_key() -> No
         sent.append(request)
         return httpx.Response(200, json={"champion": "2"})
 
-    asking(answer, "k" * 16)(ROLLOUT, "r" * 400)
+    asking(answer, "k" * 16).roll_back(ROLLOUT, "r" * 400)
     (request,) = sent
     assert (request.method, str(request.url.copy_with(query=None))) == ("POST", "http://inference:8000/rollback")
     assert dict(request.url.params) == {"model": "iris", "champion": "3", "reason": "r" * 300}
@@ -41,7 +41,7 @@ def test_without_a_key_none_is_sent() -> None:
         assert "authorization" not in request.headers
         return httpx.Response(200)
 
-    asking(answer)(ROLLOUT, "it is worse")
+    asking(answer).roll_back(ROLLOUT, "it is worse")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_without_a_key_none_is_sent() -> None:
 )
 def test_a_refusal_says_why(answer: httpx.Response, problem: str) -> None:
     with pytest.raises(ConnectionFailedError, match=problem):
-        asking(lambda _: answer)(ROLLOUT, "it is worse")
+        asking(lambda _: answer).roll_back(ROLLOUT, "it is worse")
 
 
 def test_a_service_that_is_away_is_named_without_the_key() -> None:
@@ -65,5 +65,5 @@ def test_a_service_that_is_away_is_named_without_the_key() -> None:
     with pytest.raises(
         ConnectionFailedError, match=r"http://inference:8000 cannot be reached .*INFERENCE_URL"
     ) as found:
-        asking(refuse, "k" * 16)(ROLLOUT, "it is worse")
+        asking(refuse, "k" * 16).roll_back(ROLLOUT, "it is worse")
     assert "kkkk" not in str(found.value)

@@ -1,0 +1,71 @@
+"""Decides about a version that answers as a shadow before a promotion: by its rows, and by the labels so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from src.core.errors import LoopError
+from src.core.rollout_record import Rollout
+from src.quality.labelled import Pairs
+from src.quality.watch import Watch, in_words
+
+Decide = Callable[[Rollout, str], None]
+
+
+@dataclass(frozen=True)
+class ChallengerWatch:
+    """Decides about the waiting version of one model.
+
+    It is rejected as soon as its labels prove that it is worse, by the test of a promotion's watch. Without such a
+    proof, it is approved after ``minimum_rows``, or left to a person, as its record says.
+
+    Attributes:
+        watch: of a promotion, with the records and the test.
+        approve: makes the version champion, for a reason; raises LoopError where it cannot.
+        reject: aborts the version, likewise.
+    """
+
+    watch: Watch
+    approve: Decide
+    reject: Decide
+
+    def waiting(self) -> Rollout | None:
+        """The version that answers rows as a shadow, or will do so after the watch of a promotion."""
+        waiting = self.watch.rollouts.waiting(self.watch.model)
+        return waiting if waiting is not None and waiting.is_shadowed else None
+
+    def step(self, rollout: Rollout, pairs: Pairs, answered: int) -> list[str]:
+        """Judge a version by its rows and labels so far; return sentences for people.
+
+        Args:
+            rollout: its record.
+            pairs: labelled rows that it and the champion have answered.
+            answered: rows that it has answered, as far as the log still has them.
+
+        Raises:
+            OSError, SpoolFullError: the record cannot be changed.
+        """
+        rollouts, verdict = self.watch.rollouts, self.watch.verdict(rollout, pairs)
+        rollout = rollout.model_copy(update={"shadowed": max(rollout.shadowed, answered)})
+        if not rollouts.note_waiting(
+            rollout, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
+        ):
+            return []  # it was decided about meanwhile
+        finding = in_words(rollout, verdict)
+        doubt = self.watch.doubt(pairs) if verdict.is_worse else None
+        if doubt is not None:
+            rollouts.hinder(rollout.id, f"{finding}; {doubt}: a person decides")
+            return []
+        if verdict.is_worse:
+            return _tried(self.reject, rollout, finding, "rejected")
+        if rollout.approval == "automatic" and rollout.has_its_rows:
+            return _tried(self.approve, rollout, finding, "approved")
+        return []
+
+
+def _tried(decide: Decide, rollout: Rollout, reason: str, done: str) -> list[str]:
+    """Carry out a decision; the next step tries again if it fails."""
+    try:
+        decide(rollout, reason)
+    except LoopError as error:
+        return [f"{reason}; version {rollout.version} cannot be {done}: {error}"]
+    return []
