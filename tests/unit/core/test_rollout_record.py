@@ -1,10 +1,12 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from src.core.audit_log import AuditLog, Event
 from src.core.rollout_record import PROMOTED, Decision, PairCount, Rollout, Rollouts, RolloutState
+from src.core.version_comparison import VersionComparison
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -322,3 +324,63 @@ def test_a_promotion_may_be_left_to_a_person(rollouts: Rollouts) -> None:
     rollout = promotion().model_copy(update={"automatic": False})
     rollouts.begin(rollout)
     assert rollouts.obstacle(rollout) == "rollout.automatic_rollback is off"
+
+
+def shadowed(**given: Any) -> Rollout:
+    """A version that has to answer ten rows before it is promoted."""
+    return passed().model_copy(update={"minimum_rows": 10, "approval": "automatic"} | given)
+
+
+def test_a_waiting_version_answers_rows_until_it_is_decided_about_or_cannot() -> None:
+    assert shadowed().is_shadowed
+    assert not passed().is_shadowed
+    assert not promotion().model_copy(update={"minimum_rows": 10}).is_shadowed
+    assert not shadowed(decision=Decision.APPROVED).is_shadowed
+    assert not shadowed(shadow_problem="it fails").is_shadowed
+
+
+@pytest.mark.parametrize(("minimum", "answered", "has"), [(10, 9, False), (10, 10, True), (0, 5, False)])
+def test_a_version_has_its_rows_from_the_minimum_on(minimum: int, answered: int, *, has: bool) -> None:
+    assert shadowed(minimum_rows=minimum, shadowed=answered).has_its_rows is has
+
+
+def test_rows_and_evidence_of_a_waiting_version_are_noted_and_collected_anew_after_its_approval(
+    rollouts: Rollouts,
+) -> None:
+    waiting = shadowed()
+    rollouts.begin(waiting)
+    seen = waiting.model_copy(update={"shadowed": 7})
+    assert rollouts.note_waiting(seen, rows=5, drop=0.2, e_value=3.0, is_worse=True)
+    assert rollouts.compare(waiting, VersionComparison(rows=7))
+    found = rollouts.waiting("iris")
+    assert found is not None
+    assert (found.shadowed, found.rows, found.drop, found.e_value, found.is_worse) == (7, 5, 0.2, 3.0, True)
+    assert found.comparison == VersionComparison(rows=7)
+    rollouts.approve(waiting.id, NOW)
+    approved = rollouts.watched("iris")
+    assert approved is not None
+    assert (approved.shadowed, approved.rows, approved.drop, approved.e_value) == (7, 0, 0.0, 1.0)
+    assert (approved.is_worse, approved.comparison) == (False, None)
+
+
+def test_what_is_found_of_a_shadow_is_not_recorded_once_the_roles_have_changed(rollouts: Rollouts) -> None:
+    waiting = shadowed()
+    rollouts.begin(waiting)
+    rollouts.approve(waiting.id, NOW)
+    before = rollouts.watched("iris")
+    assert not rollouts.note_waiting(waiting, rows=5, drop=0.2, e_value=300.0, is_worse=True)
+    assert not rollouts.compare(waiting, VersionComparison(rows=7))
+    assert not rollouts.hinder(waiting.id, "it fails")
+    assert rollouts.watched("iris") == before
+    assert before is not None
+    assert rollouts.compare(before, VersionComparison(rows=8))
+
+
+def test_the_first_problem_of_a_shadow_stays(rollouts: Rollouts) -> None:
+    waiting = shadowed()
+    rollouts.begin(waiting)
+    assert rollouts.hinder(waiting.id, "f" * 600)
+    assert rollouts.hinder(waiting.id, "second")
+    found = rollouts.waiting("iris")
+    assert found is not None
+    assert found.shadow_problem == "f" * 500

@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from src.core.prediction_log import Sampling
 from src.core.quality_report import ClassCoverage, LabelCounts, Score, Window
+from src.core.rollout_record import Rollout
 from src.quality import live_quality
 from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import LiveQuality
@@ -336,6 +337,11 @@ def test_join_is_that_of_the_rules(rows: list[Row], labels: list[Given]) -> None
     assert counts == LabelCounts(matched=len(fates) - without, unmatched=without)
 
 
+def promoted(at: datetime) -> Rollout:
+    """Version 2, which has replaced version 1."""
+    return Rollout(model="iris", version="2", previous="1", started=at, until=at)
+
+
 def test_pairs_are_rows_of_a_version_and_of_its_shadow_as_their_labels_arrived(tmp_path: Path) -> None:
     rows = [
         Row("late", HOUR, version="2", prediction="b"),
@@ -355,9 +361,9 @@ def test_pairs_are_rows_of_a_version_and_of_its_shadow_as_their_labels_arrived(t
     ids = ("early", "alone", "before", "other", "served")
     labels = [Given("y", id="late", ago=MINUTE), *(Given("x", id=name, ago=2 * MINUTE) for name in ids)]
     with joined(tmp_path, rows, labels) as quality:
-        found = quality.pairs("2", "1", NOW - 2 * HOUR)
+        found = quality.pairs(promoted(NOW - 2 * HOUR))
         assert [column.tolist() for column in found] == [["x", "y"], ["c", "b"], ["d", "a"]]
-        assert len(quality.pairs("2", "1", NOW).truth) == 0
+        assert len(quality.pairs(promoted(NOW)).truth) == 0
 
 
 def test_rows_that_share_a_request_id_or_a_key_are_one_pair(tmp_path: Path) -> None:
@@ -369,7 +375,7 @@ def test_rows_that_share_a_request_id_or_a_key_are_one_pair(tmp_path: Path) -> N
     ]
     labels = [Given("a", id="same", ago=MINUTE), *(Given("b", id=f"r{n}", ago=2 * MINUTE) for n in range(20))]
     with joined(tmp_path, rows, labels) as quality:
-        found = quality.pairs("2", "1", NOW - DAY)
+        found = quality.pairs(promoted(NOW - DAY))
         assert [column.tolist() for column in found] == [["b", "a"], ["b", "b"], ["a", "a"]]
 
 
@@ -381,4 +387,4 @@ def test_pairs_are_limited_to_those_labelled_first(tmp_path: Path, monkeypatch: 
         for version, role in (("2", "champion"), ("1", "shadow"))
     ]
     with joined(tmp_path, rows, [Given(str(n), id=str(n), ago=n * MINUTE) for n in range(9)]) as quality:
-        assert quality.pairs("2", "1", NOW - DAY).truth.tolist() == ["8", "7", "6"]
+        assert quality.pairs(promoted(NOW - DAY)).truth.tolist() == ["8", "7", "6"]

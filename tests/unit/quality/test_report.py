@@ -12,7 +12,8 @@ from src.core.errors import ConfigError
 from src.core.file_lock import is_locked
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, LabelCounts, QualityReport, Score, read_report
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.quality.challenger_watch import ChallengerWatch
 from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import Resources
 from src.quality.manifest import MANIFEST_FILE
@@ -164,3 +165,56 @@ def test_the_watched_promotion_is_judged_by_rows_since_its_start(stores: Stores,
     (problem,) = report.build(NOW, []).problems
     assert problem.startswith("version 2 is worse than version 1 by 100.0%")
     assert (rollouts.recent("iris", 1)[0].rows <= 40, asked) == (True, [])
+
+
+def both_ways(watch: Watch, asked: list[str]) -> ChallengerWatch:
+    def approve(rollout: Rollout, _: str) -> None:
+        asked.append(f"approve {rollout.version}")
+
+    def reject(rollout: Rollout, _: str) -> None:
+        asked.append(f"reject {rollout.version}")
+
+    return ChallengerWatch(watch, approve, reject)
+
+
+@pytest.mark.parametrize(("truth", "decided"), [("b", "approve 2"), ("a", "reject 2")])
+def test_a_waiting_version_is_judged_by_its_rows_as_a_shadow_since_its_start(
+    stores: Stores, tmp_path: Path, truth: str, decided: str
+) -> None:
+    rows = []
+    for number in range(80):
+        since = HOUR if number < 40 else 3 * HOUR  # half of them before it has passed the gate
+        rows += [Row(f"r{number}", since, version="2", role="shadow", prediction="b")]
+        rows += [Row(f"r{number}", since, version="1", prediction="a")]
+    fill(stores, tmp_path, rows, [Given(truth, id=f"r{number}") for number in range(80)])
+    rollouts = Rollouts(tmp_path / "rollouts")
+    asked: list[str] = []
+    report = builder(stores, tmp_path)
+    watch = Watch(rollouts, "iris", by_class=True, by_gate=lambda _: (0, 1), roll_back=lambda *_: None)
+    report.watch, report.challengers = watch, both_ways(watch, asked)
+    assert report.build(NOW).problems == []
+    waiting = Rollout(
+        model="iris", version="2", previous="1", state=RolloutState.AWAITING_APPROVAL,
+        started=NOW - 2 * HOUR, until=NOW + DAY, minimum_rows=40, approval="automatic",
+    )  # fmt: skip
+    rollouts.begin(waiting)
+    assert report.build(NOW).problems == []
+    assert asked == [decided]
+    (found,) = rollouts.recent("iris", 1)
+    assert found.shadowed == 40
+    assert found.comparison is not None
+    assert (found.comparison.rows, found.comparison.agreement) == (40, 0.0)
+    assert found.comparison.version.scored == 80
+
+
+def test_both_versions_of_a_watched_promotion_are_compared(stores: Stores, tmp_path: Path) -> None:
+    rows = [Row("r", version="2"), Row("r", version="1", role="shadow")]
+    fill(stores, tmp_path, rows, [])
+    rollouts = Rollouts(tmp_path / "rollouts")
+    report = builder(stores, tmp_path)
+    report.watch = Watch(rollouts, "iris", by_class=True, by_gate=lambda _: None, roll_back=lambda *_: None)
+    rollouts.begin(Rollout(model="iris", version="2", previous="1", started=NOW - 2 * HOUR, until=NOW + DAY))
+    report.build(NOW)
+    (found,) = rollouts.recent("iris", 1)
+    assert found.comparison is not None
+    assert (found.comparison.rows, found.comparison.agreement) == (1, 1.0)

@@ -512,3 +512,32 @@ def test_a_promotion_replaces_the_waiting_version(lock: Path) -> None:
     rollouts = watched(lock, RolloutConfig())
     assert rollouts.waiting("wine") is None
     assert [found.state for found in rollouts.recent("wine", 5)] == ["watching", "aborted"]
+
+
+@pytest.mark.parametrize(
+    ("approval", "waits"),
+    [
+        ("automatic", "1,000 rows as a shadow of version 3; to promote it earlier: POST"),
+        ("manual", "1,000 rows as a shadow of version 3 and an approval: POST"),
+    ],
+)
+def test_a_version_that_has_to_answer_rows_waits_for_them(lock: Path, approval: str, waits: str) -> None:
+    registry = FakeRegistry(champion="3", previous="2", challenger="5", best="2")
+    gate = config(gate={"floor": 0.85, "approval": approval}).gate
+    comparison = Comparison(challenger=PERFECT, champion=PERFECT, champion_version="3")
+    rollout = RolloutConfig(minimum_rows=1000, watch_hours=0)
+    verdict = promoter(registry, gate, lock, rollout).promote(CANDIDATE, comparison)
+    waiting = Rollouts(lock.parent / "rollouts").waiting("wine")
+    assert waiting is not None
+    assert (waiting.version, waiting.previous, waiting.minimum_rows, waiting.approval) == ("5", "3", 1000, approval)
+    assert verdict.outcome is Outcome.PASSED
+    assert waits in verdict.reason
+    assert registry.aliases == {"champion": "3", "previous": "2", "challenger": "5", "best": "2"}
+
+
+def test_the_first_version_needs_no_rows(lock: Path) -> None:
+    registry, gate = FakeRegistry(), config(gate={"floor": 0.85}).gate
+    comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
+    rollout = RolloutConfig(minimum_rows=1000)
+    assert promoter(registry, gate, lock, rollout).promote(CANDIDATE, comparison).outcome is Outcome.PROMOTED
+    assert registry.aliases["champion"] == "5"

@@ -1,4 +1,4 @@
-"""The request for a rollback: what is sent, and what each answer means."""
+"""The requests for rollbacks and decisions: what is sent, and what each answer means."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -67,3 +67,20 @@ def test_a_service_that_is_away_is_named_without_the_key() -> None:
     ) as found:
         asking(refuse, "k" * 16).roll_back(ROLLOUT, "it is worse")
     assert "kkkk" not in str(found.value)
+
+
+@pytest.mark.parametrize("way", ["approve", "reject"])
+def test_a_decision_names_the_record_and_is_automatic(way: str) -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    getattr(asking(answer, "k" * 16), way)(ROLLOUT, "r" * 400)
+    (request,) = sent
+    url = f"http://inference:8000/rollouts/{ROLLOUT.id}/{way}"
+    assert (request.method, str(request.url.copy_with(query=None))) == ("POST", url)
+    assert dict(request.url.params) == {"automatic": "true", "reason": "r" * 300}
+    assert request.headers["authorization"] == f"Bearer {'k' * 16}"
+    assert request.headers["x-request-id"] == "automatic-decision"

@@ -280,3 +280,40 @@ def test_answers_that_cannot_be_written_are_errors(world: World, tmp_path: Path)
     (error, other) = world.shadow.write([block_of(1), block_of(1)], SegmentWriter(tmp_path / "file", lambda: 1.0))
     assert isinstance(error, OSError)
     assert isinstance(other, OSError)
+
+
+def test_a_challenger_answers_the_champions_rows_and_nothing_else_is_compared(world: World) -> None:
+    challenger: Any = Model("3", prefers="b")
+    champion: Any = Model("2")
+    world.shadow.use_challenger(challenger, champion)
+    table = FeatureTable.from_rows(SCHEMA, [(1.0,)])
+    world.shadow.add_failed(champion, table, 1.0)
+    assert world.shadow.checks is None
+    rows = champion.rows
+    answered, _ = world.shadow.answers(block_of(3), 1.0)
+    assert answered is not None
+    assert (answered.source.version, answered.source.role, champion.rows) == ("3", "shadow", rows)
+
+
+def test_a_challengers_answers_are_written(world: World, tmp_path: Path) -> None:
+    challenger: Any = Model("3", prefers="b")
+    champion: Any = Model("2")
+    world.shadow.use_challenger(challenger, champion)
+    writer = SegmentWriter(tmp_path, lambda: 1.0)
+    assert world.shadow.write([block_of(3)], writer) == []
+    assert world.counts() == (3, 0, 0)
+
+
+def test_a_row_on_which_the_shadow_alone_fails_is_remembered_until_another_one_is_used(world: World) -> None:
+    model: Any = Model("3")
+    champion: Any = Model("2")
+    world.shadow.use_challenger(model, champion)
+    world.shadow.answers(block_of(3), 1.0)
+    assert world.shadow.failure is None
+    model.fails_above = 1.0
+    world.shadow.answers(block_of(3), 1.0)
+    model.fails_above = float("inf")
+    world.shadow.answers(block_of(3), 1.0)
+    assert world.shadow.failure == "ValueError"
+    world.shadow.use_challenger(Model("4"), champion)  # type: ignore[arg-type]
+    assert world.shadow.failure is None

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from src.core.errors import ConnectionFailedError
+from src.core.errors import ConnectionFailedError, InvalidModelError
+from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log_settings import PredictionLogSettings
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import Shadow
 from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS, ShadowFollower
@@ -31,6 +32,7 @@ class Store:
         self.error: Exception | None = None
         self.meanwhile: Callable[[], None] = lambda: None
         self.has_previous = True
+        self.waiting: Any = Model("3")
 
     async def load_previous(self, version: str) -> Any:
         self.loaded.append(version)
@@ -38,6 +40,18 @@ class Store:
             raise self.error
         self.meanwhile()
         return Model(version) if self.has_previous else None
+
+    async def load_version(self, version: str) -> Any:
+        """The version that waits."""
+        self.loaded.append(version)
+        if self.error is not None:
+            raise self.error
+        self.meanwhile()
+        return self.waiting
+
+
+def waiting_version(schema: FeatureSchema = SCHEMA, cost: float = 1e-6) -> Any:
+    return Model("3", schema=schema, cost=cost)
 
 
 class Followed:
@@ -83,6 +97,20 @@ class Followed:
         rollout = Rollout(model="iris", version=version, previous=previous, started=NOW, until=until)
         self.rollouts.begin(rollout)
         return rollout
+
+    def wait_for_rows(self, **given: Any) -> Rollout:
+        """Version 3 has passed the gate and has to answer rows beside version 2."""
+        some: dict[str, Any] = {
+            "model": "iris", "version": "3", "previous": "2", "state": RolloutState.AWAITING_APPROVAL,
+            "started": NOW, "until": NOW, "minimum_rows": 10,
+        }  # fmt: skip
+        rollout = Rollout(**some | given)
+        self.rollouts.begin(rollout)
+        return rollout
+
+    @property
+    def problem(self) -> str | None:
+        return self.rollouts.recent("iris", 1)[0].shadow_problem
 
 
 @pytest.fixture
@@ -157,7 +185,7 @@ async def test_a_shadow_that_cannot_be_loaded_is_tried_again_later(
     followed.store.error = ConnectionFailedError("MLflow is away")
     task = asyncio.create_task(followed.follower.follow())
     assert await followed.pauses.get() == RETRY_SECONDS
-    assert "cannot answer as a shadow: MLflow is away" in caplog.text
+    assert "no version can answer as a shadow: MLflow is away" in caplog.text
     followed.store.error = ZeroDivisionError("a fault")
     while "following the records of promotions failed" not in caplog.text:
         assert await followed.pauses.get() == RETRY_SECONDS
@@ -216,3 +244,127 @@ async def test_counts_that_cannot_be_recorded_do_not_end_the_watch(
     await followed.follower.look()
     assert "errors and latency of version 2 cannot be recorded: no space" in caplog.text
     assert followed.shadow.version == "1"
+
+
+async def test_a_version_that_has_to_answer_rows_is_the_champions_shadow(followed: Followed) -> None:
+    followed.wait_for_rows()
+    for _ in range(2):
+        await followed.follower.look()
+    assert followed.shadow.version == "3"
+    assert followed.shadow.checks is None
+    assert followed.store.loaded == ["3"]
+    assert followed.problem is None
+
+
+@pytest.mark.parametrize("given", [{"minimum_rows": 0}, {"previous": "1"}, {"decision": Decision.APPROVED}])
+async def test_a_version_that_needs_no_rows_or_cannot_have_them_now_is_no_shadow(
+    followed: Followed, given: dict[str, Any]
+) -> None:
+    followed.wait_for_rows(**given)
+    await followed.follower.look()
+    assert (followed.shadow.version, followed.store.loaded) == (None, [])
+
+
+async def test_an_approval_changes_the_roles(followed: Followed) -> None:
+    rollout = followed.wait_for_rows(until=NOW + timedelta(hours=1))
+    await followed.follower.look()
+    followed.rollouts.approve(rollout.id, NOW)
+    await followed.follower.look()
+    assert followed.shadow.version is None  # version 3 is not served yet
+    followed.store.current = Model("3")
+    await followed.follower.look()
+    assert followed.shadow.version == "2"
+    assert followed.shadow.checks is not None
+
+
+async def test_an_approval_between_two_looks_changes_the_roles(followed: Followed) -> None:
+    rollout = followed.wait_for_rows(until=NOW + timedelta(hours=1))
+    await followed.follower.look()
+    followed.rollouts.approve(rollout.id, NOW)
+    followed.store.current = Model("3")
+    await followed.follower.look()
+    assert followed.shadow.version == "2"
+
+
+async def test_a_version_that_is_aborted_answers_no_more(followed: Followed) -> None:
+    rollout = followed.wait_for_rows()
+    await followed.follower.look()
+    followed.rollouts.end(rollout.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
+    await followed.follower.look()
+    assert followed.shadow.version is None
+
+
+async def test_the_watch_of_a_promotion_comes_first(followed: Followed) -> None:
+    watch = followed.promote()
+    followed.wait_for_rows()
+    await followed.follower.look()
+    assert followed.shadow.version == "1"
+    followed.rollouts.end(watch.id, RolloutState.KEPT, now=NOW, by="test", reason="over")
+    await followed.follower.look()
+    assert followed.shadow.version == "3"
+
+
+async def test_a_later_version_that_has_to_answer_rows_replaces_the_shadow(followed: Followed) -> None:
+    followed.wait_for_rows()
+    await followed.follower.look()
+    followed.wait_for_rows(version="4")
+    followed.store.waiting = Model("4")
+    await followed.follower.look()
+    assert followed.shadow.version == "4"
+
+
+OTHER = FeatureSchema((Column("y"),))
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        (waiting_version(schema=OTHER), "takes other columns or types than version 2"),
+        (waiting_version(cost=0.051), "takes more than 50 ms for a row"),
+        (None, "was deleted from MLflow"),
+    ],
+)
+async def test_a_version_that_can_never_answer_is_left_to_a_person(
+    followed: Followed, model: Any, problem: str
+) -> None:
+    followed.wait_for_rows()
+    followed.store.waiting = model
+    for _ in range(2):
+        await followed.follower.look()
+    assert followed.problem == f"version 3 {problem}, so that it cannot answer as a shadow: a person decides"
+    assert (followed.shadow.version, followed.store.loaded) == (None, ["3"])
+
+
+async def test_a_version_that_takes_just_the_time_answers(followed: Followed) -> None:
+    followed.wait_for_rows()
+    followed.store.waiting = waiting_version(cost=0.05)
+    await followed.follower.look()
+    assert (followed.shadow.version, followed.problem) == ("3", None)
+
+
+async def test_an_invalid_model_is_left_to_a_person_and_a_lost_connection_is_not(followed: Followed) -> None:
+    followed.wait_for_rows()
+    followed.store.error = ConnectionFailedError("MLflow is away")
+    with pytest.raises(ConnectionFailedError):
+        await followed.follower.look()
+    assert followed.problem is None
+    followed.store.error = InvalidModelError("golden rows differ")
+    await followed.follower.look()
+    assert (followed.problem or "").startswith("version 3 cannot be loaded (golden rows differ)")
+
+
+async def test_a_version_that_fails_on_the_champions_rows_is_left_to_a_person(followed: Followed) -> None:
+    followed.wait_for_rows()
+    await followed.follower.look()
+    followed.shadow._failure = "ValueError"  # noqa: SLF001 - as after a row
+    for _ in range(2):
+        await followed.follower.look()
+    assert (followed.problem or "").startswith("version 3 fails on a row that version 2 answers")
+    assert followed.shadow.version is None
+
+
+async def test_a_champion_that_changes_while_the_version_is_loaded_has_no_shadow(followed: Followed) -> None:
+    followed.wait_for_rows()
+    followed.store.meanwhile = lambda: setattr(followed.store, "current", Model("9"))
+    await followed.follower.look()
+    assert (followed.shadow.version, followed.problem) == (None, None)

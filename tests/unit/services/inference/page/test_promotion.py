@@ -32,7 +32,8 @@ def promotion(state: RolloutState = RolloutState.WATCHING, **given: Any) -> Prom
         "champion": {},
         "decision": None, "decided_by": None, "decision_reason": None, "rows": 1412, "drop": 0.0, "e_value": 1.0,
         "is_worse": False, "shadow": True, "max_slowdown": 3.0, "errors": PairCount(), "latency": PairCount(),
-        "finding": None,
+        "finding": None, "minimum_rows": 0, "approval": "manual", "shadowed": 0, "shadow_problem": None,
+        "comparison": None,
     }  # fmt: skip
     return Promotion(**some | given)
 

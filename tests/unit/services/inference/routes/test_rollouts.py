@@ -54,7 +54,8 @@ async def test_a_promotion_is_listed_with_its_evidence_and_its_end(served: Any) 
         "decision_reason": None, "requested": True, "rows": 412, "drop": 0.05, "e_value": 120.5, "is_worse": True,
         "shadow": False,
         "max_slowdown": None, "errors": {"worse": 3, "better": 1}, "latency": {"worse": 0, "better": 9},
-        "finding": "version 2 fails",
+        "finding": "version 2 fails", "minimum_rows": 0, "approval": "manual", "shadowed": 0, "shadow_problem": None,
+        "comparison": None,
     }  # fmt: skip
     assert await listed(served) == [watched]
     records(served).end(rollout.id, RolloutState.ROLLED_BACK, now=END, by="quality service", reason="it is worse")
