@@ -4,6 +4,8 @@
 name. The quality service moves them to its own store.
 """
 
+from datetime import UTC, date, datetime, time
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 # Below ``quality_dir``.
@@ -33,3 +35,20 @@ class Label(BaseModel):
     label: str = Field(max_length=MAX_LABEL)
     time: AwareDatetime | None = None
     received: AwareDatetime
+
+
+def label_time(text: str) -> datetime:
+    """A label's time in UTC, which is the zone where there is none.
+
+    A date is the end of its day: a label by a key belongs to a prediction that is not later, and one of the same day
+    may be.
+
+    Raises:
+        ValueError: the text is not an ISO 8601 date, or date and time.
+        OverflowError: UTC has no such year.
+    """
+    try:
+        return datetime.combine(date.fromisoformat(text), time.max, UTC)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,12 +1,12 @@
 """Checks the rows of files and queries of labels one by one."""
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from src.core.feedback import MAX_KEY, MAX_LABEL
+from src.core.feedback import MAX_KEY, MAX_LABEL, label_time
 from src.core.prediction_log import canonical_id
 from src.core.typed_cells import number_cell, text_cell
 
@@ -60,7 +60,7 @@ def check_label(raw: RawLabel, classes: Collection[str]) -> CheckedLabel:
     if label is None:
         raise ValueError("has no label")
     if classes and label not in classes:
-        raise ValueError("has a label that is not a class of the model")
+        raise ValueError("has a label that is not one of dataset.classes")
     if not classes and number_cell(label) is None:
         raise ValueError("has a label that is not a finite number")
     return CheckedLabel(None if request_id is None else canonical_id(request_id), key, label, _moment(raw.time))
@@ -91,13 +91,12 @@ def _text(cell: Any, name: str, longest: int, known: Collection[str] = ()) -> st
 
 
 def _moment(cell: Any) -> datetime | None:
-    """A time in UTC, which is the zone where there is none; a date is its midnight."""
+    """A time in UTC, which is the zone where there is none; a date is the end of its day."""
     if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
         return None
     written = cell.isoformat() if isinstance(cell, date) else cell
     try:
-        moment = datetime.fromisoformat(written.strip() if isinstance(written, str) else written)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return label_time(written.strip() if isinstance(written, str) else written)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("has a time that is not ISO 8601, such as 2026-03-04T12:00:00Z") from None
 

@@ -98,7 +98,10 @@ def _places(names: list[str]) -> dict[str, int]:
     """Where the columns of labels are."""
     places = {name: names.index(name) for name in (REQUEST_ID, KEY, LABEL, TIME_COLUMN) if name in names}
     if LABEL not in places or not {REQUEST_ID, KEY} & set(places):
-        raise DataError(f"needs the columns {REQUEST_ID} or {KEY}, and {LABEL}; {TIME_COLUMN} is optional")
+        raise DataError(
+            f"needs the columns {REQUEST_ID} or {KEY}, and {LABEL}; {TIME_COLUMN} is optional; in CSV, cells are "
+            "separated by commas"
+        )
     if twice := [name for name in places if names.count(name) > 1]:
         raise DataError(f"has the column {twice[0]} more than once")
     return places

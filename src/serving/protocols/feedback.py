@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from src.core.errors import InvalidInputError
-from src.core.feedback import MAX_KEY, MAX_LABEL, Label
+from src.core.feedback import MAX_KEY, MAX_LABEL, Label, label_time
 from src.core.prediction_log import canonical_id
 from src.core.predictions import Label as ClassLabel
 from src.core.typed_cells import number_cell
@@ -167,8 +167,7 @@ def _key(value: Any) -> str:
 
 def _time(value: Any) -> datetime:
     try:
-        time = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        return label_time(value if isinstance(value, str) else "")
     except (ValueError, OverflowError):
         raise _problem("time must be an ISO 8601 date, or date and time (UTC without a zone)", TIME) from None
 

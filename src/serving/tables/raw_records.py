@@ -85,7 +85,7 @@ def _csv(body: bytearray, fields: Collection[str]) -> Iterator[Record]:
         lines = filter(None, READER(text_lines(body)))
         header = [name.strip() for name in next(lines, [])]
         if not set(header) <= set(fields) or len(set(header)) != len(header):
-            raise malformed(f"the header must name some of the columns {', '.join(fields)}, each once{SEPARATOR}")
+            raise malformed(f"the header may name only the columns {', '.join(fields)}, each once{SEPARATOR}")
         for cells in lines:
             if len(cells) == len(header):
                 yield {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}

@@ -158,7 +158,7 @@ def test_file_is_read_once_and_stays(store: ParquetStore) -> None:
     assert ingest(store) == Ingested(2)
     assert found(store, "request_id", "key", "label", "time", "received", "source") == [
         ("a", None, "1", None, NOON, "labels.csv"),
-        ("b", None, "2", datetime(2026, 3, 1, tzinfo=NOON.tzinfo), NOON, "labels.csv"),
+        ("b", None, "2", datetime(2026, 3, 1, 23, 59, 59, 999999, tzinfo=NOON.tzinfo), NOON, "labels.csv"),
     ]
     before = store.manifest
     assert [file.name for file in before.read] == ["labels.csv"]
@@ -338,7 +338,7 @@ def test_classes_and_hidden_keys(store: ParquetStore) -> None:
 @pytest.mark.parametrize(
     ("rules", "stored", "wrong", "reason"),
     [
-        (LabelRules(("x", "y")), [("a", "x")], 2, "has a label that is not a class of the model"),
+        (LabelRules(("x", "y")), [("a", "x")], 2, "has a label that is not one of dataset.classes"),
         (LabelRules(), [("b", "2")], 1, "has a label that is not a finite number"),
     ],
 )

@@ -85,7 +85,8 @@ def test_parquet_time_that_python_does_not_know_makes_its_row_invalid() -> None:
     [
         ("a.xlsx", b"", "is not a file of labels; its name must end with .csv, .ndjson, .jsonl, .parquet"),
         ("labels", b"", "is not a file of labels"),
-        ("a.csv", b"", "needs the columns request_id or id, and label; time is optional"),
+        ("a.csv", b"", "needs the columns request_id or id, and label; time is optional; in CSV, cells are separated"),
+        ("a.csv", b"id;label\n", "needs the columns request_id or id, and label"),
         ("a.csv", b"id\nx\n", "needs the columns request_id or id, and label"),
         ("a.csv", b"label,Id\nx,1\n", "needs the columns request_id or id, and label"),
         ("a.csv", b"id,label,id\n", "has the column id more than once"),
