@@ -115,17 +115,15 @@ class Rollback:
         ConnectionFailedError, RegistryError and SpoolUnavailableError.
         """
         current = self.store.current
-        if current is None or current.version.version != watched.previous or not await self._is_champion(watched):
+        if current is None or current.version.version != watched.previous:
             return
-        with contextlib.suppress(ChangeRefusedError):  # the next look tries again
-            async with self.moves.locked():
-                if await self._is_champion(watched):
-                    await asyncio.to_thread(self._end_lost_watch, watched.version, watched.previous)
-
-    async def _is_champion(self, watched: Rollout) -> bool:
-        """Whether the version before the watched one is champion."""
         champion = await self.moves.registry.version_of(CHAMPION)
-        return champion is not None and champion.version == watched.previous
+        if champion is None or champion.version != watched.previous:
+            return
+        # Not while a rollback is in progress, which will record it; the next look tries again.
+        with contextlib.suppress(ChangeRefusedError):
+            async with self.moves.locked():
+                await asyncio.to_thread(self._end_lost_watch, watched.version, watched.previous)
 
     def _end_watch(self, version: str, by: str, reason: str) -> None:
         """End the watch of the version that was rolled back; the rollback stands even if that fails."""

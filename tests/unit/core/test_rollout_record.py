@@ -320,6 +320,15 @@ def test_a_promotion_after_an_automatic_rollback_is_left_to_a_person(rollouts: R
     assert rollouts.obstacle(third) is None
 
 
+def test_a_rollback_that_never_succeeded_does_not_leave_the_next_promotion_to_a_person(rollouts: Rollouts) -> None:
+    first, second = promotion("2", "1"), promotion("3", "2")
+    rollouts.begin(first)
+    rollouts.request(first.id)
+    rollouts.end(first.id, RolloutState.KEPT, now=NOW, by="someone", reason="it cannot be rolled back")
+    rollouts.begin(second)
+    assert rollouts.obstacle(second) is None
+
+
 def test_a_promotion_may_be_left_to_a_person(rollouts: Rollouts) -> None:
     rollout = promotion().model_copy(update={"automatic": False})
     rollouts.begin(rollout)
