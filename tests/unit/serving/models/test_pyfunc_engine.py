@@ -304,6 +304,32 @@ def test_calls_from_several_threads_wait_for_each_other(tmp_path: Path) -> None:
     assert most == 1
 
 
+def test_a_call_can_be_timed_without_the_wait_for_others(tmp_path: Path) -> None:
+    save_function(tmp_path / "model", lambda frame: frame["x"], XY, [1.0])
+    served, rows, free = engine(tmp_path / "model"), table(tmp_path / "model", XY), list[bool]()
+
+    def take() -> None:
+        """In another thread, find out whether the model is free."""
+        lock: Any = served.exclusive()
+        free.append(lock.acquire(blocking=False))
+        if free[-1]:
+            lock.release()
+
+    class Watched:
+        def predict(self, frame: Any) -> Any:
+            other = threading.Thread(target=take)
+            other.start()
+            other.join()
+            return frame["x"]
+
+    served._model = Watched()  # noqa: SLF001 - as above
+    served.predict(rows)
+    with served.exclusive():  # the thread that has the model may predict
+        served.predict(rows)
+    take()
+    assert free == [False, False, True]
+
+
 def test_model_says_no_more_than_the_log(tmp_path: Path) -> None:
     save_sklearn(tmp_path / "model", *forest())
     served = engine(tmp_path / "model")

@@ -1,5 +1,7 @@
 """Which rows are checked, and what counts for and against the served version."""
 
+import contextlib
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -218,6 +220,23 @@ def test_a_prediction_is_slow_by_ratio_and_by_time(served: float, previous: floa
     _, latency = world.checks.take()
     assert latency.worse * found.better == latency.better * found.worse == 0
     assert latency != NOTHING
+
+
+def test_the_wait_for_other_calls_is_not_timed() -> None:
+    world = World(max_slowdown=3.0, alarmed=False)
+    world.takes(0.01, 0.01)
+
+    @contextlib.contextmanager
+    def waiting() -> Iterator[None]:
+        world.now += 1.0
+        world.order.append("free")
+        yield
+        world.now += 1.0
+
+    world.served.exclusive = waiting  # type: ignore[method-assign]
+    world.checks.run([rows(1.0)])
+    assert world.checks.take() == (NOTHING, PairCount(better=1))
+    assert world.order[world.order.index("served") - 1] == "free"
 
 
 def test_both_versions_come_first_equally_often() -> None:
