@@ -164,30 +164,32 @@ def _as_rows(
     table: pa.Table, features: dict[str, pa.Array], dataset: DatasetConfig, left_out: dict[str, int]
 ) -> TrainingRows:
     """The columns of the data set; rows without an id are left out."""
-    columns = dict(features)
-    keyed = [name for name in dataset.id if name not in dataset.features]
-    ids = [_ids(row["key"], row["request_id"], len(keyed)) for row in table.select(["key", "request_id"]).to_pylist()]
-    for place, name in enumerate(keyed):
-        columns[name] = pa.array([found[place] if found else None for found in ids], pa.string())
-    if dataset.time is not None and dataset.time not in columns:
+    columns, keyed = dict(features), [name for name in dataset.id if name not in dataset.features]
+    if len(keyed) == 1:
+        columns[keyed[0]] = pc.coalesce(table["key"], table["request_id"])
+    if dataset.time is not None and dataset.time not in {*columns, *keyed}:
         columns[dataset.time] = table["time"].cast(TIME)
     labels = table["label"]
     if dataset.target_range is not None:
         labels = pa.array([number_of(label.strip()) for label in labels.to_pylist()], pa.float64())
     columns[dataset.target] = labels
     columns[FEEDBACK_TIME] = pc.divide(table["time"].cast(pa.float64()), float(MICROSECONDS_PER_DAY))
-    has_id = pa.array([found is not None for found in ids], pa.bool_())
-    kept = pa.table({name: columns[name] for name in (*dataset.columns, FEEDBACK_TIME)}).filter(has_id)
-    left_out["without an id"] = len(table) - len(kept)
-    return TrainingRows(kept, {reason: rows for reason, rows in left_out.items() if rows})
+    rows = pa.table(columns)
+    if len(keyed) > 1:
+        rows = _with_ids(rows, table["key"], keyed)
+    left_out["without an id"] = len(table) - len(rows)
+    found = {reason: number for reason, number in left_out.items() if number}
+    return TrainingRows(rows.select([*dataset.columns, FEEDBACK_TIME]), found)
 
 
-def _ids(key: str | None, request_id: str, count: int) -> list[str] | None:
-    """The values of so many id columns: of the key, or of a single column without a key, the request's id."""
-    if key is None:
-        return [request_id][:count] if count <= 1 else None
-    parts = key.split(KEY_SEPARATOR) if count > 1 else [key][:count]
-    return parts if len(parts) == count else None
+def _with_ids(rows: pa.Table, keys: pa.ChunkedArray, names: Sequence[str]) -> pa.Table:
+    """The rows whose key has so many parts, with these as columns."""
+    parts = pc.split_pattern(keys, KEY_SEPARATOR)
+    complete = pc.equal(pc.list_value_length(parts), len(names))  # null without a key: left out
+    rows, parts = rows.filter(complete), parts.filter(complete)
+    for place, name in enumerate(names):
+        rows = rows.append_column(name, pc.list_element(parts, place))
+    return rows
 
 
 def _moments(days: pa.ChunkedArray) -> pa.Array:

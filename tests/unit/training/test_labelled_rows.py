@@ -197,6 +197,9 @@ def test_time_of_the_prediction_becomes_days_and_numbers_in_the_source_are_refus
     assert added(found, "when") == [20_484.25]
     with pytest.raises(ConfigError, match="the source has numbers in the time column when, whose unit is not known"):
         joined(live([], chosen), chosen, source(when=["1767225600"] * 4))
+    dropped = dataset(time="when", invalid_rows={"policy": "drop", "max_share": 1.0})
+    one_missing = source(when=["2026-01-01", "", "2026-01-02", "2026-01-03"])
+    assert len(joined(live([{"when": moment}], dropped), dropped, one_missing).frame) == 4
     of_feature = dataset(time="length")
     assert added(joined(live([{"length": 5.0}], of_feature), of_feature)) == [5.0]
 
