@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
+.PHONY: help setup local demo up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ setup: $(READY) ## create .venv from the lock file
 
 local: $(READY) ## run the whole loop as processes on this machine; Ctrl-C stops it
 	@$(BIN)/python -m src.services.local.run_local
+
+demo: export override OUT := $(or $(value OUT),demo.svg)
+demo: $(READY) ## watch the loop learn a changed world, on services of its own, in under 5 minutes (OUT=demo.svg)
+	@$(BIN)/python -m src.services.local.demo.run_demo --out "$$OUT"
 
 # The last lines of each service that keeps `docker compose up --wait` from ending well.
 FAILURES := docker compose ps --all --format '{{.Service}} {{.State}} {{.Health}}' \
