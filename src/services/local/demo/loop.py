@@ -52,15 +52,11 @@ class Loop:
             return answer.json() if answer.is_success else None
         return None
 
-    def samples(self, process: str, name: str, *labels: str) -> Mapping[tuple[str, ...], float]:
-        """The values of a metric of a process, by the values of these labels; none while it does not answer."""
-        try:
-            text = self.client.get(f"http://127.0.0.1:{self.ports[process]}/metrics").text
-        except httpx.TransportError:
-            return {}
-        families = text_string_to_metric_families(text)
-        samples = [sample for family in families for sample in family.samples if sample.name == name]
-        return {tuple(sample.labels[label] for label in labels): sample.value for sample in samples}
+    def held_out_score(self, metric: str) -> float | None:
+        """The score of the served version on the holdout, as Prometheus scrapes it."""
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples if sample.name == "inference_model_score"]
+        return next((sample.value for sample in samples if sample.labels["metric"] == metric), None)
 
 
 @contextlib.contextmanager
@@ -69,7 +65,7 @@ def running_loop(folder: Path, config: Path) -> Iterator[Loop]:
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
         ports = {name: probe.getsockname()[1] for name, probe in zip(PROCESSES, probes, strict=True)}
-    environment = _inherited() | {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    environment = inherited() | {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
     environment |= {"DATA_DIR": str(folder / "data"), "PIPELINE_CONFIG": str(config), "MODEL_NAME": MODEL}
     environment |= {"RETRAIN_MIN_NEW_LABELS": str(MIN_NEW_LABELS), "QUALITY_SECONDS": "1"}
     log = folder / "log"
@@ -91,10 +87,9 @@ def running_loop(folder: Path, config: Path) -> Iterator[Loop]:
             process.kill()
 
 
-def _inherited() -> dict[str, str]:
+def inherited() -> dict[str, str]:
     """The environment without the settings of another loop."""
     settings = {*LocalSettings.model_fields, *TrainSettings.model_fields}
-    kept = {name: value for name, value in os.environ.items() if name.lower() not in settings}
-    left_out = ("ZENML_", "MLFLOW_")
-    kept = {name: value for name, value in kept.items() if not name.startswith(left_out)}
+    others = ("ZENML_", "MLFLOW_")
+    kept = {k: v for k, v in os.environ.items() if k.lower() not in settings and not k.startswith(others)}
     return kept | without_proxy(os.environ) | {"ENV_FILE": os.devnull}

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from src.services.local.demo.story import Event, LiveScore
 from src.services.local.demo.traffic import Answer
 
 SLIDING = 100
-MIN_ROWS = 20
-GREY, COLOURS, SHADOW = "#8c8c8c", ("#4878a8", "#4f9d5d"), "#c9a227"
+MIN_ROWS, STEP = 20, 5
+GREY, COLOURS = "#8c8c8c", ("#4878a8", "#4f9d5d", "#c9a227", "#b8483c", "#7a5aa6")
 LINES = {
     "changed": "the world changes",
     "alert": "alert",
@@ -29,27 +30,13 @@ def draw(file: Path, answers: Sequence[Answer], scores: Sequence[LiveScore], eve
     """
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axes = figure.subplots()
-    right = np.array([answer.right for answer in answers], dtype=float)
-    total = np.concatenate(([0.0], np.cumsum(right)))
-    ends = np.arange(MIN_ROWS, len(right) + 1, 5)
-    starts = np.maximum(0, ends - SLIDING)
-    seconds = [answers[end - 1].seconds for end in ends]
-    axes.plot(
-        seconds, (total[ends] - total[starts]) / (ends - starts), color=GREY, label=f"the last {SLIDING} predictions"
-    )
-    champions = list(dict.fromkeys(score.version for score in scores if score.role == "champion"))
-    for (version, role), colour in _series(champions):
+    axes.plot(*sliding(answers), color=GREY, label=f"the last {SLIDING} predictions")
+    series = dict.fromkeys((score.version, score.role) for score in scores)
+    for (version, role), colour in zip(series, COLOURS, strict=False):
         found = [score for score in scores if (score.version, score.role) == (version, role)]
-        if found:
-            label = f"version {version} in GET /quality" + (", as the shadow" if role == "shadow" else "")
-            axes.plot(
-                [s.seconds for s in found],
-                [s.value for s in found],
-                color=colour,
-                linewidth=2.5,
-                drawstyle="steps-post",
-                label=label,
-            )
+        label = f"version {version} in GET /quality" + (", as the shadow" if role == "shadow" else "")
+        points = [one.seconds for one in found], [one.value for one in found]
+        axes.plot(*points, color=colour, linewidth=2.5, drawstyle="steps-post", label=label)
     for event in events:
         if event.name in LINES:
             axes.axvline(event.seconds, color="black", linewidth=0.8, linestyle=":")
@@ -57,10 +44,15 @@ def draw(file: Path, answers: Sequence[Answer], scores: Sequence[LiveScore], eve
     axes.set(xlabel="seconds", ylabel="accuracy, by true labels", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize=8)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    # Words stay words, and a picture of the same data stays the same.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "demo"}):
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def _series(champions: Sequence[str]) -> list[tuple[tuple[str, str], str]]:
-    """The versions and roles that are drawn, with their colours."""
-    served = [((version, "champion"), colour) for version, colour in zip(champions, COLOURS, strict=False)]
-    return [*served, ((champions[0], "shadow"), SHADOW)] if champions else served
+def sliding(answers: Sequence[Answer]) -> tuple[list[float], list[float]]:
+    """Seconds, and the share of right answers among the last ``SLIDING`` up to then."""
+    total = np.concatenate(([0], np.cumsum([answer.right for answer in answers])))
+    ends = np.arange(MIN_ROWS, len(total), STEP)
+    starts = np.maximum(0, ends - SLIDING)
+    values: list[float] = ((total[ends] - total[starts]) / (ends - starts)).tolist()
+    return [answers[end - 1].seconds for end in ends.tolist()], values

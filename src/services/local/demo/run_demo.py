@@ -7,6 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
+
 from src.core.errors import LoopError
 from src.services.local.demo.loop import running_loop
 from src.services.local.demo.picture import draw
@@ -30,7 +32,7 @@ def main() -> int:
             raise StoryError(f"OUT={out} must be a .svg or .png file in an existing folder")
         with tempfile.TemporaryDirectory(prefix="demo-") as folder:
             print(f"starting a loop in {folder} and training a first version …", flush=True)  # noqa: T201
-            tell(Path(folder), out)
+            run(Path(folder), out)
     except LoopError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's own output
         return 1
@@ -46,22 +48,25 @@ def print_event(event: Event) -> None:
     print(f"{event.seconds:6.1f} s  {event.text}", flush=True)  # noqa: T201 - the command's own output
 
 
-def tell(folder: Path, out: Path) -> None:
-    """Run the loop in an empty folder, tell the story, draw it, and stop everything.
+def run(folder: Path, out: Path) -> None:
+    """Run a loop in an empty folder, tell the story, and stop everything. Raises StoryError."""
+    start = time.monotonic()
+    with running_loop(folder, write_source(folder)) as loop:
+        tell(Story(loop, Traffic(loop.url, clock=lambda: time.monotonic() - start), print_event), out)
+
+
+def tell(story: Story, out: Path) -> None:
+    """Tell the story and draw it.
 
     Raises:
         StoryError: something did not happen; with the last lines of the loop.
     """
-    start = time.monotonic()
-    with running_loop(folder, write_source(folder)) as loop:
-        traffic = Traffic(loop.url, clock=lambda: time.monotonic() - start)
-        story = Story(loop, traffic, print_event)
-        try:
-            story.tell()
-        except StoryError as error:
-            lines = loop.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-            raise StoryError("\n".join([f"{error}; the last lines of the loop:", *lines])) from error
-        draw(out, traffic.answers, story.scores, story.events)
+    try:
+        story.tell()
+    except (StoryError, httpx.TransportError) as error:
+        lines = story.loop.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise StoryError("\n".join([f"{error}; the last lines of the loop:", *lines])) from error
+    draw(out, story.traffic.answers, story.scores, story.events)
 
 
 if __name__ == "__main__":

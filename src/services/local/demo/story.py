@@ -1,7 +1,7 @@
 """The demo's story, told by a running loop: the world changes, quality falls, and a new version brings it back."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,31 +77,38 @@ class Story:
 
     def live_through(self, first: str) -> None:
         """The events while rows are predicted, from the world before the change to a good version after it."""
-        good = self.wait("live quality is known", lambda: self.enough_labels(first), REPORT_SECONDS)
-        if self.quality_is_low():
-            raise StoryError(f"live accuracy is low before the change: {good:.2f}")
-        self.add("good", f"live accuracy of version {first} is {good:.2f}")
+        score = self.wait("live quality is known", lambda: self.live_score(first), REPORT_SECONDS)
+        self.require_good(first)
+        self.add("good", f"live accuracy of version {first} is {score['value']:.2f}")
         self.traffic.changed, self.traffic.per_second = True, BUSY
         self.add("changed", "the world changes: now customers with a low charge leave")
-        self.wait("the alert fires", self.alert or self.quality_is_low, REPORT_SECONDS)
-        low = self.scores[-1].value
-        self.add("alert", f"LiveQualityLow: its condition holds; live accuracy of version {first} is down to {low:.2f}")
+        self.wait("the alert fires", self.alert or (lambda: self.is_low(first)), REPORT_SECONDS)
+        score = self.live_score(first) or score
+        self.add("alert", f"LiveQualityLow: its condition holds; live accuracy is down to {score['value']:.2f}")
         request = self.wait("a training is requested", self.requested, LABELS_SECONDS)
         self.traffic.per_second = CALM
         self.add("requested", f"the quality process requests a training: {request['cause']}")
-        ended = self.wait("the training ends", lambda: self.ended(request["id"]), TRAINING_SECONDS)
-        if ended["state"] != "promoted":
-            raise StoryError(f"the training ended as {ended['state']}: {ended['reason']}")
-        second = str(ended["model_version"])
-        self.add("promoted", f"the gate promotes version {second}: {ended['reason']}")
+        second = self.promoted(request["id"])
         self.wait("predictions come from it", lambda: self.traffic.answers[-1].version == second, REPORT_SECONDS)
         self.add("swapped", f"version {second} answers; {len(self.traffic.failures)} failed requests so far")
-        again = self.wait("the new live quality is known", lambda: self.enough_labels(second), REPORT_SECONDS)
-        if self.quality_is_low():
-            raise StoryError(f"live accuracy of version {second} is low, too: {again:.2f}")
-        self.add("recovered", f"live accuracy of version {second} is {again:.2f}; the condition no longer holds")
-        shadow = self.wait("the shadow is compared", lambda: self.enough_labels(first, "shadow"), REPORT_SECONDS)
-        self.add("shadow", f"version {first}, its shadow, answers the new rows with an accuracy of {shadow:.2f}")
+        score = self.wait("the new live quality is known", lambda: self.live_score(second), REPORT_SECONDS)
+        self.require_good(second)
+        self.add("recovered", f"live accuracy of version {second} is {score['value']:.2f}; the condition has ended")
+        score = self.wait("the shadow is compared", lambda: self.live_score(first, "shadow"), REPORT_SECONDS)
+        self.add("shadow", f"version {first}, as its shadow, has {score['value']:.2f} on the new rows")
+
+    def promoted(self, request_id: str) -> str:
+        """The version that the gate has promoted for this request. Raises StoryError."""
+        ended = self.wait("the training ends", lambda: self.ended(request_id), TRAINING_SECONDS)
+        if ended["state"] != "promoted":
+            raise StoryError(f"the training ended as {ended['state']}: {ended['reason']}")
+        self.add("promoted", f"the gate promotes version {ended['model_version']}: {ended['reason']}")
+        return str(ended["model_version"])
+
+    def require_good(self, version: str) -> None:
+        """Raises StoryError: its live quality is low."""
+        if self.is_low(version):
+            raise StoryError(f"live accuracy of version {version} is low, although its world has not changed")
 
     def add(self, name: str, text: str) -> None:
         """An event takes place."""
@@ -122,32 +129,25 @@ class Story:
 
     def note_scores(self) -> None:
         """Keep the scores of the newest report."""
-        for version in (self.loop.get("/quality") or {}).get("versions", ()):
-            window = _window(version)
+        for version, role, window in self.windows():
             if METRIC in window["scores"]:
                 value = window["scores"][METRIC]["value"]
-                self.scores.append(LiveScore(self.traffic.clock(), version["version"], version["role"], value))
+                self.scores.append(LiveScore(self.traffic.clock(), version, role, value))
 
-    def enough_labels(self, version: str, role: str = "champion") -> float | None:
-        """The live score of the version in this role, once it has enough labels."""
+    def windows(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+        """Version, role and the alert's window of what ``GET /quality`` lists."""
         for found in (self.loop.get("/quality") or {}).get("versions", ()):
-            window = _window(found)
-            if (found["version"], found["role"]) == (version, role) and window["labelled"] >= MIN_LABELLED:
-                return float(window["scores"][METRIC]["value"])
-        return None
+            yield from ((found["version"], found["role"], one) for one in found["windows"] if one["name"] == WINDOW)
 
-    def quality_is_low(self) -> bool:
-        """The condition of LiveQualityLow, from the metrics that Prometheus would scrape."""
-        served = self.loop.samples("inference", "inference_model_info", "version")
-        labels = ("model_version", "role", "window")
-        rows = self.loop.samples("quality", "quality_labelled_rows", *labels)
-        highest = self.loop.samples("quality", "quality_score_high", *labels, "metric")
-        held_out = self.loop.samples("inference", "inference_model_score", "metric")
-        return any(
-            rows.get((version, "champion", WINDOW), 0) >= MIN_LABELLED
-            and held_out.get((METRIC,), 0.0) - highest.get((version, "champion", WINDOW, METRIC), 1.0) > MARGIN
-            for (version,) in served
-        )
+    def live_score(self, version: str, role: str = "champion") -> Mapping[str, float] | None:
+        """The live score of the version, with its interval, once it has enough labels for the alert."""
+        found = (window for name, named, window in self.windows() if (name, named) == (version, role))
+        return next((window["scores"][METRIC] for window in found if window["labelled"] >= MIN_LABELLED), None)
+
+    def is_low(self, version: str) -> bool:
+        """The condition of LiveQualityLow for the version that is served."""
+        score, held_out = self.live_score(version), self.loop.held_out_score(METRIC)
+        return score is not None and held_out is not None and held_out - score["high"] > MARGIN
 
     def requested(self) -> Mapping[str, Any] | None:
         """The request that the loop made by itself."""
@@ -158,7 +158,3 @@ class Story:
         """The request, once it has ended."""
         request: Mapping[str, Any] | None = self.loop.get(f"/retrain/{request_id}")
         return request if request and request["state"] not in UNFINISHED else None
-
-
-def _window(version: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next(window for window in version["windows"] if window["name"] == WINDOW)

@@ -13,8 +13,8 @@ import pandas as pd
 from src.core.durable_file import replace_durably
 
 ID, TARGET, LEFT, STAYED = "customer", "left", "yes", "no"
-# Rows of the source, and of each table of live rows.
-SOURCE_ROWS, LIVE_ROWS = 1000, 1200
+# Rows of the source, and of the tables of live rows: few before the change, since they count as the present, too.
+SOURCE_ROWS, BEFORE, AFTER = 1000, 250, 1200
 CONFIG = """\
 dataset:
   source: {source}
@@ -88,8 +88,8 @@ def write_source(folder: Path) -> Path:
 
 def write_live_rows(folder: Path) -> None:
     """Write rows to predict and, separately, their labels, from before and after the change."""
-    for name, seed, changed in (("before", 2, False), ("after", 3, True)):
-        rows = customers(LIVE_ROWS, seed=seed, changed=changed)
+    for name, rows_of, seed, changed in (("before", BEFORE, 2, False), ("after", AFTER, 3, True)):
+        rows = customers(rows_of, seed=seed, changed=changed)
         labels = rows[[ID, TARGET]].rename(columns={ID: "id", TARGET: "label"})
         for kind, table in (("rows", rows.drop(columns=TARGET)), ("labels", labels)):
             replace_durably(folder / f"{kind}-{name}.csv", table.to_csv(index=False).encode())
