@@ -7,13 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from src.core.errors import LoopError
 from src.services.local.demo.loop import Loop
-from src.services.local.demo.traffic import Traffic
+from src.services.local.demo.traffic import BUSY, CALM, Traffic
 
 # As in the alert LiveQualityLow of config/alerts.yml.
 METRIC, WINDOW, MARGIN, MIN_LABELLED = "accuracy", "week", 0.05, 100
 LOOK_SECONDS = 0.3
-# Rows per second: few before the change, since they count as the present, too.
-CALM, BUSY = 20.0, 60.0
 # A busy machine takes several times as long as an idle one.
 FIRST_SECONDS, REPORT_SECONDS, LABELS_SECONDS, TRAINING_SECONDS = 240.0, 90.0, 150.0, 240.0
 UNFINISHED = {"queued", "running"}
@@ -80,9 +78,10 @@ class Story:
         score = self.wait("live quality is known", lambda: self.live_score(first), REPORT_SECONDS)
         self.require_good(first)
         self.add("good", f"live accuracy of version {first} is {score['value']:.2f}")
-        self.traffic.changed, self.traffic.per_second = True, BUSY
+        self.traffic.changed = True
         self.add("changed", "the world changes: now customers with a low charge leave")
         self.wait("the alert fires", self.alert or (lambda: self.is_low(first)), REPORT_SECONDS)
+        self.traffic.per_second = BUSY
         score = self.live_score(first) or score
         self.add("alert", f"LiveQualityLow: its condition holds; live accuracy is down to {score['value']:.2f}")
         request = self.wait("a training is requested", self.requested, LABELS_SECONDS)

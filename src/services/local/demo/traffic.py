@@ -15,6 +15,9 @@ from src.services.local.demo.world import ID, TARGET, customers
 
 BLOCK = 500  # customers that are drawn at once
 LABEL_SECONDS = 0.5
+# Rows per second: few before the change, since they count as the present, too; more once the alert has fired, so that
+# the labels for a training come soon.
+CALM, BUSY = 20.0, 60.0
 
 
 class Answer(NamedTuple):
@@ -41,7 +44,7 @@ class Traffic:
     url: str
     clock: Callable[[], float]
     changed: bool = False
-    per_second: float = 20.0
+    per_second: float = CALM
     answers: list[Answer] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from src.services.local.demo.story import Event, Story, StoryError
-from src.services.local.demo.traffic import Answer, Traffic
+from src.services.local.demo.traffic import CALM, Answer, Traffic
 
 
 def version(name: str, value: float, *, high: float | None = None, labelled: int = 500, role: str = "champion") -> Any:
@@ -39,9 +39,11 @@ class Script(Story):
 
     outcome = "promoted"
     second = 0.91
+    pace: dict[str, float]
 
     def add(self, name: str, text: str) -> None:
         super().add(name, text)
+        self.pace[name] = self.traffic.per_second
         loop: Any = self.loop
         if name == "served":
             loop.answers["/quality"] = {"versions": [version("1", 0.92)]}
@@ -70,7 +72,9 @@ def story(loop: FakeLoop, monkeypatch: pytest.MonkeyPatch) -> Script:
     traffic = Traffic(loop.url, clock=lambda: float(next(seconds)))
     monkeypatch.setattr(Traffic, "_send", lambda *_: None)
     traffic.answers.append(Answer(0.0, "1", right=True))
-    return Script(loop, traffic, say=lambda _: None)  # type: ignore[arg-type]
+    script = Script(loop, traffic, say=lambda _: None)  # type: ignore[arg-type]
+    script.pace = {}
+    return script
 
 
 def names(events: list[Event]) -> list[str]:
@@ -99,6 +103,19 @@ def test_all_events_take_place(story: Script) -> None:
         ("1", "shadow"),
     }
     assert story.traffic.changed
+
+
+def test_each_event_is_said(story: Script) -> None:
+    said = list[Event]()
+    story.say = said.append
+    story.tell()
+    assert said == story.events
+
+
+def test_rows_are_many_from_the_alert_until_the_request(story: Script) -> None:
+    story.tell()
+    fast = {name for name, per_second in story.pace.items() if per_second > CALM}
+    assert fast == {"alert"}
 
 
 def test_a_failed_request_ends_it_badly(story: Script) -> None:

@@ -24,9 +24,11 @@ class Service:
         self.status = 200
         self.rows: dict[str, Any] = {}
         self.labels: dict[str, str] = {}
+        self.received = 0
 
     def answer(self, path: str, request_id: str, body: Any) -> dict[str, Any]:
         if path == "/feedback":
+            self.received += len(body)
             self.labels |= {label["request_id"]: label["label"] for label in body}
             return {}
         self.rows[request_id] = body
@@ -62,9 +64,10 @@ def traffic(service: Service) -> Iterator[Traffic]:
 
 def test_each_row_gets_its_true_label_and_counts_as_right_or_wrong(traffic: Traffic, service: Service) -> None:
     with traffic.running():
-        wait_until("rows are sent", lambda: len(traffic.answers) >= 60)
+        wait_until("labels are sent more than once", lambda: service.received and len(traffic.answers) >= 60)
     assert traffic.failures == []
     assert set(service.labels) == set(service.rows)
+    assert service.received == len(service.rows)
     assert len(traffic.answers) == len(service.rows)
     truths = customers(500, seed=100).set_index("customer")
     for customer, label in service.labels.items():
