@@ -36,14 +36,14 @@ def draw(file: Path, answers: Sequence[Answer], scores: Sequence[LiveScore], eve
         found = [score for score in scores if (score.version, score.role) == (version, role)]
         label = f"version {version} in GET /quality" + (", as the shadow" if role == "shadow" else "")
         points = [one.seconds for one in found], [one.value for one in found]
-        axes.plot(*points, color=colour, linewidth=2.5, drawstyle="steps-post", label=label)
+        axes.plot(*points, color=colour, linewidth=2.5, drawstyle="steps-post", marker="o", markevery=[-1], label=label)
     for event in events:
         if event.name in LINES:
             axes.axvline(event.seconds, color="black", linewidth=0.8, linestyle=":")
             axes.text(event.seconds, 1.02, f" {LINES[event.name]}", rotation=35, fontsize=8, va="bottom")
     axes.set(xlabel="seconds", ylabel="accuracy, by true labels", ylim=(0, 1))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     # Words stay words, and a picture of the same data stays the same.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "demo"}):
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -32,6 +32,7 @@ def test_settings_of_another_loop_do_not_reach_it(monkeypatch: pytest.MonkeyPatc
     for name in others:
         monkeypatch.setenv(name, "of another loop")
     monkeypatch.setenv("TMPDIR", "/elsewhere")
+    monkeypatch.setenv("ENV_FILE", ".env")
     found = inherited()
     assert not set(others) & set(found)
     assert found["TMPDIR"] == "/elsewhere"
