@@ -416,6 +416,7 @@ async def test_since_when_a_version_waits_is_a_metric(served: Any) -> None:
     rollout = wait_for_approval(served)
     await served.service.approvals.look()
     assert await served.metric(name) == PASSED.timestamp()
+    assert record_of(served, rollout) == rollout  # nobody has decided yet
     await decide(served, rollout, "reject")
     await served.service.approvals.look()
     assert await served.metric(name) == 0
