@@ -10,6 +10,7 @@ from src.quality.label_count import labels_since
 from src.quality.live_quality import Resources
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store
+from tests.support.labelled_log import LabelledLog
 from tests.support.quality_arrivals import write_feedback
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -57,6 +58,14 @@ def test_label_that_is_sent_again_counts_once(store: ParquetStore) -> None:
     receive(store, NOW, "a", "b")
     receive(store, NOW + SECOND, "a")
     assert count(store, NOW) == 2
+
+
+def test_labels_by_key_count_once_for_each_key(tmp_path: Path) -> None:
+    log = LabelledLog(tmp_path, [], now=NOW)
+    for key in ("A-1", "A-2", "A-1"):
+        log.label("setosa", key=key)
+    log.label("setosa", request_id="A-1")
+    assert count(label_store(tmp_path, "iris"), NOW) == 3
 
 
 def test_labels_of_another_model_are_not_counted(store: ParquetStore) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from src.core.feedback import MAX_KEY, MAX_LABEL
-from src.quality.label_rows import CheckedLabel, RawLabel, check_label
+from src.quality.label_rows import MAX_LISTED, CheckedLabel, CheckedRows, NumberedRow, RawLabel, check_label
 from tests.support.quality_files import NOON
 
 
@@ -109,3 +109,11 @@ def test_time_is_in_utc(time: object, moment: datetime) -> None:
 def test_invalid_row_is_refused_without_its_values(raw: RawLabel, reason: str) -> None:
     with pytest.raises(ValueError, match="^" + reason):
         check_label(raw, ("x",))
+
+
+@pytest.mark.parametrize(("wrong", "more"), [(MAX_LISTED, ""), (MAX_LISTED + 1, "; …")])
+def test_the_first_invalid_rows_are_listed(wrong: int, more: str) -> None:
+    rows = CheckedRows(("x",))
+    assert list(rows.valid(NumberedRow(f"row {place}", "has no id") for place in range(wrong))) == []
+    listed = "; ".join(f"row {place} has no id" for place in range(MAX_LISTED))
+    assert rows.problem == f"has {wrong} invalid rows of {wrong}, which are left out: {listed}{more}"
