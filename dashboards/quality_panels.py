@@ -85,8 +85,9 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
         ),
         Bars(
             title="Rows of the shadow",
-            description="Logged rows by what the shadow, the previous champion, did with them while a promotion is "
-            "watched; it skips rows that would take more than 50 ms of a second.",
+            description="Logged rows by what the shadow did with them: the previous champion while a promotion is "
+            "watched, or a version that waits for rollout.minimum_rows; it skips rows that "
+            "would take more than 50 ms of a second.",
             unit="none",
             width=12,
             queries=(Query(f"sum by (result) ({increase('inference_shadow_rows_total')})", "{{result}}"),),
@@ -164,8 +165,9 @@ def _figures(limits: dict[str, float]) -> list[Panel]:
         ),
         Stat(
             title="Shadows",
-            description="Replicas in which the previous champion answers logged rows as a shadow: there is one in each "
-            "while a promotion is watched. GET /rollouts has the comparison.",
+            description="Replicas in which a second version answers logged rows as a shadow: there is one in each "
+            "while a promotion is watched or a version waits for rollout.minimum_rows. GET /rollouts has "
+            "the comparison.",
             unit="none",
             width=FIGURE_WIDTH,
             queries=(Query(f"sum({series('inference_shadow_active')})"),),
