@@ -1,6 +1,6 @@
 """The queries of the join of log and labels. Times are microseconds since 1970-01-01 UTC."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -113,7 +113,7 @@ ORDER BY hash(request_id) LIMIT $limit
 # Rows that two versions have answered, one of them as a shadow, in the order in which their labels arrived. Rows with
 # the same key or request id depend on each other, so that only the first of them counts.
 PAIRED_ROWS = """
-SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous
+SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous{shares}
 FROM labelled AS new JOIN labelled AS previous USING (request_id, time)
 WHERE new.version = $version AND new.role = $role AND time >= $start
     AND previous.version = $previous AND previous.role = $previous_role
@@ -123,6 +123,13 @@ ORDER BY new.received, request_id LIMIT $limit
 """
 
 ANSWERED = "SELECT count(*) FROM log WHERE version = $version AND role = $role AND time >= $start"
+
+
+def paired_rows(shares: Iterable[str]) -> str:
+    """``PAIRED_ROWS``, with these columns of the probabilities: ``new_…`` and ``previous_…``."""
+    return PAIRED_ROWS.format(
+        shares="".join(f", new.{name} AS new_{name}, previous.{name} AS previous_{name}" for name in shares)
+    )
 
 
 def log_query(files: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -13,6 +13,39 @@ from src.core.quality_report import Score
 Columns = Mapping[str, NDArray[Any]]
 
 
+class Shares(NamedTuple):
+    """The probabilities of some rows.
+
+    Attributes:
+        classes: the names of the columns, sorted.
+        probabilities: (n, classes), NaN in rows without probabilities.
+    """
+
+    classes: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, columns: Columns, names: Mapping[str, str]) -> "Shares | None":
+        """From columns, which are masked where null; None if no row has probabilities.
+
+        Args:
+            columns: those of the probabilities, and others.
+            names: their names, by class.
+        """
+        found = {
+            name: np.ma.filled(columns[column].astype(np.float64), np.nan)
+            for name, column in sorted(names.items())
+            if not np.ma.getmaskarray(columns[column]).all()
+        }
+        if not found:
+            return None
+        probabilities = np.column_stack(list(found.values()))
+        # A row with probabilities has one for each class of its version.
+        missing = np.isnan(probabilities)
+        probabilities[missing & ~missing.all(axis=1, keepdims=True)] = 0.0
+        return cls(tuple(found), probabilities)
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Rows of one version with their labels.
@@ -58,16 +91,7 @@ class Labelled:
             columns: ``label``, ``prediction``, ``rate``, ``key``, ``request_id``, and those of the probabilities.
             shares: the names of the columns of the probabilities, by class.
         """
-        found = {
-            name: np.ma.filled(columns[column].astype(np.float64), np.nan)
-            for name, column in sorted(shares.items())
-            if not np.ma.getmaskarray(columns[column]).all()
-        }
-        probabilities = np.column_stack(list(found.values())) if found else None
-        if probabilities is not None:
-            # A row with probabilities has one for each class of its version.
-            missing = np.isnan(probabilities)
-            probabilities[missing & ~missing.all(axis=1, keepdims=True)] = 0.0
+        found = Shares.of(columns, shares)
         keys = _text(columns["key"])
         without = np.ma.getmaskarray(columns["key"])
         keys[without] = _text(columns["request_id"])[without]
@@ -75,19 +99,24 @@ class Labelled:
             version=version,
             truth=_text(columns["label"]),
             predictions=_text(columns["prediction"]),
-            classes=tuple(found),
-            probabilities=probabilities,
+            classes=found.classes if found else (),
+            probabilities=found.probabilities if found else None,
             weights=1.0 / np.ma.getdata(columns["rate"]).astype(np.float64),
             keys=keys,
         )
 
 
 class Pairs(NamedTuple):
-    """Labels, and the predictions of two versions for the same rows, (n,) text each, as the labels arrived."""
+    """Labels, and the predictions of two versions for the same rows, (n,) text each, as the labels arrived.
+
+    The probabilities of a version are None if no row has some, or if they would take too much memory.
+    """
 
     truth: NDArray[Any]
     new: NDArray[Any]
     previous: NDArray[Any]
+    new_shares: Shares | None = None
+    previous_shares: Shares | None = None
 
 
 @dataclass(frozen=True)

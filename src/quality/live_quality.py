@@ -19,7 +19,7 @@ from src.core.rollout_record import Rollout
 from src.core.version_comparison import VersionComparison
 from src.quality import join_queries as queries
 from src.quality.compare_answers import AnswersQuery, roles_of
-from src.quality.labelled import Columns, Labelled, Pairs, Scored, Scorer
+from src.quality.labelled import Columns, Labelled, Pairs, Scored, Scorer, Shares
 
 # Labels in the window ``newest``.
 NEWEST_LABELS = 1000
@@ -31,6 +31,8 @@ FATES = PERIODS["month"]
 MAX_SCORED = 5000
 # Rows on which two versions are compared, those labelled first: they fit into memory, and later ones rarely matter.
 MAX_PAIRS = 200_000
+# Pairs have probabilities of so many classes at most, of all versions: 64 MB for the most pairs.
+MAX_PAIRED_SHARES = 20
 # Versions in the report, those with the newest predictions.
 MAX_VERSIONS = 6
 # Late labels that are examined one by one; counts of more are extrapolated from them.
@@ -168,8 +170,11 @@ class LiveQuality:
         role, previous_role = roles_of(rollout)
         of = {"version": rollout.version, "previous": rollout.previous, "role": role, "previous_role": previous_role}
         parameters = {**of, "start": _microseconds(rollout.started), "limit": MAX_PAIRS}
-        columns = self._execute(queries.PAIRED_ROWS, parameters).fetchnumpy()
-        return Pairs(*(np.ma.getdata(columns[name]).astype(object) for name in Pairs._fields))
+        shares = self._shares if len(self._shares) <= MAX_PAIRED_SHARES else {}
+        columns = cast("Columns", self._execute(queries.paired_rows(shares.values()), parameters).fetchnumpy())
+        truth, new, previous = (np.ma.getdata(columns[name]).astype(object) for name in ("truth", "new", "previous"))
+        both = [{name: f"{side}_{column}" for name, column in shares.items()} for side in ("new", "previous")]
+        return Pairs(truth, new, previous, Shares.of(columns, both[0]), Shares.of(columns, both[1]))
 
     def logged(self, version: str, window: str, limit: int) -> Labelled:
         """Rows that a version answered as champion, in a window; instead of labels, they have the predictions.

@@ -80,13 +80,13 @@ class Watch:
         # What is proved is about accuracy. The gate may have passed the version for another merit.
         scores = self.by_gate(pairs)
         if scores is None:
-            return "gate.metric cannot be computed from predictions and labels alone"
+            return "gate.metric cannot be computed on these rows"
         return None if scores[0] < scores[1] else "by gate.metric it is not"
 
     def _advantages(self, pairs: Pairs) -> Floats:
         if self.by_class:
             return class_advantages(pairs.truth, pairs.new, pairs.previous)
-        numbers = [numbers_of(column) for column in pairs]
+        numbers = [numbers_of(column) for column in (pairs.truth, pairs.new, pairs.previous)]
         usable = np.logical_and.reduce([np.isfinite(column) for column in numbers])
         truth, new, previous = (column[usable] for column in numbers)
         return number_advantages(truth, new, previous)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
 from src.core.quality_report import Score
-from src.quality.labelled import Labelled, Pairs, Scored, numbers_of
+from src.quality.labelled import Labelled, Pairs, Scored, Shares, numbers_of
 from src.training.answers import Answers
 from src.training.resampling import bootstrap
 from src.training.scoring import Metric, metrics_of
@@ -87,20 +87,37 @@ class LiveScorer:
     def by_gate(self, pairs: Pairs) -> tuple[float, float] | None:
         """The scores of the new and of the previous version by ``gate.metric``, the sign such that greater is better.
 
-        None where it is undefined for these rows, or needs probabilities, which pairs do not have.
+        Probabilities are used where both versions have some for all these rows. A metric that needs them is computed
+        on the rows for which both have some. None where the metric is undefined.
         """
         as_values = _as_text if self._classes else numbers_of
-        truth, new, previous = columns = [as_values(column) for column in pairs]
-        known = np.isin(truth, self._classes) if self._classes else np.isfinite(columns).all(axis=0)
-        if self._gate.probabilities or not known.any():
+        truth, new, previous = columns = [as_values(column) for column in (pairs.truth, pairs.new, pairs.previous)]
+        known = np.isin(truth, self._classes) if self._classes else np.asarray(np.isfinite(columns).all(axis=0))
+        shares = [pairs.new_shares, pairs.previous_shares]
+        whole = _has_shares(shares[0], len(truth)) & _has_shares(shares[1], len(truth))
+        if self._gate.probabilities:
+            known &= whole
+        if not known.any():
             return None
+        if not whole[known].all():
+            shares = [None, None]
+        sides = zip((new, previous), shares, strict=True)
         try:
-            scores = [self._gate.of(Answers("", (), truth[known], values[known])) for values in (new, previous)]
+            scores = [self._gate.of(self._answers(truth[known], side[known], found, known)) for side, found in sides]
         except ConfigError:  # the adopter's metric may need probabilities, too
             return None
         if not all(map(math.isfinite, scores)):
             return None
         return self._gate.sign * scores[0], self._gate.sign * scores[1]
+
+    def _answers(
+        self, truth: NDArray[Any], values: NDArray[Any], shares: Shares | None, rows: NDArray[np.bool_]
+    ) -> Answers:
+        """Answers with the probabilities of the rows of a mask, if there are some."""
+        if shares is None:
+            return Answers("", (), truth, values)
+        probabilities = _summing_to_one(shares.probabilities[rows])
+        return Answers("", shares.classes, truth, values, probabilities).among(self._classes)
 
     def _known(self, rows: Labelled) -> NDArray[np.bool_]:
         """A mask of the rows with a usable label and prediction."""
@@ -164,6 +181,11 @@ def _summing_to_one(shares: Floats) -> Floats:
     """(n, classes) probabilities that sum to 1, of those in the log, which are rounded."""
     total = shares.sum(axis=1, keepdims=True)
     return np.asarray(np.divide(shares, total, out=np.full_like(shares, 1 / shares.shape[1]), where=total > 0))
+
+
+def _has_shares(shares: Shares | None, count: int) -> NDArray[np.bool_]:
+    """A mask of the rows with probabilities."""
+    return np.zeros(count, dtype=bool) if shares is None else np.isfinite(shares.probabilities[:, 0])
 
 
 def _as_text(values: NDArray[Any]) -> NDArray[np.str_]:

@@ -10,6 +10,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -362,8 +363,30 @@ def test_pairs_are_rows_of_a_version_and_of_its_shadow_as_their_labels_arrived(t
     labels = [Given("y", id="late", ago=MINUTE), *(Given("x", id=name, ago=2 * MINUTE) for name in ids)]
     with joined(tmp_path, rows, labels) as quality:
         found = quality.pairs(promoted(NOW - 2 * HOUR))
-        assert [column.tolist() for column in found] == [["x", "y"], ["c", "b"], ["d", "a"]]
+        assert [column.tolist() for column in found[:3]] == [["x", "y"], ["c", "b"], ["d", "a"]]
         assert len(quality.pairs(promoted(NOW)).truth) == 0
+
+
+def test_pairs_have_the_probabilities_of_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Row("first", version="2", shares={"b": 0.3, "a": 0.7}),
+        Row("first", version="1", role="shadow", shares={"a": 0.6, "c": 0.4}),
+        Row("second", version="2"),
+        Row("second", version="1", role="shadow", shares={"a": 0.2, "c": 0.8}),
+    ]
+    labels = [Given("a", id="first", ago=2 * MINUTE), Given("a", id="second", ago=MINUTE)]
+    with joined(tmp_path, rows, labels) as quality:
+        *_, new, previous = quality.pairs(promoted(NOW - DAY))
+        assert new is not None
+        assert previous is not None
+        assert new.classes == ("a", "b")
+        np.testing.assert_array_equal(new.probabilities, [[0.7, 0.3], [np.nan, np.nan]])
+        assert previous.classes == ("a", "c")
+        assert previous.probabilities.tolist() == [[0.6, 0.4], [0.2, 0.8]]
+        monkeypatch.setattr(live_quality, "MAX_PAIRED_SHARES", 3)
+        assert quality.pairs(promoted(NOW - DAY)).new_shares is not None
+        monkeypatch.setattr(live_quality, "MAX_PAIRED_SHARES", 2)
+        assert quality.pairs(promoted(NOW - DAY))[3:] == (None, None)
 
 
 def test_rows_that_share_a_request_id_or_a_key_are_one_pair(tmp_path: Path) -> None:
@@ -376,7 +399,7 @@ def test_rows_that_share_a_request_id_or_a_key_are_one_pair(tmp_path: Path) -> N
     labels = [Given("a", id="same", ago=MINUTE), *(Given("b", id=f"r{n}", ago=2 * MINUTE) for n in range(20))]
     with joined(tmp_path, rows, labels) as quality:
         found = quality.pairs(promoted(NOW - DAY))
-        assert [column.tolist() for column in found] == [["b", "a"], ["b", "b"], ["a", "a"]]
+        assert [column.tolist() for column in found[:3]] == [["b", "a"], ["b", "b"], ["a", "a"]]
 
 
 def test_pairs_are_limited_to_those_labelled_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ from tests.support.quality_rows import DAY, HOUR, NOW
 
 def paired(*rows: tuple[str, str, str]) -> Pairs:
     """Labels and both predictions; each row is repeated as often as it is given."""
-    columns = zip(*rows, strict=True) if rows else ((), (), ())
-    return Pairs(*(np.array(column, dtype=object) for column in columns))
+    columns = [np.array([row[place] for row in rows], dtype=object) for place in range(3)]
+    return Pairs(columns[0], columns[1], columns[2])
 
 
 ONLY_PREVIOUS, ONLY_NEW, BOTH = ("a", "b", "a"), ("a", "a", "b"), ("a", "a", "a")

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn_metrics
 
 from src.core.errors import ConfigError
 from src.core.pipeline_config import PipelineConfig
-from src.quality.labelled import Labelled, Pairs, Scored
+from src.quality.labelled import Labelled, Pairs, Scored, Shares
 from src.services.quality.scorer import LiveScorer
 from src.training.scoring import Metric
 from tests.support.datasets import houses
@@ -297,7 +297,8 @@ def test_report_of_the_largest_size_takes_seconds() -> None:
 
 
 def paired(truth: list[str], new: list[str], previous: list[str]) -> Pairs:
-    return Pairs(*(np.array(column, dtype=object) for column in (truth, new, previous)))
+    columns = [np.array(column, dtype=object) for column in (truth, new, previous)]
+    return Pairs(columns[0], columns[1], columns[2])
 
 
 def test_both_versions_are_scored_by_the_gates_metric_on_known_labels() -> None:
@@ -320,6 +321,34 @@ def test_of_a_metric_where_lower_is_better_the_sign_is_turned() -> None:
     own = Metric("cost", lambda truth, found, *_: float((truth != found).sum()), greater_is_better=False)
     pairs = paired([SETOSA] * 3, [SETOSA] * 3, [SETOSA, VIRGINICA, VIRGINICA])
     assert LiveScorer(iris("cost"), {"cost": own}).by_gate(pairs) == (0, -2)
+
+
+def with_shares(pairs: Pairs, new: list[list[float]], previous: list[list[float]]) -> Pairs:
+    """Probabilities of setosa and virginica."""
+    sides = [Shares((SETOSA, VIRGINICA), np.array(rows)) for rows in (new, previous)]
+    return pairs._replace(new_shares=sides[0], previous_shares=sides[1])
+
+
+def test_metric_of_probabilities_is_computed_on_rows_for_which_both_versions_have_some() -> None:
+    pairs = paired([SETOSA, VIRGINICA, "rose", SETOSA, VIRGINICA], [SETOSA] * 5, [SETOSA] * 5)
+    none = [np.nan, np.nan]
+    new, previous = [[0.9, 0.1], [0.6, 0.4]], [[0.5, 0.5], [0.2, 0.8]]
+    left_out = [[0.01, 0.99], [0.01, 0.99]]
+    pairs = with_shares(pairs, [*new, *left_out, none], [*previous, left_out[0], none, [0.9, 0.1]])
+    found = LiveScorer(iris("neg_log_loss"), {}).by_gate(pairs)
+    assert found == pytest.approx((np.log([0.9, 0.4]).mean(), np.log([0.5, 0.8]).mean()))
+    assert LiveScorer(iris("accuracy"), {}).by_gate(pairs) == (0.5, 0.5)  # of all known rows
+
+
+def test_own_metric_gets_probabilities_where_all_rows_have_some() -> None:
+    def first(_truth: Any, _found: Any, shares: Any, _weight: Any) -> float:
+        return float(shares[:, 0].mean())
+
+    own = Metric("own", first)
+    scorer = LiveScorer(iris("own"), {"own": own})
+    pairs = with_shares(paired([SETOSA] * 2, [SETOSA] * 2, [SETOSA] * 2), [[0.9, 0.1]] * 2, [[0.4, 0.6]] * 2)
+    assert scorer.by_gate(pairs) == pytest.approx((0.9, 0.4))
+    assert scorer.by_gate(with_shares(pairs, [[0.9, 0.1]] * 2, [[0.4, 0.6], [np.nan] * 2])) is None
 
 
 def test_what_predictions_and_labels_do_not_say_is_not_scored() -> None:
