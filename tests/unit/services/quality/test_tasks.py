@@ -150,7 +150,7 @@ def test_query_is_run_and_what_it_says_again_is_not_stored_again(database: Quali
     tasks = StoreTasks(database)
     for hour in range(2):
         assert list(tasks.run_query(NOW + timedelta(hours=hour))) == []
-    day = datetime(2026, 11, 1, tzinfo=UTC)
+    day = datetime(2026, 11, 1, 23, 59, 59, 999999, tzinfo=UTC)  # a date is the end of its day
     assert rows(labels(database), "key", "label", "time", "received") == [
         ("7", "setosa", day, NOW),
         ("8", "virginica", None, NOW),
