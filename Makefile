@@ -93,12 +93,13 @@ erase: $(READY) ## delete all that is kept about an id, of a request, a row or y
 	    docker compose exec -T quality python -m src.services.quality.erase "$$ID"; \
 	else $(BIN)/python -m src.services.quality.erase "$$ID"; fi
 
-# Each file of tests on one of a few processes.
+# Each file of tests on one of a few processes; of those that start servers themselves, on one of two.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile
+IN_PAIRS := -n 2 --dist loadfile
 
 test: check ## run every check and every test that needs no Docker Engine
 	$(BIN)/pytest $(PARALLEL) tests/unit
-	$(BIN)/pytest --ignore=tests/unit
+	$(BIN)/pytest $(IN_PAIRS) --ignore=tests/unit
 
 test-fast: $(READY) ## run the unit tests that start no server, in about a minute
 	$(BIN)/pytest $(PARALLEL) tests/unit --ignore=tests/unit/benchmarks -m "not slow and not docker"

@@ -113,7 +113,7 @@ def test_rollback_moves_the_aliases_of_a_real_registry_and_serves_without_a_fail
                 assert client.get_model_version_by_alias(inference.model_name, PREVIOUS).version == back
                 tags = client.get_model_version(inference.model_name, back).tags
                 assert tags["rollback.to"] == to
-                assert tags["rollback.by"].startswith("api, 127.0.0.1, request ")
+                assert tags["rollback.by"].startswith("key holder, api, 127.0.0.1, request ")
         finally:
             stop.set()
             load.join()
