@@ -131,7 +131,9 @@ def test_rows_and_pairs_are_those_of_the_role(tmp_path: Path, state: RolloutStat
     labels = [Given("a", id="r", ago=HOUR / 4), Given("b", id="s"), Given("b", id="before"), Given("a", id="t")]
     with joined(tmp_path, rows, labels) as quality:
         assert quality.answered(rollout(state)) == 3
-        assert [column.tolist() for column in quality.pairs(rollout(state))] == [["a", "b"], ["a", "b"], ["b", "a"]]
+        pairs = quality.pairs(rollout(state))
+        columns = (pairs.truth, pairs.new, pairs.previous)
+        assert [column.tolist() for column in columns] == [["a", "b"], ["a", "b"], ["b", "a"]]
 
 
 def test_versions_that_are_not_in_the_report_have_no_scores(tmp_path: Path) -> None:

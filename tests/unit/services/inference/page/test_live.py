@@ -14,7 +14,7 @@ from tests.support.page_text import NOW, rendered, text_of, watched
 CALM = Drift(0.01, drifted=False)
 
 
-def test_bars_are_as_long_as_the_score_and_named_by_the_verdict() -> None:
+def test_bars_are_as_long_as_the_score_and_named_by_the_verdict(predictor: Predictor) -> None:
     found = {
         "calm": Drift(0.049, drifted=False),
         "large": Drift(0.05, drifted=False),
@@ -24,7 +24,7 @@ def test_bars_are_as_long_as_the_score_and_named_by_the_verdict() -> None:
     }
     report = DriftReport(300, found, Drift(0.0, drifted=False))
     bars = drift_bars(report, has_classes=True)
-    markup = watched(bars=bars, model=True, rows=300)
+    markup = watched(bars=bars, model=predictor, rows=300)
     lengths = re.findall(r'<svg class="bar (\w+)".*?class="fill" width="([\d.]+)%"', markup)
     assert [(label, *length) for (label, _), length in zip(bars, lengths, strict=True)] == [
         ("calm", "stable", "9.8"),
@@ -55,8 +55,8 @@ BARS = drift_bars(
         ({"bars": BARS, "rows": 200}, "The newest 200 rows (at most 300) against the training rows: drifted: b, c."),
     ],
 )
-def test_drift_is_summed_up_in_a_sentence(given: dict[str, Any], says: str) -> None:
-    assert text_of(watched(**{"model": True} | given)).startswith(f"Drift {says} ")
+def test_drift_is_summed_up_in_a_sentence(predictor: Predictor, given: dict[str, Any], says: str) -> None:
+    assert text_of(watched(**{"model": predictor} | given)).startswith(f"Drift {says} ")
 
 
 @pytest.mark.parametrize(("features", "tables"), [(11, 1), (12, 3)])
