@@ -15,6 +15,7 @@ import yaml
 from src.core.evidence import LABELS_ALPHA
 from src.core.feedback import Label
 from src.core.gate_config import RolloutConfig
+from src.core.retrain_record import new_id
 from src.core.rollout_record import Rollout, Rollouts, RolloutState
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import Inference, without_mlflow
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.integration
 
 PAGE = (REPOSITORY / "docs" / "quality.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.M) for line in block.splitlines()]
-ACCEPTING, LISTED = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.M))
+ACCEPTING, COMPARED, LISTED = map(json.loads, re.findall(r"^```json\n(.*?)^```", PAGE, re.DOTALL | re.M))
 SWITCHES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.M)
 (LISTING,) = [command for command in COMMANDS if "/rollouts" in command]
 LABELLING = [command for command in COMMANDS[1:] if command != LISTING]
@@ -75,6 +76,8 @@ def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
     )
     rollouts.begin(Rollout(model=inference.model_name, **shown))
     assert run(inference, LISTING) == LISTED
+    rollouts.begin(Rollout(model=inference.model_name, **shown | {"comparison": COMPARED, "id": new_id()}))
+    assert run(inference, LISTING)["rollouts"][0]["comparison"] == COMPARED
     assert (shown["version"], shown["state"]) == ("3", RolloutState.ROLLED_BACK)
     assert f"by {shown['drop']:.1%} on {shown['rows']:,} labelled rows" in shown["reason"]
     assert f"(evidence {shown['e_value']:,.0f}, needed {1 / LABELS_ALPHA:,.0f})" in shown["reason"]
@@ -85,12 +88,17 @@ def test_promotions_are_listed_as_on_the_page(inference: Inference) -> None:
     [
         *zip(
             SWITCHES,
-            [RolloutConfig(automatic_rollback=False), RolloutConfig(watch_hours=0), RolloutConfig(max_slowdown=None)],
+            [
+                RolloutConfig(minimum_rows=1000),
+                RolloutConfig(automatic_rollback=False),
+                RolloutConfig(watch_hours=0),
+                RolloutConfig(max_slowdown=None),
+            ],
             strict=True,
         )
     ],
 )
-def test_settings_of_the_page_switch_it_off(text: str, expected: RolloutConfig) -> None:
+def test_settings_of_the_page_are_valid(text: str, expected: RolloutConfig) -> None:
     assert RolloutConfig(**yaml.safe_load(text)["rollout"]) == expected
 
 
