@@ -25,7 +25,8 @@ from benchmarks.measure import Loader
 from benchmarks.registry import SwappingRegistry
 from benchmarks.running import Running, ServerFailedError, running
 from benchmarks.servers.ours import NAME, SERVERS
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout
+from src.core.rollouts import Rollouts
 from src.core.settings import CommonSettings
 from src.services.local.processes import REPOSITORY
 

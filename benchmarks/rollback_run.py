@@ -14,7 +14,8 @@ import pandas as pd
 
 from benchmarks.rollback_versions import Versions
 from benchmarks.services import Service
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 
 WATCH_SECONDS, LONGEST_SECONDS = 35.0, 60.0
 # Labelled rows of a run, and how they are sent; with fewer compared rows a run proves nothing.

@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 from src.core.file_lock import locked_file
 from src.core.model_registry import TAG_MANIFEST_SHA256
 from src.core.pipeline_config import PipelineConfig
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout
+from src.core.rollouts import Rollouts
 from src.core.settings import CommonSettings
 from src.pipeline import train_model
 from src.training.alias_moves import move_aliases

@@ -18,7 +18,7 @@ from src.core.model_registry import CHALLENGER, TAG_FINGERPRINT, TAG_MANIFEST_SH
 from src.core.own_code import OWN_FOLDER
 from src.core.pipeline_config import PipelineConfig
 from src.core.retrain_record import Step
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.core.settings import SourceSettings, load_settings
 from src.pipeline import data_preprocess, train_model
 from src.pipeline.metrics import METRICS

@@ -8,7 +8,8 @@ import numpy as np
 
 from src.core.errors import LoopError
 from src.core.evidence import LABELS_ALPHA, Floats, Verdict, judge
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.quality.advantages import class_advantages, number_advantages
 from src.quality.labelled import Pairs, numbers_of
 

@@ -12,7 +12,8 @@ from src.core.file_lock import locked_file
 from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.model_registry import BEST, CHAMPION, TAG_REASON, TAG_SCORE, TAG_VERDICT
 from src.core.retrain_record import Outcome, Scores
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.training.alias_moves import best_after, complete_move, move_aliases
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict, decide

@@ -14,7 +14,7 @@ from src.core.log import configure_logging
 from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS, TAG_ZENML_RUN_ID
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
 from src.core.retrain_signal import RetrainSpool
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.core.settings import load_settings
 from src.core.training_settings import TrainSettings
 from src.training.train_once import library_errors_in_one_line, probe

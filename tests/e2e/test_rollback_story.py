@@ -9,7 +9,8 @@ import httpx
 import pytest
 from sklearn.datasets import load_iris
 
-from src.core.rollout_record import Rollouts, RolloutState
+from src.core.rollout_record import RolloutState
+from src.core.rollouts import Rollouts
 from tests.support.configuration import CONFIG_FILE
 from tests.support.loop import Loop
 from tests.support.running import wait_until

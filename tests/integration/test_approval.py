@@ -14,7 +14,8 @@ import yaml
 
 from src.core.gate_config import GateConfig
 from src.core.retrain_record import RetrainRecord, Source
-from src.core.rollout_record import Rollouts, RolloutState
+from src.core.rollout_record import RolloutState
+from src.core.rollouts import Rollouts
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import Inference
 from tests.support.readme import on_ports

@@ -17,7 +17,8 @@ from mlflow.models import infer_signature
 
 from src.core.inference_settings import InferenceSettings
 from src.core.model_registry import CHAMPION, PREVIOUS
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from tests.support.inference_process import Inference
 from tests.support.mlflow_models import QUICKLY, quietly
 from tests.support.running import wait_until

@@ -16,7 +16,8 @@ from src.core.evidence import LABELS_ALPHA
 from src.core.feedback import Label
 from src.core.gate_config import RolloutConfig
 from src.core.retrain_record import new_id
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.services.local.processes import REPOSITORY
 from tests.support.inference_process import Inference, without_mlflow
 from tests.support.readme import on_ports, title

@@ -10,7 +10,8 @@ import pytest
 
 from src.core.inference_settings import InferenceSettings
 from src.core.model_registry import CHAMPION
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
 from tests.support.inference_client import InferenceClient

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from src.core.model_registry import TAG_SCORE
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout
+from src.core.rollouts import Rollouts
 from src.services.local.processes import LocalProcess
 from tests.support.configuration import CONFIG_FILE
 from tests.support.inference_client import FLOWER, InferenceClient

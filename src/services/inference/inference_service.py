@@ -17,7 +17,7 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import SEGMENTS_FOLDER
 from src.core.retrain_signal import RetrainSpool
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
 from src.services.inference.routes import feedback, page, predict

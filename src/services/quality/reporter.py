@@ -13,7 +13,7 @@ from src.core.pipeline_config import load_pipeline_config
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.pipeline.metrics import METRICS
 from src.quality.challenger_watch import ChallengerWatch
 from src.quality.estimate import Estimator

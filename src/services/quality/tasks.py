@@ -11,7 +11,7 @@ from src.core.feedback import FEEDBACK_FOLDER
 from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline_config
 from src.core.prediction_log import SEGMENTS_FOLDER, keyed_hash
 from src.core.quality_settings import QualitySettings
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore

@@ -19,7 +19,8 @@ from src.core.model_registry import (
     TAGS_ROLLBACK,
 )
 from src.core.retrain_record import Outcome
-from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Decision, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.models.alias_moves import CATCH_UP_SECONDS, AliasMoves, ChangeRefusedError, ChangeUnfinishedError
 from src.serving.models.model_store import ModelStore
 

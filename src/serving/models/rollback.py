@@ -19,7 +19,8 @@ from src.core.model_registry import (
     TAG_ROLLBACK_TO,
     TAG_VERDICT,
 )
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.models.alias_moves import CATCH_UP_SECONDS, AliasMoves, ChangeRefusedError, ChangeUnfinishedError
 from src.serving.models.model_store import ModelStore
 from src.serving.models.model_version import RegisteredVersion

@@ -7,7 +7,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.core.errors import SpoolUnavailableError
 from src.core.retrain_record import Scores
-from src.core.rollout_record import ANY, Decision, PairCount, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import ANY, Decision, PairCount, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.core.version_comparison import VersionComparison
 from src.serving.watch.shadow import Shadow
 

@@ -18,7 +18,7 @@ from src.core.errors import ConfigError
 from src.core.own_code import OWN_FOLDER
 from src.core.retrain_record import Outcome, Step
 from src.core.retrain_signal import RetrainSpool
-from src.core.rollout_record import Rollouts
+from src.core.rollouts import Rollouts
 from src.pipeline import data_preprocess
 from src.pipeline import pipeline as steps
 from src.training import step_context

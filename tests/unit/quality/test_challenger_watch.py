@@ -8,7 +8,8 @@ import pytest
 
 from src.core.errors import ConnectionFailedError
 from src.core.evidence import LABELS_ALPHA
-from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Decision, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.quality.challenger_watch import ChallengerWatch
 from src.quality.labelled import Pairs
 from src.quality.watch import Watch, end_without_log

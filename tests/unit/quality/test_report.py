@@ -12,7 +12,8 @@ from src.core.errors import ConfigError
 from src.core.file_lock import is_locked
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, LabelCounts, QualityReport, Score, read_report
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.quality.challenger_watch import ChallengerWatch
 from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import Resources

@@ -9,7 +9,8 @@ import pytest
 
 from src.core.errors import ConnectionFailedError
 from src.core.evidence import LABELS_ALPHA
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.quality.labelled import Pairs
 from src.quality.watch import GRACE, LEAST_DROP, WATCHER, Watch, end_without_log
 from tests.support.quality_rows import DAY, HOUR, NOW

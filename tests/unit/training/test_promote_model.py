@@ -11,7 +11,8 @@ from src.core.audit_log import AuditLog, Event
 from src.core.file_lock import is_locked
 from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.retrain_record import Outcome
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.training.comparison import Comparison
 from src.training.gate import Candidate, Verdict
 from src.training.promote_model import Promoter, record_verdict

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from src.core.feature_table import FeatureTable
-from src.core.rollout_record import PairCount, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PairCount, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import COLUMNS, SETOSA
 

@@ -15,7 +15,8 @@ from src.core.errors import ConfigError
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
-from src.core.rollout_record import Rollout, Rollouts
+from src.core.rollout_record import Rollout
+from src.core.rollouts import Rollouts
 from src.quality.stores import label_store
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.reporter import QualityReporter

@@ -16,7 +16,8 @@ from src.core.audit_log import AuditLog, Event
 from src.core.errors import ConfigError, DataError
 from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import label_store, log_store
 from src.services.local.processes import REPOSITORY

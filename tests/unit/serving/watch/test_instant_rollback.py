@@ -9,7 +9,8 @@ import pytest
 
 from src.core.errors import RegistryError
 from src.core.evidence import ERRORS_ALPHA, LATENCY_ALPHA
-from src.core.rollout_record import PairCount, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PairCount, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.watch.instant_rollback import BY, InstantRollback, finding_of
 
 pytestmark = pytest.mark.anyio

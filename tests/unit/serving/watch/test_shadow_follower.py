@@ -13,7 +13,8 @@ from src.core.errors import ConnectionFailedError, InvalidModelError
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log_settings import PredictionLogSettings
-from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Decision, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import Shadow
 from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS, ShadowFollower

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.watch.promotions import Promotion
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.page_text import NOW, text_of, watched

@@ -10,7 +10,8 @@ import pytest
 
 from src.core.errors import LoopError
 from src.core.file_lock import lock_at_once, locked_file
-from src.core.rollout_record import Decision, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Decision, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
 

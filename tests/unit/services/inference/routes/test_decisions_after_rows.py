@@ -8,7 +8,8 @@ import pytest
 
 from src.core.audit_log import AuditLog, Event
 from src.core.model_registry import TAG_MANIFEST_SHA256
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.models.alias_moves import ChangeRefusedError
 from tests.support.fake_mlflow import FakeMlflow
 

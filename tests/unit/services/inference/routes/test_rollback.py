@@ -17,7 +17,8 @@ import pytest
 from src.core.audit_log import Entry, Event
 from src.core.file_lock import lock_at_once
 from src.core.prediction_log import Role
-from src.core.rollout_record import Rollout, Rollouts, RolloutState
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.serving.models import alias_moves
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.logged import logged

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from src.core.rollout_record import PairCount, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PairCount, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from tests.support.fake_mlflow import FakeMlflow
 
 pytestmark = pytest.mark.anyio

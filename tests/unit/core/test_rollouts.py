@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.rollout_record import PROMOTED, Decision, PairCount, Rollout, Rollouts, RolloutState
+from src.core.rollout_record import PROMOTED, Decision, PairCount, Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.core.version_comparison import VersionComparison
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
