@@ -27,7 +27,20 @@ TRIED_TEXTS = 50
 # Last words of column names: of identifiers, of row counters, and of the time of an event.
 ID_WORDS = ("id", "ids", "uuid", "guid")
 COUNTER_WORDS = ("nr", "no", "number", "nummer", "key", "code", "index", "0", "#")
-TIME_WORDS = ("time", "timestamp", "datetime", "date", "day", "at", "ts", "datum", "zeit", "zeitpunkt", "zeitstempel")
+TIME_WORDS = (
+    "time",
+    "timestamp",
+    "datetime",
+    "date",
+    "day",
+    "at",
+    "on",
+    "ts",
+    "datum",
+    "zeit",
+    "zeitpunkt",
+    "zeitstempel",
+)
 _WORD = re.compile(r"[A-Z]?[a-zà-ÿ]+|[A-Z]+(?![a-z])|\d+|#")
 _THOUSANDS = re.compile(r"\D{0,4}?[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?\D{0,4}", re.ASCII)
 # The same, and numbers without a separator.

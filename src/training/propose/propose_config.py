@@ -20,6 +20,10 @@ from src.training.propose.sniff import Dialect, decode, sniff
 from src.training.propose.try_out import try_out
 from src.training.propose.write_config import Proposal
 
+IS_IT_THE_TIME = (
+    "{}: a date, which is learned from like a number; if it says when a row happened, name it with TIME=…, as later "
+    "rows would always be reported as drifted"
+)
 NO_ID = (
     "no column identifies a row: if a later training reads other values of the same rows, such as an age or a balance, "
     "the gate cannot compare with the champion; name one with ID=… if there is one"
@@ -82,6 +86,8 @@ def propose(
     checks = [*unnamed, *leaks, *filter(None, [target.check]), *(column.check for column in columns if column.check)]
     if proposal.split_by == "hash" and not proposal.name_of("id"):
         checks.append(NO_ID)
+    if not proposal.name_of("time"):
+        checks += [IS_IT_THE_TIME.format(column.name) for column in columns if column.type == "date"]
     text, trouble = try_out(proposal, raw)
     return Written(text, _summary(proposal, len(raw.files)), [*trouble, *checks])
 

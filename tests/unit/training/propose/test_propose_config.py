@@ -22,7 +22,7 @@ from src.pipeline.data_preprocess import prepare
 from src.pipeline.train_model import fit
 from src.training.learned_columns import learn_columns
 from src.training.package_model import build_package
-from src.training.propose.propose_config import NO_ID, Wanted, Written, propose, require_overwritable
+from src.training.propose.propose_config import IS_IT_THE_TIME, NO_ID, Wanted, Written, propose, require_overwritable
 from src.training.propose.seal import is_unchanged, sealed
 from src.training.sources import read
 from src.training.splitting import split_rows
@@ -446,3 +446,11 @@ def test_written_text_is_plain_yaml(tmp_path: Path) -> None:
     raw = yaml.safe_load(propose(Wanted(str(file), "sold")).text)
     assert list(raw) == ["dataset", "split", "model", "gate"]
     assert raw["dataset"]["classes"] == ["no", "yes"]
+
+
+def test_date_among_the_features_may_be_the_time(tmp_path: Path) -> None:
+    days = [str(day.date()) for day in pd.date_range("2024-01-01", periods=ROWS)]
+    _, written = proposed(write_csv(table(born=days), tmp_path / "a.csv"))
+    assert IS_IT_THE_TIME.format("born") in written.checks
+    _, written = proposed(write_csv(table(born=days, created_at=days), tmp_path / "a.csv"))
+    assert IS_IT_THE_TIME.format("born") not in written.checks
