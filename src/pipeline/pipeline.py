@@ -50,6 +50,7 @@ from src.training.registry import ModelRegistry
 from src.training.scoring import metrics_of
 from src.training.seen_rows import inherited_rule
 from src.training.served_requests import ServedRequests
+from src.training.shared_files import SharedFiles
 from src.training.splitting import SplitRule, split_by, split_rows, with_sketch
 from src.training.step_context import active_run, note, timed_step, zenml_tags
 from src.training.train_once import PIPELINE
@@ -142,7 +143,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
     rule: SplitRule,
     config: PipelineConfig,
     model_name: str,
-    calibration_dir: str,
+    files: SharedFiles,
     served: ServedRequests,
 ) -> Annotated[Comparison, "comparison"]:
     """Score the challenger and its rivals on rows that none was trained on; log the scores, store the calibration."""
@@ -156,7 +157,7 @@ def evaluate_on_holdout(  # noqa: PLR0913, PLR0917 - as above
             live_rows_only = comparison.live_days is not None
             weight = config.dataset.feedback.weight
             note({"rows": comparison.rows, "live_rows_only": live_rows_only, "live_row_weight": weight})
-        store_calibration(Path(calibration_dir), model_name, candidate.model_version, evaluation.calibration)
+        store_calibration(files.calibration, model_name, candidate.model_version, evaluation.calibration)
         return comparison
 
 
@@ -167,17 +168,15 @@ def promote(  # noqa: PLR0913, PLR0917 - as above
     holdout: pd.DataFrame,
     config: PipelineConfig,
     model_name: str,
-    alias_lock: str,
-    rollouts_dir: str,
-    audit_file: str,
+    files: SharedFiles,
     served: ServedRequests,
 ) -> Annotated[Verdict, "verdict"]:
     """Apply the gate to the challenger; the verdict is recorded before the feature importance is computed."""
     with timed_step(Step.PROMOTE, served):
         registry = ModelRegistry(MlflowClient(), model_name)
-        audit = AuditLog(Path(audit_file))
-        rollouts = Rollouts(Path(rollouts_dir), audit)
-        promoter = Promoter(registry, config.gate, config.rollout, rollouts, Path(alias_lock))
+        audit = AuditLog(files.audit)
+        rollouts = Rollouts(files.rollouts, audit)
+        promoter = Promoter(registry, config.gate, config.rollout, rollouts, files.alias_lock)
         verdict = promoter.promote(candidate, comparison)
         record_verdict(audit, verdict, comparison.champion_version, served.ids)
         mlflow.set_tags(verdict_tags(verdict))
@@ -195,10 +194,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
     model_name: str,
     mlflow_url: str,
     served: ServedRequests,
-    alias_lock: str,
-    rollouts_dir: str,
-    audit_file: str,
-    calibration_dir: str,
+    files: SharedFiles,
 ) -> None:
     """Preprocess, split, train and register, evaluate on the holdout, and promote or reject.
 
@@ -227,7 +223,7 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         rule=rule,
         config=config,
         model_name=model_name,
-        calibration_dir=calibration_dir,
+        files=files,
         served=served,
     )
     promote(
@@ -236,8 +232,6 @@ def training_pipeline(  # noqa: PLR0913, PLR0917 - ZenML shows a run's parameter
         holdout=holdout,
         config=config,
         model_name=model_name,
-        alias_lock=alias_lock,
-        rollouts_dir=rollouts_dir,
-        audit_file=audit_file,
+        files=files,
         served=served,
     )

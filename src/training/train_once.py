@@ -16,6 +16,7 @@ from src.core.training_settings import TrainSettings
 from src.training.connections import has_alias, probe_mlflow, probe_zenml, shown, wait_until_answering
 from src.training.gate import Verdict
 from src.training.served_requests import ServedRequests
+from src.training.shared_files import SharedFiles
 from src.training.training_run import SERVICE, Training
 from src.training.zenml_connection import activate_stack, describe_store, prepare_environment, quiet_libraries
 
@@ -77,10 +78,7 @@ def train_once(
                 model_name=settings.model_name,
                 mlflow_url=settings.mlflow_link,
                 served=ServedRequests(ids=list(request_ids), retrain_dir=str(settings.retrain_dir.resolve())),
-                alias_lock=str(settings.alias_lock.resolve()),
-                rollouts_dir=str(settings.rollouts_dir.resolve()),
-                audit_file=str(settings.audit_file.resolve()),
-                calibration_dir=str(settings.calibration_dir.resolve()),
+                files=SharedFiles.of(settings),
             )
         verdict, rows = _verdict_of(run), _rows_of(run)
         steps = _step_seconds(run, STEP_SECONDS)

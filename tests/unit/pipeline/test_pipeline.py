@@ -30,6 +30,7 @@ from src.training.fingerprint import fingerprint_of
 from src.training.gate import Candidate
 from src.training.learned_columns import learn_columns
 from src.training.served_requests import ServedRequests
+from src.training.shared_files import SharedFiles
 from src.training.splitting import SplitRule, split_rows, with_sketch
 from tests.support.training import PERFECT, config, iris_rule, iris_split
 
@@ -75,6 +76,15 @@ class Followed:
         record = self._spool.get(self.served.ids[0])
         assert record is not None
         return record.step
+
+
+def files_in(folder: Path) -> SharedFiles:
+    return SharedFiles(
+        alias_lock=folder / "aliases.lock",
+        rollouts=folder / "rollouts",
+        audit=folder / "audit.ndjson",
+        calibration=folder / "calibration",
+    )
 
 
 @pytest.fixture
@@ -124,7 +134,7 @@ def test_wrong_metric_or_estimator_stops_the_pipeline_before_its_first_step(
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=reason):
         steps.training_pipeline.entrypoint(
-            config(**sections), "iris.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit", "calibration"
+            config(**sections), "iris.csv", "iris", "http://mlflow", served, files_in(tmp_path)
         )
 
 
@@ -259,7 +269,7 @@ def test_wrong_estimators_parameters_and_metrics_end_a_run_before_its_first_step
     served = ServedRequests(retrain_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=message):
         steps.training_pipeline.entrypoint(
-            config(**sections), "x.csv", "iris", "http://mlflow", served, "lock", "rollouts", "audit", "calibration"
+            config(**sections), "x.csv", "iris", "http://mlflow", served, files_in(tmp_path)
         )
 
 
@@ -285,9 +295,9 @@ def test_evaluation_says_whether_the_version_repeats_one_that_was_rolled_back(
     monkeypatch.setattr(steps, "rolled_back_twin", rolled_back_twin)
     monkeypatch.setattr(steps, "log_evaluation", lambda _, comparison, __: logged.append(comparison))
     step = steps.evaluate_on_holdout.entrypoint
-    folder = tmp_path / "calibration"
-    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", str(folder), followed.served)
-    assert read_calibration(calibration_file(folder, "iris", "5")) == calibration
+    files = files_in(tmp_path)
+    comparison = step(CANDIDATE, iris_split().frame, iris_rule(), config(), "iris", files, followed.served)
+    assert read_calibration(calibration_file(files.calibration, "iris", "5")) == calibration
     assert followed.step is Step.EVALUATE
     assert comparison == Comparison(challenger=PERFECT, repeats=twin)
     assert logged == [comparison]
@@ -310,18 +320,8 @@ def test_run_whose_model_is_champion_does_not_fail_because_zenml_cannot_note_it(
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=None, champion_version=None)
-    lock = str(tmp_path / "aliases.lock")
-    verdict = steps.promote.entrypoint(
-        CANDIDATE,
-        comparison,
-        pd.DataFrame(),
-        config(),
-        "iris",
-        lock,
-        str(tmp_path / "rollouts"),
-        str(tmp_path / "audit.ndjson"),
-        followed.served,
-    )
+    files = files_in(tmp_path)
+    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", files, followed.served)
     assert followed.step is Step.PROMOTE
     assert verdict.outcome is Outcome.PROMOTED
     assert registry.aliases == {"best": "5", "champion": "5"}
@@ -341,15 +341,12 @@ def test_promotion_is_watched_with_the_champion_that_it_replaces(
     monkeypatch.setattr(steps, "ModelRegistry", lambda *_: registry)
     monkeypatch.setattr(mlflow, "set_tags", lambda _: None)
     comparison = Comparison(challenger=PERFECT, champion=PERFECT, champion_version="3")
-    lock, folder = str(tmp_path / "aliases.lock"), tmp_path / "rollouts"
-    audit = tmp_path / "audit.ndjson"
-    verdict = steps.promote.entrypoint(
-        CANDIDATE, comparison, pd.DataFrame(), config(), "iris", lock, str(folder), str(audit), followed.served
-    )
-    watched = Rollouts(folder).watched(registry.name)
+    files = files_in(tmp_path)
+    verdict = steps.promote.entrypoint(CANDIDATE, comparison, pd.DataFrame(), config(), "iris", files, followed.served)
+    watched = Rollouts(files.rollouts).watched(registry.name)
     assert watched is not None
     assert (watched.version, watched.previous) == ("5", "3")
-    (entry,) = AuditLog(audit).recent(5).entries
+    (entry,) = AuditLog(files.audit).recent(5).entries
     assert (entry.event, entry.model, entry.version, entry.previous) == (Event.PROMOTED, registry.name, "5", "3")
     assert (entry.by, entry.reason, entry.request_id) == ("gate", verdict.reason, followed.served.ids[0])
 
@@ -372,11 +369,11 @@ def test_evaluation_notes_which_rows_decide_and_importance_is_of_the_same_rows(
     monkeypatch.setattr(steps, "rank_columns", lambda _, __, rows, *___: ranked.append(rows))
     frame = iris_split().frame
     steps.evaluate_on_holdout.entrypoint(
-        CANDIDATE, frame, iris_rule(), config(), "iris", str(tmp_path), followed.served
+        CANDIDATE, frame, iris_rule(), config(), "iris", files_in(tmp_path), followed.served
     )
     assert set(noted) == {"step_seconds"}
     steps.evaluate_on_holdout.entrypoint(
-        CANDIDATE, frame, iris_rule(), learning, "iris", str(tmp_path), followed.served
+        CANDIDATE, frame, iris_rule(), learning, "iris", files_in(tmp_path), followed.served
     )
     assert {name: value for name, value in noted.items() if name != "step_seconds"} == {
         "rows": 400,
@@ -384,6 +381,5 @@ def test_evaluation_notes_which_rows_decide_and_importance_is_of_the_same_rows(
         "live_row_weight": 3.0,
     }
     holdout = frame.assign(feedback_time=[*[None] * 100, *[20_000.0] * 49])
-    lock, rollouts, audit = (str(tmp_path / name) for name in ("aliases.lock", "rollouts", "audit.ndjson"))
-    steps.promote.entrypoint(CANDIDATE, comparison, holdout, learning, "iris", lock, rollouts, audit, followed.served)
+    steps.promote.entrypoint(CANDIDATE, comparison, holdout, learning, "iris", files_in(tmp_path), followed.served)
     assert [len(rows) for rows in ranked] == [149 if live_days is None else 49]
