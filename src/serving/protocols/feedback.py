@@ -20,6 +20,7 @@ from src.serving.tables.problems import (
     UNKNOWN_FIELD,
     InvalidRecordError,
     malformed,
+    unknown_names,
 )
 from src.serving.tables.raw_records import Record, raw_records
 
@@ -87,7 +88,7 @@ class LabelReader:
         if isinstance(record, InvalidInputError):
             raise record
         if not record.keys() <= set(FIELDS):
-            raise _problem(f"unknown fields; {SHAPE}", kind=UNKNOWN_FIELD)
+            raise _problem(f"unknown fields: {unknown_names(record, FIELDS)}; {SHAPE}", kind=UNKNOWN_FIELD)
         given = {name: value for name, value in record.items() if value is not None}
         if (REQUEST_ID in given) == (ID in given):
             raise _problem("send request_id or id, and not both", kind=MALFORMED if ID in given else MISSING)

@@ -1,6 +1,6 @@
 """Problems of a request's rows; messages name columns and do not repeat values of the request."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from src.core.errors import InvalidInputError
@@ -62,18 +62,24 @@ def no_column(schema: FeatureSchema, hint: str = "") -> InvalidInputError:
 
 
 def unknown_columns(schema: FeatureSchema, names: Iterable[str], what: str = "columns") -> InvalidInputError:
-    """The problem of a batch's columns, or of a single record's fields, that the model does not have.
+    """The problem of a batch's columns, or of a single record's fields, that the model does not have."""
+    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
+    takes = ", ".join(schema.names) + (" and nothing else" if what == "fields" else hint)
+    listed = unknown_names(names, schema.names)
+    return InvalidInputError(f"unknown {what}: {listed}; the model takes {takes}", kind=UNKNOWN_FIELD)
 
-    It repeats short, printable names, with suggestions from the columns that are not given.
+
+def unknown_names(names: Iterable[str], known: Sequence[str]) -> str:
+    """The names that are not known, as far as they are short and printable, with suggestions from the known ones.
+
+    Known names that are given, too, are not suggested.
     """
     given = dict.fromkeys(names)
-    unknown = [name for name in given if name not in schema.names]
+    unknown = [name for name in given if name not in known]
     shown = [name for name in unknown if len(name) <= MAX_NAME and name.isprintable()][:MAX_NAMES]
-    missing = [name for name in schema.names if name not in given]
+    missing = [name for name in known if name not in given]
     hints = [did_you_mean(name, missing) for name in shown[:MAX_SUGGESTIONS]]
     listed = [f"{name} ({hint})" if hint else name or NO_NAME for name, hint in zip_longest(shown, hints)]
     if more := len(unknown) - len(shown):
         listed.append(f"{more} more" if shown else f"{more} with long or unprintable names")
-    hint = "; extra_columns=ignore drops other columns, extra_columns=keep returns them with the predictions"
-    takes = ", ".join(schema.names) + (" and nothing else" if what == "fields" else hint)
-    return InvalidInputError(f"unknown {what}: {', '.join(listed)}; the model takes {takes}", kind=UNKNOWN_FIELD)
+    return ", ".join(listed)

@@ -87,6 +87,11 @@ def test_row_needs_exactly_one_id_and_no_other_field(row: dict[str, Any], kind: 
     assert (problem.field, problem.kind) == (None, kind)
 
 
+def test_unknown_fields_are_named_with_the_one_that_was_meant() -> None:
+    problem = problem_of({"request_id": "a", "lable": "setosa", "note": 1})
+    assert str(problem).startswith("unknown fields: lable (did you mean 'label'?), note; a label has the fields ")
+
+
 @pytest.mark.parametrize("row", [{"request_id": "a"}, {"request_id": "a", "label": None}])
 def test_label_is_required(row: dict[str, Any]) -> None:
     problem = problem_of(row)
