@@ -1,0 +1,198 @@
+"""The records of versions that have passed the gate: one file for each, on the shared volume."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from src.core.audit_log import AuditLog
+from src.core.durable_file import replace_durably
+from src.core.file_lock import locked_file
+from src.core.folders import make_folder
+from src.core.retrain_record import ID_PATTERN
+from src.core.rollout_record import ANY, MAX_TEXT, PROMOTED, Decision, PairCount, Rollout, RolloutState
+from src.core.version_comparison import VersionComparison
+
+LOCK_FILE = "rollouts.lock"
+
+
+class Rollouts:
+    """The records of all models in one folder. Methods raise OSError, or SpoolFullError, if it cannot be used.
+
+    Args:
+        folder: the folder.
+        audit: where approvals, and ends of watches and of waiting, are recorded; None if this process records none.
+    """
+
+    def __init__(self, folder: Path, audit: AuditLog | None = None) -> None:
+        self._folder = folder
+        self._audit = audit
+
+    def begin(self, rollout: Rollout) -> None:
+        """Record a promotion or a version that awaits approval; it replaces a version that waits.
+
+        A promotion also ends the watch before it: that version is kept.
+        """
+        make_folder(self._folder)
+        with locked_file(self._folder / LOCK_FILE):
+            waiting, now = self.waiting(rollout.model), rollout.started
+            if waiting is not None and waiting.version == rollout.previous:
+                self._promote(waiting.promoted(now))  # its approval was interrupted after it had become champion
+            elif waiting is not None:
+                is_promotion = rollout.state is RolloutState.WATCHING
+                reason = "a later version was promoted" if is_promotion else "a later version passed the gate"
+                by = f"training of version {rollout.version}"
+                self._write(waiting.ended_as(RolloutState.ABORTED, now, by, reason))
+            if rollout.state is RolloutState.WATCHING:
+                self._promote(rollout)
+            else:
+                self._write(rollout)
+
+    def decide(self, rollout_id: str, decision: Decision, *, by: str, reason: str) -> bool:
+        """Record a decision about a waiting version; False if none waits or there is a decision."""
+        found = {"decision": decision, "decided_by": by[:MAX_TEXT], "decision_reason": reason[:MAX_TEXT]}
+
+        def change(stored: Rollout) -> Rollout:
+            return stored.model_copy(update=found if stored.decision is None else {})
+
+        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
+
+    def approve(self, rollout_id: str, now: datetime) -> bool:
+        """Record that a waiting version was promoted; False if it does not wait."""
+        with locked_file(self._folder / LOCK_FILE):
+            stored = self.get(rollout_id)
+            if stored is None or stored.state is not RolloutState.AWAITING_APPROVAL:
+                return False
+            self._promote(stored.promoted(now))
+        return True
+
+    def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
+        """Record the evidence of a watch so far; False if it has ended."""
+        found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
+        return self._update(rollout_id, found) is not None
+
+    def note_waiting(self, rollout: Rollout, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
+        """Record ``shadowed`` of a waiting version, as given, and the evidence so far; False if it does not wait."""
+        found = {"shadowed": rollout.shadowed, "rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
+        return self._update(rollout.id, found, RolloutState.AWAITING_APPROVAL) is not None
+
+    def hinder(self, rollout_id: str, problem: str) -> bool:
+        """Record why a waiting version's rows as a shadow cannot decide; the first reason stays. False as above."""
+
+        def change(stored: Rollout) -> Rollout:
+            return stored if stored.shadow_problem else stored.model_copy(update={"shadow_problem": problem[:MAX_TEXT]})
+
+        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
+
+    def compare(self, rollout: Rollout, comparison: VersionComparison) -> bool:
+        """Record how both versions have answered; False if the state is no longer the given one."""
+        return self._update(rollout.id, {"comparison": comparison}, rollout.state) is not None
+
+    def count(self, rollout_id: str, errors: PairCount, latency: PairCount) -> Rollout | None:
+        """Add what a replica has counted, and return the sums; None if the watch has ended."""
+
+        def added(stored: Rollout) -> Rollout:
+            return stored.model_copy(update={"errors": stored.errors + errors, "latency": stored.latency + latency})
+
+        return self._change(rollout_id, RolloutState.WATCHING, added)
+
+    def find(self, rollout_id: str, finding: str) -> bool:
+        """Record what errors or latency prove; False if the watch has ended."""
+        return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}) is not None
+
+    def request(self, rollout_id: str) -> bool:
+        """Record that a rollback is requested without a person; False if the watch has ended."""
+        return self._update(rollout_id, {"requested": True}) is not None
+
+    def obstacle(self, rollout: Rollout) -> str | None:
+        """Why a promotion is not rolled back without a person, whatever is proved; None if it may be."""
+        if not rollout.automatic:
+            return "rollout.automatic_rollback is off"
+        before = self.recent(rollout.model, 2, PROMOTED)[1:]
+        if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in before):
+            return "the promotion before was rolled back automatically, which never happens twice in a row"
+        return None
+
+    def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
+        """End a watch, or abort a waiting version; False if it has ended already."""
+        aborts = state is RolloutState.ABORTED
+        required = RolloutState.AWAITING_APPROVAL if aborts else RolloutState.WATCHING
+        return self._change(rollout_id, required, lambda stored: stored.ended_as(state, now, by, reason)) is not None
+
+    def get(self, rollout_id: str) -> Rollout | None:
+        """A record; None if there is none, or it is damaged. Any string is a safe argument."""
+        return self._read(rollout_id) if ID_PATTERN.fullmatch(rollout_id) else None
+
+    def watched(self, model: str) -> Rollout | None:
+        """The promotion of a model that is being watched."""
+        return next(iter(self._watched(model)), None)
+
+    def waiting(self, model: str) -> Rollout | None:
+        """The version of a model that awaits approval."""
+        newest = self.recent(model, 1)
+        return newest[0] if newest and newest[0].state is RolloutState.AWAITING_APPROVAL else None
+
+    def recent(self, model: str, limit: int, among: frozenset[RolloutState] = ANY) -> list[Rollout]:
+        """A model's newest records in these states, newest first."""
+        found: list[Rollout] = []
+        for rollout_id in self._ids():
+            rollout = self._read(rollout_id)
+            if rollout is not None and rollout.model == model and rollout.state in among:
+                found.append(rollout)
+            if len(found) == limit:
+                break
+        return found
+
+    def _update(
+        self, rollout_id: str, values: dict[str, Any], required: RolloutState = RolloutState.WATCHING
+    ) -> Rollout | None:
+        return self._change(rollout_id, required, lambda stored: stored.model_copy(update=values))
+
+    def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> Rollout | None:
+        """Change a record that is in this state."""
+        with locked_file(self._folder / LOCK_FILE):
+            stored = self._read(rollout_id)
+            if stored is None or stored.state is not required:
+                return None
+            changed = change(stored)
+            if changed != stored:
+                self._write(changed)
+        return changed
+
+    def _promote(self, rollout: Rollout) -> None:
+        """Write the record of a promotion and end the watch before it."""
+        if self._audit is not None and rollout.decision is Decision.APPROVED:
+            self._audit.append(rollout.entry_of_approval())
+        for other in self._watched(rollout.model):
+            by = f"promotion of version {rollout.version}"
+            self._write(other.ended_as(RolloutState.KEPT, rollout.started, by, "a later version was promoted"))
+        if rollout.until == rollout.started:
+            reason = "promotions are not watched"
+            rollout = rollout.ended_as(RolloutState.KEPT, rollout.started, "rollout.watch_hours: 0", reason)
+        self._write(rollout)
+
+    def _watched(self, model: str) -> list[Rollout]:
+        newest = self.recent(model, 2, PROMOTED)
+        return [rollout for rollout in newest if rollout.state is RolloutState.WATCHING]
+
+    def _ids(self) -> list[str]:
+        """All ids, newest first; none before the first promotion, which creates the folder."""
+        try:  # not with glob, for which a folder that cannot be read is empty
+            ids = [path.stem for path in self._folder.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        return sorted(filter(ID_PATTERN.fullmatch, ids), reverse=True)
+
+    def _read(self, rollout_id: str) -> Rollout | None:
+        """A record; None if there is none, or it is damaged."""
+        try:
+            return Rollout.model_validate_json((self._folder / f"{rollout_id}.json").read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def _write(self, rollout: Rollout) -> None:
+        replace_durably(self._folder / f"{rollout.id}.json", rollout.model_dump_json().encode())
+        if self._audit is not None and rollout.ended is not None:
+            self._audit.append(rollout.entry_of_end(rollout.ended))
