@@ -109,7 +109,7 @@ def taking(client: httpx.Client) -> list[tuple[str, str]]:
 def check(status: int, text: str) -> None:
     """Nothing of the body is repeated but the names of unknown columns, as far as they can be printed."""
     assert status < 500, text
-    named = "unknown (?:columns|fields|inputs): ([^;]*); the model takes "
+    named = "unknown (?:columns|fields|inputs): ([^;]*); (?:the model takes|a label has) "
     rest = re.sub(named, "", text)
     assert not [piece for piece in PIECES if piece in rest]
     assert all(

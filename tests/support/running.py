@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,19 +16,32 @@ from src.services.local.processes import REPOSITORY, LocalProcess
 
 T = TypeVar("T")
 
+# Below the ports that Linux gives to clients, a part for each of so many workers.
+FIRST_PORT, LAST_PORT, WORKERS = 12_000, 32_000, 8
 
-_given: set[int] = set()
+
+def _ports_of(worker: str) -> Iterator[int]:
+    """The ports of a worker such as ``gw1``, beginning with any of them, as several sessions may run."""
+    each = (LAST_PORT - FIRST_PORT) // WORKERS
+    first = FIRST_PORT + each * (int(worker.removeprefix("gw")) % WORKERS)
+    offset = random.randrange(each)  # noqa: S311 - not for secrets
+    return (first + (offset + step) % each for step in range(each))
+
+
+_ports = _ports_of(os.environ.get("PYTEST_XDIST_WORKER", "gw0"))
 
 
 def free_port() -> int:
-    """A port that nothing listens on right now, and another one each time: the system may offer one again."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
+    """A port that nothing listens on right now, and another one each time.
+
+    It is none of those that the system gives to clients, and each of pytest's workers has its own: otherwise another
+    process may take it before it is used.
+    """
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("no port is free")
 
 
 def wait_until(what: str, probe: Callable[[], T | None], *, seconds: float = 60, interval: float = 0.05) -> T:
