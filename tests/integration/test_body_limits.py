@@ -39,7 +39,7 @@ def heads(inference: Inference) -> dict[str, bytes]:
     for path, operations in paths.items():
         kinds = operations.get("post", {}).get("requestBody", {}).get("content", {"application/json": {}})
         if "post" in operations:
-            found[path.format(model_name="iris", model_version="1")] = next(iter(kinds))
+            found[path.format(model_name="iris", model_version="1", rollout_id="a")] = next(iter(kinds))
     assert {"/alerts", "/predict", "/predict/batch", "/retrain", "/rollback", "/invocations"} <= set(found)
     return {path: START.format(path=path, kind=kind, token=TOKEN).encode() for path, kind in found.items()}
 
