@@ -8,7 +8,6 @@ resamples of the holdout, as a sample of what chance may have made of the calibr
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from src.core.durable_file import replace_durably
 from src.core.errors import ConfigError
-from src.core.folders import make_folder
+from src.core.folders import make_folder, model_folder
 
 Floats = NDArray[np.float64]
-# Probabilities closer to 0 or 1 are not told apart.
+# Probabilities closer to 0 or 1 are replaced by this distance.
 CLIP = 1e-3
 # Coefficients of a curve: of ln p, of -ln(1 - p), of 1, and of whether the class is the predicted one.
 TERMS = 4
@@ -88,7 +87,7 @@ def calibration_file(folder: Path, model: str, version: str) -> Path:
         model: the registered model's name.
         version: its version.
     """
-    return folder / quote(model, safe=" ") / f"{version}.json"
+    return model_folder(folder, model) / f"{version}.json"
 
 
 def write_calibration(path: Path, calibration: Calibration) -> None:

@@ -5,6 +5,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from src.core.errors import ConfigError
 
@@ -14,6 +15,11 @@ def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def model_folder(parent: Path, model: str) -> Path:
+    """The folder of a registered model, whose name may have any characters."""
+    return parent / quote(model, safe=" ")
 
 
 @contextlib.contextmanager

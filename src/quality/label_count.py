@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-import duckdb
-
 from src.quality.live_quality import Resources
 from src.quality.parquet_store import ParquetStore
 
@@ -29,12 +27,6 @@ def labels_since(store: ParquetStore, since: datetime, resources: Resources) -> 
     paths = [str(store.folder / file.path) for file in store.manifest.files if file.last >= since]
     if not paths:
         return 0
-    with duckdb.connect(
-        config={
-            "memory_limit": f"{resources.memory_bytes}B",
-            "temp_directory": str(resources.folder),
-            "threads": resources.threads,
-        }
-    ) as connection:
+    with resources.connect() as connection:
         row = connection.execute(_COUNT, [paths, since]).fetchone()
     return 0 if row is None else int(row[0])

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from src.core.feedback import FEEDBACK_FOLDER
+from src.core.folders import model_folder
 from src.core.prediction_log import SEGMENTS_FOLDER
 from src.quality.parquet_store import LOCK_FILE, ParquetStore
 
@@ -23,12 +24,14 @@ class Stores:
 
 def log_store(quality_dir: Path, model: str) -> ParquetStore:
     """The prediction log of a registered model."""
-    return ParquetStore(quality_dir / LOG_FOLDER / _name(model), quality_dir / SEGMENTS_FOLDER, time="time")
+    return ParquetStore(model_folder(quality_dir / LOG_FOLDER, model), quality_dir / SEGMENTS_FOLDER, time="time")
 
 
 def label_store(quality_dir: Path, model: str) -> ParquetStore:
     """The labels of a registered model."""
-    return ParquetStore(quality_dir / LABELS_FOLDER / _name(model), quality_dir / FEEDBACK_FOLDER, time="received")
+    return ParquetStore(
+        model_folder(quality_dir / LABELS_FOLDER, model), quality_dir / FEEDBACK_FOLDER, time="received"
+    )
 
 
 def all_stores(quality_dir: Path) -> dict[str, Stores]:
@@ -60,8 +63,3 @@ def expire_together(stores: Sequence[ParquetStore], before: datetime, max_bytes:
     for store, limit in zip(stores, room, strict=True):
         with store.locked():
             store.expire(before, limit)
-
-
-def _name(model: str) -> str:
-    """A model's name as the name of a folder."""
-    return quote(model, safe=" ")
