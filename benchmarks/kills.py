@@ -2,7 +2,7 @@
 
 Both run as real processes under a steady load of predictions and labels. In each round one of them, drawn at random, is
 killed by SIGKILL some random time after it has started to answer, and is started again at once. At the end, the stores
-are compared with what the clients have been told.
+are compared with the answers that the clients received.
 """
 
 import argparse
