@@ -167,17 +167,14 @@ class RegistryClient:
         """Download a file after ``taken`` bytes of others; return the sum. The listed sizes are not trusted."""
         target = directory / name
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
-        file = await asyncio.to_thread(target.open, "xb")
-        try:
-            with self._reaching():
-                async with self._client.stream("GET", quote(f"{ARTIFACTS}/{root}/{name}")) as answer:
-                    self._check(answer)
-                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
-                        taken += len(chunk)
-                        _require_size(taken)
-                        await asyncio.to_thread(file.write, chunk)
-        finally:
-            await asyncio.to_thread(file.close)
+        # Opened here: a task that is cancelled while a thread opens a file never gets it, and cannot close it.
+        with target.open("xb") as file, self._reaching():
+            async with self._client.stream("GET", quote(f"{ARTIFACTS}/{root}/{name}")) as answer:
+                self._check(answer)
+                async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                    taken += len(chunk)
+                    _require_size(taken)
+                    await asyncio.to_thread(file.write, chunk)
         return taken
 
     async def _servable(self, alias: str) -> ModelVersion | None:
