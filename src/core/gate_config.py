@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from src.core.canary_config import CanaryConfig
 from src.core.dataset_config import ColumnName, Strict
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -73,7 +74,8 @@ class RolloutConfig(Strict):
     """What happens before and after a promotion.
 
     With ``minimum_rows``, a version that passes the gate first answers so many logged rows beside the champion, as a
-    shadow, and is aborted if true labels prove that it is worse; 0 switches it off.
+    shadow, and is aborted if true labels prove that it is worse; 0 switches it off. With ``canary``, it then answers a
+    share of the requests.
 
     After a promotion, for ``watch_hours``, the previous champion goes on answering the logged rows, so that both can be
     compared on the same labels, errors and times; 0 switches it off. With ``automatic_rollback`` the previous champion
@@ -82,6 +84,7 @@ class RolloutConfig(Strict):
     """
 
     minimum_rows: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    canary: CanaryConfig = CanaryConfig()
     watch_hours: Annotated[float, Field(ge=0, le=24 * 365, allow_inf_nan=False)] = 24
     automatic_rollback: bool = True
     max_slowdown: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = 3.0

@@ -1,18 +1,20 @@
 """What happens to a version that has passed the gate: one record for each, on the shared volume.
 
 With ``rollout.minimum_rows``, it first answers logged rows beside the champion, as a shadow; with ``gate.approval:
-manual``, it waits for a person. Either way it is then promoted or aborted. While a promotion is watched,
-the previous champion answers the logged rows too, as a shadow. The watch ends with the version kept or rolled back.
-Only a promotion begins a watch, and a watch ends once. A model's waiting version is always its newest record.
+manual``, it waits for a person; with ``rollout.canary``, it then answers a share of the requests. It ends up promoted
+or aborted. While a promotion is watched, the previous champion answers the logged rows too, as a shadow. The watch ends
+with the version kept or rolled back. Only a promotion begins a watch, and a watch ends once. A model's waiting version
+is always its newest record.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.core.audit_log import Entry, Event
+from src.core.canary_config import CanaryConfig
 from src.core.retrain_record import Reason, Scores, new_id
 from src.core.version_comparison import VersionComparison
 
@@ -23,6 +25,7 @@ class RolloutState(StrEnum):
     """The state of a version that has passed the gate."""
 
     AWAITING_APPROVAL = "awaiting_approval"
+    CANARY = "canary"
     WATCHING = "watching"
     KEPT = "kept"
     ROLLED_BACK = "rolled_back"
@@ -31,6 +34,8 @@ class RolloutState(StrEnum):
 
 # The states of a promotion.
 PROMOTED = frozenset({RolloutState.WATCHING, RolloutState.KEPT, RolloutState.ROLLED_BACK})
+# The states of a version that may be promoted.
+WAITING = frozenset({RolloutState.AWAITING_APPROVAL, RolloutState.CANARY})
 ANY = frozenset(RolloutState)
 
 
@@ -72,6 +77,9 @@ class Rollout(BaseModel):
         approval: who decides after these rows; before them, a person may.
         shadowed: rows that it has answered as a shadow before a promotion.
         shadow_problem: why these rows cannot decide, in a sentence: a person has to.
+        canary: how it answers a share of the requests before a promotion; None: it does not.
+        canary_started: since when it does so; None before.
+        answered: rows that it has answered so, by all replicas.
         comparison: its answers beside those of ``previous``, while one of them is a shadow.
         verdict: the gate's reason, of a version that was not promoted at once.
         challenger: its scores in that comparison.
@@ -108,6 +116,9 @@ class Rollout(BaseModel):
     approval: Literal["automatic", "manual"] = "manual"
     shadowed: int = 0
     shadow_problem: str | None = Field(None, max_length=MAX_TEXT)
+    canary: CanaryConfig | None = None
+    canary_started: AwareDatetime | None = None
+    answered: int = 0
     comparison: VersionComparison | None = None
     verdict: Reason | None = None
     challenger: Scores = {}
@@ -130,6 +141,13 @@ class Rollout(BaseModel):
         """Whether it waits, and answers rows as a shadow, also beyond ``minimum_rows`` until a person decides."""
         is_undecided = self.state is RolloutState.AWAITING_APPROVAL and self.decision is None
         return is_undecided and self.minimum_rows > 0 and self.shadow_problem is None
+
+    @property
+    def canary_until(self) -> datetime | None:
+        """When the canary ends at the latest, once it has started."""
+        if self.canary is None or self.canary_started is None:
+            return None
+        return self.canary_started + timedelta(hours=self.canary.hours)
 
     @property
     def has_its_rows(self) -> bool:

@@ -12,7 +12,7 @@ from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
 from src.core.retrain_record import ID_PATTERN
-from src.core.rollout_record import ANY, MAX_TEXT, PROMOTED, Decision, PairCount, Rollout, RolloutState
+from src.core.rollout_record import ANY, MAX_TEXT, PROMOTED, WAITING, Decision, PairCount, Rollout, RolloutState
 from src.core.version_comparison import VersionComparison
 
 LOCK_FILE = "rollouts.lock"
@@ -98,6 +98,15 @@ class Rollouts:
 
         return self._change(rollout_id, RolloutState.WATCHING, added)
 
+    def count_canary(self, rollout_id: str, answered: int, errors: PairCount, latency: PairCount) -> Rollout | None:
+        """Add what a replica has counted of a canary, and return the sums; None if it has ended."""
+
+        def added(stored: Rollout) -> Rollout:
+            sums = {"errors": stored.errors + errors, "latency": stored.latency + latency}
+            return stored.model_copy(update=sums | {"answered": stored.answered + answered})
+
+        return self._change(rollout_id, RolloutState.CANARY, added)
+
     def find(self, rollout_id: str, finding: str) -> bool:
         """Record what errors or latency prove; False if the watch has ended."""
         return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}) is not None
@@ -130,9 +139,9 @@ class Rollouts:
         return next(iter(self._watched(model)), None)
 
     def waiting(self, model: str) -> Rollout | None:
-        """The version of a model that awaits approval."""
+        """The version of a model that may be promoted: it awaits approval, or answers as a canary."""
         newest = self.recent(model, 1)
-        return newest[0] if newest and newest[0].state is RolloutState.AWAITING_APPROVAL else None
+        return newest[0] if newest and newest[0].state in WAITING else None
 
     def recent(self, model: str, limit: int, among: frozenset[RolloutState] = ANY) -> list[Rollout]:
         """A model's newest records in these states, newest first."""
