@@ -27,6 +27,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def id_after(other: str) -> str:
+    """An id that sorts just after another one, whatever the time is."""
+    return str(uuid_utils.uuid7(nanoseconds=(uuid_utils.UUID(other).timestamp + 1) * 1_000_000))
+
+
 def created_at(request_id: str) -> float:
     """The creation time of an id, in seconds since the epoch."""
     return uuid_utils.UUID(request_id).timestamp / 1000

@@ -62,7 +62,7 @@ class Rollout(BaseModel):
     """One version that has passed the gate.
 
     Attributes:
-        id: unique; ids sort by time.
+        id: unique; ids sort in the order in which records begin.
         model: the registered model's name.
         version: the version.
         previous: the champion before it, with which it was compared.

@@ -1,6 +1,7 @@
 """The records of versions that have passed the gate: one file for each, on the shared volume."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from src.core.audit_log import AuditLog
 from src.core.durable_file import replace_durably
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
-from src.core.retrain_record import ID_PATTERN
+from src.core.retrain_record import ID_PATTERN, id_after
 from src.core.rollout_record import ANY, MAX_TEXT, PROMOTED, WAITING, Decision, PairCount, Rollout, RolloutState
 from src.core.version_comparison import VersionComparison
 
 LOCK_FILE = "rollouts.lock"
+# How many promotions of a model ``obstacle`` reads.
+LOOK_BACK = 2
 
 
 class Rollouts:
@@ -30,13 +33,17 @@ class Rollouts:
         self._folder = folder
         self._audit = audit
 
-    def begin(self, rollout: Rollout) -> None:
+    def begin(self, rollout: Rollout) -> Rollout:
         """Record a promotion or a version that awaits approval; it replaces a version that waits.
 
-        A promotion also ends the watch before it: that version is kept.
+        A promotion also ends the watch before it: that version is kept. Returns the record; it has another id if the
+        given one does not sort last, because a clock was set back or another host's clock is ahead.
         """
         make_folder(self._folder)
         with locked_file(self._folder / LOCK_FILE):
+            newest = next(iter(self._ids()), "")
+            if rollout.id <= newest:
+                rollout = rollout.model_copy(update={"id": id_after(newest)})
             waiting, now = self.waiting(rollout.model), rollout.started
             if waiting is not None and waiting.version == rollout.previous:
                 self._promote(waiting.promoted(now))  # its approval was interrupted after it had become champion
@@ -49,6 +56,7 @@ class Rollouts:
                 self._promote(rollout)
             else:
                 self._write(rollout)
+        return rollout
 
     def decide(self, rollout_id: str, decision: Decision, *, by: str, reason: str) -> bool:
         """Record a decision about a waiting version; False if none waits or there is a decision."""
@@ -119,7 +127,7 @@ class Rollouts:
         """Why a promotion is not rolled back without a person, whatever is proved; None if it may be."""
         if not rollout.automatic:
             return "rollout.automatic_rollback is off"
-        before = self.recent(rollout.model, 2, PROMOTED)[1:]
+        before = self.recent(rollout.model, LOOK_BACK, PROMOTED)[1:]
         if any(one.state is RolloutState.ROLLED_BACK and one.requested for one in before):
             return "the promotion before was rolled back automatically, which never happens twice in a row"
         return None
@@ -144,7 +152,7 @@ class Rollouts:
         return newest[0] if newest and newest[0].state in WAITING else None
 
     def recent(self, model: str, limit: int, among: frozenset[RolloutState] = ANY) -> list[Rollout]:
-        """A model's newest records in these states, newest first."""
+        """A model's newest records in these states, newest first, in the order in which they were begun."""
         found: list[Rollout] = []
         for rollout_id in self._ids():
             rollout = self._read(rollout_id)
@@ -153,6 +161,24 @@ class Rollouts:
             if len(found) == limit:
                 break
         return found
+
+    def ended_before(self, moment: datetime) -> list[str]:
+        """The ids of all models' records that ended before a time, oldest first, for ``forget``.
+
+        A record without an end, and the promotions that ``obstacle`` reads, are not among them.
+        """
+        found, promotions = list[str](), Counter[str]()
+        for rollout in filter(None, map(self._read, self._ids())):
+            promotions[rollout.model] += rollout.state in PROMOTED
+            is_read = rollout.state in PROMOTED and promotions[rollout.model] <= LOOK_BACK
+            if rollout.ended is not None and rollout.ended < moment and not is_read:
+                found.append(rollout.id)
+        return found[::-1]
+
+    def forget(self, rollout_ids: Iterable[str]) -> None:
+        """Delete records that have ended."""
+        for rollout_id in rollout_ids:
+            (self._folder / f"{rollout_id}.json").unlink(missing_ok=True)
 
     def _update(
         self, rollout_id: str, values: dict[str, Any], required: RolloutState = RolloutState.WATCHING

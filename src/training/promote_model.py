@@ -107,7 +107,7 @@ class Promoter:
                 "best": best_after(self.registry, self.gate.metric, verdict.model_version, comparison),
             }
         )
-        self.rollouts.begin(rollout)
+        rollout = self.rollouts.begin(rollout)
         waits = "it awaits approval"
         if rollout.minimum_rows:
             end = " and an approval" if rollout.approval == "manual" else "; to promote it earlier"

@@ -394,3 +394,37 @@ def test_the_first_problem_of_a_shadow_stays(rollouts: Rollouts) -> None:
     found = rollouts.waiting("iris")
     assert found is not None
     assert found.shadow_problem == "f" * 500
+
+
+def test_what_begins_later_is_newest_although_the_clock_was_ahead(rollouts: Rollouts) -> None:
+    ahead = promotion("2", "1").model_copy(update={"id": "ffffffff-0000-7000-8000-000000000000"})
+    assert rollouts.begin(ahead) == ahead
+    assert rollouts.begin(promotion("9", "8", "churn")).id > ahead.id
+    waiting = rollouts.begin(passed())
+    assert rollouts.waiting("iris") == waiting
+    assert rollouts.get(waiting.id) == waiting
+    later = rollouts.begin(promotion("4", "2"))
+    assert [one.version for one in rollouts.recent("iris", 5)] == ["4", "3", "2"]
+    assert [one.state for one in rollouts.recent("iris", 5)] == ["watching", "aborted", "kept"]
+    assert rollouts.watched("iris") == later
+
+
+def test_a_record_never_replaces_one_with_its_id(rollouts: Rollouts) -> None:
+    first = promotion()
+    rollouts.begin(first)
+    assert rollouts.begin(first.model_copy(update={"version": "3"})).id > first.id
+    assert [one.version for one in rollouts.recent("iris", 5)] == ["3", "2"]
+
+
+def test_ended_records_are_forgotten_except_those_that_a_rollback_reads(rollouts: Rollouts) -> None:
+    first, refused, second, third = promotion("2"), passed("3"), promotion("4"), promotion("5")
+    other, waiting = promotion("1", model="churn"), passed("6")
+    for rollout in (first, refused, second, third, other, waiting):
+        rollouts.begin(rollout)
+    rollouts.end(third.id, RolloutState.ROLLED_BACK, now=NOW, by="ann", reason="worse")
+    assert rollouts.ended_before(NOW) == []
+    assert rollouts.ended_before(NOW + HOUR) == [first.id, refused.id]
+    rollouts.forget([first.id, refused.id, first.id])
+    assert rollouts.recent("iris", 9) == [rollouts.get(one.id) for one in (waiting, third, second)]
+    assert rollouts.watched("churn") == other
+    assert rollouts.ended_before(NOW + HOUR) == []
