@@ -93,8 +93,8 @@ class RolloutConfig(Strict):
 class RetentionConfig(Strict):
     """What is kept after a run.
 
-    The newest ``versions`` of the model in addition to those with an alias, and finished retrain requests for
-    ``request_days``.
+    The newest ``versions`` of the model in addition to those with an alias, and finished retrain requests and ended
+    rollouts for ``request_days``.
     """
 
     versions: Annotated[int, Field(ge=1)] = 20

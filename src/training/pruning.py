@@ -33,12 +33,15 @@ class Pruner:
 
     Args:
         settings: name the servers and the model.
+
+    Attributes:
+        name: the registered model's name.
     """
 
     def __init__(self, settings: TrainSettings) -> None:
         self._url = settings.mlflow_url
         self._calibrations = settings.calibration_dir
-        self._name = settings.model_name
+        self.name = settings.model_name
         # With an explicit URL: ZenML resets MLflow's default when its pipeline ends.
         self._client = MlflowClient(shown(settings.mlflow_url))
         self._registry = ModelRegistry(self._client, settings.model_name)
@@ -64,7 +67,7 @@ class Pruner:
         needed = {found.tags.get(TAG_ZENML_RUN_ID) for found in kept}
         newest_gone = max(int(found.version) for found in versions if str(found.version) in gone)
         made = {found.tags.get(TAG_ZENML_RUN_ID) for found in versions if int(found.version) <= newest_gone}
-        runs = [str(run.id) for run in runs_of_model(Client(), PIPELINE, self._name)]
+        runs = [str(run.id) for run in runs_of_model(Client(), PIPELINE, self.name)]
         # Newest first: start at the newest run whose version is not newer than the newest deleted one.
         first = next((index for index, run in enumerate(runs) if run in made), len(runs))
         return [run for run in runs[first:] if run not in needed]
@@ -80,8 +83,8 @@ class Pruner:
                 self._delete_logged_model(source.removeprefix("models:/"))
             if found.run_id and found.run_id not in {other.run_id for other in others}:
                 self._delete_mlflow_run(found.run_id)
-            calibration_file(self._calibrations, self._name, version).unlink(missing_ok=True)
-            self._client.delete_model_version(self._name, version)
+            calibration_file(self._calibrations, self.name, version).unlink(missing_ok=True)
+            self._client.delete_model_version(self.name, version)
         except (MlflowException, LoopError, OSError) as error:
             logger.warning("version %s was not deleted completely: %s", version, error)
 

@@ -1,4 +1,4 @@
-"""Retention: selects old versions, runs and requests. As a program, it lists or deletes them."""
+"""Retention: selects old versions, runs, requests and rollouts. As a program, it lists or deletes them."""
 
 import argparse
 import logging
@@ -33,17 +33,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What is deleted: versions with their MLflow runs, ZenML runs with their artifacts, and finished requests."""
+    """What is deleted: versions with their MLflow runs, ZenML runs with their artifacts, and records that ended."""
 
     versions: tuple[str, ...] = ()
     zenml_runs: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
+    rollouts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         kinds = (
             ("model versions with their files and MLflow runs", self.versions),
             ("ZenML runs with their artifacts", self.zenml_runs),
             ("finished retrain requests", self.requests),
+            ("ended rollouts", self.rollouts),
         )
         return "; ".join(f"{len(found)} {kind}{_named(found)}" for kind, found in kinds)
 
@@ -86,39 +88,36 @@ def choose_versions(
 
 def retain(settings: TrainSettings, config: PipelineConfig) -> None:
     """Delete what is no longer kept; call it under the trainer lock, in a process connected to ZenML."""
-    spool, pruner = RetrainSpool(settings.retrain_dir), _connect(settings)
-    plan = make_plan(spool, pruner, _waiting(settings), config, datetime.now(UTC))
+    spool, rollouts, pruner = RetrainSpool(settings.retrain_dir), Rollouts(settings.rollouts_dir), _connect(settings)
+    plan = make_plan(spool, rollouts, pruner, config, datetime.now(UTC))
     if plan != NOTHING:
-        carry_out(plan, spool, pruner)
+        carry_out(plan, spool, rollouts, pruner)
         logger.info("retention: deleted %s", plan)
 
 
-def make_plan(
-    spool: RetrainSpool, pruner: "Pruner", waiting: Mapping[str, str], config: PipelineConfig, now: datetime
-) -> Plan:
-    """What to delete now, by the section ``retention`` of the configuration; ``waiting`` versions await approval."""
+def make_plan(spool: RetrainSpool, rollouts: Rollouts, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
+    """What to delete now, by the section ``retention`` of the configuration."""
     versions, keep = pruner.versions(), config.retention.versions
-    gone = choose_versions(versions, keep, {**pruner.aliases(), **waiting}, spool.unfinished())
+    waiting = rollouts.waiting(pruner.name)
+    protected = pruner.aliases() | ({waiting.state.value: waiting.version} if waiting is not None else {})
+    gone = choose_versions(versions, keep, protected, spool.unfinished())
+    oldest = now - timedelta(days=config.retention.request_days)
     return Plan(
         versions=tuple(gone),
         zenml_runs=tuple(pruner.runs_without(versions, gone)),
-        requests=tuple(spool.finished_before(now - timedelta(days=config.retention.request_days))),
+        requests=tuple(spool.finished_before(oldest)),
+        rollouts=tuple(rollouts.ended_before(oldest)),
     )
 
 
-def carry_out(plan: Plan, spool: RetrainSpool, pruner: "Pruner") -> None:
+def carry_out(plan: Plan, spool: RetrainSpool, rollouts: Rollouts, pruner: "Pruner") -> None:
     """Delete what the plan lists; failures are logged, and the next plan lists those items again."""
     spool.forget(plan.requests)
+    rollouts.forget(plan.rollouts)
     for run in plan.zenml_runs:
         pruner.delete_run(run)
     for version in plan.versions:
         pruner.delete_version(version)
-
-
-def _waiting(settings: TrainSettings) -> dict[str, str]:
-    """The version that awaits approval, by its state."""
-    waiting = Rollouts(settings.rollouts_dir).waiting(settings.model_name)
-    return {waiting.state.value: waiting.version} if waiting is not None else {}
 
 
 def _connect(settings: TrainSettings) -> "Pruner":
@@ -147,14 +146,15 @@ def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> Non
     probe(settings)
     prepare_environment(settings, os.environ)
     spool, pruner = RetrainSpool(settings.retrain_dir).create(), _connect(settings)
+    rollouts = Rollouts(settings.rollouts_dir)
     # Importing ZenML adds its handlers to the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)
     quiet_libraries(settings.log_level)
     with spool.lock(patience=LOCK_PATIENCE_SECONDS), library_errors_in_one_line():
         activate_stack(settings)
-        plan = make_plan(spool, pruner, _waiting(settings), config, datetime.now(UTC))
+        plan = make_plan(spool, rollouts, pruner, config, datetime.now(UTC))
         if apply:
-            carry_out(plan, spool, pruner)
+            carry_out(plan, spool, rollouts, pruner)
     logger.info("%s %s", "deleted" if apply else "would delete (use --apply to delete)", plan)
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from src.core.retrain_record import Outcome, RetrainResult
 from src.core.retrain_signal import RetrainSpool
+from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollouts import Rollouts
 from src.core.training_settings import TrainSettings
 from src.training import retention
 from src.training.retention import NOTHING, Plan, carry_out, choose_versions, make_plan, retain
@@ -69,6 +71,8 @@ def test_version_whose_training_was_killed_before_its_digest_was_noted_is_delete
 class FakePruner:
     """Records deletions."""
 
+    name = "iris"
+
     def __init__(self, *versions: Any, **aliases: str) -> None:
         self._versions, self._aliases = list(versions), aliases
         self.deleted: list[str] = []
@@ -102,44 +106,63 @@ def spool(tmp_path: Path) -> RetrainSpool:
     return RetrainSpool(tmp_path / "retrain").create()
 
 
-def test_plan_follows_the_configuration_and_is_carried_out(spool: RetrainSpool) -> None:
+@pytest.fixture
+def rollouts(tmp_path: Path) -> Rollouts:
+    return Rollouts(tmp_path / "rollouts")
+
+
+def aborted(rollouts: Rollouts, at: datetime) -> str:
+    waits = RolloutState.AWAITING_APPROVAL
+    rollout = Rollout(model="iris", version="1", previous="0", state=waits, started=NOW, until=NOW)
+    rollouts.begin(rollout)
+    rollouts.end(rollout.id, RolloutState.ABORTED, now=at, by="ann", reason="no")
+    return rollout.id
+
+
+def test_plan_follows_the_configuration_and_is_carried_out(spool: RetrainSpool, rollouts: Rollouts) -> None:
     now = datetime.now(UTC)
     old, fresh = finish(spool, now + timedelta(hours=1)), finish(spool, now + timedelta(hours=3))
+    over, recent = aborted(rollouts, now + timedelta(hours=1)), aborted(rollouts, now + timedelta(hours=3))
     waiting = spool.submit("api").id
     later = now + timedelta(days=7, hours=2)
     pruner: Any = FakePruner(made(1), made(2), made(3), made(4, **{"retrain.request_ids": waiting}), champion="3")
-    plan = make_plan(spool, pruner, {}, config(retention={"versions": 1, "request_days": 7}), later)
-    assert plan == Plan(versions=("1",), zenml_runs=("run of 1",), requests=(old,))
+    plan = make_plan(spool, rollouts, pruner, config(retention={"versions": 1, "request_days": 7}), later)
+    assert plan == Plan(versions=("1",), zenml_runs=("run of 1",), requests=(old,), rollouts=(over,))
     assert pruner.deleted == []
     assert spool.get(old) is not None, "a plan deletes nothing"
-    carry_out(plan, spool, pruner)
+    assert rollouts.get(over) is not None
+    carry_out(plan, spool, rollouts, pruner)
     assert pruner.deleted == ["run of 1", "1"]
     assert spool.get(old) is None
     assert spool.get(fresh) is not None
+    assert [one.id for one in rollouts.recent("iris", 5)] == [recent]
     assert spool.get(waiting) is not None
 
 
-def test_version_that_awaits_approval_is_kept(spool: RetrainSpool) -> None:
+def test_version_that_awaits_approval_is_kept(spool: RetrainSpool, rollouts: Rollouts) -> None:
     pruner: Any = FakePruner(made(1), made(2), made(3), made(4), champion="4")
     few = config(retention={"versions": 1})
-    assert make_plan(spool, pruner, {}, few, datetime.now(UTC)).versions == ("1", "2")
-    assert make_plan(spool, pruner, {"awaiting_approval": "1"}, few, datetime.now(UTC)).versions == ("2",)
+    assert make_plan(spool, rollouts, pruner, few, datetime.now(UTC)).versions == ("1", "2")
+    waits = RolloutState.AWAITING_APPROVAL
+    rollouts.begin(Rollout(model="iris", version="1", previous="4", state=waits, started=NOW, until=NOW))
+    assert make_plan(spool, rollouts, pruner, few, datetime.now(UTC)).versions == ("2",)
 
 
-def test_request_is_kept_for_as_long_as_configured_from_its_end(spool: RetrainSpool) -> None:
+def test_request_is_kept_for_as_long_as_configured_from_its_end(spool: RetrainSpool, rollouts: Rollouts) -> None:
     ended = datetime.now(UTC) + timedelta(minutes=1)
     request_id = finish(spool, ended)
     days = config(retention={"request_days": 2})
     for after, expected in ((timedelta(days=2), ()), (timedelta(days=2, seconds=1), (request_id,))):
-        assert make_plan(spool, FakePruner(), {}, days, ended + after).requests == expected  # type: ignore[arg-type]
+        pruner: Any = FakePruner()
+        assert make_plan(spool, rollouts, pruner, days, ended + after).requests == expected
 
 
 def test_plan_names_what_it_deletes_up_to_a_bound() -> None:
-    plan = Plan(versions=tuple(str(number) for number in range(1, 23)), requests=("a", "b"))
+    plan = Plan(versions=tuple(str(number) for number in range(1, 23)), requests=("a", "b"), rollouts=("c",))
     assert str(plan) == (
         "22 model versions with their files and MLflow runs "
         f"({', '.join(str(number) for number in range(1, 21))}, …); "
-        "0 ZenML runs with their artifacts; 2 finished retrain requests (a, b)"
+        "0 ZenML runs with their artifacts; 2 finished retrain requests (a, b); 1 ended rollouts (c)"
     )
 
 
