@@ -18,6 +18,8 @@ from src.services.quality.metrics import QualityMetrics
 # How long a step may go on after a stop, less than Compose and make local wait.
 STOP_SECONDS = 3.0
 INTERRUPT_SECONDS = 0.1
+# The longest pause after failed runs of a task that is not done in each step.
+MAX_PAUSE = timedelta(minutes=5)
 # Errors of files, of the database of labels and of the join; any other one is logged with its traceback.
 EXPECTED = (LoopError, OSError, duckdb.Error, pa.ArrowException)
 
@@ -55,7 +57,8 @@ class QualityService:
     A step that is ended loses nothing: every change of the stores is complete or has not taken place.
 
     Args:
-        tasks: in the order in which a step does them. One that fails is repeated in the next step.
+        tasks: in the order in which a step does them. One that fails is repeated in the next step. If it
+            fails again and is not done in each step anyway, pauses follow that double up to five minutes.
         reporter: ends each step; None: nothing is reported.
         metrics: the service's metrics.
         seconds: between the starts of two steps.
@@ -75,7 +78,8 @@ class QualityService:
         self._metrics = metrics
         self._seconds = seconds
         self._clock = clock
-        self._done: dict[str, datetime] = {}
+        self._begun: dict[str, datetime] = {}
+        self._pauses: dict[str, timedelta] = {}  # from the last run of each task to the next one
         self._found: dict[str, Sequence[str]] = {}  # the problems of the last run of each task
         self._troubles: dict[str, str] = {}
         self._stopped = threading.Event()
@@ -102,7 +106,7 @@ class QualityService:
             if self._stopped.is_set():
                 return
             # A clock that was set back does not delay it.
-            if task.name not in self._done or abs(now - self._done[task.name]) >= task.every:
+            if task.name not in self._begun or abs(now - self._begun[task.name]) >= self._pauses[task.name]:
                 self._do(task, now)
         reporter = self._reporter
         if self._stopped.is_set() or reporter is None:
@@ -114,9 +118,16 @@ class QualityService:
     def _do(self, task: Task, now: datetime) -> None:
         def run() -> None:
             self._found[task.name] = task.run(now)
-            self._done[task.name] = now
 
+        failed_before = task.name in self._troubles
         self._safely(task.name, run)
+        pause = task.every
+        if task.name in self._troubles:
+            longer = (
+                max(timedelta(seconds=self._seconds), 2 * self._pauses[task.name]) if failed_before else timedelta()
+            )
+            pause = min(task.every, MAX_PAUSE, longer)
+        self._begun[task.name], self._pauses[task.name] = now, pause
 
     def _work(self, wakeups: Wakeups) -> None:
         try:

@@ -128,6 +128,36 @@ def test_failed_task_is_repeated_in_the_next_step_and_keeps_nothing_else_from_be
     assert world.reports.problems[-1] == []
 
 
+@pytest.mark.parametrize(
+    ("every", "pauses"),
+    [
+        (HOUR, [0, 60, 120, 240, 300, 300]),
+        (timedelta(seconds=100), [0, 60, 100, 100]),
+        (timedelta(), [0, 0, 0]),
+    ],
+)
+def test_pauses_of_a_task_that_keeps_failing_grow(world: World, every: timedelta, pauses: list[float]) -> None:
+    world.task("count", every)
+    service = world.service()
+    for _ in range(2):  # a success resets them
+        world.gives["count"] = DataError("the database is down")
+        service.step()
+        for pause in pauses:
+            times = world.done.count("count")
+            if pause:
+                world.now += timedelta(seconds=pause - 1)
+                service.step()
+                assert world.done.count("count") == times, pause
+                world.now += timedelta(seconds=1)
+            service.step()
+            assert world.done.count("count") == times + 1, pause
+        world.gives["count"] = []
+        world.now += HOUR
+        service.step()
+        assert world.reports.problems[-1] == []
+        world.now += every
+
+
 def test_problems_of_an_hourly_task_stay_in_the_report_until_it_runs_again(world: World) -> None:
     world.task("query", HOUR, gives=["three rows have no label"])
     service = world.service()
@@ -143,15 +173,18 @@ def test_repeated_error_is_logged_once_and_its_end_too(world: World, caplog: pyt
     world.task("query", HOUR, gives=DataError("labels.query fails\nwith a second line"))
     service = world.service()
     with caplog.at_level(logging.INFO):
-        service.step()
-        service.step()
+        for minutes in range(3):
+            world.now = NOW + timedelta(minutes=minutes)
+            service.step()
         assert errors(caplog) == ["query failed: labels.query fails; it will be retried"]
         world.gives["query"] = DataError("another reason")
+        world.now += HOUR
         service.step()
         assert len(errors(caplog)) == 2
         world.gives["query"] = []
-        service.step()
-        service.step()
+        for _ in range(2):
+            world.now += HOUR
+            service.step()
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.INFO] == ["query works again"]
     assert all(record.exc_info is None for record in caplog.records)
 
