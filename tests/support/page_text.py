@@ -12,7 +12,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOTHING: dict[str, Any] = {
     "now": NOW, "model": None, "rows": 0, "bars": [], "versions": None, "versions_problem": None, "requests": [],
     "requests_problem": None, "quality": None, "quality_problem": None, "promotion": None,
-    "promotion_problem": None, "candidate": None,
+    "promotion_problem": None, "candidate": None, "amounts": [],
 }  # fmt: skip
 
 

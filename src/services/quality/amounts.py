@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from src.core.durable_file import replace_durably
+from src.core.new_data import Kind, NewAmount, write_new_data
 from src.core.pipeline_config import load_pipeline_config
 from src.core.quality_settings import QualitySettings
 from src.core.retrain_signal import RetrainSpool
@@ -23,8 +23,6 @@ ASKED_FILE = "amounts.json"
 # A count may read large files or a large table.
 ROWS_EVERY = timedelta(minutes=5)
 COUNT_MEMORY_BYTES = 256_000_000
-
-Kind = Literal["rows", "labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +42,8 @@ class AmountRequests:
 
     While a retrain request waits or runs, nothing is counted: its training may read what is new. A training with a
     verdict counts anew from its start. After one that failed or was skipped, a request follows when as much has come in
-    again. If the service is killed after it has submitted a request and before it has recorded that, and that request
-    fails or is skipped, it submits another one.
+    again. What is new is recorded for the page and ``GET /retrain``. If the service is killed after it has submitted a
+    request and before it has recorded that, and that request fails or is skipped, it submits another one.
 
     Args:
         settings: thresholds, folders, and the pipeline's configuration, which is read anew each time.
@@ -60,6 +58,8 @@ class AmountRequests:
         self._counter = RowCounter()
         self._file = spool.root / ASKED_FILE
         self._asked: _Asked | None = None
+        self._amounts: dict[Kind, NewAmount] = {}
+        self._recorded: list[NewAmount] | None = None
         self._told = set[Kind]()
 
     def tasks(self) -> list[Task]:
@@ -96,6 +96,7 @@ class AmountRequests:
             return ()
         baseline = read_baseline(self._spool.root, self._settings.model_name)
         if baseline is None:
+            self._show(kind, None)
             return self._without_baseline(kind)
         new, asked = count(baseline), self._asked_since(baseline)
         if new - asked.new.get(kind, 0) >= threshold:
@@ -103,9 +104,22 @@ class AmountRequests:
             record = self._spool.submit("schedule", cause=cause, by="quality service")
             logger.info("%s: retrain request %s", cause, record.id)
             # In memory first: while the volume is full, the same amount must not be requested again.
-            self._asked = asked.model_copy(update={"new": {**asked.new, kind: new}})
-            replace_durably(self._file, self._asked.model_dump_json().encode())
+            self._asked = asked = asked.model_copy(update={"new": {**asked.new, kind: new}})
+            replace_durably(self._file, asked.model_dump_json().encode())
+        since = "the last request" if kind in asked.new else f"version {baseline.version}"
+        counted = max(0, new - asked.new.get(kind, 0))
+        self._show(kind, NewAmount(kind=kind, new=counted, needed=threshold, since=since))
         return ()
+
+    def _show(self, kind: Kind, amount: NewAmount | None) -> None:
+        """Record how much is new of one kind; None: that is not known."""
+        self._amounts.pop(kind, None)
+        if amount is not None:
+            self._amounts[kind] = amount
+        found = [self._amounts[name] for name in ("rows", "labels") if name in self._amounts]
+        if found != self._recorded:
+            write_new_data(self._spool.root, self._settings.model_name, found)
+            self._recorded = found
 
     def _without_baseline(self, kind: Kind) -> Sequence[str]:
         problem = f"no training has recorded yet what it has read; new {kind} are counted from the next one on"

@@ -13,6 +13,7 @@ from src.core.errors import LoopError
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
+from src.core.new_data import NEW_DATA_FILE
 from src.core.quality_settings import QualitySettings
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import load_settings
@@ -86,6 +87,8 @@ def build_service(settings: QualitySettings, metrics: QualityMetrics) -> Quality
 def _amount_tasks(settings: QualitySettings, metrics: QualityMetrics) -> list[Task]:
     """The tasks that request trainings, if any threshold is set. Raises ConfigError: the folder is not writable."""
     if not (settings.retrain_min_new_rows or settings.retrain_min_new_labels):
+        with explaining_unwritable():
+            (settings.retrain_dir / NEW_DATA_FILE).unlink(missing_ok=True)
         return []
     with explaining_unwritable():
         audit = AuditLog(settings.audit_file, metrics.audit_failed)

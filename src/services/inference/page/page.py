@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from src.core.audit_log import AuditLog
 from src.core.errors import LoopError
 from src.core.inference_settings import InferenceSettings
+from src.core.new_data import read_new_data
 from src.core.quality_report import REPORT_FILE, read_report
 from src.core.retrain_signal import RetrainSpool
 from src.core.rollout_record import PROMOTED
@@ -54,6 +55,8 @@ class Page:
     def __post_init__(self) -> None:
         self._aliases = Fresh(self.registry.aliases, MLFLOW_SECONDS, patience=PATIENCE_SECONDS)
         self._requests = Fresh(partial(asyncio.to_thread, self.spool.recent, REQUESTS), VOLUME_SECONDS)
+        amounts = partial(asyncio.to_thread, read_new_data, self.spool.root, self.settings.model_name)
+        self._amounts = Fresh(amounts, REPORT_SECONDS)
         report = self.settings.quality_dir / REPORT_FILE
         read = partial(asyncio.to_thread, read_report, report, self.settings.model_name)
         self._quality = Fresh(read, REPORT_SECONDS)
@@ -106,7 +109,7 @@ class Page:
         (quality, quality_problem), (promotions, promotions_problem) = await asyncio.gather(
             self._quality.read(), self._promotions.read()
         )
-        audit, audit_problem = await self._audit.read()
+        (audit, audit_problem), (amounts, _) = await asyncio.gather(self._audit.read(), self._amounts.read())
         promotion, candidate = promotions or (None, None)
         store, model, report = self.store, self.store.current, self.traffic.report()
         state = "stopping" if self.stopping.begun else "ready" if model is not None else "no model"
@@ -127,6 +130,7 @@ class Page:
             "promotion_problem": promotions_problem,
             "requests": requests or [],
             "requests_problem": requests_problem,
+            "amounts": amounts or [],
         }
         card, rest = await self.render("card.html", **given), await self.render("watch.html", **given)
         entries = await self.render("audit.html", entries=audit.entries if audit else [], problem=audit_problem)

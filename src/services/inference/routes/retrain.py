@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from src.core.new_data import NewAmount, read_new_data
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, Scores, State, Step
 from src.services.inference.routes.callers import asked_by
 from src.services.inference.routes.endpoints import Service, errors
@@ -66,9 +67,10 @@ class RetrainStatus(RetrainAccepted):
 
 
 class RetrainList(BaseModel):
-    """The newest requests, newest first."""
+    """The newest requests, newest first, and how much is new, of what ``RETRAIN_MIN_NEW_…`` counts."""
 
     requests: list[RetrainStatus]
+    amounts: list[NewAmount]
 
 
 @router.post(
@@ -95,9 +97,13 @@ async def submit(
 
 @router.get("/retrain", summary="The newest retrain requests", responses=errors(503), response_model_exclude_unset=True)
 async def recent(service: Service, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RetrainList:
-    """Requests in any state, newest first."""
+    """Requests in any state, newest first.
+
+    ``amounts`` says how many new rows or labels count towards the next request by amount, as last counted.
+    """
     records = await asyncio.to_thread(service.spool.recent, limit)
-    return RetrainList(requests=[_status(record, service.store) for record in records])
+    amounts = await asyncio.to_thread(read_new_data, service.spool.root, service.settings.model_name)
+    return RetrainList(requests=[_status(record, service.store) for record in records], amounts=amounts)
 
 
 @router.get(

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from src.core.audit_log import AuditLog
 from src.core.errors import ConfigError, DataError, LoopError, SpoolFullError
+from src.core.new_data import read_new_data
 from src.core.quality_settings import QualitySettings
 from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult
 from src.core.retrain_signal import RetrainSpool
@@ -232,6 +233,65 @@ def test_amounts_that_were_requested_before_a_training_do_not_count_after_it(wor
     world.put("c.csv", 10)
     world.step()
     assert world.causes[1:] == ["10 new rows since version 8"]
+
+
+# -- progress ----------------------------------------------------------------------------------------------
+
+
+def progress(world: World) -> list[str]:
+    return [str(amount) for amount in read_new_data(world.spool.root, "iris")]
+
+
+def test_progress_towards_each_threshold_is_recorded(world: World) -> None:
+    assert progress(world) == []
+    world.step()
+    assert progress(world) == ["0 of 10 new rows since version 7", "0 of 3 new labels since version 7"]
+    world.put("b.csv", 9)
+    world.receive(2)
+    world.step()
+    assert progress(world) == ["9 of 10 new rows since version 7", "2 of 3 new labels since version 7"]
+
+
+def test_progress_after_a_request_counts_from_it_until_a_training_has_a_verdict(world: World) -> None:
+    world.put("b.csv", 12)
+    world.step()
+    assert progress(world) == ["0 of 10 new rows since the last request"]
+    world.end(Outcome.SKIPPED)
+    world.put("b.csv", 15)
+    world.step()
+    assert progress(world)[0] == "3 of 10 new rows since the last request"
+    world.put("b.csv", 11)
+    world.step()
+    assert progress(world)[0] == "0 of 10 new rows since the last request"
+    world.train("8", NOW)
+    world.step()
+    assert progress(world) == ["0 of 10 new rows since version 8", "0 of 3 new labels since version 8"]
+
+
+def test_what_is_no_longer_counted_has_no_progress(world: World) -> None:
+    world.step()
+    world.settings = world.settings.model_copy(update={"retrain_min_new_rows": 0})
+    world.restart()
+    world.step()
+    assert progress(world) == ["0 of 3 new labels since version 7"]
+    (world.spool.root / "last_training.json").unlink()
+    world.step()
+    assert progress(world) == []
+    world.train()
+    world.step()
+    build_service(world.settings.model_copy(update={"retrain_min_new_labels": 0}), QualityMetrics(CollectorRegistry()))
+    assert progress(world) == []
+
+
+def test_unchanged_progress_is_not_written_again(world: World) -> None:
+    world.step()
+    file = world.spool.root / "new_data.json"
+    before = file.stat().st_ino
+    world.step()
+    assert file.stat().st_ino == before
+    world.put("b.csv", 1)
+    world.step()
+    assert file.stat().st_ino != before
 
 
 # -- crashes and errors -----------------------------------------------------------------------------------

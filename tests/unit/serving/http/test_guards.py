@@ -155,7 +155,7 @@ async def test_other_host_is_refused_on_the_short_cut_too(served: Any) -> None:
 async def test_refused_writing_leaves_no_request(served: Any) -> None:
     answer = await served.client.post("/retrain", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403
-    assert (await served.client.get("/retrain")).json() == {"requests": []}
+    assert (await served.client.get("/retrain")).json() == {"requests": [], "amounts": []}
     assert await served.metric("inference_http_requests_total", route="/retrain", method="POST", status="403") == 1
     assert await served.metric("inference_http_requests_total", route="/retrain", method="POST", status="401") == 0
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from src.core.errors import ModelFailedError
+from src.core.new_data import NewAmount, write_new_data
 from src.core.retrain_record import Outcome, RetrainResult, Step
 from src.core.retrain_signal import RetrainSpool
 from src.services.inference.page.form import mark_of
@@ -306,6 +307,20 @@ async def test_model_that_comes_while_the_page_is_made_is_never_without_its_form
     unready.service.page.forget()  # so that MLflow is asked
     news = (await unready.client.get("/page/live?form=none")).text
     assert "form=none" in poll_of(news)
+
+
+async def test_page_shows_how_much_is_new(serving: Any, mlflow: FakeMlflow, tmp_path: Path) -> None:
+    async with serving(tmp_path, mlflow) as served:
+        assert "by amount" not in await page_of(served)
+    amounts = [
+        NewAmount(kind="rows", new=4, needed=1000, since="version 7"),
+        NewAmount(kind="labels", new=0, needed=3, since="the last request"),
+    ]
+    write_new_data(served.service.settings.retrain_dir, "iris", amounts)
+    async with serving(tmp_path, mlflow) as served:
+        text = text_of(await page_of(served))
+    both = "4 of 1,000 new rows since version 7; 0 of 3 new labels since the last request"
+    assert f"Until the next training by amount: {both}." in text
 
 
 async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from src.core.new_data import NewAmount, write_new_data
 from src.core.retrain_record import Outcome, Step
 from tests.support.models import SETOSA
 from tests.support.trained import SCORES, finish
@@ -217,6 +218,14 @@ async def test_retrain_list_is_newest_first_and_bounded(served: Any) -> None:
     assert [item["id"] for item in told] == ids[::-1]
     bounded = (await served.client.get("/retrain", params={"limit": 2})).json()["requests"]
     assert [item["id"] for item in bounded] == ids[:0:-1]
+
+
+async def test_retrain_list_says_how_much_is_new(served: Any) -> None:
+    assert (await served.client.get("/retrain")).json() == {"requests": [], "amounts": []}
+    amount = NewAmount(kind="rows", new=4, needed=10, since="version 7")
+    write_new_data(served.service.settings.retrain_dir, served.service.settings.model_name, [amount])
+    found = (await served.client.get("/retrain")).json()["amounts"]
+    assert found == [{"kind": "rows", "new": 4, "needed": 10, "since": "version 7"}]
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "zq7marker", "1.5", "", "1e3"])
