@@ -36,9 +36,10 @@ HASH_DIGITS = 32
 
 
 class Role(StrEnum):
-    """What a model version does: it answers requests, or rows for the log alone."""
+    """What a model version does: it answers requests, as a canary a share of them, or rows for the log alone."""
 
     CHAMPION = "champion"
+    CANARY = "canary"
     SHADOW = "shadow"
 
 

@@ -15,13 +15,13 @@ _DUCKDB_TYPES = {
     ColumnType.BOOLEAN: "BOOLEAN",
     ColumnType.STRING: "VARCHAR",
 }
-# Labelled rows to learn from: those of the champion since a time, the newest of each request's row, newest first.
+# Labelled rows to learn from: of answered requests, since a time, the newest of each request's row, newest first.
 COUNTS = """
-SELECT count(*) FILTER (NOT usable), count(*) FILTER (usable) FROM labelled WHERE role = 'champion' AND time >= $start
+SELECT count(*) FILTER (NOT usable), count(*) FILTER (usable) FROM labelled WHERE role <> 'shadow' AND time >= $start
 """
 ROWS = """
 SELECT * EXCLUDE (version, role, rate, prediction, received, usable)
-FROM labelled WHERE role = 'champion' AND time >= $start AND usable
+FROM labelled WHERE role <> 'shadow' AND time >= $start AND usable
 QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY time DESC, length(version) DESC, version DESC) = 1
 ORDER BY time DESC, request_id
 """

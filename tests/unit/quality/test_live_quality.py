@@ -50,6 +50,23 @@ def test_label_belongs_to_the_row_with_its_id(tmp_path: Path) -> None:
     ]
 
 
+def test_canary_has_a_quality_of_its_own_beside_the_same_version_as_a_shadow(tmp_path: Path) -> None:
+    rows = [
+        Row("r", version="2", role="canary", prediction="a"),
+        Row("r", version="1", role="shadow", prediction="b"),
+        Row("s", version="1", prediction="a"),
+        Row("s", version="2", role="shadow", prediction="b"),
+    ]
+    with joined(tmp_path, rows, [Given("a", id="r"), Given("a", id="s")], CountingScorer()) as quality:
+        found = {(one.version, one.role): one.windows[1] for one in quality.versions()}
+    assert {one: (window.predicted, window.labelled) for one, window in found.items()} == {
+        ("2", "canary"): (1, 1),
+        ("1", "shadow"): (1, 1),
+        ("1", "champion"): (1, 1),
+        ("2", "shadow"): (1, 1),
+    }
+
+
 def test_newest_label_of_an_id_counts_in_any_order(tmp_path: Path) -> None:
     labels = [Given("old", id="r", ago=2 * TICK), Given("new", id="r", ago=TICK), Given("older", id="r", ago=HOUR)]
     for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):

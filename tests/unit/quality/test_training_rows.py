@@ -90,6 +90,14 @@ def test_only_labelled_rows_of_the_champion_count(log: LabelledLog, read: Any) -
     assert lengths(read()) == [1.5]
 
 
+def test_rows_that_a_canary_answered_count_once(log: LabelledLog, read: Any) -> None:
+    log.add("r", VALUES, "setosa", role=Role.CANARY, version="2")
+    # The champion answers the same row as a shadow.
+    log.add_rows([("r", (9.0, *VALUES[1:]))], role=Role.SHADOW, ago=timedelta())
+    found = read()
+    assert (lengths(found), found.left_out) == ([1.5], {})
+
+
 def test_rows_count_from_the_start_of_the_day_max_age_days_ago(log: LabelledLog, read: Any) -> None:
     start = NOW.replace(hour=0) - 2 * DAY
     log.add("first", (1.0, *VALUES[1:]), "setosa", ago=NOW - start)
