@@ -25,6 +25,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 BASE = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, str_strip_whitespace=True)
 WriteKey = Annotated[SecretStr, Field(min_length=16)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# How the variables begin that Kubernetes adds for each Service of a namespace: INFERENCE_PORT=tcp://10.96.0.7:8000.
+SERVICE_LINK = "tcp://"
 
 
 class CommonSettings(BaseSettings):
@@ -152,14 +154,21 @@ def load_settings(settings_class: type[Settings]) -> Settings:
     except ValidationError as error:
         problems = [
             "".join(f"{part}: ".upper() for part in item["loc"]) + _problem(item, settings_class)
-            for item in error.errors(include_input=False, include_url=False)
+            for item in error.errors(include_url=False)
         ]
         raise ConfigError("wrong environment: " + "; ".join(problems) + " (see .env.example)") from None
 
 
 def _problem(error: ErrorDetails, settings_class: type[BaseSettings]) -> str:
-    """The problem with a variable; its description is clearer than a pattern."""
-    field = settings_class.model_fields.get(str(error["loc"][0])) if error["loc"] else None
+    """The problem with a variable, without its value; its description is clearer than a pattern."""
+    name = str(error["loc"][0]) if error["loc"] else ""
+    field = settings_class.model_fields.get(name)
+    if name.endswith("_port") and str(error["input"]).startswith(SERVICE_LINK):
+        service = name.removesuffix("_port").replace("_", "-")
+        return (
+            f"Kubernetes sets this variable to an address in the pods beside a Service named {service}; "
+            "set enableServiceLinks: false in the pod, or give the Service another name"
+        )
     if error["type"] == "string_pattern_mismatch" and field is not None:
         return f"has an invalid format ({field.description})"
     if error["type"] == "too_short":  # pydantic's message calls a secret's characters items

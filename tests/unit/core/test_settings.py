@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from src.core.errors import ConfigError
 from src.core.inference_settings import InferenceSettings
@@ -94,6 +95,33 @@ def test_key_that_is_too_short_is_reported_in_characters(monkeypatch: pytest.Mon
     monkeypatch.setenv("WRITE_API_KEY", "short")
     with pytest.raises(ConfigError, match=r"WRITE_API_KEY: must have at least 16 characters"):
         load_settings(InferenceSettings)
+
+
+@pytest.mark.parametrize(
+    ("settings_class", "name", "service"),
+    [
+        (InferenceSettings, "INFERENCE_PORT", "inference"),
+        (MonitorSettings, "MONITOR_PORT", "monitor"),
+        (QualitySettings, "QUALITY_PORT", "quality"),
+        (LocalSettings, "MLFLOW_PORT", "mlflow"),
+    ],
+)
+def test_variable_that_kubernetes_sets_for_a_service_is_explained(
+    monkeypatch: pytest.MonkeyPatch, settings_class: type[BaseSettings], name: str, service: str
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.96.0.7:8000")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(settings_class)
+    assert str(caught.value) == (
+        f"wrong environment: {name}: Kubernetes sets this variable to an address in the pods beside a Service named "
+        f"{service}; set enableServiceLinks: false in the pod, or give the Service another name (see .env.example)"
+    )
+
+
+def test_address_in_another_variable_than_a_port_is_not_blamed_on_kubernetes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "tcp://10.96.0.7:5000")
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI: URL scheme should be"):
+        load_settings(MonitorSettings)
 
 
 def test_env_file_that_is_not_text_is_reported_by_its_name(tmp_path: Path) -> None:

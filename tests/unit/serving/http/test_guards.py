@@ -46,6 +46,16 @@ def test_only_allowed_hosts_and_addresses_are_answered(host: str) -> None:
         assert status_of(guard, scope(("host", host))) == (None if host in ALLOWED else 400)
 
 
+def test_names_of_a_kubernetes_service_are_allowed_as_the_manifest_lists_them() -> None:
+    names = ["inference.loop", "inference.loop.svc", "inference.loop.svc.cluster.local"]
+    guard = HostGuard(["localhost", "inference", *names])
+    for name in names:
+        assert status_of(guard, scope(("host", name))) is None
+        assert status_of(guard, scope(("host", f"{name}.:8000"))) is None
+    assert status_of(guard, scope(("host", "inference.other.svc"))) == 400
+    assert status_of(guard, scope(("host", "other.loop.svc.cluster.local"))) == 400
+
+
 def test_request_with_two_hosts_or_none_is_refused() -> None:
     guard = HostGuard(["localhost"])
     assert status_of(guard, scope(("host", "localhost"), ("host", "localhost"))) == 400
