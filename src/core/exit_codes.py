@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     PERMANENT = 2  # fix the configuration or the data first
     BUSY = 75  # EX_TEMPFAIL: a training or a backup is running
     OUT_OF_MEMORY = 76  # the kernel killed it at its memory limit
+    NOT_STARTED = 125  # its Kubernetes Job never had a running pod; no process ends with it
 
 
 def exit_code_of(returncode: int) -> int:

@@ -53,9 +53,10 @@ def test_training_without_enough_memory_says_so_and_what_to_raise(stack: Stack) 
     finally:
         container.update(mem_limit=before, memswap_limit=before * 2)
     assert (ended["state"], ended["attempts"]) == ("failed", 3)
-    assert ended["reason"] == "gave up after 3 attempts: out of memory; raise TRAIN_MEMORY in .env"
+    out_of_memory = "out of memory; raise TRAIN_MEMORY in .env, or in Kubernetes the memory limit of the CronJob"
+    assert ended["reason"] == f"gave up after 3 attempts: {out_of_memory}"
     for attempt in (1, 2, 3):
-        failed = f"training attempt {attempt} of 3 failed: out of memory; raise TRAIN_MEMORY in .env"
+        failed = f"training attempt {attempt} of 3 failed: {out_of_memory}"
         stack.wait_for_log("monitor", failed, since=since)
     stack.wait_for_log("train-model", "reached its limit of 210 MB and was killed", since=since)
     counted = 'monitor_trainer_exits_total{kind="out_of_memory"} >= 3'

@@ -31,12 +31,19 @@ def kind_of(code: int | None) -> ExitKind:
     return kinds.get(code, ExitKind.ERROR)
 
 
+def was_silent(code: int | None) -> bool:
+    """Whether the run could not record why it ended."""
+    return kind_of(code) in {ExitKind.KILLED, ExitKind.OUT_OF_MEMORY} or code == ExitCode.NOT_STARTED
+
+
 def describe(code: int | None) -> str:
     """A sentence for logs and requests."""
     if code is None:
         return "the exit code is not known; the training log says why"
     if code == ExitCode.OUT_OF_MEMORY:
-        return "out of memory; raise TRAIN_MEMORY in .env"
+        return "out of memory; raise TRAIN_MEMORY in .env, or in Kubernetes the memory limit of the CronJob"
+    if code == ExitCode.NOT_STARTED:
+        return "no pod of the training Job ran within TRAIN_START_SECONDS; kubectl get events says why"
     if code > SIGNALS:
         return f"killed by {_signal_name(code - SIGNALS)} (exit code {code}); the training log ends there"
     return f"exit code {code}; the training log says why"

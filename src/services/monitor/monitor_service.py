@@ -9,7 +9,7 @@ from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
 from src.core.retrain_record import NO_PROGRESS, Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_signal import RetrainSpool
 from src.core.wakeups import Wakeups
-from src.services.monitor.exits import ExitKind, describe, kind_of
+from src.services.monitor.exits import describe, kind_of, was_silent
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
 from src.services.monitor.retrain_policy import RetrainPolicy
 from src.services.monitor.schedule import ScheduledRequests
@@ -198,8 +198,8 @@ class MonitorService:
         return settled
 
     def _note_end(self, records: list[RetrainRecord], code: int | None) -> list[RetrainRecord]:
-        """Note in the requests of a run that was killed, and could not do so itself, what ended it."""
-        if kind_of(code) not in {ExitKind.KILLED, ExitKind.OUT_OF_MEMORY}:
+        """Note in the requests of a run that could not do so itself what ended it."""
+        if not was_silent(code):
             return records
         noted = [record.with_error(describe(code)) if record.id in self._run else record for record in records]
         for record in noted:

@@ -20,6 +20,8 @@ from src.core.monitor_settings import MonitorSettings
 from src.core.retrain_signal import RetrainSpool
 from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
+from src.services.monitor.kubernetes_api import KubernetesApi
+from src.services.monitor.kubernetes_trainer import KubernetesTrainer
 from src.services.monitor.metrics import MonitorMetrics
 from src.services.monitor.monitor_service import MonitorService
 from src.services.monitor.retrain_policy import RetrainPolicy
@@ -48,11 +50,11 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     """Watch the spool and start trainings, until SIGTERM or SIGINT.
 
     Args:
-        settings: include the training container, if any.
+        settings: include the training container or Job, if any.
         command: the training otherwise, run in the repository's root.
 
     Raises:
-        ConfigError: the data folder is not writable, or RETRAIN_SCHEDULE is invalid.
+        ConfigError: the data folder is not writable, RETRAIN_SCHEDULE is invalid, or TRAIN_JOB is set outside a pod.
         ConnectionFailedError: the metrics port is in use, or DOCKER_HOST is not an address.
     """
     wakeups = Wakeups()
@@ -63,17 +65,7 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     metrics = MonitorMetrics(registry)
     with explaining_unwritable():
         spool = RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file, metrics.audit_failed)).create()
-    trainer: Trainer = (
-        DockerTrainer(settings.docker_host, settings.train_container)
-        if settings.train_container is not None
-        else ProcessTrainer(
-            command,
-            cwd=REPOSITORY,
-            environment=os.environ,
-            lock_file=settings.retrain_dir / "process.lock",
-            on_exit=wakeups.wake,
-        )
-    )
+    trainer = trainer_for(settings, command, wakeups)
     service = MonitorService(spool, trainer, metrics, policy, clock=lambda: datetime.now(UTC))
     with (
         serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port, variable="MONITOR_PORT"),
@@ -84,6 +76,26 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
         service.run(wakeups)
         service.stop()
     logger.info("stopped")
+
+
+def trainer_for(settings: MonitorSettings, command: Sequence[str], wakeups: Wakeups) -> Trainer:
+    """The trainer that the settings choose: a container, a Kubernetes Job or a child process.
+
+    Raises:
+        ConfigError: TRAIN_JOB is set outside a pod.
+        ConnectionFailedError: DOCKER_HOST is not an address.
+    """
+    if settings.train_container is not None:
+        return DockerTrainer(settings.docker_host, settings.train_container)
+    if settings.train_job is not None:
+        return KubernetesTrainer(KubernetesApi(), settings.train_job, start_seconds=settings.train_start_seconds)
+    return ProcessTrainer(
+        command,
+        cwd=REPOSITORY,
+        environment=os.environ,
+        lock_file=settings.retrain_dir / "process.lock",
+        on_exit=wakeups.wake,
+    )
 
 
 if __name__ == "__main__":

@@ -267,6 +267,26 @@ def test_train_container_is_a_containers_name(monkeypatch: pytest.MonkeyPatch, n
         load_settings(MonitorSettings)
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "-a", "a-", "Train", "a.b", "a" * 53])
+def test_train_job_is_a_cron_jobs_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("TRAIN_JOB", name)
+    with pytest.raises(ConfigError, match="TRAIN_JOB"):
+        load_settings(MonitorSettings)
+
+
+def test_longest_and_shortest_name_of_a_cron_job_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a" * 52, "a"):  # a CronJob's name has at most 52 characters
+        monkeypatch.setenv("TRAIN_JOB", name)
+        assert load_settings(MonitorSettings).train_job == name
+
+
+def test_container_and_job_exclude_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN_CONTAINER", "a")
+    monkeypatch.setenv("TRAIN_JOB", "a")
+    with pytest.raises(ConfigError, match="TRAIN_CONTAINER and TRAIN_JOB exclude each other"):
+        load_settings(MonitorSettings)
+
+
 @pytest.mark.parametrize(
     ("profiles", "own", "link"),
     [

@@ -1,7 +1,7 @@
 import pytest
 
 from src.core.exit_codes import ExitCode
-from src.services.monitor.exits import ExitKind, describe, kind_of
+from src.services.monitor.exits import ExitKind, describe, kind_of, was_silent
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from src.services.monitor.exits import ExitKind, describe, kind_of
         (2, ExitKind.ERROR),
         (75, ExitKind.BUSY),
         (76, ExitKind.OUT_OF_MEMORY),
+        (125, ExitKind.ERROR),
         (127, ExitKind.ERROR),
         (128, ExitKind.ERROR),
         (129, ExitKind.KILLED),
@@ -34,9 +35,28 @@ def test_every_exit_code_of_the_training_is_known() -> None:
         (139, "killed by SIGSEGV (exit code 139)"),
         (255, "killed by signal 127 (exit code 255)"),
         (76, "raise TRAIN_MEMORY in .env"),
+        (125, "no pod of the training Job ran"),
         (2, "exit code 2"),
         (None, "not known"),
     ],
 )
 def test_description_names_signal_and_remedy(code: int | None, words: str) -> None:
     assert words in describe(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "silent"),
+    [
+        (None, False),
+        (0, False),
+        (1, False),
+        (2, False),
+        (75, False),
+        (76, True),
+        (125, True),
+        (128, False),
+        (137, True),
+    ],
+)
+def test_run_that_was_killed_or_never_began_could_not_say_why(code: int | None, silent: bool) -> None:  # noqa: FBT001
+    assert was_silent(code) is silent

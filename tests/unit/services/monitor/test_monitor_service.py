@@ -457,7 +457,8 @@ def test_end_of_a_run_is_logged_once_with_its_outcome(
     [
         (1, "exit code 1; the training log says why"),
         (137, "killed by SIGKILL (exit code 137); the training log ends there"),
-        (76, "out of memory; raise TRAIN_MEMORY in .env"),
+        (76, "out of memory; raise TRAIN_MEMORY in .env, or in Kubernetes the memory limit of the CronJob"),
+        (125, "no pod of the training Job ran within TRAIN_START_SECONDS; kubectl get events says why"),
         (None, "the exit code is not known; the training log says why"),
     ],
 )
@@ -479,7 +480,8 @@ def test_failed_attempt_is_logged_with_its_number_and_exit_code(
     ("code", "error"),
     [
         (137, "killed by SIGKILL (exit code 137); the training log ends there"),
-        (76, "out of memory; raise TRAIN_MEMORY in .env"),
+        (76, "out of memory; raise TRAIN_MEMORY in .env, or in Kubernetes the memory limit of the CronJob"),
+        (125, "no pod of the training Job ran within TRAIN_START_SECONDS; kubectl get events says why"),
         (1, "MLflow is down"),
         (75, "MLflow is down"),
         (None, "MLflow is down"),
