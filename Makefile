@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local demo up scale down backup restore check-images config check-data train retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
+.PHONY: help setup local demo up scale down backup restore check-images config check-data train score retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,11 @@ check-data: $(READY) ## check the configured data set in seconds, with a table o
 
 train: $(READY) ## train once against the MLflow server of MLFLOW_TRACKING_URI
 	@$(BIN)/python run_pipeline.py
+
+score: export override IN := $(value IN)
+score: export override OUT := $(value OUT)
+score: $(READY) ## predict every row of files with the champion: IN=folder-or-file OUT=folder (SCORE_ARGS=--help)
+	@$(BIN)/python run_batch.py $(SCORE_ARGS) -- "$$IN" "$$OUT"
 
 retention: $(READY) ## list old versions, runs and requests that are no longer kept (APPLY=1 deletes them)
 	@$(BIN)/python -m src.training.retention $(if $(APPLY),--apply)

@@ -60,6 +60,10 @@ class TrainerBusyError(LoopError):
     """Another training holds the trainer lock."""
 
 
+class OutputBusyError(LoopError):
+    """Another run writes to the same folder of outputs."""
+
+
 class SpoolFullError(LoopError):
     """The shared volume has no space for another request; nothing was accepted."""
 

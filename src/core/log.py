@@ -32,8 +32,8 @@ def configure_logging(service: str, *, log_format: LogFormat, level: str) -> Non
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {service}: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # Chatty at INFO: one line per request or per poll.
-    for name in ("httpx", "httpcore", "watchfiles"):
+    # Chatty at INFO: one line per request, poll or connection.
+    for name in ("httpx", "httpcore", "watchfiles", "distributed"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 

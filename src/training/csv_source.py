@@ -27,7 +27,18 @@ CHUNK_BYTES = 1 << 20
 def read_csv(
     file: TableFile, columns: Sequence[str], options: CsvFormat, optional: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Read some columns of a file, every cell as text.
+    """Read some columns of a file, every cell as text, shape (rows, columns).
+
+    Arguments and errors are those of ``csv_parts``.
+    """
+    frame: pd.DataFrame = pa.Table.from_batches(csv_parts(file, columns, options, optional)).to_pandas()
+    return frame
+
+
+def csv_parts(
+    file: TableFile, columns: Sequence[str], options: CsvFormat, optional: Collection[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a file in parts of ``PART_ROWS`` rows, every cell as text. The first part has no rows.
 
     White space after a delimiter is skipped, as in ``1, "a, b"``, and around names in the header. Where every row, but
     not the header, ends in a delimiter, the empty cell after it is left out. Blank lines are skipped.
@@ -37,9 +48,6 @@ def read_csv(
         columns: names in the header, in the order of the result.
         options: delimiter and encoding.
         optional: columns that the result lacks if the file does.
-
-    Returns:
-        (rows, columns) of text.
 
     Raises:
         DataError: the file cannot be read with these options, lacks a column, has a name twice, or a row with more or
@@ -62,7 +70,7 @@ def read_csv(
                 raise DataError(
                     lacks(file.name, header, columns) + _advice(file, columns, delimiter, encoding, {encoding})
                 )
-            return _cells(file.name, lines, len(header), dict(zip(columns, places, strict=True)))
+            yield from _cells(file.name, lines, len(header), dict(zip(columns, places, strict=True)))
     except UnicodeError as error:
         advice = _advice(file, columns, delimiter, encoding, set()) or "; set dataset.csv.encoding"
         raise DataError(f"{file.name} is not {encoding} text{advice}") from error
@@ -134,9 +142,10 @@ def _places(file: TableFile, header: list[str], columns: Sequence[str]) -> list[
     return [header.index(name) for name in columns] if set(columns) <= set(header) else None
 
 
-def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, int]) -> pd.DataFrame:
-    """The columns' cells; every row must have as many cells as the header."""
-    chunks: dict[str, list[pa.Array]] = {column: [] for column in places}
+def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, int]) -> Iterator[pa.RecordBatch]:
+    """The columns' cells in parts; every row must have as many cells as the header."""
+    kind = pa.schema([(column, pa.large_string()) for column in places])
+    yield pa.RecordBatch.from_pylist([], kind)
     extra, rows = 0, 0
     while part := list(islice(lines, PART_ROWS)):
         if not rows:
@@ -147,12 +156,10 @@ def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, 
                     f"{name}: row {row} has {len(line)} cells, the header has {width}; fix the row, or quote cells "
                     "that hold the delimiter"
                 )
-        for column, place in places.items():
-            chunks[column].append(pa.array([line[place] for line in part], pa.large_string()))
+        yield pa.record_batch(
+            [pa.array([line[place] for line in part], pa.large_string()) for place in places.values()], kind
+        )
         rows += len(part)
-    arrays = {column: pa.chunked_array(found, pa.large_string()) for column, found in chunks.items()}
-    frame: pd.DataFrame = pa.table(arrays).to_pandas()
-    return frame
 
 
 def _advice(file: TableFile, columns: Sequence[str], delimiter: str, encoding: str, also: set[str]) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from arro3.core import Array, ChunkedArray, DataType, RecordBatch, RecordBatchReader
+from arro3.core import Array, ChunkedArray, DataType, RecordBatch, RecordBatchReader, Schema
 from arro3.io import read_ipc, read_ipc_stream, read_parquet
 from numpy.typing import NDArray
 
@@ -56,21 +56,29 @@ def _accepted(column: Column) -> tuple[str, str]:
 def arrow_parts(form: Format, schema: FeatureSchema, body: bytes, extra: ExtraColumns | None) -> Iterator[Part]:
     """Read the parts of a body, or raise InvalidRecordError; a malformed body may raise any other BaseException."""
     reader = READERS[form](body)
-    places, others = places_of(reader.schema.names, schema, extra)
-    problems: Problems = []
-    for column in schema.columns:
-        what, letters = _accepted(column)
-        if column.name in places and _letter(reader.schema.types[places[column.name]]) not in letters.lower():
-            problems.append(problem_of(column, f"must be a column of {what}; its Arrow type is another"))
-    if problems:
-        raise InvalidRecordError(problems)
+    places, others = places_in(reader.schema, schema, extra)
     row = 0
     for rows, arrays in _batches(reader, places | others):
         kept = {name: [_plain(cell) for cell in arrays[name].to_pylist()] for name in others}
-        yield from in_pieces(part_of(schema, arrays, rows, partial(_read, first_row=row), kept), kept)
+        yield from in_pieces(part_of(schema, arrays, rows, partial(read_array, first_row=row), kept), kept)
         row += rows
     if not row:
         raise malformed("the batch has no rows; send at least one")
+
+
+def places_in(
+    found: Schema, schema: FeatureSchema, extra: ExtraColumns | None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The same as ``places_of``; also raises InvalidRecordError if a column's Arrow type does not fit."""
+    places, others = places_of(found.names, schema, extra)
+    problems: Problems = []
+    for column in schema.columns:
+        what, letters = _accepted(column)
+        if column.name in places and _letter(found.types[places[column.name]]) not in letters.lower():
+            problems.append(problem_of(column, f"must be a column of {what}; its Arrow type is another"))
+    if problems:
+        raise InvalidRecordError(problems)
+    return places, others
 
 
 def _letter(kind: DataType) -> str:
@@ -113,8 +121,8 @@ def _plain(cell: Any) -> Any:
     return cell.isoformat() if isinstance(cell, date) else str(cell)
 
 
-def _read(column: Column, array: Array, problems: Problems, first_row: int) -> NDArray[Any]:
-    """Check one column."""
+def read_array(column: Column, array: Array, problems: Problems, first_row: int = 0) -> NDArray[Any]:
+    """Check one column, which is no dictionary; see ``tables.columns``."""
     kind, letter = array.type, _letter(array.type)
     cells: Any
     if letter.upper() not in _accepted(column)[1]:

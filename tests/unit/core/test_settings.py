@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
+from src.core.compute_settings import BatchSettings
 from src.core.errors import ConfigError
 from src.core.inference_settings import InferenceSettings
 from src.core.learning_settings import LearningSettings
@@ -20,7 +21,7 @@ from src.core.training_settings import TrainSettings
 from src.services.local.processes import REPOSITORY
 
 OF_SERVICES = [InferenceSettings, MonitorSettings, QualitySettings, LocalSettings]
-CLASSES = [CommonSettings, TrainSettings, LearningSettings, *OF_SERVICES]
+CLASSES = [CommonSettings, TrainSettings, BatchSettings, LearningSettings, *OF_SERVICES]
 FIELDS = {name.upper() for settings_class in CLASSES for name in settings_class.model_fields}
 
 
@@ -241,6 +242,29 @@ def test_zenml_key_alone_means_the_local_store(monkeypatch: pytest.MonkeyPatch) 
     assert load_settings(TrainSettings).zenml_store_url is None
 
 
+@pytest.mark.parametrize(
+    "value", ["s3cret", "http://user:s3cret@host:1", "tls://user:s3cret@host:8786", "tls://s3cret"]
+)
+def test_address_of_the_scheduler_has_a_scheme_a_host_and_a_port(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("COMPUTE_ADDRESS", value)
+    with pytest.raises(ConfigError, match=r"COMPUTE_ADDRESS: has an invalid format .*tls://host:port") as caught:
+        load_settings(BatchSettings)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("absent", ["COMPUTE_TLS_CA_FILE", "COMPUTE_TLS_CERT_FILE", "COMPUTE_TLS_KEY_FILE"])
+def test_encrypted_scheduler_needs_every_file(monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
+    monkeypatch.setenv("COMPUTE_ADDRESS", "tls://host:8786")
+    for name in {"COMPUTE_TLS_CA_FILE", "COMPUTE_TLS_CERT_FILE", "COMPUTE_TLS_KEY_FILE"} - {absent}:
+        monkeypatch.setenv(name, "/file.pem")
+    with pytest.raises(ConfigError, match="a COMPUTE_ADDRESS of tls:// needs COMPUTE_TLS_CA_FILE, "):
+        load_settings(BatchSettings)
+    monkeypatch.setenv(absent, "/file.pem")
+    assert load_settings(BatchSettings).is_encrypted
+    monkeypatch.setenv("COMPUTE_ADDRESS", "tcp://host:8786")
+    assert not load_settings(BatchSettings).is_encrypted
+
+
 def test_columns_of_the_prediction_log_are_names_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREDICTION_LOG_OMIT", " name, date of birth ,,")
     settings = load_settings(PredictionLogSettings)
@@ -323,9 +347,9 @@ def test_env_example_documents_exactly_every_variable() -> None:
 
 def test_env_example_states_the_defaults() -> None:
     text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
-    defaults = load_settings(LocalSettings)
+    defaults = dict(load_settings(LocalSettings)) | dict(load_settings(BatchSettings))
     for name, value in re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=(.*)$", text, flags=re.MULTILINE):
-        default = getattr(defaults, name.lower(), None)
+        default = defaults.get(name.lower())
         if isinstance(default, bool):
             assert value == str(default).lower(), name
         elif isinstance(default, int | float):

@@ -1,0 +1,1 @@
+"""Batch scoring: the registered model's predictions for the rows of files."""
