@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.estimate_choice import CHOICE_RELATIONS, CHOICE_SHIFTS
 from src.core.calibration import Calibration
 from src.core.pipeline_config import PipelineConfig
 from src.quality.estimate import answerable, estimated_scores
@@ -79,8 +80,9 @@ MODELS: dict[str, Callable[[int], Any]] = {
     "random forest": lambda seed: RandomForestClassifier(100, min_samples_leaf=3, random_state=seed),
     "gradient boosting": lambda seed: GradientBoostingClassifier(subsample=0.5, max_depth=4, random_state=seed),
 }
+NONE = "none"
 SHIFTS: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {
-    "none": same,
+    NONE: same,
     "a column higher by 1 sd": moved_up,
     "a column lower by 1 sd": moved_down,
     "half of the rows ordinary": half_ordinary,
@@ -136,7 +138,7 @@ def config_of(classes: int) -> PipelineConfig:
 
 def draw_classes(relation: str, rows: Floats, classes: int, random: np.random.Generator) -> NDArray[Any]:
     """(n,) class names."""
-    odds = np.exp(RELATIONS[relation](rows, classes))
+    odds = np.exp({**RELATIONS, **CHOICE_RELATIONS}[relation](rows, classes))
     limits = (odds / odds.sum(axis=1, keepdims=True)).cumsum(axis=1)[:, :-1]
     names = np.array([f"c{place}" for place in range(classes)])
     return np.asarray(names[(random.random((len(rows), 1)) >= limits).sum(axis=1)])
@@ -174,7 +176,7 @@ class Trained:
     def window(self, shift: str) -> Iterator[Found]:
         """A window's estimates."""
         rows = self.random.normal(size=(WINDOW_ROWS, len(COLUMNS)))
-        rows = {**SHIFTS, BEYOND: spread, CONCEPT: same}[shift](rows, self.random)
+        rows = {**SHIFTS, **CHOICE_SHIFTS, BEYOND: spread, CONCEPT: same}[shift](rows, self.random)
         truth = draw_classes(self.case.relation, rows, self.case.classes, self.random)
         if shift == CONCEPT:
             chance = self.random.choice(np.unique(truth), WINDOW_ROWS)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.estimate import PUBLISHED, Outcome, main, report
-from benchmarks.estimate_worlds import CONCEPT, MODELS, SHIFTS, Case, Found, Trained, draw_classes
+from benchmarks.estimate import CHOICE, CONFIRMATION, PUBLISHED, Outcome, Worlds, main, report
+from benchmarks.estimate_choice import CHOICE_RELATIONS, CHOICE_SHIFTS
+from benchmarks.estimate_worlds import CONCEPT, MODELS, Case, Found, Trained, draw_classes
 
 CASE = Case("linear", 2, "logistic regression")
 NAMES = {
@@ -63,13 +64,46 @@ def test_another_relation_lowers_the_score_and_not_the_estimate() -> None:
 
 
 @pytest.mark.slow
-def test_measure_writes_a_line_for_every_model_and_change(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("options", "worlds"), [([], CONFIRMATION), (["--choice"], CHOICE)])
+def test_measure_writes_a_line_for_every_model_and_change(options: list[str], worlds: Worlds, tmp_path: Path) -> None:
     file = tmp_path / "estimate.md"
-    assert main(["--repeats", "1", "--report", str(file)]) == 0
+    assert main([*options, "--repeats", "1", "--report", str(file)]) == 0
     text = file.read_text(encoding="utf-8")
     for model in MODELS:
-        for shift in SHIFTS:
+        for shift in ("none", *worlds.shifts):
             assert f"| {model} | {shift} | " in text
+
+
+def test_constants_are_not_chosen_by_what_is_published() -> None:
+    assert not set(CHOICE.relations) & set(CONFIRMATION.relations)
+    assert not set(CHOICE.shifts) & set(CONFIRMATION.shifts)
+    assert abs(CHOICE.seed - CONFIRMATION.seed) > 1_000_000
+    assert "none" not in CHOICE.shifts
+    assert "none" not in CONFIRMATION.shifts
+
+
+def test_rows_of_the_choice_change_as_their_names_say() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(2000, 6))
+    found = {name: shift(rows, random) for name, shift in CHOICE_SHIFTS.items()}
+    assert {rows.shape for rows in found.values()} == {(2000, 6)}
+    moved = found["four columns moved"] - rows
+    assert moved.mean(axis=0) == pytest.approx([0.7, -0.7, 0.3, 0, 0, 0.3])
+    assert found["four columns moved back"] - rows == pytest.approx(-moved)
+    assert found["all columns closer"] == pytest.approx(0.6 * rows)
+    kept = (found["seven of ten rows near"] == rows).mean(axis=0)
+    assert kept == pytest.approx([1, 0.3, 0.3, 0.3, 1, 1], abs=0.05)
+    assert found["rows selected by two columns"].mean(axis=0) == pytest.approx([0, 0.6, 0.4, 0, 0, 0], abs=0.1)
+    assert np.square(found["outer rows"]).mean(axis=0) == pytest.approx([1.5, 1.5, 1.5, 1, 1, 1], abs=0.15)
+
+
+def test_relations_of_the_choice_have_odds_for_each_class() -> None:
+    rows = np.array([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0], [-1.0, -1.0, -1.0, 1.0, 0.0, 0.0]])
+    odds = {name: relation(rows, 3) for name, relation in CHOICE_RELATIONS.items()}
+    assert odds["steps"] == pytest.approx(np.array([[1.5, 2.2, 0], [-0.8, -1.7, 0]]))
+    waves = 0.9 * np.cos(2)
+    assert odds["mixed"] == pytest.approx(np.array([[1.3, 1.1 + waves, 0], [-1.8, -1.1 + waves, 0]]))
+    assert all(relation(rows, 2).shape == (2, 2) for relation in CHOICE_RELATIONS.values())
 
 
 def test_published_figures_keep_the_promise() -> None:
