@@ -62,12 +62,32 @@ def test_interval_has_the_uncertainty_of_the_calibration_too() -> None:
     assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
 
 
-def test_interval_is_wider_by_half_of_the_change_since_the_holdout() -> None:
+@pytest.mark.parametrize(("holdout", "below", "above"), [(0.9, 1.0, 0.5), (0.7, 0.5, 1.0)])
+def test_interval_reaches_from_half_to_twice_the_change_since_the_holdout(
+    holdout: float, below: float, above: float
+) -> None:
     rows = rows_of([0.8] * 1000)
-    same, moved = (scores(rows, scores={"accuracy": holdout})["accuracy"] for holdout in (0.8, 0.9))
+    same, moved = (scores(rows, scores={"accuracy": score})["accuracy"] for score in (0.8, holdout))
+    change = same.value - holdout
     assert same.value == moved.value
-    assert moved.value - moved.low == pytest.approx(np.hypot(same.value - same.low, (0.9 - same.value) / 2), abs=1e-3)
-    assert moved.high - moved.value == pytest.approx(np.hypot(same.high - same.value, (0.9 - same.value) / 2), abs=1e-3)
+    assert moved.value - moved.low == pytest.approx(np.hypot(same.value - same.low, below * change), abs=1e-3)
+    assert moved.high - moved.value == pytest.approx(np.hypot(same.high - same.value, above * change), abs=1e-3)
+
+
+class Drawn(Accuracy):
+    """Other scores in each draw."""
+
+    def simulate(self, rows: Labelled, truths: Iterable[NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """As many as there are truths, less one, in falling order."""
+        return {"accuracy": np.arange(len(list(truths)) - 1.0, 0.0, -1.0) * rows.weights[0]}
+
+
+def test_nineteen_of_twenty_further_draws_are_expected_in_the_interval() -> None:
+    found = estimated_scores(
+        rows_of([0.8] * 100), CALIBRATED.model_copy(update={"scores": {"accuracy": 100.0}}), Drawn()
+    )["accuracy"]
+    # Among the scores 1 to 199, another one has 200 places: five below the interval, and five above it.
+    assert (found.value, found.low, found.high) == pytest.approx((100.0, 5.0, 195.0))
 
 
 def test_undefined_scores_are_left_out_and_metrics_without_a_holdout_score_too() -> None:
