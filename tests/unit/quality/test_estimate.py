@@ -74,6 +74,12 @@ def test_interval_reaches_from_half_to_twice_the_change_since_the_holdout(
     assert moved.high - moved.value == pytest.approx(np.hypot(same.high - same.value, above * change), abs=1e-3)
 
 
+@pytest.mark.parametrize(("drop", "alerts"), [(0.10, False), (0.12, True)])
+def test_alert_needs_an_estimated_drop_of_about_eleven_points(drop: float, *, alerts: bool) -> None:
+    found = scores(rows_of([0.8] * 1000), scores={"accuracy": 0.8 + drop})["accuracy"]
+    assert (0.8 + drop - found.high > 0.05) == alerts
+
+
 class Drawn(Accuracy):
     """Other scores in each draw."""
 
