@@ -8,6 +8,7 @@ import numpy as np
 
 from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable, Row
+from src.core.prediction_log import Role
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Cost
 from src.serving.tables.answers import Answer, answers_of
@@ -30,6 +31,7 @@ class Model:
         self.schema, self.classes, self.prefers = schema, CLASSES, prefers
         self.cost = Cost(0.0, cost)
         self.engine = self
+        self.role = Role.CHAMPION
         self.version: Any = type("Version", (), {"name": "iris", "version": version})
         self.fails = False
         self.on_call: Callable[[], object] = lambda: None

@@ -14,6 +14,7 @@ from src.core.errors import InvalidModelError, ModelFailedError
 from src.core.feature_schema import FeatureSchema
 from src.core.feature_table import FeatureTable, Row, Value
 from src.core.model_registry import DriftReference
+from src.core.prediction_log import Role
 from src.core.predictions import Engine
 from src.serving.models.engine import ServedEngine
 from src.serving.models.model_version import ModelVersion
@@ -110,6 +111,7 @@ class Predictor:
     loaded_at: datetime
     cost: Cost
     gives_probabilities: bool = True  # whether it returned probabilities when it was loaded
+    role: Role = Role.CHAMPION
 
     @cached_property
     def shown_example(self) -> dict[str, Value]:
@@ -124,7 +126,8 @@ class Predictor:
     @cached_property
     def headers(self) -> dict[str, str]:
         """The headers of this model's answers; a character that a header cannot have is percent-encoded."""
-        return {"x-model-name": quote(self.version.name, safe=PLAIN), "x-model-version": self.version.version}
+        named = {"x-model-name": quote(self.version.name, safe=PLAIN), "x-model-version": self.version.version}
+        return named | ({"x-model-role": self.role.value} if self.role is Role.CANARY else {})
 
     @cached_property
     def head_lines(self) -> bytes:

@@ -38,10 +38,10 @@ class RowLayout:
     Args:
         predictor: the model.
         settings: the columns to omit and to hash.
-        role: of its answers.
+        role: of its answers; None: the model's.
     """
 
-    def __init__(self, predictor: Predictor, settings: PredictionLogSettings, role: Role = Role.CHAMPION) -> None:
+    def __init__(self, predictor: Predictor, settings: PredictionLogSettings, role: Role | None = None) -> None:
         version, schema = predictor.version, predictor.schema
         omitted, self._hashed = settings.omitted_columns, settings.hashed_columns
         self._hash_key = settings.log_key
@@ -55,7 +55,9 @@ class RowLayout:
             LoggedColumn(name=column.name, type=ColumnType.STRING if column.name in self._hashed else column.type)
             for _, column in logged
         )
-        self._source = SegmentSource(version.name, version.version, role, types, predictor.classes, 1.0)
+        self._source = SegmentSource(
+            version.name, version.version, role or predictor.role, types, predictor.classes, 1.0
+        )
         if self.unknown:
             logger.error(
                 "no values and no ids of yours are logged: PREDICTION_LOG_OMIT or PREDICTION_LOG_HASH lists columns "

@@ -20,15 +20,15 @@ from weakref import WeakKeyDictionary
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from src.core.feature_table import FeatureTable, Row
-from src.core.prediction_log import Role, Sampling, row_id
+from src.core.prediction_log import Sampling, row_id
 from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.sampling_rate import SamplingRate
-from src.serving.watch.segment_writer import SegmentWriter
-from src.serving.watch.shadow import Shadow
+from src.serving.watch.segment_writer import SegmentWriters
+from src.serving.watch.shadow import Shadow, ShadowMetrics
 
 WRITE_SECONDS = 1.0
 # Rows that wait to be written; more are dropped, and counted.
@@ -79,9 +79,12 @@ class PredictionLog:
         self._blocks: deque[LoggedRows] = deque()
         self._waiting = 0
         self._lock = threading.Lock()  # of the four above
-        self.shadow = Shadow(settings, registry)
-        # One segment each is open at a time.
-        self._writers = {role: SegmentWriter(folder, clock) for role in (Role.CHAMPION, Role.SHADOW)}
+        metrics = ShadowMetrics(registry)
+        self.shadow = Shadow(settings, metrics)
+        # While there is a canary: it answers the champion's rows, and the champion the canary's.
+        self.canary_as_shadow, self.champion_as_shadow = Shadow(settings, metrics), Shadow(settings, metrics)
+        self._shadows = (self.shadow, self.canary_as_shadow, self.champion_as_shadow)
+        self._writers = SegmentWriters(folder, clock)
         self._writing = threading.Lock()
         self._is_failing = False
         name, documentation = "inference_prediction_log_rows_total", "Predicted rows by what the log did with them"
@@ -154,8 +157,9 @@ class PredictionLog:
             self._blocks.append(block)
 
     def add_failed(self, predictor: Predictor, table: FeatureTable) -> None:
-        """A model has failed on at least one row of a table: the shadow, if there is one, gets a sample of its rows."""
-        self.shadow.add_failed(predictor, table, self._rate.rate)
+        """A model has failed on at least one row of a table: its shadow, if there is one, gets a sample of its rows."""
+        for shadow in self._shadows:
+            shadow.add_failed(predictor, table, self._rate.rate)
 
     async def run(self, gather: Callable[[], None]) -> None:
         """Write once a second what ``gather``, called from the event loop, and others have added, until cancelled."""
@@ -179,15 +183,9 @@ class PredictionLog:
             # Each change of these starts a new segment.
             blocks.sort(key=lambda block: (block.source.version, block.source.role, block.source.rate))
             errors = [error for block in blocks if (error := self._write_block(block))]
-            errors += [] if is_last else self.shadow.write(blocks, self._writers[Role.SHADOW])
-            for writer in self._writers.values():
-                try:
-                    if is_last:
-                        writer.close()
-                    else:
-                        writer.close_old()
-                except OSError as error:
-                    errors.append(error)
+            if not is_last:
+                errors += [error for shadow in self._shadows for error in shadow.write(blocks, self._writers)]
+            errors += self._writers.close() if is_last else self._writers.close_old()
             self._report(errors, written=bool(blocks))
 
     def close(self) -> None:
@@ -229,7 +227,7 @@ class PredictionLog:
         lines, failed = block.lines(), None
         while some := list(islice(lines, WRITE_ROWS)):
             try:
-                self._writers[Role.CHAMPION].write(block.source, some)
+                self._writers.write(block.source, some)
             except OSError as error:
                 failed = error
                 self._count[DROPPED](len(some))

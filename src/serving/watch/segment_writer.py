@@ -160,3 +160,41 @@ class SegmentWriter:
             self._refused_at = now if is_full else None
         if self._refused_at is not None:
             raise OSError(errno.EDQUOT, "too many segments wait; check that the quality service runs")
+
+
+class SegmentWriters:
+    """Writes lines of several versions and roles, with one open segment each. Use it from one thread at a time.
+
+    Args:
+        folder: of the segments.
+        clock: seconds since 1970-01-01 UTC.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._writers: dict[tuple[str, Role], SegmentWriter] = {}
+
+    def write(self, source: SegmentSource, lines: Iterable[bytes]) -> None:
+        """As ``SegmentWriter.write``."""
+        key = source.version, source.role
+        if key not in self._writers:
+            self._writers[key] = SegmentWriter(self._folder, self._clock)
+        self._writers[key].write(source, lines)
+
+    def close_old(self) -> list[OSError]:
+        """Close old segments; return the errors."""
+        return self._each(SegmentWriter.close_old)
+
+    def close(self) -> list[OSError]:
+        """Close all segments; return the errors."""
+        return self._each(SegmentWriter.close)
+
+    def _each(self, close: Callable[[SegmentWriter], None]) -> list[OSError]:
+        errors = []
+        for writer in self._writers.values():
+            try:
+                close(writer)
+            except OSError as error:
+                errors.append(error)
+        return errors

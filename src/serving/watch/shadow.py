@@ -1,6 +1,7 @@
 """The shadow: a second version that answers the logged rows too, for the log alone.
 
-While a promotion is watched, it is the previous champion; before a promotion, it is the version that may follow.
+While a promotion is watched, it is the previous champion; before a promotion, it is the version that may follow. A
+canary answers the champion's rows so, and the champion the canary's.
 """
 
 import logging
@@ -17,7 +18,7 @@ from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.paired_checks import LATENCY_SECONDS, PairedChecks, PairMetrics
-from src.serving.watch.segment_writer import SegmentWriter
+from src.serving.watch.segment_writer import SegmentWriter, SegmentWriters
 
 # The shadow's share of a second: rows beyond it are skipped, so that a slow model does not slow down the served one.
 MAX_SECONDS = 0.05
@@ -46,25 +47,35 @@ class _Used(NamedTuple):
         return MAX_SECONDS - min(self.checks.run(tables), LATENCY_SECONDS)
 
 
+class ShadowMetrics:
+    """Counts what the shadows of one process do."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pairs = PairMetrics(registry)
+        name, documentation = "inference_shadow_rows", "Logged rows by what the shadow did with them"
+        rows = Counter(name, documentation, ["result"], registry=registry)
+        self.count = {result: rows.labels(result).inc for result in (PREDICTED, SKIPPED, FAILED)}
+        self.shadows: list[Shadow] = []
+        active = Gauge("inference_shadow_active", "1 while a second version answers as a shadow", registry=registry)
+        active.set_function(lambda: float(any(shadow.version is not None for shadow in self.shadows)))
+
+
 class Shadow:
     """Answers logged rows with a second version. Its methods may be called from different threads.
 
     Args:
         settings: of the prediction log.
-        registry: of the metrics.
+        metrics: of all shadows.
     """
 
-    def __init__(self, settings: PredictionLogSettings, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: PredictionLogSettings, metrics: ShadowMetrics) -> None:
         self._settings = settings
         self._used: _Used | None = None
-        self._metrics = PairMetrics(registry)
+        self._metrics = metrics.pairs
+        self._count = metrics.count
         self._is_failing = False
         self._failure: str | None = None
-        name, documentation = "inference_shadow_rows", "Logged rows by what the shadow did with them"
-        rows = Counter(name, documentation, ["result"], registry=registry)
-        self._count = {result: rows.labels(result).inc for result in (PREDICTED, SKIPPED, FAILED)}
-        active = Gauge("inference_shadow_active", "1 while a second version answers as a shadow", registry=registry)
-        active.set_function(lambda: float(self._used is not None))
+        metrics.shadows.append(self)
 
     @property
     def version(self) -> str | None:
@@ -107,7 +118,7 @@ class Shadow:
         if used is not None and checks is not None and used.takes(table.schema, predictor.version.version):
             checks.add_failed(table, rate)
 
-    def write(self, blocks: Sequence[LoggedRows], writer: SegmentWriter) -> list[OSError]:
+    def write(self, blocks: Sequence[LoggedRows], writer: SegmentWriter | SegmentWriters) -> list[OSError]:
         """Check a second's rows, and write the answers to them as far as there is time; return the errors."""
         errors: list[OSError] = []
         used = self._used

@@ -109,7 +109,7 @@ class ShadowFollower:
         served = self._served_of(rollout)
         if served is None:
             return None
-        if predictor is not None and (problem := _obstacle(predictor, served)) is None:
+        if predictor is not None and (problem := obstacle_of(predictor, served)) is None:
             self._shadow.use_challenger(predictor, served)
             return rollout.version, rollout.previous
         await self._hinder(rollout, problem or "was deleted from MLflow")
@@ -142,7 +142,7 @@ class ShadowFollower:
         return current if not is_watched or self._clock() < rollout.until else None
 
 
-def _obstacle(predictor: Predictor, served: Predictor) -> str | None:
+def obstacle_of(predictor: Predictor, served: Predictor) -> str | None:
     """Why a version can never answer the rows of the served one."""
     if not takes_rows(predictor.schema, served.schema):
         return f"takes other columns or types than version {served.version.version}"

@@ -167,7 +167,7 @@ async def test_a_version_that_is_much_slower_is_rolled_back(served: Any) -> None
     blocks = list(served.service.log._blocks)  # noqa: SLF001 - so that they are checked for many seconds
     checked = 0
     while rollouts.watched("iris") is not None and checked < 60:
-        served.service.log.shadow.write(blocks, served.service.log._writers["shadow"])  # noqa: SLF001
+        served.service.log.shadow.write(blocks, served.service.log._writers)  # noqa: SLF001
         await served.service.shadowing.look()
         checked += 1
     (record,) = rollouts.recent("iris", 1)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
 from src.core.feature_table import FeatureTable
+from src.core.prediction_log import Role
 from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.predictions import Predictions
 from src.serving.tables.answers import Answer
@@ -28,6 +29,8 @@ INFO = "rows and their predictions are kept in"
 
 class Model:
     """As much of a predictor as the log reads."""
+
+    role = Role.CHAMPION
 
     def __init__(self, classes: tuple[str, ...] = ("a", "b"), version: str = "1") -> None:
         self.schema, self.classes = SCHEMA, classes

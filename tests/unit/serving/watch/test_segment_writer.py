@@ -14,7 +14,7 @@ import pytest
 from src.core.file_lock import is_locked
 from src.core.prediction_log import LoggedColumn, Role, SegmentHeader
 from src.serving.watch import segment_writer
-from src.serving.watch.segment_writer import MAX_BYTES, SegmentSource, SegmentWriter
+from src.serving.watch.segment_writer import MAX_BYTES, MAX_SECONDS, SegmentSource, SegmentWriter, SegmentWriters
 
 SOURCE = SegmentSource("iris", "3", Role.CHAMPION, (LoggedColumn(name="a", type="number"),), ("x", "y"), 0.5)
 
@@ -195,3 +195,36 @@ def test_segments_that_nobody_takes_in_do_not_fill_the_disk(
     folder.writer.write(SOURCE, [b"3\n"])
     folder.writer.close()
     assert folder.segments() == [[b"3"]]
+
+
+def test_each_version_and_role_has_one_open_segment(folder: Folder) -> None:
+    writers = SegmentWriters(folder.path, lambda: folder.now)
+    others = [SOURCE._replace(role=Role.CANARY), SOURCE._replace(version="4")]
+    for _ in range(3):
+        for source in (SOURCE, *others):
+            writers.write(source, [f"{source.version} {source.role}\n".encode()])
+    assert len(list(folder.path.glob("*.open"))) == 3
+    assert writers.close() == []
+    assert folder.segments() == [[b"3 champion"] * 3, [b"3 canary"] * 3, [b"4 champion"] * 3]
+
+
+def test_old_segments_of_all_sources_are_closed(folder: Folder) -> None:
+    writers = SegmentWriters(folder.path, lambda: folder.now)
+    writers.write(SOURCE, [b"1\n"])
+    folder.now += MAX_SECONDS / 2
+    writers.write(SOURCE._replace(role=Role.CANARY), [b"2\n"])
+    folder.now += MAX_SECONDS / 2
+    assert writers.close_old() == []
+    assert folder.segments() == [[b"1"]]
+    folder.now += MAX_SECONDS / 2
+    assert writers.close_old() == []
+    assert folder.segments() == [[b"1"], [b"2"]]
+
+
+def test_segments_that_cannot_be_closed_do_not_keep_the_others_open(folder: Folder) -> None:
+    writers = SegmentWriters(folder.path, lambda: folder.now)
+    writers.write(SOURCE, [b"1\n"])
+    folder.open_one.unlink()
+    writers.write(SOURCE._replace(role=Role.CANARY), [b"2\n"])
+    assert len(writers.close()) == 1
+    assert folder.segments() == [[b"2"]]

@@ -16,7 +16,7 @@ from src.core.rollout_record import PairCount
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.prediction_log import PredictionLog
 from src.serving.watch.segment_writer import SegmentWriter
-from src.serving.watch.shadow import MAX_SECONDS, Shadow
+from src.serving.watch.shadow import MAX_SECONDS, Shadow, ShadowMetrics
 from tests.support.logged import segments_in
 from tests.support.watched_models import SCHEMA, Model
 
@@ -40,7 +40,7 @@ class World:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.shadow = Shadow(settings(), self.registry)
+        self.shadow = Shadow(settings(), ShadowMetrics(self.registry))
 
     def counts(self) -> tuple[float, ...]:
         """The rows that were predicted, skipped and failed."""

@@ -16,7 +16,7 @@ from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.rollout_record import Decision, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.watch.segment_writer import SegmentWriter
-from src.serving.watch.shadow import Shadow
+from src.serving.watch.shadow import Shadow, ShadowMetrics
 from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS, ShadowFollower
 from tests.support.watched_models import SCHEMA, Model
 
@@ -61,7 +61,11 @@ class Followed:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         settings = PredictionLogSettings(_env_file=None)  # type: ignore[call-arg]
-        self.shadow, self.rollouts, self.now = Shadow(settings, CollectorRegistry()), Rollouts(folder), NOW
+        self.shadow, self.rollouts, self.now = (
+            Shadow(settings, ShadowMetrics(CollectorRegistry())),
+            Rollouts(folder),
+            NOW,
+        )
         self.store: Any = Store()
         self.model = "iris"
         self.asked: list[tuple[str, str, str]] = []
