@@ -34,14 +34,22 @@ from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
 from src.serving.models.alias_moves import AliasMoves
 from src.serving.models.approval import Approval
-from src.serving.models.inference_scheduler import MAX_THREADS, InferenceScheduler, available_cores
+from src.serving.models.inference_scheduler import (
+    MAX_THREADS,
+    InferenceScheduler,
+    OnFailure,
+    available_cores,
+    ignore_failure,
+)
 from src.serving.models.model_cache import ModelCache
 from src.serving.models.model_store import Backoff, ModelStore
 from src.serving.models.registry_client import RegistryClient
 from src.serving.models.rollback import Rollback
+from src.serving.models.version_choice import VersionChoice
 from src.serving.protocols.batches import Batches
 from src.serving.protocols.single_rows import single_rows
 from src.serving.watch.approvals import ApprovalFollower
+from src.serving.watch.canary_follower import CanaryFollower, CanaryShadows
 from src.serving.watch.feedback_store import FeedbackStore
 from src.serving.watch.metrics import ServingMetrics
 from src.serving.watch.prediction_log import PredictionLog
@@ -77,8 +85,8 @@ class ServiceState:
         spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending, audit=self.audit)
         self.settings = settings
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
-        failed = {"on_failure": self.log.add_failed} if self.log else {}
-        self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS), **failed)
+        self.on_failure: OnFailure = self.log.add_failed if self.log else ignore_failure
+        self.scheduler = InferenceScheduler(min(available_cores(), MAX_THREADS), self.on_failure)
         self.batches = Batches(settings, self.scheduler, metrics)
         self.feedback = _feedback_store(settings)
         rollouts, model = Rollouts(settings.rollouts_dir, self.audit), settings.model_name
@@ -87,10 +95,25 @@ class ServiceState:
         self.approval = Approval(moves, store, rollouts, model)
         self.approvals = ApprovalFollower(self.approval, collected)
         self.shadowing = ShadowFollower(self.log.shadow, self.rollback) if self.log else None
+        self.choice = VersionChoice(store)
+        self.canaries = self._canaries(rollouts)
         self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.audit, self.stopping)
         self._add_edge(settings, catalogue)
+
+    def _canaries(self, rollouts: Rollouts) -> CanaryFollower | None:
+        """What loads a canary; without a prediction log, nothing could be said of one."""
+        if self.log is None:
+            return None
+        return CanaryFollower(
+            self.choice,
+            CanaryShadows(self.log.canary_as_shadow, self.log.champion_as_shadow),
+            self.store,
+            rollouts,
+            self.settings.model_name,
+            take_rows=self.metrics.traffic.take_canary_rows,
+        )
 
     def _add_edge(self, settings: InferenceSettings, catalogue: Catalogue) -> None:
         """What stands between connections and routes."""
@@ -107,12 +130,14 @@ class ServiceState:
         self.fast = FastPredict(
             routes=single_rows(settings.model_name),
             store=self.store,
+            choice=self.choice,
             guards=self.guards,
             admission=self.admission,
             stopping=self.stopping,
             metrics=self.metrics,
             max_pending=slots + queue,
             max_body_bytes=min(settings.max_body_bytes, MAX_KEPT_BYTES),
+            on_failure=self.on_failure,
         )
 
 
@@ -166,6 +191,8 @@ async def _running(
     running.append(asyncio.create_task(state.approvals.follow(), name="follow-approvals"))
     if state.log:
         running.append(asyncio.create_task(state.log.run(state.metrics.traffic.work_off), name="prediction-log"))
+    if state.canaries:
+        running.append(asyncio.create_task(state.canaries.follow(), name="follow-canary"))
     if state.shadowing:
         running.append(asyncio.create_task(state.shadowing.follow(), name="follow-promotions"))
     try:

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from src.core.feature_table import Row
+from src.core.feature_table import FeatureTable, Row
+from src.core.prediction_log import Role
 from src.serving.http.guards import Guard, announced_length, client_request_id, new_request_id
 from src.serving.http.stopping import Stopping
 from src.serving.models.admission import Admission
-from src.serving.models.inference_scheduler import SharedTurn
+from src.serving.models.inference_scheduler import OnFailure, SharedTurn
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
+from src.serving.models.version_choice import Headers, VersionChoice
 from src.serving.protocols.single_rows import ROUTED, SingleRow
 from src.serving.tables.answers import Answer
 from src.serving.watch.metrics import ServingMetrics
@@ -36,6 +38,7 @@ class PlainHead(NamedTuple):
     route: SingleRow
     length: int  # the body's announced length in bytes; 0 if there is none
     request_id: str | None  # the client's, if it has sent one
+    headers: Headers = ()
 
 
 class KnownHead:
@@ -79,12 +82,14 @@ class FastPredict:
 
     routes: Mapping[str, SingleRow]  # by path
     store: ModelStore
+    choice: VersionChoice
     guards: Sequence[Guard]
     admission: Admission
     stopping: Stopping
     metrics: ServingMetrics
     max_pending: int  # further rows take the ordinary route
     max_body_bytes: int  # and so do longer bodies
+    on_failure: OnFailure  # gets rows of which a canary fails on at least one
 
     def __post_init__(self) -> None:
         self._turn = SharedTurn[PendingPrediction](self._answer)
@@ -105,7 +110,7 @@ class FastPredict:
         length = announced_length(scope)
         if length > self.max_body_bytes or any(guard(scope) for guard in self.guards):
             return None
-        return PlainHead(route, length, client_request_id(scope))
+        return PlainHead(route, length, client_request_id(scope), headers)
 
     def take(self, connection: "FrontProtocol", head: PlainHead, body: bytes) -> PendingPrediction | None:
         """Take a complete request, to be answered in this loop iteration; None if its route handles it."""
@@ -115,18 +120,23 @@ class FastPredict:
             predictor is None
             or self._turn.size >= self.max_pending
             or len(body) > self.max_body_bytes
-            or not predictor.cost.is_quick
             or self.stopping.begun
             or not self.admission.has_room
         ):
             return None
+        request_id = head.request_id or new_request_id()
         try:
+            if self.choice.canary is not None:
+                predictor = self.choice.of(
+                    head.headers, request_id, lambda champion: head.route.decode(champion, body)[0]
+                )
+            if not predictor.cost.is_quick:
+                return None
             row, details = head.route.decode(predictor, body)
         except Exception:  # noqa: BLE001 - the route decodes it again, and reports or logs the error
             return None
         if row is None:
             return None
-        request_id = head.request_id or new_request_id()
         pending = PendingPrediction(connection, predictor, row, details, request_id, since, head.route)
         self._turn.add(predictor, pending)
         return pending
@@ -140,6 +150,8 @@ class FastPredict:
                 for pending, answer in zip(batch, found, strict=True)
             ]
         except Exception:  # noqa: BLE001 - the request that caused it fails again in the route, which reports and logs it
+            if predictor.role is Role.CANARY:  # in the route, another id may choose the champion
+                self.on_failure(predictor, FeatureTable.from_rows(predictor.schema, [item.row for item in batch]))
             answers, bodies = [None] * len(batch), [b""] * len(batch)
         for pending, answer, body in zip(batch, answers, bodies, strict=True):
             try:

@@ -39,6 +39,10 @@ _Waiting = tuple[Row, asyncio.Future[Answer]]
 OnFailure = Callable[[Predictor, FeatureTable], None]
 
 
+def ignore_failure(_: Predictor, __: FeatureTable) -> None:
+    """Without a prediction log, nothing compares failures."""
+
+
 class SharedTurn(Generic[T]):
     """Rows of quick models that arrive in the same iteration of the event loop share a call at its end.
 
@@ -85,7 +89,7 @@ class InferenceScheduler:
     error: a single one, or a table with at least one such row; it may be called from any thread.
     """
 
-    def __init__(self, threads: int = 1, on_failure: OnFailure = lambda _predictor, _table: None) -> None:
+    def __init__(self, threads: int = 1, on_failure: OnFailure = ignore_failure) -> None:
         # One thread: while it is busy, rows gather for the next call, which costs little more than that of one row.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
         self._threads = threads

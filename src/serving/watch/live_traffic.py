@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from src.core.feature_table import FeatureTable, Row
+from src.core.prediction_log import Role
 from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
@@ -43,20 +44,23 @@ Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class NotedBatch(NamedTuple):
-    """A batch that is noted in parts."""
+    """A batch that is noted in parts; that of a canary is not compared with the training rows."""
 
-    sample: Batch
+    predictor: Predictor
+    sample: Batch | None
     logged: LoggedBatch | None
 
     def end(self) -> None:
         """All parts are noted. Without this call, the batch's rows are not compared with the training rows."""
-        self.sample.end()
+        if self.sample is not None:
+            self.sample.end()
 
 
 class LiveTraffic(Collector):
     """Counts predictions, and compares the newest ``window_rows`` rows with the training rows.
 
-    It passes all rows to the prediction log, if there is one.
+    It passes all rows to the prediction log, if there is one. Rows that a canary answers are only counted: the other
+    numbers are about the champion.
     """
 
     def __init__(self, registry: CollectorRegistry, window_rows: int, log: PredictionLog | None = None) -> None:
@@ -72,13 +76,16 @@ class LiveTraffic(Collector):
         self._unknown = Counter[str]()
         self._confidence = np.zeros(len(CONFIDENCE_EDGES) + 1, dtype=np.int64)
         self._confidence_sum = 0.0
+        self._canary_rows = 0
+        self._untaken = Counter[str]()  # of these, by version
         registry.register(self)
 
     def note(self, predictor: Predictor, row: Row, answer: Answer, request_id: str) -> None:
         """Note a request for one row. Call it from the event loop; it takes almost no time."""
         self._notes.append((predictor, row, answer, request_id, time.time()))
-        # A replaced model's notes would keep it in memory.
-        if len(self._notes) == BLOCK or predictor is not self._current:
+        # A replaced model's notes would keep it in memory. A canary's wait for the log, which takes them each second.
+        is_replaced = predictor is not self._current and predictor.role is not Role.CANARY
+        if len(self._notes) == BLOCK or is_replaced:
             asyncio.get_running_loop().call_soon(self.work_off)
 
     def note_table(
@@ -97,7 +104,8 @@ class LiveTraffic(Collector):
     def batch(self, predictor: Predictor, request_id: str, rows: int) -> NotedBatch:
         """Begin a batch of so many rows, which is predicted in parts."""
         logged = self._log.batch(predictor, request_id, rows) if self._log else None
-        return NotedBatch(self._sample_of(predictor), logged)
+        sample = None if predictor.role is Role.CANARY else self._sample_of(predictor)
+        return NotedBatch(predictor, sample, logged)
 
     def note_part(
         self, batch: NotedBatch, table: FeatureTable, found: Predictions, kept: Mapping[str, Sequence[Any]] = NOTHING
@@ -106,9 +114,22 @@ class LiveTraffic(Collector):
 
         It is counted immediately, so large tables should be split.
         """
-        self._count(batch.sample, table, found)
+        if batch.sample is not None:
+            self._count(batch.sample, table, found)
+        else:
+            self._count_canary(batch.predictor, len(table))
         if self._log and batch.logged:
             self._log.add_part(batch.logged, table, found, kept)
+
+    def take_canary_rows(self, version: str) -> int:
+        """How many rows a version has answered as a canary since the last call."""
+        with self._lock:
+            return self._untaken.pop(version, 0)
+
+    def _count_canary(self, predictor: Predictor, rows: int) -> None:
+        with self._lock:
+            self._canary_rows += rows
+            self._untaken[predictor.version.version] += rows
 
     def _sample_of(self, predictor: Predictor) -> Batch:
         window = self._window
@@ -162,6 +183,9 @@ class LiveTraffic(Collector):
         )
         with self._lock:
             yield from (_by_label(CounterMetricFamily, *counter) for counter in counters)
+            yield CounterMetricFamily(
+                "inference_canary_rows", "Rows that a canary has answered", value=self._canary_rows
+            )
             yield HistogramMetricFamily(
                 "inference_prediction_confidence",
                 "Probability of the predicted class",
@@ -174,15 +198,21 @@ class LiveTraffic(Collector):
         notes, self._notes = self._notes, []
         for predictor in dict.fromkeys(note[0] for note in notes):
             _, rows, answers, request_ids, times = zip(*(note for note in notes if note[0] is predictor), strict=True)
-            # Of a row's probabilities, only the largest is counted.
-            largest = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
-            probabilities = np.array(largest).reshape(-1, 1) if largest else None
-            found = Predictions([answer.prediction for answer in answers], probabilities)
-            batch = self._sample_of(predictor)
-            self._count(batch, FeatureTable.from_rows(predictor.schema, rows), found)
-            batch.end()
+            if predictor.role is Role.CANARY:
+                self._count_canary(predictor, len(rows))
+            else:
+                self._count_rows(predictor, rows, answers)
             if self._log:
                 self._log.add_rows(predictor, request_ids, times, rows, answers)
+
+    def _count_rows(self, predictor: Predictor, rows: Sequence[Row], answers: Sequence[Answer]) -> None:
+        # Of a row's probabilities, only the largest is counted.
+        largest = [max(answer.probabilities.values()) for answer in answers if answer.probabilities]
+        probabilities = np.array(largest).reshape(-1, 1) if largest else None
+        found = Predictions([answer.prediction for answer in answers], probabilities)
+        batch = self._sample_of(predictor)
+        self._count(batch, FeatureTable.from_rows(predictor.schema, rows), found)
+        batch.end()
 
 
 def _gauges(model: Predictor | None, report: DriftReport) -> Iterator[Metric]:

@@ -1,7 +1,8 @@
 """What endpoints have in common: the service's objects, raw requests, documentation, and the counting of errors."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
 from fastapi.routing import APIRoute
@@ -9,9 +10,14 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.types import Receive, Scope, Send
 
 from src.core.errors import InvalidInputError, ModelNotLoadedError
+from src.core.feature_table import FeatureTable, Row
+from src.core.prediction_log import Role
 from src.services.inference.openapi.model_schemas import content_of, ref
-from src.serving.http.errors import IncompleteRequestError, InvalidParameterError
+from src.serving.http.errors import IncompleteRequestError, InvalidParameterError, request_id_of
 from src.serving.models.admission import OverloadedError
+from src.serving.models.inference_scheduler import INLINE_BYTES
+from src.serving.models.predictor import Predictor
+from src.serving.models.version_choice import RowOf
 from src.serving.protocols.encoders import EXTRA
 from src.serving.tables.parts import ExtraColumns
 from src.serving.watch.metrics import INTERNAL, NO_MODEL
@@ -44,6 +50,9 @@ async def _service(connection: HTTPConnection) -> "ServiceState":
     return service_of(connection)
 
 
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
 Service = Annotated["ServiceState", Depends(_service)]
 
 
@@ -67,6 +76,8 @@ def documented(  # noqa: PLR0913 - what a route may have
     the model's, and ``statuses`` those of errors. All names are those of ``openapi/schemas.yaml``.
     """
     named = {name: ref(name, "headers") for name in ("x-model-name", "x-model-version", *headers)}
+    if takes:
+        named["x-model-role"] = ref("x-model-role", "headers")
     answer = {"content": content_of(gives), "headers": named}
     extra: dict[str, Any] = {"parameters": [ref(name, "parameters") for name in parameters]}
     if takes:
@@ -110,3 +121,55 @@ def extra_columns_of(request: Request) -> ExtraColumns:
         return ExtraColumns(request.query_params.get(EXTRA, ExtraColumns.REFUSE))
     except ValueError:
         raise InvalidParameterError(f"{EXTRA} must be one of {', '.join(ExtraColumns)}", EXTRA) from None
+
+
+async def predicted(
+    request: Request, service: "ServiceState", row_of: RowOf, work: Callable[[Predictor], Awaitable[T]]
+) -> tuple[Predictor, T]:
+    """Do the work of a request with the version that answers it, and return both.
+
+    A canary never makes a request fail: whatever it raises, the work is done again with the champion.
+
+    Args:
+        request: with its body.
+        service: the service's objects.
+        row_of: the request's row, if it has only one; errors are those of the champion's work.
+        work: decodes, predicts and encodes, or a part of it up to the first byte of the answer.
+    """
+    # Read once: the model may be swapped while this request waits.
+    predictor = service.choice.of(request.scope["headers"], request_id_of(request.scope), _or_none(row_of))
+    if predictor.role is Role.CANARY:
+        try:
+            return predictor, await work(predictor)
+        except (ClientDisconnect, OverloadedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a model may raise errors of any type
+            if not isinstance(error, InvalidInputError):
+                failed = request_id_of(request.scope), predictor.version.version, type(error).__name__
+                logger.warning("request %s is answered by the champion: the canary, version %s, raised %s", *failed)
+        predictor = service.store.require()
+    return predictor, await work(predictor)
+
+
+def row_of_table(body: bytes | bytearray, decode: Callable[[Predictor], FeatureTable]) -> RowOf:
+    """The only row of a table that takes little time to decode; all others count as batches."""
+
+    def row_of(champion: Predictor) -> Row | None:
+        table = decode(champion) if len(body) <= INLINE_BYTES else None
+        return table.row(0) if table is not None and len(table) == 1 else None
+
+    return row_of
+
+
+def no_row(_: Predictor) -> None:
+    """Of a batch."""
+
+
+def _or_none(row_of: RowOf) -> RowOf:
+    def found(champion: Predictor) -> Row | None:
+        try:
+            return row_of(champion)
+        except InvalidInputError:
+            return None
+
+    return found

@@ -8,9 +8,10 @@ from starlette.responses import PlainTextResponse, Response
 
 from src.core.feature_table import FeatureTable
 from src.core.predictions import Predictions
-from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented
+from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, predicted, row_of_table
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
+from src.serving.models.predictor import Predictor
 from src.serving.protocols.media_types import UnsupportedMediaTypeError
 from src.serving.protocols.mlflow_scoring import decode_csv, decode_json, encode
 
@@ -46,17 +47,19 @@ async def invocations(request: Request, service: Service) -> Response:
     """
     decode = _decoder_for(request.headers.get("content-type"))
     body = await request.body()
-    # Read once: the model may be swapped while this request waits.
-    predictor = service.store.require()
     request_id = request_id_of(request.scope)
 
-    def steps() -> Steps[bytes]:
+    def steps(predictor: Predictor) -> Steps[bytes]:
         table = decode(predictor.schema, body)
         found: Predictions = yield table
         service.metrics.traffic.note_table(predictor, table, found, request_id)
         return encode(found.values)
 
-    content = await service.scheduler.run(predictor, len(body), steps())
+    async def answered(predictor: Predictor) -> bytes:
+        return await service.scheduler.run(predictor, len(body), steps(predictor))
+
+    row_of = row_of_table(body, lambda champion: decode(champion.schema, body))
+    predictor, content = await predicted(request, service, row_of, answered)
     return Response(content, headers=predictor.headers, media_type=JSON)
 
 

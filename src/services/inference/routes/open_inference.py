@@ -13,12 +13,20 @@ from starlette.responses import JSONResponse, Response
 from src.core.errors import InvalidInputError
 from src.core.predictions import Predictions
 from src.services.inference.openapi.model_schemas import content_of
-from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, extra_columns_of
+from src.services.inference.routes.endpoints import (
+    JSON,
+    RawRoute,
+    Service,
+    documented,
+    extra_columns_of,
+    predicted,
+    row_of_table,
+)
 from src.serving.http.errors import request_id_of
 from src.serving.models.inference_scheduler import Steps
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.infer_answer import encode_infer, metadata_of, output_names
-from src.serving.protocols.infer_request import decode_infer
+from src.serving.protocols.infer_request import InferRequest, decode_infer
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, is_json
 from src.serving.tables.problems import malformed
 from src.serving.watch.metrics import UNKNOWN_MODEL
@@ -84,18 +92,28 @@ async def infer(request: Request, service: Service) -> Response:
         raise UnsupportedMediaTypeError(f"send {JSON} or {BINARY}")
     json_bytes, extra = _json_bytes(request), extra_columns_of(request)
     body = await request.body()
-    # Read once: the model may be swapped while this request waits.
-    predictor = _predictor_for(request, service)
+    _predictor_for(request, service)
     request_id = request_id_of(request.scope)
 
-    def steps() -> Steps[tuple[bytes, int | None]]:
-        asked = decode_infer(predictor.schema, output_names(predictor), body, json_bytes, extra)
+    def decoded(predictor: Predictor) -> InferRequest:
+        return decode_infer(predictor.schema, output_names(predictor), body, json_bytes, extra)
+
+    def steps(predictor: Predictor) -> Steps[tuple[bytes, int | None]]:
+        asked = decoded(predictor)
         found: Predictions = yield asked.table
         encoded = encode_infer(predictor, found, asked, request_id)
         service.metrics.traffic.note_table(predictor, asked.table, found, request_id, asked.kept_columns)
         return encoded
 
-    content, length = await service.scheduler.run(predictor, len(body), steps())
+    async def answered(predictor: Predictor) -> tuple[bytes, int | None]:
+        return await service.scheduler.run(predictor, len(body), steps(predictor))
+
+    if "model_version" in request.path_params:
+        predictor = _predictor_for(request, service)
+        content, length = await answered(predictor)
+    else:
+        row_of = row_of_table(body, lambda champion: decoded(champion).table)
+        predictor, (content, length) = await predicted(request, service, row_of, answered)
     if length is None:
         return Response(content, headers=predictor.headers, media_type=JSON)
     return Response(content, headers={**predictor.headers, JSON_LENGTH: str(length)}, media_type=BINARY)

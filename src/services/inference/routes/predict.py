@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,9 +10,19 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Scope, Send
 
-from src.services.inference.routes.endpoints import JSON, RawRoute, Service, documented, extra_columns_of
+from src.core.feature_table import Row
+from src.services.inference.routes.endpoints import (
+    JSON,
+    RawRoute,
+    Service,
+    documented,
+    extra_columns_of,
+    no_row,
+    predicted,
+)
 from src.serving.http.errors import InvalidParameterError, request_id_of, unknown_parameter
 from src.serving.models.admission import Admission
+from src.serving.models.predictor import Predictor
 from src.serving.protocols.batches import Batches
 from src.serving.protocols.encoders import EXTRA
 from src.serving.protocols.media_types import UnsupportedMediaTypeError, accepted, format_of, is_json
@@ -47,18 +58,29 @@ async def predict(request: Request, service: Service) -> Response:
     if content_type is not None and not is_json(content_type):
         raise UnsupportedMediaTypeError
     body = await request.body()
-    # Read once: the model may be swapped while this request waits.
-    predictor = service.store.require()
     request_id = request_id_of(request.scope)
-    if body.lstrip(JSON_SPACE)[:1] == b"[":
+
+    async def of_list(predictor: Predictor) -> bytes:
         parts = await service.batches.read(predictor, Format.JSON, bytearray(body), None, request.is_disconnected)
-        content = await _joined(service.batches.answers(predictor, parts, Format.JSON, request_id))
-    else:
+        return await _joined(service.batches.answers(predictor, parts, Format.JSON, request_id))
+
+    async def of_record(predictor: Predictor) -> bytes:
         row = predictor.decoder.decode(body)
         answer = await service.scheduler.answer(predictor, row)
         content = encode_answer(answer, predictor.model_name, request_id)
         service.metrics.traffic.note(predictor, row, answer, request_id)
+        return content
+
+    if body.lstrip(JSON_SPACE)[:1] == b"[":
+        predictor, content = await predicted(request, service, no_row, of_list)
+    else:
+        row_of = partial(_row_of, body)
+        predictor, content = await predicted(request, service, row_of, of_record)
     return Response(content, headers=predictor.headers, media_type=JSON)
+
+
+def _row_of(body: bytes, champion: Predictor) -> Row | None:
+    return champion.decoder.decode_or_none(body)
 
 
 async def _joined(answers: AsyncGenerator[bytes, None]) -> bytes:
@@ -73,7 +95,9 @@ async def _joined(answers: AsyncGenerator[bytes, None]) -> bytes:
     ),
 )
 async def predict_batch(request: Request, service: Service) -> Response:
-    """Predict every row with the model that is served when the batch is complete.
+    """Predict every row with the model that is served when the batch is complete, or with a canary.
+
+    All rows get the same version. If a canary fails before the first part of the answer is sent, the champion answers.
 
     The answers are in the rows' order, and in the format that Accept names, else in the request's.
     All rows are checked before the first answer is sent. After that, only a failure of the service can interrupt it;
@@ -90,17 +114,20 @@ async def predict_batch(request: Request, service: Service) -> Response:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-    predictor = service.store.require()
-    parts = await service.batches.read(predictor, came_in, body, extra, request.is_disconnected)
-    rows = sum(len(part.table) for part in parts)
-    service.metrics.batch_rows.observe(rows)
-    answers = service.batches.answers(predictor, parts, goes_out, request_id_of(request.scope))
-    headers = {**predictor.headers, "vary": "accept"}
-    if rows <= PART_ROWS:
-        return Response(await _joined(answers), headers=headers, media_type=goes_out)
-    # Before the headers, which cannot be taken back if no worker becomes free.
-    first = await anext(answers)
-    return PiecewiseResponse(first, answers, service.metrics, headers=headers, media_type=goes_out)
+
+    async def answered(predictor: Predictor) -> Response:
+        parts = await service.batches.read(predictor, came_in, body, extra, request.is_disconnected)
+        rows = sum(len(part.table) for part in parts)
+        answers = service.batches.answers(predictor, parts, goes_out, request_id_of(request.scope))
+        headers = {**predictor.headers, "vary": "accept"}
+        # Before the headers, which cannot be taken back if no worker becomes free.
+        first = await (_joined(answers) if rows <= PART_ROWS else anext(answers))
+        service.metrics.batch_rows.observe(rows)
+        if rows <= PART_ROWS:
+            return Response(first, headers=headers, media_type=goes_out)
+        return PiecewiseResponse(first, answers, service.metrics, headers=headers, media_type=goes_out)
+
+    return (await predicted(request, service, no_row, answered))[1]
 
 
 def turns_of(batches: Batches, scope: Scope, paths: Collection[str]) -> Admission | None:

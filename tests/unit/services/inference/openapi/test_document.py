@@ -111,7 +111,10 @@ async def test_answers_are_as_documented(served: Any, request_body: Any) -> None
     validator(document, "PredictAnswer").validate(answer.json())
     documented = document["paths"]["/predict"]["post"]["responses"]["200"]
     assert documented["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/PredictAnswer"}
-    assert set(documented["headers"]) == {"x-request-id", "x-model-name", "x-model-version"} <= set(answer.headers)
+    always = {"x-request-id", "x-model-name", "x-model-version"}
+    assert set(documented["headers"]) == always | {"x-model-role"}
+    assert always <= set(answer.headers)
+    assert "x-model-role" not in answer.headers
     assert document["components"]["schemas"]["Label"]["enum"] == list(CLASSES)
 
 
