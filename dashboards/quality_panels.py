@@ -84,13 +84,17 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
             ),
         ),
         Bars(
-            title="Rows of the shadow",
+            title="Rows of the shadow and of a canary",
             description="Logged rows by what the shadow did with them: the previous champion while a promotion is "
             "watched, or a version that waits for rollout.minimum_rows; it skips rows that "
-            "would take more than 50 ms of a second.",
+            "would take more than 50 ms of a second. A canary and the champion are each other's shadow. Beside them, "
+            "all rows that the canary has answered; the panels of predictions and of drift leave these out.",
             unit="none",
             width=12,
-            queries=(Query(f"sum by (result) ({increase('inference_shadow_rows_total')})", "{{result}}"),),
+            queries=(
+                Query(f"sum by (result) ({increase('inference_shadow_rows_total')})", "{{result}}"),
+                Query(f"sum({increase('inference_canary_rows_total')})", "answered by a canary"),
+            ),
         ),
         *_figures(limits),
     ]
