@@ -20,6 +20,7 @@ from src.core.rollout_record import Decision, PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.models.version_choice import VersionChoice
 from src.serving.watch.canary_follower import CanaryFollower, CanaryShadows
+from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import Shadow, ShadowMetrics
 from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS
@@ -76,8 +77,8 @@ class Followed:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         metrics = ShadowMetrics(CollectorRegistry())
-        settings = PredictionLogSettings(_env_file=None)  # type: ignore[call-arg]
-        self.shadows = CanaryShadows(Shadow(settings, metrics), Shadow(settings, metrics))
+        self.settings = PredictionLogSettings(_env_file=None)  # type: ignore[call-arg]
+        self.shadows = CanaryShadows(Shadow(self.settings, metrics), Shadow(self.settings, metrics))
         self.rollouts, self.now = Rollouts(folder), NOW
         self.store: Any = Store()
         self.choice = VersionChoice(self.store, self._seconds)
@@ -156,6 +157,21 @@ async def test_a_canary_is_loaded_once_and_both_versions_answer_the_other_ones_r
     assert followed.choice.canary is not None
     assert followed.choice.canary.predictor.role is Role.CANARY
     assert followed.shadows.canary.checks is None
+
+
+async def test_the_canarys_rows_are_timed(followed: Followed) -> None:
+    followed.begin()
+    await followed.follower.look()
+    canary: Any = followed.choice.canary
+    layout = RowLayout(canary.predictor, followed.settings)
+    table = FeatureTable.from_rows(SCHEMA, [(1.0,), (2.0,)])
+    found = canary.predictor.engine.predict(table)
+    block = LoggedRows(layout, layout.source(1.0), ["r", "s"], [1.0] * 2, table, found, [None] * 2)
+    assert block.source.role is Role.CANARY
+    followed.shadows.champion.write([block], SegmentWriter(followed.folder / "segments", lambda: 1.0))
+    await followed.follower.look()
+    latency = followed.record.latency
+    assert latency.worse + latency.better == 2
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,18 @@ def test_the_previous_champion_answers_the_same_rows(world: World) -> None:
     assert (world.shadow.version, world.active, world.counts()) == ("1", 1, (3, 0, 0))
 
 
+def test_one_of_several_shadows_suffices_to_be_active() -> None:
+    metrics = ShadowMetrics(registry := CollectorRegistry())
+    first, second = Shadow(settings(), metrics), Shadow(settings(), metrics)
+    found = []
+    for shadow in (first, second):
+        shadow.use_challenger(Model("1"), Model("2"))  # type: ignore[arg-type]
+        found.append(registry.get_sample_value("inference_shadow_active"))
+        shadow.release()
+        found.append(registry.get_sample_value("inference_shadow_active"))
+    assert found == [1, 0, 1, 0]
+
+
 def test_rows_of_another_version_are_not_answered(world: World) -> None:
     use(world, Model("1"))
     assert world.shadow.answers(block_of(3, version="3"), 1.0) == (None, 1.0)
@@ -227,7 +239,8 @@ def test_the_log_passes_failures_on_at_its_rate(tmp_path: Path) -> None:
 def test_logged_rows_are_timed(world: World, tmp_path: Path) -> None:
     use(world, Model("1"), max_slowdown=3.0)
     write(world, tmp_path, block_of(3), block_of(3, version="9"))
-    assert taken(world) == (PairCount(), PairCount(better=3))
+    errors, latency = taken(world)
+    assert (errors, latency.worse + latency.better) == (PairCount(), 3)  # a busy machine may make one slow
     write(world, tmp_path, block_of(3, version="9"))
     assert taken(world) == (PairCount(), PairCount())
 
