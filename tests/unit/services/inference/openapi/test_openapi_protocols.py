@@ -54,7 +54,7 @@ async def test_answers_are_as_documented(served: Any, request_line: str, route: 
     assert answer.status_code == status
     told = documented(document, route, method, status)
     check(document, told["content"]["application/json"]["schema"], answer.json())
-    required = {name.lower() for name in told["headers"]} - {"inference-header-content-length"}
+    required = {name.lower() for name in told["headers"]} - {"inference-header-content-length", "x-model-role"}
     assert required <= set(answer.headers)
 
 
