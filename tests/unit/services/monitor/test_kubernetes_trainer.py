@@ -352,6 +352,20 @@ def test_run_after_one_that_never_started_has_its_own_exit_code_and_time(
     assert trainer.exit_code() is None
 
 
+def test_job_that_somebody_made_after_a_deleted_one_has_its_own_exit_code(
+    cluster: FakeKubernetes, trainer: KubernetesTrainer, clock: Clock
+) -> None:
+    trainer.start()
+    trainer.is_running()
+    clock.now = START_SECONDS
+    trainer.is_running()
+    cluster.remove()
+    with trainer_in(cluster) as other:
+        other.start()
+    cluster.end("Complete")
+    assert trainer.exit_code() == 0
+
+
 @pytest.mark.parametrize(
     "status",
     [
