@@ -1,5 +1,6 @@
 """The objects of deploy/kubernetes, as ``kubectl kustomize`` renders them, and a cluster's rules for them."""
 
+import copy
 import os
 import shutil
 import subprocess
@@ -28,8 +29,14 @@ def rendered_text(overlay: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def rendered(overlay: str) -> list[Manifest]:
+@cache
+def _parsed(overlay: str) -> list[Manifest]:
     return list(yaml.safe_load_all(rendered_text(overlay)))
+
+
+def rendered(overlay: str) -> list[Manifest]:
+    """The overlay's objects, which the caller may change."""
+    return copy.deepcopy(_parsed(overlay))
 
 
 def find(objects: list[Manifest], kind: str, name: str) -> Manifest:

@@ -8,7 +8,7 @@ import yaml
 
 from src.core.settings import SourceSettings
 from src.services.local.processes import REPOSITORY
-from tests.support.manifests import FOLDER, OVERLAYS, Manifest, pod_templates, rendered
+from tests.support.manifests import FOLDER, OVERLAYS, Manifest, find, pod_templates, rendered
 
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -74,6 +74,28 @@ def test_secret_has_the_keys_that_the_pods_read() -> None:
     made = made_by(command_with("create secret"))
     assert {reference["name"] for reference in references} == {made["metadata"]["name"]}
     assert {reference["key"] for reference in references} == set(made["data"])
+
+
+def test_table_of_secrets_and_connections_is_that_of_the_manifests() -> None:
+    objects = rendered("production")
+    for name, template in pod_templates(objects).items():
+        (row,) = re.findall(rf"^\| `{name}` \| (.*) \| (.*) \| (.*) \|$", PAGE, re.MULTILINE)
+        rights, secrets, connections = row
+        assert (rights == "none") is not template["spec"]["automountServiceAccountToken"]
+        variables = template["spec"]["containers"][0]["env"]
+        keys = {item["name"] for item in variables if "secretKeyRef" in item.get("valueFrom", {})}
+        assert set(re.findall(r"[A-Z][A-Z_]+", secrets)) == keys
+        sources = [
+            item["secretRef"]["name"] for item in template["spec"]["containers"][0]["envFrom"] if "secretRef" in item
+        ]
+        assert re.findall(r"`(\w+)`", secrets) == sources
+        ports = [port for rule in policy_of(objects, name)["egress"] for port in rule.get("ports", [])]
+        assert re.findall(r"\d+", connections) == sorted((str(port["port"]) for port in ports), key=int)
+        assert (connections == "anything") is (policy_of(objects, name)["egress"] == [{}])
+
+
+def policy_of(objects: list[Manifest], name: str) -> Manifest:
+    return dict(find(objects, "NetworkPolicy", name)["spec"])
 
 
 def test_objects_of_the_page_exist_and_overlays_are_described() -> None:
