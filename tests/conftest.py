@@ -26,7 +26,7 @@ os.environ.update(
 )
 
 # Fixtures that start an application, a server or a process.
-SLOW_FIXTURES = frozenset({"docker", "mlflow_url", "served", "serving", "unready", "zenml"})
+SLOW_FIXTURES = frozenset({"docker", "mlflow_url", "s3_url", "served", "serving", "unready", "zenml"})
 SETTLED_SECONDS = data_files.SETTLED_SECONDS
 
 # The time of a test depends on what else the machine does.
@@ -77,3 +77,20 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         api = f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
         wait_until("the MLflow server answers", lambda: answers(api), seconds=120)
         yield url
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """The base URL of a real S3 server, shared by the session's tests."""
+    from tests.support.object_store import s3_server  # noqa: PLC0415 - importing moto takes a second
+
+    with s3_server() as url:
+        yield url
+
+
+@pytest.fixture
+def store_address(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty prefix in a bucket of its own, for which the environment has credentials."""
+    from tests.support.object_store import use_s3  # noqa: PLC0415 - as above
+
+    return f"s3://{use_s3(s3_url, monkeypatch)}/some/prefix"

@@ -5,11 +5,11 @@ import ipaddress
 from pydantic import Field
 
 from src.core.errors import ConfigError
-from src.core.prediction_log_settings import LoggedColumnsSettings
+from src.core.prediction_log_settings import LoggedColumnsSettings, LogStoreSettings
 from src.core.settings import CommonSettings, WriteKey
 
 
-class LearningSettings(CommonSettings, LoggedColumnsSettings):
+class LearningSettings(CommonSettings, LoggedColumnsSettings, LogStoreSettings):
     """Where the log is, which columns it lacks, and who can send labels.
 
     A training in a container does not get the key itself, only whether there is one.

@@ -33,6 +33,18 @@ class LoggedColumnsSettings(BaseSettings):
         return _names(self.prediction_log_hash)
 
 
+class LogStoreSettings(BaseSettings):
+    """Where the rows of the prediction log and the labels are stored, for processes that read or change them."""
+
+    model_config = BASE
+
+    prediction_log_store: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?$",
+        description="bucket for rows and labels, as s3://bucket/prefix; unset: the shared volume",
+    )
+
+
 class PredictionLogSettings(LoggedColumnsSettings):
     """Settings of processes that write or read the prediction log."""
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import AnyHttpUrl, Field
 
-from src.core.prediction_log_settings import PredictionLogSettings
+from src.core.prediction_log_settings import LogStoreSettings, PredictionLogSettings
 from src.core.settings import CommonSettings, Port, SourceSettings, WriteKey
 
 
-class QualitySettings(CommonSettings, SourceSettings, PredictionLogSettings):
+class QualitySettings(CommonSettings, SourceSettings, PredictionLogSettings, LogStoreSettings):
     """The quality service."""
 
     quality_host: str = Field("127.0.0.1", description="address of the quality service's metrics")

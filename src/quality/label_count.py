@@ -24,7 +24,7 @@ def labels_since(store: ParquetStore, since: datetime, resources: Resources) -> 
     Raises:
         duckdb.Error: a file cannot be read, or the resources do not suffice.
     """
-    paths = [str(store.folder / file.path) for file in store.manifest.files if file.last >= since]
+    paths = store.paths(since)
     if not paths:
         return 0
     with resources.connect() as connection:

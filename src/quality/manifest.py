@@ -98,13 +98,29 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return parse_manifest(path.read_bytes(), str(folder))
     except FileNotFoundError:
         return Manifest()
+
+
+def parse_manifest(content: bytes, folder: str) -> Manifest:
+    """The manifest of a store in a folder or below a prefix.
+
+    Raises:
+        ConfigError: it is not a manifest.
+    """
+    try:
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         raise ConfigError(
-            f"{path} is damaged; restore it from a backup, or move the folder away to start an empty one"
+            f"{folder}/{MANIFEST_FILE} is damaged; restore it from a backup, or move the folder away to start an empty "
+            "one"
         ) from error
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """The content of its file."""
+    return manifest.model_dump_json(indent=1).encode()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -114,4 +130,4 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         SpoolFullError: the volume is full; the manifest is unchanged.
         OSError: writing fails for another reason.
     """
-    replace_durably(folder / MANIFEST_FILE, manifest.model_dump_json(indent=1).encode())
+    replace_durably(folder / MANIFEST_FILE, serialized(manifest))

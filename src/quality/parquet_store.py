@@ -17,15 +17,9 @@ from src.core.durable_file import sync_folder
 from src.core.file_lock import locked_file
 from src.core.folders import make_folder
 from src.quality.erased_rows import KEY, REQUEST_ID, matches, rows_with_key, tombstones, without_erased
-from src.quality.manifest import Manifest, ReadFile, StoredFile, read_manifest, write_manifest
-from src.quality.parquet_files import (
-    DAY_FOLDER,
-    by_day,
-    compatible_groups,
-    day_of,
-    read_batches,
-    write_rows,
-)
+from src.quality.manifest import Manifest, ReadFile, StoredFile
+from src.quality.parquet_files import by_day, compatible_groups, day_of, read_batches, write_rows
+from src.quality.store_files import FolderFiles
 
 LOCK_FILE = "store.lock"
 # Larger files are not compacted any more.
@@ -39,10 +33,12 @@ class ParquetStore:
         folder: its files.
         sources: the folder of the files whose rows are added; they are deleted once they are stored.
         time: the column by whose day rows are filed, of type timestamp[us, UTC], from 1970 on.
+        files: where the files are; by default, in ``folder`` alone.
     """
 
-    def __init__(self, folder: Path, sources: Path, time: str) -> None:
+    def __init__(self, folder: Path, sources: Path, time: str, files: FolderFiles | None = None) -> None:
         self.folder = folder
+        self._files = FolderFiles(folder) if files is None else files
         self._sources = sources
         self._time = time
 
@@ -51,16 +47,23 @@ class ParquetStore:
         """Keep other processes from changing the store; to lock the log and the labels, begin with the log."""
         make_folder(self.folder)
         with locked_file(self.folder / LOCK_FILE):
+            self._files.prepare()
             yield
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether anything may be stored; to lock a store creates its folder."""
+        return self._files.may_exist
 
     @property
     def manifest(self) -> Manifest:
         """What is stored."""
-        return read_manifest(self.folder)
+        return self._files.read_manifest()
 
-    def paths(self) -> list[str]:
-        """The paths of the files that count, oldest first."""
-        return [str(self.folder / file.path) for file in self.manifest.files]
+    def paths(self, since: datetime | None = None) -> list[str]:
+        """The paths of the files that count, oldest first; with ``since``, of those with rows from then on."""
+        files = self.manifest.files
+        return [str(self._files.local(file)) for file in files if since is None or file.last >= since]
 
     # -- changes, under ``locked`` -----------------------------------------------------------------------
 
@@ -68,13 +71,7 @@ class ParquetStore:
         """Delete sources that are stored, and files that do not count: what an interrupted change has left."""
         manifest = self.manifest
         self._delete_sources(manifest.sources)
-        counted = {file.path for file in manifest.files}
-        for folder in self.folder.glob(f"{DAY_FOLDER}*"):
-            for path in folder.iterdir():
-                if str(path.relative_to(self.folder)) not in counted:
-                    path.unlink()
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        self._files.delete_others({file.path for file in manifest.files})
 
     def add(self, tables: Iterable[pa.Table], sources: Sequence[str] = (), read: ReadFile | None = None) -> int:
         """Store rows, then delete the sources they come from; return the number of stored rows.
@@ -88,7 +85,7 @@ class ParquetStore:
         new: list[StoredFile] = []
         for table in tables:
             kept = without_erased(table, manifest.erased, self._time)
-            new += [write_rows(self.folder, day, [rows], self._time) for day, rows in by_day(kept, self._time)]
+            new += [self._write(day, [rows]) for day, rows in by_day(kept, self._time)]
         known = manifest.read
         if read is not None:
             known = sorted([*(file for file in known if file.name != read.name), read], key=lambda file: file.name)
@@ -112,10 +109,10 @@ class ParquetStore:
         for day, small in days.items():
             if len(small) < least_files:
                 continue
-            files = {self.folder / file.path: file for file in small}
+            files = {self._files.local(file): file for file in small}
             for group in compatible_groups(list(files)):
                 if len(group) > 1:
-                    joined = write_rows(self.folder, day, read_batches(group), self._time)
+                    joined = self._write(day, read_batches(group))
                     self._replace([files[path] for path in group], [joined])
 
     def expire(self, before: datetime, max_bytes: int) -> None:
@@ -133,7 +130,7 @@ class ParquetStore:
         erased = [entry for entry in manifest.erased if entry.at >= before]
         if old or len(erased) < len(manifest.erased):
             self._commit(manifest, old=old, erased=erased)
-            self._delete(old)
+            self._files.delete(old)
 
     def erase(self, names: Sequence[str], now: datetime) -> int:
         """Delete the rows of some names, and leave them out of what arrives later; return how many were stored.
@@ -149,13 +146,15 @@ class ParquetStore:
             if found:
                 old.append(file)
             if found and found < file.rows:
-                kept = (batch.filter(pc.invert(matches(batch, names))) for batch in read_batches([self._path(file)]))
-                new.append(write_rows(self.folder, day_of(file), kept, self._time))
+                kept = (
+                    batch.filter(pc.invert(matches(batch, names))) for batch in read_batches([self._files.local(file)])
+                )
+                new.append(self._write(day_of(file), kept))
         added = tombstones(names, now)
         hashes = {entry.id_sha256 for entry in added}
         erased = [*(entry for entry in manifest.erased if entry.id_sha256 not in hashes), *added]
         self._commit(manifest, old=old, new=new, erased=erased)
-        self._delete(old)
+        self._files.delete(old)
         return sum(file.rows for file in old) - sum(file.rows for file in new)
 
     def rows_with_key(self, names: Sequence[str]) -> list[str]:
@@ -164,9 +163,15 @@ class ParquetStore:
 
     # -- helpers -----------------------------------------------------------------------------------------
 
+    def _write(self, day: str, tables: Iterable[pa.Table]) -> StoredFile:
+        """A new file with the rows of one day, which may be listed."""
+        file = write_rows(self.folder, day, tables, self._time)
+        self._files.publish(file)
+        return file
+
     def _replace(self, old: Sequence[StoredFile], new: Sequence[StoredFile]) -> None:
         self._commit(self.manifest, old=old, new=new)
-        self._delete(old)
+        self._files.delete(old)
 
     def _commit(
         self, manifest: Manifest, *, old: Sequence[StoredFile] = (), new: Sequence[StoredFile] = (), **changes: object
@@ -175,11 +180,7 @@ class ParquetStore:
         superseded = {file.path for file in old}
         files = [*(file for file in manifest.files if file.path not in superseded), *new]
         files.sort(key=lambda file: file.first)
-        write_manifest(self.folder, manifest.model_copy(update={"files": files, **changes}))
-
-    def _delete(self, files: Sequence[StoredFile]) -> None:
-        for file in files:
-            self._path(file).unlink(missing_ok=True)
+        self._files.write_manifest(manifest.model_copy(update={"files": files, **changes}))
 
     def _delete_sources(self, names: Sequence[str]) -> None:
         """Delete sources durably: a later manifest does not know their names any more."""
@@ -188,8 +189,5 @@ class ParquetStore:
         if names and self._sources.is_dir():
             sync_folder(self._sources)
 
-    def _path(self, file: StoredFile) -> Path:
-        return self.folder / file.path
-
     def _ids(self, file: StoredFile) -> pa.Table:
-        return pq.read_table(self._path(file), columns=[REQUEST_ID, KEY], partitioning=None)
+        return pq.read_table(self._files.local(file), columns=[REQUEST_ID, KEY], partitioning=None)

@@ -9,7 +9,9 @@ from urllib.parse import unquote
 from src.core.feedback import FEEDBACK_FOLDER
 from src.core.folders import model_folder
 from src.core.prediction_log import SEGMENTS_FOLDER
+from src.quality.bucket import Bucket
 from src.quality.parquet_store import LOCK_FILE, ParquetStore
+from src.quality.store_files import BucketFiles
 
 STORE_FOLDERS = LOG_FOLDER, LABELS_FOLDER = "log", "labels"
 
@@ -22,23 +24,34 @@ class Stores:
     labels: ParquetStore
 
 
-def log_store(quality_dir: Path, model: str) -> ParquetStore:
-    """The prediction log of a registered model."""
-    return ParquetStore(model_folder(quality_dir / LOG_FOLDER, model), quality_dir / SEGMENTS_FOLDER, time="time")
+def log_store(quality_dir: Path, model: str, bucket: Bucket | None = None) -> ParquetStore:
+    """The prediction log of a registered model, in a bucket if one is given."""
+    return _store(quality_dir / LOG_FOLDER, model, quality_dir / SEGMENTS_FOLDER, "time", bucket)
 
 
-def label_store(quality_dir: Path, model: str) -> ParquetStore:
-    """The labels of a registered model."""
-    return ParquetStore(
-        model_folder(quality_dir / LABELS_FOLDER, model), quality_dir / FEEDBACK_FOLDER, time="received"
-    )
+def label_store(quality_dir: Path, model: str, bucket: Bucket | None = None) -> ParquetStore:
+    """The labels of a registered model, in a bucket if one is given."""
+    return _store(quality_dir / LABELS_FOLDER, model, quality_dir / FEEDBACK_FOLDER, "received", bucket)
 
 
-def all_stores(quality_dir: Path) -> dict[str, Stores]:
+def stores_of(quality_dir: Path, model: str, bucket: Bucket | None = None) -> Stores:
+    """Both stores of a registered model."""
+    return Stores(log_store(quality_dir, model, bucket), label_store(quality_dir, model, bucket))
+
+
+def all_stores(quality_dir: Path, bucket: Bucket | None = None) -> dict[str, Stores]:
     """The stores of every model that has had one, by its name: those of a former MODEL_NAME stay until they expire."""
     locks = [path for folder in STORE_FOLDERS for path in (quality_dir / folder).glob(f"*/{LOCK_FILE}")]
-    models = sorted({unquote(path.parent.name) for path in locks})
-    return {model: Stores(log_store(quality_dir, model), label_store(quality_dir, model)) for model in models}
+    names = {path.parent.name for path in locks}
+    if bucket is not None:  # whose stores a new volume does not have yet
+        names.update(name for folder in STORE_FOLDERS for name in bucket.folders(folder))
+    return {model: stores_of(quality_dir, model, bucket) for model in sorted(map(unquote, names))}
+
+
+def _store(parent: Path, model: str, sources: Path, time: str, bucket: Bucket | None) -> ParquetStore:
+    folder = model_folder(parent, model)
+    files = None if bucket is None else BucketFiles(folder, bucket, f"{parent.name}/{folder.name}")
+    return ParquetStore(folder, sources, time, files)
 
 
 def expire_together(stores: Sequence[ParquetStore], before: datetime, max_bytes: int) -> None:

@@ -22,10 +22,11 @@ from src.core.prediction_log import KEY_SEPARATOR
 from src.core.prediction_log_settings import LoggedColumnsSettings
 from src.core.settings import load_settings
 from src.quality import join_queries, training_queries
+from src.quality.bucket import open_bucket
 from src.quality.live_quality import EPOCH, MICROSECOND, Resources
 from src.quality.parquet_files import TIME
 from src.quality.segments import ARROW_TYPES
-from src.quality.stores import label_store, log_store
+from src.quality.stores import stores_of
 
 # The share of the memory limit that the join gets: the rows of the source need the rest.
 MEMORY_SHARE = 0.25
@@ -104,19 +105,20 @@ def read_training_rows(dataset: DatasetConfig, settings: LearningSettings, now: 
 
     Raises:
         duckdb.Error, pyarrow.ArrowException, OSError: a file cannot be read, or the memory does not suffice.
-        ConfigError: a manifest is damaged.
+        ConfigError: a manifest is damaged, or the object store refuses access.
+        ConnectionFailedError: the object store does not answer.
     """
     columns, absent = _columns(dataset), settings.omitted_columns | settings.hashed_columns
     read = [column for column in columns if column.name not in absent]
-    folder, model = settings.quality_dir, settings.model_name
-    log, labels = log_store(folder, model), label_store(folder, model)
+    stores = stores_of(settings.quality_dir, settings.model_name, open_bucket(settings.prediction_log_store))
+    log, labels = stores.log, stores.labels
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=min(dataset.feedback.max_age_days, (today - EPOCH).days))
     left_out: dict[str, int] = {}
     table = None
-    if log.folder.is_dir() and labels.folder.is_dir():
+    if log.may_exist and labels.may_exist:
         with log.locked(), labels.locked():
-            files = [str(log.folder / file.path) for file in log.manifest.files if file.last >= start]
+            files = log.paths(start)
             if files:
                 table = _joined(files, labels.paths(), read, start, left_out)
     if table is None:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -22,21 +22,24 @@ class Fault:
 
     ``error`` is an errno for a call that fails; None kills: from there on no call has any effect.
     ``only_space``: count only calls that need space on the disk.
+    ``owner`` and ``names``: what has these calls, and which they are.
     """
 
     at: int
     when: str = "before"
     error: int | None = None
     only_space: bool = False
+    owner: object = os
+    names: Sequence[str] = CALLS
     calls: int = field(default=0, init=False)
     struck: bool = field(default=False, init=False)
 
     @contextlib.contextmanager
     def injected(self) -> Iterator[None]:
-        """Have this fault in ``os`` within the block."""
+        """Have this fault within the block."""
         with contextlib.ExitStack() as stack:
-            for name in CALLS:
-                stack.enter_context(patch.object(os, name, self._faulty(name, getattr(os, name))))
+            for name in self.names:
+                stack.enter_context(patch.object(self.owner, name, self._faulty(name, getattr(self.owner, name))))
             yield
 
     def _faulty(self, name: str, call: Any) -> Any:
@@ -53,7 +56,7 @@ class Fault:
                 raise OSError(self.error, os.strerror(self.error))
             if self.when == "after":
                 result = call(*arguments, **options)
-                if name == "open":
+                if self.owner is os and name == "open":
                     os.close(result)  # the kernel closes a dead process's files
             raise Killed
 

@@ -12,6 +12,7 @@ import uuid_utils
 from src.core.feature_schema import FeatureSchema
 from src.core.feedback import FEEDBACK_FOLDER, Label
 from src.core.prediction_log import SEGMENT_SUFFIX, SEGMENTS_FOLDER, LoggedColumn, Role, SegmentHeader
+from src.quality.bucket import Bucket
 from src.quality.ingest_labels import LabelRules, ingest_feedback
 from src.quality.segments import ingest_segments
 from src.quality.stores import label_store, log_store
@@ -34,6 +35,7 @@ class LabelledLog:
     columns: Sequence[tuple[str, str]]
     model: str = "iris"
     now: datetime = NOW
+    bucket: Bucket | None = None
 
     def add(self, name: str, values: Sequence[Any], label: str | None, *, ago: timedelta = HOUR, **more: Any) -> None:
         """One logged row, and its label by its request's id, received now."""
@@ -69,7 +71,7 @@ class LabelledLog:
         segments.mkdir(parents=True, exist_ok=True)
         file = segments / f"{uuid_utils.uuid7()}{SEGMENT_SUFFIX}"
         file.write_text("".join(f"{line}\n" for line in [header.model_dump_json(), *lines]), encoding="utf-8")
-        store = log_store(self.folder, self.model)
+        store = log_store(self.folder, self.model, self.bucket)
         with store.locked():
             ingest_segments(store, segments, self.model)
 
@@ -83,6 +85,6 @@ class LabelledLog:
         inbox.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"{label.model_dump_json()}\n" for label in labels)
         (inbox / f"{uuid_utils.uuid7()}.ndjson").write_text(lines, encoding="utf-8")
-        store = label_store(self.folder, self.model)
+        store = label_store(self.folder, self.model, self.bucket)
         with store.locked():
             ingest_feedback(store, inbox, LabelRules())

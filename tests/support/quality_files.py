@@ -4,13 +4,15 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from src.core.prediction_log import OPEN_SUFFIX, SEGMENT_SUFFIX, LoggedColumn, Role, SegmentHeader
+from src.quality.bucket import Bucket
 from src.quality.parquet_store import ParquetStore
+from src.quality.store_files import BucketFiles
 
 MODEL = "iris"
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -18,9 +20,17 @@ COLUMNS = (("length", "number"), ("petals", "integer"), ("color", "string"), ("w
 VALUES = (1.5, 3, "blue", True, 20_000.5)
 
 
-def log_store(root: Path) -> ParquetStore:
-    """A store whose folder exists, as it does while the store is locked."""
-    store = ParquetStore(root / "log" / MODEL, root / "segments", "time")
+class NewStore(Protocol):
+    """Makes the store of a folder, or opens it again."""
+
+    def __call__(self, root: Path) -> ParquetStore: ...
+
+
+def log_store(root: Path, bucket: Bucket | None = None) -> ParquetStore:
+    """A store whose folder exists, as it does while the store is locked; in a bucket, below the name of ``root``."""
+    folder = root / "log" / MODEL
+    files = None if bucket is None else BucketFiles(folder, bucket, f"{root.name}/log/{MODEL}")
+    store = ParquetStore(folder, root / "segments", "time", files)
     store.folder.mkdir(parents=True, exist_ok=True)
     return store
 

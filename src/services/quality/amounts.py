@@ -12,6 +12,7 @@ from src.core.pipeline_config import load_pipeline_config
 from src.core.quality_settings import QualitySettings
 from src.core.retrain_signal import RetrainSpool
 from src.core.training_baseline import TrainingBaseline, read_baseline
+from src.quality.bucket import open_bucket
 from src.quality.label_count import labels_since
 from src.quality.live_quality import Resources
 from src.quality.stores import label_store
@@ -53,7 +54,8 @@ class AmountRequests:
     def __init__(self, settings: QualitySettings, spool: RetrainSpool) -> None:
         self._settings = settings
         self._spool = spool
-        self._labels = label_store(settings.quality_dir, settings.model_name)
+        bucket = open_bucket(settings.prediction_log_store)
+        self._labels = label_store(settings.quality_dir, settings.model_name, bucket)
         self._resources = Resources(COUNT_MEMORY_BYTES, settings.quality_dir / SPILL_FOLDER, threads=1)
         self._counter = RowCounter()
         self._file = spool.root / ASKED_FILE

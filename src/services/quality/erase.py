@@ -11,6 +11,7 @@ from src.core.errors import LoopError
 from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
 from src.core.settings import load_settings
+from src.quality.bucket import open_bucket
 from src.quality.erase import erase
 from src.quality.stores import all_stores
 from src.services.quality.tasks import StoreTasks
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = load_settings(QualitySettings)
         now, given = datetime.now(UTC), arguments[0].strip()
         StoreTasks(settings).take_in_rows(now)
-        stores = all_stores(settings.quality_dir)
+        stores = all_stores(settings.quality_dir, open_bucket(settings.prediction_log_store))
         # Rows that were logged under an earlier PREDICTION_LOG_HASH may have hashed keys, too.
         hashed = keyed_hash(settings.log_key, given) if settings.log_key else None
         done = erase(stores.values(), given, now, hashed)

@@ -15,11 +15,12 @@ from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
 from src.core.rollouts import Rollouts
 from src.pipeline.metrics import METRICS
+from src.quality.bucket import open_bucket
 from src.quality.challenger_watch import ChallengerWatch
 from src.quality.estimate import Estimator
 from src.quality.live_quality import Resources
 from src.quality.report import ReportBuilder, write_report
-from src.quality.stores import Stores, label_store, log_store
+from src.quality.stores import stores_of
 from src.quality.watch import Watch
 from src.services.quality.metrics import QualityMetrics
 from src.services.quality.rollout_requests import RolloutRequests
@@ -50,7 +51,7 @@ class QualityReporter:
         self._settings = settings
         self._metrics = metrics
         folder, model = settings.quality_dir, settings.model_name
-        self._stores = Stores(log_store(folder, model), label_store(folder, model))
+        self._stores = stores_of(folder, model, open_bucket(settings.prediction_log_store))
         self._file = folder / REPORT_FILE
         memory = int(min(MAX_MEMORY_BYTES, memory_limit() * MEMORY_SHARE))
         self._resources = Resources(memory, folder / SPILL_FOLDER, threads=min(MAX_THREADS, os.cpu_count() or 1))

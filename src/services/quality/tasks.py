@@ -12,6 +12,7 @@ from src.core.pipeline_config import LabelsConfig, PipelineConfig, load_pipeline
 from src.core.prediction_log import SEGMENTS_FOLDER, keyed_hash
 from src.core.quality_settings import QualitySettings
 from src.core.rollouts import Rollouts
+from src.quality.bucket import open_bucket
 from src.quality.ingest_labels import LabelRules, ingest_feedback, ingest_folder, ingest_query
 from src.quality.label_rows import KEY, LABEL, REQUEST_ID, TIME_COLUMN, RawLabel
 from src.quality.parquet_store import ParquetStore
@@ -34,7 +35,8 @@ class StoreTasks:
 
     def __init__(self, settings: QualitySettings) -> None:
         self._settings = settings
-        self._labels: ParquetStore = label_store(settings.quality_dir, settings.model_name)
+        self._bucket = open_bucket(settings.prediction_log_store)
+        self._labels: ParquetStore = label_store(settings.quality_dir, settings.model_name, self._bucket)
 
     def all(self) -> list[Task]:
         """All of them, in the order in which a step does them."""
@@ -88,7 +90,7 @@ class StoreTasks:
 
     def compact(self, _: datetime) -> Sequence[str]:
         """Join small files."""
-        for stores in all_stores(self._settings.quality_dir).values():
+        for stores in all_stores(self._settings.quality_dir, self._bucket).values():
             for store in (stores.log, stores.labels):
                 with store.locked():
                     store.compact()
@@ -97,7 +99,7 @@ class StoreTasks:
     def expire(self, now: datetime) -> Sequence[str]:
         """Delete unfinished files, and what is too old or too much: ``prediction_log_days`` and ``…_max_bytes``."""
         before = now - timedelta(days=self._settings.prediction_log_days)
-        stores = all_stores(self._settings.quality_dir).values()
+        stores = all_stores(self._settings.quality_dir, self._bucket).values()
         for together in ([both.log for both in stores], [both.labels for both in stores]):
             expire_together(together, before, self._settings.prediction_log_max_bytes)
         for name in (SEGMENTS_FOLDER, FEEDBACK_FOLDER):
@@ -116,7 +118,7 @@ class StoreTasks:
         return lambda now: run(now) if self._settings.quality_dir.exists() else ()
 
     def _take_in(self, model: str, folder: Path) -> None:
-        log = log_store(self._settings.quality_dir, model)
+        log = log_store(self._settings.quality_dir, model, self._bucket)
         with log.locked():
             log.settle()
             ingest_segments(log, folder, model)

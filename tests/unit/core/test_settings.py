@@ -207,6 +207,13 @@ def test_model_name_may_be_any_that_mlflow_allows_and_another_is_refused_with_th
         ("PREDICTION_LOG_DAYS", "0"),
         ("PREDICTION_LOG_MAX_BYTES", "0"),
         ("FEEDBACK_PATIENCE_SECONDS", "-1"),
+        ("PREDICTION_LOG_STORE", "s3cret"),
+        ("PREDICTION_LOG_STORE", "s3://"),
+        ("PREDICTION_LOG_STORE", "s3://s3cret//x"),
+        ("PREDICTION_LOG_STORE", "s3://s3cret/x?y"),
+        ("PREDICTION_LOG_STORE", "s3://S3cret"),
+        ("PREDICTION_LOG_STORE", "s3://me:s3cret@bucket/x"),
+        ("PREDICTION_LOG_STORE", "https://s3cret/x"),
     ],
 )
 def test_wrong_value_is_reported_by_variable_and_never_shown(
@@ -336,6 +343,15 @@ def test_secret_is_not_in_the_settings_representation(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ZENML_STORE_API_KEY", "s3cret")
     settings = load_settings(TrainSettings)
     assert "s3cret" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://my-bucket", "s3://my.bucket-1/", "s3://bucket/a/b_c.d", "s3://bucket/a=1/b/"]
+)
+def test_store_of_the_log_is_a_bucket_with_or_without_a_prefix(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("PREDICTION_LOG_STORE", f" {address} ")
+    assert load_settings(LearningSettings).prediction_log_store == address
+    assert load_settings(LocalSettings).prediction_log_store == address
 
 
 def test_env_example_documents_exactly_every_variable() -> None:

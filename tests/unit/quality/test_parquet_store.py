@@ -10,7 +10,8 @@ from src.quality import parquet_files, parquet_store
 from src.quality.erased_rows import names_of
 from src.quality.manifest import Manifest, ReadFile
 from src.quality.parquet_store import ParquetStore
-from tests.support.quality_files import NOON, log_store, rows_table, stored_ids, stored_rows
+from tests.support import quality_files
+from tests.support.quality_files import NOON, NewStore, rows_table, stored_ids, stored_rows
 
 DAY = timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
@@ -29,19 +30,19 @@ def source(tmp_path: Path, name: str) -> Path:
     return path
 
 
-def test_new_store_is_empty(tmp_path: Path) -> None:
+def test_new_store_is_empty(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     assert (store.manifest, store.paths()) == (Manifest(), [])
 
 
-def test_files_are_in_the_order_of_their_first_rows(tmp_path: Path) -> None:
+def test_files_are_in_the_order_of_their_first_rows(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     for number, moment in enumerate([NOON + DAY, NOON - DAY, NOON]):
         assert store.add([rows_table([f"r{number}"], moment)]) == 1
     assert [row["request_id"] for row in stored_rows(store)] == ["r1", "r2", "r0"]
 
 
-def test_sources_are_deleted_and_a_missing_one_is_no_error(tmp_path: Path) -> None:
+def test_sources_are_deleted_and_a_missing_one_is_no_error(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     gone, stays = source(tmp_path, "a"), source(tmp_path, "b")
     assert store.add([rows_table(["r1"]), rows_table([]), rows_table(["r2", "r3"])], ["a", "missing"]) == 3
@@ -49,7 +50,9 @@ def test_sources_are_deleted_and_a_missing_one_is_no_error(tmp_path: Path) -> No
     assert store.manifest.sources == ["a", "missing"]
 
 
-def test_files_that_were_read_are_remembered_by_name_until_they_are_forgotten(tmp_path: Path) -> None:
+def test_files_that_were_read_are_remembered_by_name_until_they_are_forgotten(
+    log_store: NewStore, tmp_path: Path
+) -> None:
     store = log_store(tmp_path)
     for name, digest in [("b.csv", "1"), ("a.csv", "2"), ("b.csv", "3")]:
         store.add([], read=ReadFile(name=name, bytes=1, modified_ns=1, sha256=digest))
@@ -61,7 +64,7 @@ def test_files_that_were_read_are_remembered_by_name_until_they_are_forgotten(tm
 
 
 def test_rows_are_durable_before_the_manifest_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = log_store(tmp_path)
+    store = quality_files.log_store(tmp_path)
     synced: list[str] = []
     real = os.fsync
 
@@ -76,14 +79,14 @@ def test_rows_are_durable_before_the_manifest_lists_them(tmp_path: Path, monkeyp
 
 
 def test_forgetting_nothing_writes_nothing(tmp_path: Path) -> None:
-    store = log_store(tmp_path)
+    store = quality_files.log_store(tmp_path)
     store.add([], read=ReadFile(name="a.csv", bytes=1, modified_ns=1, sha256="1"))
     before = (store.folder / "manifest.json").stat().st_ino
     store.forget_read(["b.csv"])
     assert (store.folder / "manifest.json").stat().st_ino == before
 
 
-def test_settle_deletes_stored_sources_unlisted_files_and_empty_days(tmp_path: Path) -> None:
+def test_settle_deletes_stored_sources_unlisted_files_and_empty_days(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["r1"])], ["a"])
     back = source(tmp_path, "a")  # as if the deletion had not been made durable
@@ -101,7 +104,7 @@ def test_settle_deletes_stored_sources_unlisted_files_and_empty_days(tmp_path: P
 # -- compact ---------------------------------------------------------------------------------------------
 
 
-def test_compact_joins_the_files_of_each_day_with_the_columns_of_all(tmp_path: Path) -> None:
+def test_compact_joins_the_files_of_each_day_with_the_columns_of_all(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([with_feature(["r1"], "a", pa.array([1.5])), rows_table(["r2"], NOON + DAY, rate=0.25)])
     store.add([with_feature(["r3", "r4"], "b", pa.array(["x", None])), rows_table(["r5"], NOON, key="k", rate=0.5)])
@@ -117,7 +120,7 @@ def test_compact_joins_the_files_of_each_day_with_the_columns_of_all(tmp_path: P
     assert sorted(str(path) for path in store.folder.glob("day=*/*")) == sorted(store.paths())
 
 
-def test_compact_changes_nothing_the_second_time(tmp_path: Path) -> None:
+def test_compact_changes_nothing_the_second_time(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     for number in range(3):
         store.add([with_feature([f"r{number}"], "a", pa.array([number]))])
@@ -129,7 +132,7 @@ def test_compact_changes_nothing_the_second_time(tmp_path: Path) -> None:
     assert [file.rows for file in once.files] == [3, 3]
 
 
-def test_columns_whose_type_changed_stay_in_files_of_their_own(tmp_path: Path) -> None:
+def test_columns_whose_type_changed_stay_in_files_of_their_own(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     exact = 2**53 + 1
     store.add([with_feature(["r1"], "a", pa.array([exact])), with_feature(["r2"], "a", pa.array([0.5]))])
@@ -140,7 +143,9 @@ def test_columns_whose_type_changed_stay_in_files_of_their_own(tmp_path: Path) -
     assert len(store.manifest.files) == 3
 
 
-def test_large_files_and_days_with_few_files_are_not_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_and_days_with_few_files_are_not_compacted(
+    log_store: NewStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = log_store(tmp_path)
     for number in range(3):
         store.add([rows_table([f"r{number}"])])
@@ -155,7 +160,9 @@ def test_large_files_and_days_with_few_files_are_not_compacted(tmp_path: Path, m
     assert stored_ids(store) == ["r0", "r1", "r2", "r3"]
 
 
-def test_rows_are_written_in_row_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_written_in_row_groups_of_bounded_size(
+    log_store: NewStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(parquet_files, "MAX_ROWS", 1000)
     store = log_store(tmp_path)
     for first in range(0, 2500, 500):
@@ -171,7 +178,9 @@ def test_rows_are_written_in_row_groups_of_bounded_size(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(("late", "left"), [(timedelta(0), ["r2", "r3"]), (MICROSECOND, ["r3"])])
-def test_files_expire_once_all_their_rows_are_too_old(tmp_path: Path, late: timedelta, left: list[str]) -> None:
+def test_files_expire_once_all_their_rows_are_too_old(
+    log_store: NewStore, tmp_path: Path, late: timedelta, left: list[str]
+) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["r1"], NOON - MICROSECOND), rows_table(["r2"]), rows_table(["r3"], NOON + DAY)])
     store.expire(NOON + late, UNLIMITED)
@@ -179,7 +188,7 @@ def test_files_expire_once_all_their_rows_are_too_old(tmp_path: Path, late: time
     assert len(list(store.folder.glob("day=*/*"))) == len(left)
 
 
-def test_file_with_one_row_that_is_young_enough_stays(tmp_path: Path) -> None:
+def test_file_with_one_row_that_is_young_enough_stays(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([pa.concat_tables([rows_table(["old"], NOON - timedelta(hours=3)), rows_table(["young"])])])
     store.expire(NOON, UNLIMITED)
@@ -190,7 +199,7 @@ def test_file_with_one_row_that_is_young_enough_stays(tmp_path: Path) -> None:
     ("files", "spare", "left"), [(3, 0, 3), (3, -1, 2), (2, 0, 2), (2, -1, 1), (1, 0, 1), (1, -1, 0), (0, 0, 0)]
 )
 def test_oldest_files_are_deleted_until_the_rest_is_small_enough(
-    tmp_path: Path, files: int, spare: int, left: int
+    log_store: NewStore, tmp_path: Path, files: int, spare: int, left: int
 ) -> None:
     store = log_store(tmp_path)
     for number in range(3):
@@ -200,14 +209,14 @@ def test_oldest_files_are_deleted_until_the_rest_is_small_enough(
     assert stored_ids(store) == ["r0", "r1", "r2"][3 - left :]
 
 
-def test_age_counts_before_size(tmp_path: Path) -> None:
+def test_age_counts_before_size(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["r1"]), rows_table(["r2"], NOON + DAY)])
     store.expire(NOON + DAY, store.manifest.files[1].bytes)
     assert stored_ids(store) == ["r2"]
 
 
-def test_erased_ids_are_forgotten_once_rows_of_their_time_are_too_old(tmp_path: Path) -> None:
+def test_erased_ids_are_forgotten_once_rows_of_their_time_are_too_old(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.erase(["a"], NOON - MICROSECOND)
     store.erase(["b"], NOON)
@@ -237,7 +246,7 @@ ROWS = ["abc", "abc/1", "abc/10", "abcd", "ab", "x"]
     ],
 )
 def test_erased_are_a_request_or_one_row_or_a_key_in_the_store_and_later(
-    tmp_path: Path, given: str, erased: list[str]
+    log_store: NewStore, tmp_path: Path, given: str, erased: list[str]
 ) -> None:
     store, later = log_store(tmp_path), log_store(tmp_path / "later")
     tables = [rows_table(ROWS[:-1]), rows_table(["x"], key="k"), rows_table(["y"], key="kk")]
@@ -250,7 +259,7 @@ def test_erased_are_a_request_or_one_row_or_a_key_in_the_store_and_later(
     assert stored_ids(later) == left
 
 
-def test_key_that_is_like_the_id_of_a_row_is_erased_as_it_is(tmp_path: Path) -> None:
+def test_key_that_is_like_the_id_of_a_row_is_erased_as_it_is(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["r1"], key="2026/03"), rows_table(["r2"], key="2026/3")])
     assert store.erase(names_of("2026/03"), NOON) == 2  # 2026/3 is the row that 2026/03 may stand for
@@ -258,14 +267,16 @@ def test_key_that_is_like_the_id_of_a_row_is_erased_as_it_is(tmp_path: Path) -> 
     assert store.erase(names_of("2026/4"), NOON) == 0
 
 
-def test_rows_with_an_erased_key_are_left_out_until_the_moment_of_its_erasure(tmp_path: Path) -> None:
+def test_rows_with_an_erased_key_are_left_out_until_the_moment_of_its_erasure(
+    log_store: NewStore, tmp_path: Path
+) -> None:
     store = log_store(tmp_path)
     store.erase(["k"], NOON)
     store.add([rows_table(["r1"], NOON, key="k"), rows_table(["r2"], NOON + MICROSECOND, key="k")])
     assert stored_ids(store) == ["r2"]
 
 
-def test_rows_of_an_erased_request_are_left_out_whenever_they_arrive(tmp_path: Path) -> None:
+def test_rows_of_an_erased_request_are_left_out_whenever_they_arrive(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.erase(["a", "b/1"], NOON)
     store.add([rows_table(["a", "a/1", "b", "b/1", "c"], NOON + DAY)])
@@ -273,14 +284,16 @@ def test_rows_of_an_erased_request_are_left_out_whenever_they_arrive(tmp_path: P
 
 
 def test_second_erasure_of_an_id_replaces_the_first_and_the_id_itself_is_not_written(tmp_path: Path) -> None:
-    store = log_store(tmp_path)
+    store = quality_files.log_store(tmp_path)
     for moment in (NOON, NOON + DAY):
         store.erase(["customer-1"], moment)
     assert [entry.at for entry in store.manifest.erased] == [NOON + DAY]
     assert "customer-1" not in (store.folder / "manifest.json").read_text(encoding="utf-8")
 
 
-def test_files_without_the_id_stay_as_they_are_and_one_of_erased_rows_alone_is_deleted(tmp_path: Path) -> None:
+def test_files_without_the_id_stay_as_they_are_and_one_of_erased_rows_alone_is_deleted(
+    log_store: NewStore, tmp_path: Path
+) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["a", "b"], rate=0.5), rows_table(["c"]), rows_table(["a/1"])])
     _, untouched, _ = store.manifest.files
@@ -292,7 +305,7 @@ def test_files_without_the_id_stay_as_they_are_and_one_of_erased_rows_alone_is_d
     assert sorted(row["request_id"] for row in stored_rows(store)) == ["b", "c"]
 
 
-def test_rows_with_a_key_have_names_that_erase_them_alone(tmp_path: Path) -> None:
+def test_rows_with_a_key_have_names_that_erase_them_alone(log_store: NewStore, tmp_path: Path) -> None:
     store = log_store(tmp_path)
     store.add([rows_table(["a", "b/2"], key="k"), rows_table(["a/1", "b"], key="other"), rows_table(["c"])])
     names = store.rows_with_key(["k"])

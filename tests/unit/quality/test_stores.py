@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from src.quality.bucket import Bucket
 from src.quality.parquet_store import ParquetStore
 from src.quality.stores import all_stores, expire_together, label_store, log_store
 from tests.support.quality_files import NOON, rows_table, stored_ids
@@ -28,6 +29,20 @@ def test_every_model_that_has_had_a_store_is_found(tmp_path: Path) -> None:
     assert list(found) == ["iris 2.0%", "ünique"]
     assert found["ünique"].log.folder == log_store(tmp_path, "ünique").folder
     assert found["iris 2.0%"].labels.folder == label_store(tmp_path, "iris 2.0%").folder
+
+
+@pytest.mark.slow
+def test_stores_in_a_bucket_are_found_also_without_a_folder(tmp_path: Path, bucket: Bucket) -> None:
+    elsewhere = log_store(tmp_path / "a", "iris 2.0%", bucket)
+    with elsewhere.locked():
+        elsewhere.add([rows_table(["r1"])])
+    with label_store(tmp_path / "b", "here", bucket).locked():
+        pass
+    found = all_stores(tmp_path / "b", bucket)
+    assert list(found) == ["here", "iris 2.0%"]
+    assert stored_ids(found["iris 2.0%"].log) == ["r1"]
+    assert found["iris 2.0%"].labels.paths() == []
+    assert bucket.folders("log") == ["iris 2.0%25"]
 
 
 @pytest.fixture

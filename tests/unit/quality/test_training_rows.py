@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from src.core.errors import ConfigError, LoopError
 from src.core.learning_settings import LearningSettings
 from src.core.prediction_log import Role
 from src.core.settings import load_settings
+from src.quality.bucket import Bucket
 from src.quality.stores import label_store, log_store
 from src.quality.training_rows import TrainingRows, check_logged, read_training_rows, training_rows
 from tests.support.labelled_log import DAY, HOUR, NOW, LabelledLog, columns_of
@@ -330,6 +332,21 @@ def test_empty_stores_give_no_rows_and_are_not_created(tmp_path: Path, log: Labe
     log.add("s", VALUES, "setosa", ago=9 * DAY)
     found = read()
     assert (len(found.table), found.left_out) == (0, {})
+
+
+@pytest.mark.slow
+def test_rows_are_read_from_a_bucket_also_on_a_new_volume(
+    tmp_path: Path, log: LabelledLog, read: Any, bucket: Bucket
+) -> None:
+    assert len(read(prediction_log_store=bucket.address).table) == 0
+    log.bucket = bucket
+    log.add("r", VALUES, "setosa")
+    log.add("old", VALUES, "setosa", ago=9 * DAY)
+    shutil.rmtree(tmp_path / "quality")
+    assert len(read().table) == 0
+    found = read(prediction_log_store=bucket.address)
+    assert found.table["species"].to_pylist() == ["setosa"]
+    assert len(list((tmp_path / "quality" / "log").rglob("*.parquet"))) == 1  # the old one is not fetched
 
 
 def _read(folder: str, begun: Any, done: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import boto3
 import pandas as pd
 import pytest
-from moto.server import ThreadedMotoServer
 
 from src.core.dataset_config import DatasetConfig
 from src.core.errors import ConfigError, ConnectionFailedError, DataError, LoopError
@@ -23,6 +22,7 @@ from src.training import remote_source
 from src.training.check_rows import check_rows
 from src.training.remote_source import fetched_files, shown_source
 from src.training.sources import read
+from tests.support.object_store import use_s3
 
 pytestmark = pytest.mark.slow
 
@@ -209,25 +209,10 @@ def test_source_is_shown_without_secrets(source: str, shown: str) -> None:
 # -- S3
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("no_proxy", "*")
-    name = f"bucket-{abs(hash(str(tmp_path)))}"
+def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    name = use_s3(s3_url, monkeypatch)
     client = boto3.client("s3")
-    client.create_bucket(Bucket=name)
     pd.DataFrame({"x": [5], "y": [6]}).to_parquet(tmp_path / "a.parquet")
     objects = {
         "day/b.csv": b"y,x\n4,3\n",

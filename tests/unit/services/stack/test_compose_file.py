@@ -126,6 +126,19 @@ def test_quality_service_has_every_setting_of_its_own_and_those_of_inference_tha
     assert {name.upper() for name in own} <= set(given)
 
 
+def test_whatever_reads_the_prediction_log_knows_its_bucket_and_how_to_reach_it() -> None:
+    services = yaml.safe_load(TEXT)["services"]
+    knowing = [name for name, found in services.items() if "PREDICTION_LOG_STORE" in (found.get("environment") or {})]
+    assert knowing == ["preprocess", "train-model", "quality"]
+    for name in knowing:
+        given = services[name]["environment"]
+        for variable in re.findall(r"AWS_[A-Z_]+[A-Z]", (REPOSITORY / ".env.example").read_text(encoding="utf-8")):
+            assert given[variable] is None
+        assert given["PREDICTION_LOG_STORE"] is None
+        assert "sources" in services[name]["networks"]  # a way out
+    assert not (yaml.safe_load(TEXT)["networks"]["sources"] or {}).get("internal")
+
+
 def test_quality_service_runs_in_the_image_of_the_training() -> None:
     services = yaml.safe_load(TEXT)["services"]
     assert services["quality"]["build"] == services["train-model"]["build"]
