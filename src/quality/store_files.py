@@ -97,8 +97,8 @@ class BucketFiles(FolderFiles):
             self.write_manifest(own)
         elif stored != own:  # equal after a kill
             raise ConfigError(
-                f"{path} and {self._bucket.address}/{self._key} have different rows; move one of the two away, and set "
-                "PREDICTION_LOG_STORE for every process that uses the other one"
+                f"{path} and {self._bucket.address}/{self._key} have different rows; move the one away that is not "
+                "needed, and give every process the same PREDICTION_LOG_STORE"
             )
         path.unlink()
         sync_folder(self.folder)
