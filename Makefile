@@ -6,7 +6,7 @@ READY := .venv/.ready
 REPLICAS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup local demo up scale down backup restore check-images config check-data train score retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-kills measure-real-rollbacks dashboards check format clean-state
+.PHONY: help setup local demo up scale down backup restore check-images config check-data train score retention erase test test-fast e2e bench measure-drift measure-gate measure-feedback measure-intervals measure-training measure-estimators measure-retrain measure-quality measure-rollback measure-estimate measure-log measure-scoring measure-kills measure-real-rollbacks dashboards check format clean-state
 
 help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,9 @@ measure-quality: $(READY) ## measure a report of live quality over 10 million lo
 
 measure-log: $(READY) ## measure what the prediction log and the shadow cost `/predict`, on an idle machine (LOG_ARGS=--help)
 	@$(BIN)/python -m benchmarks.measure_log $(LOG_ARGS)
+
+measure-scoring: $(READY) ## score 20 million rows on a scheduler and two workers, with and without kills (SCORING_ARGS=--help)
+	@$(BIN)/python -m benchmarks.measure_scoring $(SCORING_ARGS)
 
 measure-kills: $(READY) ## kill inference and quality at random under load, and check what is lost, in about three minutes (KILLS_ARGS=--help)
 	@$(BIN)/python -m benchmarks.kills $(KILLS_ARGS)

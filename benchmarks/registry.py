@@ -43,9 +43,10 @@ class SwappingRegistry:
     def answer(self, target: str) -> bytes:
         """MLflow's response to a GET. Raises OSError for a missing file."""
         parts = urlsplit(target)
-        if parts.path == f"{API}/registered-models/alias":
+        if parts.path in {f"{API}/registered-models/alias", f"{API}/model-versions/get"}:
             tags = [{"key": TAG_MANIFEST_SHA256, "value": self._digest}]
-            number = self.previous if parse_qs(parts.query)["alias"] == [PREVIOUS] else self.version
+            asked = parse_qs(parts.query)
+            number = self.previous if asked.get("alias") == [PREVIOUS] else asked.get("version", [self.version])[0]
             version = {"name": self._name, "version": str(number), "tags": tags}
             return json.dumps({"model_version": version}).encode()
         if parts.path == f"{API}/model-versions/get-download-uri":

@@ -9,6 +9,7 @@ from benchmarks.kills import main as measure_kills
 from benchmarks.measure_log import main as measure_log
 from benchmarks.measure_quality import main as measure_quality
 from benchmarks.measure_retrain import main as measure_retrain
+from benchmarks.measure_scoring import main as measure_scoring
 from benchmarks.measure_training import PROPOSED, measure, write_table
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -48,6 +49,17 @@ def test_report_over_a_small_log_is_measured_in_a_process_of_its_own(tmp_path: P
     assert 0 < float(seconds) < 60
     assert 100 < float(megabytes.replace(",", "")) < 1000
     assert "\n3,000 labels belong to a row.\n" in text
+
+
+def test_scoring_is_measured_with_one_worker_with_several_and_with_kills(tmp_path: Path) -> None:
+    file = tmp_path / "scoring.md"
+    assert measure_scoring(["--rows", "400000", "--files", "16", "--report", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| [\d.]+ \| ([\d,]+) \| ([\d.]+) \| (\d+) \|$", text, re.MULTILINE)
+    assert [workers for workers, *_ in rows] == ["1", "2"]
+    assert all(int(speed.replace(",", "")) > 1000 for _, speed, *_ in rows)
+    assert all(float(seconds) > 0.5 and 100 < int(megabytes) < 600 for *_, seconds, megabytes in rows)
+    assert "0 rows are missing, and\n0 are there more than once." in text
 
 
 def test_log_and_shadow_are_measured_beside_a_service_without_them(tmp_path: Path) -> None:

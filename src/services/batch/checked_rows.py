@@ -62,7 +62,7 @@ def predict_rows(engine: Engine, checked: CheckedRows) -> tuple[Predictions | No
     failed: dict[int, str] = {}
     found = _predict(engine, checked.table, 0, good, failed)
     problems = checked.problems | {int(checked.places[index]): text for index, text in failed.items()}
-    left = CheckedRows(checked.table, checked.places[good], problems)
+    left = checked._replace(places=checked.places[good], problems=problems)
     return (Predictions.joined(found) if found else None), left
 
 

@@ -1,0 +1,56 @@
+"""The command: its exit codes, and what it hides from its workers."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import src.services.batch.run_batch as command
+from src.core.errors import DataError, LoopError, OutputBusyError
+from src.core.exit_codes import ExitCode
+from src.services.batch.batch_run import Request
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        ([], ExitCode.OK),
+        ([LoopError("x")], ExitCode.FAILED),
+        ([LoopError("x"), DataError("x")], ExitCode.PERMANENT),
+        ([OutputBusyError("x")], ExitCode.BUSY),
+    ],
+)
+def test_exit_code_follows_the_errors(errors: list[LoopError], code: ExitCode) -> None:
+    assert command.exit_code_of(errors) == code
+
+
+def test_arguments_are_the_request_and_secrets_are_not_inherited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    hidden: list[str] = []
+
+    def run(request: Request, *_: object) -> list[LoopError]:
+        asked.append(request)
+        hidden.extend(name for name in command.SECRETS if name not in os.environ)
+        return []
+
+    monkeypatch.setattr(command, "run", run)
+    for name in command.SECRETS:
+        monkeypatch.setenv(name, "x" * 16)
+    assert command.main(["in", str(tmp_path), "--version", "3", "--id", "a", "--id", "b"]) == ExitCode.OK
+    assert asked == [Request("in", tmp_path, "3", ("a", "b"))]
+    assert hidden == ["DATASET_URL", "ZENML_STORE_API_KEY", "WRITE_API_KEY", "PREDICTION_LOG_KEY"]
+    assert command.main(["in", str(tmp_path)]) == ExitCode.OK
+    assert asked[-1] == Request("in", tmp_path, None, ())
+
+
+def test_error_of_a_run_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object) -> list[LoopError]:
+        raise OutputBusyError("another run writes")
+
+    monkeypatch.setattr(command, "run", run)
+    assert command.main(["in", str(tmp_path)]) == ExitCode.BUSY
+    assert capsys.readouterr().err.splitlines()[-1].endswith("ERROR   batch: another run writes")
