@@ -54,6 +54,7 @@ class Cluster:
     certificate: Path
     key: Path
     workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    scheduler: "subprocess.Popen[bytes]" = field(init=False)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -99,14 +100,14 @@ def running_cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     cluster = Cluster(folder, "", certificate, key)
     contact = folder / "scheduler.json"
     options = ["--host", "127.0.0.1", "--port", "0", "--protocol", "tls", "--no-dashboard"]
-    scheduler = cluster.start("scheduler", *options, "--scheduler-file", str(contact))
+    cluster.scheduler = cluster.start("scheduler", *options, "--scheduler-file", str(contact))
     try:
         cluster.address = _address_in(contact)
         for _ in range(workers):
             cluster.start_worker()
         yield cluster
     finally:
-        for process in (*cluster.workers, scheduler):
+        for process in (*cluster.workers, cluster.scheduler):
             process.kill()
             process.wait()
 

@@ -13,7 +13,7 @@ from src.core.errors import ConfigError, ConnectionFailedError, LoopError
 from src.core.memory import memory_limit
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 # The least memory for a worker on this machine, and the share of memory that all of them have.
 WORKER_BYTES = 500_000_000
@@ -66,13 +66,20 @@ class OnCluster:
         futures = {self._client.submit(run, item, retries=RETRIES, pure=False): item for item in items}
         try:
             for future in as_completed(list(futures), loop=self._client.loop):
-                item = futures.pop(future)
-                if future.cancelled():
-                    raise ConnectionFailedError(f"the connection to the scheduler ({self.place}) is lost; run again")
-                error = future.exception()
-                yield future.result() if error is None else Outcome(item, error=_explained(error))
+                yield self._outcome(futures.pop(future), future)
         finally:
-            self._client.cancel(list(futures))
+            with contextlib.suppress(OSError):  # the connection is lost: there is nothing to cancel
+                self._client.cancel(list(futures))
+
+    def _outcome(self, item: Item, future: "Future[Outcome[Item, Result]]") -> Outcome[Item, Result]:
+        lost = f"the connection to the scheduler ({self.place}) is lost; run again once it works"
+        if future.cancelled():
+            raise ConnectionFailedError(lost)
+        try:
+            error = future.exception()
+            return future.result() if error is None else Outcome(item, error=_explained(error))
+        except OSError as comm:  # an error of the function is not raised here
+            raise ConnectionFailedError(lost) from comm
 
 
 def _explained(error: BaseException) -> LoopError:

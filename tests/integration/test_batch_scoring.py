@@ -109,6 +109,19 @@ def test_driver_killed_while_it_scores_is_resumed(
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_scheduler_that_is_lost_ends_the_run_with_what_to_do(
+    inputs: Path, cluster: Cluster, mlflow_url: str, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    driver = start(inputs, outputs, mlflow_url, cluster.environment)
+    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    cluster.scheduler.kill()
+    _, text = driver.communicate(timeout=120)
+    assert driver.returncode == 1
+    assert f"the connection to the scheduler (on the workers of {cluster.address}) is lost; run again" in text
+    assert not list(outputs.glob(".scoring-*"))
+
+
 def test_cores_of_this_machine_share_the_files_of_a_large_table(inputs: Path, mlflow_url: str, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     driver = start(inputs, outputs, mlflow_url, {"COMPUTE_LOCAL_ROWS": "1000"})

@@ -153,7 +153,8 @@ def _work_folder(output: Path) -> Iterator[Path]:
     work = output / f"{WORK_PREFIX}{uuid_utils.uuid7()}"
     try:
         for leftover in output.glob(f"{WORK_PREFIX}*/"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            # Renamed first: a folder to which a worker still writes may not be deleted whole.
+            shutil.rmtree(leftover.rename(output / f"{WORK_PREFIX}{uuid_utils.uuid7()}"), ignore_errors=True)
         work.mkdir()
         yield work
     finally:

@@ -52,6 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     except LoopError as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says all
         return exit_code_of([error])
+    except OSError as error:
+        logger.error("a disk fails: %s; run again once it works", error)  # noqa: TRY400 - as above
+        return ExitCode.FAILED
 
 
 def exit_code_of(errors: Sequence[LoopError]) -> ExitCode:

@@ -45,12 +45,24 @@ def test_arguments_are_the_request_and_secrets_are_not_inherited(
     assert asked[-1] == Request("in", tmp_path, None, ())
 
 
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (OutputBusyError("another run writes"), (ExitCode.BUSY, "another run writes")),
+        (OSError(28, "full"), (ExitCode.FAILED, "a disk fails: [Errno 28] full; run again once it works")),
+    ],
+)
 def test_error_of_a_run_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception,
+    ending: tuple[ExitCode, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def run(*_: object) -> list[LoopError]:
-        raise OutputBusyError("another run writes")
+        raise error
 
     monkeypatch.setattr(command, "run", run)
-    assert command.main(["in", str(tmp_path)]) == ExitCode.BUSY
-    assert capsys.readouterr().err.splitlines()[-1].endswith("ERROR   batch: another run writes")
+    code, line = ending
+    assert command.main(["in", str(tmp_path)]) == code
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"ERROR   batch: {line}")
