@@ -32,7 +32,7 @@ def test_error_that_passes_is_tried_again(failures: int) -> None:
     assert list(InProcess().map(flaky, ["a"])) == [Outcome("a", "a")]
 
 
-def test_error_that_stays_is_the_outcome_and_other_items_go_on() -> None:
+def test_error_that_stays_is_the_outcome_and_other_items_go_on(caplog: pytest.LogCaptureFixture) -> None:
     attempts: list[int] = []
 
     def failing(item: int) -> int:
@@ -45,6 +45,7 @@ def test_error_that_stays_is_the_outcome_and_other_items_go_on() -> None:
     assert (first.item, first.result, str(first.error)) == (1, None, "it fails")
     assert second == Outcome(2, 2)
     assert attempts == [1] * (RETRIES + 1) + [2]
+    assert caplog.text.count("trying again: it fails") == RETRIES
 
 
 def test_permanent_error_is_not_tried_again() -> None:

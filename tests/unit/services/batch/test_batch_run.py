@@ -1,5 +1,6 @@
 """A run from its files to its outputs, in this process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -172,6 +173,23 @@ def test_other_ids_score_everything_again(world: World) -> None:
     world.score()
     world.score(None, None, None, "number")
     assert world.scored("a.parquet")["number"] == [1, 2, 3]
+
+
+def test_id_that_is_named_twice_is_one_column(world: World) -> None:
+    world.flowers("a.parquet", number=[1, 2, 3])
+    assert world.score(None, None, None, "number", "number") == []
+    assert list(world.scored("a.parquet"))[:2] == ["number", "prediction"]
+
+
+def test_missing_texts_with_a_point_are_missing_beside_decimal_commas(world: World) -> None:
+    inputs = [{"name": name, "type": "double", "required": name != "sepal_width"} for name in FLOWERS]
+    world.register("2", 0, mlmodel={"signature": {"inputs": json.dumps(inputs)}})
+    texts = {name: [str(value).replace(".", ",") for value in values] for name, values in FLOWERS.items()}
+    texts["sepal_width"] = ["-1.#IND", "1.5", ""]
+    rows = [";".join(texts), *(";".join(row) for row in zip(*texts.values(), strict=True))]
+    (world.inputs / "a.csv").write_text("\n".join(rows))
+    assert world.score(None, CsvFormat(delimiter=";", decimal=",")) == []
+    assert [problem is None for problem in world.scored("a.csv.parquet")["problem"]] == [True, False, True]
 
 
 def test_output_that_is_damaged_is_written_again(world: World) -> None:
