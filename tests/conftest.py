@@ -26,7 +26,9 @@ os.environ.update(
 )
 
 # Fixtures that start an application, a server or a process.
-SLOW_FIXTURES = frozenset({"docker", "mlflow_url", "s3_url", "served", "serving", "unready", "zenml"})
+SLOW_FIXTURES = frozenset(
+    {"docker", "mlflow_url", "mysql", "queue_url", "s3_url", "served", "serving", "unready", "zenml"}
+)
 SETTLED_SECONDS = data_files.SETTLED_SECONDS
 
 # The time of a test depends on what else the machine does.

@@ -60,6 +60,10 @@ class TrainerBusyError(LoopError):
     """Another training holds the trainer lock."""
 
 
+class LeaseLostError(TrainerBusyError):
+    """The lease of the trainer lock has expired: its former holder may not change requests any more."""
+
+
 class OutputBusyError(LoopError):
     """Another run writes to the same folder of outputs."""
 
@@ -69,7 +73,7 @@ class SpoolFullError(LoopError):
 
 
 class SpoolUnavailableError(LoopError):
-    """A folder of the shared volume is missing or its disk fails; the state of its records is unknown."""
+    """A folder of the shared volume, or the queue's database, cannot be used; the state of its records is unknown."""
 
 
 class SpoolBusyError(LoopError):

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 MAX_TEXT = 300
 MAX_REASON = 1000
 MAX_PROGRESS = 100
+ID_LENGTH = 36
 # The latest date in seconds since the epoch; a forged id may contain a later time.
 LAST_DATE = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -158,6 +159,13 @@ class RetrainRecord(_Frozen):
     def with_progress(self, progress: str) -> Self:
         """The record with the current activity of the training's step, truncated to the maximum length."""
         return type(self).model_validate(self.model_dump() | {"progress": progress})
+
+    def ended(self, result: RetrainResult) -> Self:
+        """The record with its outcome; only a failed request keeps its last error."""
+        changes = {"result": result, **NO_PROGRESS}
+        if result.outcome is not Outcome.FAILED:
+            changes["last_error"] = None
+        return self.model_copy(update=changes)
 
     @property
     def state(self) -> State:

@@ -26,8 +26,6 @@ from src.core.folders import make_folder
 from src.core.retrain_audit import entries_of_end, entry_of_request
 from src.core.retrain_record import (
     ID_PATTERN,
-    NO_PROGRESS,
-    Outcome,
     RetrainRecord,
     RetrainResult,
     Source,
@@ -189,10 +187,7 @@ class RetrainSpool:
 
     def finish(self, record: RetrainRecord, result: RetrainResult) -> RetrainRecord:
         """Write a claimed record's outcome, then move it to ``done/``; only a failed request keeps its last error."""
-        changes = {"result": result, **NO_PROGRESS}
-        if result.outcome is not Outcome.FAILED:
-            changes["last_error"] = None
-        ended = record.model_copy(update=changes)
+        ended = record.ended(result)
         self._files.write("cur", ended)
         self._move_to_done(ended)
         return ended

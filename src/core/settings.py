@@ -9,10 +9,10 @@ variable of its name in capitals, or in ``.env``; ``.env.example`` lists them al
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -29,6 +29,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SERVICE_LINK = "tcp://"
 
 
+DATABASE_SCHEME = "mysql+pymysql://"
+
+
 class CommonSettings(BaseSettings):
     """Settings of every process."""
 
@@ -43,6 +46,19 @@ class CommonSettings(BaseSettings):
     model_name: Annotated[str, AfterValidator(checked_model_name)] = Field(
         "iris", description="the registered model's name, the same in every process"
     )
+    retrain_queue: Literal["file", "database"] = Field(
+        "file", description="what carries retrain requests: files on the shared volume, or a database"
+    )
+    retrain_database_url: SecretStr | None = Field(
+        None, description="the database that carries retrain requests, as a SQLAlchemy URL"
+    )
+
+    @model_validator(mode="after")
+    def _queue_needs_database(self) -> Self:
+        url = self.retrain_database_url
+        if self.retrain_queue == "database" and (url is None or not url.get_secret_value().startswith(DATABASE_SCHEME)):
+            raise ValueError(f"RETRAIN_QUEUE=database needs RETRAIN_DATABASE_URL, which begins with {DATABASE_SCHEME}")
+        return self
 
     @property
     def mlflow_url(self) -> str:

@@ -13,7 +13,7 @@ from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS, TAG_ZENML_RUN_ID
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import RetrainQueue, open_queue
 from src.core.rollouts import Rollouts
 from src.core.settings import load_settings
 from src.core.training_settings import TrainSettings
@@ -88,14 +88,14 @@ def choose_versions(
 
 def retain(settings: TrainSettings, config: PipelineConfig) -> None:
     """Delete what is no longer kept; call it under the trainer lock, in a process connected to ZenML."""
-    spool, rollouts, pruner = RetrainSpool(settings.retrain_dir), Rollouts(settings.rollouts_dir), _connect(settings)
+    spool, rollouts, pruner = open_queue(settings), Rollouts(settings.rollouts_dir), _connect(settings)
     plan = make_plan(spool, rollouts, pruner, config, datetime.now(UTC))
     if plan != NOTHING:
         carry_out(plan, spool, rollouts, pruner)
         logger.info("retention: deleted %s", plan)
 
 
-def make_plan(spool: RetrainSpool, rollouts: Rollouts, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
+def make_plan(spool: RetrainQueue, rollouts: Rollouts, pruner: "Pruner", config: PipelineConfig, now: datetime) -> Plan:
     """What to delete now, by the section ``retention`` of the configuration."""
     versions, keep = pruner.versions(), config.retention.versions
     waiting = rollouts.waiting(pruner.name)
@@ -110,7 +110,7 @@ def make_plan(spool: RetrainSpool, rollouts: Rollouts, pruner: "Pruner", config:
     )
 
 
-def carry_out(plan: Plan, spool: RetrainSpool, rollouts: Rollouts, pruner: "Pruner") -> None:
+def carry_out(plan: Plan, spool: RetrainQueue, rollouts: Rollouts, pruner: "Pruner") -> None:
     """Delete what the plan lists; failures are logged, and the next plan lists those items again."""
     spool.forget(plan.requests)
     rollouts.forget(plan.rollouts)
@@ -145,7 +145,7 @@ def main() -> int:
 def _run(settings: TrainSettings, config: PipelineConfig, *, apply: bool) -> None:
     probe(settings)
     prepare_environment(settings, os.environ)
-    spool, pruner = RetrainSpool(settings.retrain_dir).create(), _connect(settings)
+    spool, pruner = open_queue(settings).create(), _connect(settings)
     rollouts = Rollouts(settings.rollouts_dir)
     # Importing ZenML adds its handlers to the root logger.
     configure_logging(SERVICE, log_format=settings.log_format, level=settings.log_level)

@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from src.core.errors import LoopError
+from src.core.retrain_queue import open_queue
 from src.core.retrain_record import RetrainRecord, State, Step
 from src.core.retrain_signal import RetrainSpool
+from src.core.settings import CommonSettings, load_settings
 
 # Each report writes one file per request; beyond this number, only the oldest requests show progress.
 MAX_REPORTED = 50
@@ -19,7 +21,8 @@ logger = logging.getLogger(__name__)
 class ServedRequests(BaseModel):
     """A parameter of ZenML's steps; ``ids`` is empty for a training without requests.
 
-    ``retrain_dir`` is the retrain spool's folder. The process that runs the steps holds the trainer lock.
+    The process that runs the steps holds the trainer lock. ``retrain_dir`` is the retrain spool's folder. A database
+    that carries the requests is that of the environment: its URL is a secret, and ZenML stores parameters.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,8 +42,10 @@ class ServedRequests(BaseModel):
         self._update(lambda record: record.with_progress(progress), progress)
 
     def _update(self, change: Callable[[RetrainRecord], RetrainRecord], progress: str) -> None:
-        spool = RetrainSpool(Path(self.retrain_dir))
         try:
+            settings = load_settings(CommonSettings)
+            in_files = settings.retrain_queue == "file"
+            spool = RetrainSpool(Path(self.retrain_dir)) if in_files else open_queue(settings)
             for request_id in self.ids[:MAX_REPORTED]:
                 record = spool.get(request_id)
                 if record is not None and record.state is State.RUNNING:

@@ -10,8 +10,8 @@ from src.core.errors import LoopError, TrainerBusyError
 from src.core.exit_codes import ExitCode
 from src.core.file_lock import locked_file
 from src.core.pipeline_config import PipelineConfig, load_pipeline_config
+from src.core.retrain_queue import open_queue
 from src.core.retrain_record import UNATTENDED, Outcome, RetrainRecord, RetrainResult, Step
-from src.core.retrain_signal import RetrainSpool
 from src.core.training_baseline import TrainingBaseline, write_baseline
 from src.core.training_settings import TrainSettings
 from src.training.gate import Verdict
@@ -74,7 +74,7 @@ class TrainingRun:
         self._tasks = tasks
         self._clock = clock
         self._patience = patience
-        self._spool = RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file))
+        self._spool = open_queue(settings, audit=AuditLog(settings.audit_file))
 
     def run(self) -> ExitCode:
         """Train once; an error is logged in one line and returned as the exit code."""

@@ -16,7 +16,7 @@ from src.core.file_lock import is_locked
 from src.core.folders import explaining_unwritable, make_folder
 from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import SEGMENTS_FOLDER
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import open_queue
 from src.core.rollouts import Rollouts
 from src.services.inference.openapi.document import Document
 from src.services.inference.page.page import Page
@@ -82,7 +82,7 @@ class ServiceState:
         store = ModelStore(registry, cache, backoff, is_training, metrics.model_loaded, metrics.reload)
         metrics.watch(store)
         self.audit = AuditLog(settings.audit_file, metrics.audit_failed)
-        spool = RetrainSpool(settings.retrain_dir, max_pending=settings.retrain_max_pending, audit=self.audit)
+        spool = open_queue(settings, max_pending=settings.retrain_max_pending, audit=self.audit)
         self.settings = settings
         self.metrics, self.registry, self.store, self.spool = metrics, registry, store, spool
         self.on_failure: OnFailure = self.log.add_failed if self.log else ignore_failure
@@ -174,7 +174,7 @@ def prepare_folders(settings: InferenceSettings) -> None:
     with explaining_unwritable("DATA_DIR or MODEL_CACHE_DIR"):
         make_folder(settings.cache_dir)
         ModelCache(settings.cache_dir, settings.model_name).create()
-        RetrainSpool(settings.retrain_dir).create()
+        open_queue(settings).create()
         if settings.prediction_log:
             _feedback_store(settings).create()
 

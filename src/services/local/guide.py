@@ -10,8 +10,8 @@ import httpx
 from src.core.errors import LoopError
 from src.core.local_settings import LocalSettings
 from src.core.model_registry import CHAMPION
+from src.core.retrain_queue import RetrainQueue
 from src.core.retrain_record import RetrainRecord, State
-from src.core.retrain_signal import RetrainSpool
 from src.services.local.processes import base_url
 
 POLL_SECONDS = 0.2
@@ -31,7 +31,7 @@ class Guide:
         say: prints one line.
     """
 
-    def __init__(self, settings: LocalSettings, spool: RetrainSpool, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: LocalSettings, spool: RetrainQueue, say: Callable[[str], None]) -> None:
         self._spool = spool
         self._say = say
         self._settings = settings

@@ -12,7 +12,7 @@ from src.core.folders import explaining_unwritable, make_folder
 from src.core.local_settings import LocalSettings
 from src.core.misspelt import example_text, misspelt
 from src.core.pipeline_config import load_pipeline_config
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import RetrainQueue, open_queue
 from src.core.settings import env_file, load_settings
 from src.core.training_settings import TrainSettings
 from src.services.local.processes import REPOSITORY
@@ -78,7 +78,7 @@ def explain(error: OSError, name: str, host: str, port: int) -> str:
     return f"cannot listen on {host!r} port {port} ({error.strerror}); set {name}_HOST and {name}_PORT"
 
 
-def make_state_folders(settings: LocalSettings) -> RetrainSpool:
+def make_state_folders(settings: LocalSettings) -> RetrainQueue:
     """Create the folders that the processes expect; return the retrain spool among them.
 
     Raises:
@@ -87,4 +87,4 @@ def make_state_folders(settings: LocalSettings) -> RetrainSpool:
     with explaining_unwritable():
         for folder in (settings.data_dir, settings.local_dir / "mlflow" / "artifacts", settings.cache_dir):
             make_folder(folder)
-        return RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file)).create()
+        return open_queue(settings, audit=AuditLog(settings.audit_file)).create()

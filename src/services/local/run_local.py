@@ -6,7 +6,7 @@ import threading
 
 from src.core.errors import LoopError
 from src.core.local_settings import LocalSettings
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import RetrainQueue
 from src.core.settings import load_settings
 from src.services.local.guide import Guide
 from src.services.local.one_loop import only_loop_on
@@ -46,7 +46,7 @@ def prepare(process: LocalProcess, stop: StopRequests) -> None:
         raise LoopError(f"{process.name} failed; the lines above say why")
 
 
-def run_loop(settings: LocalSettings, spool: RetrainSpool, stop: StopRequests) -> None:
+def run_loop(settings: LocalSettings, spool: RetrainQueue, stop: StopRequests) -> None:
     """Start the processes, print their lines with their names, and end them all once one ends or a stop is requested.
 
     Raises:

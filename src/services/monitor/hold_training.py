@@ -15,7 +15,7 @@ from pathlib import Path
 from src.core.errors import LoopError, TrainerBusyError
 from src.core.file_lock import locked_file
 from src.core.monitor_settings import MonitorSettings
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import open_queue
 from src.core.settings import load_settings
 
 SECONDS_BETWEEN_TRIES = 1.0
@@ -27,7 +27,7 @@ def main() -> int:
     """Wait for the lock and hold it; return 0, or 1 where the caller went away first or the lock cannot be taken."""
     try:
         settings = load_settings(MonitorSettings)
-        spool = RetrainSpool(settings.retrain_dir)
+        spool = open_queue(settings)
         while True:
             try:
                 with spool.lock(), quality_stores_locked(settings.quality_dir):

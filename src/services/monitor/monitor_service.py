@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from src.core.errors import ConnectionFailedError, LoopError, TrainerBusyError
+from src.core.retrain_queue import RetrainQueue
 from src.core.retrain_record import NO_PROGRESS, Outcome, RetrainRecord, RetrainResult, State
-from src.core.retrain_signal import RetrainSpool
 from src.core.wakeups import Wakeups
 from src.services.monitor.exits import describe, kind_of, was_silent
 from src.services.monitor.metrics import MonitorMetrics, MonitorState
@@ -40,7 +40,7 @@ class MonitorService:
 
     def __init__(
         self,
-        spool: RetrainSpool,
+        spool: RetrainQueue,
         trainer: Trainer,
         metrics: MonitorMetrics,
         policy: RetrainPolicy,

@@ -17,7 +17,7 @@ from src.core.folders import explaining_unwritable
 from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
 from src.core.monitor_settings import MonitorSettings
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import open_queue
 from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
 from src.services.monitor.kubernetes_api import KubernetesApi
@@ -64,15 +64,16 @@ def serve(settings: MonitorSettings, command: Sequence[str]) -> None:
     registry = CollectorRegistry()
     metrics = MonitorMetrics(registry)
     with explaining_unwritable():
-        spool = RetrainSpool(settings.retrain_dir, audit=AuditLog(settings.audit_file, metrics.audit_failed)).create()
+        spool = open_queue(settings, audit=AuditLog(settings.audit_file, metrics.audit_failed)).create()
     trainer = trainer_for(settings, command, wakeups)
     service = MonitorService(spool, trainer, metrics, policy, clock=lambda: datetime.now(UTC))
     with (
         serving_metrics(registry, host=settings.monitor_host, port=settings.monitor_port, variable="MONITOR_PORT"),
         contextlib.closing(trainer),
-        watching(spool.root / "new", wakeups),
+        watching(spool.root / "new", wakeups) if settings.retrain_queue == "file" else contextlib.nullcontext(),
     ):
-        logger.info("watching %s for retrain signals", spool.root)
+        place = spool.root if settings.retrain_queue == "file" else "the database"
+        logger.info("watching %s for retrain signals", place)
         service.run(wakeups)
         service.stop()
     logger.info("stopped")

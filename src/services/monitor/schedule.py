@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from src.core.durable_file import replace_durably
 from src.core.errors import ConfigError
+from src.core.retrain_queue import RetrainQueue
 from src.core.retrain_record import State
-from src.core.retrain_signal import RetrainSpool
 
 HANDLED_FILE = "schedule.json"
 FIELDS = 5
@@ -91,7 +91,7 @@ class ScheduledRequests:
         schedule: None: nothing is submitted, and what was handled is forgotten.
     """
 
-    def __init__(self, spool: RetrainSpool, schedule: Schedule | None) -> None:
+    def __init__(self, spool: RetrainQueue, schedule: Schedule | None) -> None:
         self._spool = spool
         self._schedule = schedule
         self._file: Path = spool.root / HANDLED_FILE

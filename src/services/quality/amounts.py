@@ -10,7 +10,7 @@ from src.core.durable_file import replace_durably
 from src.core.new_data import Kind, NewAmount, write_new_data
 from src.core.pipeline_config import load_pipeline_config
 from src.core.quality_settings import QualitySettings
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import RetrainQueue
 from src.core.training_baseline import TrainingBaseline, read_baseline
 from src.quality.bucket import open_bucket
 from src.quality.label_count import labels_since
@@ -51,7 +51,7 @@ class AmountRequests:
         spool: the retrain spool, whose folders exist.
     """
 
-    def __init__(self, settings: QualitySettings, spool: RetrainSpool) -> None:
+    def __init__(self, settings: QualitySettings, spool: RetrainQueue) -> None:
         self._settings = settings
         self._spool = spool
         bucket = open_bucket(settings.prediction_log_store)

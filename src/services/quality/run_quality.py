@@ -15,7 +15,7 @@ from src.core.log import configure_logging
 from src.core.metrics_server import serving_metrics
 from src.core.new_data import NEW_DATA_FILE
 from src.core.quality_settings import QualitySettings
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import open_queue
 from src.core.settings import load_settings
 from src.core.wakeups import Wakeups
 from src.services.quality.amounts import AmountRequests
@@ -92,7 +92,7 @@ def _amount_tasks(settings: QualitySettings, metrics: QualityMetrics) -> list[Ta
         return []
     with explaining_unwritable():
         audit = AuditLog(settings.audit_file, metrics.audit_failed)
-        spool = RetrainSpool(settings.retrain_dir, audit=audit).create()
+        spool = open_queue(settings, audit=audit).create()
     return AmountRequests(settings, spool).tasks()
 
 

@@ -201,6 +201,7 @@ def test_model_name_may_be_any_that_mlflow_allows_and_another_is_refused_with_th
         ("PREDICTION_LOG_RATE", "inf"),
         ("PREDICTION_LOG_KEY", "s3cret"),
         ("RETRAIN_MAX_ATTEMPTS", "0"),
+        ("RETRAIN_QUEUE", "s3cret"),
         ("QUALITY_SECONDS", "0"),
         ("QUALITY_SECONDS", "301"),
         ("QUALITY_PORT", "0"),
@@ -242,6 +243,22 @@ def test_zenml_server_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_STORE_URL", "http://zenml")
     with pytest.raises(ConfigError, match="ZENML_STORE_URL needs ZENML_STORE_API_KEY; set both, or neither"):
         load_settings(TrainSettings)
+
+
+@pytest.mark.parametrize("url", ["", "s3cret", "mysql://ann:s3cret@host/queue", "sqlite:///s3cret"])
+def test_queue_in_a_database_needs_a_url_of_mysql(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RETRAIN_DATABASE_URL", url)
+    assert load_settings(CommonSettings).retrain_queue == "file"
+    monkeypatch.setenv("RETRAIN_QUEUE", "database")
+    with pytest.raises(ConfigError, match="RETRAIN_QUEUE=database needs RETRAIN_DATABASE_URL, which begins") as caught:
+        load_settings(CommonSettings)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_password_of_the_queue_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRAIN_QUEUE", "database")
+    monkeypatch.setenv("RETRAIN_DATABASE_URL", "mysql+pymysql://ann:s3cret@host/queue")
+    assert "s3cret" not in repr(load_settings(CommonSettings))
 
 
 def test_zenml_key_alone_means_the_local_store(monkeypatch: pytest.MonkeyPatch) -> None:

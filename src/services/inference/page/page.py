@@ -15,7 +15,7 @@ from src.core.errors import LoopError
 from src.core.inference_settings import InferenceSettings
 from src.core.new_data import read_new_data
 from src.core.quality_report import REPORT_FILE, read_report
-from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_queue import RetrainQueue
 from src.core.rollout_record import PROMOTED
 from src.services.inference.page.form import fields_of, mark_of
 from src.services.inference.page.rendering import create_templates, drift_bars
@@ -46,7 +46,7 @@ class Page:
     settings: InferenceSettings
     store: ModelStore
     traffic: LiveTraffic
-    spool: RetrainSpool
+    spool: RetrainQueue
     registry: RegistryClient
     promotions: Promotions
     audit: AuditLog

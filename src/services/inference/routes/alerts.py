@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from src.core.file_lock import locked_file
+from src.core.retrain_queue import RetrainQueue
 from src.core.retrain_record import RetrainRecord
-from src.core.retrain_signal import RetrainSpool
 from src.services.inference.routes.endpoints import Service, errors
 
 # An alert with this label requests a training while it fires.
@@ -86,7 +86,7 @@ async def notify(notification: Notification, response: Response, service: Servic
 
 
 def retrain_on_alert(
-    notification: Notification, spool: RetrainSpool, cooldown: timedelta, now: datetime
+    notification: Notification, spool: RetrainQueue, cooldown: timedelta, now: datetime
 ) -> tuple[AlertOutcome, RetrainRecord | None]:
     """Submit a signal, or say why not, with the request that serves the alert, if any. Blocking.
 
