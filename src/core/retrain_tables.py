@@ -33,10 +33,10 @@ TRAINER = "trainer"
 # The database's clock, in UTC, is the only one that leases know.
 NOW: ColumnElement[datetime] = literal_column("UTC_TIMESTAMP(6)")
 
-CONNECT_SECONDS, ANSWER_SECONDS = 3, 8
+CONNECT_SECONDS, ANSWER_SECONDS = 3, 5
 # A transaction of a host that is gone ends after so many seconds, and with it its locks.
 IDLE_SECONDS = 30
-LOCK_WAIT_SECONDS = 5
+LOCK_WAIT_SECONDS = 3
 _SESSION = f"SET SESSION wait_timeout = {IDLE_SECONDS}, innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
 _NO_TABLE = 1146
 _REASONS = {

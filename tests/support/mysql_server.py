@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -68,6 +69,16 @@ class MySqlServer:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop it without closing connections, as on a host that hangs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def database(self, name: str) -> SecretStr:
         """The URL of a new, empty database."""

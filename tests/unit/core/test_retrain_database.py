@@ -152,26 +152,24 @@ def test_all_queues_of_a_process_share_its_lease(database: QueueDatabase, tmp_pa
     assert this_process() == this_process()
 
 
-def test_takeover_waits_for_a_change_that_has_passed_the_fence(
-    database: QueueDatabase, queue: DatabaseQueue, other: DatabaseQueue
-) -> None:
+def test_takeover_waits_for_a_change_that_has_passed_the_fence(database: QueueDatabase, other: DatabaseQueue) -> None:
     taken = threading.Event()
 
     def take() -> None:
         with other.lock(patience=10):
             taken.set()
 
-    with queue.lock():
-        lease = TrainerLease(database, "one", 30)
-        with database.transaction() as connection:
-            lease.fence(connection)
-            thread = threading.Thread(target=take)
-            # Expired within the transaction, which holds the row.
-            connection.execute(text("UPDATE retrain_lease SET expires_at = UTC_TIMESTAMP(6)"))
-            thread.start()
-            assert not taken.wait(0.5)
-        thread.join(10)
-        assert taken.is_set()
+    run(
+        database,
+        "UPDATE retrain_lease SET owner = 'one', expires_at = TIMESTAMPADD(MICROSECOND, 500000, UTC_TIMESTAMP(6))",
+    )
+    with database.transaction() as connection:
+        TrainerLease(database, "one", 30).fence(connection)
+        thread = threading.Thread(target=take)
+        thread.start()
+        assert not taken.wait(1.5)  # although it has expired by now
+    thread.join(10)
+    assert taken.is_set()
 
 
 # -- rows ----------------------------------------------------------------------------------------------

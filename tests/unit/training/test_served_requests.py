@@ -2,9 +2,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from src.core.retrain_database import DatabaseQueue
 from src.core.retrain_record import RetrainRecord, Step
 from src.core.retrain_signal import RetrainSpool
+from src.core.retrain_tables import QueueDatabase
 from src.training.served_requests import MAX_REPORTED, ServedRequests
 from tests.support.training import VERDICT
 
@@ -85,3 +88,27 @@ def test_finished_request_has_no_step_and_no_progress(spool: RetrainSpool) -> No
     served.report("train")
     ended = spool.finish(get(spool, request_id), VERDICT.to_result(NOW, {}))
     assert (ended.step, ended.progress) == (None, None)
+
+
+def test_progress_goes_to_the_database_of_the_environment_while_the_process_holds_the_lease(
+    database: QueueDatabase,
+    queue_url: SecretStr,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("RETRAIN_QUEUE", "database")
+    monkeypatch.setenv("RETRAIN_DATABASE_URL", queue_url.get_secret_value())
+    queue = DatabaseQueue(tmp_path, database)
+    served = ServedRequests(ids=[queue.submit("api").id], retrain_dir=str(tmp_path))
+    with queue.lock():
+        [record] = queue.claim()
+        queue.update(record.model_copy(update={"attempts": 1, "started_at": NOW}))
+        served.report_step(Step.TRAIN)
+        served.report("search: 12 of 20 trials")
+    shown = queue.get(record.id)
+    assert shown is not None
+    assert (shown.step, shown.progress) == (Step.TRAIN, "search: 12 of 20 trials")
+    served.report("late")
+    assert queue.get(record.id) == shown
+    assert "could not report the progress 'late': the lease of the trainer lock has expired" in caplog.text
