@@ -68,6 +68,7 @@ def test_lease_that_has_expired_is_free_and_its_former_owner_changes_nothing(
     submitted = queue.submit("api")
     with queue.lock():
         [record] = queue.claim()
+        later = other.submit("api")
         expire(database)
         for change in (
             queue.claim,
@@ -77,8 +78,10 @@ def test_lease_that_has_expired_is_free_and_its_former_owner_changes_nothing(
         ):
             with pytest.raises(LeaseLostError, match="another process may serve its requests"):
                 change()
+        assert other.has_waiting()
         with other.lock():
             assert other.claimed() == [submitted]
+            assert other.claim() == [submitted, later]
             with pytest.raises(LeaseLostError):
                 queue.finish(record, PROMOTED)
     assert queue.get(submitted.id) == submitted
