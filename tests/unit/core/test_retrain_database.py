@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 
 from src.core.errors import LeaseLostError, SpoolUnavailableError, TrainerBusyError
 from src.core.retrain_database import DatabaseQueue
@@ -15,6 +15,7 @@ from src.core.retrain_record import Outcome, RetrainRecord, RetrainResult, State
 from src.core.retrain_tables import QueueDatabase, requests, schema_version
 from src.core.trainer_lease import TrainerLease, this_process
 from tests.support.mysql_server import PASSWORD, USER, MySqlServer
+from tests.support.retrain_carriers import Rows
 from tests.support.running import free_port, wait_until
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -200,6 +201,14 @@ def test_claim_leaves_out_a_request_that_is_being_submitted(database: QueueDatab
         assert queue.claim() == [record]
 
 
+def test_claim_does_not_stop_a_submission(database: QueueDatabase, queue: DatabaseQueue) -> None:
+    first = queue.submit("api")
+    with database.transaction() as connection:
+        pending = select(requests.c.id).where(requests.c.state == "new").with_for_update(skip_locked=True)
+        assert connection.execute(pending).scalars().all() == [first.id]
+        queue.submit("api")
+
+
 @pytest.mark.parametrize(
     ("content", "trouble"),
     [("{", "not a retrain record: Invalid JSON"), ('{"command": "rm"}', "not a retrain record"), ("", "not a retrain")],
@@ -314,6 +323,16 @@ def test_database_that_is_away_is_reported_at_once(tmp_path: Path) -> None:
         queue.submit("api")
     with pytest.raises(SpoolUnavailableError), queue.lock():
         raise AssertionError("held")
+
+
+def test_connection_that_is_lost_at_once_is_not_taken_for_missing_tables(
+    database: QueueDatabase, tmp_path: Path
+) -> None:
+    rows = Rows(tmp_path, database)
+    queue = rows.open()
+    with rows.fault(0, "before", kills=False), pytest.raises(SpoolUnavailableError, match="the connection was lost"):
+        queue.submit("api")
+    assert rows.states() == {}
 
 
 def test_lost_connections_are_replaced(database: QueueDatabase, queue: DatabaseQueue) -> None:
