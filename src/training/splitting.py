@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from src.core.column_rules import SECONDS_PER_DAY
+from src.core.dataset_config import FEEDBACK_TIME, DateFeature
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.live_rows import are_live, source_rows
@@ -31,7 +32,8 @@ class SplitRule(BaseModel):
     """The rule that holds out rows; registered with the model, so that later runs know its training rows.
 
     ``hash`` and ``group`` hold out ``share`` of all keys by a hash of ``columns`` keyed with ``seed``; ``time`` holds
-    out the rows whose column is later than ``cutoff``, in days since 1970-01-01 UTC.
+    out the rows whose column is later than ``cutoff``, in days since 1970-01-01 UTC. With ``is_date``, the column is a
+    feature with dates, which clients send: a labelled live row is then never later than its prediction.
 
     ``sketch`` is a sample of the keys' hashes, with which later runs detect whether rows still have the same keys.
     """
@@ -44,6 +46,7 @@ class SplitRule(BaseModel):
     seed: int
     share: float
     cutoff: float | None = None
+    is_date: bool = False
     sketch: list[int] = []
 
     def fits(self, frame: pd.DataFrame) -> bool:
@@ -143,7 +146,7 @@ def share_changed(rule: SplitRule, frame: pd.DataFrame) -> float:
 def held_out(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Which rows the rule holds out, shape (n,); the result for a row depends on that row alone."""
     if rule.by == "time":
-        return np.asarray(days(frame[rule.columns[0]]) > (np.inf if rule.cutoff is None else rule.cutoff))
+        return np.asarray(_moments(rule, frame) > (np.inf if rule.cutoff is None else rule.cutoff))
     return np.asarray(row_hashes(frame, rule.columns, rule.seed) < rule.share * HASHES)
 
 
@@ -156,7 +159,7 @@ def clusters(rule: SplitRule, holdout: pd.DataFrame) -> NDArray[np.intp]:
     """
     if rule.by != "time":
         return np.unique(row_hashes(holdout, rule.columns, rule.seed), return_inverse=True)[1].astype(np.intp)
-    moments = days(holdout[rule.columns[0]])
+    moments = _moments(rule, holdout)
     length = max(1, round(len(moments) ** (1 / 3)))
     # A row's rank is that of the first row with the same time.
     places = np.searchsorted(np.sort(moments), moments, side="left")
@@ -174,7 +177,7 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
         if inherited.fits(frame):
             # The sketch is of the champion's rows.
             rule = inherited.model_copy(update={"sketch": []})
-            if rule.model_copy(update={"cutoff": None}) != wanted:
+            if rule.model_copy(update={"cutoff": None, "is_date": False}) != wanted:
                 note = (
                     f"the champion's rule is kept ({rule}), not the configured one ({wanted}); set split.inherit: "
                     "false to use the configured one"
@@ -183,13 +186,24 @@ def _rule_for(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule 
             gone = ", ".join(name for name in inherited.columns if name not in frame.columns)
             note = f"the champion's rule ({inherited}) cannot be kept without its columns {gone}; split by {wanted}"
     if split.by == "time":
+        is_date = isinstance(dataset.features.get(rule.columns[0]), DateFeature)
+        rule = rule.model_copy(update={"is_date": is_date})
         rule = rule.model_copy(update={"cutoff": _cutoff(rule, frame)})
     return rule, note
 
 
+def _moments(rule: SplitRule, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """The time of each row in days since 1970-01-01 UTC, shape (n,); NaN where it is missing."""
+    found = days(frame[rule.columns[0]])
+    if rule.is_date and FEEDBACK_TIME in frame.columns:
+        # Otherwise a client that sends times in the future could move the cutoff there, for good.
+        found = np.fmin(found, frame[FEEDBACK_TIME].to_numpy(dtype=np.float64))
+    return found
+
+
 def _cutoff(rule: SplitRule, frame: pd.DataFrame) -> float:
     """The time after which the newest share of the rows begins; never before the rule's own cutoff."""
-    moments, counts = np.unique(days(frame[rule.columns[0]]), return_counts=True)
+    moments, counts = np.unique(_moments(rule, frame), return_counts=True)
     if np.isnan(moments).any():
         raise DataError(f"{rule.columns[0]}: rows without a time cannot be split by time; fill or drop them")
     newer = 1 - np.cumsum(counts) / len(frame)
@@ -226,7 +240,7 @@ def _remedy(rule: SplitRule) -> str:
 
 def _heaviest(rule: SplitRule, frame: pd.DataFrame) -> str:
     """The keys with the most rows; empty where each has one."""
-    hashes = days(frame[rule.columns[0]]) if rule.by == "time" else row_hashes(frame, rule.columns, rule.seed)
+    hashes = _moments(rule, frame) if rule.by == "time" else row_hashes(frame, rule.columns, rule.seed)
     _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
     keys = [
         f"{_shown(rule, frame.iloc[first[place]], float(hashes[first[place]]))}: {counts[place]} rows"

@@ -3,12 +3,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from src.core.dataset_config import FEEDBACK_TIME
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
 from src.training.row_keys import row_hashes
 from src.training.splitting import (
+    Split,
     SplitRule,
     clusters,
     held_out,
@@ -356,3 +358,38 @@ def test_by_time_the_newest_rows_are_held_out_and_it_is_noted_if_these_are_all_l
     assert later.rule.cutoff > split.rule.cutoff
     assert (later.train[FEEDBACK_TIME].notna().sum(), later.note) == (125, "")
     assert split_rows(table(), BY_TIME, None).note == ""
+
+
+BY_DATE = settings({"by": "time"}, features={"x": {}, "day": {"type": "date"}}, time="day")
+
+
+def test_times_in_the_future_that_clients_send_do_not_move_the_cutoff() -> None:
+    predicted = 20_000 + np.arange(600) / 600
+    live = with_live(table(), table(600, seed=3))
+    live[FEEDBACK_TIME] = np.concatenate([np.full(400, np.nan), predicted])
+
+    def split(sent: NDArray[np.float64]) -> Split:
+        return split_rows(live.assign(day=np.concatenate([live["day"][:400], sent])), BY_DATE, None)
+
+    forged, honest = split(np.linspace(21_000, 2_900_000, 600)), split(predicted)
+    assert forged.rule.is_date
+    assert (forged.rule, forged.mask.tolist()) == (honest.rule, honest.mask.tolist())
+    assert forged.rule.cutoff == pytest.approx(20_000 + 349 / 600)
+    assert clusters(forged.rule, forged.holdout).tolist() == clusters(honest.rule, honest.holdout).tolist()
+    earlier = split(np.full(600, 18_000.0))
+    assert not earlier.mask[400:].any(), "earlier times count as they are"
+
+
+def test_a_champion_s_rule_from_before_times_were_limited_is_kept() -> None:
+    former = split_rows(table(), BY_DATE, None).rule.model_copy(update={"is_date": False})
+    split = split_rows(table(), BY_DATE, former)
+    assert (split.rule, split.note) == (former.model_copy(update={"is_date": True}), "")
+    assert split_rows(table(), BY_DATE, split.rule).note == ""
+
+
+def test_the_unit_of_numbers_is_not_known_so_that_they_count_as_they_are() -> None:
+    by_number = settings({"by": "time"}, features={"x": {}, "day": {}}, time="day")
+    live = table(100, seed=3).assign(day=30_000.0)
+    split = split_rows(with_live(table(), live), by_number, None)
+    assert not split.rule.is_date
+    assert split.mask[400:].all()
