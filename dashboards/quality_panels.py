@@ -96,6 +96,28 @@ def quality_panels(limits: dict[str, float]) -> list[Panel]:
                 Query(f"sum({increase('inference_canary_rows_total')})", "answered by a canary"),
             ),
         ),
+        Bars(
+            title="Errors and latency of a watch",
+            description="Rows on which both versions of a watched promotion were checked, by what was compared and by "
+            "which result the new version had. Enough rows that are worse roll it back.",
+            unit="none",
+            width=12,
+            queries=(
+                Query(
+                    f"sum by (criterion, result) ({increase('inference_rollout_pairs_total')})",
+                    "{{criterion}}: {{result}}",
+                ),
+            ),
+        ),
+        Stat(
+            title="Automatic rollback",
+            description="When the last rollback without a person was. AutomaticRollback fires for an hour after it.",
+            unit="dateTimeFromNow",
+            width=12,
+            queries=(Query(f"max({series('quality_automatic_rollback_timestamp_seconds')}) * 1000"),),
+            base=BLUE,
+            nothing="none",
+        ),
         *_figures(limits),
     ]
 

@@ -27,6 +27,7 @@ MAY_BE_ZERO = {
     "model: Last promotion (A)": "no promotion is proved worse",
     "model: Rows logged (B)": "no column is hidden",
     "model: Rows of the shadow and of a canary (B)": "there is no canary",
+    "model: Errors and latency of a watch (A)": "no row fails, and the time that is compared is short",
     "retraining: Audit log failures (A)": "every entry can be written",
     "retraining: Audit log failures (B)": "as above",
     "retraining: Audit log failures (C)": "as above",
@@ -35,6 +36,7 @@ MAY_BE_ZERO = {
 }
 # These have none here; that their metrics exist is tested where they are made.
 MAY_BE_EMPTY = {
+    "model: Automatic rollback (A)": "no version is rolled back",
     "model: Awaits approval (A)": "no version waits",
     "model: Estimate without labels (A)": "Iris has fewer than 500 holdout rows",
     "model: Estimate without labels (B)": "as above",

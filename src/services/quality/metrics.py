@@ -13,6 +13,7 @@ from src.core.rollout_record import Rollout
 
 HEARTBEAT = "quality_heartbeat_timestamp_seconds"
 _OF_VERSION = ["model_version", "role"]
+_OF_PROMOTION = ["model_version", "previous_version"]
 _OF_SCORE = [*_OF_VERSION, "metric", "window"]
 
 
@@ -32,6 +33,7 @@ class QualityMetrics(Collector):
         self._newest_label: datetime | None = None
         self._audit_failures = 0
         self._rollout: Rollout | None = None
+        self._rolled_back: Rollout | None = None
         registry.register(self)
 
     def beat(self, at: datetime) -> None:
@@ -46,15 +48,23 @@ class QualityMetrics(Collector):
         """Reports are written from now on; before the first one, ``since`` counts as the time of the last."""
         self._started = since.timestamp()
 
-    def show(self, report: QualityReport, newest_label: datetime | None, rollout: Rollout | None = None) -> None:
+    def show(
+        self,
+        report: QualityReport,
+        newest_label: datetime | None,
+        rollout: Rollout | None = None,
+        rolled_back: Rollout | None = None,
+    ) -> None:
         """Replace the figures.
 
         Args:
             report: the newest report.
             newest_label: when the newest label was received; None if there is none.
             rollout: the newest promotion; None if there is none.
+            rolled_back: the newest one that was rolled back; None if there is none.
         """
         self._report, self._newest_label, self._rollout = report, newest_label, rollout
+        self._rolled_back = rolled_back
 
     def collect(self) -> Iterator[Metric]:
         """The current figures."""
@@ -94,6 +104,8 @@ class QualityMetrics(Collector):
         yield from _estimates(report)
         if self._rollout is not None:
             yield _promotion(self._rollout)
+        if self._rolled_back is not None and self._rolled_back.requested and self._rolled_back.ended is not None:
+            yield _automatic_rollback(self._rolled_back, self._rolled_back.ended)
 
 
 def _windows(report: QualityReport) -> Iterator[Metric]:
@@ -145,7 +157,17 @@ def _promotion(rollout: Rollout) -> Metric:
     family = GaugeMetricFamily(
         "quality_promotion_is_worse",
         "Whether labels prove that the version of the newest promotion is worse than the one before",
-        labels=["model_version", "previous_version"],
+        labels=_OF_PROMOTION,
     )
     family.add_metric([rollout.version, rollout.previous], rollout.is_worse)
+    return family
+
+
+def _automatic_rollback(rollout: Rollout, at: datetime) -> Metric:
+    family = GaugeMetricFamily(
+        "quality_automatic_rollback_timestamp_seconds",
+        "When the last rollback without a person was, unless a later one was requested by a person",
+        labels=_OF_PROMOTION,
+    )
+    family.add_metric([rollout.version, rollout.previous], at.timestamp())
     return family

@@ -13,6 +13,7 @@ from src.core.pipeline_config import load_pipeline_config
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
+from src.core.rollout_record import RolloutState
 from src.core.rollouts import Rollouts
 from src.pipeline.metrics import METRICS
 from src.quality.bucket import open_bucket
@@ -33,6 +34,7 @@ MAX_MEMORY_BYTES = 1_000_000_000
 MAX_THREADS = 2
 # Below the folder of rows and labels: what the join cannot keep in memory. A disk, unlike a container's /tmp.
 SPILL_FOLDER = "spill"
+ROLLED_BACK = frozenset({RolloutState.ROLLED_BACK})
 
 logger = logging.getLogger(__name__)
 
@@ -102,5 +104,7 @@ class QualityReporter:
 
     def _show(self, report: QualityReport) -> None:
         received = [file.last for file in self._stores.labels.manifest.files]
-        newest = self._rollouts.recent(self._settings.model_name, 1)
-        self._metrics.show(report, max(received, default=None), newest[0] if newest else None)
+        model = self._settings.model_name
+        newest, rolled_back = self._rollouts.recent(model, 1), self._rollouts.recent(model, 1, ROLLED_BACK)
+        shown = (found[0] if found else None for found in (newest, rolled_back))
+        self._metrics.show(report, max(received, default=None), *shown)

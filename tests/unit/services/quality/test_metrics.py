@@ -14,7 +14,7 @@ from src.core.quality_report import (
     VersionQuality,
     Window,
 )
-from src.core.rollout_record import Rollout
+from src.core.rollout_record import Rollout, RolloutState
 from src.services.quality.metrics import QualityMetrics
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -132,6 +132,21 @@ def test_estimates_and_the_newest_promotion_are_shown(registry: CollectorRegistr
     metrics.show(report(), None, rollout.model_copy(update={"is_worse": True}))
     assert values(registry)["quality_promotion_is_worse 3 2"] == 1
     assert "quality_estimate 3 accuracy day" not in values(registry)
+
+
+def test_the_last_rollback_is_shown_if_it_was_automatic(registry: CollectorRegistry, metrics: QualityMetrics) -> None:
+    def rollbacks(rollout: Rollout | None) -> dict[str, float]:
+        metrics.show(report(), None, None, rollout)
+        return {name: value for name, value in values(registry).items() if "rollback" in name}
+
+    watched = Rollout(model="iris", version="3", previous="2", started=NOW, until=NOW)
+    ended = watched.ended_as(RolloutState.ROLLED_BACK, NOW, "quality service", "worse")
+    automatic = ended.model_copy(update={"requested": True})
+    name = "quality_automatic_rollback_timestamp_seconds 3 2"
+    assert rollbacks(automatic) == {name: NOW.timestamp()}
+    text = generate_latest(registry).decode()
+    assert 'quality_automatic_rollback_timestamp_seconds{model_version="3",previous_version="2"}' in text
+    assert rollbacks(ended) == rollbacks(None) == {}
 
 
 def test_version_that_leaves_the_report_loses_its_series(registry: CollectorRegistry, metrics: QualityMetrics) -> None:

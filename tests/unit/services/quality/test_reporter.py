@@ -15,7 +15,7 @@ from src.core.errors import ConfigError
 from src.core.prediction_log import Sampling
 from src.core.quality_report import REPORT_FILE, QualityReport, read_report
 from src.core.quality_settings import QualitySettings
-from src.core.rollout_record import Rollout
+from src.core.rollout_record import Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.quality.stores import label_store
 from src.services.quality.metrics import QualityMetrics
@@ -91,6 +91,22 @@ def test_report_has_an_estimate_and_the_newest_promotion(settings: QualitySettin
     estimate = reported(settings).versions[0].estimate
     assert estimate is not None
     assert estimate.reason == "version 1 was registered without a calibration; train again"
+
+
+def test_the_last_automatic_rollback_is_shown_also_after_a_later_promotion(settings: QualitySettings) -> None:
+    rollouts = Rollouts(settings.rollouts_dir)
+    for version, state in (("2", RolloutState.ROLLED_BACK), ("3", RolloutState.KEPT)):
+        rollout = Rollout(model="iris", version=version, previous="1", started=NOW, until=NOW + MINUTE)
+        rollouts.begin(rollout)
+        rollouts.request(rollout.id)
+        rollouts.end(rollout.id, state, now=NOW + MINUTE, by="quality service", reason="worse")
+    registry = CollectorRegistry()
+    QualityReporter(settings, QualityMetrics(registry)).report(NOW, [])
+    versions = {"model_version": "2", "previous_version": "1"}
+    at = registry.get_sample_value("quality_automatic_rollback_timestamp_seconds", versions)
+    assert at == (NOW + MINUTE).timestamp()
+    versions = {"model_version": "3", "previous_version": "1"}
+    assert registry.get_sample_value("quality_promotion_is_worse", versions) == 0
 
 
 @pytest.mark.parametrize(("age", "waiting"), [(59, 1), (61, 0)])
