@@ -187,15 +187,16 @@ class ModelStore:
 
     async def _download(self, version: ModelVersion) -> Predictor:
         """The version from MLflow, stored in the cache. Raises LoopError and OSError."""
-        folder = await asyncio.to_thread(self.cache.stage)
+        staging = asyncio.create_task(asyncio.to_thread(self.cache.stage))
         try:
+            folder = await asyncio.shield(staging)
             await self.registry.download(version, folder)
             if not version.verified:
                 await asyncio.to_thread(write_manifest, folder, LOCAL_MANIFEST_FILE)
             # Loaded from its final folder, because a model's code may keep paths and read files later.
             await asyncio.to_thread(self.cache.adopt, folder, version)
-        except BaseException:  # also after cancellation, no partial download may remain
-            await asyncio.shield(asyncio.to_thread(self.cache.drop, folder))
+        except BaseException:  # also after cancellation, even while the folder is made, no partial download may remain
+            await asyncio.shield(asyncio.to_thread(self.cache.drop, await staging))
             raise
         return await asyncio.to_thread(self.cache.load, version, "registry")
 

@@ -3,6 +3,7 @@ import gc
 import json
 import logging
 import shutil
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -451,6 +452,39 @@ async def test_store_keeps_the_newest_entries_and_leaves_no_downloads_behind(rig
         await rig.store.look()
     assert rig.entries() == {"6", "7", "8"}
     assert not list(rig.root.glob("tmp-*"))
+
+
+async def test_download_that_is_cancelled_while_its_folder_is_made_leaves_none_behind(rig: Rig) -> None:
+    begun, go_on, made = (threading.Event() for _ in range(3))
+    real = rig.cache.stage
+
+    def held_up() -> Path:
+        begun.set()
+        assert go_on.wait(20)
+        folder = real()
+        made.set()
+        return folder
+
+    rig.cache.stage = held_up  # type: ignore[method-assign]
+    loading = asyncio.create_task(rig.store.load_version("1"))
+    assert await asyncio.to_thread(begun.wait, 20)
+    loading.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.to_thread(made.wait, 20)
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert not list(rig.root.glob("tmp-*"))
+    assert rig.entries() == set()
+
+
+async def test_folder_that_cannot_be_made_is_reported(rig: Rig) -> None:
+    def full() -> Path:
+        raise OSError(28, "No space left on device")
+
+    rig.cache.stage = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="No space left"):
+        await rig.store.load_version("1")
 
 
 async def follow_until(rig: Rig, done: Callable[[], bool]) -> None:
