@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from src.core.counting import counted
 from src.core.feedback import MAX_KEY, MAX_LABEL, label_time
 from src.core.prediction_log import canonical_id
 from src.core.typed_cells import number_cell, text_cell
@@ -135,4 +136,4 @@ class CheckedRows:
         if not self._wrong:
             return None
         more = "; …" if self._wrong > len(self._listed) else ""
-        return f"has {self._wrong} invalid rows of {self._rows}, which are left out: {'; '.join(self._listed)}{more}"
+        return f"has {counted(self._wrong, 'invalid row')} of {self._rows:,}, left out: {'; '.join(self._listed)}{more}"

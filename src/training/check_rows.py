@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from src.core.counting import counted
 from src.core.dataset_config import DatasetConfig, InvalidRows
 from src.core.errors import DataError
 from src.training.cells import Bools
@@ -162,7 +163,7 @@ class _Places:
         """How many rows, and the first of them."""
         found = np.flatnonzero(rows)
         first = ", ".join(self._name(position) for position in found[:EXAMPLES])
-        return f"{len(found)} {'row' if len(found) == 1 else 'rows'} ({first}{', …' if len(found) > EXAMPLES else ''})"
+        return f"{counted(len(found), 'row')} ({first}{', …' if len(found) > EXAMPLES else ''})"
 
     def listed(self, problems: list[Problem]) -> pd.DataFrame:
         """The problems cell by cell."""

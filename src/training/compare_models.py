@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.core.counting import counted
 from src.core.errors import ConfigError, InvalidModelError, OtherCodeError
 from src.core.model_registry import BEST, CHAMPION
 from src.core.pipeline_config import PipelineConfig
@@ -175,15 +176,17 @@ class Rivals:
         self._models[alias] = model
         self._reasons.append(unseen.why)
         if left_out:
-            rows = "1 row" if left_out == 1 else f"{left_out} rows"
-            self._reasons.append(f"{rows} without a value that version {model.version} requires not counted")
+            self._reasons.append(
+                f"{counted(left_out, 'row')} without a value that version {model.version} requires not counted"
+            )
 
     def _too_few(self, mask: NDArray[np.bool_]) -> str | None:
         """Why these rows of the holdout are not enough for a comparison; None where they are."""
         count = int(mask.sum())
         if count < MIN_ROWS and not mask.all():
             return (
-                f"only {count} holdout rows are new to it and have the values that it requires; {MIN_ROWS} are needed"
+                f"only {counted(count, 'holdout row')} new to it and with the values that it requires; "
+                f"{MIN_ROWS} are needed"
             )
         there = set(self._split.holdout[self._config.dataset.target][mask])
         missing = [name for name in self._config.dataset.classes or [] if name not in there]

@@ -10,6 +10,7 @@ from typing import TextIO
 import pandas as pd
 import pyarrow as pa
 
+from src.core.counting import counted
 from src.core.dataset_config import CsvFormat
 from src.core.errors import DataError
 from src.training.data_files import TableFile, columns_to_read, duplicates_of, lacks
@@ -153,8 +154,8 @@ def _cells(name: str, lines: Iterator[list[str]], width: int, places: dict[str, 
         for row, line in enumerate(part, rows + 1):
             if len(line) != width + extra or (extra and line[-1].strip()):
                 raise DataError(
-                    f"{name}: row {row} has {len(line)} cells, the header has {width}; fix the row, or quote cells "
-                    "that hold the delimiter"
+                    f"{name}: row {row} has {counted(len(line), 'cell')}, the header has {width}; fix the row, or "
+                    "quote cells that hold the delimiter"
                 )
         yield pa.record_batch(
             [pa.array([line[place] for line in part], pa.large_string()) for place in places.values()], kind

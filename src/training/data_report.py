@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from src.core.counting import counted
 from src.training.sources import DataFile
 
 
@@ -43,15 +44,15 @@ class DataReport(BaseModel):
     def summary(self) -> str:
         """The report in one line, for the log."""
         several = f"{len(self.files)} files" if len(self.files) > 1 else self.source
-        text = f"{self.rows - (self.live_rows or 0)} rows from {several}"
+        text = f"{counted(self.rows - (self.live_rows or 0), 'row')} from {several}"
         if self.invalid_rows:
             kept = self.invalid_rows - self.dropped_rows
-            text += f"; {self.dropped_rows} invalid rows left out, {kept} kept with missing values"
+            text += f"; {counted(self.dropped_rows, 'invalid row')} left out, {kept} kept with missing values"
             text += f" ({'; '.join(self.problems)})"
-        text += f"; {self.duplicate_rows} repeated rows left out" if self.duplicate_rows else ""
+        text += f"; {counted(self.duplicate_rows, 'repeated row')} left out" if self.duplicate_rows else ""
         text += f"; files left for the next run: {len(self.skipped_files)}" if self.skipped_files else ""
         if self.live_rows is not None:
-            text += f"; {self.live_rows} labelled live rows ({self.live_share:.1%} of all)"
+            text += f"; {counted(self.live_rows, 'labelled live row')} ({self.live_share:.1%} of all)"
         if self.live_left_out:
             reasons = ", ".join(f"{rows} {reason}" for reason, rows in self.live_left_out.items())
             text += f"; live rows left out: {reasons}"

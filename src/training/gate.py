@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from src.core.counting import counted
 from src.core.gate_config import GateConfig
 from src.core.retrain_record import Outcome, RetrainResult, Scores, Step
 from src.training.comparison import Comparison, Difference, SliceScore
@@ -118,7 +119,7 @@ def _rival_problems(gate: GateConfig, comparison: Comparison) -> Iterator[str]:
 def _slice_problems(comparison: Comparison) -> Iterator[str]:
     worse = [found for found in comparison.slices if found.worse]
     if worse:
-        more = f" (and in {len(worse) - 1} more slices)" if len(worse) > 1 else ""
+        more = f" (and in {counted(len(worse) - 1, 'more slice')})" if len(worse) > 1 else ""
         yield f"significantly worse than the champion where {_slice(_worst(worse))}{more}"
 
 
@@ -161,7 +162,7 @@ def _worst(slices: list[SliceScore]) -> SliceScore:
 def _slice(found: SliceScore) -> str:
     scores = f"{number(found.challenger)} against {number(found.champion)}"
     p_value = "" if found.p_value is None else f", p = {found.p_value:.2g}"
-    return f"{found.column} is {found.value}: {scores} on {found.rows} rows{p_value}"
+    return f"{found.column} is {found.value}: {scores} on {counted(found.rows, 'row')}{p_value}"
 
 
 def _difference(found: Difference | None) -> str:

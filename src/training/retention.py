@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from src.core.counting import counted
 from src.core.errors import LoopError
 from src.core.log import configure_logging
 from src.core.model_registry import TAG_MANIFEST_SHA256, TAG_PENDING_PREVIOUS, TAG_REQUEST_IDS, TAG_ZENML_RUN_ID
@@ -42,12 +43,12 @@ class Plan:
 
     def __str__(self) -> str:
         kinds = (
-            ("model versions with their files and MLflow runs", self.versions),
-            ("ZenML runs with their artifacts", self.zenml_runs),
-            ("finished retrain requests", self.requests),
-            ("ended rollouts", self.rollouts),
+            ("model version", " with files and MLflow run", self.versions),
+            ("ZenML run", " with artifacts", self.zenml_runs),
+            ("finished retrain request", "", self.requests),
+            ("ended rollout", "", self.rollouts),
         )
-        return "; ".join(f"{len(found)} {kind}{_named(found)}" for kind, found in kinds)
+        return "; ".join(f"{counted(len(found), kind)}{what}{_named(found)}" for kind, what, found in kinds)
 
 
 NOTHING = Plan()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from src.core.column_rules import SECONDS_PER_DAY
+from src.core.counting import counted
 from src.core.dataset_config import FEEDBACK_TIME, DateFeature
 from src.core.errors import DataError
 from src.core.pipeline_config import PipelineConfig
@@ -98,7 +99,7 @@ def split_rows(frame: pd.DataFrame, config: PipelineConfig, inherited: SplitRule
     split = split_by(rule, frame, note)
     live = int(are_live(frame).sum())
     if live and not are_live(split.train).any():
-        held = f"all {live} labelled live rows are in the holdout, and none is learned from yet"
+        held = f"{counted(live, 'labelled live row')}, all in the holdout: none is learned from yet"
         split = replace(split, note="; ".join(filter(None, (note, held))))
     if split.note:
         logger.info("split: %s", split.note)
@@ -215,7 +216,7 @@ def _problems(split: Split, config: PipelineConfig) -> list[str]:
     rows, held, whose = len(frame), int(mask.sum()), ""
     problems = []
     if min(held, rows - held) < MIN_ROWS:
-        problems.append(f"{rows - held} training rows and {held} holdout rows are too few")
+        problems.append(f"{counted(rows - held, 'training row')} and {counted(held, 'holdout row')} are too few")
     live = are_live(frame)
     if split.rule.by != "time" and live.any():
         # A client that repeats one key in many requests must not stop the trainings.
@@ -228,7 +229,7 @@ def _problems(split: Split, config: PipelineConfig) -> list[str]:
         there = (frame[config.dataset.target] == name).to_numpy()
         for part, rows_of_it in (("training rows", there & ~mask), ("holdout", there & mask)):
             if not rows_of_it.any():
-                problems.append(f"the {part} lack the class {name} ({int(there.sum())} rows in all)")
+                problems.append(f"the {part} lack the class {name} ({counted(int(there.sum()), 'row')} in all)")
     return problems
 
 

@@ -65,5 +65,5 @@ def test_labelled_predictions_have_scores_and_can_be_erased(loop: Loop) -> None:
     command = [sys.executable, "-m", "src.services.quality.erase", ids[1]]
     environment = {**os.environ, **loop.environment}
     erased = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
-    assert erased.stdout.startswith("erased 1 rows and 1 labels")
+    assert erased.stdout.startswith("erased 1 row and 1 label")
     assert wait_for_labels(loop, ROWS)["rows"] == ROWS

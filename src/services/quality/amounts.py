@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from src.core.counting import counted
 from src.core.durable_file import replace_durably
 from src.core.new_data import Kind, NewAmount, write_new_data
 from src.core.pipeline_config import load_pipeline_config
@@ -102,15 +103,15 @@ class AmountRequests:
             return self._without_baseline(kind)
         new, asked = count(baseline), self._asked_since(baseline)
         if new - asked.new.get(kind, 0) >= threshold:
-            cause = f"{new:,} new {kind} since version {baseline.version}"
+            cause = f"{counted(new, f'new {kind[:-1]}')} since version {baseline.version}"
             record = self._spool.submit("schedule", cause=cause, by="quality service")
             logger.info("%s: retrain request %s", cause, record.id)
             # In memory first: while the volume is full, the same amount must not be requested again.
             self._asked = asked = asked.model_copy(update={"new": {**asked.new, kind: new}})
             replace_durably(self._file, asked.model_dump_json().encode())
         since = "the last request" if kind in asked.new else f"version {baseline.version}"
-        counted = max(0, new - asked.new.get(kind, 0))
-        self._show(kind, NewAmount(kind=kind, new=counted, needed=threshold, since=since))
+        further = max(0, new - asked.new.get(kind, 0))
+        self._show(kind, NewAmount(kind=kind, new=further, needed=threshold, since=since))
         return ()
 
     def _show(self, kind: Kind, amount: NewAmount | None) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from src.core.counting import counted
 from src.core.errors import LoopError
 from src.core.prediction_log import keyed_hash
 from src.core.quality_settings import QualitySettings
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 1
     models = ", ".join(stores)
-    print(f"erased {done.rows} rows and {done.labels} labels; models: {models}")  # noqa: T201 - as above
+    print(f"erased {counted(done.rows, 'row')} and {counted(done.labels, 'label')}; models: {models}")  # noqa: T201 - as above
     if not done.rows and not done.labels:
         print(NOTHING)  # noqa: T201 - as above
     return 0

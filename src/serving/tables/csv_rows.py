@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from src.core.counting import counted
 from src.core.errors import InvalidInputError
 from src.core.feature_schema import FeatureSchema
 from src.serving.tables.columns import read_texts, read_values
@@ -95,7 +96,7 @@ def _uneven(rows: list[list[str]], width: int, first_row: int, *, trailing: bool
     """The problems of rows whose number of cells differs from the header's (plus one for a trailing comma)."""
     if not trailing and set(map(len, rows)) == {width}:
         return []
-    message = f"a row must have {width} cells, as the header has"
+    message = f"a row must have {counted(width, 'cell')}, as the header has"
     return [
         InvalidInputError(message, kind=MALFORMED, row=row)
         for row, cells in enumerate(rows, first_row)

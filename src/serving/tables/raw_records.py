@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from src.core.counting import counted
 from src.core.errors import InvalidInputError
 from src.serving.tables.csv_rows import READER, SEPARATOR, text_lines
 from src.serving.tables.json_rows import BETWEEN_RECORDS, END, FIRST
@@ -90,7 +91,7 @@ def _csv(body: bytearray, fields: Collection[str]) -> Iterator[Record]:
             if len(cells) == len(header):
                 yield {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
             else:
-                message = f"a row must have {len(header)} cells, as the header has"
+                message = f"a row must have {counted(len(header), 'cell')}, as the header has"
                 yield InvalidInputError(message, kind=MALFORMED)
             row += 1
     except (csv.Error, UnicodeDecodeError):

@@ -4,6 +4,8 @@ from collections import Counter
 
 import pandas as pd
 
+from src.core.counting import counted
+
 # Of the texts that count as missing, those that people also use as a name: North America, or no subscription.
 AMBIGUOUS = ("NA", "N/A", "n/a", "None")
 MAX_LISTED = 10
@@ -17,7 +19,7 @@ def ambiguous_marks(column: pd.Series) -> dict[str, int]:
 
 def describe_marks(marks: dict[str, int]) -> str:
     """How many cells count as missing because of which text."""
-    cells = " and ".join(f"{text!r} in {count:,} {'cell' if count == 1 else 'cells'}" for text, count in marks.items())
+    cells = " and ".join(f"{text!r} in {counted(count, 'cell')}" for text, count in marks.items())
     return f"{cells} {'counts' if len(marks) == 1 else 'count'} as missing"
 
 

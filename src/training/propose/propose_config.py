@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from src.core.counting import counted
 from src.core.dataset_config import CategoryFeature, CsvFormat, DatasetConfig, Range
 from src.core.errors import ConfigError, DataError
 from src.training import sources
@@ -184,6 +185,8 @@ def _summary(proposal: Proposal, files: int) -> list[str]:
         kinds.setdefault(column.type if column.role == "feature" else column.role, []).append(column.name)
     guess = proposal.target_guess
     task = f"one of {len(guess.classes)} classes" if guess.classes else "a number"
-    read = f"{proposal.rows:,} rows, {len(proposal.columns) + 1} columns" + (f", {files} files" if files > 1 else "")
+    read = f"{counted(proposal.rows, 'row')}, {len(proposal.columns) + 1} columns" + (
+        f", {files} files" if files > 1 else ""
+    )
     lines = [f"{proposal.source}: {read}", f"target {proposal.target}: {task} ({guess.why}); metric {guess.metric}"]
     return [*lines, *(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import yaml
 
+from src.core.counting import counted
 from src.training.propose.guess_columns import ColumnGuess
 from src.training.propose.guess_target import TargetGuess
 from src.training.propose.seal import sealed
@@ -132,7 +133,7 @@ def _target(guess: TargetGuess) -> list[str]:
 
 def _duplicates(proposal: Proposal) -> str:
     seen = (
-        f"{proposal.repeated:,} rows repeat another one in every column"
+        f"{counted(proposal.repeated, 'row')}, each the same as another one in every column"
         if proposal.repeated
         else "no row repeats another one"
     )
@@ -148,7 +149,7 @@ def _invalid_rows(proposal: Proposal) -> list[str]:
         return []
     share = min(1.0, round(2 * wrong / proposal.rows + 0.005, 2))
     value = f"{{ policy: missing, max_share: {share} }}"
-    return [_line(2, "invalid_rows", value, f"{wrong:,} cells or targets do not fit, twice as many are accepted")]
+    return [_line(2, "invalid_rows", value, f"{counted(wrong, 'invalid cell or target')}, twice as many are accepted")]
 
 
 def _split(proposal: Proposal) -> list[str]:

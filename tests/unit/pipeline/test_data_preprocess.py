@@ -32,7 +32,7 @@ def test_preprocess_says_how_many_rows_it_read_and_left_out() -> None:
     report = prepare(DATASET).report
     assert (report.source, report.rows, report.duplicate_rows) == ("iris", 149, 1)
     assert [(file.name, file.rows) for file in report.files] == [("iris", 150)]
-    assert report.summary() == "149 rows from iris; 1 repeated rows left out"
+    assert report.summary() == "149 rows from iris; 1 repeated row left out"
 
 
 def from_csv(file: Path) -> DatasetConfig:
@@ -113,7 +113,7 @@ def test_main_writes_the_data_set_says_so_in_one_line_and_imports_nothing_that_o
     assert ended.returncode == 0, ended.stderr
     assert (tmp_path / "iris_preprocessed.csv").read_text().count("\n") == 150
     (line,) = own_lines(ended)
-    assert "149 rows from iris; 1 repeated rows left out; wrote " in line
+    assert "149 rows from iris; 1 repeated row left out; wrote " in line
     heavy = (" zenml", " mlflow", " skops", " onnx", " onnxruntime", " matplotlib", " s3fs")
     assert not [line for line in ended.stderr.splitlines() if line.endswith(heavy)]
 
@@ -125,7 +125,7 @@ def test_main_writes_labelled_rows_and_exits_2_where_anyone_can_send_labels(
     file = str(write_config(tmp_path / "p.yaml", dataset={"feedback": {"use": True}}))
     ended = run_main(tmp_path, PIPELINE_CONFIG=file)
     assert ended.returncode == 0, ended.stderr
-    assert "; 1 labelled live rows (0.7% of all); wrote " in own_lines(ended)[0]
+    assert "; 1 labelled live row (0.7% of all); wrote " in own_lines(ended)[0]
     *_, last = (tmp_path / "iris_preprocessed.csv").read_text().splitlines()
     assert last.startswith("5.1,3.5,1.4,0.3,virginica,2")
     ended = run_main(tmp_path, PIPELINE_CONFIG=file, INFERENCE_HOST="0.0.0.0")  # noqa: S104 - nothing is bound

@@ -256,7 +256,7 @@ def test_invalid_rows_are_left_out_and_listed(store: ParquetStore, caplog: pytes
     done = ingest(store)
     assert (done.stored, found(store)) == (2, [("a", "1"), ("b", "2")])
     problem = (
-        "labels.csv has 8 invalid rows of 10, which are left out: line 4 has no id; line 5 has no label; "
+        "labels.csv has 8 invalid rows of 10, left out: line 4 has no id; line 5 has no label; "
         "line 6 has no label; line 7 has no label; line 8 has no label; …"
     )
     assert done.problems == [problem]
@@ -269,7 +269,7 @@ def test_invalid_rows_are_left_out_and_listed(store: ParquetStore, caplog: pytes
 def test_five_invalid_rows_are_all_listed(store: ParquetStore) -> None:
     drop(store, "labels.ndjson", "[]\n" * 5)
     (problem,) = ingest(store).problems
-    assert problem.startswith("labels.ndjson has 5 invalid rows of 5, which are left out: line 1 is not a JSON object;")
+    assert problem.startswith("labels.ndjson has 5 invalid rows of 5, left out: line 1 is not a JSON object;")
     assert problem.endswith("; line 5 is not a JSON object")
 
 
@@ -345,7 +345,7 @@ def test_classes_and_hidden_keys(store: ParquetStore) -> None:
 def test_labels_that_the_model_cannot_have_are_left_out(
     store: ParquetStore, rules: LabelRules, stored: list[tuple[str, str]], wrong: int, reason: str
 ) -> None:
-    problem = "has 1 invalid rows of 2, which are left out:"
+    problem = "has 1 invalid row of 2, left out:"
     drop(store, "labels.csv", "request_id,label\na,x\nb,2\n")
     assert ingest(store, rules=rules) == Ingested(1, [f"labels.csv {problem} line {wrong + 1} {reason}"])
     raw = rows(("a", None, "x", None), ("b", None, 2, None))
@@ -378,7 +378,7 @@ def rows(*labels: tuple[Any, ...]) -> Sequence[RawLabel]:
 
 def test_of_a_query_only_what_is_new_is_stored(store: ParquetStore) -> None:
     first = rows(("a", None, 1, None), (None, "k", 0.5, NOON), ("b", None, "", None))
-    problem = "the query of labels has 1 invalid rows of 3, which are left out: row 3 has no label"
+    problem = "the query of labels has 1 invalid row of 3, left out: row 3 has no label"
     assert ingest_query(store, first, RULES, NOON) == Ingested(2, [problem])
     assert ingest_query(store, first, RULES, NOON + SECOND) == Ingested(0, [problem])
     assert ingest_query(store, rows(("a", None, 2, None)), RULES, NOON + SECOND) == Ingested(1)
@@ -392,7 +392,7 @@ def test_of_a_query_only_what_is_new_is_stored(store: ParquetStore) -> None:
 @pytest.mark.parametrize("label", [None, float("nan")])
 def test_rows_of_a_query_without_a_label_are_not_labelled_yet(store: ParquetStore, label: object) -> None:
     found_rows = rows(("a", None, label, None), ("b", None, "x", None), ("c", None, label, None), ("d", None, 1, None))
-    problem = "the query of labels has 1 invalid rows of 2, which are left out: row 2 has a label that is not"
+    problem = "the query of labels has 1 invalid row of 2, left out: row 2 has a label that is not"
     done = ingest_query(store, found_rows, RULES, NOON)
     assert (done.stored, done.problems[0][: len(problem)]) == (1, problem)
     assert found(store) == [("d", "1")]

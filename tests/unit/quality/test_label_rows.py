@@ -116,4 +116,4 @@ def test_the_first_invalid_rows_are_listed(wrong: int, more: str) -> None:
     rows = CheckedRows(("x",))
     assert list(rows.valid(NumberedRow(f"row {place}", "has no id") for place in range(wrong))) == []
     listed = "; ".join(f"row {place} has no id" for place in range(MAX_LISTED))
-    assert rows.problem == f"has {wrong} invalid rows of {wrong}, which are left out: {listed}{more}"
+    assert rows.problem == f"has {wrong} invalid rows of {wrong}, left out: {listed}{more}"

@@ -162,7 +162,7 @@ def test_champion_that_has_seen_too_many_rows_is_left_out_with_the_reason(caplog
     assert 0 < both < 30 < len(small.holdout)
     _, found = compared(model("1", rule=OTHERS), model("2"), champion="1", split=small)
     reason = (
-        f"only {both} holdout rows are new to it and have the values that it requires; 30 are needed "
+        f"only {both} holdout rows new to it and with the values that it requires; 30 are needed "
         "(both models' split rules hold them out)"
     )
     assert (found.champion, found.champion_version, found.champion_problem) == (None, "1", reason)

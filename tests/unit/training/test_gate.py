@@ -256,7 +256,7 @@ FULL = {
             ),
             (
                 "significantly worse than the champion where region is south: 0.5000 against 0.9000 on 60 rows, "
-                "p = 0.0005 (and in 1 more slices); f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000"
+                "p = 0.0005 (and in 1 more slice); f1_macro 0.9000 (floor 0.85); champion version 3 has 0.9000"
             ),
         ),
         (

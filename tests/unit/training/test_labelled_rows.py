@@ -85,8 +85,8 @@ def test_report_counts_them_apart_from_the_source_s() -> None:
     assert (report.live_rows, report.live_share) == (1, 0.25)
     assert report.live_left_out == {"early": 3, "invalid": 1}
     summary = report.summary()
-    assert summary.startswith("3 rows from iris; 1 invalid rows left out")
-    assert summary.endswith("; 1 labelled live rows (25.0% of all); live rows left out: 3 early, 1 invalid")
+    assert summary.startswith("3 rows from iris; 1 invalid row left out")
+    assert summary.endswith("; 1 labelled live row (25.0% of all); live rows left out: 3 early, 1 invalid")
 
 
 def test_without_labelled_rows_there_is_no_column_and_with_none_of_them_an_empty_one() -> None:

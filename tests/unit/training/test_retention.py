@@ -160,9 +160,9 @@ def test_request_is_kept_for_as_long_as_configured_from_its_end(spool: RetrainSp
 def test_plan_names_what_it_deletes_up_to_a_bound() -> None:
     plan = Plan(versions=tuple(str(number) for number in range(1, 23)), requests=("a", "b"), rollouts=("c",))
     assert str(plan) == (
-        "22 model versions with their files and MLflow runs "
+        "22 model versions with files and MLflow run "
         f"({', '.join(str(number) for number in range(1, 21))}, …); "
-        "0 ZenML runs with their artifacts; 2 finished retrain requests (a, b); 1 ended rollouts (c)"
+        "0 ZenML runs with artifacts; 2 finished retrain requests (a, b); 1 ended rollout (c)"
     )
 
 
@@ -177,7 +177,7 @@ def test_retain_deletes_what_the_plan_says_and_says_so(
     monkeypatch.setattr(retention, "_connect", lambda given: pruner if given == settings else None)
     retain(settings, config(retention={"versions": 1}))
     assert pruner.deleted == (["run of 1", "1"] if versions else [])
-    assert [line.startswith("retention: deleted 1 model versions") for line in caplog.messages] == [True] * bool(
+    assert [line.startswith("retention: deleted 1 model version") for line in caplog.messages] == [True] * bool(
         versions
     )
     assert Plan((), (), ()) == NOTHING

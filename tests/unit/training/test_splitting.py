@@ -214,7 +214,7 @@ def test_holdout_may_be_too_large_by_a_third(newest: int, *, refused: bool) -> N
 
 def test_a_single_training_row_is_too_few() -> None:
     asked = settings({"by": "time", "holdout_fraction": 0.9}, time="day")
-    with pytest.raises(DataError, match="1 training rows and 99 holdout rows are too few"):
+    with pytest.raises(DataError, match="1 training row and 99 holdout rows are too few"):
         split_rows(table(100).assign(day=[1.0] + [2.0] * 99), asked, None)
 
 
@@ -349,7 +349,7 @@ def test_by_time_the_newest_rows_are_held_out_and_it_is_noted_if_these_are_all_l
     newer = table(40, seed=2).assign(day=19_600.0 + np.arange(40))
     split = split_rows(with_live(table(), newer), BY_TIME, None)
     assert len(split.holdout) == pytest.approx(110, abs=3)
-    assert split.note == "all 40 labelled live rows are in the holdout, and none is learned from yet"
+    assert split.note == "40 labelled live rows, all in the holdout: none is learned from yet"
     # Some days later, when they are more, the oldest ones are learned from.
     more = table(300, seed=2).assign(day=19_600.0 + np.arange(300) / 5)
     later = split_rows(with_live(table(), more), BY_TIME, split.rule)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
+from src.core.counting import counted
 from src.core.errors import LoopError
 from src.services.local.demo.loop import Loop
 from src.services.local.demo.traffic import BUSY, CALM, Traffic
@@ -70,7 +71,7 @@ class Story:
         with self.traffic.running():
             self.live_through(first)
         if self.traffic.failures:
-            raise StoryError(f"{len(self.traffic.failures)} requests failed: {self.traffic.failures[0]}")
+            raise StoryError(f"{counted(len(self.traffic.failures), 'request')} failed: {self.traffic.failures[0]}")
         self.add("ended", f"{len(self.traffic.answers):,} rows were predicted and labelled; no request failed")
 
     def live_through(self, first: str) -> None:

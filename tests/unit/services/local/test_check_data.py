@@ -44,7 +44,7 @@ def test_sound_data_are_described_and_nothing_is_written(run: Any, tmp_path: Pat
     assert lines[0].split() == ["column", "type", "distinct", "values"]
     assert lines[1].split() == ["sepal_length", "number", "35", "4.3", "to", "7.9"]
     assert lines[5].startswith("species       target  3         'setosa' 33.3 %")
-    assert lines[7] == "149 rows from iris; 1 repeated rows left out"
+    assert lines[7] == "149 rows from iris; 1 repeated row left out"
     assert lines[8] == "classes: setosa 50 (33.6 %), versicolor 50 (33.6 %), virginica 49 (32.9 %)"
     assert lines[9].startswith("split: ")
     assert "rows are held out by hash of all features: " in lines[9]
@@ -67,8 +67,7 @@ def test_labelled_rows_are_checked_too_and_their_share_is_shown(
     code, printed, errors = run(dataset={"feedback": {"use": True}})
     assert (code, errors) == (0, [])
     assert printed.splitlines()[7] == (
-        "149 rows from iris; 1 repeated rows left out; 1 labelled live rows (0.7% of all); "
-        "live rows left out: 1 invalid"
+        "149 rows from iris; 1 repeated row left out; 1 labelled live row (0.7% of all); live rows left out: 1 invalid"
     )
     assert "classes: setosa 50 (33.3 %), versicolor 50 (33.3 %), virginica 50 (33.3 %)" in printed.splitlines()
     monkeypatch.setenv("INFERENCE_HOST", "0.0.0.0")  # noqa: S104 - nothing is bound

@@ -43,9 +43,9 @@ def counts(settings: QualitySettings) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("given", "said", "left"),
     [
-        ("a", "erased 2 rows and 1 labels", (1, 1)),
-        (" a/1 ", "erased 1 rows and 1 labels", (2, 1)),
-        ("7", "erased 2 rows and 1 labels", (1, 1)),
+        ("a", "erased 2 rows and 1 label", (1, 1)),
+        (" a/1 ", "erased 1 row and 1 label", (2, 1)),
+        ("7", "erased 2 rows and 1 label", (1, 1)),
         ("nobody", "erased 0 rows and 0 labels", (3, 2)),
     ],
 )
@@ -73,7 +73,7 @@ def test_labels_of_rows_that_are_not_taken_in_yet_are_erased_by_the_key(
     write_feedback(stored.quality_dir, {"new": "setosa"}, NOW)
     StoreTasks(stored).take_in_feedback(NOW)
     assert erase.main(["9"]) == 0
-    assert capsys.readouterr().out.startswith("erased 1 rows and 1 labels")
+    assert capsys.readouterr().out.startswith("erased 1 row and 1 label")
     take_in(stored)
     assert counts(stored) == (3, 2)
 
@@ -81,7 +81,7 @@ def test_labels_of_rows_that_are_not_taken_in_yet_are_erased_by_the_key(
 def test_totals_are_those_of_all_models(stored: QualitySettings, capsys: pytest.CaptureFixture[str]) -> None:
     write_segment(stored.quality_dir, [("a", "setosa"), ("c", "setosa")], NOW, model="former")
     assert erase.main(["a"]) == 0
-    assert capsys.readouterr().out == "erased 3 rows and 1 labels; models: former, iris\n"
+    assert capsys.readouterr().out == "erased 3 rows and 1 label; models: former, iris\n"
     assert log_store(stored.quality_dir, "former").manifest.rows == 1
 
 
@@ -94,7 +94,7 @@ def test_hashed_key_is_found_also_if_it_is_no_longer_hashed(
     monkeypatch.setenv("PREDICTION_LOG_HASH", hashed)
     write_segment(stored.quality_dir, [("hidden", "setosa")], NOW, key=keyed_hash(key, "7"))
     assert erase.main(["7"]) == 0
-    assert capsys.readouterr().out.startswith("erased 3 rows and 1 labels;")
+    assert capsys.readouterr().out.startswith("erased 3 rows and 1 label;")
 
 
 @pytest.mark.usefixtures("stored")

@@ -277,7 +277,7 @@ def test_repeated_rows_are_kept_where_nothing_identifies_them(tmp_path: Path) ->
     few = pd.DataFrame({"size": ["1.5", "2.5", "3.5", "4.5"] * 30, "sold": CLASSES})
     config, written = proposed(write_csv(few, tmp_path / "a.csv"))
     assert config.dataset.duplicates == "keep"
-    assert "116 rows repeat another one" in written.text
+    assert "116 rows, each the same as another one" in written.text
     config, _ = proposed(write_csv(few.assign(id=[*range(7, 7 * 120, 7), 826]), tmp_path / "b.csv"), ids=["id"])
     assert config.dataset.duplicates == "drop"
 

@@ -120,7 +120,7 @@ def test_rows_are_many_from_the_alert_until_the_request(story: Script) -> None:
 
 def test_a_failed_request_ends_it_badly(story: Script) -> None:
     story.traffic.failures.append("/predict: 503")
-    with pytest.raises(StoryError, match="1 requests failed: /predict: 503"):
+    with pytest.raises(StoryError, match="1 request failed: /predict: 503"):
         story.tell()
 
 
