@@ -1,7 +1,8 @@
 """How often the test for an automatic rollback is wrong about a version that is not worse, and how soon it finds one.
 
 ``make measure-rollback`` simulates promotions: two versions answer the same rows, a share of them gets a label, and the
-test is asked after every label. The rollback on errors and latency is simulated in the same way.
+test is asked after every label. The rollback on errors and latency, and the promotion of a canary, are simulated in the
+same way.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import instant_rollback
+from benchmarks import canary_ends, instant_rollback
+from benchmarks.canary_ends import CanaryDecisions
 from benchmarks.conditions import heading, make_command, tell
 from benchmarks.instant_rollback import InstantDecisions
 from src.core.evidence import LABELS_ALPHA, judge
@@ -86,7 +88,12 @@ def simulate(null_runs: int, worse_runs: int) -> Iterator[Decisions]:
         yield Decisions(world, runs, tuple(sum(rows <= limit for rows in at) for limit in LABELS), len(at))
 
 
-def report(conditions: str, found: Sequence[Decisions], instant: Sequence[InstantDecisions]) -> str:
+def report(
+    conditions: str,
+    found: Sequence[Decisions],
+    instant: Sequence[InstantDecisions],
+    canaries: Sequence[CanaryDecisions],
+) -> str:
     """The shares as Markdown, below the lines that say how they were measured."""
     null = [decisions for decisions in found if not decisions.world.is_worse]
     wrong, runs = sum(decisions.in_all for decisions in null), sum(decisions.runs for decisions in null)
@@ -113,6 +120,8 @@ def report(conditions: str, found: Sequence[Decisions], instant: Sequence[Instan
         "the difference of their accuracies by more.",
         "",
         *instant_rollback.report(instant),
+        "",
+        *canary_ends.report(canaries),
     ]
     return "\n".join(lines) + "\n"
 
@@ -132,7 +141,9 @@ def main(arguments: Sequence[str]) -> int:
         tell(f"{len(found)} of {len(WORLDS)}: {decisions.world.name}: {decisions.in_all} of {decisions.runs}")
     instant = list(instant_rollback.simulate(options.null_runs, options.worse_runs))
     tell(f"errors and latency: {sum(decisions.in_all for decisions in instant)} rolled back")
-    options.report.write_text(report(conditions, found, instant), encoding="utf-8")
+    canaries = list(canary_ends.simulate(options.worse_runs))
+    tell(f"canaries: {sum(decisions.by_labels[-1] for decisions in canaries)} promoted")
+    options.report.write_text(report(conditions, found, instant, canaries), encoding="utf-8")
     return 0
 
 

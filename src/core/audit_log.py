@@ -41,6 +41,7 @@ class Event(StrEnum):
     PROMOTED = "promoted"
     REJECTED = "rejected"
     PASSED = "passed"
+    CANARY_STARTED = "canary_started"
     APPROVED = "approved"
     APPROVAL_REFUSED = "approval_refused"
     ABORTED = "aborted"

@@ -18,9 +18,10 @@ class CanaryConfig(Strict):
     Which requests it answers depends on a key alone: the value of the header ``key_header`` or of the column
     ``key_column``, so that a caller or a customer always gets the same version; with neither, the request's id.
 
-    It ends with a promotion as soon as true labels prove, on rows that both versions have answered, that the new
-    version is not worse by ``max_drop`` or more; with null, once it has answered ``minimum_rows`` and ``hours`` have
-    passed. It is aborted as soon as labels, errors or latency prove that it is worse, and if nothing is proved in time.
+    It ends with a promotion once it has answered ``minimum_rows`` and true labels prove, on rows that both versions
+    have answered, that the new version is not worse by ``max_drop`` or more; with null, once it has answered
+    ``minimum_rows`` and ``hours`` have passed. It is aborted as soon as labels, errors or latency prove that it is
+    worse, and if nothing is proved in time.
     """
 
     share: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)] = 0.0

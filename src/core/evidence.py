@@ -7,6 +7,10 @@ supermartingale with the expectation 1, and so is the mean over several bets. Th
 distribution, which may change for both versions at once. Waudby-Smith & Ramdas 2024, Estimating means of bounded random
 variables by betting, JRSS B 86; Ramdas, Gruenwald, Vovk & Shafer 2023, Game-theoretic statistics and safe anytime-valid
 inference, Statistical Science 38. Several criteria share ``ALPHA`` by the union bound.
+
+The same gambler proves that the new version is not worse by a margin or more, as he bets on advantages above it:
+``prod(1 + bet * (advantage + margin) / (1 - margin))``, which is nonnegative too, has the expectation 1 at most while
+the mean advantage is not above ``-margin``.
 """
 
 from dataclasses import dataclass
@@ -18,6 +22,10 @@ Floats = NDArray[np.float64]
 # The largest probability that a version that is not worse is rolled back, over a whole watch; the criteria share it.
 ALPHA = 0.01
 LABELS_ALPHA, ERRORS_ALPHA, LATENCY_ALPHA = 0.005, 0.0025, 0.0025
+# The largest probability that a canary that is worse by its margin or more is ever taken for one that is not.
+NOT_WORSE_ALPHA = 0.05
+# exp of more could overflow.
+MAX_LOG = 700.0
 # Shares of the wealth that are bet. The best one is the mean advantage divided by the mean of its square.
 BETS = np.geomspace(0.02, 0.98, 24)
 
@@ -55,7 +63,31 @@ def log_evidence(advantages: Floats) -> Floats:
 def count_evidence(worse: int, better: int) -> float:
     """The evidence after so many advantages of -1 and of 1, in any order; at most exp(700)."""
     wealth = worse * np.log1p(BETS) + better * np.log1p(-BETS)
-    return float(np.exp(np.minimum(np.logaddexp.reduce(wealth) - np.log(len(BETS)), 700.0)))
+    return float(np.exp(np.minimum(np.logaddexp.reduce(wealth) - np.log(len(BETS)), MAX_LOG)))
+
+
+def log_evidence_not_worse(advantages: Floats, margin: float) -> Floats:
+    """The logarithm of the evidence after each row that the new version is not worse by ``margin`` or more.
+
+    Args:
+        advantages: (..., n) in the order in which the labels arrived.
+        margin: in (0, 1), in the advantages' unit: for a classification, a difference of accuracies.
+    """
+    return log_evidence(-(advantages + margin) / (1 - margin))
+
+
+def evidence_not_worse(advantages: Floats, margin: float) -> float:
+    """The largest of this evidence so far, at least 1.
+
+    Reaching ``1 / alpha`` is a proof: its probability is at most ``alpha`` for a version that is worse by the margin or
+    more, however often it is asked.
+
+    Args:
+        advantages: (n,).
+        margin: as above.
+    """
+    evidence = log_evidence_not_worse(advantages, margin)
+    return float(np.exp(np.minimum(evidence.max(initial=0.0), MAX_LOG)))
 
 
 def judge(advantages: Floats, alpha: float, least_drop: float = 0.0) -> Verdict:
@@ -78,5 +110,5 @@ def judge(advantages: Floats, alpha: float, least_drop: float = 0.0) -> Verdict:
         is_worse=bool(len(reached)),
         rows=last + 1,
         drop=float(drops[last]) + 0.0,  # not -0.0
-        e_value=float(np.exp(np.minimum(largest, 700.0))),
+        e_value=float(np.exp(np.minimum(largest, MAX_LOG))),
     )

@@ -9,7 +9,7 @@ is always its newest record.
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -37,6 +37,9 @@ PROMOTED = frozenset({RolloutState.WATCHING, RolloutState.KEPT, RolloutState.ROL
 # The states of a version that may be promoted.
 WAITING = frozenset({RolloutState.AWAITING_APPROVAL, RolloutState.CANARY})
 ANY = frozenset(RolloutState)
+# What is found of a version in its role, and starts anew in another one.
+_BY_LABELS = ("rows", "drop", "e_value", "is_worse", "e_not_worse", "is_not_worse")
+FOUND = (*_BY_LABELS, "comparison", "errors", "latency", "finding")
 
 
 class Decision(StrEnum):
@@ -76,23 +79,25 @@ class Rollout(BaseModel):
         minimum_rows: how many logged rows it has to answer as a shadow before a promotion; 0: none.
         approval: who decides after these rows; before them, a person may.
         shadowed: rows that it has answered as a shadow before a promotion.
-        shadow_problem: why these rows cannot decide, in a sentence: a person has to.
+        shadow_problem: why these rows, or those of a canary, cannot decide, in a sentence: a person has to.
         canary: how it answers a share of the requests before a promotion; None: it does not.
-        canary_started: since when it does so; None before.
+        canary_started: since when it does so; None before, as while the promotion before it is watched.
         answered: rows that it has answered so, by all replicas.
         comparison: its answers beside those of ``previous``, while one of them is a shadow.
         verdict: the gate's reason, of a version that was not promoted at once.
         challenger: its scores in that comparison.
         champion: those of ``previous``, on the same rows.
         best: where the alias ``best`` points once it is approved; None if it does not move.
-        decision: a person's, or the quality service's; it is recorded before it is carried out, to be completed.
-        decided_by: who has decided, as far as known.
+        decision: to promote or to abort it; it is recorded before it is carried out, to be completed.
+        decided_by: who has decided, or started the canary, as far as known.
         decision_reason: why.
         requested: whether the rollback was requested automatically, rather than by a person.
         rows: labelled rows on which both versions were compared.
         drop: the previous version's mean advantage on them, as in ``src.core.evidence``.
         e_value: the evidence that the promoted version is worse.
-        is_worse: whether that evidence is a proof. An approval resets these four and ``comparison``.
+        is_worse: whether that evidence is a proof.
+        e_not_worse: of a canary, the evidence that it is not worse by ``canary.max_drop`` or more.
+        is_not_worse: whether that evidence is a proof. What was found is reset when the roles change.
         errors: rows on which only one version fails, of all replicas.
         latency: predictions by whether the promoted version is slower than ``max_slowdown`` allows, of all replicas.
         finding: what these two prove of the promoted version, in a sentence.
@@ -132,6 +137,8 @@ class Rollout(BaseModel):
     drop: float = 0.0
     e_value: float = 1.0
     is_worse: bool = False
+    e_not_worse: float = 1.0
+    is_not_worse: bool = False
     errors: PairCount = PairCount()
     latency: PairCount = PairCount()
     finding: str | None = Field(None, max_length=MAX_TEXT)
@@ -141,6 +148,24 @@ class Rollout(BaseModel):
         """Whether it waits, and answers rows as a shadow, also beyond ``minimum_rows`` until a person decides."""
         is_undecided = self.state is RolloutState.AWAITING_APPROVAL and self.decision is None
         return is_undecided and self.minimum_rows > 0 and self.shadow_problem is None
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it answers a share of the requests, until ``canary_until`` at the latest."""
+        is_undecided = self.state is RolloutState.CANARY and self.decision is None
+        return is_undecided and self.canary_started is not None and self.shadow_problem is None
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it waits until a person decides; a canary does so only if its rows cannot decide."""
+        is_stuck = self.state is RolloutState.CANARY and (self.shadow_problem or self.decision) is not None
+        return self.state is RolloutState.AWAITING_APPROVAL or is_stuck
+
+    @property
+    def judged_since(self) -> datetime:
+        """Since when its rows and labels count."""
+        started = self.canary_started if self.state is RolloutState.CANARY else None
+        return started or self.started
 
     @property
     def canary_until(self) -> datetime | None:
@@ -161,12 +186,20 @@ class Rollout(BaseModel):
     def promoted(self, now: datetime) -> "Rollout":
         """The record of a waiting version's promotion; the evidence is collected anew, as the roles have changed."""
         changed = {"state": RolloutState.WATCHING, "started": now, "until": now + (self.until - self.started)}
-        anew = {"rows": 0, "drop": 0.0, "e_value": 1.0, "is_worse": False, "comparison": None}
-        return self.model_copy(update=changed | anew)
+        return self.model_copy(update=changed | _nothing_found())
+
+    def as_canary(self, by: str, reason: str) -> "Rollout":
+        """The record of a version that may answer requests from now on; the evidence is collected anew."""
+        why = {"decided_by": by[:MAX_TEXT], "decision_reason": reason[:MAX_TEXT]}
+        return self.model_copy(update={"state": RolloutState.CANARY, "shadow_problem": None} | why | _nothing_found())
 
     def entry_of_approval(self) -> Entry:
         """The audit entry of the approval of a version that is promoted now."""
         return self._entry(Event.APPROVED, self.started, self.decided_by, self.decision_reason)
+
+    def entry_of_canary(self, at: datetime) -> Entry:
+        """The audit entry of a version that becomes a canary, by an approval or by the gate."""
+        return self._entry(Event.CANARY_STARTED, at, self.decided_by or "gate", self.decision_reason or self.verdict)
 
     def entry_of_end(self, ended: datetime) -> Entry:
         """The audit entry of the end of the watch, or of the waiting."""
@@ -190,3 +223,8 @@ class Rollout(BaseModel):
             reason=reason,
             rollout_id=self.id,
         )
+
+
+def _nothing_found() -> dict[str, Any]:
+    """The fields of the evidence, as at the start."""
+    return {name: Rollout.model_fields[name].default for name in FOUND}

@@ -19,6 +19,9 @@ from src.core.version_comparison import VersionComparison
 LOCK_FILE = "rollouts.lock"
 # How many promotions of a model ``obstacle`` reads.
 LOOK_BACK = 2
+WATCHED = frozenset({RolloutState.WATCHING})
+CANARY = frozenset({RolloutState.CANARY})
+AWAITING = frozenset({RolloutState.AWAITING_APPROVAL})
 
 
 class Rollouts:
@@ -34,7 +37,7 @@ class Rollouts:
         self._audit = audit
 
     def begin(self, rollout: Rollout) -> Rollout:
-        """Record a promotion or a version that awaits approval; it replaces a version that waits.
+        """Record a promotion, or a version that awaits approval or becomes a canary; it replaces one that waits.
 
         A promotion also ends the watch before it: that version is kept. Returns the record; it has another id if the
         given one does not sort last, because a clock was set back or another host's clock is ahead.
@@ -55,6 +58,8 @@ class Rollouts:
             if rollout.state is RolloutState.WATCHING:
                 self._promote(rollout)
             else:
+                if self._audit is not None and rollout.state is RolloutState.CANARY:
+                    self._audit.append(rollout.entry_of_canary(now))
                 self._write(rollout)
         return rollout
 
@@ -65,13 +70,32 @@ class Rollouts:
         def change(stored: Rollout) -> Rollout:
             return stored.model_copy(update=found if stored.decision is None else {})
 
-        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
+        return self._change(rollout_id, WAITING, change) is not None
+
+    def start_canary(self, rollout_id: str, now: datetime, *, by: str, reason: str) -> bool:
+        """Record that a version that awaits approval becomes a canary; False if it does not await it."""
+
+        def change(stored: Rollout) -> Rollout:
+            changed = stored.as_canary(by, reason)
+            if self._audit is not None:
+                self._audit.append(changed.entry_of_canary(now))
+            return changed
+
+        return self._change(rollout_id, AWAITING, change) is not None
+
+    def begin_answers(self, rollout_id: str, now: datetime) -> bool:
+        """Have a canary answer requests from now on; the first time stays. False if it has ended."""
+
+        def change(stored: Rollout) -> Rollout:
+            return stored if stored.canary_started else stored.model_copy(update={"canary_started": now})
+
+        return self._change(rollout_id, CANARY, change) is not None
 
     def approve(self, rollout_id: str, now: datetime) -> bool:
         """Record that a waiting version was promoted; False if it does not wait."""
         with locked_file(self._folder / LOCK_FILE):
             stored = self.get(rollout_id)
-            if stored is None or stored.state is not RolloutState.AWAITING_APPROVAL:
+            if stored is None or stored.state not in WAITING:
                 return False
             self._promote(stored.promoted(now))
         return True
@@ -84,19 +108,23 @@ class Rollouts:
     def note_waiting(self, rollout: Rollout, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
         """Record ``shadowed`` of a waiting version, as given, and the evidence so far; False if it does not wait."""
         found = {"shadowed": rollout.shadowed, "rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
-        return self._update(rollout.id, found, RolloutState.AWAITING_APPROVAL) is not None
+        return self._update(rollout.id, found, AWAITING) is not None
+
+    def note_canary(self, rollout_id: str, **found: Any) -> bool:
+        """Record the evidence for and against a canary so far, by the record's fields; False if it has ended."""
+        return self._update(rollout_id, found, CANARY) is not None
 
     def hinder(self, rollout_id: str, problem: str) -> bool:
-        """Record why a waiting version's rows as a shadow cannot decide; the first reason stays. False as above."""
+        """Record why a waiting version's rows cannot decide; the first reason stays. False if it does not wait."""
 
         def change(stored: Rollout) -> Rollout:
             return stored if stored.shadow_problem else stored.model_copy(update={"shadow_problem": problem[:MAX_TEXT]})
 
-        return self._change(rollout_id, RolloutState.AWAITING_APPROVAL, change) is not None
+        return self._change(rollout_id, WAITING, change) is not None
 
     def compare(self, rollout: Rollout, comparison: VersionComparison) -> bool:
         """Record how both versions have answered; False if the state is no longer the given one."""
-        return self._update(rollout.id, {"comparison": comparison}, rollout.state) is not None
+        return self._update(rollout.id, {"comparison": comparison}, frozenset({rollout.state})) is not None
 
     def count(self, rollout_id: str, errors: PairCount, latency: PairCount) -> Rollout | None:
         """Add what a replica has counted, and return the sums; None if the watch has ended."""
@@ -104,7 +132,7 @@ class Rollouts:
         def added(stored: Rollout) -> Rollout:
             return stored.model_copy(update={"errors": stored.errors + errors, "latency": stored.latency + latency})
 
-        return self._change(rollout_id, RolloutState.WATCHING, added)
+        return self._change(rollout_id, WATCHED, added)
 
     def count_canary(self, rollout_id: str, answered: int, errors: PairCount, latency: PairCount) -> Rollout | None:
         """Add what a replica has counted of a canary, and return the sums; None if it has ended."""
@@ -113,11 +141,11 @@ class Rollouts:
             sums = {"errors": stored.errors + errors, "latency": stored.latency + latency}
             return stored.model_copy(update=sums | {"answered": stored.answered + answered})
 
-        return self._change(rollout_id, RolloutState.CANARY, added)
+        return self._change(rollout_id, CANARY, added)
 
     def find(self, rollout_id: str, finding: str) -> bool:
-        """Record what errors or latency prove; False if the watch has ended."""
-        return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}) is not None
+        """Record what errors or latency prove; False if the watch, or the canary, has ended."""
+        return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}, WATCHED | CANARY) is not None
 
     def request(self, rollout_id: str) -> bool:
         """Record that a rollback is requested without a person; False if the watch has ended."""
@@ -134,8 +162,7 @@ class Rollouts:
 
     def end(self, rollout_id: str, state: RolloutState, *, now: datetime, by: str, reason: str) -> bool:
         """End a watch, or abort a waiting version; False if it has ended already."""
-        aborts = state is RolloutState.ABORTED
-        required = RolloutState.AWAITING_APPROVAL if aborts else RolloutState.WATCHING
+        required = WAITING if state is RolloutState.ABORTED else WATCHED
         return self._change(rollout_id, required, lambda stored: stored.ended_as(state, now, by, reason)) is not None
 
     def get(self, rollout_id: str) -> Rollout | None:
@@ -181,15 +208,17 @@ class Rollouts:
             (self._folder / f"{rollout_id}.json").unlink(missing_ok=True)
 
     def _update(
-        self, rollout_id: str, values: dict[str, Any], required: RolloutState = RolloutState.WATCHING
+        self, rollout_id: str, values: dict[str, Any], required: frozenset[RolloutState] = WATCHED
     ) -> Rollout | None:
         return self._change(rollout_id, required, lambda stored: stored.model_copy(update=values))
 
-    def _change(self, rollout_id: str, required: RolloutState, change: Callable[[Rollout], Rollout]) -> Rollout | None:
-        """Change a record that is in this state."""
+    def _change(
+        self, rollout_id: str, required: frozenset[RolloutState], change: Callable[[Rollout], Rollout]
+    ) -> Rollout | None:
+        """Change a record that is in one of these states."""
         with locked_file(self._folder / LOCK_FILE):
             stored = self._read(rollout_id)
-            if stored is None or stored.state is not required:
+            if stored is None or stored.state not in required:
                 return None
             changed = change(stored)
             if changed != stored:

@@ -1,12 +1,14 @@
-"""Decides about a version that answers as a shadow before a promotion: by its rows, and by the labels so far."""
+"""Decides about a version that answers rows before a promotion: by its rows, and by the labels so far."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from src.core.errors import LoopError
-from src.core.rollout_record import Rollout
+from src.core.evidence import NOT_WORSE_ALPHA, evidence_not_worse
+from src.core.rollout_findings import in_words
+from src.core.rollout_record import Rollout, RolloutState
 from src.quality.labelled import Pairs
-from src.quality.watch import Watch, in_words
+from src.quality.watch import Watch
 
 Decide = Callable[[Rollout, str], None]
 
@@ -15,8 +17,9 @@ Decide = Callable[[Rollout, str], None]
 class ChallengerWatch:
     """Decides about the waiting version of one model.
 
-    It is rejected as soon as its labels prove that it is worse, by the test of a promotion's watch. Without such a
-    proof, it is approved after ``minimum_rows``, or left to a person, as its record says.
+    A shadow is rejected as soon as its labels prove that it is worse, by the test of a promotion's watch. Without such
+    a proof, it is approved after ``minimum_rows``, or left to a person, as its record says. What the labels prove of a
+    canary is recorded: inference promotes or aborts it (``src.core.canary_end``).
 
     Attributes:
         watch: of a promotion, with the records and the test.
@@ -29,9 +32,9 @@ class ChallengerWatch:
     reject: Decide
 
     def waiting(self) -> Rollout | None:
-        """The version that answers rows as a shadow, or will do so after the watch of a promotion."""
+        """The canary, or the version that answers rows as a shadow, or will do so after the watch of a promotion."""
         waiting = self.watch.rollouts.waiting(self.watch.model)
-        return waiting if waiting is not None and waiting.is_shadowed else None
+        return waiting if waiting is not None and (waiting.is_shadowed or waiting.is_canary) else None
 
     def step(self, rollout: Rollout, pairs: Pairs, answered: int) -> list[str]:
         """Judge a version by its rows and labels so far; return sentences for people.
@@ -39,11 +42,14 @@ class ChallengerWatch:
         Args:
             rollout: its record.
             pairs: labelled rows that it and the champion have answered.
-            answered: rows that it has answered, as far as the log still has them.
+            answered: rows that it has answered as a shadow, as far as the log still has them.
 
         Raises:
             OSError, SpoolFullError: the record cannot be changed.
         """
+        if rollout.state is RolloutState.CANARY:
+            self._judge_canary(rollout, pairs)
+            return []
         rollouts, verdict = self.watch.rollouts, self.watch.verdict(rollout, pairs)
         rollout = rollout.model_copy(update={"shadowed": max(rollout.shadowed, answered)})
         if not rollouts.note_waiting(
@@ -60,6 +66,19 @@ class ChallengerWatch:
         if rollout.approval == "automatic" and rollout.has_its_rows:
             return _tried(self.approve, rollout, finding, "approved")
         return []
+
+    def _judge_canary(self, rollout: Rollout, pairs: Pairs) -> None:
+        verdict = self.watch.verdict(rollout, pairs)
+        doubt = self.watch.doubt(pairs) if verdict.is_worse else None
+        if doubt is not None:  # before the proof is recorded, which would abort it
+            self.watch.rollouts.hinder(rollout.id, f"{in_words(rollout, verdict)}; {doubt}: a person decides")
+        found = asdict(verdict)
+        margin = rollout.canary.max_drop if rollout.canary is not None else None
+        # A proof stays one when the log deletes rows on which it rests.
+        if margin is not None and not rollout.is_not_worse:
+            evidence = evidence_not_worse(self.watch.advantages(pairs), margin)
+            found |= {"e_not_worse": evidence, "is_not_worse": evidence >= 1 / NOT_WORSE_ALPHA}
+        self.watch.rollouts.note_canary(rollout.id, **found)
 
 
 def _tried(decide: Decide, rollout: Rollout, reason: str, done: str) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from src.core.prediction_log import Role
 from src.core.quality_report import NEWEST, VersionQuality
-from src.core.rollout_record import Rollout, RolloutState
+from src.core.rollout_record import WAITING, Rollout
 from src.core.version_comparison import VersionAnswers, VersionComparison
 
 # The most classes whose probabilities are compared.
@@ -35,9 +35,11 @@ _USABLE = "FILTER (abs(a) < 1e100 AND abs(b) < 1e100)"
 
 
 def roles_of(rollout: Rollout) -> tuple[Role, Role]:
-    """The roles of the version and of the previous one: before a promotion, the version is the shadow."""
-    is_waiting = rollout.state is RolloutState.AWAITING_APPROVAL
-    return (Role.SHADOW, Role.CHAMPION) if is_waiting else (Role.CHAMPION, Role.SHADOW)
+    """The roles of the version and of the previous one: before a promotion, the version is the shadow.
+
+    So is a canary, on the rows that the champion answers.
+    """
+    return (Role.SHADOW, Role.CHAMPION) if rollout.state in WAITING else (Role.CHAMPION, Role.SHADOW)
 
 
 @dataclass(frozen=True)

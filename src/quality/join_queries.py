@@ -111,12 +111,13 @@ ORDER BY hash(request_id) LIMIT $limit
 """
 
 # Rows that two versions have answered, one of them as a shadow, in the order in which their labels arrived. Rows with
-# the same key or request id depend on each other, so that only the first of them counts.
+# the same key or request id depend on each other, so that only the first of them counts. The shadow of a canary is the
+# champion.
 PAIRED_ROWS = """
 SELECT new.label AS truth, new.prediction AS new, previous.prediction AS previous{shares}
 FROM labelled AS new JOIN labelled AS previous USING (request_id, time)
-WHERE new.version = $version AND new.role = $role AND time >= $start
-    AND previous.version = $previous AND previous.role = $previous_role
+WHERE new.version = $version AND previous.version = $previous AND time >= $start
+    AND ((new.role = $role AND previous.role = $previous_role) OR (new.role = 'canary' AND previous.role = 'shadow'))
 QUALIFY row_number() OVER (PARTITION BY new.key IS NULL, coalesce(new.key, request_id)
     ORDER BY new.received, request_id, time, new.prediction, previous.prediction) = 1
 ORDER BY new.received, request_id LIMIT $limit

@@ -166,10 +166,10 @@ class LiveQuality:
         return LabelCounts(matched=matched, waiting=waiting, not_sampled=not_sampled, unmatched=unmatched)
 
     def pairs(self, rollout: Rollout) -> Pairs:
-        """The labelled rows since the start of a record that both of its versions have answered, once a key."""
+        """The labelled rows that both versions of a record have answered while it is judged, once a key."""
         role, previous_role = roles_of(rollout)
         of = {"version": rollout.version, "previous": rollout.previous, "role": role, "previous_role": previous_role}
-        parameters = {**of, "start": _microseconds(rollout.started), "limit": MAX_PAIRS}
+        parameters = {**of, "start": _microseconds(rollout.judged_since), "limit": MAX_PAIRS}
         shares = self._shares if len(self._shares) <= MAX_PAIRED_SHARES else {}
         columns = cast("Columns", self._execute(queries.paired_rows(shares.values()), parameters).fetchnumpy())
         truth, new, previous = (np.ma.getdata(columns[name]).astype(object) for name in ("truth", "new", "previous"))
@@ -202,7 +202,7 @@ class LiveQuality:
         query = AnswersQuery(self._shares, by_class=self._scorer.by_class)
         role, previous_role = roles_of(rollout)
         of = {role: rollout.version, previous_role: rollout.previous}
-        start = _microseconds(rollout.started)
+        start = _microseconds(rollout.judged_since)
         (found,) = self._rows(
             query.text(), shadow=of[Role.SHADOW], served=of[Role.CHAMPION], start=start, limit=MAX_PAIRS
         )

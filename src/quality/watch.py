@@ -8,6 +8,7 @@ import numpy as np
 
 from src.core.errors import LoopError
 from src.core.evidence import LABELS_ALPHA, Floats, Verdict, judge
+from src.core.rollout_findings import WITHOUT_LOG, in_words
 from src.core.rollout_record import Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.quality.advantages import class_advantages, number_advantages
@@ -71,7 +72,7 @@ class Watch:
 
     def verdict(self, rollout: Rollout, pairs: Pairs) -> Verdict:
         """What the labels so far say of a version; a proof that is recorded stays one."""
-        verdict = judge(self._advantages(pairs), LABELS_ALPHA, LEAST_DROP)
+        verdict = judge(self.advantages(pairs), LABELS_ALPHA, LEAST_DROP)
         if rollout.is_worse and not verdict.is_worse:
             return Verdict(is_worse=True, rows=rollout.rows, drop=rollout.drop, e_value=rollout.e_value)
         return verdict
@@ -84,7 +85,8 @@ class Watch:
             return "gate.metric cannot be computed on these rows"
         return None if scores[0] < scores[1] else "by gate.metric it is not"
 
-    def _advantages(self, pairs: Pairs) -> Floats:
+    def advantages(self, pairs: Pairs) -> Floats:
+        """The advantages of the new version, in the order in which the labels arrived."""
         if self.by_class:
             return class_advantages(pairs.truth, pairs.new, pairs.previous)
         numbers = [numbers_of(column) for column in (pairs.truth, pairs.new, pairs.previous)]
@@ -113,27 +115,15 @@ class Watch:
 def end_without_log(rollouts: Rollouts, model: str, now: datetime) -> None:
     """End the watch of a model at its time while the prediction log is off: the version is kept.
 
-    A version that has to answer rows as a shadow is left to a person.
+    A version that has to answer rows before a promotion is left to a person.
 
     Raises:
         OSError, SpoolFullError: the record cannot be changed.
     """
     waiting, rollout = rollouts.waiting(model), rollouts.watched(model)
-    if waiting is not None and waiting.is_shadowed:
-        off = "the prediction log is off (PREDICTION_LOG=false), so that it cannot answer as a shadow: a person decides"
-        rollouts.hinder(waiting.id, off)
+    if waiting is not None and (waiting.is_shadowed or waiting.state is RolloutState.CANARY):
+        rollouts.hinder(waiting.id, f"{WITHOUT_LOG}: a person decides")
     if rollout is not None and now >= rollout.until:
         so_far = f"only {rollout.rows:,} labelled rows were compared" if rollout.rows else "nothing was compared"
         reason = f"{so_far}, because the prediction log is off (PREDICTION_LOG=false)"
         rollouts.end(rollout.id, RolloutState.KEPT, now=now, by=WATCHER, reason=reason)
-
-
-def in_words(rollout: Rollout, verdict: Verdict) -> str:
-    """What the labels so far say of a version, in a sentence."""
-    on = f"on {verdict.rows:,} labelled rows"
-    if verdict.is_worse:
-        return (
-            f"version {rollout.version} is worse than version {rollout.previous} by {verdict.drop:.1%} {on} "
-            f"(evidence {verdict.e_value:,.0f}, needed {1 / LABELS_ALPHA:,.0f})"
-        )
-    return f"no proof that version {rollout.version} is worse than version {rollout.previous} {on}"

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Promoter:
-    """Promotes what passes the gate, or has it wait for a person or for its rows as a shadow.
+    """Promotes what passes the gate, or has it wait for a person, for its rows as a shadow, or as a canary.
 
     Attributes:
         registry: the model's versions.
@@ -43,11 +43,11 @@ class Promoter:
     def promote(self, candidate: Candidate, comparison: Comparison) -> Verdict:
         """Decide, tag the version with the verdict and, if it may serve, make it champion and begin its watch.
 
-        With ``gate.approval: manual`` or ``rollout.minimum_rows``, a version that passes awaits approval, unless there
-        is no champion.
+        With ``gate.approval: manual`` or ``rollout.minimum_rows``, a version that passes awaits approval, and with
+        ``rollout.canary`` it is a canary before its promotion, unless there is no champion.
 
         Raises:
-            OSError, SpoolFullError: the record of a version that awaits approval cannot be written.
+            OSError, SpoolFullError: the record of a version that is not promoted at once cannot be written.
         """
         with locked_file(self.alias_lock):
             complete_move(self.registry)
@@ -74,8 +74,8 @@ class Promoter:
             challenger=comparison.challenger,
             champion=comparison.champion,
         )
-        if passed and (self.gate.approval == "manual" or self.rollout.minimum_rows):
-            verdict = self._await_approval(verdict, champion, comparison)
+        if passed and (self._must_wait or self.rollout.canary.share):
+            verdict = self._keep_waiting(verdict, champion, comparison)
         # Tags before the alias: a served version always has its verdict.
         tags = {**verdict_tags(verdict), **score_tags(comparison.challenger)}
         if overtaken:  # not compared with the current champion: the next request on the same data must train
@@ -89,17 +89,23 @@ class Promoter:
             move_aliases(self.registry, candidate.model_version, champion)
         return verdict
 
-    def _await_approval(self, verdict: Verdict, champion: str | None, comparison: Comparison) -> Verdict:
-        """Record that a version awaits approval, before its tags say so: without the record nobody could approve it."""
+    @property
+    def _must_wait(self) -> bool:
+        return self.gate.approval == "manual" or self.rollout.minimum_rows > 0
+
+    def _keep_waiting(self, verdict: Verdict, champion: str | None, comparison: Comparison) -> Verdict:
+        """Record that a version waits, before its tags say so: without the record nobody could promote it."""
         if champion is None:
-            reason = f"{verdict.reason}; promoted without approval, because no version was champion"
+            without = "approval" if self._must_wait else "a canary"
+            reason = f"{verdict.reason}; promoted without {without}, because no version was champion"
             return verdict.model_copy(update={"reason": reason})
         if champion == verdict.model_version:  # a repeated step
             return verdict
         rollout = self._record(verdict, champion).model_copy(
             update={
-                "state": RolloutState.AWAITING_APPROVAL,
+                "state": RolloutState.AWAITING_APPROVAL if self._must_wait else RolloutState.CANARY,
                 "minimum_rows": self.rollout.minimum_rows,
+                "canary": self.rollout.canary if self.rollout.canary.share else None,
                 "approval": self.gate.approval,
                 "verdict": verdict.reason,
                 "challenger": verdict.challenger,
@@ -108,11 +114,7 @@ class Promoter:
             }
         )
         rollout = self.rollouts.begin(rollout)
-        waits = "it awaits approval"
-        if rollout.minimum_rows:
-            end = " and an approval" if rollout.approval == "manual" else "; to promote it earlier"
-            waits = f"it awaits {rollout.minimum_rows:,} rows as a shadow of version {champion}{end}"
-        reason = f"{verdict.reason}; {waits}: POST /rollouts/{rollout.id}/approve, or on the page"
+        reason = f"{verdict.reason}; {_waits(rollout)}, or on the page"
         return verdict.model_copy(update={"outcome": Outcome.PASSED, "reason": reason})
 
     def _begin_watch(self, verdict: Verdict, replaced: str | None) -> None:
@@ -135,6 +137,21 @@ class Promoter:
             automatic=self.rollout.automatic_rollback,
             max_slowdown=self.rollout.max_slowdown,
         )
+
+
+def _waits(rollout: Rollout) -> str:
+    """What a version waits for, and how to end that."""
+    share = f"{rollout.canary.share * 100:g} % of the requests as a canary" if rollout.canary else ""
+    approve = f"POST /rollouts/{rollout.id}/approve"
+    if rollout.state is RolloutState.CANARY:
+        return f"it answers {share} beside version {rollout.previous}; to promote it earlier: {approve}?promote=true"
+    waits, earlier = "it awaits approval", "promote it"
+    if rollout.canary:
+        waits, earlier = f"{waits} to answer {share}", "start that"
+    if rollout.minimum_rows:
+        end = " and an approval" if rollout.approval == "manual" else f"; to {earlier} earlier"
+        waits = f"it awaits {rollout.minimum_rows:,} rows as a shadow of version {rollout.previous}{end}"
+    return f"{waits}: {approve}"
 
 
 def record_verdict(audit: AuditLog, verdict: Verdict, compared: str | None, request_ids: Sequence[str]) -> None:

@@ -92,7 +92,7 @@ class ServiceState:
         rollouts, model = Rollouts(settings.rollouts_dir, self.audit), settings.model_name
         moves = AliasMoves(registry, settings.alias_lock)
         self.rollback = Rollback(moves, store, rollouts, self.audit, model)
-        self.approval = Approval(moves, store, rollouts, model)
+        self.approval = Approval(moves, store, rollouts, model, has_log=self.log is not None)
         self.approvals = ApprovalFollower(self.approval, collected)
         self.shadowing = ShadowFollower(self.log.shadow, self.rollback) if self.log else None
         self.choice = VersionChoice(store)

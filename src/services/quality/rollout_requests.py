@@ -37,7 +37,7 @@ class RolloutRequests:
         self._post("rollback", query, REQUEST_ID)
 
     def approve(self, rollout: Rollout, reason: str) -> None:
-        """Make a version champion that has answered its rows as a shadow."""
+        """Make a version champion, or a canary, that has answered its rows as a shadow."""
         self._decide(rollout, "approve", reason)
 
     def reject(self, rollout: Rollout, reason: str) -> None:

@@ -1,7 +1,8 @@
-"""Approves or rejects a version that has passed the gate and waits: for a person, or for its rows as a shadow."""
+"""Approves or rejects a version that has passed the gate and waits: for a person, for its rows, or as a canary."""
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,9 +20,11 @@ from src.core.model_registry import (
     TAGS_ROLLBACK,
 )
 from src.core.retrain_record import Outcome
-from src.core.rollout_record import Decision, Rollout, RolloutState
+from src.core.rollout_findings import WITHOUT_LOG
+from src.core.rollout_record import WAITING, Decision, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.models.alias_moves import CATCH_UP_SECONDS, AliasMoves, ChangeRefusedError, ChangeUnfinishedError
+from src.serving.models.decision_rules import automatic_decider, require_undecided
 from src.serving.models.model_store import ModelStore
 
 RECORDS = "the folder with the records of promotions"
@@ -41,17 +44,31 @@ class Approval:
 
     An approval is recorded before anything else, and moves the aliases in the order in which a training does
     (``src.training.promote_model``). One that was interrupted is completed by the next request, or by ``resume``.
+
+    Attributes:
+        moves: moves the aliases.
+        store: serves the champion.
+        rollouts: the records.
+        model: the registered model's name.
+        has_log: whether rows are logged; else no canary can be judged.
+        clock: the current time.
     """
 
     moves: AliasMoves
     store: ModelStore
     rollouts: Rollouts
     model: str
+    has_log: bool = True
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    async def approve(self, rollout_id: str, *, by: str, reason: str, automatic: bool = False) -> Rollout:
+    async def approve(
+        self, rollout_id: str, *, by: str, reason: str, automatic: bool = False, promote: bool = False
+    ) -> Rollout:
         """Make the version champion, load it, and begin its watch; a repeated approval changes nothing.
 
-        An ``automatic`` one is the quality service's, after the version's rows as a shadow.
+        A version that has to be a canary first becomes one instead, and is left alone while it is one; with ``promote``
+        it becomes champion at once. An ``automatic`` approval is the quality service's, after the version's rows as a
+        shadow, or ends a canary.
 
         Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, its rows do not allow an
         automatic one, or the champion is another one than it was compared with), ChangeUnfinishedError (MLflow failed
@@ -63,8 +80,11 @@ class Approval:
                 rollout = await self._find(rollout_id)
                 if rollout.decision is Decision.APPROVED and rollout.state in SERVES:
                     return rollout
-                _require_undecided(rollout, Decision.APPROVED)
-                by = _after_rows(rollout, Decision.APPROVED) if automatic else by
+                require_undecided(rollout, Decision.APPROVED)
+                by = automatic_decider(rollout, Decision.APPROVED, self.clock()) if automatic else by
+                ends = promote or (automatic and rollout.state is RolloutState.CANARY)
+                if rollout.canary is not None and not ends and await self._is_or_becomes_canary(rollout, by, reason):
+                    return await self._find(rollout_id)
                 try:
                     if await self._champion() != rollout.version:
                         await self._require_same_champion(rollout, by)
@@ -75,7 +95,7 @@ class Approval:
                 finally:
                     # A request without an answer may have been carried out.
                     self.store.poke()
-                await asyncio.to_thread(self.rollouts.approve, rollout.id, datetime.now(UTC))
+                await asyncio.to_thread(self.rollouts.approve, rollout.id, self.clock())
         logger.warning("version %s was approved and is champion now, for %s", rollout.version, by)
         await self.store.catch_up(seconds=CATCH_UP_SECONDS)
         return await self._find(rollout_id)
@@ -83,17 +103,21 @@ class Approval:
     async def reject(self, rollout_id: str, *, by: str, reason: str, automatic: bool = False) -> Rollout:
         """Abort the version; a repeated rejection changes nothing.
 
-        Raises UnknownRolloutError, ChangeRefusedError (the version does not await approval, was approved, or for an
-        ``automatic`` rejection is not proved worse),
-        ConnectionFailedError or RegistryError (MLflow failed; the version still waits), and SpoolUnavailableError.
+        A canary answers no more requests as soon as that is recorded.
+
+        Raises UnknownRolloutError, ChangeRefusedError (the version does not wait, was approved, or its rows do not
+        allow an ``automatic`` rejection), ConnectionFailedError or RegistryError (MLflow failed; the version still
+        waits, and the rejection of a canary is recorded), and SpoolUnavailableError.
         """
         async with self.moves.locked():
             with explaining_unusable(RECORDS):
                 rollout = await self._find(rollout_id)
                 if rollout.decision is Decision.REJECTED and rollout.state is RolloutState.ABORTED:
                     return rollout
-                _require_undecided(rollout, Decision.REJECTED)
-                by = _after_rows(rollout, Decision.REJECTED) if automatic else by
+                require_undecided(rollout, Decision.REJECTED)
+                by = automatic_decider(rollout, Decision.REJECTED, self.clock()) if automatic else by
+                if rollout.state is RolloutState.CANARY:  # it must not answer on while MLflow is away
+                    await self._decide(rollout, Decision.REJECTED, by, reason)
                 if await self.moves.registry.tags_of(rollout.version) is not None:
                     tags = {TAG_VERDICT: Outcome.REJECTED.value, TAG_REASON: f"rejected by {by}: {reason}"}
                     await self.moves.registry.tag(rollout.version, tags)
@@ -103,14 +127,17 @@ class Approval:
         return await self._find(rollout_id)
 
     async def waiting(self) -> Rollout | None:
-        """The version that awaits approval, if any. Raises SpoolUnavailableError."""
+        """The version that awaits approval or is a canary, if any. Raises SpoolUnavailableError."""
         with explaining_unusable(RECORDS):
             return await asyncio.to_thread(self.rollouts.waiting, self.model)
 
     async def resume(self, waiting: Rollout) -> None:
         """Complete a recorded decision that was interrupted. Raises as ``approve`` and ``reject``."""
-        carry_out = self.approve if waiting.decision is Decision.APPROVED else self.reject
-        await carry_out(waiting.id, by=waiting.decided_by or "unknown", reason=waiting.decision_reason or "unknown")
+        by, reason = waiting.decided_by or "unknown", waiting.decision_reason or "unknown"
+        if waiting.decision is Decision.APPROVED:
+            await self.approve(waiting.id, by=by, reason=reason, promote=True)
+        else:
+            await self.reject(waiting.id, by=by, reason=reason)
 
     async def abort_overtaken(self, waiting: Rollout) -> None:
         """Abort a version if the champion is another one than it was compared with.
@@ -121,7 +148,7 @@ class Approval:
         async with self.moves.locked():
             with explaining_unusable(RECORDS):
                 rollout = await self._find(waiting.id)
-                is_undecided = rollout.state is RolloutState.AWAITING_APPROVAL and rollout.decision is None
+                is_undecided = rollout.state in WAITING and rollout.decision is None
                 if is_undecided and await self._champion() != rollout.version:
                     await self._require_same_champion(rollout, "inference")
 
@@ -157,12 +184,29 @@ class Approval:
         await self._abort(rollout, by, f"{problem}; train again")
         raise ChangeRefusedError(f"version {rollout.version} cannot be approved: {problem}; train again")
 
+    async def _is_or_becomes_canary(self, rollout: Rollout, by: str, reason: str) -> bool:
+        """Have a version answer a share of the requests; False if it is champion already, as after a move in MLflow."""
+        if rollout.state is RolloutState.CANARY:
+            return True
+        if not self.has_log:
+            raise ChangeRefusedError(
+                f"version {rollout.version} cannot be a canary: {WITHOUT_LOG}; promote it with promote=true, "
+                "or reject it"
+            )
+        if await self._champion() == rollout.version:
+            return False
+        await self._require_same_champion(rollout, by)
+        start = self.rollouts.start_canary
+        await asyncio.to_thread(start, rollout.id, self.clock(), by=by, reason=reason)
+        logger.warning("version %s was approved as a canary, for %s", rollout.version, by)
+        return True
+
     async def _decide(self, rollout: Rollout, decision: Decision, by: str, reason: str) -> None:
         await asyncio.to_thread(self.rollouts.decide, rollout.id, decision, by=by, reason=reason)
 
     async def _abort(self, rollout: Rollout, by: str, reason: str) -> None:
         end = self.rollouts.end
-        await asyncio.to_thread(end, rollout.id, RolloutState.ABORTED, now=datetime.now(UTC), by=by, reason=reason)
+        await asyncio.to_thread(end, rollout.id, RolloutState.ABORTED, now=self.clock(), by=by, reason=reason)
 
     async def _promote(self, rollout: Rollout) -> None:
         try:
@@ -192,28 +236,3 @@ class Approval:
         await registry.tag(version, {TAG_PENDING_PREVIOUS: champion})
         await registry.move(CHAMPION, version)
         await self.moves.complete(version, champion)
-
-
-def _require_undecided(rollout: Rollout, decision: Decision) -> None:
-    """Refuse a version that does not wait, or about which the other decision was made."""
-    if rollout.state is not RolloutState.AWAITING_APPROVAL:
-        ended = f" ({rollout.reason}, by {rollout.by})" if rollout.by else ""
-        raise ChangeRefusedError(
-            f"version {rollout.version} does not await approval: its state is {rollout.state}{ended}"
-        )
-    if rollout.decision not in {None, decision}:
-        raise ChangeRefusedError(
-            f"version {rollout.version} was {rollout.decision} by {rollout.decided_by}, which is being carried out"
-        )
-
-
-def _after_rows(rollout: Rollout, decision: Decision) -> str:
-    """Refuse a decision that the version's rows as a shadow do not allow; return who makes it."""
-    if decision is Decision.REJECTED:
-        is_allowed = rollout.is_worse
-    else:
-        is_allowed = rollout.approval == "automatic" and rollout.has_its_rows and not rollout.is_worse
-    if not is_allowed or rollout.shadow_problem:
-        rows = f"{rollout.shadowed:,} of {rollout.minimum_rows:,} rows as a shadow"
-        raise ChangeRefusedError(f"version {rollout.version} waits for a person, or for more rows: it has {rows}")
-    return f"quality service, after {rollout.shadowed:,} rows"

@@ -1,4 +1,4 @@
-"""Follows the version that awaits approval: completes interrupted decisions, and shows since when it waits.
+"""Follows the version that waits: completes interrupted decisions, ends canaries, and shows if a person is needed.
 
 It also aborts the version once the champion is another one, as after a move of the alias in MLflow.
 """
@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import CollectorRegistry, Gauge
 
 from src.core.errors import LoopError
-from src.core.rollout_record import Rollout
+from src.core.rollout_record import Rollout, RolloutState
 from src.serving.models.alias_moves import ChangeRefusedError
 from src.serving.models.approval import Approval
+from src.serving.watch.canary_ends import CanaryEnds
 
 LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
 
@@ -36,10 +37,11 @@ class ApprovalFollower:
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._approval = approval
+        self._canaries = CanaryEnds(approval, approval.clock)
         self._wait = wait
         self._since = Gauge(
             "inference_approval_waiting_since_timestamp_seconds",
-            "Since when a version has awaited approval; 0 if none does",
+            "Since when a version has waited for a person; 0 if none does",
             registry=registry,
         )
 
@@ -62,11 +64,13 @@ class ApprovalFollower:
     async def look(self) -> None:
         """Look once. Raises LoopError if a decision cannot be completed, or the records cannot be read."""
         waiting = await self._approval.waiting()
-        self._since.set(waiting.started.timestamp() if waiting is not None else 0)
+        self._since.set(waiting.judged_since.timestamp() if waiting is not None and waiting.needs_person else 0)
         if waiting is not None and waiting.decision is not None:
             await self._approval.resume(waiting)
         elif waiting is not None and self._is_overtaken(waiting):
             await self._approval.abort_overtaken(waiting)
+        elif waiting is not None and waiting.state is RolloutState.CANARY:
+            await self._canaries.step(waiting)
 
     def _is_overtaken(self, waiting: Rollout) -> bool:
         """Whether, as far as is known, the champion is another one than the version was compared with."""

@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import BaseModel
 
+from src.core.canary_config import CanaryConfig
 from src.core.dataset_config import FEATURE_TYPES, CsvFormat, DatasetConfig, FeedbackConfig, InvalidRows
 from src.core.gate_config import GateConfig, RetentionConfig, RolloutConfig, SplitConfig
 from src.core.model_config import ModelConfig, SearchConfig
@@ -39,7 +40,10 @@ def fields(model: type[BaseModel], prefix: str = "", without: tuple[str, ...] = 
         ("split", fields(SplitConfig)),
         ("model", fields(ModelConfig, without=("search",)) | fields(SearchConfig, "search.")),
         ("gate", fields(GateConfig)),
-        ("rollout", fields(RolloutConfig, "rollout.")),
+        (
+            "rollout",
+            fields(RolloutConfig, "rollout.", without=("canary",)) | fields(CanaryConfig, "rollout.canary."),
+        ),
         ("report, retention", {"report"} | fields(RetentionConfig, "retention.")),
         ("labels", fields(LabelsConfig)),
     ],
@@ -59,6 +63,7 @@ def test_every_key_has_a_line(section: str, keys: set[str]) -> None:
         ("model", "search.", SearchConfig),
         ("gate", "", GateConfig),
         ("rollout", "rollout.", RolloutConfig),
+        ("rollout", "rollout.canary.", CanaryConfig),
         ("report, retention", "retention.", RetentionConfig),
         ("labels", "", LabelsConfig),
     ],

@@ -9,7 +9,9 @@ from src.core.evidence import (
     ERRORS_ALPHA,
     LABELS_ALPHA,
     LATENCY_ALPHA,
+    NOT_WORSE_ALPHA,
     count_evidence,
+    evidence_not_worse,
     judge,
     log_evidence,
 )
@@ -101,3 +103,33 @@ def test_versions_that_are_equally_good_are_rarely_blamed(share: float) -> None:
 def test_five_points_are_found_within_two_thousand_labels() -> None:
     runs = np.random.default_rng(2).choice([LOST, EVEN, WON], size=(300, 2000), p=[0.08, 0.89, 0.03])
     assert np.mean([judge(run, 0.01).is_worse for run in runs]) >= 0.95
+
+
+def test_evidence_for_a_version_is_the_largest_mean_wealth_of_bets_on_advantages_above_the_margin() -> None:
+    advantages, margin = np.array([WON, EVEN, EVEN, LOST]), 0.02
+    wealth, largest = np.ones_like(BETS), 1.0
+    for advantage in advantages:
+        wealth = wealth * (1 + BETS / (1 - margin) * (advantage + margin))
+        largest = max(largest, wealth.mean())
+    assert evidence_not_worse(advantages, margin) == pytest.approx(largest)
+
+
+def test_without_labels_there_is_no_evidence_for_a_version() -> None:
+    assert evidence_not_worse(np.array([]), 0.02) == 1.0
+    assert evidence_not_worse(np.full(40, LOST), 0.02) == 1.0
+
+
+def test_equal_answers_prove_that_a_version_is_not_worse_by_a_margin() -> None:
+    assert evidence_not_worse(np.zeros(100), 0.02) < 1 / NOT_WORSE_ALPHA
+    assert evidence_not_worse(np.zeros(400), 0.02) >= 1 / NOT_WORSE_ALPHA
+    assert math.isfinite(evidence_not_worse(np.full(100_000, WON), 0.02))
+
+
+@pytest.mark.parametrize("margin", [0.02, 0.1])
+def test_versions_that_are_worse_by_the_margin_are_rarely_taken_for_not_worse(margin: float) -> None:
+    share = 0.2
+    chances = [(share + margin) / 2, 1 - share, (share - margin) / 2]
+    runs = np.random.default_rng(3).choice([LOST, EVEN, WON], size=(1000, 1500), p=chances)
+    assert np.mean([evidence_not_worse(run, margin) >= 1 / NOT_WORSE_ALPHA for run in runs]) <= NOT_WORSE_ALPHA
+    equal = np.random.default_rng(4).choice([LOST, EVEN, WON], size=(100, 6000), p=[share / 2, 1 - share, share / 2])
+    assert np.mean([evidence_not_worse(run, margin) >= 1 / NOT_WORSE_ALPHA for run in equal]) >= 0.6

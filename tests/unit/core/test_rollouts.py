@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from src.core.audit_log import AuditLog, Event
+from src.core.canary_config import CanaryConfig
 from src.core.rollout_record import PROMOTED, Decision, PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.core.version_comparison import VersionComparison
@@ -428,3 +429,87 @@ def test_ended_records_are_forgotten_except_those_that_a_rollback_reads(rollouts
     assert rollouts.recent("iris", 9) == [rollouts.get(one.id) for one in (waiting, third, second)]
     assert rollouts.watched("churn") == other
     assert rollouts.ended_before(NOW + HOUR) == []
+
+
+CANARY = CanaryConfig(share=0.05, hours=3)
+
+
+def with_canary(state: RolloutState = RolloutState.CANARY, **given: Any) -> Rollout:
+    return passed().model_copy(update={"state": state, "canary": CANARY} | given)
+
+
+def test_a_canary_answers_requests_from_its_start_until_a_decision_or_a_problem() -> None:
+    assert not with_canary().is_canary
+    running = with_canary(canary_started=NOW + HOUR)
+    assert running.is_canary
+    assert (running.judged_since, running.canary_until) == (NOW + HOUR, NOW + 4 * HOUR)
+    for given in ({"decision": Decision.REJECTED}, {"shadow_problem": "it fails"}):
+        assert not running.model_copy(update=given).is_canary
+    assert not running.model_copy(update={"state": RolloutState.WATCHING}).is_canary
+    assert running.model_copy(update={"state": RolloutState.WATCHING}).judged_since == NOW
+    assert with_canary().judged_since == NOW
+
+
+def test_a_person_is_needed_for_what_awaits_approval_and_for_a_canary_that_cannot_decide() -> None:
+    assert passed().needs_person
+    assert not promotion().needs_person
+    assert not with_canary(canary_started=NOW).needs_person
+    assert with_canary(shadow_problem="it fails").needs_person
+    assert with_canary(decision=Decision.APPROVED).needs_person
+
+
+def test_an_approved_canary_starts_anew_without_a_decision(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    rollouts, waiting = Rollouts(tmp_path / "rollouts", audit), with_canary(RolloutState.AWAITING_APPROVAL, rows=5)
+    rollouts.begin(waiting)
+    rollouts.hinder(waiting.id, "a shadow of it fails")
+    assert not rollouts.begin_answers(waiting.id, NOW)
+    assert rollouts.start_canary(waiting.id, NOW + HOUR, by="ann", reason="looks good")
+    found = rollouts.waiting("iris")
+    assert found is not None
+    assert (found.state, found.decision, found.rows, found.shadow_problem) == (RolloutState.CANARY, None, 0, None)
+    assert (found.decided_by, found.decision_reason, found.canary_started) == ("ann", "looks good", None)
+    assert not rollouts.start_canary(waiting.id, NOW, by="ben", reason="again")
+    (entry,) = audit.recent(5).entries
+    assert (entry.event, entry.at, entry.by, entry.reason) == (Event.CANARY_STARTED, NOW + HOUR, "ann", "looks good")
+    for at in (NOW + 2 * HOUR, NOW + 3 * HOUR):
+        assert rollouts.begin_answers(waiting.id, at)
+    assert (rollouts.get(waiting.id) or waiting).canary_started == NOW + 2 * HOUR
+
+
+def test_a_canary_of_the_gate_is_in_the_audit_log(tmp_path: Path) -> None:
+    audit = AuditLog(tmp_path / "audit.ndjson")
+    Rollouts(tmp_path / "rollouts", audit).begin(with_canary(verdict="it is better"))
+    (entry,) = audit.recent(5).entries
+    assert (entry.event, entry.version, entry.by, entry.reason) == (Event.CANARY_STARTED, "3", "gate", "it is better")
+
+
+def test_a_canary_is_counted_judged_and_decided_about_until_its_promotion(rollouts: Rollouts) -> None:
+    rollouts.begin(promotion())
+    canary = with_canary(canary_started=NOW)
+    rollouts.begin(canary)
+    rollouts.count_canary(canary.id, 3, PairCount(worse=1), PairCount(better=2))
+    counted = rollouts.count_canary(canary.id, 4, PairCount(worse=1), PairCount())
+    assert counted is not None
+    assert (counted.answered, counted.errors.worse, counted.latency.better) == (7, 2, 2)
+    assert rollouts.note_canary(canary.id, rows=9, e_not_worse=21.0, is_not_worse=True)
+    assert rollouts.find(canary.id, "it fails")
+    assert rollouts.decide(canary.id, Decision.APPROVED, by="ann", reason="now")
+    assert rollouts.approve(canary.id, NOW + HOUR)
+    found = rollouts.watched("iris")
+    assert found is not None
+    assert (found.version, found.answered, found.rows, found.is_not_worse, found.e_not_worse) == ("3", 7, 0, False, 1.0)
+    assert (found.errors, found.latency, found.finding) == (PairCount(), PairCount(), None)
+    assert not rollouts.note_canary(canary.id, rows=9)
+    assert rollouts.count_canary(canary.id, 1, PairCount(), PairCount()) is None
+
+
+def test_a_later_version_replaces_a_canary_and_a_person_may_abort_it(rollouts: Rollouts) -> None:
+    first, second = with_canary(canary_started=NOW), with_canary(version="4")
+    rollouts.begin(first)
+    rollouts.begin(second)
+    aborted = rollouts.get(first.id)
+    assert aborted is not None
+    assert (aborted.state, aborted.reason) == (RolloutState.ABORTED, "a later version passed the gate")
+    assert rollouts.end(second.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
+    assert rollouts.waiting("iris") is None

@@ -1,13 +1,15 @@
 """When a version that answers as a shadow before a promotion is approved, rejected, or left to a person."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from src.core.canary_config import CanaryConfig
 from src.core.errors import ConnectionFailedError
-from src.core.evidence import LABELS_ALPHA
+from src.core.evidence import LABELS_ALPHA, NOT_WORSE_ALPHA
 from src.core.rollout_record import Decision, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.quality.challenger_watch import ChallengerWatch
@@ -190,3 +192,63 @@ def test_few_versions_that_are_not_worse_are_rejected_and_worse_ones_are(world: 
         rejected[name] = sum(world.watch.watch.verdict(rollout, pair).is_worse for pair in pairs) / runs
     assert rejected["equal"] <= 0.01
     assert rejected["worse"] >= 0.95
+
+
+def run_canary(world: World, **given: Any) -> Rollout:
+    """Version 2 answers requests, and may be worse by two points."""
+    some: dict[str, Any] = {
+        "state": RolloutState.CANARY, "minimum_rows": 0, "canary": CanaryConfig(share=0.05), "canary_started": NOW,
+    }  # fmt: skip
+    return world.wait(**some | given)
+
+
+def test_evidence_for_a_canary_is_recorded_and_nothing_is_requested(world: World) -> None:
+    run_canary(world)
+    assert world.step(paired(both=100), 0) == []
+    found = world.record
+    assert (found.rows, found.is_not_worse, found.is_worse, world.asked) == (100, False, False, [])
+    assert 1 < found.e_not_worse < 1 / NOT_WORSE_ALPHA
+    world.step(paired(both=400), 0)
+    assert (world.record.rows, world.record.is_not_worse) == (400, True)
+    assert world.record.e_not_worse >= 1 / NOT_WORSE_ALPHA
+
+
+def test_proofs_about_a_canary_stay_when_the_log_deletes_rows(world: World) -> None:
+    run_canary(world)
+    world.step(paired(both=400), 0)
+    proved = world.record.e_not_worse
+    world.step(paired(both=3), 0)
+    assert (world.record.is_not_worse, world.record.e_not_worse) == (True, proved)
+    world.step(paired(only_previous=40), 0)
+    world.step(paired(), 0)
+    assert world.record.is_worse
+
+
+def test_a_canary_that_is_proved_worse_is_left_to_inference_to_abort(world: World) -> None:
+    run_canary(world)
+    world.step(paired(only_previous=40), 0)
+    assert (world.record.is_worse, world.record.shadow_problem, world.asked) == (True, None, [])
+
+
+def test_a_canary_without_a_margin_is_judged_by_proofs_against_it_alone(world: World) -> None:
+    run_canary(world, canary=CanaryConfig(share=0.05, max_drop=None))
+    world.step(paired(both=1000), 0)
+    assert (world.record.rows, world.record.e_not_worse, world.record.is_not_worse) == (1000, 1.0, False)
+
+
+def test_where_the_gates_metric_does_not_confirm_it_a_person_decides_about_a_canary(world: World) -> None:
+    world.by_gate = (0.2, 0.2)
+    run_canary(world)
+    world.step(paired(only_previous=40), 0)
+    assert "by gate.metric it is not: a person decides" in (world.record.shadow_problem or "")
+    assert world.record.is_worse
+    assert world.watch.waiting() is None
+
+
+@pytest.mark.parametrize("started", [NOW, None])
+def test_without_a_prediction_log_a_person_decides_about_a_canary(world: World, started: datetime | None) -> None:
+    run_canary(world, canary_started=started)
+    end_without_log(world.rollouts, "iris", NOW)
+    assert "PREDICTION_LOG=false" in (world.record.shadow_problem or "")
+    assert world.record.state is RolloutState.CANARY
+    assert world.watch.waiting() is None

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from src.core.prediction_log import Sampling
 from src.core.quality_report import ClassCoverage, LabelCounts, Score, Window
-from src.core.rollout_record import Rollout
+from src.core.rollout_record import Rollout, RolloutState
 from src.quality import live_quality
 from src.quality.labelled import Labelled, Scored
 from src.quality.live_quality import LiveQuality
@@ -428,3 +428,23 @@ def test_pairs_are_limited_to_those_labelled_first(tmp_path: Path, monkeypatch: 
     ]
     with joined(tmp_path, rows, [Given(str(n), id=str(n), ago=n * MINUTE) for n in range(9)]) as quality:
         assert quality.pairs(promoted(NOW - DAY)).truth.tolist() == ["8", "7", "6"]
+
+
+def test_pairs_of_a_canary_are_rows_of_both_since_it_began_to_answer(tmp_path: Path) -> None:
+    rows = [
+        Row("own", HOUR, version="2", role="canary", prediction="b"),
+        Row("own", HOUR, version="1", role="shadow", prediction="a"),
+        Row("other", HOUR, version="2", role="shadow", prediction="c"),
+        Row("other", HOUR, version="1", prediction="d"),
+        Row("both", HOUR, version="2", role="canary"),
+        Row("both", HOUR, version="1"),
+        Row("before", 3 * HOUR, version="2", role="shadow"),
+        Row("before", 3 * HOUR, version="1"),
+    ]
+    labels = [Given("x", id=name, ago=MINUTE) for name in ("before", "both", "other")]
+    canary = promoted(NOW - DAY).model_copy(update={"state": RolloutState.CANARY, "canary_started": NOW - 2 * HOUR})
+    with joined(tmp_path, rows, [*labels, Given("y", id="own", ago=2 * MINUTE)]) as quality:
+        found = quality.pairs(canary)
+        assert [column.tolist() for column in found[:3]] == [["y", "x"], ["b", "c"], ["a", "d"]]
+        assert quality.compared(canary, []).rows == 1
+        assert len(quality.pairs(canary.model_copy(update={"canary_started": NOW})).truth) == 0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.core.audit_log import AuditLog, Event
+from src.core.canary_config import CanaryConfig
 from src.core.file_lock import is_locked
 from src.core.gate_config import GateConfig, RolloutConfig
 from src.core.retrain_record import Outcome
@@ -542,3 +543,65 @@ def test_the_first_version_needs_no_rows(lock: Path) -> None:
     rollout = RolloutConfig(minimum_rows=1000)
     assert promoter(registry, gate, lock, rollout).promote(CANDIDATE, comparison).outcome is Outcome.PROMOTED
     assert registry.aliases["champion"] == "5"
+
+
+CANARY = CanaryConfig(share=0.05, key_header="x-customer")
+
+
+def pass_with_canary(lock: Path, registry: FakeRegistry, **given: Any) -> Verdict:
+    """A version that passes the gate and has to be a canary; ``given`` are the gate's and the rollout's keys."""
+    gate = config(gate={"floor": 0.85, "approval": given.pop("approval", "automatic")}).gate
+    champion = registry.aliases.get("champion")
+    comparison = Comparison(challenger=PERFECT, champion=PERFECT if champion else None, champion_version=champion)
+    rollout = RolloutConfig(canary=CANARY, **given)
+    return promoter(registry, gate, lock, rollout).promote(CANDIDATE, comparison)
+
+
+def test_a_version_that_passes_is_a_canary_at_once_and_moves_no_alias(lock: Path) -> None:
+    registry = FakeRegistry(champion="3", previous="2", challenger="5", best="2")
+    verdict = pass_with_canary(lock, registry)
+    waiting = Rollouts(lock.parent / "rollouts").waiting("wine")
+    assert waiting is not None
+    assert (waiting.version, waiting.previous, waiting.state) == ("5", "3", RolloutState.CANARY)
+    assert (waiting.canary, waiting.canary_started, waiting.decision) == (CANARY, None, None)
+    assert verdict.outcome is Outcome.PASSED
+    assert verdict.reason == (
+        f"{waiting.verdict}; it answers 5 % of the requests as a canary beside version 3; to promote it earlier: "
+        f"POST /rollouts/{waiting.id}/approve?promote=true, or on the page"
+    )
+    assert registry.tags["5"]["gate.verdict"] == "passed"
+    assert registry.aliases == {"champion": "3", "previous": "2", "challenger": "5", "best": "2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        ({"approval": "manual"}, "; it awaits approval to answer 5 % of the requests as a canary: POST"),
+        ({"minimum_rows": 10}, "; it awaits 10 rows as a shadow of version 3; to start that earlier: POST"),
+        (
+            {"minimum_rows": 10, "approval": "manual"},
+            "; it awaits 10 rows as a shadow of version 3 and an approval: POST",
+        ),
+    ],
+)
+def test_a_canary_may_need_an_approval_or_rows_before(lock: Path, given: dict[str, Any], waits: str) -> None:
+    verdict = pass_with_canary(lock, FakeRegistry(champion="3"), **given)
+    waiting = Rollouts(lock.parent / "rollouts").waiting("wine")
+    assert waiting is not None
+    assert (waiting.state, waiting.canary) == (RolloutState.AWAITING_APPROVAL, CANARY)
+    assert waits in verdict.reason
+
+
+def test_the_first_version_is_no_canary(lock: Path) -> None:
+    verdict = pass_with_canary(lock, FakeRegistry())
+    assert verdict.outcome is Outcome.PROMOTED
+    assert verdict.reason.endswith("promoted without a canary, because no version was champion")
+
+
+def test_a_share_of_zero_is_no_canary(lock: Path) -> None:
+    registry, gate = FakeRegistry(champion="3"), config(gate={"floor": 0.85, "approval": "manual"}).gate
+    comparison = Comparison(challenger=PERFECT, champion=PERFECT, champion_version="3")
+    promoter(registry, gate, lock).promote(CANDIDATE, comparison)
+    waiting = Rollouts(lock.parent / "rollouts").waiting("wine")
+    assert waiting is not None
+    assert (waiting.state, waiting.canary) == (RolloutState.AWAITING_APPROVAL, None)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import HTMLResponse
 
 from src.core.errors import LoopError, ModelNotLoadedError
+from src.core.rollout_record import RolloutState
 from src.services.inference.page.form import curl_of, doubts_of, mark_of, record_of
 from src.services.inference.routes.callers import asked_by
 from src.services.inference.routes.documentation import POLICY
@@ -104,18 +105,25 @@ async def roll_back(
 
 @router.post("/page/approve")
 async def approve(
-    request: Request, service: Service, rollout: Annotated[str, Query(alias="id", max_length=64)]
+    request: Request,
+    service: Service,
+    rollout: Annotated[str, Query(alias="id", max_length=64)],
+    promote: Annotated[bool, Query()] = False,  # noqa: FBT002 - as FastAPI names parameters
 ) -> Response:
     """As ``POST /rollouts/{rollout_id}/approve``, with the page's live part."""
     form = mark_of(service.store.current)
     try:
-        done = await service.approval.approve(rollout, by=asked_by(request, "page"), reason="requested")
+        by = asked_by(request, "page")
+        done = await service.approval.approve(rollout, by=by, reason="requested", promote=promote)
     except ChangeUnfinishedError as error:
         result, failed = f"{error}.", True
     except LoopError as error:
         result, failed = f"Not approved: {error}.", True
     else:
         current = service.store.current
+        if done.state is RolloutState.CANARY:
+            result = f"Version {done.version} is a canary: it answers a share of the requests within seconds."
+            return _html(await service.page.after(result, form))
         failed = current is None or current.version.version != done.version
         result = f"Version {done.version} is champion. It is {'not served yet' if failed else 'served now'}."
     return _html(await service.page.after(result, form, failed=failed))

@@ -32,8 +32,9 @@ async def recent(service: Service, asked: Annotated[RolloutQuery, Query()]) -> R
 
     With ``gate.approval: manual``, such a version awaits approval: approve or reject it by its id. With
     ``rollout.minimum_rows``, it first answers so many logged rows as a shadow of the champion, and may be approved or
-    rejected meanwhile. It is aborted if it is rejected, if labels prove that it is worse, if a later version passes the
-    gate, or if the champion that it was compared with is replaced.
+    rejected meanwhile. With ``rollout.canary``, it then answers a share of the requests until what that shows promotes
+    or aborts it. It is aborted if it is rejected, if labels prove that it is worse, if a later version passes the gate,
+    or if the champion that it was compared with is replaced.
 
     While a promotion is watched, the champion before it answers the logged rows too, as a shadow, and both are compared
     on the rows that have a label. A promotion that needed no approval has no record if there was no champion before it.
@@ -45,9 +46,13 @@ class DecisionQuery(BaseModel, extra="forbid"):
     """The query parameters; unknown ones are refused."""
 
     reason: str = Field("requested", min_length=1, max_length=300, description="Why, for the version's record")
-    automatic: bool = Field(
-        default=False, description="For the quality service: only if the version's rows as a shadow allow it"
-    )
+    automatic: bool = Field(default=False, description="For the quality service: only if the version's rows allow it")
+
+
+class ApprovalQuery(DecisionQuery):
+    """The query parameters of an approval."""
+
+    promote: bool = Field(default=False, description="Promote a version before its canary, or before the canary's end")
 
 
 class DecisionAnswer(BaseModel):
@@ -67,15 +72,22 @@ ERRORS_OF_DECISIONS: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/rollouts/{rollout_id}/approve", summary="Promote a waiting version", responses=ERRORS_OF_DECISIONS)
-async def approve(rollout_id: str, request: Request, service: Service, asked: Asked) -> DecisionAnswer:
+async def approve(
+    rollout_id: str, request: Request, service: Service, asked: Annotated[ApprovalQuery, Query()]
+) -> DecisionAnswer:
     """Make the version champion, load it, and begin its watch. A repeated approval changes nothing.
+
+    With ``rollout.canary``, the version answers a share of the requests instead, and is promoted or aborted by what
+    that shows; with ``promote=true`` it becomes champion now.
 
     If the champion is another one than the version was compared with, the version is aborted: train again. If MLflow
     fails after the approval was recorded, the service completes it as soon as MLflow answers.
     """
     await request.body()
     by = asked_by(request, "api")
-    rollout = await service.approval.approve(rollout_id, by=by, reason=asked.reason, automatic=asked.automatic)
+    rollout = await service.approval.approve(
+        rollout_id, by=by, reason=asked.reason, automatic=asked.automatic, promote=asked.promote
+    )
     return _answer(service, rollout)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from src.core.canary_config import CanaryConfig
 from src.core.rollout_record import Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.watch.promotions import Promotion
@@ -34,7 +35,9 @@ def rollout(**given: Any) -> Rollout:
 
 
 def card(**given: Any) -> str:
-    found = Promotion(**rollout(**given).model_dump(include=set(Promotion.model_fields)), shadow=False)
+    one = rollout(**given)
+    shown = one.model_dump(include=set(Promotion.model_fields)) | {"canary_until": one.canary_until}
+    found = Promotion(**shown, shadow=False)
     return watched(candidate=found).partition("</section>")[0]
 
 
@@ -138,3 +141,53 @@ async def test_buttons_need_the_key_and_the_own_page(serving: Any, mlflow: Any, 
         other = headers | {"Sec-Fetch-Site": "cross-site"}
         assert (await served.client.post(f"/page/{way}", params=given, headers=other)).status_code == 403
         assert (await served.client.post(f"/page/{way}", params=given, headers=headers)).status_code == 200
+
+
+CANARY: dict[str, Any] = {
+    "state": RolloutState.CANARY, "canary": CanaryConfig(share=0.05, hours=3), "canary_started": NOW - HOUR,
+    "answered": 312,
+}  # fmt: skip
+
+
+def test_canary_is_shown_with_its_rows_and_its_evidence() -> None:
+    text = text_of(card(**CANARY, rows=84, e_value=1.5, e_not_worse=3.14))
+    assert "Canary running Version 2 answers 5 % of the requests, until 2026-11-24 14:00:00 UTC at the latest." in text
+    assert "It has answered 312 rows, of at least 1,000." in text
+    assert "On 84 labelled rows that both versions have answered, there is no proof that it is worse" in text
+    assert "(evidence 1.5 of 200)" in text
+    assert "It is not proved yet not to be worse by 2.0% or more (evidence 3.1 of 20)." in text
+    assert text.endswith("Promote now Abort")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "No row that both versions have answered has a label yet."),
+        ({"rows": 9, "is_worse": True}, "it is proved to be worse"),
+        ({"rows": 9, "is_not_worse": True}, "It is proved not to be worse by 2.0% or more"),
+        (
+            {"canary": CanaryConfig(share=0.05, max_drop=None)},
+            "It is promoted at its end unless it is proved to be worse.",
+        ),
+        ({"finding": "version 2 fails"}, "Version 2 fails."),
+        ({"canary_started": None}, "It will answer 5 % of the requests as soon as version 1 is no longer watched."),
+        ({"shadow_problem": "the log is off"}, "The log is off. Version 2 is no canary any more: all requests are"),
+    ],
+)
+def test_what_a_canary_waits_for_is_described(given: dict[str, Any], says: str) -> None:
+    assert says in text_of(card(**CANARY | given))
+
+
+@pytest.mark.anyio
+async def test_canary_is_started_and_promoted_on_the_page(served: Any) -> None:
+    one = rollout(canary=CanaryConfig(share=0.05))
+    Rollouts(served.service.settings.rollouts_dir).begin(one)
+    served.service.page.forget()
+    assert "Start the canary Reject" in text_of((await served.client.get("/")).text)
+    answer = await served.client.post("/page/approve", params={"id": one.id})
+    assert "Version 2 is a canary: it answers a share of the requests within seconds." in text_of(answer.text)
+    (button,) = re.findall(r'<button id="approve".*?>', answer.text)
+    (path,) = re.findall(r'hx-post="(.*?)"', button)
+    assert path == f"page/approve?id={one.id}&amp;promote=true"
+    answer = await served.client.post("/" + path.replace("&amp;", "&"))
+    assert "Version 2 is champion. It is served now." in text_of(answer.text)

@@ -34,7 +34,8 @@ def promotion(state: RolloutState = RolloutState.WATCHING, **given: Any) -> Prom
         "decision": None, "decided_by": None, "decision_reason": None, "rows": 1412, "drop": 0.0, "e_value": 1.0,
         "is_worse": False, "shadow": True, "max_slowdown": 3.0, "errors": PairCount(), "latency": PairCount(),
         "finding": None, "minimum_rows": 0, "approval": "manual", "shadowed": 0, "shadow_problem": None,
-        "comparison": None,
+        "comparison": None, "canary": None, "canary_started": None, "answered": 0, "e_not_worse": 1.0,
+        "is_not_worse": False,
     }  # fmt: skip
     return Promotion(**some | given)
 

@@ -56,7 +56,8 @@ async def test_a_promotion_is_listed_with_its_evidence_and_its_end(served: Any) 
         "shadow": False,
         "max_slowdown": None, "errors": {"worse": 3, "better": 1}, "latency": {"worse": 0, "better": 9},
         "finding": "version 2 fails", "minimum_rows": 0, "approval": "manual", "shadowed": 0, "shadow_problem": None,
-        "comparison": None,
+        "comparison": None, "canary": None, "canary_started": None, "canary_until": None, "answered": 0,
+        "e_not_worse": 1.0, "is_not_worse": False,
     }  # fmt: skip
     assert await listed(served) == [watched]
     records(served).end(rollout.id, RolloutState.ROLLED_BACK, now=END, by="quality service", reason="it is worse")
