@@ -97,7 +97,8 @@ class ServiceState:
         self.shadowing = ShadowFollower(self.log.shadow, self.rollback) if self.log else None
         self.choice = VersionChoice(store)
         self.canaries = self._canaries(rollouts)
-        self.promotions = Promotions(rollouts, model, self.log.shadow if self.log else None)
+        shadows = (self.log.shadow, self.log.canary_as_shadow) if self.log else (None, None)
+        self.promotions = Promotions(rollouts, model, *shadows)
         self.stopping = Stopping()
         self.page = Page(settings, store, metrics.traffic, spool, registry, self.promotions, self.audit, self.stopping)
         self._add_edge(settings, catalogue)

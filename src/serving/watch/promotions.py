@@ -67,12 +67,14 @@ class Promotions:
     Attributes:
         rollouts: the records.
         model: the registered model's name.
-        shadow: None without a prediction log.
+        shadow: of a version without a canary; None without a prediction log.
+        canary: that of a canary on the champion's rows, likewise.
     """
 
     rollouts: Rollouts
     model: str
     shadow: Shadow | None
+    canary: Shadow | None
 
     def recent(self, limit: int, among: frozenset[RolloutState] = ANY) -> list[Promotion]:
         """The newest records, newest first. Raises SpoolUnavailableError if they cannot be read."""
@@ -91,8 +93,5 @@ class Promotions:
 
     def _is_shadowed(self, rollout: Rollout) -> bool:
         answers = dict.fromkeys(WAITING, rollout.version) | {RolloutState.WATCHING: rollout.previous}
-        return (
-            self.shadow is not None
-            and self.shadow.version is not None
-            and (self.shadow.version == answers.get(rollout.state))
-        )
+        shadow = self.canary if rollout.state is RolloutState.CANARY else self.shadow
+        return shadow is not None and shadow.version is not None and shadow.version == answers.get(rollout.state)

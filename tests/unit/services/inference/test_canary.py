@@ -359,6 +359,19 @@ async def test_notes_of_the_canary_wait_for_the_log(served: Any) -> None:
     assert len(traffic._notes) == 3  # noqa: SLF001 - counting each alone would cost as much as a prediction
 
 
+async def test_the_canary_is_listed_as_a_shadow_of_the_champions_rows_while_it_answers(served: Any) -> None:
+    await begin(served)
+
+    async def is_shadow() -> bool:
+        return bool((await served.client.get("/rollouts")).json()["rollouts"][0]["shadow"])
+
+    assert await is_shadow()
+    served.mlflow.promote("2")
+    await served.look()
+    await served.service.canaries.look()
+    assert not await is_shadow()
+
+
 async def test_without_a_prediction_log_there_is_no_canary(serving: Any, tmp_path: Path, mlflow: Any) -> None:
     async with serving(tmp_path, mlflow, prediction_log=False) as served:
         assert served.service.canaries is None

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from src.core.canary_config import CanaryConfig
-from src.core.errors import ConnectionFailedError
-from src.core.feature_schema import FeatureSchema
+from src.core.errors import ConnectionFailedError, InvalidModelError
+from src.core.feature_schema import Column, FeatureSchema
 from src.core.feature_table import FeatureTable
 from src.core.prediction_log import Role
 from src.core.prediction_log_settings import PredictionLogSettings
@@ -297,6 +297,32 @@ async def test_a_canary_stops_by_what_other_replicas_have_counted(followed: Foll
     followed.rollouts.count_canary(rollout.id, 40, PairCount(worse=40), PairCount())
     await followed.follower.look()
     assert not followed.is_canary
+
+
+OTHER = FeatureSchema((Column("y"),))
+
+
+@pytest.mark.parametrize(
+    ("found", "config", "problem"),
+    [
+        (loaded("2", schema=OTHER), {}, "takes other columns or types than version 1"),
+        (loaded("2", cost=0.051), {}, "takes more than 50 ms for a row"),
+        (None, {}, "was deleted from MLflow"),
+        (loaded("2"), {"key_column": "customer"}, "has no column customer, by which rollout.canary chooses requests"),
+        (InvalidModelError("golden rows differ"), {}, "cannot be loaded (golden rows differ)"),
+    ],
+)
+async def test_a_version_that_can_never_answer_is_left_to_a_person(
+    followed: Followed, found: Any, config: dict[str, Any], problem: str
+) -> None:
+    followed.begin(canary=CanaryConfig(share=0.5, **config))
+    followed.store.found = found
+    followed.store.error = found if isinstance(found, Exception) else None
+    for _ in range(2):
+        await followed.follower.look()
+    expected = f"version 2 {problem}, so that it cannot answer as a canary: a person decides"
+    assert followed.record.shadow_problem == expected
+    assert (followed.is_canary, followed.store.loads) == (False, 1)
 
 
 async def test_a_champion_that_changes_while_the_version_is_loaded_gets_no_canary(followed: Followed) -> None:
