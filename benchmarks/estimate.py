@@ -60,7 +60,7 @@ class Worlds:
 
 
 CHOICE = Worlds(tuple(CHOICE_RELATIONS), tuple(CHOICE_SHIFTS), 77_000_000)
-CONFIRMATION = Worlds(tuple(RELATIONS), tuple(SHIFTS)[1:], 41_000_000)
+CONFIRMATION = Worlds(tuple(RELATIONS), tuple(SHIFTS)[1:], 43_000_000)
 
 
 @dataclass(frozen=True)
