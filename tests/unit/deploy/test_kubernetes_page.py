@@ -8,7 +8,7 @@ import yaml
 
 from src.core.settings import SourceSettings
 from src.services.local.processes import REPOSITORY
-from tests.support.manifests import FOLDER, OVERLAYS, Manifest, find, pod_templates, rendered
+from tests.support.manifests import FOLDER, OVERLAYS, Manifest, find, kubectl, pod_templates, rendered
 
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -25,8 +25,9 @@ def made_by(command: str) -> Manifest:
         word for word in shlex.split(command.partition(" | ")[0]) if not word.startswith(("--dry-run", "--output"))
     ]
     words = [word for word in words if word != "yaml"]
+    assert words[0] == "kubectl"
     text = subprocess.run(
-        [*words, "--dry-run=client", "--output=yaml"],
+        [kubectl(), *words[1:], "--dry-run=client", "--output=yaml"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
