@@ -83,7 +83,7 @@ def test_empty_cell_after_every_row_is_left_out(tmp_path: Path) -> None:
     ("content", "problem"),
     [
         ("a,b\n1,2,3\n", "data.csv: row 1 has 3 cells, the header has 2; fix the row, or quote cells"),
-        ("a,b\n1,2\n\n1\n", "row 2 has 1 cells"),
+        ("a,b\n1,2\n\n1\n", "row 2 has 1 cell,"),
         ("a,b\n1,2,\n3,4\n", "row 2 has 2 cells"),
         ("a,b\n1,2\n3,4,\n", "row 2 has 3 cells"),
         ("a,b\n1,2,\n3,4,5\n", "row 2 has 3 cells"),

@@ -1,6 +1,7 @@
 """The launcher of training Jobs, against an HTTP server in the Kubernetes API's place."""
 
 import contextlib
+import logging
 import shutil
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,12 @@ def cluster(tmp_path: Path) -> Iterator[FakeKubernetes]:
     fake = FakeKubernetes(tmp_path / "account")
     with serving(fake.server):
         yield fake
+
+
+@pytest.fixture(autouse=True)
+def warnings_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The tests compare what is logged from warnings on, whatever level another test has left."""
+    caplog.set_level(logging.WARNING, "src.services.monitor")
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_rows_are_erased_also_from_a_new_volume(
     service(stored).step()
     shutil.rmtree(stored.quality_dir)
     assert erase.main(["r1"]) == 0
-    assert capsys.readouterr().out == "erased 1 rows and 1 labels; models: iris\n"
+    assert capsys.readouterr().out == "erased 1 row and 1 label; models: iris\n"
     assert counts(stored) == (2, 1)
     copies = [path for path in stored.quality_dir.rglob("*.parquet") if b"r1" in path.read_bytes()]
     assert copies == []
