@@ -48,14 +48,16 @@ class Canary:
         return cls(rollout_id, replace(found, role=Role.CANARY), champion, config, until)
 
     def takes(self, headers: Headers, request_id: str, row_of: RowOf) -> bool:
-        """Whether a request is the canary's. One without the configured header or value is not."""
+        """Whether a request is the canary's. One without the configured header or value, or an empty one, is not."""
         key = self._key(headers, request_id, row_of)
-        return key is not None and position(self.rollout_id, key) < self.config.share * POSITIONS
+        if not key:
+            return False
+        return position(self.rollout_id, key) < self.config.share * POSITIONS
 
     def _key(self, headers: Headers, request_id: str, row_of: RowOf) -> str | None:
         if self._header is not None:
             values = [value for name, value in headers if name == self._header]
-            return b", ".join(values).decode("latin-1") if values else None
+            return b", ".join(values).decode("latin-1")
         if self._column is None:
             return request_id
         row = row_of(self.champion)

@@ -99,6 +99,12 @@ def test_without_the_header_a_request_is_the_champions() -> None:
     assert not any(replica.is_canary(x_other="a") for replica in replicas)
 
 
+@pytest.mark.parametrize("key", [{"key_header": "x-customer"}, {"key_column": "customer"}])
+def test_with_an_empty_key_a_request_is_the_champions(key: dict[str, str]) -> None:
+    replicas = [Replica(f"rollout {n}", share=0.5, **key) for n in range(20)]
+    assert not any(replica.is_canary(row=(1.0, ""), x_customer="") for replica in replicas)
+
+
 def test_a_header_that_is_sent_twice_is_one_value() -> None:
     replica = Replica(key_header="x-customer", share=0.5)
     for names in ("ab", "cd", "ef", "gh", "ij"):
