@@ -100,56 +100,41 @@ class Rollouts:
             self._promote(stored.promoted(now))
         return True
 
-    def note(self, rollout_id: str, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
-        """Record the evidence of a watch so far; False if it has ended."""
-        found = {"rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
-        return self._update(rollout_id, found) is not None
+    # What is found of a version in one state says nothing about it in another one: the next five change nothing, and
+    # return False or None, if the state is no longer the given record's.
 
-    def note_waiting(self, rollout: Rollout, *, rows: int, drop: float, e_value: float, is_worse: bool) -> bool:
-        """Record ``shadowed`` of a waiting version, as given, and the evidence so far; False if it does not wait."""
-        found = {"shadowed": rollout.shadowed, "rows": rows, "drop": drop, "e_value": e_value, "is_worse": is_worse}
-        return self._update(rollout.id, found, AWAITING) is not None
+    def note(self, rollout: Rollout, **found: Any) -> bool:
+        """Record what the labels say so far, by the record's fields."""
+        return self._update(rollout, found)
 
-    def note_canary(self, rollout_id: str, **found: Any) -> bool:
-        """Record the evidence for and against a canary so far, by the record's fields; False if it has ended."""
-        return self._update(rollout_id, found, CANARY) is not None
+    def compare(self, rollout: Rollout, comparison: VersionComparison) -> bool:
+        """Record how both versions have answered."""
+        return self._update(rollout, {"comparison": comparison})
 
-    def hinder(self, rollout_id: str, problem: str) -> bool:
-        """Record why a waiting version's rows cannot decide; the first reason stays. False if it does not wait."""
+    def find(self, rollout: Rollout, finding: str) -> bool:
+        """Record what errors or latency prove."""
+        return self._update(rollout, {"finding": finding[:MAX_TEXT]})
+
+    def hinder(self, rollout: Rollout, problem: str) -> bool:
+        """Record why a waiting version's rows cannot decide; the first reason stays."""
 
         def change(stored: Rollout) -> Rollout:
             return stored if stored.shadow_problem else stored.model_copy(update={"shadow_problem": problem[:MAX_TEXT]})
 
-        return self._change(rollout_id, WAITING, change) is not None
+        return self._change(rollout.id, WAITING & {rollout.state}, change) is not None
 
-    def compare(self, rollout: Rollout, comparison: VersionComparison) -> bool:
-        """Record how both versions have answered; False if the state is no longer the given one."""
-        return self._update(rollout.id, {"comparison": comparison}, frozenset({rollout.state})) is not None
-
-    def count(self, rollout_id: str, errors: PairCount, latency: PairCount) -> Rollout | None:
-        """Add what a replica has counted, and return the sums; None if the watch has ended."""
-
-        def added(stored: Rollout) -> Rollout:
-            return stored.model_copy(update={"errors": stored.errors + errors, "latency": stored.latency + latency})
-
-        return self._change(rollout_id, WATCHED, added)
-
-    def count_canary(self, rollout_id: str, answered: int, errors: PairCount, latency: PairCount) -> Rollout | None:
-        """Add what a replica has counted of a canary, and return the sums; None if it has ended."""
+    def count(self, rollout: Rollout, errors: PairCount, latency: PairCount, answered: int = 0) -> Rollout | None:
+        """Add what a replica has counted, for a canary with the rows that it has answered, and return the sums."""
 
         def added(stored: Rollout) -> Rollout:
             sums = {"errors": stored.errors + errors, "latency": stored.latency + latency}
             return stored.model_copy(update=sums | {"answered": stored.answered + answered})
 
-        return self._change(rollout_id, CANARY, added)
-
-    def find(self, rollout_id: str, finding: str) -> bool:
-        """Record what errors or latency prove; False if the watch, or the canary, has ended."""
-        return self._update(rollout_id, {"finding": finding[:MAX_TEXT]}, WATCHED | CANARY) is not None
+        return self._change(rollout.id, frozenset({rollout.state}), added)
 
     def request(self, rollout_id: str) -> bool:
         """Record that a rollback is requested without a person; False if the watch has ended."""
-        return self._update(rollout_id, {"requested": True}) is not None
+        return self._change(rollout_id, WATCHED, lambda one: one.model_copy(update={"requested": True})) is not None
 
     def obstacle(self, rollout: Rollout) -> str | None:
         """Why a promotion is not rolled back without a person, whatever is proved; None if it may be."""
@@ -207,10 +192,9 @@ class Rollouts:
         for rollout_id in rollout_ids:
             (self._folder / f"{rollout_id}.json").unlink(missing_ok=True)
 
-    def _update(
-        self, rollout_id: str, values: dict[str, Any], required: frozenset[RolloutState] = WATCHED
-    ) -> Rollout | None:
-        return self._change(rollout_id, required, lambda stored: stored.model_copy(update=values))
+    def _update(self, rollout: Rollout, values: dict[str, Any]) -> bool:
+        same = frozenset({rollout.state})
+        return self._change(rollout.id, same, lambda stored: stored.model_copy(update=values)) is not None
 
     def _change(
         self, rollout_id: str, required: frozenset[RolloutState], change: Callable[[Rollout], Rollout]

@@ -52,14 +52,12 @@ class ChallengerWatch:
             return []
         rollouts, verdict = self.watch.rollouts, self.watch.verdict(rollout, pairs)
         rollout = rollout.model_copy(update={"shadowed": max(rollout.shadowed, answered)})
-        if not rollouts.note_waiting(
-            rollout, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
-        ):
+        if not rollouts.note(rollout, shadowed=rollout.shadowed, **asdict(verdict)):
             return []  # it was decided about meanwhile
         finding = in_words(rollout, verdict)
         doubt = self.watch.doubt(pairs) if verdict.is_worse else None
         if doubt is not None:
-            rollouts.hinder(rollout.id, f"{finding}; {doubt}: a person decides")
+            rollouts.hinder(rollout, f"{finding}; {doubt}: a person decides")
             return []
         if verdict.is_worse:
             return _tried(self.reject, rollout, finding, "rejected")
@@ -71,14 +69,14 @@ class ChallengerWatch:
         verdict = self.watch.verdict(rollout, pairs)
         doubt = self.watch.doubt(pairs) if verdict.is_worse else None
         if doubt is not None:  # before the proof is recorded, which would abort it
-            self.watch.rollouts.hinder(rollout.id, f"{in_words(rollout, verdict)}; {doubt}: a person decides")
+            self.watch.rollouts.hinder(rollout, f"{in_words(rollout, verdict)}; {doubt}: a person decides")
         found = asdict(verdict)
         margin = rollout.canary.max_drop if rollout.canary is not None else None
         # A proof stays one when the log deletes rows on which it rests.
         if margin is not None and not rollout.is_not_worse:
             evidence = evidence_not_worse(self.watch.advantages(pairs), margin)
             found |= {"e_not_worse": evidence, "is_not_worse": evidence >= 1 / NOT_WORSE_ALPHA}
-        self.watch.rollouts.note_canary(rollout.id, **found)
+        self.watch.rollouts.note(rollout, **found)
 
 
 def _tried(decide: Decide, rollout: Rollout, reason: str, done: str) -> list[str]:

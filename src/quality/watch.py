@@ -1,7 +1,7 @@
 """Watches a promotion: compares the promoted version with the previous one on labelled rows, and ends the watch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -53,9 +53,7 @@ class Watch:
             OSError, SpoolFullError: the record cannot be changed.
         """
         verdict = self.verdict(rollout, pairs)
-        if not self.rollouts.note(
-            rollout.id, rows=verdict.rows, drop=verdict.drop, e_value=verdict.e_value, is_worse=verdict.is_worse
-        ):
+        if not self.rollouts.note(rollout, **asdict(verdict)):
             return []  # the watch has ended meanwhile
         finding = in_words(rollout, verdict)
         obstacle = self._obstacle(rollout, pairs) if verdict.is_worse else None
@@ -122,7 +120,7 @@ def end_without_log(rollouts: Rollouts, model: str, now: datetime) -> None:
     """
     waiting, rollout = rollouts.waiting(model), rollouts.watched(model)
     if waiting is not None and (waiting.is_shadowed or waiting.state is RolloutState.CANARY):
-        rollouts.hinder(waiting.id, f"{WITHOUT_LOG}: a person decides")
+        rollouts.hinder(waiting, f"{WITHOUT_LOG}: a person decides")
     if rollout is not None and now >= rollout.until:
         so_far = f"only {rollout.rows:,} labelled rows were compared" if rollout.rows else "nothing was compared"
         reason = f"{so_far}, because the prediction log is off (PREDICTION_LOG=false)"

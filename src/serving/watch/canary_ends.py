@@ -41,7 +41,7 @@ class CanaryEnds:
         """Record what is known of a canary; return its record, None if it does not answer requests yet."""
         rollouts = self.approval.rollouts
         if not self.approval.has_log:
-            rollouts.hinder(canary.id, f"{WITHOUT_LOG}: a person decides")
+            rollouts.hinder(canary, f"{WITHOUT_LOG}: a person decides")
             return None
         if canary.canary_started is None:
             watched = rollouts.watched(canary.model)
@@ -51,6 +51,6 @@ class CanaryEnds:
                 rollouts.begin_answers(canary.id, self.clock())
             return None
         if canary.finding is None and (finding := finding_of(canary)) is not None:
-            rollouts.find(canary.id, finding)
+            rollouts.find(canary, finding)
             return rollouts.get(canary.id)
         return canary

@@ -107,8 +107,7 @@ class CanaryFollower:
         """Add to the record of the canary what this replica has counted since the last look."""
         checks, answered = self._shadows.champion.checks, self._take_rows(rollout.version)
         errors, latency = checks.take() if checks is not None else (PairCount(), PairCount())
-        counts = rollout.id, answered, errors, latency
-        return await asyncio.to_thread(self._rollouts.count_canary, *counts) or rollout
+        return await asyncio.to_thread(self._rollouts.count, rollout, errors, latency, answered) or rollout
 
     def _champion_of(self, rollout: Rollout | None) -> Predictor | None:
         """The served model, if a canary has to answer beside it now."""
@@ -142,7 +141,7 @@ class CanaryFollower:
             return
         text = f"version {rollout.version} {problem or 'was deleted from MLflow'}, so that it cannot answer as a canary"
         logger.warning("%s", text)
-        await asyncio.to_thread(self._rollouts.hinder, rollout.id, f"{text}: a person decides")
+        await asyncio.to_thread(self._rollouts.hinder, rollout, f"{text}: a person decides")
 
     def _release(self, used: Canary) -> None:
         self._choice.canary = None
@@ -154,4 +153,9 @@ def _obstacle(predictor: Predictor, champion: Predictor, config: CanaryConfig) -
     """Why a version can never answer the champion's requests."""
     if config.key_column is not None and config.key_column not in champion.schema.names:
         return f"has no column {config.key_column}, by which rollout.canary chooses requests"
-    return obstacle_of(predictor, champion)
+    if (problem := obstacle_of(predictor, champion)) is not None:
+        return problem
+    # It would refuse rows without such a value, and the champion's answers would hide that.
+    pairs = zip(predictor.schema.columns, champion.schema.columns, strict=True)
+    newly = [new.name for new, old in pairs if new.required and not old.required]
+    return f"requires values that version {champion.version.version} does not: {', '.join(newly)}" if newly else None

@@ -33,7 +33,7 @@ class InstantRollback:
         """
         rollouts = self.rollback.rollouts
         if (errors, latency) != (PairCount(), PairCount()):
-            counted = await asyncio.to_thread(rollouts.count, rollout.id, errors, latency)
+            counted = await asyncio.to_thread(rollouts.count, rollout, errors, latency)
             if counted is None:
                 return
             rollout = counted
@@ -42,7 +42,7 @@ class InstantRollback:
         if finding is None:
             return
         if rollout.finding is None:
-            await asyncio.to_thread(rollouts.find, rollout.id, finding)
+            await asyncio.to_thread(rollouts.find, rollout, finding)
         obstacle = await asyncio.to_thread(rollouts.obstacle, rollout)
         if obstacle is not None:
             self._report(f"{finding}; it is not rolled back: {obstacle}")

@@ -118,7 +118,7 @@ class ShadowFollower:
     async def _hinder(self, rollout: Rollout, problem: str) -> None:
         text = f"version {rollout.version} {problem}, so that it cannot answer as a shadow: a person decides"
         logger.warning("%s", text)
-        await asyncio.to_thread(self._rollback.rollouts.hinder, rollout.id, text)
+        await asyncio.to_thread(self._rollback.rollouts.hinder, rollout, text)
 
     async def _decide(self, rollout: Rollout) -> None:
         """Pass on what the shadow has counted since the last look."""

@@ -40,13 +40,13 @@ def test_a_watch_ends_once_and_keeps_its_evidence(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
     found = {"rows": 300, "drop": 0.05, "e_value": 120.0, "is_worse": True}
-    assert rollouts.note(rollout.id, **found)
+    assert rollouts.note(rollout, **found)
     assert rollouts.watched("iris") == rollout.model_copy(update=found)
     assert rollouts.end(
         rollout.id, RolloutState.ROLLED_BACK, now=NOW + HOUR, by="quality service", reason="it is worse"
     )
     assert not rollouts.end(rollout.id, RolloutState.KEPT, now=NOW + 2 * HOUR, by="someone", reason="too late")
-    assert not rollouts.note(rollout.id, rows=301, drop=0.0, e_value=1.0, is_worse=False)
+    assert not rollouts.note(rollout, rows=301, drop=0.0, e_value=1.0, is_worse=False)
     (stored,) = rollouts.recent("iris", 5)
     assert stored.state is RolloutState.ROLLED_BACK
     assert (stored.ended, stored.by, stored.reason) == (NOW + HOUR, "quality service", "it is worse")
@@ -120,7 +120,7 @@ def test_the_end_of_a_watch_is_one_entry_of_the_audit_log(tmp_path: Path) -> Non
     audit = AuditLog(tmp_path / "audit.ndjson")
     rollouts, rollout = Rollouts(tmp_path / "rollouts", audit), promotion()
     rollouts.begin(rollout)
-    rollouts.note(rollout.id, rows=300, drop=0.05, e_value=120.0, is_worse=True)
+    rollouts.note(rollout, rows=300, drop=0.05, e_value=120.0, is_worse=True)
     rollouts.request(rollout.id)
     assert audit.recent(5).entries == []
     for reason in ("it is worse", "too late"):
@@ -237,7 +237,7 @@ def test_a_version_is_aborted_only_while_it_waits_and_a_watch_never_is(rollouts:
     assert not rollouts.end(watch.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
     assert not rollouts.end(waiting.id, RolloutState.KEPT, now=NOW, by="ann", reason="no")
     assert rollouts.end(waiting.id, RolloutState.ABORTED, now=NOW, by="ann", reason="no")
-    assert not rollouts.note(waiting.id, rows=1, drop=0.0, e_value=1.0, is_worse=False)
+    assert not rollouts.note(waiting, rows=1, drop=0.0, e_value=1.0, is_worse=False)
     assert rollouts.waiting("iris") is None
     assert rollouts.watched("iris") == watch
 
@@ -263,7 +263,7 @@ def test_an_approval_and_other_ends_of_waiting_are_in_the_audit_log(tmp_path: Pa
     rollouts.decide(approved.id, Decision.APPROVED, by="ann", reason="it is better")
     assert audit.recent(5).entries == []
     rollouts.approve(approved.id, NOW + HOUR)
-    rollouts.note(approved.id, rows=1, drop=0.0, e_value=1.0, is_worse=False)
+    rollouts.note(approved, rows=1, drop=0.0, e_value=1.0, is_worse=False)
     (entry,) = audit.recent(5).entries
     assert entry.model_dump(exclude={"id"}, exclude_none=True) == {
         "at": NOW + HOUR,
@@ -290,23 +290,23 @@ def test_an_approval_and_other_ends_of_waiting_are_in_the_audit_log(tmp_path: Pa
 def test_counts_of_all_replicas_are_added_until_the_watch_ends(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
-    rollouts.count(rollout.id, PairCount(worse=1, better=2), PairCount(better=3))
-    counted = rollouts.count(rollout.id, PairCount(worse=10), PairCount(worse=20, better=30))
+    rollouts.count(rollout, PairCount(worse=1, better=2), PairCount(better=3))
+    counted = rollouts.count(rollout, PairCount(worse=10), PairCount(worse=20, better=30))
     assert counted is not None
     assert counted.errors == PairCount(worse=11, better=2)
     assert counted.latency == PairCount(worse=20, better=33)
     assert rollouts.watched("iris") == counted
     rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="someone", reason="over")
-    assert rollouts.count(rollout.id, PairCount(worse=1), PairCount()) is None
+    assert rollouts.count(rollout, PairCount(worse=1), PairCount()) is None
     assert rollouts.recent("iris", 1)[0].errors == counted.errors
 
 
 def test_what_is_found_is_recorded_until_the_watch_ends(rollouts: Rollouts) -> None:
     rollout = promotion()
     rollouts.begin(rollout)
-    assert rollouts.find(rollout.id, "f" * 600)
+    assert rollouts.find(rollout, "f" * 600)
     rollouts.end(rollout.id, RolloutState.KEPT, now=NOW, by="someone", reason="over")
-    assert not rollouts.find(rollout.id, "too late")
+    assert not rollouts.find(rollout, "too late")
     assert rollouts.recent("iris", 1)[0].finding == "f" * 500
 
 
@@ -361,7 +361,7 @@ def test_rows_and_evidence_of_a_waiting_version_are_noted_and_collected_anew_aft
     waiting = shadowed()
     rollouts.begin(waiting)
     seen = waiting.model_copy(update={"shadowed": 7})
-    assert rollouts.note_waiting(seen, rows=5, drop=0.2, e_value=3.0, is_worse=True)
+    assert rollouts.note(seen, shadowed=7, rows=5, drop=0.2, e_value=3.0, is_worse=True)
     assert rollouts.compare(waiting, VersionComparison(rows=7))
     found = rollouts.waiting("iris")
     assert found is not None
@@ -374,24 +374,11 @@ def test_rows_and_evidence_of_a_waiting_version_are_noted_and_collected_anew_aft
     assert (approved.is_worse, approved.comparison) == (False, None)
 
 
-def test_what_is_found_of_a_shadow_is_not_recorded_once_the_roles_have_changed(rollouts: Rollouts) -> None:
-    waiting = shadowed()
-    rollouts.begin(waiting)
-    rollouts.approve(waiting.id, NOW)
-    before = rollouts.watched("iris")
-    assert not rollouts.note_waiting(waiting, rows=5, drop=0.2, e_value=300.0, is_worse=True)
-    assert not rollouts.compare(waiting, VersionComparison(rows=7))
-    assert not rollouts.hinder(waiting.id, "it fails")
-    assert rollouts.watched("iris") == before
-    assert before is not None
-    assert rollouts.compare(before, VersionComparison(rows=8))
-
-
 def test_the_first_problem_of_a_shadow_stays(rollouts: Rollouts) -> None:
     waiting = shadowed()
     rollouts.begin(waiting)
-    assert rollouts.hinder(waiting.id, "f" * 600)
-    assert rollouts.hinder(waiting.id, "second")
+    assert rollouts.hinder(waiting, "f" * 600)
+    assert rollouts.hinder(waiting, "second")
     found = rollouts.waiting("iris")
     assert found is not None
     assert found.shadow_problem == "f" * 500
@@ -462,7 +449,7 @@ def test_an_approved_canary_starts_anew_without_a_decision(tmp_path: Path) -> No
     audit = AuditLog(tmp_path / "audit.ndjson")
     rollouts, waiting = Rollouts(tmp_path / "rollouts", audit), with_canary(RolloutState.AWAITING_APPROVAL, rows=5)
     rollouts.begin(waiting)
-    rollouts.hinder(waiting.id, "a shadow of it fails")
+    rollouts.hinder(waiting, "a shadow of it fails")
     assert not rollouts.begin_answers(waiting.id, NOW)
     assert rollouts.start_canary(waiting.id, NOW + HOUR, by="ann", reason="looks good")
     found = rollouts.waiting("iris")
@@ -488,20 +475,46 @@ def test_a_canary_is_counted_judged_and_decided_about_until_its_promotion(rollou
     rollouts.begin(promotion())
     canary = with_canary(canary_started=NOW)
     rollouts.begin(canary)
-    rollouts.count_canary(canary.id, 3, PairCount(worse=1), PairCount(better=2))
-    counted = rollouts.count_canary(canary.id, 4, PairCount(worse=1), PairCount())
+    rollouts.count(canary, PairCount(worse=1), PairCount(better=2), 3)
+    counted = rollouts.count(canary, PairCount(worse=1), PairCount(), 4)
     assert counted is not None
     assert (counted.answered, counted.errors.worse, counted.latency.better) == (7, 2, 2)
-    assert rollouts.note_canary(canary.id, rows=9, e_not_worse=21.0, is_not_worse=True)
-    assert rollouts.find(canary.id, "it fails")
+    assert rollouts.note(canary, rows=9, e_not_worse=21.0, is_not_worse=True)
+    assert rollouts.find(canary, "it fails")
     assert rollouts.decide(canary.id, Decision.APPROVED, by="ann", reason="now")
     assert rollouts.approve(canary.id, NOW + HOUR)
     found = rollouts.watched("iris")
     assert found is not None
     assert (found.version, found.answered, found.rows, found.is_not_worse, found.e_not_worse) == ("3", 7, 0, False, 1.0)
     assert (found.errors, found.latency, found.finding) == (PairCount(), PairCount(), None)
-    assert not rollouts.note_canary(canary.id, rows=9)
-    assert rollouts.count_canary(canary.id, 1, PairCount(), PairCount()) is None
+
+
+def test_what_is_found_in_one_state_is_not_recorded_in_the_next_one(rollouts: Rollouts) -> None:
+    states = [shadowed(canary=CANARY)]
+    rollouts.begin(states[0])
+    rollouts.start_canary(states[0].id, NOW, by="ann", reason="looks good")
+    states += rollouts.recent("iris", 1)
+    rollouts.approve(states[0].id, NOW)
+    states += rollouts.recent("iris", 1)
+    assert [one.state for one in states] == ["awaiting_approval", "canary", "watching"]
+    for given in states[:2]:
+        assert not rollouts.note(given, rows=9)
+        assert not rollouts.compare(given, VersionComparison(rows=7))
+        assert not rollouts.find(given, "it fails")
+        assert not rollouts.hinder(given, "it fails")
+        assert rollouts.count(given, PairCount(worse=1), PairCount(), 1) is None
+    assert rollouts.recent("iris", 1) == states[2:]
+
+
+def test_the_problem_of_a_shadow_is_none_of_the_canary(rollouts: Rollouts) -> None:
+    waiting = shadowed(canary=CANARY)
+    rollouts.begin(waiting)
+    rollouts.start_canary(waiting.id, NOW, by="ann", reason="looks good")
+    assert not rollouts.hinder(waiting, "a shadow of it fails")
+    canary = rollouts.waiting("iris")
+    assert canary is not None
+    assert canary.shadow_problem is None
+    assert rollouts.hinder(canary, "it has no log")
 
 
 def test_a_later_version_replaces_a_canary_and_a_person_may_abort_it(rollouts: Rollouts) -> None:

@@ -210,7 +210,7 @@ def test_a_watch_that_has_ended_meanwhile_is_not_judged(world: World) -> None:
 )
 def test_what_errors_or_latency_prove_is_reported_until_the_end(world: World, why: str, *, automatic: bool) -> None:
     rollout = world.promote(automatic=automatic)
-    world.rollouts.find(rollout.id, "version 2 fails")
+    world.rollouts.find(rollout, "version 2 fails")
     (problem,) = world.watch().step(world.record(), EQUAL, NOW)
     assert problem == f"version 2 fails; {why}: check it, and roll back with POST /rollback if it is so"
     assert world.record().state is RolloutState.WATCHING
@@ -259,7 +259,7 @@ def test_only_the_promotion_of_this_model_is_watched(world: World) -> None:
 def test_without_the_log_a_version_is_kept_at_the_end_of_its_watch(world: World, rows: int, reason: str) -> None:
     end_without_log(world.rollouts, "iris", NOW)
     rollout = world.promote()
-    world.rollouts.note(rollout.id, rows=rows, drop=0.0, e_value=1.0, is_worse=False)
+    world.rollouts.note(rollout, rows=rows, drop=0.0, e_value=1.0, is_worse=False)
     end_without_log(world.rollouts, "iris", rollout.until - timedelta(microseconds=1))
     end_without_log(world.rollouts, "other", rollout.until)
     assert world.record().state is RolloutState.WATCHING

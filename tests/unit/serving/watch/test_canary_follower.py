@@ -294,7 +294,7 @@ async def test_a_canary_that_is_proved_to_fail_answers_no_more(followed: Followe
 async def test_a_canary_stops_by_what_other_replicas_have_counted(followed: Followed) -> None:
     rollout = followed.begin()
     await followed.follower.look()
-    followed.rollouts.count_canary(rollout.id, 40, PairCount(worse=40), PairCount())
+    followed.rollouts.count(rollout, PairCount(worse=40), PairCount(), 40)
     await followed.follower.look()
     assert not followed.is_canary
 
@@ -323,6 +323,19 @@ async def test_a_version_that_can_never_answer_is_left_to_a_person(
     expected = f"version 2 {problem}, so that it cannot answer as a canary: a person decides"
     assert followed.record.shadow_problem == expected
     assert (followed.is_canary, followed.store.loads) == (False, 1)
+
+
+@pytest.mark.parametrize(("before", "now"), [(False, True), (True, True), (False, False), (True, False)])
+async def test_a_version_that_requires_more_values_is_left_to_a_person(
+    followed: Followed, before: bool, now: bool
+) -> None:
+    followed.begin()
+    followed.store.current = loaded("1", schema=FeatureSchema((Column("y"), Column("x", required=before))))
+    followed.store.found = loaded("2", schema=FeatureSchema((Column("y"), Column("x", required=now))))
+    await followed.follower.look()
+    expected = "version 2 requires values that version 1 does not: x, so that it cannot answer as a canary"
+    found = (followed.record.shadow_problem or "").removesuffix(": a person decides")
+    assert (found, followed.is_canary) == ((expected, False) if now and not before else ("", True))
 
 
 async def test_a_champion_that_changes_while_the_version_is_loaded_gets_no_canary(followed: Followed) -> None:

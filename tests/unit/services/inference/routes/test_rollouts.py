@@ -44,10 +44,10 @@ async def test_before_the_first_promotion_the_list_is_empty(served: Any) -> None
 
 async def test_a_promotion_is_listed_with_its_evidence_and_its_end(served: Any) -> None:
     rollout = promote(served, "2", "1")
-    records(served).note(rollout.id, rows=412, drop=0.05, e_value=120.5, is_worse=True)
+    records(served).note(rollout, rows=412, drop=0.05, e_value=120.5, is_worse=True)
     records(served).request(rollout.id)
-    records(served).count(rollout.id, PairCount(worse=3, better=1), PairCount(better=9))
-    records(served).find(rollout.id, "version 2 fails")
+    records(served).count(rollout, PairCount(worse=3, better=1), PairCount(better=9))
+    records(served).find(rollout, "version 2 fails")
     watched = {
         "id": rollout.id, "version": "2", "previous": "1", "state": "watching", "started": "2026-11-30T00:00:00Z",
         "until": "2026-11-30T01:00:00Z", "automatic": True, "ended": None, "by": None, "reason": None,
