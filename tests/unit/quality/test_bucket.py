@@ -102,9 +102,7 @@ def test_download_never_exists_in_part(bucket: Bucket, tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_file_may_be_downloaded_twice_at_once(
-    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_may_be_downloaded_twice_at_once(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.write("file", b"12345678")
     real, path = module.write_durably, tmp_path / "file"
 

@@ -327,7 +327,7 @@ async def test_a_version_that_can_never_answer_is_left_to_a_person(
 
 @pytest.mark.parametrize(("before", "now"), [(False, True), (True, True), (False, False), (True, False)])
 async def test_a_version_that_requires_more_values_is_left_to_a_person(
-    followed: Followed, before: bool, now: bool
+    followed: Followed, *, before: bool, now: bool
 ) -> None:
     followed.begin()
     followed.store.current = loaded("1", schema=FeatureSchema((Column("y"), Column("x", required=before))))
