@@ -7,13 +7,13 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -23,6 +23,7 @@ from src.core.predictions import Predictions
 from src.serving.models.predictor import Predictor
 from src.serving.tables.answers import Answer
 from src.serving.watch.drift import NO_DRIFT, Batch, DriftReport, ModelWindow
+from src.serving.watch.model_metrics import by_label, model_gauges
 from src.serving.watch.prediction_log import LoggedBatch, PredictionLog
 
 # The label of a prediction that is a number.
@@ -32,15 +33,12 @@ CONFIDENCE_BOUNDS = (*map(floatToGoString, CONFIDENCE_EDGES), "+Inf")
 # Notes are counted in blocks of so many: requests wait for a block, 0.2 ms, and smaller ones cost more per row.
 BLOCK = 128
 SEED = 20261128
-SCORE = "Distance of the newest rows from those of training beyond what chance gives (0: none); NaN with too few rows"
-FLAG = "1 where the drift is significant and large, else 0; NaN with too few rows"
 
 NOTHING: Mapping[str, Sequence[Any]] = {}
 
 # An answered request for one row: the model, the row, the answer, the request's id, and the time. A named tuple would
 # take three times as long.
 _Note = tuple[Predictor, Row, Answer, str, float]
-Family = type[CounterMetricFamily] | type[GaugeMetricFamily]
 
 
 class NotedBatch(NamedTuple):
@@ -175,14 +173,14 @@ class LiveTraffic(Collector):
     def collect(self) -> Iterable[Metric]:
         """The numbers as Prometheus reads them."""
         report = self.report()
-        yield from _gauges(self._current, report)
+        yield from model_gauges(self._current, report)
         counters = (
             ("inference_predictions", "Predictions by predicted class", "class", self._predictions),
             ("inference_out_of_range", "Numbers outside the training rows' range", "feature", self._out_of_range),
             ("inference_unknown_categories", "Texts that are no known category", "feature", self._unknown),
         )
         with self._lock:
-            yield from (_by_label(CounterMetricFamily, *counter) for counter in counters)
+            yield from (by_label(CounterMetricFamily, *counter) for counter in counters)
             yield CounterMetricFamily(
                 "inference_canary_rows", "Rows that a canary has answered", value=self._canary_rows
             )
@@ -213,43 +211,6 @@ class LiveTraffic(Collector):
         batch = self._sample_of(predictor)
         self._count(batch, FeatureTable.from_rows(predictor.schema, rows), found)
         batch.end()
-
-
-def _gauges(model: Predictor | None, report: DriftReport) -> Iterator[Metric]:
-    info = GaugeMetricFamily("inference_model_info", "1 for the model served", labels=["name", "version", "engine"])
-    scores, classes = dict[str, float](), dict[str, float]()
-    trained_at = loaded_at = 0.0
-    if model is not None:
-        version, loaded_at = model.version, model.loaded_at.timestamp()
-        info.add_metric([version.name, version.version, model.engine.name], 1)
-        scores, classes = version.scores, model.reference.class_shares if model.reference is not None else {}
-        trained_at = version.registered_at.timestamp() if version.registered_at is not None else 0.0
-    yield info
-    drift = {name: found.score for name, found in report.features.items()}
-    drifted = {name: found.flag for name, found in report.features.items()}
-    for name, documentation, label, values in (
-        ("inference_model_score", "Scores on the holdout by name, greater is better", "metric", scores),
-        ("inference_reference_class_ratio", "Share of the class among the training rows", "class", classes),
-        ("inference_drift_score", SCORE, "feature", drift),
-        ("inference_feature_drifted", FLAG, "feature", drifted),
-    ):
-        yield _by_label(GaugeMetricFamily, name, documentation, label, values)
-    for name, documentation, value in (
-        ("inference_model_loaded", "1 if a model can answer", float(model is not None)),
-        ("inference_model_trained_timestamp_seconds", "When the model was registered; 0 if unknown", trained_at),
-        ("inference_model_loaded_timestamp_seconds", "When the model was loaded", loaded_at),
-        ("inference_prediction_drift_score", SCORE, report.predictions.score),
-        ("inference_prediction_drifted", FLAG, report.predictions.flag),
-        ("inference_drift_window_rows", "Rows that are compared", report.rows),
-    ):
-        yield GaugeMetricFamily(name, documentation, value=value)
-
-
-def _by_label(kind: Family, name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = kind(name, documentation, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
 
 
 def _labels(found: Predictions, classes: tuple[str, ...]) -> tuple[Mapping[str, int], NDArray[np.intp]]:
