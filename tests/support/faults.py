@@ -23,6 +23,7 @@ class Fault:
     ``error`` is an errno for a call that fails; None kills: from there on no call has any effect.
     ``only_space``: count only calls that need space on the disk.
     ``owner`` and ``names``: what has these calls, and which they are.
+    ``only_reads``: whether the call that was struck changes nothing, so that before and after it are the same.
     """
 
     at: int
@@ -33,6 +34,7 @@ class Fault:
     names: Sequence[str] = CALLS
     calls: int = field(default=0, init=False)
     struck: bool = field(default=False, init=False)
+    only_reads: bool = field(default=False, init=False)
 
     @contextlib.contextmanager
     def injected(self) -> Iterator[None]:
@@ -51,7 +53,7 @@ class Fault:
             number, self.calls = self.calls, self.calls + 1
             if number != self.at:
                 return call(*arguments, **options)
-            self.struck = True
+            self.struck, self.only_reads = True, self.owner is os and is_read(name, arguments)
             if self.error is not None:
                 raise OSError(self.error, os.strerror(self.error))
             if self.when == "after":
@@ -66,6 +68,11 @@ class Fault:
 def needs_space(name: str, arguments: tuple[Any, ...]) -> bool:
     """Whether this call of ``os`` can find the disk full."""
     return name in {"fsync", "rename"} or (name == "open" and bool(arguments[1] & os.O_CREAT))
+
+
+def is_read(name: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether this call of ``os`` leaves all files as they are."""
+    return name in {"listdir", "lstat", "stat", "read"} or (name == "open" and not arguments[1] & os.O_CREAT)
 
 
 def full_disk(at: int) -> Fault:

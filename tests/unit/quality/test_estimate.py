@@ -188,7 +188,7 @@ def test_rows_of_a_window_are_the_newest_or_those_of_the_period(tmp_path: Path) 
 
 def test_interval_covers_the_realised_score_as_often_as_promised() -> None:
     random, covered, errors = np.random.default_rng(0), 0, []
-    for _ in range(200):
+    for _ in range(100):
         share = random.beta(2, 1, 400)
         truth = np.where(random.random(400) < share, "a", "b")
         rows = rows_of(share)
@@ -196,5 +196,5 @@ def test_interval_covers_the_realised_score_as_often_as_promised() -> None:
         realised = (truth == rows.predictions).mean()
         covered += found.low <= realised <= found.high
         errors.append(found.value - realised)
-    assert 0.91 <= covered / 200 <= 0.99
+    assert 0.91 <= covered / 100 <= 0.99
     assert abs(np.mean(errors)) < 0.01

@@ -96,6 +96,8 @@ def killed_at_every_step(
                 assert not fault.struck
                 assert step >= carrier.least_calls
                 return
+            if fault.only_reads:
+                break
 
 
 def no_rest(store: ParquetStore, carrier: Carrier | None = None) -> bool:

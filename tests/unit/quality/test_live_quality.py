@@ -329,7 +329,7 @@ LABELS = st.builds(Given, TEXTS, id=IDS, ago=TIMES, true_ago=st.none() | TIMES) 
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(ROWS, max_size=12), labels=st.lists(LABELS, max_size=8))
 def test_join_is_that_of_the_rules(rows: list[Row], labels: list[Given]) -> None:
     truth = truth_of(rows, labels)

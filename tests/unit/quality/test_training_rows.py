@@ -1,6 +1,5 @@
 """Labelled rows of the prediction log as rows to learn from: each rule on a few rows."""
 
-import multiprocessing
 import re
 import shutil
 from collections.abc import Callable
@@ -12,10 +11,13 @@ import pytest
 
 from src.core.dataset_config import FEEDBACK_TIME, DatasetConfig
 from src.core.errors import ConfigError, LoopError
+from src.core.file_lock import is_locked
 from src.core.learning_settings import LearningSettings
 from src.core.prediction_log import Role
 from src.core.settings import load_settings
 from src.quality.bucket import Bucket
+from src.quality.live_quality import Resources
+from src.quality.parquet_store import LOCK_FILE
 from src.quality.stores import label_store, log_store
 from src.quality.training_rows import TrainingRows, check_logged, read_training_rows, training_rows
 from tests.support.labelled_log import DAY, HOUR, NOW, LabelledLog, columns_of
@@ -349,27 +351,19 @@ def test_rows_are_read_from_a_bucket_also_on_a_new_volume(
     assert len(list((tmp_path / "quality" / "log").rglob("*.parquet"))) == 1  # the old one is not fetched
 
 
-def _read(folder: str, begun: Any, done: Any) -> None:
-    begun.set()
-    read_training_rows(dataset(), settings(Path(folder)), NOW)
-    done.set()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("store", [log_store, label_store])
 def test_stores_are_locked_while_they_are_read_and_not_afterwards(
-    tmp_path: Path, log: LabelledLog, read: Any, store: Any
+    tmp_path: Path, log: LabelledLog, read: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.add("r", VALUES, "setosa")
-    context = multiprocessing.get_context("spawn")
-    begun, done = context.Event(), context.Event()
-    process = context.Process(target=_read, args=(str(tmp_path), begun, done))
-    with store(tmp_path / "quality", "iris").locked():
-        process.start()
-        assert begun.wait(60)
-        assert not done.wait(2)
-    assert done.wait(60)
-    process.join()
-    read()
-    with log_store(tmp_path / "quality", "iris").locked(), label_store(tmp_path / "quality", "iris").locked():
-        pass
+    files = [store(tmp_path / "quality", "iris").folder / LOCK_FILE for store in (log_store, label_store)]
+    locked: list[bool] = []
+    connect = Resources.connect
+
+    def connecting(resources: Resources) -> Any:
+        locked.extend(map(is_locked, files))
+        return connect(resources)
+
+    monkeypatch.setattr(Resources, "connect", connecting)
+    assert len(read().table) == 1
+    assert locked == [True, True]
+    assert [is_locked(file) for file in files] == [False, False]

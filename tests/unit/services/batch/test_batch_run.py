@@ -276,6 +276,3 @@ def test_command_reports_a_wrong_setting_with_2(tmp_path: Path) -> None:
     )
     assert ended.returncode == 2
     assert "wrong environment: COMPUTE_ADDRESS: has an invalid format" in ended.stderr
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert f"{tmp_path} has no .csv, .tsv or .parquet file" in ended.stderr

@@ -66,3 +66,8 @@ def test_error_of_a_run_is_one_line(
     code, line = ending
     assert command.main(["in", str(tmp_path)]) == code
     assert capsys.readouterr().err.splitlines()[-1].endswith(f"ERROR   batch: {line}")
+
+
+def test_command_without_an_input_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([str(tmp_path), str(tmp_path / "out")]) == 2
+    assert f"{tmp_path} has no .csv, .tsv or .parquet file" in capsys.readouterr().err

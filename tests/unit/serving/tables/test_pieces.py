@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.serving.tables import pieces
@@ -40,6 +40,7 @@ def test_pieces_of_values(values: list[Any], separators: tuple[str, str]) -> Non
     assert list(itertools.chain.from_iterable(map(json.loads, cut(body, AFTER_VALUE)))) == values
 
 
+@settings(max_examples=50)
 @given(st.lists(st.dictionaries(TEXTS, VALUES, max_size=4), max_size=20), st.sampled_from([(",", ":"), (" , ", " : ")]))
 def test_pieces_of_records(records: list[Any], separators: tuple[str, str]) -> None:
     body = json.dumps(records, separators=separators, ensure_ascii=False).encode() + b" \n"

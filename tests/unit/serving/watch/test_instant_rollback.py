@@ -133,12 +133,12 @@ async def test_a_rollback_that_fails_is_tried_again_for_the_same_reason(
     assert len(world.asked) == 3
 
 
-@pytest.mark.parametrize("alpha", [ERRORS_ALPHA, LATENCY_ALPHA])
-def test_versions_that_are_equally_bad_are_rarely_blamed(alpha: float) -> None:
-    chance = np.random.default_rng(3)
+@pytest.mark.parametrize(("criterion", "alpha"), [("errors", ERRORS_ALPHA), ("latency", LATENCY_ALPHA)])
+def test_versions_that_are_equally_bad_are_rarely_blamed(criterion: str, alpha: float) -> None:
+    bad, chance = promotion(), np.random.default_rng(3)
     worse = chance.random((400, 600)) < 0.5
     blamed = 0
     for run in np.cumsum(worse, axis=1)[:, 4::5].tolist():  # looked at after each five pairs
         pairs = (PairCount(worse=count, better=5 * place + 5 - count) for place, count in enumerate(run))
-        blamed += any(finding_of(promotion(errors=found)) for found in pairs)
+        blamed += any(finding_of(bad.model_copy(update={criterion: found})) for found in pairs)
     assert blamed / len(worse) <= 4 * alpha
