@@ -12,7 +12,6 @@ from pyarrow import fs
 from src.core.durable_file import write_durably
 from src.core.errors import ConfigError, ConnectionFailedError
 from src.core.folders import make_folder
-from src.core.retrain_record import new_id
 
 SCHEME = "s3://"
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 30.0
@@ -81,12 +80,10 @@ class Bucket:
             shutil.copyfileobj(file, stream, PIECE_BYTES)
 
     def download(self, key: str, path: Path) -> None:
-        """Write a file with an object's content; it never exists in part. Raises FileNotFoundError: no such object.
-
-        Several processes may do so at once. A killed one leaves a file ``….tmp``.
-        """
+        """Write a file with an object's content; it never exists in part. Raises FileNotFoundError: no such object."""
         make_folder(path.parent)
-        temporary = path.with_name(f"{path.name}.{new_id()}.tmp")
+        temporary = path.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)  # of a killed process
         with self._explaining(), self._system.open_input_stream(self._path(key)) as stream:
             write_durably(temporary, path, iter(lambda: stream.read(PIECE_BYTES), b""), replaces=True)
 

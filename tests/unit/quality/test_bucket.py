@@ -88,6 +88,7 @@ def test_files_of_any_size_are_copied(bucket: Bucket, tmp_path: Path, size: int)
 def test_download_never_exists_in_part(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PIECE_BYTES", 4)
     bucket.write("file", b"12345678")
+    (tmp_path / "file.tmp").write_bytes(b"of a killed process")
     sizes: list[int] = []
     real = module.write_durably
 
@@ -100,25 +101,6 @@ def test_download_never_exists_in_part(bucket: Bucket, tmp_path: Path, monkeypat
     with pytest.raises(FileNotFoundError):
         bucket.download("missing", tmp_path / "missing")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_file_may_be_downloaded_twice_at_once(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bucket.write("file", b"12345678")
-    real, path = module.write_durably, tmp_path / "file"
-
-    def interrupted(temporary: Path, target: Path, pieces: Iterator[bytes], *, replaces: bool) -> None:
-        def with_another() -> Iterator[bytes]:
-            yield next(pieces)
-            monkeypatch.setattr(module, "write_durably", real)
-            bucket.download("file", path)
-            yield from pieces
-
-        real(temporary, target, with_another(), replaces=replaces)
-
-    monkeypatch.setattr(module, "write_durably", interrupted)
-    bucket.download("file", path)
-    assert path.read_bytes() == b"12345678"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_objects_and_folders_are_listed_relative_to_a_key(bucket: Bucket) -> None:
