@@ -61,7 +61,10 @@ class ParquetStore:
         return self._files.read_manifest()
 
     def paths(self, since: datetime | None = None) -> list[str]:
-        """The paths of the files that count, oldest first; with ``since``, of those with rows from then on."""
+        """The paths of the files that count, oldest first; with ``since``, of those with rows from then on.
+
+        Call it under ``locked``, and read the files there: it fetches missing ones from a bucket.
+        """
         files = self.manifest.files
         return [str(self._files.local(file)) for file in files if since is None or file.last >= since]
 
