@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 WORKER_BYTES = 500_000_000
 WORKERS_SHARE = 0.75
 CONNECT_SECONDS = 30.0
+# What a worker on this machine runs first: Ctrl-C reaches it, too, but its client is who ends it.
+IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 NO_DASK = "needs the dependency group compute, which is not installed; run `uv sync --group compute`"
 
 
@@ -136,6 +139,7 @@ def _on_this_machine(workers: int) -> Iterator[OnCluster]:
             protocol="tls://",
             security=True,
             dashboard_address="127.0.0.1:0",  # no fixed port, which another run may use
+            preload=IGNORE_INTERRUPTS,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -157,8 +161,11 @@ def _require_versions(client: "Client") -> None:
 
 
 def _require_dask(what: str) -> None:
+    """Import Dask, and leave out what it logs about each connection: its import sets its own level."""
     if importlib.util.find_spec("distributed") is None:
         raise ConfigError(f"{what} {NO_DASK}")
+    importlib.import_module("distributed")
+    logging.getLogger("distributed").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def _cores() -> int:

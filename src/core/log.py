@@ -33,7 +33,7 @@ def configure_logging(service: str, *, log_format: LogFormat, level: str) -> Non
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     # Chatty at INFO: one line per request, poll or connection.
-    for name in ("httpx", "httpcore", "watchfiles", "distributed"):
+    for name in ("httpx", "httpcore", "watchfiles"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.registry import SwappingRegistry
 from src.core.exit_codes import ExitCode
+from src.services.batch.run_batch import INTERRUPTED
 from src.services.local.processes import REPOSITORY
 from tests.support.models import COLUMNS, SETOSA, VIRGINICA, build_model
 from tests.support.running import free_port, wait_until
@@ -107,7 +108,7 @@ def test_workers_score_as_the_page_says(place: Place) -> None:
 
 def test_exit_codes_are_those_of_the_command() -> None:
     codes = re.findall(r"^\| (\d+) \|", PAGE, re.M)
-    assert list(map(int, codes)) == [ExitCode.OK, ExitCode.FAILED, ExitCode.PERMANENT, ExitCode.BUSY]
+    assert list(map(int, codes)) == [ExitCode.OK, ExitCode.FAILED, ExitCode.PERMANENT, ExitCode.BUSY, INTERRUPTED]
 
 
 def test_links_of_the_page_lead_to_files() -> None:

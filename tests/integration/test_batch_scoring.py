@@ -60,6 +60,7 @@ def start(
         env={**os.environ, "MLFLOW_TRACKING_URI": mlflow_url, "MODEL_NAME": "iris", **variables},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -129,6 +130,24 @@ def test_cores_of_this_machine_share_the_files_of_a_large_table(inputs: Path, ml
     assert driver.returncode == 0, text
     require_every_row_once(outputs)
     assert "processes" in text if (os.cpu_count() or 1) > 1 else "in this process" in text
+
+
+@pytest.mark.parametrize("local_rows", ["1000", "1000000"])
+def test_interrupt_ends_the_run_without_a_traceback_of_any_process(
+    local_rows: str, inputs: Path, mlflow_url: str, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    driver = start(inputs, outputs, mlflow_url, {"COMPUTE_LOCAL_ROWS": local_rows})
+    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, text = driver.communicate(timeout=60)
+    assert driver.returncode == 130, text
+    assert "interrupted; the same command goes on with the files" in text.splitlines()[-1]
+    assert "Traceback" not in text
+    # Dask says nothing at INFO.
+    informs = [line for line in text.splitlines() if " INFO " in line]
+    assert [line.split()[3] for line in informs] == ["iris", "scoring"]
+    assert not list(outputs.glob(".scoring-*"))
 
 
 def test_worker_with_other_code_is_refused_before_anything_is_scored(

@@ -14,6 +14,7 @@ import uuid_utils
 
 from src.compute.cluster import mapper
 from src.core.compute_settings import BatchSettings
+from src.core.counting import counted
 from src.core.dataset_config import CsvFormat
 from src.core.errors import ConfigError, LoopError, OutputBusyError
 from src.core.file_lock import lock_at_once
@@ -85,10 +86,10 @@ def run(
         ]
         left = [task for task in tasks if origin_of(task.output) != task.origin]
         logger.info(
-            "%s version %s: %d files, %d of them scored already",
+            "%s version %s: %s, %d of them scored already",
             version.name,
             version.version,
-            len(tasks),
+            counted(len(tasks), "file"),
             len(tasks) - len(left),
         )
         refused = {task.file: error for task in left if (error := _problem_of(task, predictor))}

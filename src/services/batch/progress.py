@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from src.core.counting import counted
+
 WIDTH = 24
 SECONDS_BETWEEN_LINES = 10.0
 MINUTE, HOUR = 60, 3600
@@ -56,7 +58,7 @@ class Progress:
         left = seconds * (self.size - self._done_size) / self._done_size if self._done_size else 0.0
         ending = f"{duration(left)} left" if self._done_files < self.files else f"in {duration(seconds)}"
         return (
-            f"[{bar:<{WIDTH}}] {self._done_files} of {self.files} files, {self.rows:,} rows, "
+            f"[{bar:<{WIDTH}}] {self._done_files} of {counted(self.files, 'file')}, {self.rows:,} rows, "
             f"{self.rows / seconds:,.0f} rows/s, {ending}"
         )
 

@@ -1,18 +1,19 @@
 """Scores files with the registered model: the champion, or another version, predicts every row, to Parquet.
 
 Exit code 0: every file has its output; 1: trying again may help; 2: fix the configuration or the data; 75: another run
-writes to the same folder.
+writes to the same folder; 130: interrupted with Ctrl-C.
 """
 
 import argparse
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from src.core.compute_settings import BatchSettings
 from src.core.errors import LoopError, OutputBusyError
-from src.core.exit_codes import ExitCode
+from src.core.exit_codes import SIGNALS, ExitCode
 from src.core.log import configure_logging
 from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import load_settings
@@ -21,6 +22,9 @@ from src.services.batch.batch_run import Request, run
 SERVICE = "batch"
 # Workers on this machine inherit the environment, and need none of these.
 SECRETS = ("DATASET_URL", "ZENML_STORE_API_KEY", "WRITE_API_KEY", "PREDICTION_LOG_KEY")
+
+# As a process that SIGINT ends has it in shells.
+INTERRUPTED = SIGNALS + signal.SIGINT
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         logger.error("a disk fails: %s; run again once it works", error)  # noqa: TRY400 - as above
         return ExitCode.FAILED
+    except KeyboardInterrupt:
+        logger.warning("interrupted; the same command goes on with the files that are not scored yet")
+        return INTERRUPTED
 
 
 def exit_code_of(errors: Sequence[LoopError]) -> ExitCode:

@@ -152,7 +152,7 @@ def test_second_run_scores_nothing_again(world: World, caplog: pytest.LogCapture
     caplog.clear()
     assert world.score() == []
     assert changed(world.outputs / "a.parquet") == before
-    assert "iris version 1: 1 files, 1 of them scored already" in caplog.text
+    assert "iris version 1: 1 file, 1 of them scored already" in caplog.text
     os.utime(path, ns=(1, 1))
     world.score()
     assert changed(world.outputs / "a.parquet") != before

@@ -49,12 +49,16 @@ def test_arguments_are_the_request_and_secrets_are_not_inherited(
     ("error", "ending"),
     [
         (OutputBusyError("another run writes"), (ExitCode.BUSY, "another run writes")),
+        (
+            KeyboardInterrupt(),
+            (130, "interrupted; the same command goes on with the files that are not scored yet"),
+        ),
         (OSError(28, "full"), (ExitCode.FAILED, "a disk fails: [Errno 28] full; run again once it works")),
     ],
 )
 def test_error_of_a_run_is_one_line(
-    error: Exception,
-    ending: tuple[ExitCode, str],
+    error: BaseException,
+    ending: tuple[int, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -65,7 +69,7 @@ def test_error_of_a_run_is_one_line(
     monkeypatch.setattr(command, "run", run)
     code, line = ending
     assert command.main(["in", str(tmp_path)]) == code
-    assert capsys.readouterr().err.splitlines()[-1].endswith(f"ERROR   batch: {line}")
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f" batch: {line}")
 
 
 def test_command_without_an_input_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
