@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from src.core.canary_config import CanaryConfig
-from src.core.evidence import NOT_WORSE_ALPHA, Verdict
+from src.core.evidence import NOT_WORSE_ALPHA, Verdict, evidence_in_words
 from src.core.rollout_findings import in_words
 from src.core.rollout_record import Decision, Rollout
 
@@ -64,4 +64,4 @@ def _missing(rollout: Rollout, canary: CanaryConfig) -> str:
 
 
 def _evidence(rollout: Rollout) -> str:
-    return f"(evidence {rollout.e_not_worse:,.1f}, needed {1 / NOT_WORSE_ALPHA:,.0f})"
+    return f"(evidence {evidence_in_words(rollout.e_not_worse, 1)}, needed {1 / NOT_WORSE_ALPHA:,.0f})"

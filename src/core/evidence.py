@@ -26,6 +26,8 @@ LABELS_ALPHA, ERRORS_ALPHA, LATENCY_ALPHA = 0.005, 0.0025, 0.0025
 NOT_WORSE_ALPHA = 0.05
 # exp of more could overflow.
 MAX_LOG = 700.0
+# Evidence above this is shown as such.
+MOST_SHOWN = 1_000_000
 # Shares of the wealth that are bet. The best one is the mean advantage divided by the mean of its square.
 BETS = np.geomspace(0.02, 0.98, 24)
 
@@ -74,6 +76,11 @@ def log_evidence_not_worse(advantages: Floats, margin: float) -> Floats:
         margin: in (0, 1), in the advantages' unit: for a classification, a difference of accuracies.
     """
     return log_evidence(-(advantages + margin) / (1 - margin))
+
+
+def evidence_in_words(evidence: float, decimals: int = 0) -> str:
+    """Evidence for people, such as ``20.5``; it grows without end, so above a million only that it does."""
+    return f"{evidence:,.{decimals}f}" if evidence <= MOST_SHOWN else f"over {MOST_SHOWN:,}"
 
 
 def evidence_not_worse(advantages: Floats, margin: float) -> float:

@@ -5,7 +5,7 @@ import logging
 from dataclasses import dataclass, field
 
 from src.core.errors import LoopError
-from src.core.evidence import ERRORS_ALPHA, LATENCY_ALPHA, count_evidence
+from src.core.evidence import ERRORS_ALPHA, LATENCY_ALPHA, count_evidence, evidence_in_words
 from src.core.rollout_record import PairCount, Rollout
 from src.serving.models.rollback import Rollback
 
@@ -76,5 +76,6 @@ def finding_of(rollout: Rollout) -> str | None:
         evidence = count_evidence(pairs.worse, pairs.better)
         if evidence >= 1 / alpha:
             total = pairs.worse + pairs.better
-            return f"{what}: {pairs.worse:,} of {total:,} {unit} (evidence {evidence:,.0f}, needed {1 / alpha:,.0f})"
+            found = f"evidence {evidence_in_words(evidence)}, needed {1 / alpha:,.0f}"
+            return f"{what}: {pairs.worse:,} of {total:,} {unit} ({found})"
     return None

@@ -17,6 +17,7 @@ BY_TIME = CanaryConfig(share=0.05, max_drop=None)
 WORSE: dict[str, Any] = {"is_worse": True, "rows": 300, "drop": 0.052, "e_value": 204.0}
 
 UNDECIDED = "undecided after 24 hours:"
+FOR = "version 3 is not worse than version 2 by 2.0% or more on 84 labelled rows"
 UNPROVED = "labelled rows do not prove that it is not worse by 2.0% or more"
 
 
@@ -82,6 +83,10 @@ def test_what_is_no_canary_now_does_not_end_by_itself(given: dict[str, Any]) -> 
         (
             PROVED,
             "version 3 is not worse than version 2 by 2.0% or more on 1,204 labelled rows (evidence 20.5, needed 20)",
+        ),
+        (
+            PROVED | {"rows": 84, "e_not_worse": 1e106},
+            f"{FOR} (evidence over 1,000,000, needed 20)",
         ),
         ({"canary": BY_TIME}, "nothing is proved against it in 24 hours"),
         ({"canary": BY_TIME, "answered": 999}, f"{UNDECIDED} it answered 999 of 1,000 rows"),

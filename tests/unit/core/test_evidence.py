@@ -11,6 +11,7 @@ from src.core.evidence import (
     LATENCY_ALPHA,
     NOT_WORSE_ALPHA,
     count_evidence,
+    evidence_in_words,
     evidence_not_worse,
     judge,
     log_evidence,
@@ -87,6 +88,14 @@ def test_a_small_drop_is_no_verdict_however_certain() -> None:
     advantages = np.tile([LOST] + [EVEN] * 49, 200)  # 2 points worse, and never better
     assert judge(advantages, 0.01, least_drop=0.02).is_worse
     assert not judge(advantages, 0.01, least_drop=0.021 + 1 / 50).is_worse
+
+
+@pytest.mark.parametrize(
+    ("evidence", "shown"),
+    [(1234.56, "1,234.6"), (1e6, "1,000,000.0"), (1.1e6, "over 1,000,000"), (1e304, "over 1,000,000")],
+)
+def test_people_see_how_large_the_evidence_is_up_to_a_million(evidence: float, shown: str) -> None:
+    assert evidence_in_words(evidence, 1) == shown
 
 
 def test_overwhelming_evidence_is_a_finite_number() -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from src.core.evidence import evidence_in_words
 from src.core.inference_settings import InferenceSettings
 from src.core.prediction_log import Role
 from src.core.quality_report import Estimate, QualityReport, VersionQuality, Window
@@ -45,6 +46,7 @@ def create_templates(settings: InferenceSettings) -> Environment:
         {*model.schema.names, *model.schema.ids}
     )
     templates.filters["quoted"] = partial(quote, safe="")
+    templates.filters["evidence"] = partial(evidence_in_words, decimals=1)
     zenml = settings.zenml_public_url
     templates.globals |= {
         "model_name": settings.model_name,
