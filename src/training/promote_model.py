@@ -114,7 +114,7 @@ class Promoter:
             }
         )
         rollout = self.rollouts.begin(rollout)
-        reason = f"{verdict.reason}; {_waits(rollout)}, or on the page"
+        reason = f"{verdict.reason}; {_waits(rollout, self.rollouts.watched(rollout.model))}, or on the page"
         return verdict.model_copy(update={"outcome": Outcome.PASSED, "reason": reason})
 
     def _begin_watch(self, verdict: Verdict, replaced: str | None) -> None:
@@ -139,12 +139,15 @@ class Promoter:
         )
 
 
-def _waits(rollout: Rollout) -> str:
-    """What a version waits for, and how to end that."""
+def _waits(rollout: Rollout, watched: Rollout | None) -> str:
+    """What a version waits for, as for the end of the watched promotion, and how to end that."""
     share = f"{rollout.canary.share * 100:g} % of the requests as a canary" if rollout.canary else ""
     approve = f"POST /rollouts/{rollout.id}/approve"
     if rollout.state is RolloutState.CANARY:
-        return f"it answers {share} beside version {rollout.previous}; to promote it earlier: {approve}?promote=true"
+        answers = f"it answers {share} beside version {rollout.previous}"
+        if watched:
+            answers = f"{answers} once that is no longer watched, from {watched.until:%Y-%m-%d %H:%M} UTC at the latest"
+        return f"{answers}; to promote it earlier: {approve}?promote=true"
     waits, earlier = "it awaits approval", "promote it"
     if rollout.canary:
         waits, earlier = f"{waits} to answer {share}", "start that"

@@ -573,6 +573,19 @@ def test_a_version_that_passes_is_a_canary_at_once_and_moves_no_alias(lock: Path
     assert registry.aliases == {"champion": "3", "previous": "2", "challenger": "5", "best": "2"}
 
 
+def test_a_canary_answers_once_the_promotion_before_it_is_no_longer_watched(lock: Path) -> None:
+    begun = datetime(2026, 11, 30, 9, tzinfo=UTC)
+    before = Rollout(
+        model="wine", version="3", previous="2", started=begun, until=begun + timedelta(hours=5), automatic=True
+    )
+    Rollouts(lock.parent / "rollouts").begin(before)
+    verdict = pass_with_canary(lock, FakeRegistry(champion="3"))
+    assert (
+        "; it answers 5 % of the requests as a canary beside version 3 once that is no longer watched, from "
+        "2026-11-30 14:00 UTC at the latest; to promote it earlier: POST /rollouts/"
+    ) in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("given", "waits"),
     [
