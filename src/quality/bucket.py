@@ -1,12 +1,15 @@
 """Objects below a prefix of a bucket in an object store (S3)."""
 
 import contextlib
+import io
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast, overload
 
+import pyarrow as pa
 from pyarrow import fs
 
 from src.core.durable_file import write_durably
@@ -14,6 +17,7 @@ from src.core.errors import ConfigError, ConnectionFailedError
 from src.core.folders import make_folder
 
 SCHEME = "s3://"
+SETTING = "PREDICTION_LOG_STORE"
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 30.0
 # Of each request, the first one included.
 ATTEMPTS = 3
@@ -37,6 +41,14 @@ _REFUSED = frozenset(
 )
 
 
+class ObjectInfo(NamedTuple):
+    """An object: its key, its size in bytes, and when it changed, in nanoseconds since 1970-01-01 UTC."""
+
+    key: str
+    size: int
+    changed_ns: int
+
+
 class Bucket:
     """Reads and writes whole objects. Credentials and region come from AWS's environment variables.
 
@@ -46,10 +58,12 @@ class Bucket:
     Args:
         address: ``s3://bucket`` or ``s3://bucket/prefix``; keys are relative to it.
         endpoint: the server's URL; None: AWS.
+        setting: what to correct if the bucket does not exist.
     """
 
-    def __init__(self, address: str, endpoint: str | None = None) -> None:
+    def __init__(self, address: str, endpoint: str | None = None, setting: str = SETTING) -> None:
         self.address = address.rstrip("/")
+        self._setting = setting
         self._root = self.address.removeprefix(SCHEME)
         self._system = fs.S3FileSystem(
             endpoint_override=endpoint,
@@ -63,7 +77,7 @@ class Bucket:
         """An object's content; None if there is none."""
         with self._explaining():
             try:
-                with self._system.open_input_stream(self._path(key)) as stream:
+                with self._reading(key) as stream:
                     return bytes(stream.read())
             except FileNotFoundError:
                 self._require_bucket()
@@ -71,12 +85,12 @@ class Bucket:
 
     def write(self, key: str, content: bytes) -> None:
         """Write or replace an object."""
-        with self._explaining(), self._system.open_output_stream(self._path(key)) as stream:
+        with self._explaining(), self._writing(key) as stream:
             stream.write(content)
 
     def upload(self, path: Path, key: str) -> None:
         """Write an object with a file's content, which need not fit into memory."""
-        with self._explaining(), path.open("rb") as file, self._system.open_output_stream(self._path(key)) as stream:
+        with self._explaining(), path.open("rb") as file, self._writing(key) as stream:
             shutil.copyfileobj(file, stream, PIECE_BYTES)
 
     def download(self, key: str, path: Path) -> None:
@@ -84,8 +98,26 @@ class Bucket:
         make_folder(path.parent)
         temporary = path.with_suffix(".tmp")
         temporary.unlink(missing_ok=True)  # of a killed process
-        with self._explaining(), self._system.open_input_stream(self._path(key)) as stream:
+        with self._explaining(), self._reading(key) as stream:
             write_durably(temporary, path, iter(lambda: stream.read(PIECE_BYTES), b""), replaces=True)
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Iterator[BinaryIO]:
+        """An object's content, read in pieces as needed, in any order. Raises FileNotFoundError: no such object."""
+        with self._explaining(), self._system.open_input_file(self._path(key)) as stream:
+            yield cast("BinaryIO", io.BufferedReader(stream, PIECE_BYTES))
+
+    def find(self, key: str) -> list[ObjectInfo]:
+        """The object of a key or, where there is none, those directly below it, sorted by their keys."""
+        path = self._path(key).rstrip("/")
+        with self._explaining():
+            (info,) = self._system.get_file_info([path])
+            is_one = info.type is fs.FileType.File
+            found = [info] if is_one else self._system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+            if not found:
+                self._require_bucket()
+        files = [info for info in found if info.type is fs.FileType.File]
+        return sorted(ObjectInfo(info.path.removeprefix(f"{self._root}/"), info.size, info.mtime_ns) for info in files)
 
     def delete(self, key: str) -> None:
         """Delete an object, if there is one."""
@@ -111,6 +143,13 @@ class Bucket:
             found = self._system.get_file_info(fs.FileSelector(base, allow_not_found=True, recursive=recursive))
         return sorted((info.path.removeprefix(f"{base}/"), info.type is fs.FileType.File) for info in found)
 
+    # Without compression, which pyarrow would otherwise choose by the name.
+    def _reading(self, key: str) -> pa.NativeFile:
+        return self._system.open_input_stream(self._path(key), compression=None)
+
+    def _writing(self, key: str) -> pa.NativeFile:
+        return self._system.open_output_stream(self._path(key), compression=None)
+
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
@@ -121,7 +160,7 @@ class Bucket:
             raise self._no_bucket()
 
     def _no_bucket(self) -> ConfigError:
-        return ConfigError(f"the bucket of {self.address} does not exist; create it or correct PREDICTION_LOG_STORE")
+        return ConfigError(f"the bucket of {self.address} does not exist; create it or correct {self._setting}")
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:
@@ -146,8 +185,13 @@ class Bucket:
             ) from error
 
 
-def open_bucket(address: str | None) -> Bucket | None:
-    """The bucket of ``PREDICTION_LOG_STORE``, at the endpoint of the environment; nothing is sent yet."""
+@overload
+def open_bucket(address: str, setting: str = SETTING) -> Bucket: ...
+@overload
+def open_bucket(address: str | None, setting: str = SETTING) -> Bucket | None: ...
+def open_bucket(address: str | None, setting: str = SETTING) -> Bucket | None:
+    """The bucket at an address, at the endpoint of the environment; nothing is sent yet."""
     if address is None:
         return None
-    return Bucket(address, os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None)
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    return Bucket(address, endpoint, setting)

@@ -14,15 +14,17 @@ import pytest
 
 from benchmarks.registry import SwappingRegistry
 from src.core.exit_codes import ExitCode
+from src.quality.bucket import open_bucket
 from src.services.batch.run_batch import INTERRUPTED
 from src.services.local.processes import REPOSITORY
 from tests.support.models import COLUMNS, SETOSA, VIRGINICA, build_model
+from tests.support.object_store import use_s3
 from tests.support.running import free_port, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 PAGE = (REPOSITORY / "docs" / "batch.md").read_text(encoding="utf-8")
-SCORE, SCORE_VERSION, CERTIFICATE, SCHEDULER, WORKER, SCORE_REMOTELY = re.findall(
+SCORE, SCORE_VERSION, SCORE_OBJECTS, CERTIFICATE, SCHEDULER, WORKER, SCORE_REMOTELY = re.findall(
     r"^```bash\n(.*?)^```", PAGE, re.DOTALL | re.M
 )
 
@@ -43,7 +45,12 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "MLFLOW_TRACKING_URI": self.mlflow_url, "MODEL_NAME": "iris"}
+        return {
+            **os.environ,
+            "MLFLOW_TRACKING_URI": self.mlflow_url,
+            "MODEL_NAME": "iris",
+            "DATA_DIR": f"{self.folder}/data",
+        }
 
     def run(self, text: str) -> str:
         ended = subprocess.run(
@@ -85,6 +92,14 @@ def test_files_are_scored_as_the_page_says(place: Place) -> None:
     assert found["prediction"] == ["setosa", "virginica"]
     for column in found:
         assert f"`{re.sub('probability_.*', 'probability_<class>', column)}`" in PAGE
+
+
+def test_objects_are_scored_as_the_page_says(place: Place, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = open_bucket(f"s3://{use_s3(s3_url, monkeypatch)}")
+    bucket.upload(place.folder / "data" / "incoming" / "flowers" / "flowers.parquet", "incoming/flowers.parquet")
+    place.run(SCORE_OBJECTS.replace("s3://flowers", bucket.address))
+    with bucket.open("scored/flowers.parquet") as stream:
+        assert pq.read_table(stream)["prediction"].to_pylist() == ["setosa", "virginica"]
 
 
 def test_files_are_scored_by_a_version_with_ids_as_the_page_says(place: Place) -> None:

@@ -1,6 +1,7 @@
 """A run: which files have to be scored, with which version, by whom; and what came of it."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -18,7 +19,8 @@ from src.core.counting import counted
 from src.core.dataset_config import CsvFormat
 from src.core.errors import ConfigError, LoopError, OutputBusyError
 from src.core.file_lock import lock_at_once
-from src.services.batch.inputs import chunks_of, count_rows, find_inputs, output_name
+from src.services.batch.inputs import InputFile, chunks_of, count_rows, find_inputs, output_name
+from src.services.batch.objects import ObjectPath
 from src.services.batch.outputs import origin_of, reserved_names
 from src.services.batch.progress import Progress
 from src.services.batch.registered import TIMEOUT_SECONDS, download_model
@@ -37,14 +39,14 @@ class Request:
     """What is to be scored.
 
     Attributes:
-        source: a file, a folder or a glob.
-        output: the folder of the outputs.
+        source: a file, a folder or a glob; or an object or a prefix, as an ``s3://`` address.
+        output: the folder of the outputs, or their prefix.
         version: the number of a version; None for the champion.
         ids: columns that are copied to the outputs; empty for the model's own columns of ids.
     """
 
     source: str
-    output: Path
+    output: Path | ObjectPath
     version: str | None = None
     ids: tuple[str, ...] = ()
 
@@ -65,9 +67,9 @@ def run(
         LoopError: nothing can be scored; the message says why.
     """
     files = find_inputs(request.source)
-    output = request.output.resolve()
+    output = request.output if isinstance(request.output, ObjectPath) else request.output.resolve()
     client = client or RegistryClient(settings.mlflow_url, settings.model_name, timeout=TIMEOUT_SECONDS)
-    with _work_folder(output) as work:
+    with _work_folder(_state_folder(output, settings)) as work:
         version = download_model(client, request.version, work / MODEL_FOLDER)
         predictor = load_model(work / MODEL_FOLDER, version)
         ids = _checked_ids(request.ids or predictor.schema.ids, predictor)
@@ -101,7 +103,7 @@ def _score(tasks: Sequence[ScoringTask], settings: BatchSettings) -> list[LoopEr
     if not tasks:
         return []
     errors: list[LoopError] = []
-    problems, rows = 0, sum(count_rows(task.file) for task in tasks)
+    problems, rows = 0, sum(_rows_of(task.file) for task in tasks)
     with mapper(settings, rows, len(tasks)) as found:
         logger.info("scoring about %s rows %s", f"{rows:,}", found.place)
         progress = Progress(len(tasks), sum(task.file.size for task in tasks), sys.stderr)
@@ -117,6 +119,14 @@ def _score(tasks: Sequence[ScoringTask], settings: BatchSettings) -> list[LoopEr
             "%s of %s rows have no prediction; the column problem says why", f"{problems:,}", f"{progress.rows:,}"
         )
     return errors
+
+
+def _rows_of(file: InputFile) -> int:
+    """About how many rows a file has; none if it cannot be read, for which scoring it gives the reason."""
+    try:
+        return count_rows(file)
+    except LoopError:
+        return 0
 
 
 def _problem_of(task: ScoringTask, predictor: Predictor) -> LoopError | None:
@@ -136,6 +146,13 @@ def _checked_ids(ids: Sequence[str], predictor: Predictor) -> tuple[str, ...]:
             "in the input"
         )
     return tuple(dict.fromkeys(ids))
+
+
+def _state_folder(output: Path | ObjectPath, settings: BatchSettings) -> Path:
+    """Where unfinished outputs are written: beside the others, or on this machine if these are in an object store."""
+    if isinstance(output, Path):
+        return output
+    return settings.local_dir.resolve() / "scoring" / hashlib.sha256(str(output).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

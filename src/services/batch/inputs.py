@@ -16,6 +16,7 @@ from src.core.column_rules import MISSING_TEXTS
 from src.core.dataset_config import CsvFormat
 from src.core.errors import DataError
 from src.core.feature_schema import Column, ColumnType, FeatureSchema
+from src.services.batch.objects import ObjectPath, ObjectTable, path_of
 from src.serving.tables.arrow_reader import places_in, read_array
 from src.serving.tables.columns import Problems, read_texts
 from src.serving.tables.parts import ExtraColumns
@@ -34,7 +35,7 @@ SWAPPED = str.maketrans(",.", ".,")
 class InputFile:
     """A file to score, with its size and its time of change, which change when the file does."""
 
-    path: Path
+    path: Path | ObjectPath
     size: int
     changed_ns: int
 
@@ -46,7 +47,10 @@ class InputFile:
     @property
     def table(self) -> TableFile:
         """The same for the readers."""
-        return TableFile(str(self.path), self.path, format_of(self.name) or "csv")
+        kind = format_of(self.name) or "csv"
+        if isinstance(self.path, ObjectPath):
+            return ObjectTable(str(self.path), Path(self.name), kind, self.path)
+        return TableFile(str(self.path), self.path, kind)
 
 
 class Chunk(NamedTuple):
@@ -59,12 +63,29 @@ class Chunk(NamedTuple):
 def find_inputs(source: str) -> list[InputFile]:
     """The files of a path, a folder or a glob, with absolute paths, in the order of their names.
 
-    In a folder, or where a glob matches, hidden files and files of other kinds do not count.
+    ``s3://`` is an object, or all objects directly below a prefix. In a folder, below a prefix, or where a glob
+    matches, hidden files and files of other kinds do not count.
 
     Raises:
         DataError: there are none, one is there compressed and not, or two have the same name.
+        ConfigError: the bucket does not exist, or access is refused.
+        ConnectionFailedError: the object store does not answer.
     """
-    path = Path(source)
+    place = path_of(source)
+    files = _objects(place) if isinstance(place, ObjectPath) else _local(source, place)
+    if not files:
+        raise DataError(f"{source} has no .csv, .tsv or .parquet file (also .gz)")
+    refuse_copies([str(file.path) for file in files])
+    if twice := [name for name, count in Counter(output_name(file.name) for file in files).items() if count > 1]:
+        raise DataError(f"{source} has several files for the output {twice[0]}; score their folders one by one")
+    return files
+
+
+def _objects(place: ObjectPath) -> list[InputFile]:
+    return [InputFile(path, info.size, info.changed_ns) for path, info in place.find() if _is_table_name(path.name)]
+
+
+def _local(source: str, path: Path) -> list[InputFile]:
     if path.is_dir():
         found = list(path.iterdir())
     elif path.exists():
@@ -74,11 +95,6 @@ def find_inputs(source: str) -> list[InputFile]:
     else:
         found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute pattern
     files = [item.resolve() for item in sorted(found) if _is_table(item)]
-    if not files:
-        raise DataError(f"{source} has no .csv, .tsv or .parquet file (also .gz)")
-    refuse_copies([str(file) for file in files])
-    if twice := [name for name, count in Counter(output_name(file.name) for file in files).items() if count > 1]:
-        raise DataError(f"{source} has several files for the output {twice[0]}; score their folders one by one")
     return [InputFile(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -165,7 +181,11 @@ def _read_commas(column: Column, cells: pa.Array, problems: Problems) -> NDArray
 
 
 def _is_table(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith((".", "~")) and format_of(path.name) is not None
+    return path.is_file() and _is_table_name(path.name)
+
+
+def _is_table_name(name: str) -> bool:
+    return not name.startswith((".", "~")) and format_of(name) is not None
 
 
 def _not_parquet(file: InputFile, error: Exception) -> DataError:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from src.core.durable_file import MODE, sync_folder
 from src.core.errors import LoopError
 from src.core.predictions import Predictions
 from src.services.batch.checked_rows import CheckedRows
+from src.services.batch.objects import ObjectPath
 from src.serving.models.predictor import Predictor
 from src.serving.protocols.encoders import PREDICTION, probability_columns
 from src.serving.tables.parts import BOOLEAN, DOUBLE, LONG, kind_of
@@ -32,10 +33,10 @@ def reserved_names(classes: Sequence[str]) -> set[str]:
     return {ROW, PREDICTION, MODEL_VERSION, PROBLEM, *probability_columns(classes)}
 
 
-def origin_of(output: Path) -> str | None:
+def origin_of(output: Path | ObjectPath) -> str | None:
     """From what a complete output was made; None if there is no such file, or it is none of these."""
-    with contextlib.suppress(OSError, pa.ArrowException):
-        metadata = pq.read_metadata(output).metadata or {}
+    with contextlib.suppress(OSError, pa.ArrowException), _opened(output) as stream:
+        metadata = pq.read_metadata(stream).metadata or {}
         return metadata.get(ORIGIN, b"").decode() or None
     return None
 
@@ -116,9 +117,15 @@ class Output:
         return [labels, *(pa.array(share) for share in (found.shown.T if len(self._answers) > 1 else ()))]
 
 
+def _opened(output: Path | ObjectPath) -> contextlib.AbstractContextManager[BinaryIO]:
+    return output.open() if isinstance(output, ObjectPath) else output.open("rb")
+
+
 @contextlib.contextmanager
-def replacing(target: Path, folder: Path) -> Iterator[Any]:
-    """A stream to a temporary file in a folder of the same disk, which becomes the target if the context succeeds.
+def replacing(target: Path | ObjectPath, folder: Path) -> Iterator[Any]:
+    """A stream to a temporary file in a folder, which becomes the target if the context succeeds.
+
+    A target that is a file must be on the folder's disk.
 
     Raises:
         LoopError: it cannot be written, or the folder was deleted, as by a later run.
@@ -129,8 +136,11 @@ def replacing(target: Path, folder: Path) -> Iterator[Any]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
+        if isinstance(target, ObjectPath):
+            target.take(temporary)
+        else:
+            temporary.replace(target)
+            sync_folder(target.parent)
     except OSError as error:
         raise LoopError(f"{target} cannot be written ({error.strerror or error})") from error
     finally:

@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 from src.core.compute_settings import BatchSettings
 from src.core.errors import LoopError, OutputBusyError
@@ -18,6 +17,7 @@ from src.core.log import configure_logging
 from src.core.pipeline_config import load_pipeline_config
 from src.core.settings import load_settings
 from src.services.batch.batch_run import Request, run
+from src.services.batch.objects import path_of
 
 SERVICE = "batch"
 # Workers on this machine inherit the environment, and need none of these.
@@ -34,8 +34,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="run_batch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", help="a .parquet, .csv or .tsv file (also .gz), a folder of them, or a glob")
-    parser.add_argument("output", type=Path, help="the folder of the outputs, one Parquet file per input")
+    parser.add_argument(
+        "input",
+        help="a .parquet, .csv or .tsv file (also .gz), a folder of them, or a glob; or an s3:// object or prefix",
+    )
+    parser.add_argument(
+        "output", type=path_of, help="the folder, or s3:// prefix, of the outputs: a Parquet file per input"
+    )
     parser.add_argument("--version", help="a version of the registered model (the champion)")
     parser.add_argument(
         "--id",

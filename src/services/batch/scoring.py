@@ -9,6 +9,7 @@ from src.core.dataset_config import CsvFormat
 from src.core.errors import ConfigError
 from src.services.batch.checked_rows import check_rows, predict_rows
 from src.services.batch.inputs import InputFile, chunks_of
+from src.services.batch.objects import ObjectPath
 from src.services.batch.outputs import Output, replacing
 from src.serving.models.model_loader import load_predictor
 from src.serving.models.model_version import ModelVersion
@@ -22,12 +23,12 @@ class ScoringTask:
     """What is scored, where the predictions go, and how.
 
     Attributes:
-        work: the run's folder beside the outputs, with the model and unfinished files.
+        work: the run's folder, with the model and unfinished files; beside the outputs unless these are objects.
         origin: from what the output is made.
     """
 
     file: InputFile
-    output: Path
+    output: Path | ObjectPath
     work: Path
     version: ModelVersion
     ids: tuple[str, ...]
@@ -48,15 +49,15 @@ def score_file(task: ScoringTask) -> Scored:
 
     Raises:
         DataError: the file cannot be read, or its columns are not the model's.
-        ConfigError: this process does not see the files.
+        ConfigError: this process does not see the files, or the object store refuses access.
         InvalidModelError: the model's files differ from the registered ones.
-        LoopError: a disk fails; trying again may help.
+        LoopError: a disk or the object store fails; trying again may help.
     """
     for path in (task.file.path, task.work):
         if not path.exists():
             raise ConfigError(
                 f"{path} does not exist on a worker; input and output must be on a disk that all workers share, under "
-                "the same path"
+                "the same path, or in an object store"
             )
     predictor = load_model(task.work / MODEL_FOLDER, task.version)
     chunks = chunks_of(task.file, predictor.schema, task.ids, task.csv)

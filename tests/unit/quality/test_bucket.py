@@ -136,6 +136,35 @@ def test_address_may_be_a_bucket_alone_or_end_with_a_slash(bucket: Bucket) -> No
     assert whole.folders("deep") == ["er"]
 
 
+def test_objects_are_found_and_read_from_any_place(store_address: str) -> None:
+    bucket = open_bucket(store_address)
+    for key in ("in/b", "in/a", "in/deeper/c", "into"):
+        bucket.write(key, b"0123456789")
+    assert [(found.key, found.size) for found in bucket.find("in")] == [("in/a", 10), ("in/b", 10)]
+    assert [found.key for found in bucket.find("")] == ["into"]
+    assert [found.key for found in bucket.find("in/a")] == ["in/a"]
+    assert bucket.find("nothing") == []
+    with bucket.open("in/a") as stream:
+        stream.seek(8)
+        assert stream.read() == b"89"
+        stream.seek(0)
+        assert stream.read(2) == b"01"
+    with pytest.raises(FileNotFoundError), bucket.open("nothing"):
+        pass
+
+
+def test_content_is_stored_as_it_is_whatever_the_name(store_address: str, tmp_path: Path) -> None:
+    bucket, file = open_bucket(store_address), tmp_path / "file"
+    bucket.write("a.gz", b"plain")
+    with bucket.open("a.gz") as stream:
+        assert stream.read() == b"plain"
+    assert bucket.read("a.gz") == b"plain"
+    bucket.download("a.gz", file)
+    bucket.upload(file, "b.gz")
+    with bucket.open("b.gz") as stream:
+        assert stream.read() == b"plain"
+
+
 def test_endpoint_for_s3_alone_counts_before_the_one_for_all_services(
     store_address: str, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
