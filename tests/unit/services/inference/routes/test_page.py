@@ -347,13 +347,17 @@ async def test_retraining_is_requested_and_followed_to_its_verdict(served: Any) 
     assert 'hx-trigger="every 4s"' in news
 
 
-async def test_open_pages_share_what_was_read_of_the_requests(served: Any) -> None:
-    poll = poll_of(await page_of(served))
-    for _ in range(9):
-        served.service.spool.submit("api")
-    assert (await served.client.get(poll)).status_code == 204  # not a second has gone by
-    served.service.page.forget()
-    assert (await served.client.get(poll)).text.count(">queued<") == 8
+async def test_open_pages_share_what_was_read_of_the_requests(
+    serving: Any, mlflow: FakeMlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.services.inference.page.page.VOLUME_SECONDS", 600.0)
+    async with serving(tmp_path, mlflow) as served:
+        poll = poll_of(await page_of(served))
+        for _ in range(9):
+            served.service.spool.submit("api")
+        assert (await served.client.get(poll)).status_code == 204
+        served.service.page.forget()
+        assert (await served.client.get(poll)).text.count(">queued<") == 8
 
 
 async def test_rolling_back_is_confirmed_and_reported(served: Any) -> None:
