@@ -133,9 +133,10 @@ def test_the_old_version_is_wrong_in_the_changed_world_and_the_new_one_right(tol
     answers = told.story.traffic.answers
     before = [answer for answer in answers if answer.seconds < told.at("changed")]
     after = [answer for answer in answers if answer.seconds > changed]
-    assert accuracy(before) >= 0.85
+    # Right for about 0.92 of many rows, and 0.34 in the wrong world; of 100 rows, chance moves that by 0.1.
+    assert accuracy(before) >= 0.8
     assert accuracy([answer for answer in after if answer.version == "1"]) < 0.6
-    assert accuracy([answer for answer in after if answer.version == "2"]) >= 0.85
+    assert accuracy([answer for answer in after if answer.version == "2"]) >= 0.8
     shadows = [score.value for score in told.story.scores if score.role == "shadow"]
     assert shadows[-1] < 0.6
 
