@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
 
+from src.core.counting import counted
 from src.core.retrain_record import RetrainRecord, RetrainResult, Source
 from src.services.local.processes import REPOSITORY
 from tests.support.training import last_line, run_training, training_environment, write_config
@@ -181,7 +182,7 @@ def test_retention_as_a_program_deletes_on_demand(world: World, repeated: Retrai
     aliased = set(world.aliases().values())
     free = sorted(world.versions() - aliased)
     before = world.zenml_bytes()
-    assert f"deleted {len(free) - 1} model versions" in world.retention("--apply", PIPELINE_CONFIG=short)
+    assert f"deleted {counted(len(free) - 1, 'model version')}" in world.retention("--apply", PIPELINE_CONFIG=short)
     assert world.versions() == aliased | {free[-1]}
     assert world.zenml_bytes() < before
     assert "deleted 0 model versions" in world.retention("--apply", PIPELINE_CONFIG=short)

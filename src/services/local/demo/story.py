@@ -120,8 +120,8 @@ class Story:
         """The first truthy answer; meanwhile, the live quality is noted down. Raises StoryError."""
         until, pause = self.traffic.clock() + seconds, threading.Event()
         while self.traffic.clock() < until and self.loop.process.poll() is None:
-            self.note_scores()
             answer = condition()
+            self.note_scores()  # last: what the answer is about is among them
             if answer:
                 return answer
             pause.wait(LOOK_SECONDS)
