@@ -9,13 +9,11 @@ from collections.abc import Awaitable, Callable
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from src.core.errors import LoopError
 from src.core.rollout_record import Rollout, RolloutState
 from src.serving.models.alias_moves import ChangeRefusedError
 from src.serving.models.approval import Approval
 from src.serving.watch.canary_ends import CanaryEnds
-
-LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
+from src.serving.watch.following import follow
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +45,9 @@ class ApprovalFollower:
 
     async def follow(self) -> None:
         """Look until cancelled."""
-        while True:
-            pause = LOOK_SECONDS
-            try:
-                await self.look()
-            except ChangeRefusedError as error:  # a replica or a training is at it, or the version was aborted
-                logger.info("the decision about a version was not carried out: %s", error)
-            except LoopError as error:
-                logger.warning("the decision about a version is not carried out yet: %s", error)
-                pause = RETRY_SECONDS
-            except Exception:  # the outermost loop: the next look may succeed
-                logger.exception("following the version that awaits approval failed")
-                pause = RETRY_SECONDS
-            await self._wait(pause)
+        problem = "the decision about a version is not carried out yet"
+        fault = "following the version that awaits approval failed"
+        await follow(self._look_without_refusal, self._wait, logger, problem=problem, fault=fault)
 
     async def look(self) -> None:
         """Look once. Raises LoopError if a decision cannot be completed, or the records cannot be read."""
@@ -71,6 +59,12 @@ class ApprovalFollower:
             await self._approval.abort_overtaken(waiting)
         elif waiting is not None and waiting.state is RolloutState.CANARY:
             await self._canaries.step(waiting)
+
+    async def _look_without_refusal(self) -> None:
+        try:
+            await self.look()
+        except ChangeRefusedError as error:  # a replica or a training is at it, or the version was aborted
+            logger.info("the decision about a version was not carried out: %s", error)
 
     def _is_overtaken(self, waiting: Rollout) -> bool:
         """Whether, as far as is known, the champion is another one than the version was compared with."""

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from src.core.canary_config import CanaryConfig
-from src.core.errors import InvalidModelError, LoopError
 from src.core.rollout_record import Decision, PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.models.model_store import ModelStore
 from src.serving.models.predictor import Predictor
 from src.serving.models.version_choice import Canary, VersionChoice
+from src.serving.watch.following import follow, leave_to_person, load_or_explain, obstacle_of
 from src.serving.watch.instant_rollback import finding_of
 from src.serving.watch.shadow import Shadow
-from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS, obstacle_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,17 +78,9 @@ class CanaryFollower:
 
     async def follow(self) -> None:
         """Look every few seconds until cancelled."""
-        while True:
-            pause = LOOK_SECONDS
-            try:
-                await self.look()
-            except (LoopError, OSError) as error:
-                logger.warning("the canary cannot be followed: %s", error)
-                pause = RETRY_SECONDS
-            except Exception:  # the outermost loop: the next look may succeed
-                logger.exception("following the canary failed")
-                pause = RETRY_SECONDS
-            await self._wait(pause)
+        await follow(
+            self.look, self._wait, logger, problem="the canary cannot be followed", fault="following the canary failed"
+        )
 
     async def look(self) -> None:
         """Load, count or release the canary once. Raises LoopError and OSError if that fails."""
@@ -124,24 +115,19 @@ class CanaryFollower:
         config, until = rollout.canary, rollout.canary_until
         if config is None or until is None:
             return
-        problem: str | None = None
-        try:
-            found = await self._store.load_version(rollout.version)
-        except InvalidModelError as error:
-            found, problem = None, f"cannot be loaded ({error})"
+        found = await load_or_explain(self._store, rollout.version)
         if self._champion_of(rollout) is not champion:
             return
-        if found is not None and (problem := _obstacle(found, champion, config)) is None:
+        problem = found if isinstance(found, str) else _obstacle(found, champion, config)
+        if problem is not None:
+            await leave_to_person(self._rollouts, rollout, problem, "a canary")
+        elif not isinstance(found, str):
             canary = Canary.of(rollout.id, found, champion, config, until.timestamp())
             self._take_rows(rollout.version)  # of an earlier record
             self._shadows.use(canary, rollout.max_slowdown)
             self._choice.canary = canary
             share = f"{config.share:.2%}"
             logger.info("version %s answers %s of the requests as a canary", rollout.version, share)
-            return
-        text = f"version {rollout.version} {problem or 'was deleted from MLflow'}, so that it cannot answer as a canary"
-        logger.warning("%s", text)
-        await asyncio.to_thread(self._rollouts.hinder, rollout, f"{text}: a person decides")
 
     def _release(self, used: Canary) -> None:
         self._choice.canary = None

@@ -8,15 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from src.core.errors import InvalidModelError, LoopError
+from src.core.errors import LoopError
 from src.core.rollout_record import Rollout, RolloutState
 from src.serving.models.predictor import Predictor
 from src.serving.models.rollback import Rollback
+from src.serving.watch.following import follow, leave_to_person, load_or_explain, obstacle_of
 from src.serving.watch.instant_rollback import InstantRollback
-from src.serving.watch.shadow import MAX_SECONDS, Shadow, takes_rows
-
-# How often the records of promotions are read, and the pause after a failure.
-LOOK_SECONDS, RETRY_SECONDS = 5.0, 15.0
+from src.serving.watch.shadow import Shadow
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +46,8 @@ class ShadowFollower:
 
     async def follow(self) -> None:
         """Look every few seconds until cancelled."""
-        while True:
-            pause = LOOK_SECONDS
-            try:
-                await self.look()
-            except (LoopError, OSError) as error:
-                logger.warning("no version can answer as a shadow: %s", error)
-                pause = RETRY_SECONDS
-            except Exception:  # the outermost loop: the next look may succeed
-                logger.exception("following the records of promotions failed")
-                pause = RETRY_SECONDS
-            await self._wait(pause)
+        problem, fault = "no version can answer as a shadow", "following the records of promotions failed"
+        await follow(self.look, self._wait, logger, problem=problem, fault=fault)
 
     async def look(self) -> None:
         """Load, question or release the shadow once. Raises LoopError and OSError if that fails."""
@@ -101,24 +90,20 @@ class ShadowFollower:
     async def _use_challenger(self, rollout: Rollout) -> tuple[str, str] | None:
         """Have the version that waits answer; as above. If it never can, its record says so."""
         self._shadow.release()  # of another record
-        problem: str | None = None
-        try:
-            predictor = await self._rollback.store.load_version(rollout.version)
-        except InvalidModelError as error:
-            predictor, problem = None, f"cannot be loaded ({error})"
+        found = await load_or_explain(self._rollback.store, rollout.version)
         served = self._served_of(rollout)
         if served is None:
             return None
-        if predictor is not None and (problem := obstacle_of(predictor, served)) is None:
-            self._shadow.use_challenger(predictor, served)
+        problem = found if isinstance(found, str) else obstacle_of(found, served)
+        if problem is not None:
+            await self._hinder(rollout, problem)
+        elif not isinstance(found, str):
+            self._shadow.use_challenger(found, served)
             return rollout.version, rollout.previous
-        await self._hinder(rollout, problem or "was deleted from MLflow")
         return None
 
     async def _hinder(self, rollout: Rollout, problem: str) -> None:
-        text = f"version {rollout.version} {problem}, so that it cannot answer as a shadow: a person decides"
-        logger.warning("%s", text)
-        await asyncio.to_thread(self._rollback.rollouts.hinder, rollout, text)
+        await leave_to_person(self._rollback.rollouts, rollout, problem, "a shadow")
 
     async def _decide(self, rollout: Rollout) -> None:
         """Pass on what the shadow has counted since the last look."""
@@ -140,10 +125,3 @@ class ShadowFollower:
         if current.version.version != (rollout.version if is_watched else rollout.previous):
             return None
         return current if not is_watched or self._clock() < rollout.until else None
-
-
-def obstacle_of(predictor: Predictor, served: Predictor) -> str | None:
-    """Why a version can never answer the rows of the served one."""
-    if not takes_rows(predictor.schema, served.schema):
-        return f"takes other columns or types than version {served.version.version}"
-    return f"takes more than {MAX_SECONDS * 1000:g} ms for a row" if predictor.cost.of(1) > MAX_SECONDS else None

@@ -20,10 +20,10 @@ from src.core.rollout_record import Decision, PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.models.version_choice import VersionChoice
 from src.serving.watch.canary_follower import CanaryFollower, CanaryShadows
+from src.serving.watch.following import LOOK_SECONDS, RETRY_SECONDS
 from src.serving.watch.logged_rows import LoggedRows, RowLayout
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import Shadow, ShadowMetrics
-from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS
 from tests.support.watched_models import SCHEMA, Model
 
 pytestmark = pytest.mark.anyio

@@ -15,9 +15,10 @@ from src.core.feature_table import FeatureTable
 from src.core.prediction_log_settings import PredictionLogSettings
 from src.core.rollout_record import Decision, Rollout, RolloutState
 from src.core.rollouts import Rollouts
+from src.serving.watch.following import LOOK_SECONDS, RETRY_SECONDS
 from src.serving.watch.segment_writer import SegmentWriter
 from src.serving.watch.shadow import Shadow, ShadowMetrics
-from src.serving.watch.shadow_follower import LOOK_SECONDS, RETRY_SECONDS, ShadowFollower
+from src.serving.watch.shadow_follower import ShadowFollower
 from tests.support.watched_models import SCHEMA, Model
 
 pytestmark = pytest.mark.anyio
