@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from src.core.audit_log import AuditLog
-from src.core.errors import LeaseLostError, SpoolBusyError
+from src.core.carrier_rules import parse_record, require_room
+from src.core.errors import LeaseLostError
 from src.core.folders import make_folder
 from src.core.retrain_audit import entries_of_end, entry_of_request
 from src.core.retrain_record import ID_PATTERN, RetrainRecord, RetrainResult, Source, new_id
@@ -67,8 +67,7 @@ class DatabaseQueue:
         record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC), cause=cause)
         with self._database.transaction() as connection:
             waiting = _depths(connection).get("new", 0)
-            if waiting >= self._max_pending:
-                raise SpoolBusyError(f"{waiting} retrain requests are pending; one training run will serve them all")
+            require_room(waiting, self._max_pending)
             connection.execute(insert(requests).values(id=record.id, state="new", record=_json_of(record)))
         if self._audit is not None:
             self._audit.append(entry_of_request(record, by))
@@ -204,10 +203,7 @@ def _json_of(record: RetrainRecord) -> str:
 
 def _record_of(request_id: str, text: str) -> RetrainRecord:
     """The record of a row. Raises ValueError if it is not valid."""
-    try:
-        record = RetrainRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise ValueError(f"not a retrain record: {error.errors(include_url=False)[0]['msg']}") from None
+    record = parse_record(text)
     if record.id != request_id:
         raise ValueError("its id is not that of its row")
     return record

@@ -11,16 +11,14 @@ Only the holder of the trainer lock may change ``cur/``.
 import contextlib
 import heapq
 import os
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from src.core.audit_log import AuditLog
+from src.core.carrier_rules import require_room, take_trainer_lock
 from src.core.durable_file import explaining_unusable
-from src.core.errors import SpoolBusyError, TrainerBusyError
 from src.core.file_lock import open_lock_file, try_lock
 from src.core.folders import make_folder
 from src.core.retrain_audit import entries_of_end, entry_of_request
@@ -35,6 +33,8 @@ from src.core.retrain_record import (
 from src.core.spool_files import SpoolFiles, is_there
 
 STALE_TMP_SECONDS = 3600
+# Between two attempts to take the trainer lock.
+PAUSE_SECONDS = 0.02
 _LIVE_FOLDERS = ("new", "cur", "done")
 
 
@@ -76,8 +76,7 @@ class RetrainSpool:
         """
         with explaining_unusable("the retrain spool"):
             waiting = len(self._files.names("new"))
-            if waiting >= self._max_pending:
-                raise SpoolBusyError(f"{waiting} retrain requests are pending; one training run will serve them all")
+            require_room(waiting, self._max_pending)
             record = RetrainRecord(id=new_id(), source=source, submitted_at=datetime.now(UTC), cause=cause)
             self._files.write("new", record)
         if self._audit is not None:
@@ -134,13 +133,8 @@ class RetrainSpool:
             TrainerBusyError: another process holds it.
         """
         descriptor = open_lock_file(self.root / "trainer.lock")
-        deadline = time.monotonic() + patience
-        pause = threading.Event()
         try:
-            while not try_lock(descriptor):
-                if time.monotonic() >= deadline:
-                    raise TrainerBusyError("a training or a backup is running; wait for it to end")
-                pause.wait(0.02)
+            take_trainer_lock(lambda: try_lock(descriptor), patience, PAUSE_SECONDS)
             yield
         finally:
             os.close(descriptor)

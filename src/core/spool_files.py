@@ -7,8 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from src.core.carrier_rules import parse_record
 from src.core.durable_file import sync_folder, write_durably
 from src.core.retrain_record import RetrainRecord, new_id
 
@@ -59,12 +58,7 @@ class SpoolFiles:
             os.close(descriptor)
         if len(raw) > MAX_RECORD_BYTES:
             raise ValueError(f"larger than {MAX_RECORD_BYTES} bytes")
-        try:
-            record = RetrainRecord.model_validate_json(raw)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"not a retrain record: {where} {first['msg']}".replace("  ", " ")) from None
+        record = parse_record(raw)
         if name != f"{record.id}.json":
             raise ValueError("its name is not its id")
         return record

@@ -6,12 +6,12 @@ import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, Update, func, literal_column, or_, select, update
 
-from src.core.errors import LeaseLostError, SpoolUnavailableError, TrainerBusyError
+from src.core.carrier_rules import take_trainer_lock
+from src.core.errors import LeaseLostError, SpoolUnavailableError
 from src.core.retrain_record import new_id
 from src.core.retrain_tables import NOW, TRAINER, QueueDatabase, leases
 
@@ -47,12 +47,7 @@ class TrainerLease:
     @contextlib.contextmanager
     def held(self, patience: float) -> Iterator[None]:
         """Hold the lease, renewed by a thread. Raises TrainerBusyError, SpoolUnavailableError."""
-        deadline = time.monotonic() + patience
-        pause = threading.Event()
-        while not self._take():
-            if time.monotonic() >= deadline:
-                raise TrainerBusyError("a training or a backup is running; wait for it to end")
-            pause.wait(PAUSE_SECONDS)
+        take_trainer_lock(self._take, patience, PAUSE_SECONDS)
         ended = threading.Event()
         renewing = threading.Thread(target=self._renew_until, args=(ended,), name="lease", daemon=True)
         renewing.start()
