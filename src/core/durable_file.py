@@ -5,11 +5,22 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from src.core.errors import SpoolFullError, SpoolUnavailableError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 MODE = 0o660
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file, whose content is durable when the block ends. Raises FileExistsError and other OSErrors."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, MODE), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_durably(temporary: Path, target: Path, pieces: Iterable[bytes], *, replaces: bool = False) -> None:
@@ -25,12 +36,9 @@ def write_durably(temporary: Path, target: Path, pieces: Iterable[bytes], *, rep
         SpoolFullError: the volume is full.
         OSError: writing fails for another reason.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(temporary, flags, MODE), "wb") as file:
+        with new_file(temporary) as file:
             file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.rename(target)
         sync_folder(target.parent)
     except BaseException as error:

@@ -83,10 +83,10 @@ def local_files(
     """
     path = Path(source)
     if path.is_dir():
-        return _ready([child for child in path.iterdir() if _is_data(child)], source, clock, wait)
+        return _ready([child for child in path.iterdir() if is_data(child)], source, clock, wait)
     if glob.has_magic(source) and not path.exists():
         found = map(Path, glob.glob(source, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return _ready([path for path in found if _is_data(path)], source, clock, wait)
+        return _ready([path for path in found if is_data(path)], source, clock, wait)
     kind = format_of(source)
     if kind is None:
         raise DataError(
@@ -172,8 +172,14 @@ def _ready(
     return files, [str(path) for path in young]
 
 
-def _is_data(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith((".", "~")) and _suffix(path.name) in FORMATS
+def is_data(path: Path) -> bool:
+    """Whether a path is a file of a table, and not a hidden one."""
+    return path.is_file() and is_data_name(path.name)
+
+
+def is_data_name(name: str) -> bool:
+    """Whether a file of this name is one of a table, and not a hidden one."""
+    return not name.startswith((".", "~")) and format_of(name) is not None
 
 
 def _unsettled(paths: list[Path], now: float) -> dict[Path, float]:

@@ -22,7 +22,7 @@ from src.serving.tables.columns import Problems, read_texts
 from src.serving.tables.parts import ExtraColumns
 from src.serving.tables.problems import InvalidRecordError
 from src.training.csv_source import csv_parts
-from src.training.data_files import TableFile, duplicates_of, format_of, lacks, refuse_copies
+from src.training.data_files import TableFile, duplicates_of, format_of, is_data, is_data_name, lacks, refuse_copies
 
 # Rows that are read from Parquet, and predicted, at a time.
 CHUNK_ROWS = 10_000
@@ -82,7 +82,7 @@ def find_inputs(source: str) -> list[InputFile]:
 
 
 def _objects(place: ObjectPath) -> list[InputFile]:
-    return [InputFile(path, info.size, info.changed_ns) for path, info in place.find() if _is_table_name(path.name)]
+    return [InputFile(path, info.size, info.changed_ns) for path, info in place.find() if is_data_name(path.name)]
 
 
 def _local(source: str, path: Path) -> list[InputFile]:
@@ -94,7 +94,7 @@ def _local(source: str, path: Path) -> list[InputFile]:
         found = [path]
     else:
         found = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207 - Path.glob takes no absolute pattern
-    files = [item.resolve() for item in sorted(found) if _is_table(item)]
+    files = [item.resolve() for item in sorted(found) if is_data(item)]
     return [InputFile(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -178,14 +178,6 @@ def _read_commas(column: Column, cells: pa.Array, problems: Problems) -> NDArray
     if column.type is ColumnType.NUMBER:
         texts = [text if text.strip() in MISSING_TEXTS else text.translate(SWAPPED) for text in texts]
     return read_texts(column, texts, problems)
-
-
-def _is_table(path: Path) -> bool:
-    return path.is_file() and _is_table_name(path.name)
-
-
-def _is_table_name(name: str) -> bool:
-    return not name.startswith((".", "~")) and format_of(name) is not None
 
 
 def _not_parquet(file: InputFile, error: Exception) -> DataError:

@@ -1,7 +1,6 @@
 """Writes the predictions for one file as Parquet, in one step, and recognizes complete outputs."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import uuid_utils
 
-from src.core.durable_file import MODE, sync_folder
+from src.core.durable_file import new_file, sync_folder
 from src.core.errors import LoopError
 from src.core.predictions import Predictions
 from src.services.batch.checked_rows import CheckedRows
@@ -132,10 +131,8 @@ def replacing(target: Path | ObjectPath, folder: Path) -> Iterator[Any]:
     """
     temporary = folder / f"{uuid_utils.uuid7()}.tmp"
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE), "wb") as stream:
+        with new_file(temporary) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
         if isinstance(target, ObjectPath):
             target.take(temporary)
         else:

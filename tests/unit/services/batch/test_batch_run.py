@@ -214,7 +214,7 @@ def test_failing_run_leaves_no_temporary_files_and_no_half_output(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.flowers("a.parquet")
-    monkeypatch.setattr("src.services.batch.outputs.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr("src.core.durable_file.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
     (error,) = world.score()
     assert type(error) is LoopError
     assert str(error) == f"{world.outputs / 'a.parquet'} cannot be written (full)"
