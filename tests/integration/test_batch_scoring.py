@@ -68,6 +68,13 @@ def complete(outputs: Path) -> list[Path]:
     return sorted(outputs.glob("*.parquet"))
 
 
+def start_with_an_output(inputs: Path, outputs: Path, mlflow_url: str, cluster: Cluster) -> subprocess.Popen[str]:
+    """Start the command on a cluster, and wait for its first output."""
+    driver = start(inputs, outputs, mlflow_url, cluster.environment)
+    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    return driver
+
+
 def require_every_row_once(outputs: Path) -> None:
     ids = pa.concat_arrays(pq.read_table(outputs)["id"].chunks).to_numpy()
     assert np.array_equal(np.sort(ids), np.arange(FILES * ROWS))
@@ -82,8 +89,7 @@ def test_worker_killed_while_it_scores_costs_no_row(
     inputs: Path, cluster: Cluster, mlflow_url: str, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    driver = start(inputs, outputs, mlflow_url, cluster.environment)
-    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    driver = start_with_an_output(inputs, outputs, mlflow_url, cluster)
     cluster.workers[0].send_signal(signal.SIGKILL)
     assert len(complete(outputs)) < FILES
     _, text = driver.communicate(timeout=300)
@@ -97,8 +103,7 @@ def test_driver_killed_while_it_scores_is_resumed(
     inputs: Path, cluster: Cluster, mlflow_url: str, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    driver = start(inputs, outputs, mlflow_url, cluster.environment)
-    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    driver = start_with_an_output(inputs, outputs, mlflow_url, cluster)
     driver.kill()
     driver.communicate()
     before = {path: path.stat().st_mtime_ns for path in complete(outputs)}
@@ -114,8 +119,7 @@ def test_scheduler_that_is_lost_ends_the_run_with_what_to_do(
     inputs: Path, cluster: Cluster, mlflow_url: str, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    driver = start(inputs, outputs, mlflow_url, cluster.environment)
-    wait_until("an output is complete", lambda: complete(outputs), interval=0.01)
+    driver = start_with_an_output(inputs, outputs, mlflow_url, cluster)
     cluster.scheduler.kill()
     _, text = driver.communicate(timeout=120)
     assert driver.returncode == 1

@@ -1,30 +1,18 @@
 """A real Chromium, and a tab in it that writes down what must not happen."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Response, sync_playwright
 
-from src.services.local.processes import REPOSITORY
+from tests.support.installed import program_from
 from tests.support.running import wait_until
 
 LAPTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-
-
-def chromium_binary() -> str:
-    """Where a Chromium lies; without one the test is skipped, and fails where CI must have one."""
-    script = REPOSITORY / "tests/support/chromium.sh"
-    found = subprocess.run([str(script)], capture_output=True, text=True, timeout=280, check=False)
-    if found.returncode:
-        assert not os.environ.get("CI"), found.stderr
-        pytest.skip(f"needs a browser: {found.stderr.strip()}")
-    return found.stdout.strip()
 
 
 @contextmanager
@@ -33,7 +21,7 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Root has no sandbox of Chromium's.
         sandbox = os.geteuid() != 0
-        browser = playwright.chromium.launch(executable_path=chromium_binary(), chromium_sandbox=sandbox)
+        browser = playwright.chromium.launch(executable_path=program_from("chromium.sh"), chromium_sandbox=sandbox)
         yield browser
         browser.close()
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pymysql
-import pytest
 from pydantic import SecretStr
 
-from src.services.local.processes import REPOSITORY
+from tests.support.installed import program_from
 from tests.support.running import free_port, wait_until
 
 PASSWORD = "s3cret word"  # noqa: S105 - of a server that ends with the test
@@ -30,7 +29,7 @@ class MySqlServer:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._program = _program()
+        self._program = program_from("mysql_server.sh", seconds=700)
         self._folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,13 +104,3 @@ def _system_tables() -> list[bytes]:
     """The statements that create the server's own tables."""
     folder = next(path for path in map(Path, SHARES) if (path / TABLES[0]).exists())
     return [(folder / name).read_bytes() for name in TABLES]
-
-
-def _program() -> str:
-    """The server's path; without one the test is skipped, and fails in CI."""
-    script = REPOSITORY / "tests/support/mysql_server.sh"
-    found = subprocess.run([str(script)], capture_output=True, text=True, timeout=700, check=False)
-    if found.returncode:
-        assert not os.environ.get("CI"), found.stderr
-        pytest.skip(f"needs {' '.join(found.stderr.strip().splitlines()[-1:])}")
-    return found.stdout.strip()

@@ -13,7 +13,7 @@ from tests.support.mysql_server import MySqlServer
 
 @pytest.fixture(scope="session")
 def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySqlServer]:
-    """A server of this session's tests."""
+    """A server for all tests of a process."""
     server = MySqlServer(tmp_path_factory.mktemp("mysql"))
     yield server
     server.kill()

@@ -16,6 +16,7 @@ from src.core.prediction_log import Role
 from src.core.rollout_record import PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.services.inference.page.form import mark_of
+from tests.support.faulty_engine import Faulty, always, on_wide_sepals
 from tests.support.logged import logged
 from tests.support.models import COLUMNS, SETOSA
 from tests.support.served import note_routed, request
@@ -38,30 +39,6 @@ SEVERAL: dict[str, Any] = {
     "/invocations": {"dataframe_split": {"columns": list(COLUMNS), "data": [VALUES, VALUES]}},
     INFER: {"inputs": [{"name": "features", "shape": [2, 4], "datatype": "FP64", "data": VALUES * 2}]},
 }
-
-
-class Faulty:
-    """An engine that does something with each table before it predicts it."""
-
-    def __init__(self, engine: Any, before: Callable[[FeatureTable], None]) -> None:
-        self._engine = engine
-        self._before = before
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def predict(self, table: FeatureTable) -> Any:
-        self._before(table)
-        return self._engine.predict(table)
-
-
-def always(_: FeatureTable) -> None:
-    raise ValueError("made up")
-
-
-def on_wide_sepals(table: FeatureTable) -> None:
-    if (table.columns[1] > 4.0).any():
-        raise ValueError("made up")
 
 
 async def begin(served: Any, before: Callable[[FeatureTable], None] | None = None, **config: Any) -> Rollouts:

@@ -13,6 +13,7 @@ from src.core.feature_table import FeatureTable
 from src.core.rollout_record import PairCount, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.faulty_engine import Faulty, always, on_wide_sepals
 from tests.support.models import COLUMNS, SETOSA
 
 pytestmark = pytest.mark.anyio
@@ -25,30 +26,6 @@ def mlflow(mlflow: FakeMlflow) -> FakeMlflow:
     """Version 2 is champion, and 1 was it before."""
     mlflow.aliases |= {"champion": "2", "previous": "1"}
     return mlflow
-
-
-class Faulty:
-    """An engine that does something with each table before it predicts it."""
-
-    def __init__(self, engine: Any, before: Callable[[FeatureTable], None]) -> None:
-        self._engine = engine
-        self._before = before
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
-
-    def predict(self, table: FeatureTable) -> Any:
-        self._before(table)
-        return self._engine.predict(table)
-
-
-def always(_: FeatureTable) -> None:
-    raise ValueError("made up")
-
-
-def on_wide_sepals(table: FeatureTable) -> None:
-    if (table.columns[1] > 4.0).any():
-        raise ValueError("made up")
 
 
 def slowly(table: FeatureTable) -> None:

@@ -65,6 +65,14 @@ def trainer(cluster: FakeKubernetes, clock: Clock) -> Iterator[KubernetesTrainer
         yield opened
 
 
+def wait_in_vain(trainer: KubernetesTrainer, clock: Clock) -> None:
+    """Start a run of which no pod runs in time, and look until it is given up."""
+    trainer.start()
+    trainer.is_running()
+    clock.now = START_SECONDS
+    trainer.is_running()
+
+
 # -- start ---------------------------------------------------------------------------------------------
 
 
@@ -333,10 +341,7 @@ def test_job_without_a_running_pod_is_deleted_after_its_time_and_named(
 def test_deleted_job_that_failed_before_it_was_gone_has_not_started(
     cluster: FakeKubernetes, trainer: KubernetesTrainer, clock: Clock
 ) -> None:
-    trainer.start()
-    trainer.is_running()
-    clock.now = START_SECONDS
-    trainer.is_running()
+    wait_in_vain(trainer, clock)
     cluster.end("Failed", "BackoffLimitExceeded", "x")
     assert trainer.exit_code() == 125
 
@@ -344,10 +349,7 @@ def test_deleted_job_that_failed_before_it_was_gone_has_not_started(
 def test_run_after_one_that_never_started_has_its_own_exit_code_and_time(
     cluster: FakeKubernetes, trainer: KubernetesTrainer, clock: Clock
 ) -> None:
-    trainer.start()
-    trainer.is_running()
-    clock.now = START_SECONDS
-    trainer.is_running()
+    wait_in_vain(trainer, clock)
     cluster.remove()
     assert trainer.start() is StartOutcome.STARTED
     assert trainer.is_running()
@@ -362,10 +364,7 @@ def test_run_after_one_that_never_started_has_its_own_exit_code_and_time(
 def test_job_that_somebody_made_after_a_deleted_one_has_its_own_exit_code(
     cluster: FakeKubernetes, trainer: KubernetesTrainer, clock: Clock
 ) -> None:
-    trainer.start()
-    trainer.is_running()
-    clock.now = START_SECONDS
-    trainer.is_running()
+    wait_in_vain(trainer, clock)
     cluster.remove()
     with trainer_in(cluster) as other:
         other.start()

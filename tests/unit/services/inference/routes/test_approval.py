@@ -14,6 +14,7 @@ from src.core.rollout_record import Decision, Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from tests.support.fake_mlflow import FakeMlflow
 from tests.support.models import SETOSA
+from tests.support.waiting_versions import record_of, records
 
 pytestmark = pytest.mark.anyio
 
@@ -48,16 +49,6 @@ def wait_for_approval(served: Any, version: str = "2", previous: str = "1", **gi
     )
     records(served).begin(rollout)
     return rollout
-
-
-def records(served: Any) -> Rollouts:
-    return Rollouts(served.service.settings.rollouts_dir)
-
-
-def record_of(served: Any, rollout: Rollout) -> Rollout:
-    found = records(served).get(rollout.id)
-    assert found is not None
-    return found
 
 
 async def decide(served: Any, rollout: Rollout, decision: str = "approve", **options: Any) -> httpx.Response:

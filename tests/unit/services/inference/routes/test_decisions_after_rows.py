@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from src.core.audit_log import AuditLog, Event
-from src.core.model_registry import TAG_MANIFEST_SHA256
 from src.core.rollout_record import Rollout, RolloutState
 from src.core.rollouts import Rollouts
 from src.serving.models.alias_moves import ChangeRefusedError
 from tests.support.fake_mlflow import FakeMlflow
+from tests.support.waiting_versions import let_version_2_pass
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,7 @@ REASON = "no proof that it is worse"
 @pytest.fixture
 def mlflow(mlflow: FakeMlflow) -> FakeMlflow:
     """Version 1 is champion; version 2 has passed the gate."""
-    first = mlflow.versions["1"]
-    mlflow.add("0", first.directory, first.tags[TAG_MANIFEST_SHA256])
-    mlflow.aliases |= {"champion": "1", "previous": "0", "challenger": "2"}
-    mlflow.versions["2"].tags |= {"gate.verdict": "passed"}
+    let_version_2_pass(mlflow)
     return mlflow
 
 
